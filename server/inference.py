@@ -1,9 +1,9 @@
 """The inference queue: schedules jobs on engines, and stops them.
 
-One per process, with a lane for each engine: what one engine has to do keeps no other waiting. In a
-lane questions go before watches, and watches before descriptions. Sessions take turns.
-A session runs at most one question and one background job there. A question that finds all slots in
-use stops the newest background job. All methods are called on the event loop.
+One per process, with a lane for each engine, so that engines do not wait for each other. In a lane
+questions go before watches, and watches before descriptions. Sessions take turns, each with at most one
+running question and one running background job. A question that finds all slots in use stops the newest
+background job. All methods are called on the event loop.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from server.models.scheduler.fairness import BACKGROUND, FairQueue, Full
 from server.models.scheduler.job import CLOSE_SECONDS, Job
 
 log = logging.getLogger(__name__)
-# Answers at a time where neither the setting nor the engine limits them: as many as one large GPU computes together
+# Concurrent answers without a limit of the setting or the engine: as many as one large GPU computes together
 MOST_AT_ONCE = 64
-# Watches in a row while descriptions wait
+# Consecutive watches while descriptions wait
 _MOST_WATCHES = 2
 # Weight of the newest answer in the running mean for `retry_after`, and the mean's initial value.
 _MEAN_WEIGHT = 0.2
 _FIRST_GUESS_SECONDS = 1.0
 _RETRY_SECONDS = (0.5, 60.0)
-# The roles whose work a person waits for
+# Roles whose work a person waits for
 _ASKED = (Role.ANSWERS, Role.READS)
-# Errors of the engine rather than the request: another engine may succeed.
+# Errors of the engine rather than the request, after which another engine may succeed
 _ENGINE_FAULTS = (EngineUnavailable, EngineLoading, EngineTimeout, EngineFailed)
 
 
@@ -53,21 +53,21 @@ class Engines(Protocol):
     """The choice of engines."""
 
     def of(self, role: Role) -> Engine:
-        """Return the engine that does a role's work now."""
+        """Return the engine in use for a role."""
 
     def report_failure(self, engine: Engine) -> None:
-        """Note that this engine did not answer, so that it is probed again."""
+        """Report a failed request, so that the engine is probed again."""
 
     async def wait_probed(self, engine: Engine) -> None:
-        """Wait until this engine's reported failure has been probed and `of` is up to date."""
+        """Wait until the engine was probed after a reported failure, so that `of` is up to date."""
 
 
 class Lane:
-    """One engine's work: what waits for it, and what it works on.
+    """The waiting and running jobs of one engine.
 
     The number of slots is the smaller of `most` and the engine's own limit, read each time. A slot is
     freed only when the engine has closed the stream, so that a model server never gets more requests.
-    (Jobs that fall back together bring their slots, so an engine with a lower limit may briefly get more.)
+    (Jobs that fall back to another engine keep their slots, so it may briefly get more than its limit.)
     """
 
     def __init__(
@@ -79,25 +79,25 @@ class Lane:
         start: Callable[[Job], asyncio.Task[None]],
         asked: Callable[[], bool],
     ) -> None:
-        """`start` runs a job; `asked()`: the engine gets people's questions."""
+        """`start(job)` runs a job; `asked()`: whether the engine gets people's questions."""
         self.engine = engine
         self._most = most
         self._start_run = start
         self._of_questions = asked
         self.queue: FairQueue[Job] = FairQueue(max_queue)
-        # Runs with a slot, oldest first: running, or ended and closing their stream.
+        # Jobs with a slot, oldest first: running, or ended and closing their stream
         self.running: dict[Job, asyncio.Task[None]] = {}
-        # Watches since the last job of a less urgent kind
+        # Consecutive watches since the last job of a less urgent kind
         self._watches_before = 0
 
     @property
     def slots(self) -> int:
-        """Number of answers that may run at once now."""
+        """Maximum concurrent answers now."""
         stated = self.engine.status.capabilities.max_concurrency
         return self._most if stated is None else max(1, min(self._most, stated))
 
     def fill(self) -> None:
-        """Start waiting jobs; then, while questions lack a slot, stop background jobs."""
+        """Start waiting jobs; then stop background jobs while questions lack a slot."""
         slots = self.slots
         while len(self.running) < slots:
             job = self.queue.pop((JobKind.CHAT,), self._is_held_back) or self._next_background(
@@ -112,13 +112,13 @@ class Lane:
     def stop(self, job: Job, reason: str) -> None:
         job.stop(reason)
         task = self.running.get(job)
-        # A sink may cancel its own job in its callback: the task then notices that the run has
+        # An observer may cancel its own job in a callback; the task then sees that the job has
         # ended, and closes the stream without being cancelled.
         if task is not None and task is not asyncio.current_task():
             task.cancel()
 
     def _is_held_back(self, session_id: str, kind: JobKind) -> bool:
-        """Return whether the session runs a question here, or a background job, if `kind` is one."""
+        """Return whether the session already runs a job of this class (question or background) here."""
         background = kind in BACKGROUND
         return any(
             job.session_id == session_id and job.background == background and not job.ended
@@ -126,11 +126,11 @@ class Lane:
         )
 
     def _next_background(self, slots: int) -> Job | None:
-        """Take the next background job, when the engine has room for it.
+        """Pop the next background job, if the engine has room for it.
 
-        One prompt at a time, and one slot stays free, where people's questions go to this engine: a new
-        one waits for at most one prompt. Each third job is of a less urgent kind than watches, if there
-        is one, so that none starves.
+        On an engine for people's questions one slot stays free, and only one background prompt is processed
+        at a time, so that a question waits for at most one prompt. Each third job is of a less urgent kind
+        than watches, if there is one, so that none starves.
         """
         if self._of_questions():
             if slots > 1 and len(self.running) == slots - 1:
@@ -149,7 +149,7 @@ class Lane:
         return job
 
     def _short_of(self, slots: int) -> bool:
-        """Return True when more questions wait than slots are about to be freed."""
+        """Return whether more questions wait than slots are about to be freed."""
         ready = self.queue.ready_sessions(JobKind.CHAT, self._is_held_back)
         return ready > 0 and ready + sum(not job.ended for job in self.running) > slots
 
@@ -164,34 +164,34 @@ class Lane:
 
 
 class JobRunner:
-    """Asks the engine of a job's role, and once more the engine that takes over from it."""
+    """Runner of jobs, with one failover to another engine."""
 
     def __init__(
         self, engines: Engines, failover_seconds: float, on_move: Callable[[Job, Engine], None]
     ) -> None:
-        """`failover_seconds`: time for the choice of another engine; `on_move(job, engine)`: it takes over."""
+        """`failover_seconds`: time to choose another engine; `on_move(job, engine)`: called when it takes over."""
         self._engines = engines
         self._failover_seconds = failover_seconds
         self._on_move = on_move
 
     async def run(self, job: Job) -> None:
-        """Answer a job to its end; all its errors end in its sink."""
+        """Run a job to its end; all errors go to its observer."""
         try:
             await self._answer(job)
         except asyncio.CancelledError:
-            # Without effect when it was stopped already; otherwise the event loop is ending.
+            # No effect if it was stopped already; otherwise the event loop is ending.
             job.stop("draining")
             raise
         except QwenCameraError as error:
             job.fail(error)
         except Exception as exc:  # noqa: BLE001
-            # An error of one job or sink must not end others. Without its text, which may contain
+            # An error of one job must not affect others. Its text is not logged, as it may contain
             # what people said.
             log.error("job failed", extra={"kind": str(job.kind), "error": type(exc).__name__})
             job.fail(Internal("Something went wrong with this answer on the server. Ask again."))
 
     async def _answer(self, job: Job) -> None:
-        """Ask the engine of a job's role, and once more the one that takes over from it."""
+        """Send a job to the engine of its role, and after a failure to the one that takes over."""
         engine, spare = self._engines.of(job.role), True
         while True:
             try:
@@ -207,12 +207,12 @@ class JobRunner:
                         "reason": error.message,
                     },
                 )
-                # Background work waits for a shorter time than a model takes to load.
+                # Background work has a shorter time limit than loading a model takes.
                 late = job.background and isinstance(error, EngineTimeout)
                 if late or not isinstance(error, _ENGINE_FAULTS):
                     raise
                 self._engines.report_failure(engine)
-                # Never continue with another engine: once text was sent, the error ends the answer.
+                # After text was sent, no other engine may continue the answer.
                 if not spare or job.run.first_at is not None or job.ended:
                     raise
                 other = await self._other(engine, job.role)
@@ -222,7 +222,7 @@ class JobRunner:
             engine, spare = other, False
 
     async def _other(self, failed: Engine, role: Role) -> Engine | None:
-        """Wait for the engine that takes over from a failed one; None when none does in time."""
+        """Return the engine that takes over from a failed one; None if none does in time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._failover_seconds):
                 await self._engines.wait_probed(failed)
@@ -231,10 +231,10 @@ class JobRunner:
 
 
 class Inference:
-    """Runs jobs: `submit` and `cancel`, finally `drain` and `close`.
+    """The queue and its lanes: `submit` and `cancel` jobs, finally `drain` and `close`.
 
-    A job waits in the lane of its role's engine, and goes to that of another one that takes the role
-    over. Roles with one engine share its lane, and all limits.
+    A job waits in the lane of its role's engine, and moves when another engine takes the role over.
+    Roles with the same engine share its lane and all limits.
     """
 
     def __init__(
@@ -247,8 +247,8 @@ class Inference:
         failover_seconds: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`max_concurrent` (0: no limit of ours) and `max_queue` are of each engine. `failover_seconds`: time that the
-        choice of another engine may take after a failure.
+        """`max_concurrent` (0: unlimited) and `max_queue`: per engine. `failover_seconds`: time to choose another
+        engine after a failure.
         """
         self._engines = engines
         self._max_concurrent = max_concurrent or MOST_AT_ONCE
@@ -256,14 +256,14 @@ class Inference:
         self.metrics = metrics
         self._runner = JobRunner(engines, failover_seconds, self._move)
         self.clock = clock
-        # One for each engine that ever had a role
+        # By engine, for each that ever had a role
         self._lanes: dict[Engine, Lane] = {}
-        # The lane of each job, until it has ended and its slot is free
+        # By job, until it has ended and its slot is free
         self._lane_of: dict[Job, Lane] = {}
         self._tasks = TaskSet("inference")
-        # No new work is accepted.
+        # True once no new work is accepted
         self.draining = False
-        # Running mean of the time that an answer holds its slot, seconds.
+        # Running mean of the seconds that an answer holds its slot
         self._answer_seconds = _FIRST_GUESS_SECONDS
 
     @property
@@ -273,26 +273,26 @@ class Inference:
 
     @property
     def slots(self) -> int:
-        """Number of answers to questions that may run at once now."""
+        """Maximum concurrent answers to questions now."""
         return self._lane(Role.ANSWERS).slots
 
     @property
     def has_questions(self) -> bool:
-        """True while a question of anybody waits or runs."""
+        """True while any question waits or runs."""
         return any(job.kind is JobKind.CHAT for job in self._unfinished())
 
     @property
     def idle(self) -> bool:
-        """True while no engine has anything to do."""
+        """True while no job waits or runs."""
         return not self._lane_of
 
     def free(self, role: Role) -> bool:
-        """Return whether nothing waits for the engine of a role, and nothing runs there."""
+        """Return whether no job waits for the engine of a role or runs on it."""
         lane = self._lane(role)
         return not lane.running and not len(lane.queue)
 
     def depth(self) -> dict[JobKind, int]:
-        """Number of waiting jobs of each kind."""
+        """Return the number of waiting jobs by kind."""
         found = dict.fromkeys(JobKind, 0)
         for lane in self._lanes.values():
             for kind, count in lane.queue.depth().items():
@@ -300,12 +300,12 @@ class Inference:
         return found
 
     def submit(self, job: Job) -> None:
-        """Accept a job; its sink gets the result.
+        """Accept a job; its observer gets the result.
 
         Raises Draining, and Busy (with `retry_after`) for a question when the queue is full of
-        questions; the sink is then not called. Background work never raises Busy: the sink of a
-        refused or evicted job gets `failed(Busy)`, and of one replaced by a newer job of its
-        session `finished` with "replaced".
+        questions; the observer is then not called. Background work never raises Busy: the observer
+        of a refused or evicted job gets `on_failure(Busy)`, and that of a job replaced by a newer one
+        of its session gets `on_result` with "replaced".
         """
         if self.draining:
             raise Draining("The server is shutting down and takes no new work. Try again shortly.")
@@ -319,14 +319,14 @@ class Inference:
             self.metrics.inferences.labels(job.kind, "dropped").inc()
             raise self._busy(lane) from None
         lane.fill()
-        # Last, because a sink may submit or cancel in its callback.
+        # Last, because an observer may submit or cancel in its callback.
         after()
 
     def cancel(self, job: Job, reason: str) -> None:
-        """Stop a job; does nothing when it has ended.
+        """Stop a job; do nothing if it has ended.
 
         A waiting job leaves the queue. A running job's task is cancelled, which closes the engine's
-        stream and with it the request. Its sink has got `finished` when this returns.
+        stream and the request. Its observer has received `on_result` when this returns.
         """
         lane = self._lane_of.get(job)
         if lane is not None and not job.ended:
@@ -334,15 +334,15 @@ class Inference:
             lane.fill()
 
     def cancel_session(self, session_id: str, reason: str, *, questions: bool = True) -> None:
-        """Stop all of a session's jobs; without its `questions`, its watches and descriptions."""
-        # Slots are filled only after all are stopped.
+        """Stop all jobs of a session; only background jobs if `questions` is False."""
+        # Fill slots only after all are stopped.
         for job in self._unfinished():
             if job.session_id == session_id and (questions or job.background) and not job.ended:
                 self._lane_of[job].stop(job, reason)
         self._fill()
 
     def engine_changed(self) -> None:
-        """Have waiting jobs follow their roles, and fill the slots that a new engine may have added."""
+        """Move waiting jobs to the new engines of their roles, and fill free slots."""
         moved: list[Callable[[], None]] = []
         for job, lane in list(self._lane_of.items()):
             now = self._lane(job.role)
@@ -357,10 +357,10 @@ class Inference:
             after()
 
     async def drain(self, seconds: float) -> None:
-        """Accept no new work, drop background work, and wait at most `seconds` for the questions.
+        """Accept no new work, drop background work, and wait at most `seconds` for running questions.
 
-        Then running ones are stopped, and waiting ones fail with Draining. When cancelled, `close`
-        does the rest.
+        Then stop running ones, and fail waiting ones with Draining. When cancelled, `close` does the
+        rest.
         """
         self.draining = True
         for job in self._unfinished():
@@ -380,7 +380,7 @@ class Inference:
         for job in self._unfinished():
             self._end_for_drain(job)
         if tasks := list(self._running()):
-            # Do not cancel again at once: that would interrupt an engine that closes its stream.
+            # Wait before cancelling again, which would interrupt an engine that closes its stream.
             await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
         await self._tasks.close()
         # Slots are freed by the tasks' done callbacks, which run after the tasks.
@@ -399,7 +399,7 @@ class Inference:
         return self.lane(self._engines.of(role))
 
     def lane(self, engine: Engine) -> Lane:
-        """Return the lane of an engine, which is made when it is first asked for."""
+        """Return the lane of an engine, created at first use."""
         lane = self._lanes.get(engine)
         if lane is None:
             lane = self._lanes[engine] = Lane(
@@ -416,17 +416,17 @@ class Inference:
             lane.fill()
 
     def _push(self, job: Job, lane: Lane) -> Callable[[], None]:
-        """Put a job in a lane; return what tells those that go for it. Raises Full."""
+        """Add a job to a lane; return a callback that notifies replaced or evicted jobs. Raises Full."""
         pushed = lane.queue.push(job.session_id, job.kind, job)
         self._lane_of[job] = lane
 
-        def tell() -> None:
+        def notify() -> None:
             if pushed.replaced is not None:
                 pushed.replaced.replace()
             if pushed.evicted is not None:
                 pushed.evicted.fail(self._busy(lane), dropped=True)
 
-        return tell
+        return notify
 
     def _start(self, job: Job) -> asyncio.Task[None]:
         task = self._tasks.spawn(self._runner.run(job), name=job.kind)
@@ -434,7 +434,7 @@ class Inference:
         return task
 
     def _move(self, job: Job, engine: Engine) -> None:
-        """Have another engine's lane go on with a running job, in its slot."""
+        """Move a running job with its slot to the lane of another engine."""
         former, lane = self._lane_of[job], self.lane(engine)
         if lane is not former:
             lane.running[job] = former.running.pop(job)
@@ -443,7 +443,7 @@ class Inference:
     def _on_freed(self, job: Job) -> None:
         lane = self._lane_of.pop(job)
         del lane.running[job]
-        # Another lane's, where it was moved
+        # All lanes, because the job may have been moved
         self._fill()
 
     def on_begun(self, job: Job) -> None:

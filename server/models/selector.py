@@ -17,25 +17,25 @@ from server.models.base import Capabilities, Chunk, Engine, EngineRequest, Engin
 
 log = logging.getLogger(__name__)
 OnChange = Callable[[Engine], None]
-# Failed probes in a row after which an engine is left; a failure that was reported counts as one.
+# Consecutive failed probes after which another engine takes over; a reported failure counts as one
 _FAILURES = 2
-# Seconds between two probes, however many failures are reported
+# Minimum seconds between two probes
 _LEAST_GAP = 0.2
-# The text for visitors while the engine of a role is gone
-_FALLBACK_NOTICE = "Primary model unavailable; using the fallback."
+# The text for visitors while a fallback engine is used
+_FALLBACK_NOTICE = "A model is away; another one does its work meanwhile."
 
 
 class _Choice:
-    """The engine that does a role's work: the best able one of `order`."""
+    """The engine in use for a role: the best usable one of `order`."""
 
     def __init__(self, order: Sequence[Engine]) -> None:
         self.order = tuple(order)
         self.now = next((one for one in self.order if _able(one.status)), self.order[0])
-        # It has been ready before; one that never was is left at once.
+        # True once it was usable; else it is replaced without waiting for failed probes
         self.proven = _able(self.now.status)
 
     def choose(self, failures: Mapping[Engine, int]) -> bool:
-        """Choose again; return whether it is another one. `failures`: failed probes in a row."""
+        """Update the choice; return whether it changed. `failures`: consecutive failed probes."""
         at = self.order.index(self.now)
         best = next((n for n, one in enumerate(self.order) if _able(one.status)), None)
         changed = False
@@ -49,17 +49,17 @@ class _Choice:
         return changed
 
     def calm(self, failures: Mapping[Engine, int]) -> bool:
-        """Return whether it answers, and nothing better is missing."""
+        """Return whether the engine answers, and no better one is missing."""
         better = self.order[: self.order.index(self.now)]
         well = _alive(self.now.status) and failures[self.now] == 0
         return well and all(_able(one.status) for one in better)
 
 
 class EngineProber:
-    """Probes engines, each in a task of its own, and counts the failed probes in a row.
+    """Periodic probes of engines, one task each, and their consecutive failures.
 
-    An engine is probed every `interval` seconds, every `seeking` seconds while a better one than the current is not
-    ready or the current one is in doubt; both are varied by a tenth, so that processes do not probe in step.
+    An engine is probed every `interval` seconds; every `seeking` seconds while a better engine than the current one
+    is not ready, or the current one fails. Both vary by a tenth, so that processes do not probe in step.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class EngineProber:
         self._interval = interval
         self._seeking = seeking
         self._first_probe = first_probe
-        # Failed probes in a row; a reported failure counts as one
+        # Consecutive failed probes; a reported failure counts as one
         self.failures: Counter[Engine] = Counter()
-        # Set to probe an engine now
+        # Set to probe an engine immediately
         self._wake: dict[Engine, asyncio.Event] = defaultdict(asyncio.Event)
-        # Set once an engine was probed, while none of its reported failures waits for a probe
+        # Set after a probe, cleared by a reported failure
         self._probed: dict[Engine, asyncio.Event] = defaultdict(asyncio.Event)
         self._tasks = TaskSet("engines")
 
@@ -86,7 +86,7 @@ class EngineProber:
     ) -> None:
         """Start to probe; return after the first probe of each, at most after `first_probe` seconds.
 
-        `is_calm()`: nothing better is missing; `on_probed()` is called after each probe.
+        `is_calm()`: whether to probe at the longer interval. `on_probed()` is called after each probe.
         """
         self._is_calm, self._on_probed = is_calm, on_probed
         for engine in engines:
@@ -106,13 +106,13 @@ class EngineProber:
             probed.set()
 
     def report_failure(self, engine: Engine) -> None:
-        """Count a failure, and probe now."""
+        """Count a failure, and probe all engines now."""
         self.failures[engine] = max(1, self.failures[engine])
         self._probed[engine].clear()
         self.probe_all()
 
     def probe_all(self, but: Engine | None = None) -> None:
-        """Probe all engines now, but this one."""
+        """Probe all engines except `but` now."""
         for engine, wake in self._wake.items():
             if engine is not but:
                 wake.set()
@@ -127,12 +127,12 @@ class EngineProber:
         wake, was_calm = self._wake[engine], self._is_calm()
         wake.clear()
         await self._probe(engine)
-        # A failure that was reported during this probe needs the next one.
+        # A failure reported during this probe needs another probe.
         if not wake.is_set():
             self._probed[engine].set()
         calm = self._is_calm()
         if was_calm and not calm:
-            # One that can take over may have come up since its last probe.
+            # Another engine may have become ready since its last probe.
             self.probe_all(engine)
         delay = (self._interval if calm else self._seeking) * random.uniform(0.9, 1.1)
         with suppress(TimeoutError):
@@ -147,20 +147,19 @@ class EngineProber:
             status = await engine.probe()
             failed = not _alive(status)
         except Exception as exc:  # noqa: BLE001
-            # One engine's mistake must not end the probing of all.
+            # An error of one engine must not stop the probes of others.
             log.error("probe failed", extra={"engine": engine.name, "error": type(exc).__name__})
-        # It may have failed only by what was reported meanwhile: both count once.
+        # A failure reported during this probe and the probe's own failure count once.
         self.failures[engine] = max(before + 1, self.failures[engine]) if failed else 0
         self._on_probed()
 
 
 class EngineSelector:
-    """`first` and the engines of features, which `add` takes in.
+    """The choice among engines for each role: `first`, and engines of features, see `add`.
 
-    One engine alone is a fixed choice: it is never replaced, only its status changes.
+    A single engine is never replaced, only its status changes.
 
-    A role of `roles` has the engine of that name, while it is able; else the one that answers does its
-    work.
+    A role of `roles` uses the engine of that name while it is usable, else the engine for answers.
     """
 
     def __init__(
@@ -172,20 +171,20 @@ class EngineSelector:
     ) -> None:
         self._roles = dict(roles or {})
         self._prober = prober or EngineProber()
-        # The last state of each engine whose troubles are logged here
+        # Last status of each engine whose problems are logged here
         self._seen = {first: first.status}
-        # Those of roles, and those that are worse
+        # Engines of roles, and engines of last resort
         self._reserve: set[Engine] = set()
         self._last: set[Engine] = set()
         self._preferred: Engine | None = None
         self._take([first])
-        # Called with the engine that answers, when it or a status of those in use has changed
+        # Called with the engine for answers when an engine in use, or its status, has changed
         self.on_change: list[OnChange] = []
 
     def _take(self, engines: Sequence[Engine]) -> None:
         self._usual = tuple(engines)
         answers = _Choice(self._order(Role.ANSWERS))
-        # A role without an engine of its own has the choice of the one that answers.
+        # A role without an engine of its own shares the choice for answers.
         self._choices = {
             role: _Choice(self._order(role)) if self._own(role) is not None else answers
             for role in Role
@@ -193,7 +192,7 @@ class EngineSelector:
         self._announced = self._now()
 
     def _own(self, role: Role) -> Engine | None:
-        """Return the engine that the settings name for a role; None without one."""
+        """Return the configured engine of a role; None without one."""
         name = self._roles.get(role)
         return next((one for one in self._usual if one.name == name), None)
 
@@ -219,10 +218,10 @@ class EngineSelector:
         reserve: bool = False,
         last: bool = False,
     ) -> None:
-        """Take in a further engine before the start: in place of the missing one of its name, else last.
+        """Add an engine before the start: in place of the missing one of its name, else at the end.
 
-        `logged_elsewhere`: another part logs why it does not answer. `reserve`: it has a role, and no
-        other work while an engine without one is there; `last`: no other one is worse.
+        `logged_elsewhere`: another part logs its problems. `reserve`: it has a role, and is preferred for other work
+        only to engines of last resort. `last`: it is the engine of last resort.
         """
         known = [*self._usual, engine]
         if isinstance(known[0], MissingEngine) and known[0].name == engine.name:
@@ -241,17 +240,17 @@ class EngineSelector:
 
     @property
     def current(self) -> Engine:
-        """The engine that answers."""
+        """The engine for answers."""
         return self._choices[Role.ANSWERS].now
 
     def of(self, role: Role = Role.ANSWERS) -> Engine:
-        """Return the engine that does a role's work now."""
+        """Return the engine in use for a role."""
         return self._choices[role].now
 
     def uses_fallback(self, role: Role) -> bool:
-        """Return whether the engine of a role does not answer, and that of another role stands in for it.
+        """Return whether a role uses an engine other than its own.
 
-        For answers that is not said of the worst one, which the page names in its own way.
+        For answers, only an engine of another role counts: the page reports the engine of last resort itself.
         """
         choice, own = self._choices[role], self._own(role)
         if own is not None:
@@ -262,7 +261,7 @@ class EngineSelector:
         return choice.now in others and choice.now is not choice.order[0]
 
     def fallback_notice(self) -> str:
-        """Return a sentence for visitors while an engine does the work of another one; else ""."""
+        """Return a sentence for visitors while a role uses a fallback; else ""."""
         return _FALLBACK_NOTICE if any(map(self.uses_fallback, Role)) else ""
 
     def _now(self) -> list[tuple[Engine, EngineStatus]]:
@@ -283,26 +282,23 @@ class EngineSelector:
                 log_failure("engine", end, "closing failed")
 
     def report_failure(self, engine: Engine) -> None:
-        """Report that an engine did not answer: probe it now, and leave it if that fails, too."""
+        """Report a failed request: probe the engine now, and replace it if that fails, too."""
         if engine in self.engines:
             self._prober.report_failure(engine)
 
     def probe_soon(self) -> None:
-        """An engine's status has changed: choose again at once, and probe now."""
+        """Choose again, and probe all engines now, after an engine's status changed."""
         self._choose()
         self._prober.probe_all()
 
     def lost(self, engine: Engine) -> None:
-        """Report that an engine is gone for certain: it is left at once, without a probe."""
+        """Replace an engine that has certainly stopped, without a probe."""
         if engine in self.engines:
             self._prober.failures[engine] = max(_FAILURES, self._prober.failures[engine])
             self.probe_soon()
 
     def prefer(self, engine: Engine | None) -> None:
-        """An operator chose this one: it goes before all others while it is able.
-
-        None: the usual order again.
-        """
+        """Prefer an engine that an operator chose while it is usable; None: the usual order."""
         if engine is not None and engine not in self.engines:
             return
         self._preferred = engine
@@ -313,21 +309,21 @@ class EngineSelector:
         self._prober.probe_all()
 
     async def wait_probed(self, engine: Engine) -> None:
-        """Wait until this engine's reported failure has been probed and `of` is up to date."""
+        """Wait until the engine was probed after a reported failure, so that `of` is up to date."""
         await self._prober.wait_probed(engine)
 
     def _is_calm(self) -> bool:
         return all(choice.calm(self._prober.failures) for choice in self._choices.values())
 
     def _log_trouble(self) -> None:
-        """Log why an engine does not answer, once for each reason."""
+        """Log why an engine is unavailable, once per reason."""
         for engine, before in self._seen.items():
             status = self._seen[engine] = engine.status
             if (status.state, status.detail) == (before.state, before.detail):
                 continue
             if status.state not in (EngineState.UNREACHABLE, EngineState.MISCONFIGURED):
                 continue
-            # One that was never there is often none: ENGINE=auto asks for vLLM wherever it runs.
+            # Info for an engine that was never ready: ENGINE=auto probes vLLM on any machine.
             lost = before.ready or status.state is EngineState.MISCONFIGURED
             log.log(
                 logging.WARNING if lost else logging.INFO,
@@ -352,29 +348,29 @@ class EngineSelector:
             try:
                 callback(self.current)
             except Exception as exc:  # noqa: BLE001
-                # A listener's mistake must not keep others from hearing.
+                # An error of one listener must not affect others.
                 log.error("engine listener failed", extra={"error": type(exc).__name__})
 
 
 def _able(status: EngineStatus) -> bool:
-    """Ready, and takes pictures."""
+    """Return whether an engine is ready and takes pictures."""
     return status.ready and status.capabilities.images
 
 
 def _alive(status: EngineStatus) -> bool:
-    """Busy is no failure: it will answer again, and it is the better engine."""
+    """Return whether an engine takes pictures, and is ready or busy (which is no failure)."""
     return status.state in (EngineState.READY, EngineState.BUSY) and status.capabilities.images
 
 
 class MissingEngine:
-    """Stands for an engine that the setting ENGINE names and no feature brings: it says so, and never answers."""
+    """Placeholder for the engine of the setting ENGINE that no feature provides; it never answers."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.status = EngineStatus(
             EngineState.MISCONFIGURED,
-            f"ENGINE is {name}, but no feature that is on brings this engine. Add it to FEATURES, or set ENGINE to auto"
-            " or vllm.",
+            f"ENGINE is {name}, but no enabled feature provides this engine. Add the feature to FEATURES, or set ENGINE"
+            " to auto or vllm.",
             capabilities=Capabilities(images=False),
         )
 
@@ -386,4 +382,4 @@ class MissingEngine:
         yield
 
     async def close(self) -> None:
-        """It has nothing to give back."""
+        """Do nothing."""

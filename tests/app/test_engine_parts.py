@@ -110,7 +110,7 @@ async def test_an_engine_that_no_feature_brings() -> None:
         engine = (await client.get("/health")).json()["engine"]
         ready = (await client.get("/health/ready")).status_code
     assert (engine["name"], engine["state"], ready) == ("builtin", "misconfigured", 503)
-    assert engine["detail"].startswith("ENGINE is builtin, but no feature that is on brings")
+    assert engine["detail"].startswith("ENGINE is builtin, but no enabled feature provides")
 
 
 # The memory of a session that has ended goes back to the system.

@@ -1,4 +1,1 @@
-"""The order of work: jobs, the fair queue, and the run of one job.
-
-`server/inference.py` works through it.
-"""
+"""Scheduling: jobs, their runs, and the fair queue. `server/inference.py` runs them."""

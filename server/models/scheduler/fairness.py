@@ -1,13 +1,11 @@
-"""The queue of waiting jobs: urgent kinds first, sessions in turn, bounded.
+"""The bounded queue of waiting jobs: urgent kinds first, sessions in turn.
 
-Order: an item's class is its `JobKind` (questions, then watches, programs' questions, descriptions, and
-pictures ahead).
-Within a class the sessions take turns: a served one goes behind all waiting ones. Within a session
-a class keeps its order.
+An item's class is its `JobKind`: questions, then watches, programs' questions, descriptions, prefills.
+Within a class sessions take turns: a served one goes to the end. Within a session a class keeps its
+order.
 
-Bounds: at most `max_size` items, and at most one background item (watch or description) per
-session. Every item that leaves is returned to the caller: replaced, evicted, popped, removed or
-dropped.
+Bounds: at most `max_size` items, and at most one background item per session. Every item that leaves
+is returned to the caller: replaced, evicted, popped, removed or dropped.
 """
 
 from __future__ import annotations
@@ -24,29 +22,23 @@ BACKGROUND = (JobKind.WATCH, JobKind.PROGRAM, JobKind.DESCRIBE, JobKind.PREFILL)
 
 
 class Full(Exception):
-    """The queue is full of questions; nothing was changed.
-
-    Outside the tree of errors: `Inference` raises Busy for it.
-    """
+    """A queue full of questions; nothing was changed. `Inference` raises Busy for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pushed(Generic[T]):
-    """The item that left the queue by a push, possibly the pushed one itself.
+    """The item that left the queue by a push, possibly the pushed one. At most one field is set."""
 
-    At most one field is set.
-    """
-
-    # A background item replaced by another one of its session.
+    # A background item replaced by another one of its session
     replaced: T | None = None
-    # A background item dropped from a full queue.
+    # A background item dropped from a full queue
     evicted: T | None = None
 
 
 class FairQueue(Generic[T]):
-    """Items are dictionary keys: use ones that compare by identity.
+    """A fair queue of items that compare by identity.
 
-    Adding, taking and removing an item take constant time, except for sessions that `skip` passes over.
+    Adding, popping and removing take constant time, apart from skipped sessions.
 
     Bounds of waiting work: MAX_QUEUE; questions refused with `busy`, background work dropped and
     counted.
@@ -54,7 +46,7 @@ class FairQueue(Generic[T]):
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        # Class to sessions (next turn first) to items (oldest first); no session without an item.
+        # Class to sessions (next turn first) to items (oldest first), without empty sessions
         self._classes: dict[JobKind, OrderedDict[str, OrderedDict[T, None]]] = {
             kind: OrderedDict() for kind in JobKind
         }
@@ -64,19 +56,18 @@ class FairQueue(Generic[T]):
         return len(self._where)
 
     def depth(self) -> dict[JobKind, int]:
-        """Number of waiting items of each class."""
+        """Return the number of waiting items by class."""
         return {kind: sum(map(len, waiting.values())) for kind, waiting in self._classes.items()}
 
     def push(self, session_id: str, kind: JobKind, item: T) -> Pushed[T]:
-        """Add an item behind those of its class.
+        """Add an item at the end of its class. Push each item once.
 
-        A background item replaces the session's waiting one of the same kind, and keeps its turn.
-        One of a more urgent kind replaces one of a less urgent kind of its session (behind the
-        others of its own kind), which is dropped when it comes later. A full queue drops a new
-        background item; a question evicts the newest item of the least urgent background class
-        instead.
+        A background item replaces the session's waiting one of the same kind, and takes its place; it
+        replaces a less urgent one of the session at the end of its own class, and is dropped if a more
+        urgent one waits. A full queue drops a new background item; a question evicts the newest item of
+        the least urgent background class instead.
 
-        An item is pushed once. Raises Full for a question when only questions wait.
+        Raises Full for a question when only questions wait.
         """
         if kind is JobKind.CHAT:
             evicted = self._make_space() if len(self) >= self._max_size else None
@@ -90,7 +81,7 @@ class FairQueue(Generic[T]):
             return Pushed()
         older = next(iter(self._classes[older_kind][session_id]))
         if older_kind is kind:
-            # In place, so that the session keeps its turn.
+            # In place, so that the session keeps its turn
             items = self._classes[kind][session_id]
             del items[older], self._where[older]
             items[item] = None
@@ -109,7 +100,7 @@ class FairQueue(Generic[T]):
     ) -> T | None:
         """Remove and return the next item of the most urgent of `kinds`; None without one.
 
-        Sessions for which `skip(session_id, kind)` is true are passed over and keep their turn.
+        Sessions for which `skip(session_id, kind)` is true keep their turn.
         """
         for kind in JobKind:
             if kind not in kinds:
@@ -126,7 +117,7 @@ class FairQueue(Generic[T]):
         return None
 
     def ready_sessions(self, kind: JobKind, skip: Callable[[str, JobKind], bool]) -> int:
-        """Return how many sessions have a waiting item of this class, without those to `skip`."""
+        """Return the number of sessions with a waiting item of this class, without those to `skip`."""
         return sum(not skip(session_id, kind) for session_id in self._classes[kind])
 
     def remove(self, item: T) -> bool:
@@ -148,8 +139,8 @@ class FairQueue(Generic[T]):
     def _make_space(self) -> T:
         for kind in reversed(BACKGROUND):
             if self._classes[kind]:
-                # One item per session, and a replacement keeps its turn: the last session has the
-                # newest.
+                # The last session has the newest item: there is one per session, and a replacement
+                # keeps its turn.
                 newest = next(iter(next(reversed(self._classes[kind].values()))))
                 self.remove(newest)
                 return newest

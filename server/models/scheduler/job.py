@@ -1,4 +1,4 @@
-"""An inference job: its request, the sink that gets its progress, its run, and its result."""
+"""An inference job: its request, observer, run and result."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from server.core.sound import VoiceChunk
 from server.models.base import Chunk, Delta, Engine, EngineRequest, Finished, Thought
 
 log = logging.getLogger(__name__)
-# Labels of `cancellations_total`; any other reason counts as "other".
+# Labels of `cancellations_total`; other reasons count as "other"
 CANCEL_REASONS = frozenset(
     ("user", "replaced", "preempted", "socket_closed", "session_ended", "draining")
 )
-# Upper bound of the mean characters per token; a longer answer is cut.
+# Maximum mean characters per token; a longer answer is cut.
 CHARS_A_TOKEN = 16
-# Characters of a model's reasoning that are sent and kept; the model may continue to think.
+# Maximum characters kept of a model's reasoning, which may continue
 THOUGHT_CHARS = 16_000
-# Seconds for an engine to close a stream.
+# Time limit for an engine to close a stream, seconds
 CLOSE_SECONDS = 5.0
 
 
@@ -33,40 +33,39 @@ CLOSE_SECONDS = 5.0
 class Result(Finished):
     """The end of an answer without an error.
 
-    `finish_reason` may also be cancelled and replaced; a sink passes `boxes` on in pixels of the frame.
+    `finish_reason` may also be "cancelled" or "replaced". `boxes`: in pixels of the frame.
     """
 
-    # The whole answer, or the text until it was stopped.
+    # The whole answer, or the text until it was stopped
     text: str
-    # Name and model of the engine; empty when none was asked.
+    # Name and model of the engine; empty without a request
     engine: str
     model: str
-    # From submission to the slot
+    # From submission to the start
     queue_seconds: float
-    # From the request to the first text; None without text.
+    # From the request to the first text; None without text
     first_token_seconds: float | None
-    # From the request to the end; 0 without a request.
+    # From the request to the end; 0 without a request
     inference_seconds: float
-    # Reason for stopping it; None when it was not stopped.
+    # Reason of a cancellation; None without one
     cancel_reason: str | None
-    # The model's reasoning, as far as the sink got it.
+    # The model's reasoning, up to THOUGHT_CHARS
     thoughts: str = ""
-    # The engine spoke the answer itself.
+    # The engine spoke the answer itself
     spoken: bool = False
-    # Who found the boxes, where it was not the engine; see `Response.boxes_by`.
+    # Source of the boxes, if not the engine; see `Response.boxes_by`
     boxes_by: Literal["detector"] | None = None
-    # See `Response.second_look`.
+    # See `Response.second_look`
     second_look: SecondLook | None = None
 
 
 class JobObserver(Protocol):
-    """Receives a job's progress, or leaves it alone where a class of it says no more: `started`, then `thought`s and `delta`s, then one of `finished`
-    and `failed`.
+    """Observer of a job's progress: `on_request`, then `on_thought` and `on_delta`, then `on_result` or `on_failure`.
 
     All are called on the event loop between two pieces of the answer, and must not block. When
-    another engine takes over, `started` is called again (never after a `delta`). A job that ends
-    while it waits gets only its end. An exception in `started` or `delta` ends only this job, with
-    `failed(Internal)`.
+    another engine takes over, `on_request` is called again (never after `on_delta`). A job that ends
+    while it waits gets only its end. An exception in `on_request` or `on_delta` ends only this job, with
+    `on_failure(Internal)`.
     """
 
     def on_request(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
@@ -76,11 +75,11 @@ class JobObserver(Protocol):
         return
 
     def on_thought(self, text: str) -> None:
-        """Receive a piece of the model's reasoning before its answer."""
+        """Handle a piece of the model's reasoning before its answer."""
         return
 
     def on_result(self, result: Result) -> None:
-        """Receive the result; of a stopped job the text so far, before the stopping call returns."""
+        """Handle the result; for a stopped job with the text so far, before the stopping call returns."""
         return
 
     def on_failure(self, error: QwenCameraError) -> None:
@@ -88,38 +87,38 @@ class JobObserver(Protocol):
 
 
 class Scheduler(Protocol):
-    """Runs jobs."""
+    """The runner of jobs."""
 
     metrics: Metrics
     clock: Callable[[], float]
 
     def on_begun(self, job: Job) -> None:
-        """Note, once, that the engine has computed its prompt."""
+        """Handle the first output, after the engine has processed the prompt; called once."""
 
     def on_ended(self, job: Job) -> None:
-        """Note its end, once, before its sink does."""
+        """Handle the end of a job before its observer does; called once."""
 
 
 @dataclass(slots=True)
 class JobRun:
-    """The state of a job's answer, from its slot on. Times are the scheduler's clock; None before."""
+    """The state of a running job. Times are of the scheduler's clock; None before the event."""
 
-    # The job's id in our log and at model servers
+    # The job's id in our log and on model servers
     request_id: str = field(default_factory=lambda: secrets.token_hex(16))
     engine: Engine | None = None
-    # Time of the request
+    # Time of the request to the engine
     asked_at: float | None = None
-    # The time of the first words or thoughts: the engine has computed the prompt.
+    # Time of the first text or thought: the engine has processed the prompt
     begun_at: float | None = None
-    # The time of the first words
+    # Time of the first text
     first_at: float | None = None
-    # Visual tokens that the engine got before, with an earlier question
+    # Visual tokens that the engine has from an earlier question
     known_tokens: int = 0
     pieces: list[str] = field(default_factory=list)
     thoughts: str = ""
-    # Some sound of the answer has come.
+    # True after the first sound of the answer
     spoken: bool = False
-    # Characters that the answer may still have
+    # Remaining characters of the answer
     chars_left: int = 0
 
 
@@ -127,7 +126,7 @@ class JobRun:
 class Job:
     """One question about one picture, for one session. Compared by identity; submitted once.
 
-    Once accepted it reports its end to the sink once, by whichever call comes first.
+    An accepted job reports its end to the observer exactly once.
 
     Bounds of an answer's text, its thoughts: 16 characters per token of its limit; beyond, it
     ends with `length`; 16,000 characters of thoughts, and the rest is not sent.
@@ -138,22 +137,22 @@ class Job:
 
     session_id: str
     kind: JobKind
-    # Builds the request for an engine, within the slot. Called again when another engine takes
-    # over. Raises CameraError when there is no picture; may be cancelled.
+    # Builds the request for an engine when the job runs, and again when another engine takes
+    # over. Raises CameraError without a picture; may be cancelled.
     make_request: Callable[[Engine], Awaitable[EngineRequest]]
     sink: JobObserver
-    # Plays the answer's sound, from an engine that speaks itself; None: nobody hears it
+    # Plays the answer's sound from an engine that speaks; None: nobody listens
     on_speech: Callable[[VoiceChunk], None] | None = None
-    # Whose engine is asked
+    # The role whose engine is used
     role: Role = Role.ANSWERS
 
-    # Set when it is submitted, with the time; None before
+    # Set at submission, with the time; None before
     scheduler: Scheduler | None = None
     submitted: float = 0.0
-    # Time at which it got its slot; None while it waits.
+    # Time of its start; None while it waits
     slot_at: float | None = None
     run: JobRun = field(default_factory=JobRun)
-    # Its end: ok, length, cancelled, replaced, error or dropped; None before.
+    # ok, length, cancelled, replaced, error or dropped; None before the end
     result: str | None = None
 
     @property
@@ -166,7 +165,7 @@ class Job:
 
     @property
     def accepted(self) -> Scheduler:
-        """The scheduler that has accepted it. Raises RuntimeError before."""
+        """The scheduler that accepted it. Raises RuntimeError before submission."""
         if self.scheduler is None:
             raise RuntimeError("this job was not submitted")
         return self.scheduler
@@ -177,15 +176,15 @@ class Job:
         return max(0.0, until - self.submitted)
 
     def begin(self) -> None:
-        """Note that it got its slot."""
+        """Record the start."""
         self.slot_at = self.accepted.clock()
         self.accepted.metrics.queue_wait.labels(self.kind).observe(self.queue_seconds)
 
     async def attempt(self, engine: Engine) -> None:
-        """Ask one engine. Its text goes directly from this task to the sink.
+        """Send the request to an engine, and pass its text to the observer from this task.
 
         Returns when the answer has ended or was stopped by a callback. Raises QwenCameraError, and
-        the errors of `make_request` and the sink; when `first_at` is set, the error came within the
+        the errors of `make_request` and the observer; if `first_at` is set, the error came during the
         answer.
         """
         if self.ended:
@@ -215,13 +214,13 @@ class Job:
     def _asking(self, engine: Engine, request: EngineRequest) -> None:
         self.run.engine = engine
         self.run.asked_at = now = self.accepted.clock()
-        # Another engine may have begun, and failed: its words are no time of this one.
+        # Reset after another engine that began and failed
         self.run.begun_at = None
         picture = request.picture
         self.run.chars_left = CHARS_A_TOKEN * request.max_tokens
         self.run.thoughts, self.run.spoken = "", False
         if not picture.held:
-            # A held frame's age is only the user's typing time.
+            # The age of a held frame only measures the user's typing.
             self.accepted.metrics.frame_age.observe(max(0.0, now - picture.captured))
         self.accepted.metrics.visual_tokens.inc(request.visual_tokens)
         reused = picture.unchanged_since is not None
@@ -245,7 +244,7 @@ class Job:
         self.run.chars_left -= len(text)
         self.sink.on_delta(text)
         if self.run.chars_left <= 0:
-            # The engine ignores max_tokens.
+            # Reached if the engine ignores max_tokens
             self._finish(Finished("length"))
 
     def _thought(self, text: str) -> None:
@@ -284,7 +283,7 @@ class Job:
         self._report(result)
 
     def stop(self, reason: str) -> None:
-        """Stop it; the result has the text so far."""
+        """Stop the job; the result has the text so far."""
         finish_reason = "replaced" if reason == "replaced" else "cancelled"
         if self._end(finish_reason):
             label = reason if reason in CANCEL_REASONS else "other"
@@ -292,13 +291,13 @@ class Job:
             self._report(self._result(Finished(finish_reason), reason))
 
     def replace(self) -> None:
-        """End it, because a newer background job replaced it in the queue."""
+        """End the job, because a newer background job replaced it in the queue."""
         if self._end("replaced"):
             self.accepted.metrics.frames_replaced.inc()
             self._report(self._result(Finished("replaced"), "replaced"))
 
     def fail(self, error: QwenCameraError, *, dropped: bool = False) -> None:
-        """End it with an error. `dropped`: the queue evicted it before its turn."""
+        """End the job with an error. `dropped`: the queue evicted it before its start."""
         if self._end("dropped" if dropped else "error"):
             log.info(
                 "not answered",
@@ -345,15 +344,15 @@ class Job:
             else:
                 self.sink.on_failure(end)
         except Exception as exc:  # noqa: BLE001
-            # An error in a sink must not affect other jobs.
+            # An error in an observer must not affect other jobs.
             log.error("sink failed at the end of a job", extra={"error": type(exc).__name__})
         finally:
-            # They hold a camera's frame.
+            # These reference a camera's frame.
             self.make_request, self.sink, self.on_speech = _ended, _Silent(), None
 
 
 async def _next(stream: AsyncGenerator[Chunk, None], engine: Engine) -> Chunk:
-    """Read the next chunk. Raises only QwenCameraError."""
+    """Return the next chunk. Raises only QwenCameraError."""
     try:
         return await anext(stream)
     except QwenCameraError:
@@ -363,7 +362,7 @@ async def _next(stream: AsyncGenerator[Chunk, None], engine: Engine) -> Chunk:
             "The model's answer broke off before its end. Ask again.", public=True
         ) from None
     except Exception as exc:  # noqa: BLE001
-        # Any error of an engine. Without its text, which may contain what people said.
+        # Any error of an engine; its text is not logged, as it may contain what people said.
         log.error("engine broke", extra={"engine": engine.name, "error": type(exc).__name__})
         raise EngineFailed(
             "The model's answer failed on the server. Ask again.", public=True
@@ -375,12 +374,12 @@ async def _close(stream: AsyncGenerator[Chunk, None], engine: Engine) -> None:
         async with asyncio.timeout(CLOSE_SECONDS):
             await stream.aclose()
     except Exception as exc:  # noqa: BLE001
-        # The answer has its end already; an error while closing does not change it.
+        # The answer has ended already, whatever closing raises.
         log.error("stream closed badly", extra={"engine": engine.name, "error": type(exc).__name__})
 
 
 class _Silent(JobObserver):
-    """The sink of a job that has ended."""
+    """The observer of a job that has ended."""
 
 
 async def _ended(engine: Engine) -> EngineRequest:
