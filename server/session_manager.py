@@ -1,4 +1,4 @@
-"""The one owner of all sessions: opens, finds, expires, limits and closes them."""
+"""The owner of all sessions: opening, lookup, expiry, limits, and closing."""
 
 from __future__ import annotations
 
@@ -15,60 +15,57 @@ from server.core.errors import Busy, Conflict, Draining, NotFound, SocketCloseCo
 from server.core.redact import session_hash
 from server.session.session import Session, SessionState, Socket
 
-# The answer to a client whose session's process does not run
+# The error for a client whose session's process is not running
 REPLICA_UNAVAILABLE = "This session ended with the part of the server that it was on. Get a new token from /api/token and start again."
 
 
 class Replicas:
-    """One process, which shares nothing with others. A feature puts its own in place of it.
-
-    A session lives in one process, which its id names.
-    """
+    """The interface to other processes; this default is for a single one. A session's id names its process."""
 
     # Where sessions live
 
     @property
     def named(self) -> bool:
-        """True for one of several processes, which a balancer tells apart by their names."""
+        """True if this is one of several processes, which a balancer distinguishes by name."""
         return False
 
     def new_id(self) -> str:
-        """Make the id of a new session of this process."""
+        """Return the id of a new session of this process."""
         return new_session_id()
 
     def choose_id(self) -> str:
-        """Make the id of a new session of the process that fits best."""
+        """Return the id of a new session of the process with the most room."""
         return self.new_id()
 
     def is_home(self, session_id: str) -> bool:
-        """Return whether the session began here, or may begin here."""
+        """Return whether the session belongs to this process."""
         return True
 
     def can_take(self) -> bool:
-        """Return whether another process has space for this one's people."""
+        """Return whether another process has room for sessions of this one."""
         return False
 
-    # MAX_SESSIONS of all processes together
+    # Slots: MAX_SESSIONS of all processes together
 
     async def take(self, name: str) -> bool:
-        """Take a slot for a session or a further camera; True for one that has it. False when none is free."""
+        """Take a slot for a session or a further camera; True if it has one, False when none is free."""
         return True
 
     async def leave(self, name: str) -> None:
-        """Give a slot back."""
+        """Release a slot."""
 
-    # Ends that operators order
+    # Revocations by operators
 
     def has_peers(self) -> bool:
-        """Return whether other processes hear of ends now."""
+        """Return whether other processes are reachable now."""
         return False
 
     async def announce_end(self, name: str) -> bool:
-        """Tell the others that a session has ended, by its hash. Returns False when nobody hears."""
+        """Announce the end of a session, by its hash, to other processes. Return False if none is reachable."""
         return False
 
     async def announce_end_of_all(self, before: int) -> bool:
-        """Tell the others that all access ended that began by then (seconds since the epoch)."""
+        """Announce the end of all access that began by then (seconds since the epoch). Return False if none is reachable."""
         return False
 
     def on_end(self, kind: str, end: Callable[[str], Awaitable[object]]) -> None:
@@ -83,7 +80,7 @@ class Revocations:
 
     A name is kept until its last token has expired, `life` seconds after `since`, the beginning of
     its access. Beyond `most` names the one with the earliest access is dropped, and all access that
-    began no later is revoked: so a flood of ended names revives no token, but requires new ones.
+    began no later is revoked, so that a flood of names revives no token.
 
     Bounds of ids of ended sessions: until all their tokens have expired, 10,000; beyond, the one
     with the oldest code is dropped, and all tokens of that age become invalid.
@@ -93,7 +90,7 @@ class Revocations:
         self._life = life
         self._most = most
         self._since: dict[str, int] = {}
-        # The same, earliest access first
+        # Heap of the same, earliest access first
         self._earliest: list[tuple[int, str]] = []
         self._before = 0
 
@@ -101,7 +98,7 @@ class Revocations:
         return len(self._since)
 
     def add(self, name: str, since: int, now: float) -> None:
-        """Revoke one name's access."""
+        """Revoke the access of one name. `since`, `now`: seconds since the epoch."""
         if name not in self._since:
             self._since[name] = since
             heapq.heappush(self._earliest, (since, name))
@@ -111,16 +108,14 @@ class Revocations:
             self._before = max(self._before, self._forget_earliest())
 
     def add_all(self, before: int, now: float) -> None:
-        """Revoke all access that began at this time or earlier; none that begins after `now`."""
+        """Revoke all access that began by `before`, at most until `now` (seconds since the epoch)."""
         self._before = max(self._before, min(before, int(now)))
 
     def refuses(self, name: str, since: int) -> bool:
         return name in self._since or since <= self._before
 
     def begin(self, now: float) -> int:
-        """Return the beginning of access granted now, which is later than all revoked ones, also
-        within the same second.
-        """
+        """Return the beginning of access granted now, later than all revoked access."""
         return max(int(now), self._before + 1)
 
     def _forget_earliest(self) -> int:
@@ -129,24 +124,22 @@ class Revocations:
         return since
 
 
-# Which sessions make room for others.
+# Eviction of sessions
 
-# A session without socket and camera may make room for a new one after this long (seconds): a page
-# that reconnects is back by then.
+# Seconds after which a session without socket and camera may be evicted: a page that reconnects is
+# back by then.
 LEFT_SECONDS = 60.0
-# One without a picture may so after this long, its socket open or not: nobody holds a session for
-# long without using it.
+# Seconds after which a session without a picture may be evicted, even with an open socket
 DARK_SECONDS = 180.0
-# Behind all that were left
+# Rank offset behind all sessions without socket and camera
 _DARK = 1e9
 
 
 def _eviction_rank(session: Session, now: float) -> float | None:
-    """Find the place of a visitor's session in the order in which sessions make room for others, the
-    least first; None for one that does not.
+    """Return the rank of a visitor's session for eviction, lowest first; None if it stays.
 
-    First come those with neither socket nor camera, by the time since they were left (minus
-    seconds), then those without a picture for long.
+    First come sessions with neither socket nor camera, by idle time, then those that have had no
+    picture for long. `now`: monotonic seconds.
     """
     unused = session.socket is None and not session.camera.offered
     if unused and session.last_activity < now - LEFT_SECONDS:
@@ -157,7 +150,7 @@ def _eviction_rank(session: Session, now: float) -> float | None:
 
 
 def _describe(session: Session) -> dict[str, Any]:
-    """Return a session as operators see it; docs/reference/http.md has the fields."""
+    """Return the facts about a session for operators, see docs/reference/http.md."""
     allowance = session.requests.allowance
     return {
         "name": session_hash(session.id),
@@ -174,12 +167,12 @@ def _describe(session: Session) -> dict[str, Any]:
 
 log = logging.getLogger(__name__)
 
-# The shortest and the longest pause between two looks for expired sessions (seconds).
+# Minimum and maximum pause between two expiry checks, seconds
 EXPIRY_PAUSE = (0.25, 15.0)
 
 
 class Capacity:
-    """The slots of sessions: whether anybody new gets one, and which session makes room.
+    """The slots of sessions: admission of new ones, and eviction for them.
 
     Bounds of sessions: MAX_SESSIONS; more are refused with an error.
     """
@@ -190,43 +183,43 @@ class Capacity:
         visitors: Callable[[], list[Session]],
         evict: Callable[[Session], Coroutine[Any, Any, None]],
     ) -> None:
-        """`evict(session)` ends one at once; its coroutine frees what it holds."""
+        """`evict(session)` ends a session at once; the returned coroutine releases its resources."""
         self._max_sessions = max_sessions
         self._visitors = visitors
         self._evict = evict
-        # The processes that share MAX_SESSIONS and ends; a feature may replace it.
+        # The processes that share slots and revocations; a feature may replace it
         self.replicas = Replicas()
-        # The process is about to stop.
+        # True when the process is about to stop
         self.draining = False
-        # An operator drains this process: nobody new comes in, present sessions stay.
+        # True while an operator drains this process: no new sessions, present ones stay
         self.operator_draining = False
 
     @property
     def occupied(self) -> int:
-        """The visitors' sessions and their further cameras, which MAX_SESSIONS bounds together."""
+        """Number of used slots: visitors' sessions and their further cameras."""
         return sum(len(session.slots) for session in self._visitors())
 
     @property
     def holders(self) -> dict[str, float | None]:
-        """The slots of all visitors' sessions, each with its `_eviction_rank`."""
+        """The slots of all visitors' sessions by name, with the `_eviction_rank` of the session."""
         now = time.monotonic()
         return {name: _eviction_rank(one, now) for one in self._visitors() for name in one.slots}
 
     @property
     def closed(self) -> str:
-        """The reason why nobody new is taken, whatever the room; "" when somebody is."""
+        """The reason why no new sessions are accepted; "" otherwise."""
         if self.draining:
             return "the server is about to stop"
         return "people go on at other parts of the server" if self.operator_draining else ""
 
     def full(self) -> Busy:
-        """Return the error for whoever finds no slot."""
+        """Return the error for a full server."""
         return Busy(
             f"All {self._max_sessions} sessions are in use. Try again in a minute.", retry_after=60
         )
 
     def check_open(self) -> None:
-        """Raise Draining when nobody new is taken."""
+        """Raise Draining when no new sessions are accepted."""
         if self.draining:
             raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
         if self.operator_draining:
@@ -235,21 +228,21 @@ class Capacity:
             )
 
     def check_slot(self) -> None:
-        """Raise Draining, or Busy when all slots are occupied, whoever could make room."""
+        """Raise Draining, or Busy when all slots are occupied."""
         self.check_open()
         if self.occupied >= self._max_sessions:
             raise self.full()
 
     def check_new(self) -> None:
-        """Raise Draining or Busy when neither this process nor another one takes somebody new."""
+        """Raise Draining or Busy when neither this process nor another one accepts a new session."""
         if not self.replicas.can_take():
-            # A balancer then asks another process.
+            # A balancer then tries another process.
             self.check_open()
             if self.replicas.named and self._eviction_candidate() is None:
                 self.check_slot()
 
     def make_slot(self) -> Coroutine[Any, Any, None] | None:
-        """End the session that is the first to make room, if all slots here are occupied. Raises Busy without one."""
+        """Evict a session if all slots are occupied; return the coroutine that releases it. Raises Busy without a candidate."""
         if self.occupied < self._max_sessions:
             return None
         if (left := self._eviction_candidate()) is None:
@@ -257,7 +250,7 @@ class Capacity:
         return self._evict(left)
 
     async def take(self, session_id: str) -> None:
-        """Take one of the slots that all processes share, from another session if need be. Raises Busy."""
+        """Take a shared slot, and evict a session if none is free. Raises Busy."""
         if not await self.replicas.take(session_id):
             left = self._eviction_candidate()
             if left is not None:
@@ -266,7 +259,7 @@ class Capacity:
                 raise self.full()
 
     async def make_room(self, names: Iterable[str]) -> None:
-        """End the sessions whose slots went to others, by the names in `holders`."""
+        """Evict the sessions whose slots were given away, by the names in `holders`."""
         now, chosen = time.monotonic(), set(names)
         for session in self._visitors():
             kept = chosen.isdisjoint(session.slots) or _eviction_rank(session, now) is None
@@ -274,14 +267,14 @@ class Capacity:
                 await self._evict(session)
 
     def _eviction_candidate(self) -> Session | None:
-        """Return the session that is the first to make room."""
+        """Return the session to evict first; None without one."""
         now = time.monotonic()
         left = [one for one in self._visitors() if _eviction_rank(one, now) is not None]
         return min(left, key=lambda one: _eviction_rank(one, now) or 0.0, default=None)
 
 
 class SessionManager:
-    """Sessions by id. A session begins with its first offer or socket, and ends once."""
+    """All sessions by id. A session begins with its first offer or socket, and ends once."""
 
     def __init__(
         self,
@@ -292,7 +285,9 @@ class SessionManager:
         on_end: Callable[[str], None] = lambda session_id: None,
         max_age: int = DEFAULT_MAX_AGE,
     ) -> None:
-        """`on_end(session_id)`: called after its close; `max_age`: seconds from the code to its session's end."""
+        """`on_end(session_id)` is called after a session was closed. `timeout`: idle seconds to its end; `max_age`: seconds
+        from the access code to its end.
+        """
         self._max_age = max_age
         self.capacity = Capacity(max_sessions, self.visitors, self._leave)
         self._make = make
@@ -308,7 +303,7 @@ class SessionManager:
         return self.capacity.replicas
 
     def __len__(self) -> int:
-        """The visitors' sessions."""
+        """Return the number of visitors' sessions."""
         return len(self.visitors())
 
     def __contains__(self, session_id: str) -> bool:
@@ -322,7 +317,7 @@ class SessionManager:
         return list(self._sessions.values())
 
     def visitors(self) -> list[Session]:
-        """The sessions that began with a visitor's offer or socket."""
+        """Return all sessions except those of fixed cameras."""
         return [session for session in self._sessions.values() if not session.fixed]
 
     def begin_fixed(self, session_id: str) -> Session:
@@ -336,17 +331,17 @@ class SessionManager:
         self._tasks.spawn(supervise(self._expire, name="expiry"), name="expiry")
 
     def is_revoked(self, claims: Claims) -> bool:
-        """Return whether this access was taken back, or its session has ended."""
+        """Return whether this access was revoked, or its session has ended."""
         if claims.session_id in self._sessions:
             return False
         return self.revoked.refuses(session_hash(claims.session_id), claims.auth_time)
 
     def open(self, session_id: str, since: int | None = None, device: str = "") -> Session:
-        """Return the session, or begin it. At MAX_SESSIONS the first one of `_eviction_rank` makes room.
+        """Return the session, or begin it, at MAX_SESSIONS in place of an evicted one.
 
-        `since`: the time of its code, seconds since the epoch; None for now. `device`: the paired one that brought it.
+        `since`: time of the access code, seconds since the epoch; None for now. `device`: name of the paired device.
 
-        Raises NotFound for one that has ended, Busy when no session makes room, Draining.
+        Raises NotFound for an ended session, Busy without a free slot, Draining.
         """
         if (session := self.get(session_id)) is not None:
             session.touch()
@@ -365,7 +360,7 @@ class SessionManager:
         return session
 
     async def admit(self, session_id: str, since: int | None = None, device: str = "") -> Session:
-        """`open`, with one of the slots that all processes share. Raises what `open` raises."""
+        """Open a session with a slot shared by all processes. Raises what `open` raises."""
         known = session_id in self._sessions or (
             self.revoked.refuses(session_hash(session_id), self.revoked.begin(time.time()))
         )
@@ -379,7 +374,7 @@ class SessionManager:
             raise
 
     def check_room(self, session_id: str) -> None:
-        """Raise Busy when no slot is free for a further camera, Conflict for a fixed camera's session, Draining."""
+        """Raise Busy when no slot is free for a further camera, Conflict for a fixed camera, Draining."""
         self._check_visitor(session_id)
         self.capacity.check_slot()
 
@@ -395,13 +390,13 @@ class SessionManager:
         return (session := self.get(session_id)) is not None and session.socket is not None
 
     def find(self, session_id: str) -> Session:
-        """Raises NotFound."""
+        """Return the session. Raises NotFound."""
         if (session := self.get(session_id)) is None:
             raise NotFound("There is no such session. Send an offer or open a socket first.")
         return session
 
     def attach(self, session: Session, socket: Socket) -> None:
-        """Make `socket` the session's one; an older one is closed with 4409.
+        """Make `socket` the session's socket; an older one is closed with 4409.
 
         Raises RuntimeError for an ended session.
         """
@@ -411,18 +406,18 @@ class SessionManager:
             old.close_soon(SocketCloseCode.REPLACED, "replaced by a newer socket")
 
     def detach(self, session: Session, socket: Socket) -> None:
-        """The socket has gone. One that was replaced takes nothing with it."""
+        """Detach a closed socket; do nothing for a replaced one."""
         if self.get(session.id) is session and session.socket is socket:
             session.socket = None
             session.touch()
             session.socket_closed()
 
     def describe(self) -> list[dict[str, Any]]:
-        """List the sessions of this process, the newest first."""
+        """Return facts about the sessions of this process for operators, newest first."""
         return [_describe(one) for one in sorted(self.visitors(), key=lambda one: -one.began_at)]
 
     async def revoke(self, name: str) -> bool:
-        """End the session with this hash for good. Return False for one that is not here, whose tokens are revoked."""
+        """End the session with this hash and revoke its tokens. Return False if it is not in this process."""
         now, found = time.time(), [one for one in self.visitors() if session_hash(one.id) == name]
         self.revoked.add(name, found[0].since if found else int(now), now)
         for session in found:
@@ -430,21 +425,19 @@ class SessionManager:
         return bool(found)
 
     async def revoke_all(self, before: int) -> int:
-        """End all sessions whose code was entered by then (seconds since the epoch). Return their number here."""
+        """End all sessions whose code was entered by then (seconds since the epoch). Return their number."""
         self.revoked.add_all(before, time.time())
         ended = [one.id for one in self.visitors() if one.since <= before]
         await self._end_all(ended, "ended by the operator", SocketCloseCode.TAKEN_BACK)
         return len(ended)
 
     async def revoke_devices(self, which: Callable[[str, int], bool]) -> None:
-        """End the sessions of devices by `which(name, since)`; `since`: its beginning, seconds since the epoch."""
+        """End the sessions of devices for which `which(name, since)` is true; `since`: seconds since the epoch."""
         ended = [one.id for one in self.all() if one.device and which(one.device, one.since)]
         await self._end_all(ended, "its device was forgotten", SocketCloseCode.TAKEN_BACK)
 
-    async def end(
-        self, session_id: str, reason: str, code: int = SocketCloseCode.NO_SESSION
-    ) -> None:
-        """End a session and free all it holds. Does nothing for one that is not there."""
+    async def end(self, session_id: str, reason: str, code: int = Close.NO_SESSION) -> None:
+        """End a session and release its resources. Do nothing for an unknown one."""
         if (session := self.get(session_id)) is not None:
             await self._leave(session, reason, code)
 
@@ -454,7 +447,7 @@ class SessionManager:
         reason: str = "room for others",
         code: int = SocketCloseCode.NO_SESSION,
     ) -> Coroutine[Any, Any, None]:
-        """End a session at once and for good; the coroutine frees what it holds."""
+        """End a session at once, and revoke its tokens; the returned coroutine releases its resources."""
         self._remove(session)
         self.revoked.add(session_hash(session.id), session.since, time.time())
         return self._close(session, reason, code)
@@ -467,8 +460,7 @@ class SessionManager:
     async def pending_offer(
         self, session_id: str, since: int | None = None, device: str = ""
     ) -> AsyncIterator[Session]:
-        """Admit a session for an offer, which may fail: a session that nothing has used is then removed, and its
-        token may begin it anew.
+        """Admit a session for an offer. If the offer fails, an unused session is removed, and its token stays valid.
 
         Raises Conflict for a fixed camera, and what `admit` raises.
         """
@@ -486,10 +478,10 @@ class SessionManager:
                 await self._close(session, "", SocketCloseCode.NORMAL)
 
     async def _close(self, session: Session, reason: str, code: int) -> None:
-        """Free what a removed session holds; a failure skips nothing."""
+        """Release the resources of a removed session; a failure skips nothing."""
         log.info("session ended", extra={"session": session.id, "reason": reason})
         async with AsyncExitStack() as stack:
-            # The last one goes first.
+            # Callbacks run last to first.
             for name in session.slots:
                 stack.push_async_callback(self.replicas.leave, name)
             stack.callback(self._on_end, session.id)
@@ -508,7 +500,7 @@ class SessionManager:
         return min(max(self._timeout / 10, EXPIRY_PAUSE[0]), EXPIRY_PAUSE[1])
 
     async def _end_all(self, session_ids: Iterable[str], reason: str, code: int) -> None:
-        """End these; one whose close fails keeps no other one alive."""
+        """End these sessions; log failures."""
         for session_id in session_ids:
             try:
                 await self.end(session_id, reason, code)

@@ -1,5 +1,5 @@
-"""One visitor's session: a question's way from message to answer, its history and its outbox.
+"""One visitor's session: questions from message to answer, history, outbox.
 
-`session.py` takes messages; features bring further parts (`part.py`). Whose turn it is, is decided
-in `models/scheduler`; sessions are opened and found in `server/session_manager.py`.
+`session.py` handles messages; features add parts (`part.py`). `models/scheduler` orders the work;
+`server/session_manager.py` opens and finds sessions.
 """

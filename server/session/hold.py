@@ -1,4 +1,4 @@
-"""The held frame of a session: the sharpest one since somebody held the picture, or of a frozen camera the last new one."""
+"""The held frame of a session: the sharpest since the hold began, or the last new one of a frozen camera."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from server.session.part import SessionContext
 class HeldFrame:
     """One held frame, or the search for one; a new hold replaces it.
 
-    All methods are called on the event loop; the search runs as a task of the session.
+    Call all methods on the event loop; the search is a task of the session.
     """
 
     def __init__(self, context: SessionContext) -> None:
@@ -29,24 +29,24 @@ class HeldFrame:
 
     @property
     def empty(self) -> bool:
-        """True when nothing is held or was searched for since the last release."""
+        """True if nothing is held or searched for."""
         return self.frame is None and self._search is None
 
     def begin(self) -> None:
-        """Search the sharpest frame from now on."""
+        """Start the search for the sharpest frame."""
         self._stop()
         self._search = self._tasks.spawn(self._choose(), name="hold")
 
     def release(self) -> None:
-        """Give the held frame up."""
+        """Release the held frame."""
         self._stop()
         self.frame = None
         self._report()
 
     async def wait(self, waits: Callable[[], None]) -> bool:
-        """Wait for the end of a search, and return True when one ran.
+        """Wait for the end of a search. Return True if one was running.
 
-        `waits` is called when it takes longer than `FRAME_NOTICE_SECONDS`.
+        `waits()` is called after `FRAME_NOTICE_SECONDS`.
         """
         search = self._search
         if search is None or search.done():

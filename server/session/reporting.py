@@ -1,4 +1,4 @@
-"""The state of a session in messages to its client: `ready`, `status`, `sender`."""
+"""Messages with the state of a session to its client: `ready`, `status`, `sender`."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from server.session.part import FeatureParts, SessionFacts
 
 
 class StateReporter:
-    """Sends the state of one session when it changes.
+    """Sender of the state of one session.
 
-    Bounds of the last status: one, to tell what has changed.
+    Bounds of the last status: one, to detect changes.
     """
 
     def __init__(self, session: SessionFacts, features: FeatureParts, began_at: float) -> None:
         """`began_at`: seconds since the epoch."""
         self._session, self._features, self._began_at = session, features, began_at
-        # The last status; None before the first to a socket
-        self._told: wire.Status | None = None
+        # The last status; None before the first on a socket
+        self._last: wire.Status | None = None
 
     def greet(self) -> None:
-        """Send the first messages of a socket; they are sent again when the engine changes."""
+        """Send the first messages of a socket, and again when the engine changes."""
         self._session.outbox.put(self._ready())
         self.send_sender(None)
-        self._told = None
+        self._last = None
         self.report()
         for part in self._features:
             part.greet()
 
     def report(self) -> None:
-        """Send the state: when that of the camera changes, and after each hold."""
-        before, self._told = self._told, self._status()
-        self._session.outbox.put(self._told)
-        measured = self._told.model_dump(include={"fps", "queue_depth"})
-        if before is None or before.model_copy(update=measured) != self._told:
+        """Send the status: after changes of the camera's state, and after each hold."""
+        before, self._last = self._last, self._status()
+        self._session.outbox.put(self._last)
+        measured = self._last.model_dump(include={"fps", "queue_depth"})
+        if before is None or before.model_copy(update=measured) != self._last:
             for part in self._features:
                 part.on_reported()
 
@@ -103,5 +103,5 @@ class StateReporter:
 
     def send_sender(self, wake_ms: int | None) -> None:
         if not self._session.camera.sender_controlled:
-            return  # another device sends at its own rate, and the page has nothing to apply it to
+            return  # Another device chooses its own rate.
         self._session.outbox.put(self._session.camera.sender(wake_ms))

@@ -1,4 +1,4 @@
-"""The way of a question from its words to the queue: its frame, its picture, its draft."""
+"""Submission of questions to the queue: frame, picture, draft."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from server.session.request.builder import RequestBuilder
 from server.session.request.parts import Draft, MakeEarlier, Prepared, View
 from server.session.request.question import Question
 
-# What takes the place of the ways that features add: where they are off, for other cameras than the
-# session's own, and for a part of the picture in time
+# Replacements of features' routes: if the feature is off, and for other cameras than the session's
+# own
 PLAIN_ROUTES = {
     QuestionMode.PAST: QuestionMode.NOW,
     QuestionMode.WHERE: QuestionMode.NOW,
@@ -32,7 +32,7 @@ PLAIN_ROUTES = {
 
 
 class QuestionSubmitter:
-    """Waits for the frames of one session's questions, and queues them."""
+    """Submitter of one session's questions: waits for their frames, and queues them."""
 
     def __init__(
         self,
@@ -51,12 +51,12 @@ class QuestionSubmitter:
         self._listener = listener
 
     async def submit(self, asking: Asking) -> None:
-        """Wait for the question's frame, and queue it, or find the answer in the way of its route.
+        """Wait for the question's frame, and queue the question or run its feature's route.
 
-        Raises QwenCameraError: no frame, a black one, one that is withheld, or a full queue.
+        Raises QwenCameraError: no frame, a black one, a withheld one, or a full queue.
         """
         question, frame_source = asking.question, self._features.frame_source()
-        # What was asked before is about the views that it had.
+        # A repeated question keeps its views.
         around = asking.views[-1].camera if asking.views else frame_source is not None
         if around and question.part is None:
             await self._submit_around(asking, frame_source)
@@ -100,13 +100,13 @@ class QuestionSubmitter:
 
     @staticmethod
     def _with_fitting_route(question: Question, held: bool) -> Question:
-        """Return a question on a way that its picture allows."""
+        """Return a question with a route that its picture allows."""
         pointed = question.part is not None
         if pointed and question.route is QuestionMode.PAST:
-            # The part is one of the picture of now.
+            # The part belongs to the present picture.
             return replace(question, route=QuestionMode.NOW)
         if question.route is QuestionMode.READ and (held or pointed or question.corrected):
-            # There is one picture of it.
+            # Reading on needs further pictures.
             return replace(question, route=QuestionMode.DETAIL)
         return question
 
@@ -115,16 +115,16 @@ class QuestionSubmitter:
         asking.on_submitted(self._requests.submit(draft, asking.publisher))
 
     def _waited_seconds(self, asking: Asking) -> float:
-        """Return the seconds that a question has waited for its frame."""
+        """Return the seconds that the question waited for its frame."""
         if asking.publisher is not None:
-            # It is asked once more, about the same one.
+            # Asked again, about the same frame
             return asking.publisher.waited
         waited = time.monotonic() - asking.question.asked.at
         self._services.metrics.frame_wait.observe(waited)
         return waited
 
     async def _submit_around(self, asking: Asking, frame_source: FrameSource | None) -> None:
-        """Ask about the chosen cameras. The routes of features are of the own camera alone."""
+        """Submit a question about the chosen cameras, without features' routes."""
         question = asking.question
         plain = PLAIN_ROUTES.get(question.route, question.route)
         asking.question = question = replace(question, route=plain)
@@ -143,7 +143,7 @@ class QuestionSubmitter:
         self._outbox.put(wire.Waiting(id=asking.id))
 
     def _publish(self, asking: Asking, waited: float) -> None:
-        """Make what takes the answer. `waited`: seconds for its frame."""
+        """Create the publisher of the answer. `waited`: seconds for the frame."""
         question = asking.question
         if asking.publisher is not None:
             asking.publisher.ask_again(question)
@@ -171,15 +171,15 @@ class QuestionSubmitter:
         )
 
     async def _own_frame(self, asking: Asking) -> tuple[Frame, bool]:
-        """Return the own camera's frame for a question, and True when it is a held one."""
+        """Return the frame of the session's own camera for a question, and True for a held one."""
         asked, spoken = asking.question.asked, asking.question.spoken
         if asking.views:
-            # It is asked once more, about the frame that it had.
+            # Asked again, about the same frame
             return asking.views[-1].frame, asking.views[-1].held
 
         waits = partial(self._waits, asking)
         if await self._hold.wait(waits):
-            # A hold came before the question.
+            # The search of a hold ended after the question.
             asked = replace(asked, at=time.monotonic())
         if self._hold.frame is not None:
             return self._hold.frame, True
@@ -189,11 +189,11 @@ class QuestionSubmitter:
 
 
 def _whole(view: View, requests: RequestBuilder) -> MakeEarlier:
-    """Return what makes the whole picture beside a part of it, for an engine that looks at both."""
+    """Return the maker of the whole picture beside a part of it, for engines that take both."""
 
     async def make(needs: Capabilities) -> Sequence[ShownPicture]:
         if needs.wants_pixels:
-            # Those look at one picture.
+            # Such an engine takes one picture.
             return ()
         return [ShownPicture(await requests.prepare(replace(view, detail=Detail.LOW), needs))]
 
@@ -201,7 +201,7 @@ def _whole(view: View, requests: RequestBuilder) -> MakeEarlier:
 
 
 def _with_others(draft: Draft, views: Sequence[View], requests: RequestBuilder) -> Draft:
-    """Add the pictures of all cameras but the last one, whose picture is the request's own."""
+    """Return the draft with the pictures of all other cameras; the last one's picture is the request's own."""
     captions = camera_captions([view.name for view in views])
     before = list(zip(views[:-1], captions, strict=False))
 
