@@ -1,4 +1,4 @@
-"""The features' parts of one session: what they may use of it, and who gets its messages, frames and alerts."""
+"""Features' parts of a session: their interface to it, and the dispatch of messages, frames and alerts."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from server.session.request.parts import (
 from server.session.request.question import Question
 from server.webrtc_server import Line
 
-# The ids of watches that programs begin, not the person, begin so.
+# Prefix of the ids of programs' watches
 PROGRAMS = "program:"
-# Those of watches that a model begins, whose alerts go to the person's page alone
+# Prefix of the ids of a model's watches, whose alerts go only to the person's page
 TOOLS = "tool:"
 
 
 @dataclass(frozen=True, slots=True)
 class AlertSource:
-    """The camera that an alert comes from."""
+    """The camera of an alert."""
 
-    # Of its session; no message has it
+    # Session id, sent in no message
     id: str = field(repr=False)
     # The name of a fixed camera; "" for a visitor's
     camera: str = ""
@@ -51,7 +51,7 @@ class AlertSource:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A watch's condition holds, or a test without a camera."""
+    """An alert of a watch, or a test alert without a camera."""
 
     # Milliseconds since the epoch at which the frame was captured
     at: float
@@ -68,83 +68,83 @@ class Alert:
 
 
 class SpeechOutput:
-    """The speech of a session's answers, one at a time. This one is silent; a feature's takes its place."""
+    """Output of a session's spoken answers, one at a time. This one is silent; a feature replaces it."""
 
     @property
     def id(self) -> str:
-        """The id of the question whose answer is spoken; "" without one."""
+        """Id of the question whose answer is spoken; "" without one."""
         return ""
 
     @property
     def can_play(self) -> bool:
-        """True when speech is wanted, and a connection takes it."""
+        """True if speech is on, and a connection can play it."""
         return False
 
     @property
     def talking(self) -> bool:
-        """True while an answer is spoken, however softly, or about to be."""
+        """True while an answer is spoken, at any volume, or about to be."""
         return False
 
     @property
     def audible(self) -> bool:
-        """True when something of an answer was heard, and more is to come."""
+        """True after some of an answer was played, and more follows."""
         return False
 
     @property
     def behind(self) -> bool:
-        """True while some of what is written was not heard yet."""
+        """True while some of the written text was not played yet."""
         return False
 
     def begin(self, id: str, *, by_engine: bool = False) -> None:
-        """Begin with the answer to a question, in place of the one before.
+        """Begin the answer to a question, in place of the previous one.
 
-        `by_engine`: its sound comes from the engine, by `play`.
+        `by_engine`: the engine provides its sound through `play`.
         """
 
     def write(self, id: str, text: str) -> None:
-        """Take a piece of its text."""
+        """Add a piece of the answer's text."""
 
     def play(self, id: str, chunk: VoiceChunk) -> None:
         """Play a piece of the answer's sound."""
 
     def finish(self, id: str) -> None:
-        """Note that the answer is complete; speak the rest."""
+        """Mark the answer as complete; speak the rest."""
 
     def duck(self) -> None:
-        """Speak softly: somebody may want to say something."""
+        """Lower the volume: somebody may want to speak."""
 
     def pause(self) -> None:
-        """Pause: somebody says something, and it is not sure yet that it is meant."""
+        """Pause while it is uncertain whether somebody speaks to the system."""
 
     def restore(self) -> None:
-        """Go on where it was, as loud as before: it was a false alarm."""
+        """Resume at normal volume after a false alarm."""
 
     def interrupt(self, reason: str = "voice") -> str:
-        """Stop at once, with the answer behind it. Return what was heard of it; "" without one.
+        """Stop the answer at once. Return the text that was played; "" without an answer.
 
         `reason`: voice, user, typing or replaced.
         """
         return ""
 
     def drop(self) -> None:
-        """Speak no more of the answer; the history keeps all of it."""
+        """Stop speaking; the history keeps the whole answer."""
 
 
 class SessionFacts(Protocol):
-    """The session as its parts read it."""
+    """The readable state of a session for its parts."""
 
     @property
     def id(self) -> str: ...
     @property
     def limits(self) -> SessionLimits: ...
 
-    # What all sessions share
+    # Shared by all sessions
     @property
     def services(self) -> SessionServices: ...
     @property
     def camera(self) -> Camera: ...
 
-    # Parts use further sections of its offers, such as a microphone's.
+    # Further media sections of its offers, such as a microphone
     @property
     def lines(self) -> list[Line]: ...
     @property
@@ -154,12 +154,12 @@ class SessionFacts(Protocol):
     @property
     def history(self) -> History: ...
 
-    # They end with the session.
+    # Cancelled at the end of the session
     @property
     def tasks(self) -> TaskSet: ...
     @property
     def held(self) -> Frame | None:
-        """The frame that the person holds; None without one."""
+        """The held frame; None without one."""
 
     @property
     def asking(self) -> bool:
@@ -167,252 +167,243 @@ class SessionFacts(Protocol):
 
     @property
     def speech(self) -> SpeechOutput:
-        """The speech of its answers."""
+        """The output of spoken answers."""
 
     @property
     def behind(self) -> bool:
-        """True while some of the answer that is spoken is still to be heard."""
+        """True while some of the spoken answer was not played yet."""
 
     @property
     def source(self) -> AlertSource:
-        """The session, as alerts name it."""
+        """The source of the session's alerts."""
 
     def part(self, feature: str) -> Any:
-        """Return another feature's part that was made before; None without it."""
+        """Return the part of a feature that registered earlier; None without it."""
 
 
 class SessionActions(Protocol):
-    """The actions of a session that its parts may call."""
+    """The actions of a session for its parts."""
 
     def touch(self) -> None:
-        """Mark activity, which keeps the session alive."""
+        """Record activity, which keeps the session alive."""
 
     def send_error(self, error: QwenCameraError, id: str | None = None) -> None:
-        """Count an error, and send it to the client; its id names what it is about."""
+        """Count an error, and send it to the client. `id`: of the message that it is about."""
 
     def report(self) -> None:
-        """Send the session's state."""
+        """Send the session's status."""
 
     def set_speech(self, speech: SpeechOutput) -> None:
-        """Speak answers through this speaker."""
+        """Use this output for spoken answers."""
 
     def on_interrupted(self, id: str, heard: str, reason: str) -> None:
-        """Note that the speech of an answer was stopped, and what of it was heard."""
+        """Handle the interruption of a spoken answer. `heard`: the text that was played."""
 
     def ask(self, message: Chat, spoken: Spoken | None = None) -> None:
-        """Ask a question, in place of the running one."""
+        """Ask a question, which replaces the running one."""
 
     def expect(self, frame: Frame | None) -> None:
-        """Tell all parts that a question is expected, about a frame that is already known or None."""
+        """Notify all parts of an expected question. `frame`: its frame, if already known."""
 
     def wants_changed(self) -> None:
-        """Ask the parts anew which frames they want."""
+        """Apply changed wishes of parts for frames."""
 
     def publish_alert(self, alert: Alert) -> None:
-        """Tell all parts of an alert."""
+        """Notify all parts of an alert."""
 
     def publish_sound_event(self, at: float) -> None:
-        """Tell all parts of a sound of the scene that stands out, from this monotonic time on."""
+        """Notify all parts of a salient sound in the scene. `at`: its beginning, monotonic seconds."""
 
 
 class SessionContext(SessionFacts, SessionActions, Protocol):
-    """A session, as its parts know it."""
+    """The interface of a session for its parts."""
 
 
 class QuestionRoute(Protocol):
-    """One way to find the answer to a question."""
+    """A route that answers a question in a feature's way."""
 
-    # A picture of the frame is made before; False: it makes its own.
+    # True if the picture is prepared before `run`; False if the route makes its own
     prepares: bool
 
     async def run(self, asking: Asking, draft: Draft) -> None:
-        """Submit the draft for a question that has its publisher; or ask until it ends, and take its looks.
-
-        Raises QwenCameraError.
-        """
+        """Submit the draft of a question that has a publisher, or answer it by several looks. Raises QwenCameraError."""
         ...
 
 
-# Gets the session's own camera's frame of a question, and True for a held one.
+# Returns the own camera's frame for a question, and True for a held one
 OwnFrame = Callable[[], Awaitable[tuple[Frame, bool]]]
 
 
 class FrameSource(Protocol):
-    """Gets the frames of questions, in place of the one of the session's own camera."""
+    """Source of frames for questions, in place of the session's own camera."""
 
     async def views(
         self, question: Question, needs: Capabilities, own: OwnFrame, waits: Callable[[], None]
     ) -> tuple[View, ...]:
-        """Wait for the frames, of which the last one is the request's own. Raises QwenCameraError."""
+        """Wait for the frames; the last one is the request's own. Raises QwenCameraError."""
         ...
 
 
 class SessionPart:
-    """A feature's part of one session. What a feature does not override does nothing.
+    """Base of a feature's part of one session; its methods do nothing. All are called on the event loop."""
 
-    All methods are called on the event loop.
-    """
-
-    # What acts on each of its messages; raises QwenCameraError, which goes back to the client. One for
-    # a class of `Settings` gets each settings message.
+    # Handlers by message class; they may raise QwenCameraError, which is sent to the client. A handler
+    # for a class of `Settings` gets each settings message.
     handlers: Mapping[type[ClientMessage], Callable[[Any], None]] = {}
-    # The ways of questions that it adds
+    # Added routes of questions
     routes: Mapping[QuestionMode, QuestionRoute] = {}
-    # The orders that it carries out, which may be typed, too: each returns True where it can be now, with its condition. One
-    # that no part takes is a question.
+    # Supported commands, spoken or typed: each function returns whether the command with this argument is possible
+    # now. A command that no part supports is a question.
     orders: Mapping[VoiceCommand, Callable[[str], bool]] = {}
 
     @property
     def tools(self) -> Sequence[Tool]:
-        """The tools that a model may call for the person, who has agreed. The same ones for long: each prompt begins with them."""
+        """Tools that a model may call with the person's consent. Change them rarely: each prompt begins with them."""
         return ()
 
     @property
     def cameras(self) -> Sequence[Camera]:
-        """The cameras that it has beside the session's own."""
+        """Further cameras beside the session's own."""
         return ()
 
     @property
     def slots(self) -> Sequence[str]:
-        """The names of slots of MAX_SESSIONS that it holds beside the session's."""
+        """Names of further slots of MAX_SESSIONS beside the session's."""
         return ()
 
     @property
     def frame_source(self) -> FrameSource | None:
-        """The part that gets the frames of the next question; None: they are of the session's own camera."""
+        """The source of the next question's frames; None for the session's own camera."""
         return None
 
     async def picture_for(self, view: View, needs: Capabilities) -> Prepared | None:
-        """Return the picture of a question to an engine with these capabilities; None to have a new one made.
-
-        Raises FrameWithheld.
-        """
+        """Return a picture of the view for an engine with these capabilities; None to prepare a new one. Raises FrameWithheld."""
         return None
 
     def question_expected(self, frame: Frame | None) -> None:
-        """Note that somebody types or says a question; None: its frame is not known yet."""
+        """Handle that somebody types or says a question. `frame`: None if not known yet."""
 
     def question_sent(self, request: EngineRequest) -> None:
-        """Note that an engine gets the request of a question."""
+        """Handle that the request of a question goes to an engine."""
 
     def prompt_lost(self) -> None:
-        """Note that the next prompt does not begin as the last one: its answer failed, or one was deleted."""
+        """Handle that the next prompt will not share the last one's prefix, after a failed or deleted answer."""
 
     def become_fixed(self) -> bool:
-        """Belong to a fixed camera, whose operator decides, not a person. Returns False to be left out there."""
+        """Switch to a fixed camera, where an operator decides. Return False to be left out there."""
         return False
 
     def ready(self) -> dict[str, Any]:
-        """Return what the page needs to know of it from the start."""
+        """Return the feature's facts for `ready`."""
         return {}
 
     def greet(self) -> None:
-        """Send the first messages: to a new socket, and again when the engine changes."""
+        """Send the first messages on a new socket, and again when the engine changes."""
 
     def on_reported(self) -> None:
-        """Send what goes with the session's state, which has changed and was just sent."""
+        """Send messages that follow a changed status."""
 
     def set_connected(self, connected: bool) -> None:
-        """Note whether a socket of the session is open."""
+        """Handle that a socket of the session was opened or closed."""
 
     def on_sound_event(self, at: float) -> None:
-        """Take the beginning of a sound that is no speech, at a time in monotonic seconds."""
+        """Handle a salient sound that is no speech. `at`: its beginning, monotonic seconds."""
 
     def on_alert(self, alert: Alert) -> None:
-        """Take an alert of the session's watches."""
+        """Handle an alert of the session's watches."""
 
     def clear(self) -> None:
-        """Drop what is kept of the recent past."""
+        """Drop everything kept of the recent past."""
 
     def cancel(self, id: str | None) -> None:
-        """Give up what would become the question of this id; None: any."""
+        """Cancel the preparation of the question with this id; None: any."""
 
     def stop(self) -> None:
-        """Take no more, and free everything at once: the session ends. `close` waits for the rest."""
+        """Stop at the end of the session, and release everything at once; `close` waits for the rest."""
 
     async def close(self) -> None:
-        """End what runs. Called once or twice."""
+        """Wait for the end of running work. Safe to call twice."""
 
 
 class BackgroundPart(SessionPart, ABC):
-    """A part that gets the frames of the camera, to ask or to keep by itself."""
+    """A part that gets frames of the camera without a question."""
 
     @property
     @abstractmethod
     def wanted(self) -> bool:
-        """True while it wants frames. After a change it calls `wants_changed`."""
+        """True while it wants frames; call `wants_changed` after a change."""
 
     @property
     def working(self) -> bool:
-        """True while it needs them as often as FRAME_SAMPLE_RATE, so that the camera idles less."""
+        """True while it needs frames at FRAME_SAMPLE_RATE, so that the camera idles less."""
         return False
 
     @property
     def unattended(self) -> bool:
-        """True when it works on while no socket is open."""
+        """True if it works without an open socket."""
         return False
 
     @property
     def alert(self) -> bool:
-        """True while it wants the frames between the sampled ones as well, soon after each other."""
+        """True while it also wants the frames between the sampled ones."""
         return False
 
     @abstractmethod
     def frame(self, frame: Frame) -> None:
-        """Take a sampled frame of a live camera."""
+        """Handle a sampled frame of a live camera."""
 
     def between(self, frame: Frame) -> None:
-        """Take a frame of a live camera that was not sampled."""
+        """Handle a frame of a live camera between two samples."""
 
     def new_stream(self) -> None:
-        """Note that another connection sends: its frames are not comparable with earlier ones."""
+        """Handle a new connection, whose frames are not comparable with earlier ones."""
 
     def retry(self) -> None:
-        """Ask soon, because what failed may succeed now."""
+        """Ask again soon, after a change that may fix an earlier failure."""
 
 
 # Makes a feature's part of a new session
 MakePart = Callable[[SessionContext], SessionPart]
 
 
-# The sockets whose clients have given the operator token, and what features send to them.
+# Sockets with the operator token, and features' messages to them
 
 
 class OperatorPart(Protocol):
     """A feature's messages to operators. Called on the event loop."""
 
     def join(self, outbox: Outbox) -> None:
-        """Send to an operator from now on; one who joins again gets all anew."""
+        """Start to send to an operator; send everything again to one that joins again."""
         ...
 
     def leave(self, outbox: Outbox) -> None:
-        """Send nothing more, and drop what waits: another client may read this outbox next."""
+        """Stop sending, and drop waiting messages: another client may read this outbox next."""
         ...
 
 
 class Operators:
-    """Operators' sockets, and the outbox of each, which has the operator's texts meanwhile.
+    """Operators' sockets and their outboxes, which use the texts for operators meanwhile.
 
     Bounds of operators' sockets: those that are open.
     """
 
     def __init__(self) -> None:
         self.parts: list[OperatorPart] = []
-        # By socket, so that a session's next socket gets none of it
+        # By socket, so that a session's next socket gets none of the messages
         self._outboxes: dict[object, Outbox] = {}
 
     def __len__(self) -> int:
         return len(self._outboxes)
 
     def join(self, socket: object, outbox: Outbox) -> None:
-        """Add a socket. Joining again sends all messages again."""
+        """Add a socket; a socket that joins again gets all messages again."""
         self._outboxes[socket] = outbox
         outbox.operator = True
         for part in self.parts:
             part.join(outbox)
 
     def leave(self, socket: object) -> None:
-        """Remove a socket. Does nothing for one that never joined."""
+        """Remove a socket; do nothing for an unknown one."""
         outbox = self._outboxes.pop(socket, None)
         if outbox is None or any(one is outbox for one in self._outboxes.values()):
             return
@@ -421,23 +412,23 @@ class Operators:
             part.leave(outbox)
 
     def dismiss(self, outbox: Outbox) -> None:
-        """Remove all sockets of an outbox, because another socket without the token reads it from now on."""
+        """Remove all sockets of an outbox before a socket without the token reads it."""
         for socket in [socket for socket, one in self._outboxes.items() if one is outbox]:
             self.leave(socket)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionFeatures:
-    """The features that are on, by their names, as sessions know them."""
+    """The enabled features, and the makers of their session parts by name."""
 
     on: list[str] = field(default_factory=list)
     makers: dict[str, MakePart] = field(default_factory=dict)
 
 
 class FeatureParts:
-    """All parts that features have made for one session. Without parts until `make`.
+    """All parts of one session; empty until `make`.
 
-    The camera's sampled frames go to those that want them while a client listens, and its rate is set for them.
+    Sampled frames go to the parts that want them while a client is connected; the sample rate follows their needs.
     """
 
     def __init__(
@@ -447,7 +438,7 @@ class FeatureParts:
         camera: Camera,
         sample_rate: float,
     ) -> None:
-        """`sample_rate`: frames per second, when the client has chosen none."""
+        """`sample_rate`: frames per second, unless the client has chosen."""
         self.source = AlertSource(id)
         self._features = features
         self._camera = camera
@@ -455,10 +446,10 @@ class FeatureParts:
         self._sample_rate = sample_rate
         self._parts: dict[str, SessionPart] = {}
         self.routes: dict[QuestionMode, QuestionRoute] = {}
-        # Of a fixed camera, whose operator decides; else None
+        # Set for a fixed camera, else None
         self._on_alert: Callable[[Alert], None] | None = None
         self._connected = True
-        # Those that get frames now, and those of them that get the frames between
+        # Parts that get frames now, and those that also get the frames between
         self._active: list[BackgroundPart] = []
         self._alert: list[BackgroundPart] = []
         camera.on_stream.append(self._new_stream)
@@ -467,39 +458,39 @@ class FeatureParts:
         return iter(self._parts.values())
 
     def make(self, context: SessionContext) -> None:
-        """Make the parts, in the order in which the features have registered."""
+        """Make the parts in the order of registration."""
         self._requests = context.requests
         for name, make in self._features.makers.items():
             self._parts[name] = part = make(context)
             self.routes.update(part.routes)
 
     def become_fixed(self, on_alert: Callable[[Alert], None], camera: str) -> None:
-        """Belong to a fixed camera: no person chooses here. `on_alert` gets its alerts."""
+        """Switch to a fixed camera, with only the parts for those. `on_alert` gets its alerts."""
         self._parts = {name: part for name, part in self._parts.items() if part.become_fixed()}
         self._on_alert = on_alert
         self.source = AlertSource(self.source.id, camera)
 
     def find(self, feature: str) -> Any:
-        """Return a feature's part; None where it has none."""
+        """Return a feature's part; None without one."""
         return self._parts.get(feature)
 
     def tools(self) -> list[Tool]:
-        """Return what models may call; nothing for a fixed camera, at which no person asks."""
+        """Return the tools for models; none for a fixed camera."""
         if self._on_alert is not None:
             return []
         return [tool for part in self for tool in part.tools]
 
     def handles_command(self, order: VoiceCommand, condition: str) -> bool:
-        """Return True for an order that a part carries out."""
+        """Return whether a part supports a command now."""
         return any(part.orders[order](condition) for part in self if order in part.orders)
 
     def frame_source(self) -> FrameSource | None:
-        """Return what gets the frames of the next question; None for the session's own camera's."""
+        """Return the source of the next question's frames; None for the session's own camera."""
         found = (part.frame_source for part in self)
         return next((one for one in found if one is not None), None)
 
     async def picture_for(self, view: View, needs: Capabilities) -> Prepared:
-        """Return a part's picture of a question, else a new one. Raises FrameWithheld."""
+        """Return a part's picture of the view, else a new one. Raises FrameWithheld."""
         for part in self:
             if (found := await part.picture_for(view, needs)) is not None:
                 return found
@@ -510,22 +501,22 @@ class FeatureParts:
             part.question_expected(frame)
 
     def ready(self) -> dict[str, dict[str, Any]]:
-        """Return the names of the features that are on, each with what the page needs to know of it."""
+        """Return the enabled features, each with its facts for the page."""
         return {
             name: part.ready() if (part := self._parts.get(name)) is not None else {}
             for name in self._features.on
         }
 
     def handle(self, message: ClientMessage) -> None:
-        """Have the feature act that knows the message. Raises what it raises, Conflict for none."""
+        """Dispatch a message to its feature. Raises what the handler raises, Conflict without one."""
         for part in self:
             if (handle := part.handlers.get(type(message))) is not None:
                 handle(message)
                 return
-        raise Conflict("This session does not take such a message: it has a fixed camera.")
+        raise Conflict("This session has a fixed camera, which does not support this message.")
 
     def configure(self, message: wire.Settings) -> None:
-        """Give a settings message to each part that has settings."""
+        """Dispatch a settings message to each part with settings."""
         for part in self:
             for kind, handle in part.handlers.items():
                 if issubclass(kind, wire.Settings) and isinstance(message, kind):
@@ -538,7 +529,7 @@ class FeatureParts:
             part.on_alert(alert)
 
     def stop(self) -> None:
-        """Stop all parts, which get no more frames; a failure skips nothing."""
+        """Stop all parts and their frames; a failure skips nothing."""
         self._connected = False
         listen(self._camera.on_sample, self._frame, False)
         listen(self._camera.on_between, self._between, False)
@@ -547,7 +538,7 @@ class FeatureParts:
                 stack.callback(part.stop)
 
     async def close(self) -> None:
-        """End all parts; a failure skips nothing."""
+        """Close all parts; a failure skips nothing."""
         async with AsyncExitStack() as stack:
             for part in self:
                 stack.push_async_callback(part.close)
@@ -559,7 +550,7 @@ class FeatureParts:
         return [part for part in self if isinstance(part, BackgroundPart)]
 
     def wants_changed(self) -> None:
-        """Apply the wishes of all parts. To be called when one of them or a setting has changed."""
+        """Apply the wishes of all parts. Call it after a change of one of them or of a setting."""
         self._active = [
             part
             for part in self._background
@@ -570,7 +561,7 @@ class FeatureParts:
         self._camera.set_sample_rate(
             chosen or self._sample_rate,
             working=any(part.working for part in self._active),
-            # A chosen rate is not exceeded.
+            # Do not exceed a chosen rate.
             alert=chosen is None and bool(self._alert),
         )
         listen(self._camera.on_sample, self._frame, bool(self._active))
@@ -578,11 +569,11 @@ class FeatureParts:
 
     @property
     def unattended(self) -> bool:
-        """True while a part works on without a socket."""
+        """True while a part works without a socket."""
         return any(part.wanted and part.unattended for part in self._background)
 
     def set_connected(self, connected: bool) -> None:
-        """Note whether a socket is open: without one only unattended parts get frames."""
+        """Set whether a socket is open; without one only unattended parts get frames."""
         for part in self:
             part.set_connected(connected)
         self._connected = connected

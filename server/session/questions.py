@@ -1,4 +1,4 @@
-"""One session's questions: each waits for its frame, goes to the queue, and ends. A new one replaces the one before."""
+"""One session's questions: each waits for its frame, is queued, and ends. A new one replaces the previous one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class QuestionState:
-    """The running question of a session, and what is remembered of the last one.
+    """The running question of a session, and facts about the last one.
 
     Bounds of the last spoken question with its frame, for corrected words: one; the next question
     replaces it.
@@ -128,7 +128,7 @@ class QuestionState:
 
 
 class Commands:
-    """Takes commands that a person says, or types, in place of questions, and has the client carry them out."""
+    """Spoken or typed commands in place of questions, which the client carries out."""
 
     def __init__(self, context: SessionContext, features: FeatureParts) -> None:
         self._context = context
@@ -145,13 +145,13 @@ class Commands:
     def includes(
         self, order: VoiceCommand, condition: str, message: wire.Chat, spoken: Spoken | None
     ) -> bool:
-        """Return whether the client carries this command out: any spoken one, and a typed one of a feature."""
+        """Return whether this is a command: any spoken one, and a typed one that a feature supports."""
         if self._features.handles_command(order, condition):
             return spoken is not None or message.orders
         return spoken is not None and order not in FEATURE_COMMANDS
 
     def send(self, id: str, order: VoiceCommand, condition: str) -> None:
-        """Have the client carry out a command, in place of a question; a spoken answer stops for it."""
+        """Have the client carry out a command, and stop a spoken answer."""
         self._context.speech.interrupt("user")
         self._context.outbox.put(
             wire.Transcript(id=id, text="", final=True, order=order, condition=condition or None)
@@ -159,9 +159,9 @@ class Commands:
 
 
 class QuestionService:
-    """The running question of one session, its held frame, and the end of its last question.
+    """The questions of one session, and its held frame.
 
-    All methods are called on the event loop; questions and holds run as tasks of the session.
+    Call all methods on the event loop; questions and holds are tasks of the session.
 
     Bounds of the held frame: one; a new hold replaces it.
     """
@@ -173,7 +173,7 @@ class QuestionService:
         sent: SentPictures,
         toolbox: Toolbox,
     ) -> None:
-        """`features`: the parts of them, also later ones."""
+        """`features`: the session's parts, including later ones. `sent`: pictures that engines got."""
         self._context = context
         self._outbox = context.outbox
         self._history = context.history
@@ -185,7 +185,7 @@ class QuestionService:
         self._pictures = sent
         self.state = QuestionState(context)
         self._commands = Commands(context, features)
-        # The part of the picture that spoken questions are about; None: all of it
+        # The part of the picture for spoken questions; None: all of it
         self._part: Part | None = None
         self._numbers = itertools.count(1)
 
@@ -195,7 +195,7 @@ class QuestionService:
         return self._hold.frame
 
     def handle(self, message: wire.ClientMessage) -> bool:
-        """Act on a client's message; False for one that is about something else.
+        """Handle a client's message; return False for one of another kind.
 
         Raises QwenCameraError.
         """
@@ -221,7 +221,7 @@ class QuestionService:
             case wire.Typing():
                 if self._context.speech.audible:
                     self._context.speech.interrupt("typing")
-                # The frame of the question that somebody types.
+                # The question being typed needs a frame soon.
                 self._context.camera.wake()
                 self._features.expect(self._hold.frame)
             case _:
@@ -233,9 +233,9 @@ class QuestionService:
             self._context.speech.interrupt(reason)
 
     def ask(self, message: wire.Chat, spoken: Spoken | None = None) -> None:
-        """Ask, in place of the running question; a repeated message gets the same answer again.
+        """Ask a question, which replaces the running one; resend the answer to a repeated message.
 
-        `spoken`: the rest of a spoken question; its words may be corrected later.
+        `spoken`: the sound and frame of a spoken question, whose words may be corrected later.
         """
         key = None
         if message.id is not None and message.sent_at is not None:
@@ -258,7 +258,7 @@ class QuestionService:
             and (wish := repeat_mode(question)) is not None
             and self.state.last is not None
         ):
-            # "Look twice": what was asked, not these words and their sound
+            # "Look twice" repeats the last question, not these words and their sound.
             question = self.state.last[1]
             spoken = replace(spoken, sound=None) if spoken is not None else None
         route, detail = choose(question, message.detail, wish)
@@ -266,7 +266,7 @@ class QuestionService:
         self._begin(Asking(Question(id, question, asked, route, detail, key, spoken, part=part)))
 
     def _stop(self, message: wire.Chat, spoken: Spoken | None) -> bool:
-        """Stop the speech, a feature's work, or an answer of several looks; False when it is a question."""
+        """Stop speech, a feature's work, or an answer of several looks; return False if it is a question."""
         running, id = self.state.running, message.id
         ordered = self._commands.includes(VoiceCommand.STOP, "", message, spoken)
         if not ordered and (running is None or running.stage is not Stage.LOOKS):
@@ -274,7 +274,7 @@ class QuestionService:
         self._context.speech.interrupt("user")
         self.state.cancel(None, "user")
         if ordered and id is not None:
-            # Its words are no question.
+            # A command, not a question
             self._commands.send(id, VoiceCommand.STOP, "")
         elif id is not None:
             stop = Question(id, "", QuestionTime.now())
@@ -282,9 +282,9 @@ class QuestionService:
         return True
 
     def correct(self, message: wire.CorrectTranscript) -> None:
-        """Ask the last spoken question with other words, about the same frame.
+        """Ask the last spoken question with corrected words, about the same frame.
 
-        Its answer so far leaves the history. Raises NotFound for any other question.
+        Remove its answer from the history. Raises NotFound for another question.
         """
         last = self.state.spoken
         if last is None or last.id != message.id:
@@ -292,7 +292,7 @@ class QuestionService:
                 "Only the words of the last spoken question can be corrected. Ask this one anew."
             )
         if not self._services.inference.draining:
-            # Before its turn is removed, because stopping puts the heard part of the answer there.
+            # Before the turn is removed, because stopping adds the heard part of the answer.
             self._context.speech.interrupt("replaced")
             if last.turn is not None:
                 self._history.remove(last.turn)
@@ -304,7 +304,7 @@ class QuestionService:
 
     def _begin(self, asking: Asking) -> None:
         if self._services.inference.draining:
-            # Before the running answer is replaced, which may still finish
+            # Keep the running answer, which may still finish.
             self._context.send_error(
                 Draining("The server is about to stop and takes no new questions. Ask again soon."),
                 asking.id,
@@ -318,14 +318,14 @@ class QuestionService:
             self._context.camera.wake()
 
     async def _ask(self, asking: Asking) -> None:
-        """Queue a question; its answer goes on without this task."""
+        """Submit a question; its answer continues without this task."""
         try:
             await self._submitter.submit(asking)
         except QwenCameraError as error:
             self._end_unsubmitted(asking, error)
         except Exception as exc:  # noqa: BLE001
-            # A bug must not leave a question without an end. The exception's text is not logged,
-            # since it may hold what people said.
+            # End the question even after a bug. The exception's text is not logged, as it may contain
+            # what people said.
             log.error("question failed", extra={"error": type(exc).__name__})
             self._end_unsubmitted(
                 asking,
@@ -333,9 +333,9 @@ class QuestionService:
             )
 
     def on_called(self, asking: Asking, result: Result) -> bool:
-        """Take the tools that an answer has called; True when the question is asked once more.
+        """Handle the tool calls of an answer. Return True if the question is asked again.
 
-        That is so for what needs another look, and for an answer that neither says nor does anything.
+        It is if a tool needs another look, and after an answer without text or effect.
         """
         calls = self._toolbox.read(asking.question, result.calls)
         again = next((call.again for call in calls if call.again is not None), None)
@@ -362,7 +362,7 @@ class QuestionService:
         self.state.end(asking, wire.Error.of(error, asking.id))
 
     def on_interrupted(self, id: str, heard: str, reason: str) -> None:
-        """Keep the heard part of an answer, forget the rest, and stop it if it is still written."""
+        """Keep only the heard part of an answer in the history, and stop it if it is running."""
         asking = self.state.voiced
         if asking is None or asking.id != id:
             return
@@ -375,7 +375,7 @@ class QuestionService:
             self.state.cancel(id, "replaced" if reason == "replaced" else "user")
 
     def drop(self, id: str | None) -> None:
-        """Stop and forget a question, its answer and its pictures; None: all of them."""
+        """Stop a question, and forget its answer and pictures; None: all of them."""
         self.state.cancel(id, "user")
         if id is None:
             self._history.clear()
@@ -396,12 +396,12 @@ class QuestionService:
 
 
 class _Progress(AnswerListener):
-    """Tells the service how the answer to one of its questions goes on."""
+    """Listener of the answer to one question."""
 
     def __init__(self, service: QuestionService, asking: Asking) -> None:
         self._service = service
         self._asking = asking
-        # An engine that speaks itself has it.
+        # True if the engine speaks the answer itself
         self._by_engine = False
 
     def on_sent(self, request: EngineRequest) -> None:
@@ -429,7 +429,7 @@ class _Progress(AnswerListener):
         if asking.heard is not None:
             text, whole = asking.heard, True
         elif whole or not text:
-            # One that failed is spoken as far as it came.
+            # Speak a failed answer as far as it came.
             service._context.speech.finish(asking.id)
         else:
             service._context.speech.drop()

@@ -1,8 +1,7 @@
-"""One visitor: takes the client's messages and settings, and sends the state of the session back.
+"""One session: the client's messages and settings, its parts, and its state.
 
-Everything here is called on the event loop.
-Questions and holds run as tasks of the session. Its history and its held frame live in RAM and end
-with it.
+Call everything here on the event loop. Questions and holds are tasks of the session. History and held
+frame are in memory only, and end with the session.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from server.session.request.parts import (
 from server.session.request.sent_pictures import SentPictures
 from server.webrtc_server import Line
 
-# Pages of one session whose newest attempt is stored; the least recently seen is dropped.
+# Maximum pages of one session whose newest attempt is stored
 MAX_PAGES = 8
 MAX_NUMBER = 2**31 - 1
 SOCKETS_PER_MINUTE = 8
@@ -55,54 +54,47 @@ class Attempt:
 
     @classmethod
     def read(cls, query: Mapping[str, str]) -> Attempt | None:
-        """Parse a query's `page` and `attempt`; None when both are absent. Raises BadRequest."""
+        """Return the attempt in a query; None without one. Raises BadRequest."""
         if query.keys().isdisjoint(("page", "attempt")):
             return None
         found = _ATTEMPT.fullmatch(f"{query.get('page', '')} {query.get('attempt', '')}")
         if found is not None and 1 <= int(found[2]) <= MAX_NUMBER:
             return cls(found[1], int(found[2]))
         raise BadRequest(
-            "page and attempt go together: page is a name of up to 32 letters, digits, _ and - that the page gave itself,"
-            f" attempt a number from 1 to {MAX_NUMBER} that grows with each attempt. Give both or neither."
+            "page and attempt are invalid. page: a name of up to 32 letters, digits, _ and -; attempt: a number from 1 to"
+            f" {MAX_NUMBER} that grows. Give both or neither."
         )
 
 
 class Attempts:
-    """The attempts of one kind (offers or sockets) in one session.
-
-    None, a client without numbers, always passes.
+    """The attempts of one kind (offers or sockets) in one session; clients without numbers always pass.
 
     Bounds of newest attempts of a session's pages: 8 pages; the least recently seen is dropped.
     """
 
     def __init__(self) -> None:
-        # Page to the least number that is not late; last seen last.
+        # Page to the least number that is not outdated; last seen last
         self._least: OrderedDict[str, int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._least)
 
     def take(self, attempt: Attempt | None) -> None:
-        """Begin an attempt: earlier ones are late from now on.
+        """Begin an attempt, which outdates earlier ones. It may come twice, because browsers repeat requests.
 
-        It may come twice, because browsers repeat requests.
-
-        Raises Conflict when it is late itself.
+        Raises Conflict for an outdated one.
         """
         self._note(attempt, 0)
 
     def end(self, attempt: Attempt | None) -> None:
-        """End an attempt, which is late itself from now on.
-
-        Raises Conflict when a newer one has begun.
-        """
+        """End an attempt, which outdates it. Raises Conflict when a newer one has begun."""
         self._note(attempt, 1)
 
     def check(self, attempt: Attempt | None) -> None:
-        """Raise Conflict for a late attempt."""
+        """Raise Conflict for an outdated attempt."""
         if attempt is not None and attempt.number < self._least.get(attempt.page, 0):
             raise Conflict(
-                "This attempt comes late: its page has begun a newer one, or ended it. Nothing was changed."
+                "This attempt is outdated: its page has begun a newer one, or ended it. Nothing was changed."
             )
 
     def _note(self, attempt: Attempt | None, more: int) -> None:
@@ -119,13 +111,13 @@ _PREFERENCES = {field.name for field in fields(Preferences)}
 
 
 class Socket(Protocol):
-    """The socket that listens to a session, one at a time."""
+    """The socket of a session, one at a time."""
 
     def close_soon(self, code: int, reason: str) -> None: ...
 
 
 class SessionState(StrEnum):
-    """The life of a session. `new`: it has had neither a socket nor an answered offer."""
+    """The state of a session. `new`: it has had neither a socket nor an answered offer."""
 
     NEW = "new"
     USED = "used"
@@ -133,7 +125,7 @@ class SessionState(StrEnum):
 
 
 class Session:
-    """One visitor's session: all that it holds, built and joined. `touch` keeps it alive; `close` frees it."""
+    """One session and all its parts. `touch` keeps it alive; `close` releases it."""
 
     def __init__(
         self,
@@ -147,21 +139,21 @@ class Session:
         # Seconds since the epoch
         self.began_at = time.time()
         self.state = SessionState.NEW
-        # Kept by `SessionManager`. The time when the code was brought, seconds since the epoch
+        # Set by `SessionManager`: the time of the access code, seconds since the epoch
         self.since = int(time.time())
-        # The paired device that brought it; empty for none
+        # Name of the paired device; "" without one
         self.device = ""
         # None while no socket is open
         self.socket: Socket | None = None
-        # Offers that are being answered
+        # Number of offers being answered
         self.pending_offers = 0
-        # It has a camera of the house and needs no page: it ends with the server alone.
+        # True for a fixed camera, which needs no page and ends only with the server
         self.fixed = False
         self.limits, self.services = limits, services
         metrics = services.metrics
         self.camera = Camera(sample_rate=limits.sample_rate, metrics=metrics)
         self.outbox = Outbox(on_drop=metrics.messages_dropped.inc)
-        # Of its own camera's connections
+        # Further media sections of its own camera's connections
         self.lines: list[Line] = []
         self.history = History()
         self.tasks = TaskSet("session")
@@ -171,14 +163,14 @@ class Session:
         self.sent_pictures = SentPictures(
             lambda what, number: metrics.sent_pictures.labels(what).inc(number)
         )
-        # Speaks its answers
+        # Output of spoken answers
         self.speech = SpeechOutput()
         self._reporter = StateReporter(self, self.features, self.began_at)
         self.questions = QuestionService(self, self.features, self.sent_pictures, toolbox)
         self.features.make(self)
-        # The newest attempts of each page for offers and sockets.
+        # The newest attempts of each page
         self.offers, self.sockets = Attempts(), Attempts()
-        # Of its sockets
+        # Rate limit of its sockets
         self.gate = Bucket(SOCKETS_PER_MINUTE / 60, SOCKETS_PER_MINUTE, time.monotonic())
         self.camera.on_status.append(self.report)
         self.camera.on_sender.append(self._reporter.send_sender)
@@ -187,11 +179,11 @@ class Session:
         self.last_activity = time.monotonic()
 
     def use(self) -> None:
-        """Note that it has a socket or an answered offer. Raises RuntimeError after its end."""
+        """Mark the session as used, by a socket or an answered offer. Raises RuntimeError after its end."""
         self._become(SessionState.USED)
 
     def end(self) -> None:
-        """Take nothing from now on; `close` frees the rest. Raises RuntimeError at a second end."""
+        """End the session; `close` releases the rest. Raises RuntimeError at a second end."""
         self._become(SessionState.ENDED)
 
     def _become(self, state: SessionState) -> None:
@@ -202,10 +194,10 @@ class Session:
     def become_fixed(
         self, engines: Sequence[str], on_alert: Callable[[Alert], None], camera: str
     ) -> None:
-        """Belong to a camera of the house: it describes without a socket, too.
+        """Become the session of a fixed camera, which works without a socket.
 
-        `engines`: other machines that may get its pictures, as the operator's list says.
-        `on_alert`: called with each alert of its watches, as those of `camera`.
+        `engines`: other machines that may get its pictures, from the operator's list.
+        `on_alert`: called with each alert of its watches. `camera`: its name.
         """
         self.requests.consent.become_fixed(
             engines, f'Add it to "engines" of {camera} in the list of cameras.'
@@ -214,12 +206,12 @@ class Session:
 
     @property
     def cameras(self) -> list[Camera]:
-        """Its own camera and those that features add."""
+        """Its own camera and the features' cameras."""
         return [self.camera, *(camera for part in self.features for camera in part.cameras)]
 
     @property
     def slots(self) -> list[str]:
-        """The names of its slots of MAX_SESSIONS."""
+        """Names of its slots of MAX_SESSIONS."""
         return [self.id, *(slot for part in self.features for slot in part.slots)]
 
     @property
@@ -229,10 +221,10 @@ class Session:
 
     @property
     def last_picture(self) -> float:
-        """Monotonic time of the newest picture of any camera, or since which there is none."""
+        """Monotonic time of the newest picture of any camera, else since when there is none."""
         return max(camera.last_picture for camera in self.cameras)
 
-    # What its parts read and do: see `SessionFacts` and `SessionActions`
+    # The interface for parts: see `SessionFacts` and `SessionActions`
 
     def part(self, feature: str) -> Any:
         return self.features.find(feature)
@@ -283,10 +275,10 @@ class Session:
     # Messages in
 
     def handle(self, message: wire.ClientMessage) -> None:
-        """Act on a client's message; errors go back as messages. Does nothing after the end."""
+        """Handle a client's message; send errors as messages. Do nothing after the end."""
         if self.state is SessionState.ENDED:
             return
-        # A ping shows that the connection lives, not that a person is there.
+        # A ping proves the connection, not the presence of a person.
         if not isinstance(message, wire.Ping):
             self.touch()
         try:
@@ -300,11 +292,11 @@ class Session:
                 case wire.Ping():
                     self.outbox.put(wire.Pong(at=time.time() * 1000))
                 case wire.Confirm():
-                    # Several machines have commas between, as in `ready`.
+                    # Several machines are separated by commas, as in `ready`.
                     if self.requests.consent.give(message.host.split(", "), message.feature):
                         self.engine_changed()
                 case wire.Auth() | wire.Operator():
-                    pass  # The socket handles them.
+                    pass  # Handled by the socket
                 case _:
                     if not self.questions.handle(message):
                         self.features.handle(message)
@@ -322,7 +314,7 @@ class Session:
         if message.screen is not None:
             self.camera.screen = message.screen
         try:
-            # A part may refuse its settings.
+            # A part may reject its settings.
             self.features.configure(message)
         finally:
             self.features.wants_changed()
@@ -330,7 +322,7 @@ class Session:
     # Messages out
 
     def engine_changed(self) -> None:
-        """Greet the client again with another engine, and try again what the one before may have failed at."""
+        """Greet the client again after a change of engine, and retry failed background work."""
         self.features.retry()
         self.greet()
 
@@ -343,23 +335,23 @@ class Session:
     # End
 
     def socket_opened(self) -> None:
-        """Begin the work that needs a listener."""
+        """Start the work that needs a connected client."""
         self.use()
         self.touch()
         self.camera.measures_scenes = True
         self.features.set_connected(True)
 
     def socket_closed(self) -> None:
-        """Stop the work that needs a listener; history and settings stay."""
+        """Stop the work that needs a connected client; history and settings stay."""
         self.speech.drop()
         self.questions.state.cancel(None, "socket_closed")
         self.services.inference.cancel_session(self.id, "socket_closed")
         self.features.set_connected(False)
-        # What goes on has to know when it is too dark.
-        self.camera.measures_scenes = self.features.unattended
+        # Unattended parts need the camera's measurements, such as darkness.
+        self.camera.watched = self.features.unattended
 
     async def close(self, reason: str) -> None:
-        """Stop and forget everything; a failure skips nothing. Safe to call more than once."""
+        """Stop and release everything; a failure skips nothing. Safe to call more than once."""
         if self.state is not SessionState.ENDED:
             self.end()
         async with AsyncExitStack() as stack:
