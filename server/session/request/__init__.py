@@ -1,4 +1,4 @@
-"""A request of one session: its parts, its size, its history and consent, and where its answer goes.
+"""Requests of one session: building, size, history, consent, and messages about the answer.
 
-Questions, watches and background work make their requests here. `models/scheduler` runs them.
+Questions, watches and background work use this; `models/scheduler` runs the requests.
 """

@@ -1,4 +1,4 @@
-"""The stages of a question from its frame to its end. All of them, and the ways between them, are in this file."""
+"""The state machine of a question, from its frame to its end."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from server.session.request.question import Question
 
 
 class Stage(StrEnum):
-    """A stage of a question on its way to its answer."""
+    """The stage of a question."""
 
-    # It waits for its frame, or that is prepared: no engine has it.
+    # Waits for its frame or its preparation
     FRAME = "frame"
-    # It waits in the queue, or an engine answers.
+    # Queued, or being answered by an engine
     ENGINE = "engine"
-    # Several looks make its answer, or what comes behind it.
+    # Being answered by several looks
     LOOKS = "looks"
-    # It is asked once more, and that request is not in the queue yet.
+    # Asked again, with the new request not queued yet
     AGAIN = "again"
     ENDED = "ended"
 
 
 class Step(StrEnum):
-    """An event in the life of a question."""
+    """An event that changes the stage of a question."""
 
     SUBMITTED = "submitted"
     LOOKS = "looks"
@@ -50,49 +50,46 @@ STAGES: dict[tuple[Stage, Step], Stage] = {
     (Stage.AGAIN, Step.SUBMITTED): Stage.ENGINE,
     (Stage.AGAIN, Step.LOOKS): Stage.LOOKS,
     (Stage.AGAIN, Step.END): Stage.ENDED,
-    # An engine may end it before `submit` returns.
+    # An engine may end a question before `submit` returns.
     (Stage.ENDED, Step.SUBMITTED): Stage.ENDED,
     (Stage.ENDED, Step.END): Stage.ENDED,
 }
 
 
 class Looks(Protocol):
-    """An answer that is made of several looks."""
+    """An answer made of several looks."""
 
     def stop(self, reason: str) -> None:
-        """End it with what there is so far."""
+        """End the answer with the results so far."""
         ...
 
 
 @dataclass(slots=True, eq=False)
 class Asking:
-    """A question on its way to its answer. Its owner is the service that asks it.
-
-    Raises KeyError for a step that its stage does not have.
-    """
+    """A question being answered, owned by its service. Raises KeyError for an invalid step."""
 
     question: Question
     stage: Stage = Stage.FRAME
     # Waits for the frame and prepares it
     task: asyncio.Task[None] | None = None
-    # In `ENGINE` alone, the newest
+    # The newest job; only in `ENGINE`
     job: Job | None = None
-    # In `LOOKS` alone
+    # Only in `LOOKS`
     looks: Looks | None = None
-    # Its sink; None before there is a frame
+    # Publisher of the answer; None before the frame
     publisher: AnswerPublisher | None = None
-    # What it is about, once there is a frame; several for several cameras. Those of an ended one that was spoken stay: its
-    # words may be corrected.
+    # The subject, once there is a frame; several for several cameras. A spoken question keeps them after its end, for
+    # corrections.
     views: tuple[View, ...] = ()
-    # Its turn of the history; None without one
+    # Number of its turn in the history; None without one
     turn: int | None = None
-    # The part of its answer that was heard before an interruption; None without one.
+    # The part of the answer that was played before an interruption; None without one
     heard: str | None = None
-    # The tools that its answer has called; None before the model had its chance
+    # Tool calls of the answer; None before an answer
     calls: list[wire.CalledTool] | None = None
-    # The same in the history; "" for none
+    # The same as a note for the history; "" for none
     note: str = ""
-    # Stopped because its client was gone, so its end is not the answer.
+    # Cancelled because the client disconnected, so that its end is no answer
     abandoned: bool = False
 
     @property
@@ -100,24 +97,24 @@ class Asking:
         return self.question.id
 
     def on_submitted(self, job: Job) -> None:
-        """Note the job of its request."""
+        """Store the job of the request."""
         self._step(Step.SUBMITTED)
         self.job = None if self.stage is Stage.ENDED else job
 
     def take_looks(self, looks: Looks) -> None:
-        """Hand the answer to several looks, which end it."""
+        """Continue with several looks, which end the answer."""
         self._step(Step.LOOKS)
         self.job, self.looks = None, looks
 
     def on_called(self, question: Question) -> None:
-        """Ask once more, what the model's call of a tool has made of it."""
+        """Ask again, with the question from a tool call."""
         self._step(Step.CALLED)
         self.question, self.job = question, None
 
     def end(self) -> None:
-        """Note the end, and drop what holds pictures and sound: a spoken one keeps its views, to correct its words."""
+        """End the question, and release pictures and sound; a spoken one keeps its views, for corrections."""
         self._step(Step.END)
-        # One that was cancelled holds the frames of its code, with the sound.
+        # A cancelled task references its stack frames, and with them the sound.
         self.task = self.job = self.looks = None
         spoken = self.question.spoken
         if spoken is None:

@@ -1,4 +1,4 @@
-"""The messages that wait for one client. It outlives sockets: waiting messages go to the next one."""
+"""The queue of messages to one client. It outlives sockets: the next socket gets waiting messages."""
 
 from __future__ import annotations
 
@@ -19,34 +19,26 @@ from server.core.messages import (
 
 MAX_BYTES = 256 * 1024
 
-# Pieces of a text, which are merged while they wait.
+# Pieces of a text, merged while they wait
 _PIECES = (DeltaMessage, Thinking)
 
 
 class OutboxClosed(Exception):
-    """The outbox was closed and is empty, or a newer reader has taken over.
-
-    Outside the tree of errors: the socket closes, and no client gets a message.
-    """
+    """A closed and empty outbox, or a reader that a newer one has replaced. No client sees it."""
 
 
 class OutboxOverflowed(Exception):
-    """The client reads too slowly, so its socket should be closed.
-
-    The remaining messages wait for the next socket.
-
-    Outside the tree of errors as `OutboxClosed` is.
-    """
+    """A client that reads too slowly; its socket should be closed. Remaining messages wait for the next socket."""
 
 
 @dataclass(eq=False, slots=True)
 class _Waiting:
     message: ServerMessage
-    # None after a merge: encoded again when the message is taken
+    # None after a merge, encoded again at delivery
     encoded: str | None
     # Bytes on the wire
     size: int
-    # The pieces of a merged delta, the first one included; else empty.
+    # All pieces of a merged delta; [] otherwise
     texts: list[str] = field(default_factory=list)
 
     @classmethod
@@ -55,7 +47,7 @@ class _Waiting:
         return cls(message, encoded, len(encoded.encode()))
 
     def encode(self, operator: bool) -> str:
-        """Encode the message. `operator`: the reader has the operator token."""
+        """Return the message as JSON. `operator`: the reader has the operator token."""
         if operator and (special := self.message.for_operators()) is not self.message:
             return special.encode()
         if self.encoded is not None:
@@ -64,14 +56,13 @@ class _Waiting:
 
 
 class Outbox:
-    """Any number of `put`s, one reader at a time, on the event loop.
+    """A queue with one reader at a time, on the event loop.
 
-    Consecutive deltas of one answer are merged, and so are thoughts. New words of a spoken question
-    replace waiting ones of the same question. A message that is `newest_only` replaces a waiting one of
-    its kind; the caller of a `log` first checks that none waits. A `ready` goes before everything else.
-    Without a reader, the deltas of an answer are dropped once its response is there, which has the whole
-    text. Beyond `max_bytes` the oldest messages are dropped and counted, and a reader gets
-    OutboxOverflowed.
+    Consecutive deltas of an answer are merged, and so are thoughts. A new transcript replaces a waiting
+    one of the same question. A `newest_only` message replaces a waiting one of its kind; senders of a
+    `log` first check that none waits. A `ready` goes before everything else. Without a reader, the deltas
+    of an answer are dropped when its response is put, which has the whole text. Beyond `max_bytes` the
+    oldest messages are dropped and counted, and a reader gets OutboxOverflowed.
 
     Bounds of messages to a client: 256 KiB; deltas merge, a status replaces the previous one, one
     `log` waits at a time; when full, the socket closes.
@@ -87,11 +78,11 @@ class Outbox:
         self._size = 0
         self._reader: Reader | None = None
         self._closed = False
-        # Messages were dropped while somebody read; False again with the next reader.
+        # True after messages were dropped during reading, until the next reader
         self.overflowed = False
-        # Messages dropped so far.
+        # Number of dropped messages
         self.dropped = 0
-        # True: the reader has the operator token, and gets the operator's texts; `Operators` sets it.
+        # True if the reader has the operator token; set by `Operators`
         self.operator = False
 
     @property
@@ -100,11 +91,11 @@ class Outbox:
 
     @property
     def size(self) -> int:
-        """Bytes of all waiting messages; at most `max_bytes`."""
+        """Size of all waiting messages in bytes; at most `max_bytes`."""
         return self._size
 
     def put(self, message: ServerMessage) -> None:
-        """Add a message. Never waits and never fails; does nothing after `close`."""
+        """Add a message. Never blocks or raises; does nothing after `close`."""
         if self._closed:
             return
         if isinstance(message, Response) and self._reader is None:
@@ -112,7 +103,7 @@ class Outbox:
         if isinstance(message, Transcript):
             self._drop((Transcript,), message.id)
         if (outdated := message.outdates()) is not None:
-            # It may take an older one's place, before them.
+            # First, because it may take the place of an older one.
             self._keep(lambda one: not outdated(one))
         if not (isinstance(message, _PIECES) and self._merge(message)):
             if message.newest_only:
@@ -125,7 +116,7 @@ class Outbox:
             self._reader._wake()
 
     def attach(self) -> Reader:
-        """Begin to read. `get` of an earlier reader raises OutboxClosed from now on."""
+        """Return a new reader. `get` of an earlier reader then raises OutboxClosed."""
         if self._reader is not None:
             self._reader.detach()
         self.overflowed = False
@@ -133,18 +124,18 @@ class Outbox:
         return self._reader
 
     def waits(self, kind: type[ServerMessage]) -> bool:
-        """Return True when a message of this kind is still waiting."""
+        """Return whether a message of this kind is waiting."""
         return self._find(kind) is not None
 
     def discard(self, kind: type[ServerMessage]) -> None:
-        """Remove the waiting message of a kind that newer ones replace."""
+        """Remove the waiting message of a `newest_only` kind."""
         entry = self._find(kind)
         if entry is not None:
             self._waiting.remove(entry)
             self._size -= entry.size
 
     def close(self) -> None:
-        """Take no more messages; waiting ones can still be read. Safe to call twice."""
+        """Accept no more messages; waiting ones can still be read. Safe to call twice."""
         self._closed = True
         if self._reader is not None:
             self._reader._wake()
@@ -173,7 +164,7 @@ class Outbox:
             last.texts.append(last.message.text)
         last.texts.append(message.text)
         last.encoded = None
-        # JSON escapes character by character, so that the sizes of two texts add up.
+        # JSON escapes single characters, so that sizes of texts add up.
         envelope = len(message.model_copy(update={"text": ""}).encode().encode())
         more = len(message.encode().encode()) - envelope
         last.size += more
@@ -184,7 +175,7 @@ class Outbox:
         kind = type(message)
         older = self._find(kind)
         if isinstance(message, Sender) and older is not None and message.wake_ms is None:
-            # A wake-up must not get lost with the replaced message.
+            # Keep the wake-up of the replaced message.
             assert isinstance(older.message, Sender)
             message = message.model_copy(update={"wake_ms": older.message.wake_ms})
         entry = _Waiting.of(message)
@@ -192,14 +183,14 @@ class Outbox:
             self.discard(kind)
             self._prepend(entry)
         elif older is not None:
-            # At the older one's position: no message behind it needs the older state.
+            # In the older one's place: no later message needs the older state.
             self._waiting[self._waiting.index(older)] = entry
             self._size += entry.size - older.size
         else:
             self._append(entry)
 
     def _drop(self, kinds: tuple[type[ServerMessage], ...], id: str) -> None:
-        """Drop the waiting messages of these kinds about one question."""
+        """Remove the waiting messages of these kinds about one question."""
         self._keep(lambda one: not (isinstance(one, kinds) and getattr(one, "id", "") == id))
 
     def _keep(self, wanted: Callable[[ServerMessage], bool]) -> None:
@@ -208,7 +199,7 @@ class Outbox:
         self._size = sum(entry.size for entry in kept)
 
     def _bound(self) -> bool:
-        """Drop the oldest messages beyond the bound, and return whether there were any."""
+        """Drop the oldest messages beyond the bound; return whether any was dropped."""
         beyond = False
         while self._size > self._max_bytes:
             beyond = True
@@ -230,13 +221,13 @@ class Reader:
         self._outbox = outbox
         self._changed = asyncio.Event()
         self._detached = False
-        # Taken, and not confirmed as sent before the next `get`
+        # Delivered, and not confirmed as sent before the next `get`
         self._sending: _Waiting | None = None
 
     async def get(self) -> str:
-        """Return the next message as JSON. A call confirms that the one before was sent.
+        """Return the next message as JSON. A call confirms that the previous one was sent.
 
-        Raises OutboxClosed and OutboxOverflowed. Cancelling loses nothing. One caller at a time.
+        Raises OutboxClosed, OutboxOverflowed. Cancelling loses nothing. One caller at a time.
         """
         self._sending = None
         while not self._detached:
@@ -252,17 +243,14 @@ class Reader:
         raise OutboxClosed
 
     def detach(self) -> None:
-        """Stop reading. A message that was perhaps not sent waits again, if nothing replaces it.
-
-        Safe to call twice.
-        """
+        """Stop reading, and requeue a message that was perhaps not sent. Safe to call twice."""
         if self._detached:
             return
         self._detached = True
         outbox = self._outbox
         outbox._reader = None
         entry, self._sending = self._sending, None
-        # A repeated delta would garble the text; the response has all of it.
+        # A repeated delta would garble the text, which the response repeats anyway.
         if entry is not None and not (
             entry.message.newest_only or isinstance(entry.message, _PIECES)
         ):

@@ -1,5 +1,4 @@
-"""The parts that requests are built from: the view and its picture, what only some have, a session's history and
-preferences, and what all sessions share."""
+"""Parts of requests: view and picture, draft, a session's history and preferences, and shared services."""
 
 from __future__ import annotations
 
@@ -20,89 +19,89 @@ from server.models.prompts import estimate_tokens
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The subject of a question, and the detail in which a model sees it."""
+    """The subject of a question, and its level of detail."""
 
     frame: Frame
     detail: Detail
     # The camera's last scene measurement
     scene: Scene | None
     held: bool = False
-    # The part of the frame that the picture shows; None for all of it
+    # The part of the frame in the picture; None for all of it
     region: Region | None = None
-    # The id and name of its camera, in a question about several; else ""
+    # Id and name of its camera in a question about several; else ""
     camera: str = ""
     name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A picture of a view, and the engine's capabilities that it was made for."""
+    """A picture of a view, and the capabilities that it was made for."""
 
     picture: Picture
     needs: Capabilities
-    # `History.added` when the picture was first sent; None for the present one
+    # `History.added` when the picture was first sent; None for a new one
     sent_at_turn: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spoken:
-    """The parts of a spoken question that its words lack."""
+    """The parts of a spoken question beside its text."""
 
-    # The frame of the moment when it was spoken; None: the first one after the question
+    # The frame at the time of speaking; None: the first one after the question
     frame: Frame | None = None
-    # For an engine that hears; None: the words alone
+    # The sound, for an engine that takes it; None: only the text
     sound: Sound | None = None
-    # The word to which the frame belongs; None: the end of speech
+    # The word at the time of the frame; None: the end of speech
     word: str | None = None
 
 
-# Puts a question into words for an engine with these capabilities; may raise QwenCameraError.
+# Returns the text of a question for an engine with these capabilities; may raise QwenCameraError
 Wording = Callable[[str, Capabilities], str]
-# Makes the earlier pictures of a request for an engine with these capabilities, oldest first.
+# Returns the earlier pictures for an engine with these capabilities, oldest first
 MakeEarlier = Callable[[Capabilities], Awaitable[Sequence[ShownPicture]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A request before its turn, when an engine is known: see `RequestBuilder`."""
+    """A request before its engine is known: see `RequestBuilder`."""
 
     question: str
     view: View
     kind: JobKind = JobKind.CHAT
-    # Whose engine is asked
+    # The role whose engine is used
     role: Role = Role.ANSWERS
-    # Its picture, for the engine that it was made for
+    # The picture, for an engine with the same capabilities
     prepared: Prepared | None = None
-    # In front of the picture; `alone`: where no earlier one is sent
+    # Captions before the picture; `alone`: without earlier pictures
     caption: str = ""
     alone: str = ""
-    # Made when the request's turn comes; not called for an engine that takes one picture
+    # Called when the request is built, unless the engine takes only one picture
     earlier: MakeEarlier | None = None
-    # All earlier pictures belong to the question: it is refused where not all of them fit.
+    # All earlier pictures are required: the question is refused if they do not fit
     together: bool = False
-    # They go as a video where an engine takes one.
+    # Earlier pictures form a video for engines that take one
     video: bool = False
-    # None: the question as it is
+    # None: the question unchanged
     wording: Wording | None = None
-    # A program's own messages in place of a question's; all of them have to fit.
+    # A program's messages in place of the question; all of them must fit
     messages: tuple[Message, ...] = ()
-    # The session's earlier turns are sent, as far as they fit.
+    # Whether earlier turns are sent, as far as they fit
     history: bool = True
-    # BCP 47 tag of the answer's language where no person's question decides it
+    # BCP 47 tag of the answer's language for a generated question
     own_language: str | None = None
-    # JSON schema of the answer, for engines that take one
+    # JSON schema of the answer, for engines with schemas
     schema: Mapping[str, Any] | None = None
-    # Tokens of the answer in place of the client's wish and the setting
+    # Maximum tokens of the answer; None: the client's choice or the setting
     max_tokens: int | None = None
-    # The model may call the session's tools, where the person has agreed.
+    # Whether the model may call the session's tools, with the person's consent
     tools: bool = False
     # None for a question that was not spoken
     spoken: Spoken | None = None
-    # The scene's sound belongs to the pictures, where the person's microphone hears.
+    # Whether the scene's sound is added, if the microphone is on
     scene_sound: bool = False
-    # Plays the answer's sound, from an engine that speaks itself; None: its text alone is wanted.
+    # Plays the answer's sound from an engine that speaks; None: only text is wanted
     on_speech: Callable[[VoiceChunk], None] | None = None
-    # The grant of the program that asks; "" for the person. A program gets neither the person's chat
+    # The grant of the asking program; "" for the person. A program gets neither the person's history
     # nor settings.
     program: str = ""
     # See `EngineRequest.extras`
@@ -110,29 +109,29 @@ class Draft:
 
 
 class Recent(Protocol):
-    """A microphone's last seconds: `voice_in`'s ring of sound."""
+    """A microphone's last seconds, from `voice_in`."""
 
     def slice(self, since: float, until: float) -> Sound | None:
-        """Return the sound between two times, monotonic seconds; None for nothing."""
+        """Return the sound between two times (monotonic seconds); None without any."""
         ...
 
 
 class AudioIn(Protocol):
-    """One person's microphone, as far as requests know it."""
+    """One person's microphone, for requests."""
 
     @property
     def on(self) -> bool: ...
 
     @property
     def talking(self) -> bool:
-        """True while the person talks, and until the words are known."""
+        """True while the person talks, and until the transcript is known."""
         ...
 
     @property
     def recent(self) -> Recent: ...
 
 
-# The settings that a client sends.
+# Settings of a client
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,39 +139,38 @@ class Preferences:
     """The client's settings; see `messages.Settings`."""
 
     sample_rate: float | None = None
-    # Tokens of an answer, within the setting's limit
+    # Maximum tokens of an answer, within the server's setting
     max_tokens: int | None = None
     language: str = ""
-    # Of the words on the client's page; "" for English
+    # Language of the client's page; "" for English
     page_language: str = ""
-    # IANA name of the person's time zone; "" for the server's
+    # IANA name of the time zone; "" for the server's
     time_zone: str = ""
     thumbnails: bool = False
-    # Of the change gates; None: the server's setting
+    # Sensitivity of change gates; None: the server's setting
     sensitivity: float | None = None
-    # Words of an answer
+    # Length of answers
     verbosity: Verbosity = Verbosity.NORMAL
-    # The person lets the model call tools.
+    # Consent to tool calls of the model
     tools: bool = False
 
     @property
     def reads(self) -> str:
-        """The language of words that this server itself shows: the page's, else that of the answers."""
+        """Language of texts by this server: the page's, else that of answers."""
         return self.page_language or self.language or "en"
 
 
-# A session's chat history: bounded in tokens and turns, in memory only. Pure.
+# Chat history
 
-# Marks, roles and line ends that a chat template puts around a question and an answer.
+# Tokens that a chat template adds to a question and its answer
 _TURN_TOKENS = 12
 
 
 class History:
-    """The newest turns of a chat.
+    """The newest turns of a chat, in memory only.
 
-    A model server reuses what it computed for a prompt as long as the prompt begins as before (vLLM's prefix cache).
-    Dropping the oldest turn with every new one would change that beginning each time, so when a bound is reached the
-    history is cut to half of it, and then grows again.
+    A model server reuses the computed prefix of a prompt (vLLM's prefix cache). Dropping the oldest turn with each new
+    one would change the prefix each time, so at a bound the history is cut to half of it, and grows again.
 
     Bounds of chat history: tokens and turns; the oldest are dropped.
     """
@@ -180,19 +178,18 @@ class History:
     def __init__(self, *, max_tokens: int = 4096, max_turns: int = 32) -> None:
         self._max_tokens = max_tokens
         self._max_turns = max_turns
-        # Oldest first, each with its estimated tokens.
+        # Oldest first, with estimated tokens
         self._turns: list[tuple[Turn, int]] = []
-        # Their numbers, and the ids of their questions
+        # Numbers of the turns, and ids of their questions
         self._kept: list[tuple[int, str]] = []
-        # Turns stored since the beginning
+        # Number of turns ever stored
         self.added = 0
-        # Turns before this index are not sent to the engine: they exceeded a smaller budget.
+        # Turns before this index are not sent, because they exceeded the budget `_cut_at`
         self._start = 0
-        # That budget
         self._cut_at = 0
-        # The last budget given to `turns`.
+        # The last budget given to `turns`
         self._budget = 0
-        # Called after a turn was added or removed
+        # Called after each change
         self.listeners: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
@@ -200,13 +197,13 @@ class History:
 
     @property
     def tokens(self) -> int:
-        """Estimated tokens of all stored turns; at most `max_tokens`."""
+        """Estimated tokens of all turns; at most `max_tokens`."""
         return sum(cost for _, cost in self._turns)
 
     def add(self, question: str, answer: str, id: str = "") -> int | None:
-        """Store a turn; return its number. One without a question or an answer is not kept: None.
+        """Store a turn; return its number, None without a question or an answer.
 
-        A text of more than a quarter of `max_tokens` is cut at its end, with an ellipsis in its place.
+        A text of more than a quarter of `max_tokens` is cut and ends in an ellipsis.
         """
         if not question.strip() or not answer.strip():
             return None
@@ -223,7 +220,7 @@ class History:
         return self.added
 
     def remove(self, number: int) -> None:
-        """Remove the newest turn if it is the one with this number, which `add` returned."""
+        """Remove the turn with this number (see `add`) if it is the newest."""
         if not self._turns or number != self.added or self._kept[-1][0] != number:
             return
         self._turns.pop()
@@ -233,13 +230,13 @@ class History:
         self._changed()
 
     def all(self) -> list[Turn]:
-        """Return all stored turns, oldest first."""
+        """Return all turns, oldest first."""
         return [turn for turn, _ in self._turns]
 
     def drop(self, id: str) -> None:
-        """Forget the turns of the question with this id. The numbers of the others stay.
+        """Remove the turns of the question with this id. The numbers of other turns stay.
 
-        Of an earlier session's chat no ids are known: with one that is not found all of it goes.
+        For an unknown id remove all turns of an earlier session, whose ids are unknown.
         """
         wanted = id if any(own == id for _, own in self._kept) else ""
         for index in reversed([at for at, (_, own) in enumerate(self._kept) if own == wanted]):
@@ -249,24 +246,24 @@ class History:
             self._changed()
 
     def turns(self, budget_tokens: int) -> tuple[Turn, ...]:
-        """Return the newest turns that fit into a budget, oldest first, whole and without a gap.
+        """Return the newest turns that fit into a budget (tokens), oldest first.
 
-        When not all of them fit, half of the budget is used: the rest is for the turns to come.
+        If not all fit, use half of the budget, and leave the rest for later turns.
         """
         self._budget = budget_tokens
         if budget_tokens > 2 * self._cut_at:
-            # Far more room than when it was cut: another engine, most likely.
+            # Far more room than at the cut, most likely another engine
             self._start = 0
         if sum(cost for _, cost in self._turns[self._start :]) > budget_tokens:
             self._cut_at = max(0, budget_tokens)
             self._start = self._first_fitting(budget_tokens // 2, self._max_turns)
             if self._start == len(self._turns):
-                # The newest alone may have more than half.
+                # The newest turn alone may exceed half.
                 self._start = self._first_fitting(budget_tokens, 1)
         return tuple(turn for turn, _ in self._turns[self._start :])
 
     def leave_out(self, count: int) -> None:
-        """Leave out this many of the oldest turns that `turns` returned last, because they did not fit."""
+        """Exclude the oldest `count` turns of the last result of `turns`, because they did not fit."""
         self._start = min(len(self._turns), self._start + count)
         self._cut_at = self._budget
 
@@ -280,7 +277,7 @@ class History:
         self._start = self._cut_at = self._budget = 0
 
     def _first_fitting(self, tokens: int, count: int) -> int:
-        """Return the index of the first of the newest turns within both bounds."""
+        """Return the index of the first turn of the newest within both bounds."""
         first = len(self._turns)
         while first > 0 and len(self._turns) - first < count:
             tokens -= self._turns[first - 1][1]
@@ -291,45 +288,45 @@ class History:
 
 
 def turn_tokens(turn: Turn) -> int:
-    """Estimate the tokens of a turn in a prompt, like `estimate_tokens`."""
+    """Estimate the tokens of a turn in a prompt."""
     return estimate_tokens(turn.question) + estimate_tokens(turn.answer) + _TURN_TOKENS
 
 
 def _shorten(text: str, tokens: int) -> str:
     if estimate_tokens(text) <= tokens:
         return text
-    # The ellipsis takes up to two.
+    # The ellipsis takes up to two tokens.
     while (estimate := estimate_tokens(text)) > tokens - 2:
         text = text[: min(len(text) - 1, len(text) * max(0, tokens - 2) // estimate)]
     return text.rstrip() + "…"
 
 
 class EngineOf(Protocol):
-    """Returns the engine that does a role's work now."""
+    """Callable that returns the engine in use for a role."""
 
     def __call__(self, role: Role = Role.ANSWERS) -> Engine: ...
 
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """The part of the settings that applies to every session."""
+    """The settings for all sessions."""
 
     sample_rate: float
-    # Tokens of an answer
+    # Maximum tokens of an answer
     max_tokens: int
-    # Tokens of prompt and answer together; an engine's own smaller limit holds.
+    # Maximum tokens of prompt and answer together; an engine's smaller limit applies
     context_length: int
-    # Seconds without activity after which a session ends
+    # Idle seconds until a session ends
     timeout: int
-    # Of the change gate, 0.25 to 4
+    # Sensitivity of the change gate, 0.25 to 4
     sensitivity: float = 1.0
-    # Visual tokens of one session's background work
+    # Maximum visual tokens of one session's background work
     background_tokens_per_minute: int = 30_000
 
 
 @dataclass(frozen=True, slots=True)
 class SessionServices:
-    """The parts that all sessions share."""
+    """Services shared by all sessions."""
 
     inference: Inference
     current_engine: EngineOf
@@ -338,5 +335,5 @@ class SessionServices:
     metrics: Metrics
     # Working memory of all change gates
     scratch: BufferPool
-    # A sentence for visitors while an engine does the work of another one; else ""
+    # Returns a sentence for visitors while a fallback engine is used; else ""
     fallback_notice: Callable[[], str] = lambda: ""

@@ -1,4 +1,4 @@
-"""A question as it is asked."""
+"""The immutable content of a question."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from server.session.request.parts import Spoken
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The content of a question, made once from its message."""
+    """A question, created once from its message."""
 
     id: str
     text: str
     asked: QuestionTime
-    # The way to find the answer
+    # The route to the answer
     route: QuestionMode = QuestionMode.NOW
     detail: Detail = Detail.AUTO
-    # The client's id and time of it: a message with the same ones is a repetition. None unless it has both.
+    # The client's id and time of the message, equal for a repetition; None unless it has both
     key: tuple[str, float] | None = None
     # None for a typed question
     spoken: Spoken | None = None
-    # Its words were corrected: its sound counts no more.
+    # True after a correction, which replaces the sound
     corrected: bool = False
-    # The part of the picture that it is about; None: all of it
+    # The part of the picture that the question is about; None: all of it
     part: Part | None = None
-    # The model has chosen `part`, not the person.
+    # True if the model has chosen `part`, not the person
     closer: bool = False
-    # It sees nothing of the past from before this time, monotonic seconds.
+    # Pictures before this time are excluded, monotonic seconds
     since: float = 0.0
-    # The time of the past that it is about; None: its words decide
+    # The span of the past that the question is about; None: its words decide
     span: Span | None = None
 
     @property
     def words(self) -> str:
-        """The question's words for the history; a spoken one may have none."""
+        """The question's text for the history; a spoken one without text gets a placeholder."""
         if self.spoken is not None and not self.text.strip():
             return prompts.SPOKEN_TURN
         return self.text

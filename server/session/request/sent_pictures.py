@@ -1,4 +1,4 @@
-"""The newest pictures that engines got with one session's questions, in memory only. Pure."""
+"""The newest pictures sent to engines with one session's questions, in memory only. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from server.core.frames import Picture
 
-# Bounds of one session: pictures, and their bytes. Pixels of engines that want no JPEG count, too.
+# Maximum pictures and bytes of one session, including raw pixels
 MOST_PICTURES = 12
 
 MOST_BYTES = 6 * 1024 * 1024
@@ -20,7 +20,7 @@ MOST_BYTES = 6 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SentPicture:
-    """A picture as an engine got it: a JPEG, or BGR pixels. Exactly one is set."""
+    """A picture as sent to an engine: either a JPEG, or BGR pixels (height, width, 3)."""
 
     answer: str
     jpeg: bytes | None
@@ -28,17 +28,17 @@ class SentPicture:
 
     @property
     def size(self) -> int:
-        """Bytes in memory."""
+        """Size in bytes."""
         if self.jpeg is not None:
             return len(self.jpeg)
         return self.bgr.nbytes if self.bgr is not None else 0
 
 
 class SentPictures:
-    """Keeps pictures by a random id until newer ones take their room, or somebody drops them.
+    """Pictures by random id, kept until newer ones replace them or somebody deletes them.
 
-    `count(what, number)` counts them: "kept", "dropped" by a person, "full" (newer ones took their
-    room), "large" (larger than all may be).
+    `count(what, number)` counts them: "kept", "dropped" by a person, "full" (replaced), "large" (beyond
+    the bound of all).
 
     Bounds of pictures that engines got with answers: 12 and 6 MiB; the oldest go for newer ones,
     and an answer's when it is deleted.
@@ -54,9 +54,9 @@ class SentPictures:
         return len(self._pictures)
 
     def keep(self, answer: str, picture: Picture) -> str | None:
-        """Keep the picture of an answer; return its id, None for one that is larger than all may be.
+        """Store the picture of an answer; return its id, None for a picture beyond MOST_BYTES.
 
-        An id comes only once, also in another session or after a restart.
+        Ids are unique across sessions and restarts.
         """
         sent = SentPicture(answer, picture.jpeg, picture.bgr)
         if sent.size > MOST_BYTES:
@@ -78,7 +78,7 @@ class SentPictures:
         return self._pictures.get(id)
 
     def drop(self, answer: str) -> None:
-        """Forget the pictures of one answer."""
+        """Remove the pictures of one answer."""
         own = [id for id, sent in self._pictures.items() if sent.answer == answer]
         for id in own:
             self.size -= self._pictures.pop(id).size
@@ -86,7 +86,7 @@ class SentPictures:
             self._count("dropped", len(own))
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all pictures."""
         if self._pictures:
             self._count("dropped", len(self._pictures))
         self._pictures.clear()
