@@ -1,4 +1,4 @@
-"""The composition root: builds the parts from the settings and joins them.
+"""The composition root: builds the program from the settings.
 
 Only this folder and `main.py` read `config.py`.
 """

@@ -1,4 +1,4 @@
-"""The interface between a feature and the server: parts that it may use, and places to add its own."""
+"""The interface between a feature and the server: services to use, and registration of its own parts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class Additions:
-    """Additions of features to a program: it does with each what `Api` says."""
+    """Everything that features have registered; see `Api`."""
 
     def __init__(self) -> None:
         self.messages = Parser()
@@ -46,38 +46,38 @@ class Additions:
         self.starts: list[Callable[[], None]] = []
         self.closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
         self.last_closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
-        # Run beside the last answers when the server is about to stop
+        # Run beside the last answers while the server drains
         self.drains: list[Callable[[Deadline], Coroutine[Any, Any, object]]] = []
-        # Called with the port once the server listens, after its greeting on the terminal
+        # Called with the port once the server listens, after the greeting on the terminal
         self.listening: list[Callable[[int], None]] = []
         self.health_facts: list[Callable[[], Mapping[str, Any]]] = []
         self.serving: list[Callable[[], AbstractAsyncContextManager[None]]] = []
         self.session_ended: list[Callable[[str], None]] = []
         self.engine_changed: list[Callable[[], None]] = []
-        # What features offer each other and the core, by its type
+        # Services of features for each other and the core, by type
         self.provided: dict[type[Any], Any] = {}
-        self.alert_takers: list[Callable[[Alert], None]] = []
+        self.alert_callbacks: list[Callable[[Alert], None]] = []
 
 
 @dataclass(frozen=True)
 class Api:
-    """One for each feature; they register in the order of `server.app.features.FEATURES`.
+    """The interface for one feature. Features register in the order of `server.app.features.FEATURES`.
 
-    What is added stays until the program ends.
+    Registrations last until the program ends.
     """
 
     name: str
     added: Additions
     settings: Settings
-    # What routes share
+    # Shared by routes
     services: Services
-    # Threads, by what they are for
+    # Thread pools by purpose
     pools: Pools
-    # Makes pictures of frames for an engine or a page
+    # Preparation of pictures for engines and pages
     preparer: PicturePreparer
-    # The engines that may answer; `engines.add` takes in another one
+    # All engines; `engines.add` adds one
     engines: EngineSelector
-    # Sockets of operators: to each of its `parts` belongs what it sends them
+    # Operators' sockets; append to `parts` to send messages to them
     operator_sockets: Operators
 
     @property
@@ -94,7 +94,7 @@ class Api:
         return self.services.access
 
     def new_session_id(self) -> str:
-        """Make an id that leads a balancer to this process."""
+        """Return a new session id that routes to this process."""
         return self.sessions.replicas.new_id()
 
     # HTTP
@@ -104,11 +104,11 @@ class Api:
         self.added.routes.extend(routes)
 
     def router(self) -> APIRouter:
-        """Add routes: those of the returned router."""
+        """Return a new router of the application."""
         return self._router(APIRouter())
 
     def operator_router(self, prefix: str) -> APIRouter:
-        """Add routes for operators alone, below `prefix`, such as "/api/operator/mqtt"."""
+        """Return a new router for operators only, below `prefix`, such as "/api/operator/mqtt"."""
         guards = for_operators(self.services)
         return self._router(APIRouter(prefix=prefix, dependencies=guards))
 
@@ -117,7 +117,7 @@ class Api:
         return router
 
     def error_form(self, form: ErrorForm) -> None:
-        """Give errors at some addresses another form than ours."""
+        """Add another format of errors at some addresses."""
         self.added.error_forms.append(form)
 
     # Work
@@ -130,68 +130,66 @@ class Api:
         close: Callable[[], Awaitable[object]],
         last: bool = False,
     ) -> None:
-        """Start something with the program, and close it before the sessions, or with `last` after
-        them. `close` may come without `start`.
-        """
+        """Register `start` and `close` of a part; it is closed before the sessions, with `last` after them."""
         if start is not None:
             self.added.starts.append(start)
         closes = self.added.last_closes if last else self.added.closes
         closes.append((name, close))
 
     def serve(self, run: Callable[[], AbstractAsyncContextManager[None]]) -> None:
-        """Have `run()` entered while the application serves, and left before anything else ends."""
+        """Register a context that is entered while the application serves, and exited before anything closes."""
         self.added.serving.append(run)
 
     def health(self, facts: Callable[[], Mapping[str, Any]]) -> None:
-        """Add fields to what operators see of /health."""
+        """Add fields to /health for operators."""
         self.added.health_facts.append(facts)
 
-    def on_session_ended(self, tell: Callable[[str], None]) -> None:
-        """Have `tell` called with the id of each session that has ended."""
-        self.added.session_ended.append(tell)
+    def on_session_ended(self, callback: Callable[[str], None]) -> None:
+        """Call `callback(session_id)` after the end of each session."""
+        self.added.session_ended.append(callback)
 
-    def on_engine_changed(self, tell: Callable[[], None]) -> None:
-        """Have `tell` called when another engine answers, or the one that does has changed."""
-        self.added.engine_changed.append(tell)
+    def on_engine_changed(self, callback: Callable[[], None]) -> None:
+        """Call `callback()` after a change of the engine in use or its status."""
+        self.added.engine_changed.append(callback)
 
     # Sessions
 
     def session_part(self, make: MakePart, *messages: type[ClientMessage]) -> None:
-        """Have each new session get a part, which acts on these messages of its client."""
+        """Add a part to each new session. `messages`: the client's messages that it handles."""
         self.added.messages.add(*messages)
         self.added.message_types.extend(messages)
         self.added.session_features.makers[self.name] = make
 
-    def on_alert(self, take: Callable[[Alert], None]) -> None:
-        """Have `take` called with each alert of a fixed camera."""
-        self.added.alert_takers.append(take)
+    def on_alert(self, callback: Callable[[Alert], None]) -> None:
+        """Call `callback(alert)` for each alert of a fixed camera."""
+        self.added.alert_callbacks.append(callback)
 
     def alert(self, alert: Alert) -> None:
-        """Tell the features of an alert of a fixed camera."""
-        for take in self.added.alert_takers:
-            take(alert)
+        """Notify features of an alert of a fixed camera."""
+        for callback in self.added.alert_callbacks:
+            callback(alert)
 
     # Other features
 
-    def provide(self, kind: type[T], face: T) -> None:
-        """Let features that start later use this object, the only one of its kind. Raises Collision."""
+    def provide(self, kind: type[T], service: T) -> None:
+        """Provide a service, the only one of its type, to the core and later features. Raises Collision."""
         if kind in self.added.provided:
             raise Collision(
-                f"{self.name} and a feature before it offer {kind.__name__}. Leave one out of FEATURES."
+                f"{self.name} and an earlier feature both provide {kind.__name__}. Remove one of them from FEATURES."
             )
-        self.added.provided[kind] = face
+        self.added.provided[kind] = service
 
     def get_service(self, kind: type[T]) -> T | None:
-        """Return what another feature offers of this kind; None where that feature is off."""
+        """Return another feature's service of this type; None if that feature is off."""
         return cast("T | None", self.added.provided.get(kind))
 
     def require_service(self, kind: type[T]) -> T:
-        """Return what a feature offers without which this one is off."""
+        """Return the service of a feature in NEEDS."""
         return cast("T", self.added.provided[kind])
 
 
 def check_messages(brought: Iterable[type[ClientMessage]]) -> None:
-    """Raise Collision if a feature brings a type of message, or a field of `settings`, that there is already."""
+    """Raise Collision if a message type, or a field of `settings`, is defined twice."""
     core = (
         one for one in ClientMessage.__subclasses__() if one.__module__ == ClientMessage.__module__
     )
@@ -209,9 +207,9 @@ def check_messages(brought: Iterable[type[ClientMessage]]) -> None:
 
 
 def register(names: Sequence[str], api: Callable[[str], Api], on: list[str]) -> None:
-    """Have each feature add itself to a program; `on` gets the names of those that did.
+    """Register each feature, and append its name to `on`. `api(name)` returns its interface.
 
-    One that needs a feature that is off, or a package that is not installed, is left out. `api(name)` is made for each.
+    Skip a feature that needs a disabled feature, or a package that is not installed.
     """
     for name in names:
         missing = ""

@@ -1,4 +1,4 @@
-"""The features: each a package of `server/features/`, which stands for itself and can be left out."""
+"""The list of features, each an optional package of `server/features/`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from server.core.settings import FeatureSettings
 
-# In the order in which they start; each may use those above it. Of engines the first that is ready answers.
+# In order of start; each may use the ones above it. The first ready engine answers.
 FEATURES = {
     "cluster": "several processes and machines that share limits and hand sessions over",
     "pairing": "phones that get in by a QR code on the terminal, and again without a code",
@@ -33,19 +33,19 @@ FEATURES = {
     "mqtt": "cameras as devices of Home Assistant and others",
     "generation": "videos and sound from words",
 }
-# On where FEATURES names them
+# Enabled only if FEATURES names them
 EXAMPLES = {"sample": "the feature that a new one is copied from"}
 
 
 def installed() -> tuple[str, ...]:
-    """The features whose packages are there."""
+    """Return the features whose packages are installed."""
     return tuple(name for name in FEATURES if find_spec(f"server.features.{name}"))
 
 
 def parse_features(setting: str) -> tuple[str, ...]:
-    """Read the setting FEATURES: names with commas between; `all` stands for all but the examples.
+    """Return the features of the setting FEATURES, a comma-separated list; `all`: all but the examples.
 
-    Raises ValueError for a name that is not known.
+    Raises ValueError for an unknown name.
     """
     names = {name.strip().lower() for name in setting.split(",")} - {""}
     if "all" in names:
@@ -60,7 +60,7 @@ def parse_features(setting: str) -> tuple[str, ...]:
 
 
 def settings_of(names: Iterable[str]) -> list[type[FeatureSettings]]:
-    """Return the settings that these features bring."""
+    """Return the settings classes of these features."""
     found = []
     for name in names:
         if find_spec(f"server.features.{name}.settings"):

@@ -69,7 +69,7 @@ def test_a_face(monkeypatch: pytest.MonkeyPatch) -> None:
         assert api.get_service(Limit) is api.require_service(Limit)
         replace(api, name="another").provide(Limit, Limit())
 
-    with pytest.raises(Collision, match="another and a feature before it offer Limit"):
+    with pytest.raises(Collision, match="another and an earlier feature both provide Limit"):
         start(monkeypatch, add)
 
 

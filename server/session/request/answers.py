@@ -1,4 +1,4 @@
-"""Turn a job's progress into messages for its client."""
+"""Convert a job's progress to messages for its client."""
 
 from __future__ import annotations
 
@@ -27,38 +27,38 @@ from server.session.request.question import Question
 
 
 class MessageSink(Protocol):
-    """Takes the messages about an answer: a client's outbox, or a program's."""
+    """Receiver of messages about an answer: a client's outbox, or a program's."""
 
     def put(self, message: wire.ServerMessage) -> None: ...
 
 
 class AnswerListener:
-    """Hears how an answer goes. Each method does nothing unless it is overridden."""
+    """Listener of an answer's events; its methods do nothing."""
 
     def on_sent(self, request: EngineRequest) -> None:
-        """A request goes to an engine."""
+        """Handle a request that goes to an engine."""
 
     def on_started(self) -> None:
-        """The engine has it."""
+        """Handle that the client was told so."""
 
     def on_text(self, text: str) -> None:
-        """A piece of text came."""
+        """Handle a piece of text."""
 
     def on_called(self, result: Result) -> bool:
-        """A request that offers tools ended. Return True to ask once more: this is not the end."""
+        """Handle the end of a request with tools. Return True to ask again, which postpones `on_end`."""
         return False
 
     def on_counted(self, engine: Engine, request: EngineRequest, result: Result) -> None:
-        """A request ended that was not stopped."""
+        """Handle the end of a request that was not stopped."""
 
     def on_end(self, text: str, whole: bool) -> None:
-        """It is over. `whole`: nothing of its text is missing."""
+        """Handle the end. `whole`: the text is complete."""
 
     def on_error(self, error: QwenCameraError) -> None:
-        """It failed; `on_end` follows."""
+        """Handle a failure, before `on_end`."""
 
     def keep(self, id: str, picture: Picture) -> str | None:
-        """Keep a picture of the answer, and return its id; None: it is not kept."""
+        """Store a picture of the answer; return its id, None if it is not stored."""
         return None
 
 
@@ -66,7 +66,7 @@ _NOBODY = AnswerListener()
 
 
 class AnswerPublisher:
-    """Turns one job's progress into messages, and tells its listener."""
+    """Publisher of one answer: converts its job's progress to messages, and notifies its listener."""
 
     def __init__(
         self,
@@ -79,11 +79,11 @@ class AnswerPublisher:
         question: Question | None = None,
         views: Sequence[View] = (),
     ) -> None:
-        """`at`: monotonic time of the question, or of the description's sampled frame. `views`: of several cameras, the
-        last one is the request's picture, the others stand before it.
+        """`at`: monotonic time of the question, or of the description's frame. `views`: for several cameras; the last
+        one is the request's picture.
         """
         self.id = id
-        # Seconds of waiting for the frame since then
+        # Seconds of waiting for the frame
         self.waited = 0.0
         self._kind = kind
         self._outbox = outbox
@@ -91,29 +91,29 @@ class AnswerPublisher:
         self._question = question
         self._listener = listener
         self._asked: tuple[Engine, EngineRequest] | None = None
-        # The frame that an engine has; None before
+        # The frame sent to an engine; None before
         self.frame: wire.FrameInfo | None = None
-        # The pictures of the past that it has, with small pictures
+        # The sent pictures of the past, with thumbnails
         self._frames: list[wire.EarlierFrame] = []
-        # They go as one video.
+        # True if they form a video
         self._video = False
         self._views = {view.frame.id: view for view in views if view.camera}
-        # The pictures of other cameras that it has
+        # The sent pictures of other cameras
         self._others: list[wire.FrameInfo] = []
-        # The part of its picture that an engine has beside it, or has looked at again; None without
+        # The enlarged part of the picture, sent beside it or in a second look; None without one
         self._closer: wire.FrameInfo | None = None
         self._prepare_seconds = 0.0
-        # The tools that the model called
+        # Tool calls of the model
         self.calls: Sequence[wire.CalledTool] = ()
-        # The end of the first request while the second one has not begun; else None
+        # Result of the first request until the second one begins; else None
         self._first: Result | None = None
         self._text: list[str] = []
-        # The response without the picture; None before the end.
+        # The response without pictures; None before the end
         self.response: wire.Response | None = None
 
     @property
     def between(self) -> bool:
-        """True while it is asked once more and that request has not begun."""
+        """True between the first request and the second one."""
         return self._first is not None
 
     @property
@@ -121,11 +121,11 @@ class AnswerPublisher:
         return self._question.part if self._question is not None else None
 
     def ask_again(self, question: Question) -> None:
-        """Prepare for a second request, with which the answer begins anew."""
+        """Prepare for a second request, which restarts the answer."""
         self._question = question
 
     def again(self) -> None:
-        """Send the messages so far to the client again, because they may have been lost."""
+        """Resend the messages so far, which may have been lost."""
         if self.frame is None:
             return
         self.put_started(self.frame)
@@ -136,7 +136,7 @@ class AnswerPublisher:
         picture = request.picture
         self._asked, self._first = (engine, request), None
         self._listener.on_sent(request)
-        # Of a question that points at a part: all of the frame, and then that part; or the part alone
+        # For a question about a part: the whole frame and the part, or the part alone
         part = self._part
         whole = [one.picture for one in request.earlier[-1:]] if part is not None else []
         self.frame, *closer = (self._describe(one) for one in (*whole, picture))
@@ -159,15 +159,15 @@ class AnswerPublisher:
         self._listener.on_started()
 
     def note_other_picture(self, request: EngineRequest) -> None:
-        """Note another picture, with which the answer goes on."""
+        """Use another picture for the rest of the answer."""
         self.frame = self._describe(request.picture)
 
     def note_closer_look(self, picture: Picture | None) -> None:
-        """Note the part that an engine has got for a second look; None: that look failed."""
+        """Store the part sent for a second look; None if that look failed."""
         self._closer = self._describe(picture) if picture is not None else None
 
     def _describe(self, picture: Picture) -> wire.FrameInfo:
-        """Describe a picture that an engine has, and keep it for a person who wants to see it."""
+        """Return the description of a sent picture, and store it for display."""
         frame = frame_info(picture, time.monotonic(), time.time())
         kept: dict[str, str | None] = {"picture": self._listener.keep(self.id, picture)}
         if view := self._views.get(picture.frame_id):
@@ -175,8 +175,8 @@ class AnswerPublisher:
         return frame.model_copy(update=kept)
 
     def put_started(self, frame: wire.FrameInfo) -> None:
-        """Send to the client that an engine has the frame."""
-        # The thumbnail is sent once, with the response.
+        """Send `started` with the frame to the client."""
+        # The response has the thumbnail.
         self._outbox.put(
             wire.Started(
                 id=self.id,
@@ -207,13 +207,13 @@ class AnswerPublisher:
             self._first = result
             return
         if self._first is not None:
-            # Stopped before the second request began: the client has the words of the first one.
+            # Stopped before the second request: keep the text of the first one.
             finish, reason = result.finish_reason, result.cancel_reason
             result = replace(self._first, finish_reason=finish, cancel_reason=reason)
             self._first = None
         if offered and result.finish_reason == "tool_calls":
             result = replace(result, finish_reason="stop")
-        # A description that was replaced or stopped before it began is not reported.
+        # Do not report a description that was replaced or stopped before it began.
         if self.frame is not None or self._kind is JobKind.CHAT:
             response = self._response(result)
             self._outbox.put(response)
@@ -229,7 +229,7 @@ class AnswerPublisher:
         self._end(result.text, result.finish_reason in ("stop", "length"))
 
     def stop(self, reason: str) -> None:
-        """Stop it between two requests."""
+        """Stop the answer between two requests."""
         assert self._first is not None
         finish = "replaced" if reason == "replaced" else "cancelled"
         self.on_result(replace(self._first, finish_reason=finish, cancel_reason=reason))
@@ -242,8 +242,9 @@ class AnswerPublisher:
             self._end("", False)
 
     def _end(self, text: str, whole: bool) -> None:
-        """Tell of the end, and drop the pictures with the listener: each is a cycle with its question, which may
-        keep a frame of a megabyte and more until Python's collector runs.
+        """Notify the listener of the end, and drop pictures and listener.
+
+        Cycles with the question would keep a frame of a megabyte or more until Python's collector runs.
         """
         listener, self._listener = self._listener, _NOBODY
         self._asked, self._question, self._views = None, None, {}
@@ -251,7 +252,7 @@ class AnswerPublisher:
 
     @property
     def _looked(self) -> QuestionMode | None:
-        """Return the route that is really taken: into the past only with earlier pictures."""
+        """The route actually taken: PAST only with earlier pictures."""
         route = self._question.route if self._question is not None else None
         return QuestionMode.NOW if route is QuestionMode.PAST and not self._frames else route
 
@@ -274,7 +275,7 @@ class AnswerPublisher:
         return wire.AnswerSpeech.REFUSED if result.speech_refused else None
 
     def _response(self, result: Result) -> wire.Response:
-        # Pictures that the engine did not look at are none of the answer's.
+        # Remove pictures that the engine did not get.
         self._frames = self._frames[result.pictures_left_out :]
         if result.pictures_left_out and self.frame and self.frame.part and self._closer:
             part = {"part": self.frame.part, "word": self.frame.word}
@@ -301,7 +302,7 @@ class AnswerPublisher:
                 prepare_ms=milliseconds(self._prepare_seconds),
                 queue_ms=milliseconds(result.queue_seconds),
                 first_token_ms=milliseconds(first) if first is not None else None,
-                # Not the sum of the others, because a failed and replaced engine took time, too.
+                # Not the sum of the others, as it includes the time of a failed engine
                 total_ms=milliseconds(time.monotonic() - self._at),
             ),
             usage=wire.UsageInfo(**asdict(result.usage)),
@@ -315,11 +316,11 @@ class AnswerPublisher:
         )
 
 
-# Pictures, boxes and times of an answer, as messages have them. Pure.
+# Pictures, boxes and times in messages. Pure.
 
 
 def cancelled_response(question: Question, engine: Engine, reason: str) -> wire.Response:
-    """Return the response to a question that was stopped before it had a frame."""
+    """Return the response to a question that was stopped before its frame."""
     waited = (time.monotonic() - question.asked.at) * 1000
     return wire.Response(
         text="",
@@ -356,7 +357,7 @@ def milliseconds(seconds: float) -> float:
 
 
 def frame_info(picture: Picture, now: float, wall: float) -> wire.FrameInfo:
-    """Describe a picture. `now` (monotonic) and `wall` (seconds since the epoch): the time at which the model gets it."""
+    """Return the description of a picture. `now` (monotonic), `wall` (seconds since the epoch): time of the request."""
     age, captured = max(0.0, now - picture.captured), _captured(picture, now, wall)
     scene, region = picture.scene, picture.region
     return wire.FrameInfo(
@@ -384,7 +385,7 @@ def frame_info(picture: Picture, now: float, wall: float) -> wire.FrameInfo:
 def earlier_frames(
     pictures: Sequence[ShownPicture], now: float, wall: float
 ) -> list[wire.EarlierFrame]:
-    """Describe the pictures of the past. `now`, `wall`: as for `frame_info`."""
+    """Return the descriptions of pictures of the past. `now`, `wall`: as for `frame_info`."""
     return [
         wire.EarlierFrame(
             number=shown.number,
@@ -397,7 +398,7 @@ def earlier_frames(
 
 
 def _captured(picture: Picture, now: float, wall: float) -> float:
-    """Return a picture's capture time in seconds since the epoch, by its sender's clock where that is known."""
+    """Return a picture's capture time in seconds since the epoch, by its sender's clock if known."""
     if picture.captured_sender is not None:
         return picture.captured_sender
     return wall - max(0.0, now - picture.captured)
@@ -408,7 +409,7 @@ def without_pictures(frames: Sequence[wire.EarlierFrame] | None) -> list[wire.Ea
 
 
 def mark_cited(frames: Sequence[wire.EarlierFrame], answer: str) -> list[wire.EarlierFrame] | None:
-    """Mark the frames that an answer names, and leave the pictures of the others out if there are any."""
+    """Mark the frames that an answer cites; if there are any, remove the pictures of the others."""
     if not frames:
         return None
     numbers = cited_numbers(answer, frames[-1].number)
@@ -427,38 +428,38 @@ def mark_cited(frames: Sequence[wire.EarlierFrame], answer: str) -> list[wire.Ea
 
 
 class Arguments(BaseModel):
-    """The arguments of a tool; this one takes none."""
+    """Base of tool arguments; no arguments."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """Something that a model may call for the question of a person who has agreed.
+    """A tool that a model may call for a person's question, with consent.
 
-    The client carries it out and undoes it, as the person could by hand; or with `again` the question is asked
-    once more, about the same frame.
+    The client carries the call out and can undo it; or, with `again`, the question is asked again about the same
+    frame.
     """
 
     name: str
     # One sentence for the model
     description: str
     arguments: type[Arguments] = Arguments
-    # Returns what a call is about, in words for the person; raises QwenCameraError for one that cannot be
+    # Returns a description of the call for the person; raises QwenCameraError for an impossible call
     about: Callable[[Any], str] = lambda _: ""
-    # Returns the question that is asked once more in place of the given one; raises QwenCameraError
+    # Returns the question to ask again in place of the given one; raises QwenCameraError
     again: Callable[[Question, Any], Question] | None = None
 
     @property
     def form(self) -> Mapping[str, Any]:
-        """The tool as OpenAI's chat interface describes it."""
+        """The tool in the form of OpenAI's chat interface."""
         function = {"name": self.name, "description": self.description}
         return {"type": "function", "function": function | {"parameters": _schema(self.arguments)}}
 
 
 @cache
 def _schema(arguments: type[Arguments]) -> Mapping[str, Any]:
-    """Return the JSON schema of arguments, without the titles that pydantic makes of their names."""
+    """Return the JSON schema of arguments, without pydantic's titles."""
     schema = arguments.model_json_schema()
     fields = schema.get("properties", {})
     for field in fields.values():
@@ -468,37 +469,35 @@ def _schema(arguments: type[Arguments]) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of a tool of the session, with valid arguments."""
+    """A valid call of one of the session's tools."""
 
     tool: Tool
     shown: wire.CalledTool
-    # What is asked once more; None: nothing is
+    # The question to ask again; None without one
     again: Question | None = None
 
     @property
     def note(self) -> str:
-        """The call as the history has it; "" for one that the client does not carry out."""
+        """The note for the history; "" for a call that the client does not carry out."""
         if self.tool.again is not None or self.shown.refused:
             return ""
         return prompts.call_note(self.tool.name, self.shown.about or "")
 
 
 class Toolbox:
-    """The tools of one session. `count` gets the fate of each call: done, refused, malformed or unknown."""
+    """The tools of one session. `count(outcome)` is called for each call: done, refused, malformed or unknown."""
 
     def __init__(self, tools: Callable[[], Sequence[Tool]], count: Callable[[str], None]) -> None:
-        """`tools()`: those of its parts."""
+        """`tools()` returns the tools of the session's parts."""
         self._tools = tools
         self._count = count
 
     def forms(self) -> tuple[Mapping[str, Any], ...]:
-        """Return what a request tells of them."""
+        """Return the tools for a request."""
         return tuple(tool.form for tool in (*_CORE, *self._tools()))
 
     def read(self, question: Question, calls: Sequence[ToolCall]) -> list[Call]:
-        """Return the calls that are of a tool and have its arguments, one that asks once more at most; others are
-        counted alone.
-        """
+        """Return the valid calls, at most one of which asks again; count the outcome of all."""
         tools = {tool.name: tool for tool in (*_CORE, *self._tools())}
         found: list[Call] = []
         for call in calls:
@@ -514,7 +513,7 @@ class Toolbox:
 
 
 def _read(tool: Tool, given: str, question: Question) -> Call | None:
-    """Return a call with arguments in JSON; None for others than the tool's."""
+    """Return the call with JSON arguments; None for invalid arguments."""
     try:
         if len(given) > MOST_ARGUMENT_CHARS:
             return None
@@ -529,7 +528,7 @@ def _read(tool: Tool, given: str, question: Question) -> Call | None:
     return Call(tool, wire.CalledTool(name=tool.name, about=about or None), again)
 
 
-# The tools of the core: the held picture, and a closer look.
+# Tools of the core
 
 
 class _Part(Arguments):
@@ -541,7 +540,7 @@ class _Part(Arguments):
 
 def _closer(question: Question, part: _Part) -> Question:
     edges = (part.left, part.top, part.right, part.bottom)
-    # Some give shares.
+    # Some models give fractions.
     most = 1.0 if max(edges) <= 1.0 else 1000.0
     x1, y1, x2, y2 = (min(1.0, max(0.0, edge / most)) for edge in edges)
     if question.part is not None or not min(x2 - x1, y2 - y1) >= LEAST_PART:

@@ -1,4 +1,4 @@
-"""Builds queued jobs from frames and questions, as settings, client and engine allow."""
+"""Build queued jobs from drafts, within the limits of settings, client and engine."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from server.session.request.parts import (
     View,
 )
 
-# Least tokens of an answer, however long the question is
+# Minimum tokens of an answer
 _LEAST_ANSWER_TOKENS = 16
 
 
 class RequestBuilder:
-    """Builds one session's requests. `preferences` is replaced whole at each change."""
+    """Builder of one session's requests. `preferences` is replaced as a whole at each change."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class RequestBuilder:
         history: History,
         tools: Callable[[], tuple[Mapping[str, Any], ...]] = tuple,
     ) -> None:
-        """`tools()`: what models may call in this session, in the form of OpenAI's chat interface."""
+        """`tools()` returns the tools of this session in the form of OpenAI's chat interface."""
         self.preferences = Preferences()
         self.consent = Consent(lambda: [services.current_engine(role) for role in Role])
         self.allowance = Allowance(limits.background_tokens_per_minute, time.monotonic())
@@ -67,11 +67,11 @@ class RequestBuilder:
         self._tools = tools
 
     def hear_with(self, microphone: AudioIn) -> None:
-        """Add the scene's sound to requests, from this microphone."""
+        """Use this microphone for the scene's sound in requests."""
         self.audio_in = microphone
 
     def context(self, capabilities: Capabilities) -> int:
-        """Return the bound on prompt and answer together, in tokens."""
+        """Return the maximum tokens of prompt and answer together."""
         stated, most = capabilities.context_length, self._limits.context_length
         return min(most, stated - capabilities.reserved_tokens) if stated else most
 
@@ -107,12 +107,12 @@ class RequestBuilder:
         return picture
 
     def submit(self, draft: Draft, observer: JobObserver) -> Job:
-        """Queue a draft; its request is built when its turn comes.
+        """Queue a draft; its request is built when the job starts.
 
-        Raises NotConfirmed when the present engine of its role may not get pictures, and what `Inference.submit` raises.
+        Raises NotConfirmed without consent for the engine of its role, and what `Inference.submit` raises.
         """
         self.consent.check(self._services.current_engine(draft.role))
-        # The sound, once an engine that hears has asked for it: another engine gets the same.
+        # The sound, once an engine needs it: a fallback engine gets the same.
         heard: list[tuple[Sound | None, SoundUse | None]] = []
 
         async def make_request(engine: Engine) -> EngineRequest:
@@ -129,16 +129,16 @@ class RequestBuilder:
             earlier: Sequence[ShownPicture] = ()
             if draft.earlier and (needs.max_pictures != 1 or needs.video or draft.together):
                 earlier = await draft.earlier(needs)
-                # They belong to this question, so the picture behind them does, too.
+                # New earlier pictures change the prefix, so the picture counts as new.
                 ready = replace(ready, sent_at_turn=None)
             if needs.audio_in and not heard:
                 heard.append(self._sound(draft, ready.picture, earlier))
-            # An engine that cannot hear gets none, and a spoken question says so.
+            # An engine without sound input gets none; a spoken question reports it.
             deaf = SoundUse.DEAF if draft.spoken else None
             sound, use = heard[0] if needs.audio_in else (None, deaf)
             return self.request(draft, engine, ready, earlier, sound, use)
 
-        # A program's question has its own place in the queue, so that the person's never waits for it.
+        # A program has its own session in the queue, so that the person never waits for it.
         job = Job(
             session_id=(
                 f"{self._session_id}/{draft.program}" if draft.program else self._session_id
@@ -161,11 +161,12 @@ class RequestBuilder:
         sound: Sound | None = None,
         use: SoundUse | None = None,
     ) -> EngineRequest:
-        """Build a request, with earlier turns and an answer that fit into the context.
+        """Return a request whose turns, pictures and answer fit into the context.
 
-        The oldest earlier pictures are left out where all leave no room for the answer, or are more
-        than the engine takes. Raises NotConfirmed: this is the last check of every picture and sound
-        that goes to an engine; TooLong for a program's messages that do not fit; and EngineRefused for a question that has neither words nor sound.
+        Omit the oldest earlier pictures if they leave no room for the answer, or exceed the engine's limit.
+
+        Raises NotConfirmed without consent (the last check of every picture and sound), TooLong for a program's
+        messages that do not fit, and EngineRefused for a question with neither text nor sound.
         """
         self.consent.check(engine)
         able = engine.status.capabilities
@@ -175,7 +176,7 @@ class RequestBuilder:
         wanted = min(draft.max_tokens or self.max_tokens(able), context // 2)
         if draft.program:
             wanted = min(wanted, self._limits.max_tokens)
-        # A program gets none of the person's.
+        # A program does not get the person's preferences.
         wishes = Preferences() if draft.program else self.preferences
         verbosity = Verbosity.NORMAL if draft.kind is JobKind.WATCH else wishes.verbosity
         asks = draft.kind in (JobKind.CHAT, JobKind.PREFILL)
@@ -204,7 +205,7 @@ class RequestBuilder:
             schema=draft.schema,
             sound=sound,
             speak=draft.on_speech is not None and able.speech_out,
-            # Here alone: a program's question, a watch or a description never has any.
+            # Only here: a program's question, a watch or a description never has tools.
             tools=self._tools()
             if draft.tools and wishes.tools and able.calls_tools and asks
             else (),
@@ -242,12 +243,12 @@ class RequestBuilder:
     def _sound(
         self, draft: Draft, picture: Picture, earlier: Sequence[ShownPicture]
     ) -> tuple[Sound | None, SoundUse | None]:
-        """Return the sound of a request, and its use; the spoken question before the scene's."""
+        """Return the sound of a request and its use: a spoken question, else the scene."""
         sound = draft.spoken.sound if draft.spoken else None
         if draft.spoken is None:
             if not draft.scene_sound or self.audio_in is None or not self.audio_in.on:
                 return None, None
-            # A held picture is older than what is heard now.
+            # A held picture may be older than the sound.
             until = time.monotonic() if picture.held else picture.captured
             first = min([until, *(one.picture.captured for one in earlier)])
             since = max(min(first, until - LEAST_SCENE_SECONDS), until - SCENE_SECONDS)
@@ -258,13 +259,13 @@ class RequestBuilder:
         return (None, wrong) if wrong is not None else (sound, SoundUse.HEARD)
 
     def learn(self, result: Result) -> None:
-        """Forget the turns of an answered question that did not fit."""
+        """Exclude turns that did not fit from later requests."""
         if result.left_out:
             self._history.leave_out(result.left_out)
 
 
 def too_many_pictures(most: int) -> TooManyCameras:
-    """Build the error for a question about more cameras than the engine can look at together."""
+    """Return the error for a question about more cameras than the engine supports."""
     return TooManyCameras(
         f"The present model looks at {most} camera{'s' if most > 1 else ''} at a time here."
         " Choose fewer cameras, and ask again.",
@@ -272,47 +273,47 @@ def too_many_pictures(most: int) -> TooManyCameras:
     )
 
 
-# The machines that may get one session's pictures, and what else leaves the server.
+# Consent for data that leaves the server
 
-# Machines of all uses that a session remembers
+# Maximum machines for which a session stores consent
 _MOST_HOSTS = 64
 
 
 class Consent:
-    """The machines that may get one session's pictures, and what else leaves the server.
+    """The machines that may receive one session's pictures and other data.
 
-    A session begins with this one alone; the client names those that its person has agreed to. A machine
-    with consent for pictures may have the rest, too; no other consent counts for pictures.
+    At first only this machine may; the client names machines with the person's consent. Consent for
+    pictures covers all other data, but not the reverse.
 
     Bounds of machines: 64 of all uses; more get no consent.
     """
 
     def __init__(self, engines: Callable[[], Iterable[Engine]]) -> None:
-        """`engines()`: those that do the work of the roles now."""
+        """`engines()` returns the engines in use."""
         self._engines = engines
-        # A feature, "" for pictures and all else, and a machine
+        # Pairs of a feature ("" for pictures and everything else) and a machine
         self._given: set[tuple[str, str]] = set()
-        # By name of the feature
+        # By feature
         self._purposes: dict[str, Purpose] = {}
-        # Instruction in NotConfirmed; empty: agree on the page
+        # Instruction in NotConfirmed; "": agree on the page
         self._remedy = ""
 
     def allows(self, hosts: str, feature: str = "") -> bool:
-        """Return True if all machines of a list with commas between may get pictures, or what a feature sends."""
+        """Return whether all machines of a comma-separated list may receive pictures, or a feature's data."""
         return all({("", host), (feature, host)} & self._given for host in _split(hosts))
 
     def _machines(self) -> list[str]:
-        """Return the other machines that pictures go to now, each once."""
+        """Return the other machines that receive pictures now, without duplicates."""
         found = (host for engine in self._engines() for host in _split(engine.status.elsewhere))
         return list(dict.fromkeys(found))
 
     @property
     def elsewhere(self) -> str:
-        """The other machines that pictures go to, with commas between; "" while they stay here."""
+        """The other machines that receive pictures, comma-separated; "" without any."""
         return ", ".join(self._machines())
 
     def purpose(self, feature: str, what: str, elsewhere: Callable[[], str]) -> Purpose:
-        """Add what a feature sends to a machine beside pictures. `elsewhere()`: its name; "" for this one."""
+        """Register a feature's data (`what`) for another machine. `elsewhere()` returns its name; "" for this one."""
         one = self._purposes[feature] = Purpose(self, feature, what, elsewhere)
         return one
 
@@ -321,7 +322,7 @@ class Consent:
 
     @property
     def for_pictures(self) -> bool:
-        """True when the engines of all roles may get pictures."""
+        """True if the engines of all roles may receive pictures."""
         return all(map(self.given_to, self._engines()))
 
     def check(self, engine: Engine) -> None:
@@ -330,14 +331,14 @@ class Consent:
             raise _not_confirmed("Pictures", engine.status.elsewhere, remedy=self._remedy)
 
     def become_fixed(self, hosts: Iterable[str], remedy: str) -> None:
-        """Replace the person's consent by an operator's. `remedy`: instruction for a machine that is not among `hosts`."""
+        """Use an operator's consent for these machines. `remedy`: instruction for other machines."""
         self.give(hosts)
         self._remedy = remedy
 
     def give(self, hosts: Iterable[str], feature: str = "") -> bool:
-        """Consent to machines for pictures, or for what a feature sends beside them.
+        """Consent to machines for pictures, or for a feature's data; ignore an unknown feature.
 
-        Returns True when something may go now that could not before. Does nothing for an unknown feature.
+        Return True if data may be sent now that was blocked before.
         """
         if feature and feature not in self._purposes:
             return False
@@ -352,12 +353,12 @@ class Consent:
 
 
 def _split(hosts: str) -> list[str]:
-    """Return the machines of a list with commas between."""
+    """Return the machines of a comma-separated list."""
     return [host for host in hosts.split(", ") if host]
 
 
 class Purpose:
-    """A use of a machine beside pictures, such as for sound: see `Consent.purpose`."""
+    """A feature's data for another machine, such as sound: see `Consent.purpose`."""
 
     def __init__(
         self, consent: Consent, feature: str, what: str, elsewhere: Callable[[], str]
@@ -369,7 +370,7 @@ class Purpose:
 
     @property
     def given(self) -> bool:
-        """True when the present machine may get it."""
+        """True if the present machine may receive the data."""
         return self._consent.allows(self._elsewhere(), self._feature)
 
     def check(self) -> None:
@@ -388,17 +389,17 @@ def _not_confirmed(what: str, host: str, feature: str = "", remedy: str = "") ->
 
 
 def fits_video(earlier: Sequence[ShownPicture]) -> bool:
-    """Return True for pictures that can go as one video: an even number of them, of one size."""
+    """Return whether pictures can form a video: an even number, at least MIN_FRAMES, of equal size."""
     sizes = {(one.picture.width, one.picture.height) for one in earlier}
     even = len(earlier) % FRAME_FACTOR == 0
     return len(earlier) >= MIN_FRAMES and even and len(sizes) == 1
 
 
-# Counts what one session's requests have used, and bounds its background work. Pure.
+# Usage of one session
 
 
 class Allowance(Bucket):
-    """Tokens of pictures and sound of background work: so many a minute, and as many at once.
+    """Rate limit of background work in tokens of pictures and sound, with a burst of one minute.
 
     Bounds of tokens of pictures and sound of one session's background work:
     BACKGROUND_TOKENS_PER_MINUTE; beyond, it waits.
@@ -406,18 +407,18 @@ class Allowance(Bucket):
 
     def __init__(self, tokens_per_minute: int, now: float) -> None:
         super().__init__(tokens_per_minute / 60, tokens_per_minute, now)
-        # Since the session's beginning: requests about questions and of background work, visual tokens of both
+        # Totals of the session: requests for questions and background work, visual tokens of both
         self.questions = self.background = self.visual_tokens = 0
 
-    # Whether background work may send another request
+    # Returns whether background work may send another request
     left = Bucket.ready
 
     def record(self, kind: JobKind, visual_tokens: int, now: float, *, heard: int = 0) -> None:
-        """Count a request. `heard`: tokens of its sound."""
+        """Count a request. `now`: monotonic seconds; `heard`: tokens of its sound."""
         self.visual_tokens += visual_tokens
         if kind is JobKind.CHAT:
             self.questions += 1
-        # Programs have a rate of their own.
+        # Programs have their own rate limit.
         elif kind is not JobKind.PROGRAM:
             self.background += 1
             self.wait(now)
