@@ -1,7 +1,6 @@
-"""`python -m server.main`: reads the settings, serves the application, and ends in time.
+"""The entry point `python -m server.main`: read the settings, serve, and stop within the deadline.
 
-`server.app` builds the parts; `server.app.app.create_app(settings)` is for another ASGI
-server.
+`server.app.app.create_app(settings)` is for other ASGI servers.
 """
 
 from __future__ import annotations
@@ -17,10 +16,9 @@ from typing import TYPE_CHECKING, NoReturn
 from server.core import core_dumps
 
 if __name__ == "__main__":
-    # Secrets are here already, and a library that this processor cannot run crashes while it is
-    # loaded.
+    # Early, because the environment has secrets, and loading a library may crash on this processor
     core_dumps.forbid()
-    # Modules leave nothing to collect while they load.
+    # Importing leaves no garbage.
     gc.disable()
 
 from config import ConfigError, load
@@ -32,13 +30,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# A stop waits so long for threads at work: they end an answer's step in that time, and load
-# libraries for longer.
+# Seconds that a stop waits for running threads: enough for a step of an answer, not for loading
+# libraries
 PATIENCE = 0.5
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT; the exit status."""
+    """Serve until SIGTERM or SIGINT; return the exit status."""
     try:
         settings = load()
     except ConfigError as error:
@@ -47,10 +45,10 @@ def main() -> int:
     logs.configure(settings.log_level, settings.log_file)
     for warning in settings.warnings:
         log.warning(warning)
-    # Once the settings are right: the program takes a second to import.
+    # After the settings, because importing the program takes a second
     from server.web.serving import DrainingServer, Notifier, listening_problem, uvicorn_config
 
-    # Before the engines are built, which takes a second.
+    # Before the engines, because building them takes a second
     if problem := listening_problem(settings.host, settings.port):
         sys.stderr.write(f"qwen-camera cannot start: {problem}\n")
         return 1
@@ -63,8 +61,8 @@ def main() -> int:
     except (FilterUnavailable, ConfigError, Collision) as error:
         sys.stderr.write(f"qwen-camera cannot start: {error}\n")
         return 2
-    # Exclude the objects that exist now from collections, which then take 15 ms instead of 50. A
-    # collection first would take 170 ms, and free 0.3 MiB.
+    # Exclude existing objects from collections, which then take 15 ms instead of 50. A collection
+    # before would take 170 ms, and free 0.3 MiB.
     gc.freeze()
     gc.enable()
     program: Program = app.state.program
@@ -89,7 +87,7 @@ def main() -> int:
 
 
 async def _drain(program: Program, deadline: Deadline) -> None:
-    """Drain; when the deadline of the stop comes, leave whatever still holds the process."""
+    """Drain; exit at the deadline of the stop, whatever still runs."""
     late = threading.Timer(deadline.left(), _leave, args=(program, 0))
     late.daemon = True
     late.start()
@@ -97,7 +95,7 @@ async def _drain(program: Program, deadline: Deadline) -> None:
 
 
 def _leave(program: Program, status: int) -> NoReturn:
-    """End the process at once. Python would wait for threads and tasks, though everything is closed."""
+    """Exit the process at once, without waiting for threads and tasks as Python would."""
     if program.unfinished:
         log.info("left before a thread had ended its work")
     logging.shutdown()

@@ -1,7 +1,4 @@
-"""The ASGI application: the program behind its routes.
-
-For `python -m server.main`, tests, and other ASGI servers.
-"""
+"""The ASGI application and the program behind its routes."""
 
 from __future__ import annotations
 
@@ -51,21 +48,21 @@ from server.webrtc_server import WebRTCServer
 
 log = logging.getLogger(__name__)
 
-# The time for closing all parts together. Engines that need longer are ended by their keepers.
+# Time limit for closing all parts together, seconds. Engines that need longer are killed by their keepers.
 CLOSE_SECONDS = 12.0
-# What features do while the server drains has so long after the last answer.
+# Time limit for features' drains after the last answer, seconds
 LAST_SECONDS = 2.0
-# The words of questions and orders, which the first page does not need, are loaded so long after the start.
+# Seconds after the start at which word patterns and `openai` are loaded, which the first page does not need
 LOAD_SECONDS = 1.0
 
 
 @dataclass(eq=False)
 class Program:
-    """All the parts. `async with` starts them, and closes them."""
+    """All parts of the server. `async with` starts and closes them."""
 
     settings: Settings
     added: Additions
-    # Return all that a feature gets, by its name
+    # Returns the interface for a feature by name
     api: Callable[[str], Api]
     metrics: Metrics
     pools: Pools
@@ -79,17 +76,17 @@ class Program:
     services: Services
     sockets: SocketServer
     tasks: TaskSet
-    # The parts that have something to give back, the one that closes last first
+    # Names and close functions of parts; the first one closes last
     opened: list[tuple[str, Callable[[], Awaitable[object]]]]
-    # Seconds that closing waits for threads that are at work; None: until they have ended
+    # Seconds that closing waits for running threads; None: until they end
     patience: float | None = None
-    # A thread or a task was left at work
+    # True if a thread or task was still running at the end
     unfinished: bool = False
-    # The end of a stop that began with `drain`; None before it
+    # Deadline of a stop that began with `drain`; None before
     _deadline: Deadline | None = None
 
     async def __aenter__(self) -> Program:
-        """Start; a start that fails half way gives back everything."""
+        """Start all parts; close everything if that fails."""
         try:
             await self.start()
         except BaseException:
@@ -101,8 +98,8 @@ class Program:
         await self.close()
 
     async def start(self) -> None:
-        """Start the parts that run by themselves. The caller closes after a failure, too: `async with` does."""
-        # Closed before the engines: those that closing stops are no news.
+        """Start the active parts. The caller closes after a failure, too, as `async with` does."""
+        # Closed before the engines, whose end is no change to report
         self.opened.append(("listener", async_call(self.engines.on_change.clear)))
         self.engines.on_change.append(self._engine_changed)
         await self.engines.start()
@@ -126,9 +123,9 @@ class Program:
             tell()
 
     async def drain(self, deadline: Deadline | None = None) -> None:
-        """Take no more work; let running answers end within DRAIN_SECONDS; then close all sockets with 1013.
+        """Accept no more work; let running answers end within DRAIN_SECONDS; then close all sockets with 1013.
 
-        `deadline`: the end of the whole stop, `close` included; None for DRAIN_SECONDS and STOP_SECONDS from now.
+        `deadline`: of the whole stop, including `close`; None for DRAIN_SECONDS and STOP_SECONDS from now.
         """
         if self.sessions.capacity.draining:
             return
@@ -154,14 +151,14 @@ class Program:
             await asyncio.sleep(0.02)
 
     async def close(self) -> None:
-        """Close all that is open within CLOSE_SECONDS, and within the deadline of the stop where it began with `drain`."""
+        """Close all parts within CLOSE_SECONDS, and within the deadline of `drain`."""
         left = self._deadline.left if self._deadline is not None else Deadline(math.inf).left
         well = await close_all(self.opened, Deadline(left(CLOSE_SECONDS)))
         ended = self.pools.close(self.patience if self.patience is None else left(self.patience))
         self.unfinished = not (well and ended)
 
     def started(self, port: int) -> None:
-        """Write to the terminal where the server listens. Called on the event loop."""
+        """Write the address of the server to the terminal, and notify features. Called on the event loop."""
         sys.stderr.write(self.greeting(port))
         for tell in self.added.listening:
             tell(port)
@@ -181,11 +178,11 @@ class Program:
 
 
 def build(settings: Settings) -> Program:
-    """Make all the parts, and start nothing.
+    """Build all parts without starting them.
 
-    Raises FilterUnavailable when a privacy filter is enabled that cannot run.
+    Raises FilterUnavailable if an enabled privacy filter cannot run.
     """
-    # Before anything that would have to be closed
+    # First, before anything that needs closing
     filters = build_filters(settings.enable_face_blur, settings.enable_nsfw_filter)
     metrics, pools, added, tasks = Metrics(__version__), Pools(), Additions(), TaskSet("program")
     preparer = PicturePreparer(filters, settings.visual_token_budget)
@@ -224,7 +221,7 @@ def build(settings: Settings) -> Program:
             for tell in added.session_ended:
                 stack.callback(tell, session_id)
             tasks.spawn(webrtc.disconnect(session_id), name="disconnect")
-            # A session is a cycle of references; its camera's connection may have ended long before.
+            # The session was a reference cycle, and its connection may have ended long before.
             webrtc.trim_soon()
 
     sessions = SessionManager(
@@ -283,20 +280,20 @@ def build(settings: Settings) -> Program:
 
 
 def _engines(settings: Settings, metrics: Metrics) -> EngineSelector:
-    """Make the engine of VLLM_BASE_URL, or where ENGINE is another one, its place."""
+    """Return the selector with the engine of VLLM_BASE_URL, or a placeholder for another ENGINE."""
     first: Engine = MissingEngine(settings.engine)
     if settings.engine in ("auto", "vllm"):
         own = RoleSettings(
             "vllm", settings.vllm_base_url, settings.model_name, settings.vllm_api_key
         )
         first = _model_server(settings, metrics, own, voice=settings.model_voice)
-    # The names of the engines that roles have for themselves
+    # Names of the engines configured for roles
     roles = {role: own.name for role, own in settings.own_roles().items()}
     return EngineSelector(first, roles=roles)
 
 
 def _add_reserves(settings: Settings, metrics: Metrics, engines: EngineSelector) -> None:
-    """Add the model servers of roles, after all features' engines."""
+    """Add the model servers of roles after all features' engines."""
     own_roles = settings.own_roles()
     for own in own_roles.values():
         if own.url:
@@ -312,7 +309,7 @@ def _add_reserves(settings: Settings, metrics: Metrics, engines: EngineSelector)
 def _model_server(
     settings: Settings, metrics: Metrics, own: RoleSettings, *, voice: str = ""
 ) -> Engine:
-    """Make the engine of a model server, which alone gets the sessions' names."""
+    """Return the engine of a model server, which gets hashed session names."""
     return OpenAIEngine(
         own.name,
         Endpoint(
@@ -331,7 +328,7 @@ def _model_server(
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The ASGI application. Raises FilterUnavailable."""
+    """Return the ASGI application. Raises FilterUnavailable."""
     program = build(settings)
 
     @asynccontextmanager
@@ -374,8 +371,7 @@ def create_app(settings: Settings) -> FastAPI:
             for method in route.methods or ()
         ),
     )
-    # HSTS is for good certificates: with one of our own it would lock people out of every http page
-    # on localhost.
+    # HSTS only with a trusted certificate: with our own it would block every http page on localhost.
     hsts = settings.https_enabled and settings.ca_cert_path is None
     guard_app(
         app,

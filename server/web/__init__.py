@@ -1,5 +1,1 @@
-"""HTTP: listening sockets and protocols, routes, the WebSocket, and the checks and errors that all
-routes share; health and metrics.
-
-Other routes for operators are in features.
-"""
+"""HTTP: protocols, middleware, checks, routes, the WebSocket, health and metrics."""

@@ -1,6 +1,7 @@
-"""Build /health and its siblings: the server can answer questions, or the reason why not.
+"""The bodies of /health, and gauges.
 
-This much is open to everybody; addresses, models, reasons and remedies need access to `detail`.
+Everybody may see whether the server can answer questions; addresses, models, reasons and remedies need
+access to `detail`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Health:
-    """Builds the bodies from values that others own, at each request."""
+    """Builder of the bodies, from the present state of other parts."""
 
     def __init__(
         self,
@@ -36,7 +37,7 @@ class Health:
         draining: Callable[[], str],
         facts: Sequence[Callable[[], Mapping[str, Any]]] = (),
     ) -> None:
-        """`draining`: why nobody new is taken, "" otherwise. `facts`: more for `detail`."""
+        """`draining()`: why no new sessions are accepted, "" otherwise. `facts`: further fields of `detail`."""
         self._engines = engines
         self._queue = queue
         self._draining = draining
@@ -52,7 +53,7 @@ class Health:
         }
 
     def why_not_ready(self) -> str | None:
-        """Return why questions cannot be answered, in words for everybody; None when they can."""
+        """Return why questions cannot be answered, for visitors; None when they can."""
         return self._why_not(self._engines.current.status.visitor_detail)
 
     def summary(self) -> tuple[dict[str, Any], bool]:
@@ -69,7 +70,7 @@ class Health:
             "context_length": status.capabilities.context_length,
         }
         body |= {
-            # Includes the reason why a better one does not answer.
+            # Their details say why a better engine is not used.
             "engines": [
                 {
                     "name": one.name,
@@ -82,8 +83,8 @@ class Health:
                 | ({"left_out": one.status.left_out} if one.status.left_out else {})
                 for one in self._engines.engines
             ],
-            # Who does what; `instead`: its own engine does not answer; `beyond`: who is asked about
-            # what the engine that watches cannot watch for.
+            # Engine by role. `instead`: a fallback is used. `beyond`: the engine for conditions that
+            # the watching engine does not support.
             "roles": {
                 role: {
                     "engine": one.name,
@@ -101,7 +102,7 @@ class Health:
         return body, ready
 
     def _body(self, detail: str) -> tuple[dict[str, Any], bool]:
-        """Return the public fields, with this text about the engine, and True when questions can be answered."""
+        """Return the public fields, and True when questions can be answered. `detail`: text about the engine."""
         engine = self._engines.current
         why_not = self._why_not(detail)
         body = {
@@ -130,13 +131,13 @@ class Health:
 
 
 def _beyond(watches: Engine, answers: Engine) -> bool:
-    """Find whether the engine that answers is asked about conditions that the one of watches cannot watch for."""
+    """Return whether the answering engine handles conditions that the watching engine does not support."""
     status = answers.status
     limited = watches.status.capabilities.cannot_watch is not None
     return limited and status.ready and status.capabilities.cannot_watch is None
 
 
-# Metrics that are read from their owners at each request for /metrics.
+# Metrics that are read at each request for /metrics
 
 
 def add_gauges(
@@ -148,7 +149,7 @@ def add_gauges(
     engines: EngineSelector,
     health: Health,
 ) -> None:
-    """Show the work: sessions, cameras, the queue and the engines. `limits`: the most, as settings have it."""
+    """Add gauges of sessions, cameras, the queue and the engines. `limits`: configured maximums by name."""
     gauge = metrics.gauge
     gauge("sessions", "Sessions", lambda: len(sessions))
     gauge("sockets", "Open sockets", lambda: sessions.sockets)
@@ -210,7 +211,7 @@ def add_gauges(
 
 
 def add_network_gauges(metrics: Metrics, connections: Connections, limiter: RequestLimiter) -> None:
-    """Show the connections, refused datagrams and the rate limit."""
+    """Add metrics of connections, refused datagrams and the rate limit."""
     count = metrics.count
     metrics.gauge("connections", "Open connections", lambda: len(connections))
     count(

@@ -1,7 +1,6 @@
-"""Plain ASGI wrappers around the application.
+"""ASGI middleware of the application, and the form of errors.
 
-From the outside in: security headers, no uploads, cross-origin answers, body limit, the last resort
-for bugs.
+From the outside in: security headers, no uploads, CORS, body limit, handler of bugs, HEAD.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ from server.core.metrics import Metrics
 
 @dataclass(frozen=True, slots=True)
 class ErrorForm:
-    """The form that errors have at some addresses, in place of ours."""
+    """Another format of errors at some addresses."""
 
     paths: re.Pattern[str]
     body: Callable[[QwenCameraError], Mapping[str, Any]]
@@ -50,7 +49,7 @@ class ErrorForm:
 
 
 class MethodNotAllowed(RequestError):
-    """Another method is needed: `Allow` lists them."""
+    """A method that the address does not support; `Allow` lists the supported ones."""
 
     code = "method_not_allowed"
     status = 405
@@ -84,7 +83,7 @@ def form_for(scope: Scope) -> ErrorForm | None:
     return next((one for one in forms if one.paths.match(scope["path"])), None)
 
 
-# Our errors for refusals by the framework, whose text may quote the client.
+# Our errors in place of the framework's, whose text may quote the client
 _BY_STATUS: dict[int, QwenCameraError] = {
     400: BadRequest("This request cannot be understood. See docs/protocol.md."),
     404: NotFound("There is nothing at this address. See docs/protocol.md."),
@@ -93,7 +92,7 @@ _BY_STATUS: dict[int, QwenCameraError] = {
     ),
 }
 
-# Types of pydantic's whose text says what is expected and nothing of what was given.
+# Pydantic error types whose text never quotes the input
 _TELLING = frozenset(
     [
         *("missing", "none_required", "literal_error", "model_type", "model_attributes_type"),
@@ -103,12 +102,12 @@ _TELLING = frozenset(
     ]
 )
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}|[0-9]{1,4}", re.ASCII)
-# Characters that no `error_description` may have (RFC 6750, section 3)
+# Characters not allowed in `error_description` (RFC 6750, section 3)
 _NO_DESCRIPTION = re.compile(r"[^ !#-\[\]-~]")
 
 
 def validation_error(error: RequestValidationError) -> BadRequest:
-    """Return one sentence about a body's first error, without anything from that body."""
+    """Return the error for an invalid body, about its first problem, without quoting it."""
     problem: Mapping[str, Any] = error.errors()[0] if error.errors() else {}
     kind = str(problem.get("type", ""))
     if kind == "json_invalid":
@@ -117,7 +116,7 @@ def validation_error(error: RequestValidationError) -> BadRequest:
         )
     path = [str(part) for part in problem.get("loc", ())]
     name = ".".join(path[1:] or ["body"])
-    # A key of the client's own is named only by the errors left out here.
+    # Other error types may contain a key from the client.
     known = kind in _TELLING and all(_FIELD.fullmatch(part) for part in path)
     if not known:
         return BadRequest(
@@ -129,15 +128,15 @@ def validation_error(error: RequestValidationError) -> BadRequest:
 
 
 def install_error_handlers(app: FastAPI, metrics: Metrics, forms: Sequence[ErrorForm] = ()) -> None:
-    """Give every error, the framework's own included, the one body, and count it by its code.
+    """Send every error, including the framework's, in our format, and count it by code.
 
-    `forms`: other forms, at the addresses that they name.
+    `forms`: other formats at some addresses.
     """
     app.state.metrics, app.state.error_forms = metrics, forms
 
     async def respond(conn: Request, cause: Exception) -> Response:
         if not isinstance(conn, Request):
-            # A socket is closed where it is served; one that gets here is a bug.
+            # The endpoint closes sockets itself, so an error of one here is a bug.
             raise cause
         headers = None
         if isinstance(cause, HTTPException):
@@ -153,13 +152,13 @@ def install_error_handlers(app: FastAPI, metrics: Metrics, forms: Sequence[Error
             assert isinstance(cause, QwenCameraError)
             error = cause
         if error.status == 401 and "authorization" in conn.headers:
-            # RFC 6750, section 3: some programs show their user nothing else.
+            # RFC 6750, section 3; some programs show only this.
             text = _NO_DESCRIPTION.sub("'", error.visitor_message)
             headers = {
                 "WWW-Authenticate": f'Bearer error="invalid_token", error_description="{text}"'
             }
         metrics.errors.labels(error.code).inc()
-        # Set where the operator's token was found right.
+        # Set after a valid operator token
         operator = getattr(conn.state, "operator", False)
         return error_response(error, headers, operator=operator, form=form_for(conn.scope))
 
@@ -188,8 +187,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     ]
 )
-# The features that the page uses, then those that it does not. Chromium knows all of these names;
-# it warns of others.
+# Browser features that the page uses, and those that it does not. Chromium warns of unknown names.
 _USED = ("camera", "microphone", "display-capture", "screen-wake-lock")
 _UNUSED = (
     *("accelerometer", "geolocation", "gyroscope", "hid", "magnetometer", "midi", "payment"),
@@ -201,7 +199,7 @@ PERMISSIONS_POLICY = ", ".join(
 # Half a year, without sub-domains
 HSTS = "max-age=15552000"
 
-# Response headers that a page of another origin may read; the second line is for WHIP (RFC 9725).
+# Response headers that pages of other origins may read; the second line is for WHIP (RFC 9725)
 EXPOSED_HEADERS = (
     *("Retry-After", "WWW-Authenticate", "X-Request-Id", "X-Should-Retry"),
     *("Location", "ETag", "Link", "Accept-Patch", "Accept-Post"),
@@ -211,7 +209,7 @@ _UPLOAD = re.compile(r"/uploads?(?:/|$)|/api/upload", re.ASCII | re.IGNORECASE)
 
 
 class _Wrapper:
-    """Base of the wrappers: those of HTTP requests alone override `_http`."""
+    """Base of the middleware; override `_http` for HTTP requests."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -225,7 +223,7 @@ class _Wrapper:
 
 
 class SecurityHeaders(_Wrapper):
-    """Adds the headers that protect a browser's page to every response; HSTS with `https` only."""
+    """Middleware that adds security headers to every response; HSTS only with `https`."""
 
     def __init__(self, app: ASGIApp, *, https: bool, frame_ancestors: Sequence[str]) -> None:
         super().__init__(app)
@@ -244,7 +242,7 @@ class SecurityHeaders(_Wrapper):
             self._headers["Strict-Transport-Security"] = HSTS
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # These answers carry tokens.
+        # API responses may contain tokens.
         private = scope["path"].startswith("/api/")
 
         async def with_headers(message: Message) -> None:
@@ -259,7 +257,7 @@ class SecurityHeaders(_Wrapper):
 
 
 class _Refusing(_Wrapper):
-    """Base of the wrappers that answer some requests themselves."""
+    """Base of the middleware that refuses some requests."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         super().__init__(app)
@@ -278,7 +276,7 @@ class _Refusing(_Wrapper):
 
 
 class RefuseUploads(_Refusing):
-    """Refuses upload addresses and multipart bodies before reading anything."""
+    """Middleware that refuses upload addresses and multipart bodies before reading anything."""
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (error := self._error(scope)) is not None:
@@ -290,22 +288,22 @@ class RefuseUploads(_Refusing):
     def _error(scope: Scope) -> QwenCameraError | None:
         if _UPLOAD.match(scope["path"]):
             return UploadRefused(
-                "Nothing can be uploaded here: only live camera streams are accepted."
+                "Uploads are not supported: only live camera streams are accepted."
                 " Open the page and press Start Camera."
             )
         types = Headers(scope=scope).getlist("content-type")
         if any(kind.strip().lower().startswith("multipart/") for kind in types):
             return UnsupportedMediaType(
-                "A multipart body is not accepted: there is nothing to upload here, only live camera streams."
+                "A multipart body is not accepted, because there are no uploads, only live camera streams."
                 " Send JSON with Content-Type: application/json."
             )
         return None
 
 
 class HeadAsGet(_Wrapper):
-    """Has HEAD answered wherever GET is (RFC 9110, section 9.3.2); uvicorn leaves the body out.
+    """Middleware that handles HEAD like GET (RFC 9110, section 9.3.2); uvicorn omits the body.
 
-    A route that a GET changes finds `head` in the scope.
+    The scope has `head` for routes whose GET has effects.
     """
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -315,10 +313,10 @@ class HeadAsGet(_Wrapper):
 
 
 class BodyLimit(_Refusing):
-    """Refuses a body over MAX_BODY_BYTES, announced or counted; the application gets the whole body.
+    """Middleware that reads a whole body of at most MAX_BODY_BYTES within BODY_SECONDS, and refuses others.
 
-    A request holds at most so many bytes and one received piece, and has BODY_SECONDS for its body. A
-    client that leaves before its body is complete gets no answer.
+    A request holds at most so many bytes and one received piece. A client that disconnects before its
+    body is complete gets no response.
     """
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -327,9 +325,9 @@ class BodyLimit(_Refusing):
         if "transfer-encoding" in headers and (
             "content-length" in headers or scope["http_version"] == "1.0"
         ):
-            # A proxy may have used the other one (RFC 9112, 6.1).
+            # A proxy may have used the other length (RFC 9112, 6.1).
             twice = BadRequest(
-                "This request gives its length twice (Content-Length and Transfer-Encoding). Send it again in one form."
+                "The request has both Content-Length and Transfer-Encoding, so its length is ambiguous. Send it with only one."
             )
             await self._refuse(twice, scope, receive, send, {"Connection": "close"})
             return
@@ -341,7 +339,7 @@ class BodyLimit(_Refusing):
                 body = await self._read(receive)
         except TimeoutError:
             late = BadRequest(
-                f"The body of this request was not there after {BODY_SECONDS:g} seconds. Send it at once."
+                f"The body of the request was incomplete after {BODY_SECONDS:g} seconds (limit). Send it without pauses."
             )
             await self._refuse(late, scope, receive, send)
             return
@@ -363,7 +361,7 @@ class BodyLimit(_Refusing):
         await self._app(scope, replay, send)
 
     async def _read(self, receive: Receive) -> bytes | None:
-        """Return the whole body; None when the client left. Raises TooLarge."""
+        """Return the whole body; None if the client disconnected. Raises TooLarge."""
         body = bytearray()
         while True:
             message = await receive()
@@ -377,15 +375,14 @@ class BodyLimit(_Refusing):
 
     def _error(self) -> TooLarge:
         return TooLarge(
-            f"The body of this request is larger than {MAX_BODY_BYTES} bytes, which is the most that is read."
-            " Send less."
+            f"The body of the request is larger than {MAX_BODY_BYTES} bytes (limit). Send less in one request."
         )
 
 
 class LastResort(_Refusing):
-    """Turns a bug into an `internal` error and one log line without the exception's text.
+    """Middleware that turns a bug into an `internal` error and one log line without the exception's text.
 
-    It runs inside Starlette's own handler, which would raise again and have it all printed.
+    It runs inside Starlette's own handler, which would print the traceback.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -394,13 +391,13 @@ class LastResort(_Refusing):
             return
         started = False
 
-        async def send_noted(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal started
             started = started or message["type"] == "http.response.start"
             await send(message)
 
         try:
-            await self._app(scope, receive, send_noted if scope["type"] == "http" else send)
+            await self._app(scope, receive, send_and_note if scope["type"] == "http" else send)
         except Exception as exc:  # noqa: BLE001 - every bug ends here: logged and counted
             log.error(
                 "request failed",
@@ -413,7 +410,7 @@ class LastResort(_Refusing):
             elif not started:
                 await self._refuse(error, scope, receive, send)
             else:
-                # A part of the answer has been sent: after a return the server cuts the connection.
+                # The response has begun: after this return the server closes the connection.
                 self._metrics.errors.labels(error.code).inc()
 
 
@@ -424,7 +421,7 @@ def guard_app(
     allowed_origins: Iterable[str] = (),
     frame_ancestors: Sequence[str] = (),
 ) -> None:
-    """Put all wrappers around an application; `install_error_handlers` comes before.
+    """Add all middleware to an application, after `install_error_handlers`.
 
     `frame_ancestors`: origins whose pages may frame ours.
     """
@@ -434,12 +431,12 @@ def guard_app(
     app.add_middleware(LastResort, metrics=metrics)
     app.add_middleware(BodyLimit, metrics=metrics)
     if origins := tuple(allowed_origins):
-        # Without credentials: sessions' tokens travel in a header, and a paired device's cookie is for our own page alone.
+        # Without credentials: tokens are sent in a header, and a paired device's cookie is for our own page only.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=("GET", "POST", "PATCH", "DELETE"),
-            # Clients send headers of their own; none of them can do more than its route allows.
+            # Clients may send any header; routes check what matters.
             allow_headers=("*",),
             expose_headers=EXPOSED_HEADERS,
         )
