@@ -436,7 +436,9 @@ class SessionManager:
         ended = [one.id for one in self.all() if one.device and which(one.device, one.since)]
         await self._end_all(ended, "its device was forgotten", SocketCloseCode.TAKEN_BACK)
 
-    async def end(self, session_id: str, reason: str, code: int = Close.NO_SESSION) -> None:
+    async def end(
+        self, session_id: str, reason: str, code: int = SocketCloseCode.NO_SESSION
+    ) -> None:
         """End a session and release its resources. Do nothing for an unknown one."""
         if (session := self.get(session_id)) is not None:
             await self._leave(session, reason, code)

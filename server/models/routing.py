@@ -134,7 +134,9 @@ def route_of(question: str) -> QuestionMode:
     return QuestionMode.WHERE if "search" in signs else QuestionMode.NOW
 
 
-def choose(question: str, detail: Detail, route: QuestionMode | None) -> tuple[QuestionMode, Detail]:
+def choose(
+    question: str, detail: Detail, route: QuestionMode | None
+) -> tuple[QuestionMode, Detail]:
     """Return a question's route and detail (low or high). `route`, `detail`: the client's choice."""
     if route in (QuestionMode.DETAIL, QuestionMode.READ, QuestionMode.TWICE):
         return route, Detail.HIGH
@@ -146,9 +148,12 @@ def choose(question: str, detail: Detail, route: QuestionMode | None) -> tuple[Q
             route = QuestionMode.DETAIL
     if detail is Detail.AUTO:
         # The thing may be small.
-        small = route in (QuestionMode.DETAIL, QuestionMode.TWICE, QuestionMode.WHERE, QuestionMode.READ) or (
-            route is QuestionMode.PAST and wants_detail(question)
-        )
+        small = route in (
+            QuestionMode.DETAIL,
+            QuestionMode.TWICE,
+            QuestionMode.WHERE,
+            QuestionMode.READ,
+        ) or (route is QuestionMode.PAST and wants_detail(question))
         detail = Detail.HIGH if small else Detail.LOW
     return route, detail
 
@@ -328,7 +333,9 @@ FEATURE_COMMANDS = frozenset(
 _ORDER_WORDS = tomllib.loads(Path(__file__).with_name("order_words.toml").read_text("utf-8"))
 _FORMS = _ORDER_WORDS.pop("forms")
 # The words of each command without a condition, except "stop", by language
-ORDERS: dict[VoiceCommand, dict[str, str]] = {VoiceCommand(name): words for name, words in _ORDER_WORDS.items()}
+ORDERS: dict[VoiceCommand, dict[str, str]] = {
+    VoiceCommand(name): words for name, words in _ORDER_WORDS.items()
+}
 
 
 @cache

@@ -348,7 +348,7 @@ class Session:
         self.services.inference.cancel_session(self.id, "socket_closed")
         self.features.set_connected(False)
         # Unattended parts need the camera's measurements, such as darkness.
-        self.camera.watched = self.features.unattended
+        self.camera.measures_scenes = self.features.unattended
 
     async def close(self, reason: str) -> None:
         """Stop and release everything; a failure skips nothing. Safe to call more than once."""

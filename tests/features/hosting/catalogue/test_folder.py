@@ -347,7 +347,10 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
         lambda f: loop(f / "config.json"),
         "cannot be read (Too many levels of symbolic links) … Give this user access",
     ),
-    (lambda f: (f / "config.json").write_bytes(bytes(MAX_JSON_BYTES + 1)), "it has more than 33554432"),
+    (
+        lambda f: (f / "config.json").write_bytes(bytes(MAX_JSON_BYTES + 1)),
+        "it has more than 33554432",
+    ),
     # Another kind of folder
     (lambda f: only(f), "has no config.json"),
     (lambda f: only(f, "model-Q4_K_M.gguf"), "model-Q4_K_M.gguf is no GGUF file"),
