@@ -1,7 +1,7 @@
-"""The process's connections: their number and time limits, on top of uvicorn's classes.
+"""Limits of the process's connections, on top of uvicorn's protocols.
 
-uvicorn waits forever for a request's headers, and for a client to read its response or a close code; it
-keeps a WebSocket's frames without number. `tests/project/test_dependencies.py` fails when its classes change.
+uvicorn has no time limit for request headers, for reading a response, or for closing, and no limit of a
+WebSocket's frames. `tests/project/test_dependencies.py` fails when its classes change.
 """
 
 from __future__ import annotations
@@ -24,19 +24,18 @@ from server.core.aio import Bucket, Timer
 from server.core.errors import Busy, SocketCloseCode
 from server.core.messages import error_body
 
-# An address may have 1/ADDRESS_PART of all connections, so that others keep their share.
+# An address may have 1/ADDRESS_PART of all connections.
 ADDRESS_PART = 2
-# Time for a request's headers, and for a WebSocket to close; bodies have `middleware.BODY_SECONDS`.
+# Time limit of request headers, and of closing a WebSocket; of bodies `middleware.BODY_SECONDS`
 WAIT_SECONDS = 10.0
-# Time in which a client has to read some of its response.
+# Time limit for a client to read some of its response
 TAKE_SECONDS = 15.0
-# Interval at which a connection is checked.
+# Interval between checks of a connection
 CHECK_SECONDS = 2.0
-# Frames that a client may send a second over time, and at once. The application has tighter bounds
-# for messages, with words (`websocket.MESSAGE_RATE`); these hold for what never reaches it,
-# and for many frames in one packet.
+# Frames a second, and their burst. `websocket.MESSAGE_RATE` limits messages more tightly, with an
+# error; this also covers control frames, fragments, and many frames in one packet.
 FRAME_RATE, FRAME_BURST = 128.0, 1024
-# Pieces of one message.
+# Maximum fragments of a message
 MAX_FRAGMENTS = 256
 _FULL_BODY = json.dumps(
     error_body(Busy("Too many connections are open. Try again in a moment.", retry_after=5))
@@ -50,7 +49,7 @@ _FULL = (
 class Connections:
     """All connections of the process, WebSockets included.
 
-    Our proxies have no limit per address, because all clients come through them.
+    Trusted proxies have no limit per address, because all clients come through them.
 
     Bounds of connections: MAX_CONNECTIONS, half of them per address; beyond, the oldest one without a whole
     request, a token or a client that reads is closed for the new one, of the address with the most, else the
@@ -60,7 +59,7 @@ class Connections:
     def __init__(self, most: int, trusted_proxies: Sequence[Network] = ()) -> None:
         self._most = most
         self._trusted = tuple(trusted_proxies)
-        # Limiter keys of the clients' addresses by transport, oldest first; None for a proxy
+        # Limiter key of the client's address by transport, oldest first; None for a proxy
         self._open: dict[asyncio.Transport, str | None] = {}
         self.refused = 0
         self.closed_idle = 0
@@ -71,7 +70,7 @@ class Connections:
         return len(self._open)
 
     def add(self, transport: asyncio.Transport) -> bool:
-        """Accept a new connection; False when it has to be refused."""
+        """Add a new connection, in place of an idle one if full; return False to refuse it."""
         peer = transport.get_extra_info("peername")
         host = peer[0] if isinstance(peer, tuple) else None
         key = None if is_trusted(host, self._trusted) else limiter_key(host or UNKNOWN)
@@ -104,22 +103,22 @@ def _is_idle(transport: asyncio.Transport) -> bool:
 
 
 class _TimedProtocol(asyncio.Protocol):
-    """The limits that HTTP and WebSocket share. `protocol_classes` sets `limits`."""
+    """The limits shared by HTTP and WebSocket. `protocol_classes` sets `limits`."""
 
     limits: Connections
     transport: asyncio.Transport
 
-    # What the client has to change in time, and the monotonic time since which it has not
+    # The last result of `pending`, and the monotonic time since which it is unchanged
     _pending: object = None
     _since = 0.0
 
     @property
     def idle(self) -> bool:
-        """True while it may be closed for a new connection."""
+        """True if it may be closed in favour of a new connection."""
         raise NotImplementedError
 
     def pending(self) -> int | None:
-        """Return what the client has to change in time: bytes to read, 0 to send something; None for nothing."""
+        """Return the state that the client must change in time: unread bytes, 0 if it must send; None otherwise."""
         raise NotImplementedError
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -178,14 +177,14 @@ class HttpProtocol(_TimedProtocol, H11Protocol):
 
     def shutdown(self) -> None:
         if self.pending() == 0:
-            # TLS would wait for the client's close_notify, which a sleeping client never sends.
+            # TLS would wait for close_notify, which a sleeping client never sends.
             self.transport.abort()
         else:
             super().shutdown()
 
 
 class BoundedFrames(ServerProtocol):
-    """The frames of one connection: each is counted before it is kept or answered.
+    """Parser of one connection's frames, which counts each before storing or answering it.
 
     Bounds of frames of a socket before the application has them: 1,024 at once, 128 a second, 256
     fragments per message; beyond, the socket closes.
@@ -205,11 +204,11 @@ class BoundedFrames(ServerProtocol):
         if frame.opcode is Opcode.CONT:
             self._fragments += 1
         elif frame.opcode in (Opcode.TEXT, Opcode.BINARY):
-            # Control frames may stand between the pieces of a message (RFC 6455, 5.4).
+            # Control frames may come between fragments (RFC 6455, 5.4).
             self._fragments = 0
         if not self._frames.take(time.monotonic()) or self._fragments > MAX_FRAGMENTS:
             self.fail(SocketCloseCode.TOO_MANY, "too many frames")
-            # Ends the parser, which reads nothing of what else came.
+            # Stops the parser, so that the rest of the data is not read
             raise ProtocolError("too many frames")
         super().recv_frame(frame)
 
@@ -233,7 +232,7 @@ class WebSocketProtocol(_TimedProtocol, WebSocketsSansIOProtocol):
 
     async def send(self, message: Any) -> None:
         if message["type"] == "websocket.close":
-            # One small frame more behind what waits already.
+            # Send the small close frame without waiting for the buffer.
             self.writable.set()
         await super().send(message)
 
@@ -243,7 +242,7 @@ class WebSocketProtocol(_TimedProtocol, WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         if self.curr_msg_data_type == "text":
-            # uvicorn would log a traceback for each message that is no UTF-8.
+            # uvicorn would log a traceback for each message that is not UTF-8.
             try:
                 b"".join(self.frames).decode()
             except UnicodeDecodeError:
@@ -254,7 +253,7 @@ class WebSocketProtocol(_TimedProtocol, WebSocketsSansIOProtocol):
 
 
 def protocol_classes(limits: Connections) -> tuple[type[HttpProtocol], type[WebSocketProtocol]]:
-    """Return the classes with these limits, of which uvicorn makes one object for each connection."""
+    """Return protocol classes with these limits for uvicorn, which instantiates one per connection."""
     return (
         type("LimitedHttpProtocol", (HttpProtocol,), {"limits": limits}),
         type("LimitedWebSocketProtocol", (WebSocketProtocol,), {"limits": limits}),

@@ -1,4 +1,4 @@
-"""The checks that several routes share: of address, rate, origin, token and code."""
+"""Checks shared by routes: address, rate limits, origin, tokens and codes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 
 class AccessSettings(Protocol):
-    """The settings of who gets in."""
+    """The settings of access."""
 
     host: str
     allowed_hosts: tuple[str, ...]
@@ -78,17 +78,17 @@ class AccessSettings(Protocol):
 
 
 class Access:
-    """Everything that decides who gets in, built from the settings."""
+    """Keys, tokens, limits and policies of access, built from the settings."""
 
     def __init__(self, settings: AccessSettings) -> None:
         self.settings = settings
-        # "" where none is needed
+        # Access code; "" if not required
         self.code = settings.access_code.get_secret_value()
-        # "" where the operator functions are off
+        # "" if the operator functions are off
         self.operator_token = settings.operator_token.get_secret_value()
-        # True once the log has the reason why they are off, and a line about an untrusted proxy
+        # True after the log line about disabled operator functions, and about an untrusted proxy
         self.operator_off_logged = self.proxy_logged = False
-        # Monotonic seconds before which no refused host or origin is logged
+        # Monotonic time before which no refused host or origin is logged
         self.silent_until = 0.0
         self.metrics_token = settings.metrics_token.get_secret_value()
         self.tokens = TokenIssuer(
@@ -108,13 +108,13 @@ class Access:
         self.origins = OriginPolicy(settings.allowed_origins, self.hosts)
 
     def share(self, counts: SharedCounts) -> None:
-        """Count requests and guesses with other processes."""
+        """Use counts of requests and guesses that are shared with other processes."""
         self.limiter.share(counts)
         for guesses in self.guesses.values():
             guesses.share(counts)
 
     def ice_servers(self, session_id: str) -> list[dict[str, Any]]:
-        """Return RTCIceServer dictionaries, relays with credentials for the session."""
+        """Return RTCIceServer dictionaries; relays have credentials for the session."""
         settings = self.settings
         servers: list[dict[str, Any]] = []
         if settings.stun_urls:
@@ -129,7 +129,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts that the routes use."""
+    """Services for routes."""
 
     access: Access
     sessions: SessionManager
@@ -138,26 +138,26 @@ class Services:
     metrics: Metrics
 
 
-# Checks of requests and sockets: address, origin and token.
+# Checks of requests and sockets
 
 log = logging.getLogger(__name__)
 
 
-# Refused origins and hosts are logged at most once in so many seconds: anybody can send them.
+# Minimum seconds between log lines about refused origins and hosts, which anybody can cause
 _LOG_SECONDS = 60.0
 
 
 class Owner(Enum):
-    """Somebody who may change what the server runs."""
+    """The kind of requester who may control models."""
 
-    # With OPERATOR_TOKEN
+    # Has OPERATOR_TOKEN
     OPERATOR = auto()
-    # At this machine, where OPERATOR_TOKEN is empty
+    # Uses this machine, while OPERATOR_TOKEN is empty
     MACHINE = auto()
 
 
 class RequestGuard:
-    """Checks requests and sockets, and counts each refusal by its reason."""
+    """Checks of requests and sockets; counts refusals by reason."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -166,7 +166,7 @@ class RequestGuard:
         self._trusted_proxies = services.access.settings.trusted_proxies
 
     def address(self, connection: HTTPConnection) -> str:
-        """Find the client's address, also behind trusted proxies."""
+        """Return the client's address, also behind trusted proxies."""
         peer = _peer(connection)
         forwarded = ",".join(connection.headers.getlist("x-forwarded-for")) or None
         if forwarded and not self._access.proxy_logged:
@@ -179,12 +179,12 @@ class RequestGuard:
         return client_address(peer, forwarded, self._trusted_proxies)
 
     def secure(self, connection: HTTPConnection) -> bool:
-        """Return whether the browser speaks TLS."""
+        """Return whether the browser uses TLS."""
         forwarded = connection.headers.get("x-forwarded-proto")
         return is_secure(connection.url.scheme, _peer(connection), forwarded, self._trusted_proxies)
 
     def origin(self, connection: HTTPConnection) -> None:
-        """Check the page's origin and the host name. Raises Forbidden for a foreign one."""
+        """Check the page's origin and the host name. Raises Forbidden."""
         origin, host = connection.headers.get("origin"), connection.headers.get("host")
         if self._access.origins.allows(origin, host, self.secure(connection)):
             return
@@ -214,27 +214,27 @@ class RequestGuard:
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
-        """Count a token that is refused."""
+        """Count a refused token."""
         try:
             yield
         except TokenRefused as error:
             self._metrics.auth_failures.labels(error.reason).inc()
             raise
 
-    # What only routes need: rates and codes
+    # Rate limits and codes, for routes only
 
     def issue(self, session_id: str, device: Device | None = None) -> Issued:
-        """Issue a token for a new session. `device`: the one that has got in without a code."""
+        """Return a token for a new session. `device`: a paired one that needs no code."""
         services = self._services
         begins = services.sessions.revoked.begin(time.time())
         if device is not None:
-            # It may have got in in the same second in which all others were forgotten.
+            # It may have been paired in the same second in which all others were revoked.
             begins = max(begins, device.since)
         name = device.name if device is not None else ""
         return self._access.tokens.issue(session_id, auth_time=begins, device=name)
 
     def renew(self, request: Request) -> Issued:
-        """Issue another token for the session of the request's token. Raises Unauthorized."""
+        """Return another token for the session of the request's token. Raises Unauthorized."""
         claims = self.claims(request)
         with self._counting():
             if self._services.sessions.is_revoked(claims):
@@ -242,24 +242,24 @@ class RequestGuard:
             return self._access.tokens.renew(claims)
 
     async def home(self, request: Request) -> None:
-        """Refuse a session of another process.
+        """Check that the session belongs to this process.
 
-        Raises Elsewhere, or NotFound when that process does not run.
+        Raises Elsewhere, or NotFound if its process is unavailable.
         """
         session_id = self.session_of(request)
         if session_id is not None:
             self.at_home(request, session_id)
 
     def at_home(self, request: Request, session_id: str) -> None:
-        """Raises what `home` raises, for this session."""
+        """Check that a session belongs to this process. Raises what `home` raises."""
         if self._services.sessions.replicas.is_home(session_id):
             return
         if request.query_params.get("session") == session_id:
-            # The balancer knew the session's process and did not reach it.
+            # The balancer knows the session's process and did not reach it.
             raise NotFound(REPLICA_UNAVAILABLE)
         kept = [(k, v) for k, v in request.query_params.items() if k in ("page", "attempt")]
         query = urlencode([("session", session_id), *kept])
-        # A decoded path may have signs that no header can have.
+        # A decoded path may have characters that are invalid in headers.
         raise Elsewhere(f"{quote(request.url.path, safe='/%')}?{query}")
 
     async def limit(self, request: Request) -> None:
@@ -269,7 +269,7 @@ class RequestGuard:
         if session_id is None:
             wait = await self._access.limiter.anybody(self.address(request), now)
         else:
-            # With an access code a token is not free, so its session counts as begun.
+            # With an access code tokens are not free, so the session counts as begun.
             begun = session_id in services.sessions or bool(self._access.code)
             address = self.address(request)
             wait = await self._access.limiter.session(session_id, address, now, begun=begun)
@@ -283,14 +283,14 @@ class RequestGuard:
             return None
 
     def _wait(self, wait: float | None, why: str) -> None:
-        """Raise RateLimited when somebody has to wait for so many seconds."""
+        """Raise RateLimited if `wait` (seconds) is not None."""
         if wait is not None:
             self._metrics.auth_failures.labels("rate").inc()
             again = f"{why} Wait a moment and try again."
             raise RateLimited(again, retry_after=max(1.0, wait))
 
     async def access_code(self, request: Request, given: str | None, ask: str) -> None:
-        """Check the access code, within the rate limits. `ask` goes to whoever has none.
+        """Check the access code, within the rate limits. `ask`: the error without a code.
 
         Raises Unauthorized, RateLimited.
         """
@@ -324,13 +324,11 @@ class RequestGuard:
     async def operator(
         self, connection: HTTPConnection, given: str | None, *, also: str = ""
     ) -> None:
-        """Accept the operator token, and the token `also` if given; guesses at both share their
-        limits.
+        """Check the operator token, or the token `also` if given; guesses at both share their limits.
 
-        It counts against the rate limit of the address like an access code: a wrong one costs more,
-        the right one nothing while requests are left.
+        A wrong token costs more of the address's rate limit, the right one nothing while requests are left.
 
-        Raises NotFound when no token is set, RateLimited before comparing, Unauthorized.
+        Raises NotFound if no token is set, RateLimited before comparing, Unauthorized.
         """
         access, address, now = self._access, self.address(connection), time.monotonic()
         if not access.operator_token and not also:
@@ -345,7 +343,7 @@ class RequestGuard:
             )
         # Compare both, so that the time does not reveal which one matched.
         right = same_secret(given, access.operator_token) | same_secret(given, also)
-        # Charged before and given back after, so that a guess has its cost, and an operator none.
+        # Charged before, and refunded for the right token.
         wait = await access.limiter.anybody(address, now)
         if wait is None and given is not None:
             wait = await access.guesses["operator"].check(right, address, now)
@@ -364,9 +362,9 @@ class RequestGuard:
         )
 
     async def owner(self, request: Request) -> Owner | None:
-        """Return who the request is from; None for a session that owns nothing here.
+        """Return the owner of a request; None for an ordinary session.
 
-        Raises what `operator` raises, for a token that is no session's.
+        Raises what `operator` raises, for a token that is no session token.
         """
         if self.session_of(request) is None:
             await self.operator(request, given_token(request))
@@ -379,7 +377,7 @@ class RequestGuard:
         return owner
 
     async def guess(self, kind: Guessed, right: bool, request: Request) -> None:
-        """Raise RateLimited when a check's result may not be revealed to this address now."""
+        """Count a guess; raise RateLimited if its result must not be revealed to this address now."""
         guesses = self._access.guesses[kind]
         wait = await guesses.check(right, self.address(request), time.monotonic())
         self._wait(wait, "Too many wrong codes were tried, here or elsewhere.")
@@ -391,7 +389,7 @@ class RequestGuard:
         return self.verify(token)
 
 
-# Headers that proxies add: such a request may come from anywhere.
+# Headers of proxies, behind which a request may come from anywhere
 _FROM_PROXIES = (
     *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
     *("cf-connecting-ip", "true-client-ip", "x-client-ip"),
@@ -405,7 +403,7 @@ def from_this_machine(connection: HTTPConnection) -> bool:
         return False
     if any(name in connection.headers for name in _FROM_PROXIES):
         return False
-    # A tunnel, or a page whose name an attacker points here, uses another name.
+    # A tunnel, or a page after DNS rebinding, uses another name.
     names = [connection.url.hostname or ""]
     if "origin" in connection.headers:
         names.append((normalise_origin(connection.headers["origin"]) or "").partition("://")[2])
@@ -418,7 +416,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def given_token(connection: HTTPConnection) -> str | None:
-    """Return the bearer token of a request; None without one, or where it is none."""
+    """Return the bearer token of a request; None without a valid header."""
     try:
         return bearer(connection.headers.get("authorization"))
     except TokenRefused:
@@ -430,7 +428,7 @@ def _peer(connection: HTTPConnection) -> str | None:
 
 
 def for_operators(services: Services) -> list[Any]:
-    """Return the dependencies of operators' routes: the token, and an origin of this server's page."""
+    """Return the dependencies of operators' routes: origin and token."""
     guard = RequestGuard(services)
 
     async def operator(request: Request) -> None:
@@ -440,14 +438,14 @@ def for_operators(services: Services) -> list[Any]:
     return [Depends(guard.origin), Depends(operator)]
 
 
-# How a feature lets people in beside the access code.
+# Authentication
 
-# The page has it in its languages (client/core/dialogs/dialogs.js).
+# Translated by the page (client/core/dialogs/dialogs.js)
 ASK = "This server asks for an access code. Enter the one that you were given."
 
 
 class TokenBody(BaseModel):
-    """The code with which a client gets in."""
+    """The access code of a client."""
 
     model_config = ConfigDict(extra="ignore")
     # The ACCESS_CODE, where one is set
@@ -456,27 +454,27 @@ class TokenBody(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device that gets in without a code."""
+    """A paired device, which needs no code."""
 
-    # Its hash, which grants no access; in its tokens, the log and operators' lists
+    # Its hash, which grants no access; used in tokens, the log and operators' lists
     name: str
-    # The time when it was let in first, seconds since the epoch
+    # Time of its pairing, seconds since the epoch
     since: int
 
 
 class AuthMethod:
-    """The way by the access code alone. A feature may put its own in place of it."""
+    """Authentication by the access code. A feature may replace it."""
 
-    # What a client sends
+    # The body of a request
     body: type[TokenBody] = TokenBody
 
-    # The sentence for whoever brings no code
+    # The error without a code
     ask = ASK
 
     async def enter(
         self, request: Request, response: Response, body: TokenBody
     ) -> Device | Response | None:
-        """Find who asks where a code is needed; a `Response` refuses. None: the access code decides.
+        """Authenticate where a code is needed: return a device, or a `Response` to send. None: check the access code.
 
         Raises QwenCameraError.
         """

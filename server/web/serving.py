@@ -1,4 +1,4 @@
-"""uvicorn: its configuration and stop; the terminal's greeting; why a port cannot be used."""
+"""uvicorn's configuration and shutdown, the start message, and the check of the port."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from server.core.messages import MAX_MESSAGE_BYTES
 from server.models.base import Engine
 from server.web.protocols import Connections, protocol_classes
 
-# The time for a client's TLS handshake; asyncio's own default is a minute, and uvicorn has no
-# setting for it.
+# Time limit of a TLS handshake; asyncio's default is a minute, and uvicorn has no setting.
 TLS_SECONDS = 10.0
-# The most that stopping takes beside the answers that may finish: frames that questions wait for,
-# sockets, connections, and closing all parts.
+# Maximum time of a stop in addition to running answers: frames that questions wait for, sockets,
+# connections, and closing all parts
 STOP_SECONDS = 20.0
 
 
@@ -37,26 +36,26 @@ def uvicorn_config(
     connections: Connections,
     tls: tuple[Path | None, Path | None] | None = None,
 ) -> uvicorn.Config:
-    """`tls`: paths of certificate and key; None for plain HTTP."""
+    """Return uvicorn's configuration. `tls`: paths of certificate and key; None for plain HTTP."""
     asyncio.constants.SSL_HANDSHAKE_TIMEOUT = TLS_SECONDS  # type: ignore[attr-defined]
     http, ws = protocol_classes(connections)
     return uvicorn.Config(
         app,
         host=host,
         port=port,
-        # uvloop only once it was measured together with aiortc.
+        # Not uvloop, which was not measured together with aiortc
         loop="asyncio",
         http=http,
         h11_max_incomplete_event_size=64 * 1024,
         ws=ws,
         ws_max_size=MAX_MESSAGE_BYTES,
-        # Answers are short, and compressed messages would be one more way in.
+        # Messages are short, and compression would add an attack surface.
         ws_per_message_deflate=False,
-        # Its access log would hold `?token=`.
+        # The access log would contain `?token=`.
         log_config=None,
         access_log=False,
         server_header=False,
-        # TRUSTED_PROXIES decides whose headers count, not uvicorn.
+        # TRUSTED_PROXIES decides whose headers count.
         proxy_headers=False,
         timeout_graceful_shutdown=5,
         ssl_certfile=tls[0] if tls is not None else None,
@@ -65,12 +64,11 @@ def uvicorn_config(
 
 
 class DrainingServer(uvicorn.Server):
-    """Drains on the first SIGTERM or SIGINT, leaves at once on the second, and then exits with 0.
+    """A uvicorn server that drains on the first SIGTERM or SIGINT, and exits at once on the second, with status 0.
 
-    `on_started(port)` is called once it listens, `on_closed()` when all is closed.
-    `drain(deadline)` gets the end of the whole stop: `drain_seconds` and STOP_SECONDS after the
-    signal. `notifier` reports to the service manager that the server is ready, that its event loop
-    turns, and that it stops by that deadline.
+    `on_started(port)` is called when it listens, `on_closed()` when everything is closed.
+    `drain(deadline)`: the deadline of the whole stop is `drain_seconds` plus STOP_SECONDS after the
+    signal. `notifier` reports readiness, the watchdog and the stop to the service manager.
     """
 
     def __init__(
@@ -90,17 +88,16 @@ class DrainingServer(uvicorn.Server):
         self._on_started = on_started
         self._on_closed = on_closed
         self._draining = False
-        # Set when `should_exit` is.
+        # Set together with `should_exit`
         self._leaving = asyncio.Event()
-        # None until it starts up
+        # None before the startup
         self._running_loop: asyncio.AbstractEventLoop | None = None
 
     def handle_exit(self, sig: int, frame: object) -> None:
         if self._running_loop is None:
             self.should_exit = True
         elif self.should_exit or self._draining:
-            # Not even the event loop has to be well for this, and nothing is lost: no file is open
-            # but the log.
+            # Works even if the event loop is blocked, and loses nothing: only the log is an open file.
             os._exit(0)
         else:
             self._draining = True
@@ -109,7 +106,7 @@ class DrainingServer(uvicorn.Server):
     async def _drain_and_exit(self) -> None:
         seconds = self._drain_seconds + STOP_SECONDS
         deadline = Deadline(seconds)
-        # Extends a shorter TimeoutStopSec of the unit.
+        # Extend a shorter TimeoutStopSec of the unit.
         extension = f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}"
         self._notifier.send("STOPPING=1", "STATUS=Running answers finish", extension)
         try:
@@ -119,14 +116,14 @@ class DrainingServer(uvicorn.Server):
             self._leaving.set()
 
     async def main_loop(self) -> None:
-        """Replace uvicorn's loop, which looks ten times a second: half of an idle server's work.
+        """Run the main loop once a second: uvicorn's ten times are half of an idle server's work.
 
-        Not under `supervise`: an exception ends the program, and a service manager restarts it.
+        Not under `supervise`: an exception ends the program, and the service manager restarts it.
         """
         ticks = 0
         seconds = min(1.0, self._notifier.interval or 1.0)
         while not await self.on_tick(ticks):
-            # On every tenth tick it makes the Date header anew.
+            # uvicorn updates the Date header on every tenth tick.
             ticks += 10
             self._notifier.send("WATCHDOG=1")
             with suppress(TimeoutError):
@@ -134,7 +131,7 @@ class DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._running_loop = asyncio.get_running_loop()
-        # A name server that does not answer holds a thread for half a minute.
+        # An unresponsive name server blocks a thread for half a minute.
         self._running_loop.set_default_executor(ThreadPoolExecutor(64, "small"))
         await super().startup(sockets)
         if self.started:
@@ -162,10 +159,10 @@ def greeting(
     operator: bool = False,
     roles: Mapping[str, Engine] | None = None,
 ) -> str:
-    """Build the start message: the page's address, the engine, and how to get a better one.
+    """Return the start message: the page's address, the engine, and how to get a better one.
 
-    `better`: address at which the server looks for a better engine; None without. `operator`:
-    OPERATOR_TOKEN is set. `roles`: who does other work, by the name of the work.
+    `better`: address where the server looks for a better engine; None without one. `operator`:
+    OPERATOR_TOKEN is set. `roles`: engines of other roles by name.
     """
     everywhere = host in ("0.0.0.0", "::")
     shown = "localhost" if everywhere or host == "127.0.0.1" else host
@@ -204,7 +201,7 @@ def greeting(
 
 
 def _engine(work: str, engine: Engine) -> list[tuple[str, str]]:
-    """Return the lines about the engine that does a work: its model, and why it does not answer."""
+    """Return the rows about the engine of a role: its model, and why it is unavailable."""
     status = engine.status
     model = f" ({status.model})" if status.model not in ("", engine.name) else ""
     trouble = [] if status.ready else [("", f"{status.state}: {status.detail}")]
@@ -212,7 +209,7 @@ def _engine(work: str, engine: Engine) -> list[tuple[str, str]]:
 
 
 def _row(name: str, text: str) -> str:
-    """Return a name and a text beside it, wrapped between words at 80 columns."""
+    """Return a row of name and text, wrapped at 80 columns."""
     return textwrap.fill(
         text,
         width=80,
@@ -224,13 +221,13 @@ def _row(name: str, text: str) -> str:
 
 
 def listening_problem(host: str, port: int) -> str | None:
-    """Return a sentence of why the address cannot be used, and the remedy; None when it can."""
+    """Return why the address cannot be used, and the remedy; None if it can."""
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         ):
             with socket.socket(family, kind, protocol) as probe:
-                # As asyncio does it.
+                # The same options as asyncio
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
                     probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -244,12 +241,12 @@ def listening_problem(host: str, port: int) -> str | None:
 
 
 class Notifier:
-    """Sends messages of sd_notify(3) to the service manager; without NOTIFY_SOCKET none."""
+    """Sender of sd_notify(3) messages to the service manager, if NOTIFY_SOCKET is set."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         # A path, or "@" and an abstract name, which begins with a null byte
         self._address = re.sub("^@", "\0", environment.get("NOTIFY_SOCKET", ""))
-        # Seconds between two signs of life, half of what is allowed; None without a watchdog
+        # Seconds between watchdog messages, half of the allowed time; None without a watchdog
         self.interval = int(environment.get("WATCHDOG_USEC") or 0) / 2e6 or None
 
     def send(self, *lines: str) -> None:

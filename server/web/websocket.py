@@ -1,4 +1,4 @@
-"""`/ws/{session_id}`: checks a client's origin, token and process, and serves its socket."""
+"""The endpoint `/ws/{session_id}`: checks of origin, token and process, and the session's socket."""
 
 from __future__ import annotations
 
@@ -34,30 +34,27 @@ from server.web.request_guard import RequestGuard, Services, given_token
 log = logging.getLogger(__name__)
 
 AUTH_SECONDS = 5.0
-# Sockets that may wait for their token at a time; beyond that the oldest is closed. A page never
-# waits: it sends the token with the upgrade.
+# Maximum sockets without a token; beyond, the oldest is closed. The page sends its token with the
+# upgrade.
 MAX_UNAUTHENTICATED = 256
 PROTOCOL = "qwen-camera"
-# Messages a second that a socket may send over time, and how many at once; past that each gets an
-# error, and a client that goes on regardless loses its socket.
+# Messages a second of a socket, and their burst; further ones get an error, and after MAX_REFUSED
+# errors the socket closes.
 MESSAGE_RATE, MESSAGE_BURST = 20.0, 60
 MAX_REFUSED = 100
-# A socket is read again after so many times the seconds that its last message took: its messages, many of
-# which may arrive together, take a fifth of the event loop's time at most.
+# Pause before the next message, as a multiple of the handling time of the last one, so that a socket takes at
+# most a fifth of the event loop's time.
 PAUSE = 4.0
-# A client that has not taken a message after this long is gone.
+# Time limit to send a message, seconds
 SEND_SECONDS = 10.0
-# The id of an error that answers an `operator` message
+# The id of errors about an `operator` message
 OPERATOR = "operator"
 
 Welcome = Callable[[str], Awaitable[None]]
 
 
 class Closing(Exception):
-    """Close the socket with this code and reason.
-
-    Outside the tree of errors: the client gets no message.
-    """
+    """The close of a socket with a code and a reason. The client gets no error message."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(code, reason)
@@ -65,10 +62,10 @@ class Closing(Exception):
         self.reason = reason
 
 
-# The first matching class decides.
+# Close codes by error; the first matching class applies.
 _CLOSINGS: tuple[tuple[type[QwenCameraError], int, str], ...] = (
     (Forbidden, SocketCloseCode.FORBIDDEN_ORIGIN, "this origin is not allowed"),
-    (BadRequest, SocketCloseCode.POLICY, "page and attempt are not as they have to be"),
+    (BadRequest, SocketCloseCode.POLICY, "page and attempt are invalid"),
     (Unauthorized, SocketCloseCode.UNAUTHORIZED, "not authorised"),
     (NotFound, SocketCloseCode.NO_SESSION, "no such session"),
     (Draining, SocketCloseCode.DRAINING, "the server is about to stop"),
@@ -78,7 +75,7 @@ _CLOSINGS: tuple[tuple[type[QwenCameraError], int, str], ...] = (
 
 
 def closing_for(error: QwenCameraError) -> Closing:
-    """Return the close code for an error that refuses a socket."""
+    """Return the close for an error that refuses a socket."""
     for kind, code, reason in _CLOSINGS:
         if isinstance(error, kind):
             return Closing(code, reason)
@@ -91,24 +88,24 @@ class SessionSocket:
     def __init__(self, websocket: WebSocket, messages: wire.Parser) -> None:
         self._websocket = websocket
         self._messages = messages
-        # Set once the close was asked for; the first reason counts.
+        # Set once a close was requested; the first one applies
         self._closing: Closing | None = None
         self._wake = asyncio.Event()
 
     @property
     def closing(self) -> bool:
-        """True once its close was asked for."""
+        """True once a close was requested."""
         return self._closing is not None
 
     async def receive(self) -> str | None:
-        """Return the next text message; None when the client has left.
+        """Return the next text message; None after a disconnect.
 
-        Raises Closing for a binary message and for one that is too long.
+        Raises Closing for a binary or too long message.
         """
         try:
             event = await self._websocket.receive()
         except RuntimeError:
-            # Starlette raises it for a socket that was closed meanwhile.
+            # Starlette's error for a socket that was closed meanwhile
             return None
         if event["type"] == "websocket.disconnect":
             return None
@@ -129,9 +126,9 @@ class SessionSocket:
             self._wake.set()
 
     async def run(self, session: Session, welcome: Welcome) -> Closing | None:
-        """Serve until the client leaves (None), an error occurs, or `close_soon` is called.
+        """Serve until the client disconnects (None), an error occurs, or `close_soon` is called.
 
-        `welcome` takes an operator's token.
+        `welcome(token)` handles an operator's token.
         """
         outbox = session.outbox.attach()
         # Not under `supervise`: an exception closes the socket, and the page opens a new one.
@@ -156,12 +153,12 @@ class SessionSocket:
             await cancel_and_wait(tasks)
             for task in (reader, writer):
                 if not task.cancelled():
-                    # Retrieve it: asyncio would log the exception of the second task that failed.
+                    # Retrieve the exception, which asyncio would log otherwise.
                     task.exception()
             outbox.detach()
 
     async def _flush(self, session: Session) -> None:
-        """Let the waiting messages be sent, for a second at most."""
+        """Wait at most a second until all waiting messages are sent."""
         with suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 while not session.outbox.empty:
@@ -177,14 +174,14 @@ class SessionSocket:
                 await welcome(token)
 
     def _handle(self, session: Session, bucket: Bucket, raw: str) -> str | None:
-        """Handle a message; return the token of an operator's. Raises Closing after too many messages."""
+        """Handle a message; return the token of an `operator` message. Raises Closing after too many messages."""
         if not bucket.take(time.monotonic()):
             if bucket.refused > MAX_REFUSED:
                 raise Closing(SocketCloseCode.TOO_MANY, "too many messages")
             session.send_error(
                 RateLimited(
-                    f"More than {MESSAGE_RATE:.0f} messages a second. This one was not read; "
-                    "send fewer.",
+                    f"This message was ignored: more than {MESSAGE_RATE:.0f} messages a second (limit). "
+                    "Send fewer, and send this one again.",
                     retry_after=1,
                 )
             )
@@ -203,7 +200,7 @@ class SessionSocket:
         try:
             await self._websocket.send_text(text)
         except RuntimeError:
-            # Starlette raises it for a socket that was closed meanwhile.
+            # Starlette's error for a socket that was closed meanwhile
             raise WebSocketDisconnect from None
 
     async def _write(self, reader: Reader) -> None:
@@ -219,9 +216,8 @@ class SessionSocket:
 
 
 class SocketServer:
-    """The endpoint. It accepts every upgrade, and closes a refused socket with a code.
-
-    A browser cannot read the status of a refused upgrade.
+    """The endpoint. It accepts every upgrade and closes refused sockets with a code, because browsers cannot read the
+    status of a refused upgrade.
 
     Bounds of sockets of a session: 8 a minute per session; 256 sockets may wait for their token.
     """
@@ -236,11 +232,11 @@ class SocketServer:
         self._unauthenticated: dict[asyncio.Timeout, None] = {}
 
     def close_unauthenticated(self, most: int = 0) -> None:
-        """Stop waiting for the tokens of the oldest sockets beyond `most`: of all when the server drains."""
+        """Close the oldest sockets without a token beyond `most`."""
         while len(self._unauthenticated) > most:
             deadline = next(iter(self._unauthenticated))
             del self._unauthenticated[deadline]
-            # `reschedule` raises for one that is expiring, whose task has not run yet.
+            # `reschedule` raises for an expired deadline whose task has not run yet.
             if not deadline.expired():
                 deadline.reschedule(asyncio.get_running_loop().time())
 
@@ -256,7 +252,7 @@ class SocketServer:
             closing = closing_for(error)
         except WebSocketDisconnect:
             closing = None
-        # Unless the client has left
+        # Unless the client has disconnected
         if closing is not None and websocket.application_state is WebSocketState.CONNECTED:
             with suppress(RuntimeError, OSError, WebSocketDisconnect):
                 await websocket.close(closing.code, closing.reason)
@@ -271,16 +267,16 @@ class SocketServer:
             raise Closing(SocketCloseCode.DRAINING, "the server is about to stop")
         if not self._sessions.replicas.is_home(session_id):
             # The balancer did not reach the process of the session.
-            raise Closing(SocketCloseCode.NO_SESSION, "its part of the server has gone")
+            raise Closing(SocketCloseCode.NO_SESSION, "replica unavailable")
         session = await self._sessions.admit(session_id, claims.auth_time, claims.device)
-        # Before the gate: after a stall of the network all late attempts arrive at once.
+        # Before the rate limit: after a network stall, late attempts arrive together.
         session.sockets.take(attempt)
         if not session.gate.take(time.monotonic()):
             self._metrics.auth_failures.labels("rate").inc()
             raise Closing(
                 SocketCloseCode.TOO_MANY, f"more than {SOCKETS_PER_MINUTE} sockets a minute"
             )
-        # Before this socket reads: waiting messages may be meant for an operator.
+        # Before this socket reads: waiting messages may be for an operator.
         self.operators.dismiss(session.outbox)
         self._sessions.attach(session, socket)
         session.greet()
@@ -307,9 +303,9 @@ class SocketServer:
             session.send_error(error, OPERATOR)
             return
         if socket.closing:
-            return  # a newer one reads now
+            return  # A newer socket reads now.
         self.operators.join(socket, session.outbox)
-        # Again, with the operator's texts
+        # Again, with the texts for operators
         session.greet()
         log.info("an operator listens", extra={"session": session.id})
 
@@ -350,5 +346,5 @@ class SocketServer:
             message = None
         if not isinstance(message, wire.Auth):
             self._metrics.auth_failures.labels("missing").inc()
-            raise Closing(SocketCloseCode.UNAUTHORIZED, "the first message has to carry the token")
+            raise Closing(SocketCloseCode.UNAUTHORIZED, "the first message must contain the token")
         return message.token

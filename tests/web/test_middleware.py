@@ -96,7 +96,7 @@ async def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyP
     async with asyncio.timeout(5):
         await make_app()(scope_of("POST", "/raw", content_length="5"), receive, send)
     assert sent[0]["status"] == 400
-    assert b"not there after 0.01 seconds" in sent[1]["body"]
+    assert b"incomplete after 0.01 seconds" in sent[1]["body"]
 
 
 UPLOADS = [
