@@ -16,7 +16,7 @@ from server.core.redact import session_hash
 from server.session.session import Session, SessionState, Socket
 
 # The error for a client whose session's process is not running
-REPLICA_UNAVAILABLE = "This session ended with the part of the server that it was on. Get a new token from /api/token and start again."
+REPLICA_UNAVAILABLE = "The process of this session is unavailable, so the session has ended. Get a new token from /api/token and start again."
 
 
 class Replicas:
@@ -210,7 +210,7 @@ class Capacity:
         """The reason why no new sessions are accepted; "" otherwise."""
         if self.draining:
             return "the server is about to stop"
-        return "people go on at other parts of the server" if self.operator_draining else ""
+        return "an operator drains this process" if self.operator_draining else ""
 
     def full(self) -> Busy:
         """Return the error for a full server."""
@@ -224,7 +224,8 @@ class Capacity:
             raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
         if self.operator_draining:
             raise Draining(
-                "This part of the server takes nobody new. Try again in a moment.", retry_after=5
+                "This process accepts no new sessions, because an operator drains it. Try again in a moment.",
+                retry_after=5,
             )
 
     def check_slot(self) -> None:
@@ -380,7 +381,9 @@ class SessionManager:
 
     def _check_visitor(self, session_id: str) -> None:
         if session_id in self._sessions and self._sessions[session_id].fixed:
-            raise Conflict("This session has a camera of the house. No other one takes its place.")
+            raise Conflict(
+                "This session belongs to a fixed camera, which no other camera can replace."
+            )
 
     def get(self, session_id: str) -> Session | None:
         return self._sessions.get(session_id)
@@ -392,7 +395,7 @@ class SessionManager:
     def find(self, session_id: str) -> Session:
         """Return the session. Raises NotFound."""
         if (session := self.get(session_id)) is None:
-            raise NotFound("There is no such session. Send an offer or open a socket first.")
+            raise NotFound("Session not found. Send an offer or open a socket first.")
         return session
 
     def attach(self, session: Session, socket: Socket) -> None:

@@ -203,20 +203,22 @@ class AnswerParser:
     def _empty(self) -> EngineError:
         """Return the error for an answer without text."""
         if self.finish == "content_filter":
-            why = "The model server's filter withheld the answer. Ask in another way, or show something else."
+            why = "The model server's content filter withheld the answer. Ask in another way, or show something else."
         elif self._refused:
             why = "The model declined to answer this. Ask in another way."
         elif self._tools:
-            why = "The model wanted to use a tool in place of an answer, and there is none here. Ask in another way."
+            why = "The model called a tool instead of answering, and no tools are available. Ask in another way."
         elif self._text.thoughts and self.finish == "length":
-            why = "The model thought for as long as it may and came to no answer. Ask something simpler."
+            why = (
+                "The model reached its limit of reasoning without an answer. Ask something simpler."
+            )
             log.warning(
                 "a model came to no answer within THINKING_MAX_TOKENS; raise it or choose another"
             )
         elif self._text.thoughts:
-            why = "The model came to no answer: all that it wrote was thinking. Ask in another way."
+            why = "The model only reasoned and gave no answer. Ask in another way."
         else:
-            why = "The model ended without a word. Ask in another way."
+            why = "The model returned an empty answer. Ask in another way."
         return EngineRefused(why, public=True)
 
 

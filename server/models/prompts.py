@@ -428,12 +428,12 @@ def no_sound_error(why: SoundUse) -> EngineRefused:
 
 _NO_SOUND = {
     SoundUse.HEARD: "The question was not understood.",
-    SoundUse.DEAF: "This model cannot hear, and nothing else makes words of speech here.",
+    SoundUse.DEAF: "This model takes no sound, and no speech recogniser is available.",
     SoundUse.MISSING: "No sound of the question arrived.",
     SoundUse.EMPTY: "The question had no sound.",
     SoundUse.TOO_LONG: f"The question was longer than {MOST_SECONDS:g} seconds.",
     SoundUse.UNDECODABLE: "The sound of the question could not be read.",
-    SoundUse.REFUSED: "The model did not take the sound of the question.",
+    SoundUse.REFUSED: "The model refused the sound of the question.",
 }
 
 

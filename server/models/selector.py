@@ -22,7 +22,7 @@ _FAILURES = 2
 # Minimum seconds between two probes
 _LEAST_GAP = 0.2
 # The text for visitors while a fallback engine is used
-_FALLBACK_NOTICE = "A model is away; another one does its work meanwhile."
+_FALLBACK_NOTICE = "Primary model unavailable; using the fallback."
 
 
 class _Choice:

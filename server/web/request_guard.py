@@ -203,8 +203,8 @@ class RequestGuard:
                 visitors="Pages of this origin may not use this server. Ask its administrator for its own page.",
             )
         raise Forbidden(
-            "This server does not know the name under which it was asked. Add the name to ALLOWED_HOSTS.",
-            visitors="This server does not answer under this name. Ask its administrator for its address.",
+            "The host name of the request is not allowed. Add the name to ALLOWED_HOSTS.",
+            visitors="This server does not answer under this host name. Ask your administrator for its address.",
         )
 
     def verify(self, token: str, *, session_id: str | None = None) -> Claims:
@@ -318,7 +318,7 @@ class RequestGuard:
         if not right:
             self._metrics.auth_failures.labels("metrics").inc()
             raise Unauthorized(
-                "Metrics need the metrics token, sent as Authorization: Bearer <token>."
+                "Metrics require the metrics token. Send it as Authorization: Bearer <token>."
             )
 
     async def operator(
@@ -354,11 +354,11 @@ class RequestGuard:
         self._metrics.auth_failures.labels("operator").inc()
         if given is None:
             raise Unauthorized(
-                "This is for the operator: it needs the operator token, sent as Authorization: Bearer <token>."
+                "Only operators may do this. Send the operator token as Authorization: Bearer <token>."
             )
         await access.limiter.wrong_code(address, now)
         raise Unauthorized(
-            "This operator token is wrong. The right one is in the server's settings."
+            "This operator token is wrong. Use OPERATOR_TOKEN from the server's settings."
         )
 
     async def owner(self, request: Request) -> Owner | None:

@@ -222,7 +222,7 @@ def _add_page(router: APIRouter, services: Services, shell: Shell) -> None:
         """A file of the page."""
         name = "/".join(request.path_params.values())
         if (content := (await shell.contents()).files.get(name)) is None:
-            raise NotFound("There is no such file.")
+            raise NotFound("File not found.")
         # By its content: how it is served may change, and not the file.
         return await _file(request, content, Path(name).suffix, _digest(content)[:32])
 
@@ -410,9 +410,7 @@ def add_pictures(router: APIRouter, services: Services, guard: RequestGuard) -> 
         session = services.sessions.find(claims.session_id)
         sent = session.sent_pictures.get(id)
         if sent is None:
-            raise NotFound(
-                "This picture is not kept any more: newer ones took its place, or it was deleted."
-            )
+            raise NotFound("Picture not found: it was deleted, or newer pictures have replaced it.")
         jpeg = sent.jpeg
         if jpeg is None:
             assert sent.bgr is not None
@@ -475,7 +473,7 @@ async def connect_camera(
     if session.state is SessionState.ENDED:
         await services.webrtc.disconnect(session_id)
         raise NotFound(
-            "This session ended while its offer was being answered. Get a new token from /api/token."
+            "The session ended while its offer was being answered. Get a new token from /api/token and send a new offer."
         )
     return session, answer
 
@@ -625,14 +623,14 @@ def create_session_router(services: Services) -> APIRouter:
         """End a session. Answers `ended`: 0 or 1."""
         if _NAME.fullmatch(name) is None:
             raise BadRequest(
-                "A session's name has 12 digits of 0-9 and a-f, as GET /api/operator/sessions has it."
+                "The session's name is invalid. It has 12 digits of 0-9 and a-f, as in GET /api/operator/sessions."
             )
         here = await sessions.revoke(name)
         announced = await sessions.replicas.announce_end(name)
         log.info("the operator ends a session", extra={"count": int(here)})
         if not here and not announced:
             raise NotFound(
-                "This process has no session of that name. It has ended, or another process has it: ask that one."
+                "Session not found in this process: it has ended, or belongs to another process. Ask that process."
             )
         return {"ended": int(here)}
 

@@ -179,8 +179,8 @@ async def test_json_among_the_thoughts_is_the_wanted_form(
 @pytest.mark.parametrize(
     ("deltas", "finish", "words"),
     [
-        ([{"reasoning_content": "hm"}], "length", "as long as it may"),
-        ([{"content": "<think>hm"}], "length", "as long as it may"),
+        ([{"reasoning_content": "hm"}], "length", "limit of reasoning"),
+        ([{"content": "<think>hm"}], "length", "limit of reasoning"),
         ([{"tool_calls": [{"function": {"name": "look"}}]}], "tool_calls", "tool"),
         ([{"refusal": "I will not."}], "stop", "declined"),
         ([{"content": None}], "content_filter", "filter"),

@@ -153,7 +153,7 @@ async def test_refused_without_words_it_is_an_error(fake: FakeOpenAI, engine: Op
     fake.refuses_sound = (400, "This model does not support audio input.")
     with pytest.raises(EngineRefused) as raised:
         await collect(engine, asked(""))
-    assert "did not take the sound" in raised.value.visitor_message
+    assert "refused the sound" in raised.value.visitor_message
     assert fake.count == 1
 
 

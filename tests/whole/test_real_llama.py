@@ -402,7 +402,7 @@ async def test_it_watches_while_another_server_answers(colors: Path) -> None:
             assert (await one.page.ask(ASK_COLOR))["model"] == "large-vl"
             await run.program.added.provided[Hosting].manager.stop()
             told = await one.page.next("ready", roles={}, timeout=LOADS)
-            assert "another one does its work" in told["stands_in"]
+            assert "using the fallback" in told["stands_in"]
             scene.show(COLORS["blue"])
             await large.wait_for(2, timeout=LOADS)
     finally:

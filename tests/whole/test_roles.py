@@ -114,7 +114,7 @@ async def test_each_stands_in_for_the_other_and_goes_back(encoder: LiveEncoder) 
         assert (await alerted(one, encoder, "w1"))["model"] == "small-vl"
         await small.close()
         told = await one.page.next("ready", roles={}, timeout=15)
-        assert "another one does its work" in told["stands_in"]
+        assert "using the fallback" in told["stands_in"]
         assert (await roles(run))["watches"] == ("large-vl", True)
         assert (await alerted(one, encoder, "w2"))["model"] == "large-vl"
         await small.start()
@@ -122,7 +122,7 @@ async def test_each_stands_in_for_the_other_and_goes_back(encoder: LiveEncoder) 
         assert told["roles"]["watches"]["model"] == "small-vl"
         await large.close()
         told = await one.page.next("ready", engine="watches", timeout=15)
-        assert "another one does its work" in told["stands_in"]
+        assert "using the fallback" in told["stands_in"]
         small.answer_for = lambda body, jpeg: ["It ", "is ", "small."]
         answer = await one.page.ask("What is it?")
         assert (answer["text"], answer["model"]) == ("It is small.", "small-vl")

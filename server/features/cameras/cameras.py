@@ -381,7 +381,7 @@ def cameras_of(session: Session) -> Cameras:
     """Return a session's cameras. Raises Conflict for a fixed camera's session."""
     cameras: Cameras | None = session.part("cameras")
     if cameras is None:
-        raise Conflict("This session has a camera of the house. No other one takes its place.")
+        raise Conflict("This session belongs to a fixed camera, which no other camera can replace.")
     return cameras
 
 

@@ -163,7 +163,7 @@ class Refused(AskFailed):
             )
         if self._field("code") in _FILTERED:
             return EngineRefused(
-                "The model server's filter allows no answer to this. Ask in another way, or show something else.",
+                "The model server's content filter refused this question. Ask in another way, or show something else.",
                 public=True,
             )
         if status == 402 or self._field("code") == "insufficient_quota":

@@ -544,7 +544,9 @@ def _closer(question: Question, part: _Part) -> Question:
     most = 1.0 if max(edges) <= 1.0 else 1000.0
     x1, y1, x2, y2 = (min(1.0, max(0.0, edge / most)) for edge in edges)
     if question.part is not None or not min(x2 - x1, y2 - y1) >= LEAST_PART:
-        raise BadRequest("This part of the picture cannot be looked at closer.")
+        raise BadRequest(
+            "This part of the picture is too small or already enlarged. Choose a larger part."
+        )
     return replace(question, part=(x1, y1, x2, y2), closer=True, route=QuestionMode.DETAIL)
 
 

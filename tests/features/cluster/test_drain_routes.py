@@ -80,7 +80,7 @@ async def test_people_go_on_while_the_process_runs(
     assert {g["name"]: g["draining"] for g in state["gateways"]} == {"h1": True, "h2": False}
     status, body = await health(one)
     assert (status, body["draining"]) == (503, True)
-    assert body["reason"] == "draining: people go on at other parts of the server"
+    assert body["reason"] == "draining: an operator drains this process"
     assert metric(one, "draining", by="operator") == 1
     assert metric(one, "draining", by="stop") == 0
     assert metric(one, "sessions_moved_total") == 1

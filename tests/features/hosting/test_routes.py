@@ -307,7 +307,7 @@ async def test_who_watches_is_told_where_it_is_another_one(model: FakeOpenAI) ->
         await soon(lambda: run.program.engines.of(Role.WATCHES).name == "vllm", 10)
         told = (await standing(run))["engine"]
         assert "roles" not in told
-        assert "another one does its work" in told["why"]
+        assert "using the fallback" in told["why"]
 
 
 @pytest.mark.slow
