@@ -1,4 +1,4 @@
-"""The HTTP routes and `/ws`: thin handlers that parse, check access, and pass on."""
+"""The HTTP routes of the core and `/ws`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class OfferBody(BaseModel):
     model_config = ConfigDict(extra="ignore")
     # One video track that sends VP8 or H.264, as createOffer() made it; 64 KiB at most
     sdp: str = Field(
-        # The offer's own check says what is too long; with any bound here pydantic refuses lone
+        # `media.sdp` checks the length; a smaller bound here would make pydantic refuse lone
         # surrogates.
         max_length=MAX_BODY_BYTES
     )
@@ -94,9 +94,9 @@ class CandidatesBody(BaseModel):
 async def _file(
     request: Request, content: bytes, suffix: str, tag: str, vary: str = "Accept-Encoding"
 ) -> Response:
-    """Return a file of the page, a text compressed for a browser that takes it so; or 304 to one that has it by this tag.
+    """Return a file of the page, compressed if the browser accepts it, or 304 if its tag matches.
 
-    A browser asks each time, since an upgrade may have changed the file.
+    Browsers revalidate each time, because an upgrade may have changed the file.
     """
     headers = {"Cache-Control": "no-cache", "ETag": f'"{tag}"'}
     if suffix in _KEPT | _WORDS:
@@ -106,13 +106,13 @@ async def _file(
             headers["Content-Encoding"] = "gzip"
     response = Response(content, media_type=_MEDIA_TYPES[suffix], headers=headers)
     known = request.headers.get("if-none-match", "").split(",")
-    # A compressing proxy makes the tag a weak one.
+    # A compressing proxy makes the tag weak.
     if headers["ETag"] in [one.strip().removeprefix("W/") for one in known]:
         return NotModifiedResponse(response.headers)
     return response
 
 
-# Each of the page's few hundred files is compressed once.
+# Cached: the page has a few hundred files.
 @functools.lru_cache(maxsize=512)
 def _gzip(content: bytes) -> bytes:
     return gzip.compress(content, mtime=0)
@@ -123,12 +123,12 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-# Each is read once.
 @functools.lru_cache(maxsize=512)
 def strip_comments(content: bytes, suffix: str) -> bytes:
-    """Return a file of the page as it is sent: modules and style sheets without the comments that have lines of
-    their own, which are a quarter of a first load, and style sheets without indentation. Their lines stay, so that
-    errors name those of the file. What begins with `/*!`, as licences do, stays.
+    """Return modules and style sheets without comments on lines of their own, and style sheets without indentation.
+
+    Comments are a quarter of a first load. Line numbers stay, for error messages, and so do comments that begin
+    with `/*!`, such as licences.
     """
     if suffix not in (".js", ".css"):
         return content
@@ -143,14 +143,14 @@ def strip_comments(content: bytes, suffix: str) -> bytes:
         elif text.startswith(b"/*") and not text.startswith(b"/*!"):
             _, end, rest = text[2:].partition(b"*/")
             inside = not end
-            # One in front of code is a cast.
+            # A comment before code is a type cast.
             lines.append(code if rest else b"")
         else:
             lines.append(b"" if suffix == ".js" and text.startswith(b"//") else code)
     return b"\n".join(lines)
 
 
-# Each is read once for all languages.
+# Cached: each file is used for all languages.
 @functools.lru_cache(maxsize=64)
 def _words(content: bytes) -> dict[str, dict[str, Any]]:
     words: dict[str, dict[str, Any]] = json.loads(content)
@@ -159,14 +159,14 @@ def _words(content: bytes) -> dict[str, dict[str, Any]]:
 
 @functools.lru_cache(maxsize=64)
 def _pieces(content: bytes) -> dict[bytes, bytes]:
-    """Read a feature's elements by the places where they stand."""
+    """Return a feature's elements by the name of their place."""
     return dict(_PIECE.findall(content))
 
 
 def create_router(
     services: Services, sockets: SocketServer, auth_method: AuthMethod, features: Sequence[str]
 ) -> APIRouter:
-    """Return the routes of the core, in the order of docs/reference/http.md. `features`: see `Shell`."""
+    """Return the routes of the core, in the order of docs/reference/http.md. `features`: names of the enabled ones."""
     router = APIRouter()
     guard = RequestGuard(services)
     _add_page(router, services, Shell(CLIENT_FILES, features))
@@ -184,7 +184,7 @@ def create_router(
 
 
 def _with_token(access: Access, issued: Issued) -> dict[str, Any]:
-    """Return the body with a token and the relays."""
+    """Return the response body with a token and the ICE servers."""
     # Relay credentials may expire before the token, so the page renews both in time.
     ends = {"ice_expires_in": access.settings.turn_ttl} if access.settings.turn_urls else {}
     session_id = issued.claims.session_id
@@ -223,7 +223,7 @@ def _add_page(router: APIRouter, services: Services, shell: Shell) -> None:
         name = "/".join(request.path_params.values())
         if (content := (await shell.contents()).files.get(name)) is None:
             raise NotFound("File not found.")
-        # By its content: how it is served may change, and not the file.
+        # The tag is a hash of the content.
         return await _file(request, content, Path(name).suffix, _digest(content)[:32])
 
     @router.get("/ca.crt")
@@ -231,7 +231,7 @@ def _add_page(router: APIRouter, services: Services, shell: Shell) -> None:
         """The certificate of `run.sh --https`; without one 404."""
         if access.authority is None:
             raise NotFound("This server has no certificate authority of its own.")
-        # The type that iOS and Android take for a certificate to be installed.
+        # The type for which iOS and Android offer to install a certificate
         return Response(
             access.authority,
             media_type="application/x-x509-ca-cert",
@@ -320,7 +320,7 @@ def _add_token(
         if request.headers.get("authorization"):
             await guard.limit(request)
             return _with_token(access, guard.renew(request))
-        # Before any code is used up
+        # Before a one-time code is used
         services.sessions.capacity.check_new()
         device = None
         if access.code:
@@ -334,7 +334,7 @@ def _add_token(
             await guard.limit(request)
         return _with_token(access, guard.issue(services.sessions.replicas.choose_id(), device))
 
-    # FastAPI reads from it what a body has.
+    # FastAPI validates the body by this annotation.
     token.__annotations__["body"] = auth_method.body | None
     router.post("/api/token", dependencies=[Depends(guard.origin)], response_model=None)(token)
 
@@ -393,7 +393,7 @@ def _add_camera(router: APIRouter, services: Services, guard: RequestGuard) -> N
         return {"ended": await services.webrtc.disconnect(claims.session_id)}
 
 
-# The route that shows a visitor the very picture that an engine got with an answer.
+# The picture that an engine got with an answer
 
 
 def add_pictures(router: APIRouter, services: Services, guard: RequestGuard) -> None:
@@ -414,18 +414,19 @@ def add_pictures(router: APIRouter, services: Services, guard: RequestGuard) -> 
         jpeg = sent.jpeg
         if jpeg is None:
             assert sent.bgr is not None
-            # Beside the event loop: an engine that reads pixels got the camera's whole size.
+            # In a thread, because raw pixels have the camera's full size
             jpeg = await asyncio.to_thread(encode.jpeg, sent.bgr)
         services.metrics.sent_pictures.labels("shown").inc()
         return Response(jpeg, media_type="image/jpeg")
 
 
-# Access to all of /health: with METRICS_TOKEN or OPERATOR_TOKEN, or when neither is set from this
-# machine.
+# Access to all of /health
 
 
 async def may_see_all(access: Access, guard: RequestGuard, request: Request) -> bool:
-    """Decide whether a request gets all of /health. Raises Unauthorized, RateLimited."""
+    """Return whether a request may see all of /health: with METRICS_TOKEN or OPERATOR_TOKEN, or from this machine if
+    neither is set. Raises Unauthorized, RateLimited.
+    """
     if not (access.metrics_token or access.operator_token):
         return from_this_machine(request)
     if "authorization" not in request.headers:
@@ -434,12 +435,12 @@ async def may_see_all(access: Access, guard: RequestGuard, request: Request) -> 
         await guard.operator(request, given_token(request), also=access.metrics_token)
     except Unauthorized:
         raise Unauthorized(
-            "All of /health needs the metrics token or the operator token, sent as Authorization: Bearer <token>."
+            "All of /health requires the metrics token or the operator token. Send it as Authorization: Bearer <token>."
         ) from None
     return True
 
 
-# A camera's offer, from the page or by WHIP, for the session of its token.
+# Offers of cameras, from the page or by WHIP
 
 
 async def connect_camera(
@@ -450,13 +451,15 @@ async def connect_camera(
     sender_controlled: bool,
     attempt: Attempt | None = None,
 ) -> tuple[Session, str]:
-    """Answer an offer for the session of a token; a first offer begins it. `sender_controlled`: see `CameraConnection`.
+    """Answer an offer for the session of a token; the first offer begins it. Return the session and the SDP answer.
+
+    `sender_controlled`: see `CameraConnection`.
 
     Raises what `SessionManager.admit` and `WebRTCServer.connect` raise, NotFound when the session
     ends meanwhile, Conflict when its page has made a newer offer.
     """
     session_id = claims.session_id
-    # A refused offer leaves no session behind.
+    # A refused offer leaves no session.
     async with services.sessions.pending_offer(
         session_id, claims.auth_time, claims.device
     ) as session:
@@ -466,7 +469,7 @@ async def connect_camera(
             sdp,
             session.camera,
             sender_controlled=sender_controlled,
-            # Another device's microphone is not the visitor's.
+            # Another device's microphone does not belong to the visitor.
             lines=session.lines if sender_controlled else (),
             check=lambda: session.offers.check(attempt),
         )
@@ -478,33 +481,32 @@ async def connect_camera(
     return session, answer
 
 
-# The page's shell: the files that a browser may keep, to open the page without the server.  A
-# service worker (client/service_worker.js) keeps them. It gets their list with the hash of each
-# from here, and the page gets the hash of them all, which is its version.
+# The page's shell: files that the service worker (client/service_worker.js) caches, to open the page without the
+# server. It gets a list of them with hashes; the hash of all of them is the page's version.
 
-# At most three folders deep, and only letters: no path leads out of the client's folder. A feature's words and its
-# elements of the page come with those of the core.
+# Valid names: at most three folders deep, and only letters, so that no path leaves the client's folder. A feature's
+# words and elements are merged into those of the core.
 CLIENT_NAME = re.compile(
     r"(?!features/\w+/(?:words\.json|page\.html))(?:[a-z_]+/){0,3}[a-z]+\.[a-z]+"
 )
 
 
-# The service worker itself is no file that it keeps: the browser asks for it by its own rules.
+# The service worker does not cache itself, as the browser updates it.
 WORKER = "service_worker.js"
 
 PAGE = "index.html"
 
 
-# Pictures are for installing, and the browser keeps those.
+# File types of the shell, without pictures, which only an installation needs
 _KEPT = {".js", ".css", ".html", ".svg", ".webmanifest"}
 
 
-# Each person needs one language, and English for what is missing there.
+# Languages: each person needs one, and English for missing words
 _WORDS, _ENGLISH = {".json"}, "en"
 
 _VERSION_PLACE = b'name="shell" content=""'
 _FEATURES_PLACE = b'name="features" content=""'
-# Where features' elements stand in a file of the core, and what a feature has for a place
+# Placeholders for features' elements in a file of the core, and the elements of a feature for a place
 _PLACE = re.compile(rb'<template data-place="([a-z-]+)"></template>')
 _PIECE = re.compile(rb'<template data-place="([a-z-]+)">(.*?)</template>', re.S)
 
@@ -520,25 +522,21 @@ class Contents:
     version: str
     page: bytes
     worker: bytes
-    # As they are sent, by their names below `/client/`
+    # Files as sent, by name below `/client/`
     files: Mapping[str, bytes]
 
 
 class Shell:
-    """Reads the page's files once. `folder`: the client's; `features`: those that are on, in their order."""
+    """The page's files, read once. `folder`: the client's; `features`: names of the enabled ones, in order."""
 
     def __init__(self, folder: Path, features: Sequence[str]) -> None:
         self._folder = folder
         self._features = features
-        # None before the first one wants it
+        # None before the first use
         self._contents: Contents | None = None
 
     def read(self, path: Path) -> bytes:
-        """Return a text of the page as it is sent, with what the features have for it: their words of its language,
-        their elements for its places.
-
-        Raises OSError, ValueError.
-        """
+        """Return a file as sent, with the features' words and elements merged in. Raises OSError, ValueError."""
         content = path.read_bytes()
         if path.suffix in _WORDS:
             words = json.loads(content)
@@ -560,7 +558,7 @@ class Shell:
                 yield path.read_bytes()
 
     async def contents(self) -> Contents:
-        """Return the shell. Raises OSError when its files cannot be read."""
+        """Return the shell. Raises OSError if its files cannot be read."""
         if self._contents is None:
             self._contents = await asyncio.to_thread(self._read)
         return self._contents
@@ -596,7 +594,7 @@ class Shell:
 
 
 def integrity(text: bytes) -> str:
-    """Return the hash by which a browser checks what it fetches (Subresource Integrity)."""
+    """Return the hash of a file for Subresource Integrity."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text).digest()).decode()
 
 
@@ -614,7 +612,7 @@ def create_session_router(services: Services) -> APIRouter:
         """
         return {
             "sessions": sessions.describe(),
-            # True when other processes are notified of ended sessions
+            # True if other processes are notified of ended sessions
             "shared": sessions.replicas.has_peers(),
         }
 
