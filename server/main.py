@@ -97,7 +97,7 @@ async def _drain(program: Program, deadline: Deadline) -> None:
 def _leave(program: Program, status: int) -> NoReturn:
     """Exit the process at once, without waiting for threads and tasks as Python would."""
     if program.unfinished:
-        log.info("left before a thread had ended its work")
+        log.info("exited while a thread was running")
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

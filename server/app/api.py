@@ -226,6 +226,6 @@ def register(names: Sequence[str], api: Callable[[str], Api], on: list[str]) -> 
                 raise
         if missing:
             log.warning(
-                "a feature is off: what it needs is not there",
+                "feature off, as a requirement is missing",
                 extra={"task": name, "reason": missing},
             )

@@ -302,7 +302,8 @@ def _add_reserves(settings: Settings, metrics: Metrics, engines: EngineSelector)
         if all(one.name != own.name for one in engines.engines):
             # Its feature is off.
             log.warning(
-                "no engine has this name", extra={"engine": own.name, "field": f"{role}_base_url"}
+                "engine of a role not found",
+                extra={"engine": own.name, "field": f"{role}_base_url"},
             )
 
 

@@ -213,7 +213,7 @@ class AnswerParser:
                 "The model reached its limit of reasoning without an answer. Ask something simpler."
             )
             log.warning(
-                "a model came to no answer within THINKING_MAX_TOKENS; raise it or choose another"
+                "thinking limit reached without an answer; raise THINKING_MAX_TOKENS or choose another model"
             )
         elif self._text.thoughts:
             why = "The model only reasoned and gave no answer. Ask in another way."

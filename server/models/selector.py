@@ -97,7 +97,7 @@ class EngineProber:
                 for engine in engines:
                     await self._probed[engine].wait()
         except TimeoutError:
-            log.info("an engine is slow to answer its first probe")
+            log.info("first probe of an engine timed out")
 
     async def close(self) -> None:
         """Stop probing. Safe to call twice."""
@@ -327,7 +327,7 @@ class EngineSelector:
             lost = before.ready or status.state is EngineState.MISCONFIGURED
             log.log(
                 logging.WARNING if lost else logging.INFO,
-                "an engine cannot answer",
+                "engine unavailable",
                 extra={"engine": engine.name, "state": str(status.state), "reason": status.detail},
             )
 
@@ -336,7 +336,7 @@ class EngineSelector:
         for role, choice in self._choices.items():
             if choice.choose(self._prober.failures):
                 log.info(
-                    "another engine answers", extra={"engine": choice.now.name, "kind": str(role)}
+                    "engine of a role changed", extra={"engine": choice.now.name, "kind": str(role)}
                 )
         now = self._now()
         if now != self._announced:

@@ -625,7 +625,7 @@ def create_session_router(services: Services) -> APIRouter:
             )
         here = await sessions.revoke(name)
         announced = await sessions.replicas.announce_end(name)
-        log.info("the operator ends a session", extra={"count": int(here)})
+        log.info("session ended by the operator", extra={"count": int(here)})
         if not here and not announced:
             raise NotFound(
                 "Session not found in this process: it has ended, or belongs to another process. Ask that process."
@@ -638,7 +638,7 @@ def create_session_router(services: Services) -> APIRouter:
         now = int(time.time())
         ended = await sessions.revoke_all(now)
         await sessions.replicas.announce_end_of_all(now)
-        log.info("the operator ends all sessions", extra={"count": ended})
+        log.info("all sessions ended by the operator", extra={"count": ended})
         return {"ended": ended}
 
     return router

@@ -307,7 +307,7 @@ class SocketServer:
         self.operators.join(socket, session.outbox)
         # Again, with the texts for operators
         session.greet()
-        log.info("an operator listens", extra={"session": session.id})
+        log.info("operator connected", extra={"session": session.id})
 
     async def _authenticate(
         self, websocket: WebSocket, socket: SessionSocket, session_id: str, offered: list[str]

@@ -85,7 +85,7 @@ async def test_an_engine_of_a_role_that_no_feature_brings_is_told(
     settings = {"engine": "vllm", "reads_base_url": "builtin", "features": "watches,reading"}
     async with logged(caplog, **settings) as run:
         assert run.program.engines.of(Role.READS).name == "vllm"
-        (said,) = [one for one in lines(caplog) if "no engine has this name" in one]
+        (said,) = [one for one in lines(caplog) if "engine of a role not found" in one]
         assert json.loads(said)["field"] == "reads_base_url"
 
 

@@ -370,7 +370,7 @@ sys.exit(main.main())
 @pytest.mark.parametrize(
     ("program", "model", "said"),
     [
-        (LOADING, "", "left before a thread had ended its work"),
+        (LOADING, "", "exited while a thread was running"),
         (SILENT_NAMES, "http://model.test:8001/v1", "asked"),
         (STUBBORN, "", "closing took too long"),
     ],

@@ -241,16 +241,14 @@ class OpenAIEngine:
         elif silent and self._spoke != self._server.model:
             # A model that has spoken before may be silent once.
             reason = f"The model server {spoken.fault or 'sent no sound'}."
-            log.warning(
-                "the model did not speak its answer", extra={"engine": self.name, "reason": reason}
-            )
+            log.warning("model sent no speech", extra={"engine": self.name, "reason": reason})
             self._plain.keep(frozenset((SPEECH,)), time.monotonic())
         made = finished.usage.completion_tokens
         cut = finished.finish_reason == "length" and made is not None and made < sent.max_tokens
         if cut and self._full != self._server.model:
             self._full = self._server.model
             log.warning(
-                "the model's context is full, which cut an answer; give its server a larger one (OLLAMA_CONTEXT_LENGTH)",
+                "answer truncated, as the model's context is full; give its server a larger one (OLLAMA_CONTEXT_LENGTH)",
                 extra={"engine": self.name},
             )
         return replace(

@@ -174,7 +174,7 @@ class ModelServer:
         reason += f"; of the family {family.title}" if family else "; of no known family"
         if info.context and most and info.context < most:
             reason += f"; {info.context:,} of {most:,} tokens (OLLAMA_CONTEXT_LENGTH sets more)"
-        log.info("a model is served", extra={"engine": self._name, "reason": reason})
+        log.info("model served", extra={"engine": self._name, "reason": reason})
 
     def _unloaded(self, name: str) -> str:
         return f"{name} is not loaded in {self._survey.server or 'its server'}"

@@ -140,7 +140,7 @@ class PlainForm:
         if names:
             self.keep(names, now)
             log.warning(
-                "the model server refused a request and took its plain form, which is used for 10 minutes",
+                "request refused and accepted in its plain form, which is used for 10 minutes",
                 extra={"engine": self._engine, "reason": ", ".join(sorted(names))},
             )
 

@@ -345,7 +345,7 @@ class Job:
                 self.sink.on_failure(end)
         except Exception as exc:  # noqa: BLE001
             # An error in an observer must not affect other jobs.
-            log.error("sink failed at the end of a job", extra={"error": type(exc).__name__})
+            log.error("observer failed at the end of a job", extra={"error": type(exc).__name__})
         finally:
             # These reference a camera's frame.
             self.make_request, self.sink, self.on_speech = _ended, _Silent(), None
@@ -363,7 +363,10 @@ async def _next(stream: AsyncGenerator[Chunk, None], engine: Engine) -> Chunk:
         ) from None
     except Exception as exc:  # noqa: BLE001
         # Any error of an engine; its text is not logged, as it may contain what people said.
-        log.error("engine broke", extra={"engine": engine.name, "error": type(exc).__name__})
+        log.error(
+            "engine raised an unexpected error",
+            extra={"engine": engine.name, "error": type(exc).__name__},
+        )
         raise EngineFailed(
             "The model's answer failed on the server. Ask again.", public=True
         ) from None
@@ -375,7 +378,10 @@ async def _close(stream: AsyncGenerator[Chunk, None], engine: Engine) -> None:
             await stream.aclose()
     except Exception as exc:  # noqa: BLE001
         # The answer has ended already, whatever closing raises.
-        log.error("stream closed badly", extra={"engine": engine.name, "error": type(exc).__name__})
+        log.error(
+            "closing an engine's stream failed",
+            extra={"engine": engine.name, "error": type(exc).__name__},
+        )
 
 
 class _Silent(JobObserver):

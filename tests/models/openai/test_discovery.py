@@ -279,7 +279,7 @@ async def test_what_a_server_says_decides(
 
 
 def served(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [one.__dict__["reason"] for one in caplog.records if one.message == "a model is served"]
+    return [one.__dict__["reason"] for one in caplog.records if one.message == "model served"]
 
 
 @pytest.mark.parametrize(
