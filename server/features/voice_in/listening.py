@@ -109,7 +109,7 @@ class MicrophonePart(SessionPart):
         self._presses = Bucket(_PRESSES, _MOST_PRESSES, time.monotonic())
         self._reported: str | None = None
         self.handlers = {MicrophoneSettings: self._configure, PushToTalk: self.push}
-        context.requests.hear_with(self)
+        context.requests.audio_in = self
 
     def ready(self) -> dict[str, Any]:
         return {

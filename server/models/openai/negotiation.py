@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -144,9 +144,10 @@ class Negotiation:
         given = set(self.fields.all if self.fields is not None else ())
         if given and refusal.of_request and refusal.status < 500:
             # Never retried without them: the program depends on the form of its answer.
+            names = " and ".join(f'"{name}"' for name in sorted(refusal.fields & given or given))
             raise EngineRefused(
                 f"The present model refused the request (HTTP {refusal.status}): it may not support"
-                f" {_quoted(refusal.fields & given or given)}. Leave that out, or tell your administrator.",
+                f" {names}. Leave that out, or tell your administrator.",
                 public=True,
             )
         raise self.failure()
@@ -202,7 +203,3 @@ class Negotiation:
         first, pause = self.repeats == 0, self.pause()
         # Usually a kept connection that the server has closed
         return (Reason.BROKEN, 0.0 if first else pause) if broke else (Reason.REFUSED, pause)
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return " and ".join(f'"{name}"' for name in sorted(names))

@@ -62,13 +62,9 @@ class RequestBuilder:
         self._limits = limits
         self._services = services
         self._history = history
-        # None without a microphone
+        # The microphone for the scene's sound, set by its feature; None without one
         self.audio_in: AudioIn | None = None
         self._tools = tools
-
-    def hear_with(self, microphone: AudioIn) -> None:
-        """Use this microphone for the scene's sound in requests."""
-        self.audio_in = microphone
 
     def context(self, capabilities: Capabilities) -> int:
         """Return the maximum tokens of prompt and answer together."""

@@ -209,7 +209,8 @@ class History:
             return None
         part = (self._max_tokens - 2 * _TURN_TOKENS) // 4
         turn = Turn(_shorten(question, part), _shorten(answer, part))
-        self._turns.append((turn, turn_tokens(turn)))
+        tokens = estimate_tokens(turn.question) + estimate_tokens(turn.answer) + _TURN_TOKENS
+        self._turns.append((turn, tokens))
         self.added += 1
         self._kept.append((self.added, id))
         if self.tokens > self._max_tokens or len(self._turns) > self._max_turns:
@@ -285,11 +286,6 @@ class History:
                 break
             first -= 1
         return first
-
-
-def turn_tokens(turn: Turn) -> int:
-    """Estimate the tokens of a turn in a prompt."""
-    return estimate_tokens(turn.question) + estimate_tokens(turn.answer) + _TURN_TOKENS
 
 
 def _shorten(text: str, tokens: int) -> str:
