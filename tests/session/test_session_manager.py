@@ -456,7 +456,7 @@ def test_pages_are_bounded() -> None:
 )
 def test_a_bad_attempt_is_refused_with_what_is_allowed(query: dict[str, str]) -> None:
     """Half of the pair, or a name or number out of bounds, is a clear error."""
-    with pytest.raises(BadRequest, match="go together"):
+    with pytest.raises(BadRequest, match="page and attempt are invalid"):
         Attempt.read(query)
 
 

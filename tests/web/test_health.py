@@ -35,7 +35,7 @@ class OneEngine:
     def of(self, role: Role) -> Engine:
         return self.current
 
-    def gone(self, role: Role) -> bool:
+    def uses_fallback(self, role: Role) -> bool:
         return role is Role.WATCHES
 
 
