@@ -50,7 +50,7 @@ def start(monkeypatch: pytest.MonkeyPatch, add: Any) -> None:
 def test_a_message(
     monkeypatch: pytest.MonkeyPatch, message: type[ClientMessage], said: str
 ) -> None:
-    with pytest.raises(Collision, match=f"messages and {__name__} both bring {said}"):
+    with pytest.raises(Collision, match=f"messages and {__name__} both define {said}"):
         start(monkeypatch, lambda api: api.session_part(SessionPart, message))
 
 
@@ -59,7 +59,7 @@ def test_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
         router: APIRouter = api.router()
         router.add_api_route("/health", lambda: None, methods=["GET"])
 
-    with pytest.raises(Collision, match="both bring the route GET /health"):
+    with pytest.raises(Collision, match="both define the route GET /health"):
         start(monkeypatch, add)
 
 
@@ -76,12 +76,12 @@ def test_a_face(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     config.composed.cache_clear()
     monkeypatch.setattr(config, "settings_of", lambda names: [Limit])
-    with pytest.raises(ConfigError, match="both bring the setting RATE_LIMIT_PER_MINUTE"):
+    with pytest.raises(ConfigError, match="both define the setting RATE_LIMIT_PER_MINUTE"):
         load(None)
 
 
 def test_an_error_code() -> None:
-    with pytest.raises(Collision, match="both bring the error code not_found"):
+    with pytest.raises(Collision, match="both define the error code not_found"):
 
         class Lost(QwenCameraError):
             code = "not_found"

@@ -151,7 +151,7 @@ async def test_an_answer_among_the_thoughts_of_one_that_does_not_think(
         assert fake.last.body["max_tokens"] == 128
     assert fake.count == 2
     fake.finish_reason = "length"
-    with pytest.raises(EngineRefused, match="thought for as long"):
+    with pytest.raises(EngineRefused, match="limit of reasoning"):
         await asked(engine)
 
 
@@ -172,7 +172,7 @@ async def test_json_among_the_thoughts_is_the_wanted_form(
     await engine.probe()
     for thoughts in ("Two cups.", '{"cups": ', "2", "[" * 5000):
         fake.deltas = [{field: thoughts}]
-        with pytest.raises(EngineRefused, match="thinking"):
+        with pytest.raises(EngineRefused, match="only reasoned"):
             await asked(engine, **wish)
 
 
@@ -184,8 +184,8 @@ async def test_json_among_the_thoughts_is_the_wanted_form(
         ([{"tool_calls": [{"function": {"name": "look"}}]}], "tool_calls", "tool"),
         ([{"refusal": "I will not."}], "stop", "declined"),
         ([{"content": None}], "content_filter", "filter"),
-        ([{"content": "<|im_end|>\n"}], "stop", "without a word"),
-        ([], "stop", "without a word"),
+        ([{"content": "<|im_end|>\n"}], "stop", "empty answer"),
+        ([], "stop", "empty answer"),
     ],
 )
 async def test_an_answer_without_text_is_an_error_with_its_reason(

@@ -115,7 +115,7 @@ async def test_an_engine_that_cannot_hear_never_gets_sound(
     await collect(engine, asked())
     assert fake.last.sounds == []
     assert fake.last.texts[-1] == ("user", "What barks?")
-    with pytest.raises(EngineRefused, match="cannot hear"):
+    with pytest.raises(EngineRefused, match="takes no sound"):
         await collect(engine, asked(""))
     assert fake.count == 1
 

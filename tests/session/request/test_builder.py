@@ -302,7 +302,7 @@ async def test_engines_that_cannot_hear_never_get_sound() -> None:
 @pytest.mark.parametrize(
     ("needs", "sound", "words"),
     [
-        (Capabilities(), SAID, "cannot hear"),
+        (Capabilities(), SAID, "takes no sound"),
         (HEARS, None, "No sound"),
         (HEARS, Sound(np.zeros(0, np.int16), 0.0), "no sound"),
         (HEARS, Sound(np.zeros(61 * SOUND_RATE, np.int16), 0.0), "longer than 60 seconds"),
