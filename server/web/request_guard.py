@@ -204,7 +204,7 @@ class RequestGuard:
             )
         raise Forbidden(
             "The host name of the request is not allowed. Add the name to ALLOWED_HOSTS.",
-            visitors="This server does not answer under this host name. Ask your administrator for its address.",
+            visitors="This server does not answer under this host name. Ask its administrator for its address.",
         )
 
     def verify(self, token: str, *, session_id: str | None = None) -> Claims:
