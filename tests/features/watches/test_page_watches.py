@@ -131,9 +131,9 @@ async def test_an_alert_speaks_the_pages_language_and_goes_with_the_answers(
     await page.press("#settings-open")
     await page.find("#language").select_option("de")
     await page.page.keyboard.press("Escape")
-    await expect(alert).to_contain_text("Das war falsch")
+    await expect(alert).to_contain_text("Fehlalarm")
     await page.press("#keep")
-    for name in ("Alles löschen", "Wirklich alles löschen?"):
+    for name in ("Alles löschen", "Alle Antworten löschen?"):
         await page.button(name).click()
     await expect(alert).to_have_count(0)
 

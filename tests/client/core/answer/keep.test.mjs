@@ -52,12 +52,12 @@ test("a description is kept with all that it said", () => {
 });
 
 test("the file's own words and times are in the page's language", () => {
-  use("de", { "answer.conversation_of": "Gespräch vom {time}", "page.model_saw": "Was das Modell sah" });
-  assert.match(fileOf("markdown", [kept()], NOW), /^# Gespräch vom 14\. März 2027 um 20:39:26\n/);
+  use("de", { "answer.conversation_of": "Chat vom {time}", "page.model_saw": "Verwendetes Bild" });
+  assert.match(fileOf("markdown", [kept()], NOW), /^# Chat vom 14\. März 2027 um 20:39:26\n/);
   const html = fileOf("html", [kept()], NOW);
   use("en", {});
-  assert.match(html, /<html lang="de" dir="ltr">\n[^]*<title>Gespräch vom 14\. März 2027 um 20:39:26<\/title>/);
-  assert.match(html, /alt="Was das Modell sah">[^]*<p class="about">14\. März 2027 um 20:39:26 · vllm, m · 0\.8 s<\/p>/);
+  assert.match(html, /<html lang="de" dir="ltr">\n[^]*<title>Chat vom 14\. März 2027 um 20:39:26<\/title>/);
+  assert.match(html, /alt="Verwendetes Bild">[^]*<p class="about">14\. März 2027 um 20:39:26 · vllm, m · 0\.8 s<\/p>/);
 });
 
 const WICKED = [
