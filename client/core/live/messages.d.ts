@@ -262,19 +262,19 @@ export interface Point {
   y: number;
 }
 
-/** The wish to hear the answers. */
+/** Settings of spoken answers. */
 export interface Settings {
   type: "settings";
-  /** Answers are spoken. */
+  /** Speak the answers. */
   speak?: boolean;
 }
 
-/** The progress of the client's own voice through an answer. */
+/** Progress of the browser's voice through an answer. */
 export interface SpeechProgress {
   type: "speech_progress";
-  /** The answer's */
+  /** Id of the question */
   id: string;
-  /** The character up to which it has read */
+  /** The character of the answer up to which it has read */
   end: number;
 }
 
@@ -803,14 +803,14 @@ export interface ReadingState {
   ended: boolean;
 }
 
-/** The state of a spoken answer, and the piece of it that is heard now. */
+/** State of a spoken answer, and the piece being played. */
 export interface SpeakingState {
   type: "speaking";
-  /** The question's */
+  /** Id of the question */
   id: string;
   /** `speaking`, `lowered`, `paused`, `stopped` or `done` */
   state: string;
-  /** The piece that is heard; empty without one */
+  /** The piece being played; empty without one */
   text: string;
   /** The piece's first character in the answer */
   start: number;
@@ -818,12 +818,12 @@ export interface SpeakingState {
   end: number;
 }
 
-/** A piece of an answer that the client reads with its own voice, in the order in which they come. */
+/** Piece of an answer to read with the browser's voice, in order of arrival. */
 export interface Say {
   type: "say";
-  /** The question's */
+  /** Id of the question */
   id: string;
-  /** What to read */
+  /** Text to read */
   text: string;
   /** Its first character in the answer */
   start: number;

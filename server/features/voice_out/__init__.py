@@ -1,7 +1,7 @@
-"""Spoken answers: sentences go to a voice while the answer is written, and what is heard of them is known.
+"""Spoken answers: speak sentences while the answer is written, and track how much was heard.
 
-Voices are a speech server or a local model, whose `worker/` runs in the models' environment. Without
-one that is ready the page reads the sentences with its browser's own.
+The voice is a speech server or a local model, whose `worker/` runs in the models' environment. While
+none is ready, the page reads the sentences with the browser's voice.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Speak the answers of sessions that want it."""
+    """Speak the answers of sessions that have `speak` set."""
     from server.features.voice_out.messages import SpeakSettings, SpeechProgress
     from server.features.voice_out.settings import VoiceOutSettings
     from server.features.voice_out.speaking import Speaking, SpeechMetrics

@@ -12,32 +12,32 @@ from server.core.messages.from_client import Settings
 
 
 class SpeakSettings(Settings):
-    """The wish to hear the answers."""
+    """Settings of spoken answers."""
 
-    # Answers are spoken.
+    # Speak the answers.
     speak: bool | None = None
 
 
 class SpeechProgress(ClientMessage):
-    """The progress of the client's own voice through an answer."""
+    """Progress of the browser's voice through an answer."""
 
     type: Literal["speech_progress"]
-    # The answer's
+    # Id of the question
     id: Identifier
-    # The character up to which it has read
+    # The character of the answer up to which it has read
     end: int = Field(ge=0, le=10_000_000)
 
 
 class SpeakingState(ServerMessage):
-    """The state of a spoken answer, and the piece of it that is heard now."""
+    """State of a spoken answer, and the piece being played."""
 
     type: Literal["speaking"] = "speaking"
     newest_only: ClassVar[bool] = True
-    # The question's
+    # Id of the question
     id: str
     # `speaking`, `lowered`, `paused`, `stopped` or `done`
     state: str
-    # The piece that is heard; empty without one
+    # The piece being played; empty without one
     text: str = ""
     # The piece's first character in the answer
     start: int = 0
@@ -47,19 +47,17 @@ class SpeakingState(ServerMessage):
     def outdates(self) -> Callable[[ServerMessage], bool] | None:
         if self.state != "stopped":
             return None
-        # Nobody is to read its pieces any more.
+        # A stopped answer must not be read by the browser's voice.
         return lambda one: isinstance(one, Say) and one.id == self.id
 
 
 class Say(ServerMessage):
-    """A piece of an answer that the client reads with its own voice, in the order in which they
-    come.
-    """
+    """Piece of an answer to read with the browser's voice, in order of arrival."""
 
     type: Literal["say"] = "say"
-    # The question's
+    # Id of the question
     id: str
-    # What to read
+    # Text to read
     text: str
     # Its first character in the answer
     start: int

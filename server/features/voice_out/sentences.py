@@ -1,7 +1,7 @@
-"""Cut a growing answer into pieces to speak. Pure.
+"""Split a growing answer into pieces to speak. Pure.
 
-Sentences go to a voice while the answer is written. The first piece ends at the first clause, so
-that the voice begins early.
+Sentences are sent to the voice while the answer is written. The first piece ends at the first clause,
+so that speech begins early.
 """
 
 from __future__ import annotations
@@ -9,87 +9,87 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# Characters of a piece; a sentence that is longer is cut at a clause, else between words
+# Maximum characters of a piece; a longer sentence is split at a clause, else between words
 MOST_CHARS = 240
-# Characters that the first piece has before it ends at a clause
+# Minimum characters of a first piece that ends at a clause
 _LEAST_FIRST = 12
-# The first piece is cut between words when it has no clause up to here
+# Characters after which a first piece without a clause is split between words
 _MOST_FIRST = 80
-# A character of a script without spaces stands for about so many letters
+# Letters to which one character of a script without spaces corresponds
 _WIDE = 3
-# Marks that end a sentence wherever they stand
+# Marks that always end a sentence
 _FULL = "。！？｡؟۔।॥։።፧᠃"
-# Marks that do so before a space
+# Marks that end a sentence before a space
 _HALF = ".!?…"
-# Marks that end a clause wherever they stand, and those that do so before a space
+# Marks that always end a clause, and those that end one before a space
 _CLAUSE = "，、；：،؛፣"
 _HALF_CLAUSE = ",;:–—"
 _CLOSING = "\"'”’»›)]}）】」』*_"
-# Closing marks that still belong to the piece before
+# Closing marks that belong to the previous piece
 _LEFT_OVER = _FULL + "”’»›)]}）】」』 "
 _FENCE = "```"
-# Abbreviations after which a sentence mostly goes on, in lower case and without the last dot. If
-# it does not, two sentences become one piece, and nothing is lost.
+# Abbreviations after which a sentence usually continues, in lower case, without the last dot. If it
+# ends there, two sentences become one piece, which does no harm.
 _ABBREVIATIONS = (
     " mr mrs ms dr prof st sr jr vs etc e.g i.e approx ca cf fig nos vol dept est"
     " z.b d.h u.a u.ä o.ä bzw usw evtl ggf inkl nr str tel hr fr vgl sog geb"
     " mme mlle p.ex env sra srta p.ej ej pág núm av ud uds sig dott ecc"
     " т.е т.д т.п ул им др см руб стр тыс млн "
 )
-# Characters of the longest of them
+# Length of the longest one
 _LONGEST_ABBREVIATION = 5
-# Characters that are looked at together: a whole answer may come at once.
+# Characters scanned at once: a whole answer may arrive in one piece.
 _AT_ONCE = 1024
-# Marks in a row after which the end of the row is not waited for
+# Maximum consecutive marks for whose end the scan waits
 _MOST_MARKS = MOST_CHARS
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of an answer."""
+    """Part of an answer to speak."""
 
-    # Its words for a voice; never empty
+    # Text for the voice; never empty
     text: str
-    # Its first character in the answer, and the one after its last
+    # Position of its first character in the answer, and the position after its last
     start: int
     end: int
 
 
 @dataclass(slots=True)
 class _Looked:
-    """The part of the text that is not in a piece yet; each character is looked at once."""
+    """State of the scan over text that is not in a piece yet; each character is scanned once."""
 
-    # Characters that were looked at, and their size
+    # Characters scanned, and their size in letters
     at: int = 0
     size: int = 0
-    # True when they have more than spaces
+    # True if they contain more than spaces
     words: bool = False
-    # The best place for a cut in a sentence that is too long, by kind; 0 for none
+    # Last position at which a too long sentence can be split, by kind; 0 for none
     clause: int = 0
     space: int = 0
-    # The end of the marks behind the last character that was looked at
+    # End of the marks that follow the last scanned character
     marks: int = 0
 
 
 class Sentences:
-    """Cuts one answer. Give it the text as it comes, then `end`.
+    """Splitter of one answer. Call `add` with each piece of text, then `end`.
 
-    Takes time in proportion to the text, however it comes, and keeps less than 2,000 characters.
+    Takes time linear in the text, in pieces of any size, and keeps less than 2,000 characters.
     """
 
     def __init__(self) -> None:
-        # The part of the answer that is not in a piece yet, and its first character's position
+        # Text that is not in a piece yet, and the position of its first character in the answer
         self._rest = ""
         self._at = 0
-        # The first character of the next piece; text without words is added to the piece after it
+        # Start of the next piece; text without words is added to the piece after it
         self._start = 0
-        # True inside a block of code, which nobody wants to hear
+        # True inside a code block, which is not spoken
         self._code = False
         self._first = True
         self._looked = _Looked()
 
     def add(self, text: str) -> list[Piece]:
-        """Return the pieces that are complete with this text."""
+        """Add text and return the pieces that it completes."""
         pieces: list[Piece] = []
         for begin in range(0, len(text), _AT_ONCE):
             self._rest += text[begin : begin + _AT_ONCE]
@@ -109,7 +109,7 @@ class Sentences:
             fence = self._rest.find(_FENCE)
             if self._code:
                 if fence < 0:
-                    # The end may be the beginning of its closing fence.
+                    # The end of the text may be the beginning of the closing fence.
                     self._skip(len(self._rest) - (len(_FENCE) - 1))
                     return pieces
                 self._skip(fence + len(_FENCE))
@@ -127,20 +127,20 @@ class Sentences:
                 return pieces
 
     def _boundary(self, text: str, whole: bool) -> int:
-        """Return the length of the next piece; 0 when it is not complete."""
+        """Return the length of the next piece; 0 if it is not complete yet."""
         looked = self._looked
         while looked.at < len(text):
             at, char = looked.at, text[looked.at]
             size = looked.size + (_WIDE if _unspaced(char) else 1)
             full = size >= (_MOST_FIRST if self._first else MOST_CHARS)
             after = self._after_marks(text)
-            # The characters behind a mark decide, so they have to be there.
+            # The characters after a mark decide, so wait for them.
             if not whole and after == len(text) and after - at <= _MOST_MARKS:
                 if full or char in _HALF or char in _HALF_CLAUSE:
                     break
             elif char in _HALF and _ends(text, at, after):
                 return after
-            # A line that is here already and begins with a small letter goes on in the one above it.
+            # A next line that begins with a lower-case letter continues the sentence.
             line = char == "\n" and not text[at + 1 : at + 2].islower()
             if char in _FULL or (line and looked.words):
                 return at + 1
@@ -159,7 +159,7 @@ class Sentences:
         return 0
 
     def _after_marks(self, text: str) -> int:
-        """Return the position after the next character and the marks behind it."""
+        """Return the position after the next character and the marks that follow it."""
         looked = self._looked
         after = max(looked.marks, looked.at + 1)
         while (
@@ -172,7 +172,7 @@ class Sentences:
         return after
 
     def _take(self, length: int) -> list[Piece]:
-        """Take the next part of the answer as a piece, if it has words."""
+        """Consume the next `length` characters. Return them as a piece; [] if they have no words."""
         words = spoken(self._rest[:length]).lstrip(_LEFT_OVER)
         self._skip(length)
         if not words:
@@ -189,7 +189,7 @@ class Sentences:
 
 
 def heard(answer: str, piece: Piece, share: float) -> str:
-    """Return what was heard: `share` (0 to 1) of `piece`, to a whole word, and all before it."""
+    """Return the answer up to a share of `piece` (0 to 1), cut at a whole word."""
     if share >= 1:
         return answer[: piece.end].rstrip()
     part = answer[piece.start : piece.end]
@@ -205,19 +205,19 @@ def _in_word(text: str, at: int) -> bool:
 
 
 def _unspaced(char: str) -> bool:
-    """Find whether a character is of a script that is written without spaces."""
+    """Return True for a character of a script written without spaces."""
     return "\u0e00" <= char <= "\u0eff" or "\u2e80" <= char <= "\u9fff" or char >= "\uf900"
 
 
 def _spaced(text: str, at: int) -> bool:
-    """Find whether a space or the end of the text stands here."""
+    """Return True if a space or the end of the text is at this position."""
     return at >= len(text) or text[at].isspace()
 
 
 def _ends(text: str, at: int, after: int) -> bool:
-    """Find whether a mark ends a sentence."""
+    """Return True if the mark at `at` ends a sentence. `after`: position after the marks."""
     if not _spaced(text, after):
-        # "3.5", "www.example.org"; but a sentence in Chinese may follow without a space
+        # No end in "3.5" and "www.example.org"; but a Chinese sentence may follow without a space.
         return after < len(text) and _unspaced(text[after])
     if text[at] != "." or after != at + 1:
         return True
@@ -235,11 +235,9 @@ def _ends(text: str, at: int, after: int) -> bool:
     return not (number or letter or f" {word} " in _ABBREVIATIONS)
 
 
-# Turn a piece of an answer into words for a voice: without Markdown, links, code and pictograms.
-# Pure.
+# Text of a piece for the voice, without Markdown, links, code and pictograms. Pure.
 
-# A part that stops at the next opening bracket is looked at once: each pattern here takes time in
-# proportion to the text.
+# Possessive quantifiers and stops at the next opening bracket keep each pattern linear in the text.
 _TARGET = r"\]\((?:[^()\s]|\([^()\s]*+\))*+(?:\s[^()\n]*+)?\)"
 _PICTURE = re.compile(rf"!\[([^\[\]\n]*+){_TARGET}")
 _LINK = re.compile(rf"\[([^\[\]\n]++){_TARGET}")
@@ -248,7 +246,7 @@ _ADDRESS = re.compile(
 )
 _TAG = re.compile(r"</?[A-Za-z][^<>\n]{0,200}>")
 _CODE = re.compile(r"`+([^`\n]*)`+")
-# Code that reads as words, such as the label of a button
+# Code that can be read as words, such as the label of a button
 _WORDS = re.compile(r"[\w\s.,:%+-]*")
 _RULE = re.compile(
     r"^[ \t]*+(?:[-*_=][ \t]*+){3,}+$|^[ \t]*+\|?(?:[ \t]*+:?-{2,}+:?[ \t]*+\|?)++$", re.M
@@ -256,20 +254,20 @@ _RULE = re.compile(
 _LINE_START = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|>+[ \t]?|[-*+•][ \t]+(?:\[[ xX]\][ \t]+)?)", re.M)
 _EDGES = re.compile(r"^[ \t]*+\||\|[ \t]*+$", re.M)
 _MARKS = re.compile(r"\*+|~{2,}|`+|(?<!\w)_+|_+(?!\w)|#{2,}|\\(?=[^\w\s])")
-# Arrows, signs, dingbats, pictograms and what joins or varies them
+# Arrows, symbols, dingbats, pictograms, their joiners and variation selectors
 _PICTOGRAMS = re.compile(
     "[\u2190-\u21ff\u2300-\u23ff\u2500-\u27bf\u2900-\u297f\u2b00-\u2bff\ufe0e\ufe0f\u200d\u20e3"
     "\U0001f000-\U0001faff\U000e0020-\U000e007f]+"
 )
-# A removed part leaves a space before the mark behind it.
+# Removing a part leaves a space before the mark after it.
 _BEFORE_MARK = re.compile(r" ([.,;:!?])")
 _SPACES = re.compile(r"\s+")
-# A longer run of letters and digits is no word of a language with spaces, but a key or a number.
+# A longer run without spaces is not a word but a key or a number.
 _RUN = re.compile(r"[!-~]{60,}")
 
 
 def spoken(text: str) -> str:
-    """Return a text's words for a voice, "" for none, in time proportional to the text."""
+    """Return a text's words for a voice; "" without any. Takes time linear in the text."""
     if not any(char.isalnum() for char in text):
         return ""
     text = _PICTURE.sub(r"\1", text)

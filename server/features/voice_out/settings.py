@@ -1,4 +1,4 @@
-"""The settings of spoken answers."""
+"""Settings of spoken answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class VoiceOutSettings(FeatureSettings):
     def find_errors(self) -> Iterable[str]:
         if self.speech_base_url and self.speech_local_model is not None:
             yield (
-                "SPEECH_BASE_URL and SPEECH_LOCAL_MODEL are both set. Only one of them can be used: leave the other one"
+                "SPEECH_BASE_URL and SPEECH_LOCAL_MODEL are both set, but only one voice can be used. Leave one of them"
                 " empty."
             )
         if self.speech_local_model is not None and self.speech_local_options:

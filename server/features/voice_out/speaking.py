@@ -1,8 +1,7 @@
-"""Speak the answers of one session: pieces go to the voice while the answer is written.
+"""Speech of one session's answers: send pieces to the voice while the answer is written.
 
-An engine may speak its answer itself: then its sound is played, and no voice is asked. Without a
-voice that is ready, or without a connection for sound, the page reads the pieces with its browser's
-own voice.
+If the engine produces sound itself, that is played, and no voice is used. Without a ready voice, or
+without a connection for sound, the page reads the pieces with the browser's voice.
 """
 
 from __future__ import annotations
@@ -30,33 +29,32 @@ from server.shared.sound.line import RATE, VoiceLine
 from server.shared.speech import SpeechError, SpeechTimeout
 
 log = logging.getLogger(__name__)
-# Loudness of a lowered answer
+# Loudness of a ducked answer, 0 to 1
 LOWERED = 0.2
-# The voice makes at most so many seconds of speech ahead of playing: more would be wasted when
-# somebody interrupts.
+# Maximum speech synthesised ahead of playback, seconds: more is wasted by an interruption.
 AHEAD_SECONDS = 8.0
-# The longest time that the voice waits for the player to take its sound, because others may want the
-# voice. After it, the rest of a piece waits in the player.
+# Maximum time that the voice waits for the player, because other sessions may need the voice. After it,
+# the rest of a piece is queued in the player.
 STALL_SECONDS = 3.0
-# An answer is given up when no connection has taken it for so long.
+# Stop an answer after this time without a connection for sound.
 GONE_SECONDS = 30.0
-# After so many texts that came too slowly within so long the page reads the answers: no two voices speak in turn.
+# After this many late texts within this time the page reads all answers, so that two voices do not alternate.
 _MOST_LATE, LATE_SECONDS = 2, 600.0
-# Seconds between two looks at how far the player is
+# Interval for polling the player's position
 _LOOK_SECONDS = 0.05
 
 
 class Voice(Protocol):
-    """A way from words to sound. It raises SpeechErrors and nothing else."""
+    """Interface of a voice. Methods raise SpeechError and nothing else."""
 
     @property
     def ready(self) -> bool:
-        """True while a text can be given to it, as far as is known without a request."""
+        """True if it can take text, as far as is known without a request."""
         ...
 
     @property
     def elsewhere(self) -> str:
-        """The other machine that texts go to; "" while they stay on this one."""
+        """Name of the other machine that receives the texts; "" if they stay on this one."""
         ...
 
     def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
@@ -68,7 +66,7 @@ class Voice(Protocol):
 
 
 class SpeechMetrics:
-    """The metrics of all sessions' spoken answers."""
+    """Metrics of spoken answers in all sessions."""
 
     def __init__(self, metrics: Metrics) -> None:
         # reason: voice, user, typing, replaced
@@ -99,28 +97,28 @@ class Speaking(SessionPart, SpeechOutput):
         voice: Voice | None,
         detect: LanguageDetector | None = None,
     ) -> None:
-        """`detect`: finds an answer's language; None: nothing does."""
+        """`detect`: detects an answer's language; None: unknown language."""
         self._line = VoiceLine.of(context.lines)
         self._voice, self._detect = voice, detect
         self._outbox = context.outbox
         self._metrics = metrics
         self._tasks = context.tasks
         self._context = context
-        # The voice's machine may have the answers; else the page reads them.
+        # Without consent to send answers to the voice's machine, the page reads them.
         self._consent = context.requests.consent.purpose("voice_out", "Answers", self._elsewhere)
-        # Answers are spoken.
+        # Whether the person wants spoken answers
         self.wanted = False
-        # The times of the last texts that came too slowly, monotonic seconds
+        # Times of the last late texts, monotonic seconds
         self._late: deque[float] = deque(maxlen=_MOST_LATE)
-        # The answer that is spoken now; None without one
+        # The answer being spoken; None without one
         self._now: Utterance | None = None
-        # One that was begun while nobody wanted it spoken, until its first word; "" without one
+        # Id of an answer that began while speech was off, until its first word; "" without one
         self._unspoken = ""
         self._task: asyncio.Task[None] | None = None
-        # Set when there is something for the task to do
+        # Set when the task has new work
         self._news = asyncio.Event()
         self._state = ""
-        # Samples that the player had no room for, as far as they are counted
+        # Dropped samples of the player that were already counted
         self._dropped = 0
         self.handlers = {SpeakSettings: self._set, SpeechProgress: self.page_read}
         context.set_speech(self)
@@ -144,11 +142,11 @@ class Speaking(SessionPart, SpeechOutput):
             self.drop()
             return
         if self._unspoken:
-            # Pressed while the model thinks, or at once before the question, on a slow link
+            # Switched on while the model thinks, or on a slow link just before the question
             self.begin(self._unspoken)
 
     async def _language(self, answer: str) -> str | None:
-        """Return the chosen language, else the text's: in a thread, the first look is slow."""
+        """Return the language set by the client, else the text's (in a thread: the first call is slow)."""
         chosen, detect = self._context.requests.preferences.language, self._detect
         if chosen or detect is None:
             return chosen or None
@@ -244,13 +242,13 @@ class Speaking(SessionPart, SpeechOutput):
             self._end("stopped")
 
     def _passed(self, id: str) -> Utterance | None:
-        """Note that an answer is written, or over: too late to begin to speak it. Return it if it is spoken."""
+        """Note that text of an answer was written: speech can no longer begin. Return it if it is spoken."""
         if self._unspoken == id:
             self._unspoken = ""
         return self._now if self.id == id else None
 
     def page_read(self, message: SpeechProgress) -> None:
-        """Note how far the page has read an answer with its own voice."""
+        """Store how far the browser's voice has read an answer."""
         if self._now is not None and self._now.id == message.id and self._now.by_page:
             self._now.read(message.end)
             self._page_read_on()
@@ -259,7 +257,7 @@ class Speaking(SessionPart, SpeechOutput):
         self.wanted = False
         self.drop()
 
-    # The way of a piece
+    # Speech of a piece
 
     @property
     def _ready(self) -> bool:
@@ -269,7 +267,7 @@ class Speaking(SessionPart, SpeechOutput):
         return not late and self._consent.given
 
     async def _speak(self, now: Utterance) -> None:
-        """Speak an answer while it is written. Runs as a task of the session."""
+        """Speak an answer while it is written, as a task of the session."""
         following = asyncio.create_task(self._follow(now), name="speaking/follow")
         try:
             await self._by_engine(now)
@@ -285,7 +283,7 @@ class Speaking(SessionPart, SpeechOutput):
                 self._news.clear()
                 await self._news.wait()
             if now.by_page:
-                # `page_read` ends it.
+                # `page_read` ends the answer.
                 return
             self._line.player.finish()
             while self._line.player.talking:
@@ -293,7 +291,7 @@ class Speaking(SessionPart, SpeechOutput):
             self._task = None
             self._end("done")
         except Exception:
-            # A bug must not leave an answer without an end; the task's set logs it.
+            # A bug must not leave an answer without an end; the task set logs it.
             self._task = None
             self.drop()
             raise
@@ -301,7 +299,7 @@ class Speaking(SessionPart, SpeechOutput):
             following.cancel()
 
     async def _by_engine(self, now: Utterance) -> None:
-        """Wait for the end of an answer that its engine speaks; without any sound, the voice does."""
+        """Wait for the end of an answer spoken by its engine. Without any sound, leave it to the voice."""
         while now.by_engine and not now.whole:
             self._news.clear()
             await self._news.wait()
@@ -309,7 +307,7 @@ class Speaking(SessionPart, SpeechOutput):
             now.by_engine, now.by_page = False, not self._ready
 
     async def _say(self, now: Utterance, piece: Piece) -> None:
-        """Have the voice speak a piece; when it cannot, the page reads it, and all that follow."""
+        """Speak a piece by the voice; if that fails, leave it and all later ones to the page."""
         assert self._voice is not None
         player = self._line.player
         while player.waiting > AHEAD_SECONDS:
@@ -327,7 +325,7 @@ class Speaking(SessionPart, SpeechOutput):
                         now.marks.append(Mark(piece, player.played + player.waiting))
                     rate = chunk.rate
                     player.play(fade.add(chunk.samples), rate)
-                    # A voice may make sound far quicker than it is heard.
+                    # Synthesis may be far faster than playback.
                     stalled = stalled or await self._stalled()
         except SpeechError as error:
             self._metrics.failures.labels(error.code).inc()
@@ -335,7 +333,7 @@ class Speaking(SessionPart, SpeechOutput):
                 self._late.append(time.monotonic())
             log.warning("an answer was not spoken", extra={"reason": error.message})
             if not begun:
-                # It does not read over what still sounds.
+                # The page must not read over sound that is still playing.
                 player.finish()
                 while player.talking:
                     await asyncio.sleep(_LOOK_SECONDS)
@@ -346,7 +344,7 @@ class Speaking(SessionPart, SpeechOutput):
             now.marks[-1].end = player.played + player.waiting
 
     async def _stalled(self) -> bool:
-        """Wait until the player has room; True when nothing of it is taken for `STALL_SECONDS`."""
+        """Wait until the player has room. Return True if nothing was played for `STALL_SECONDS`."""
         player = self._line.player
         played, since = player.played, time.monotonic()
         while player.waiting > 2 * AHEAD_SECONDS:
@@ -362,7 +360,7 @@ class Speaking(SessionPart, SpeechOutput):
         self._outbox.put(Say(id=now.id, text=piece.text, start=piece.start, end=piece.end))
 
     async def _follow(self, now: Utterance) -> None:
-        """Report each piece when it is heard, and give the answer up when the listener is gone."""
+        """Report each piece when it is played; stop the answer after `GONE_SECONDS` without a listener."""
         shown: Piece | None = None
         there = time.monotonic()
         while self._now is now:
@@ -403,48 +401,48 @@ class Speaking(SessionPart, SpeechOutput):
             self._outbox.put(SpeakingState(id=now.id, state=state))
 
 
-# The speech of one answer: its pieces, when each is played, and what of it was heard. Pure.
+# Speech of one answer: its pieces, when each is played, and how much was heard. Pure.
 
-# People speak about so fast.
+# Typical speed of speech
 _CHARS_A_SECOND = 15.0
 
 
 @dataclass(slots=True)
 class Mark:
-    """A piece's part of the sound, in seconds from its beginning."""
+    """Time range of a piece in the answer's sound, in seconds from its beginning."""
 
     piece: Piece
     begin: float
-    # None while more of it may come
+    # None while more sound may follow
     end: float | None = None
 
 
 class Utterance:
     """One answer while it is written and spoken.
 
-    Bounds of an answer that is spoken: one, as long as an answer may be; the next one replaces
-    it. The voice makes 8 s ahead of what is heard, then waits.
+    Bounds of an answer that is spoken: one, of an answer's maximum length; the next one replaces
+    it. The voice synthesises 8 s ahead of playback, then waits.
     """
 
     def __init__(self, id: str, *, by_page: bool, by_engine: bool = False) -> None:
         self.id = id
-        # True: its sound comes from the engine, and is not aligned with its text.
+        # True: the engine produces the sound, which is not aligned with the text.
         self.by_engine = by_engine
-        # Seconds of that sound so far
+        # Seconds of the engine's sound so far
         self.sounded = 0.0
-        # True: the page reads it with its browser's own voice, from here on or from the beginning.
+        # True: the page reads it with the browser's voice, from here on or from the beginning.
         self.by_page = by_page
-        # Nothing more is written.
+        # True: all of the answer is written
         self.whole = False
-        # Pieces that wait for the voice
+        # Pieces queued for the voice
         self.waiting: list[Piece] = []
         self._sentences = Sentences()
         self._text: list[str] = []
-        # When each piece that the voice spoke is played
+        # Time ranges of the pieces spoken by the voice
         self.marks: list[Mark] = []
-        # The last piece of the answer so far
+        # The newest piece
         self._last: Piece | None = None
-        # The part that the page has read itself: its end in the answer, and where it began
+        # Position in the answer up to which the page has read
         self._read = 0
 
     def until(self, piece: Piece) -> str:
@@ -461,16 +459,16 @@ class Utterance:
             self._take(self._sentences.end())
 
     def read(self, end: int) -> None:
-        """Note that the page has read the answer up to there."""
+        """Store the position up to which the page has read the answer."""
         self._read = max(self._read, min(end, self._last.end if self._last is not None else 0))
 
     @property
     def read_whole(self) -> bool:
-        """True when the page has read all of a complete answer."""
+        """True if the page has read all of a complete answer."""
         return self.whole and (self._last is None or self._read >= self._last.end)
 
     def behind(self, played: float) -> bool:
-        """Find whether something of what is written was not heard after these seconds of sound."""
+        """Return True if written text was not heard yet after `played` seconds of sound."""
         if self.waiting or self._last is None:
             return bool(self.waiting)
         if self.by_page:
@@ -481,7 +479,7 @@ class Utterance:
         return played < mark.end
 
     def spoken_at(self, played: float) -> Piece | None:
-        """Return the piece that is heard after these seconds of sound; None before the first."""
+        """Return the piece playing after `played` seconds of sound; None before the first."""
         if self.by_engine:
             heard = len(self._heard_of_engine(played))
             if not heard:
@@ -495,7 +493,7 @@ class Utterance:
         return found
 
     def heard(self, played: float) -> str:
-        """Return the part of the answer that was heard after these seconds of sound."""
+        """Return the part of the answer heard after `played` seconds of sound."""
         if self.by_engine:
             return self._heard_of_engine(played)
         answer = "".join(self._text)
@@ -503,7 +501,7 @@ class Utterance:
         for mark in self.marks:
             if mark.begin >= played:
                 break
-            # A piece whose end is not known yet has at least what was played of it.
+            # A piece without a known end lasts at least as long as it has played.
             seconds = (mark.end if mark.end is not None else played + 1) - mark.begin
             share = (played - mark.begin) / seconds if seconds > 0 else 1.0
             by_voice = heard(answer, mark.piece, share)
@@ -511,11 +509,11 @@ class Utterance:
         return max(by_voice, by_page, key=len)
 
     def _heard_of_engine(self, played: float) -> str:
-        """Return the part that was heard, as if all of it took equally long."""
+        """Return the part heard of an engine's speech, assuming a constant speed."""
         answer = "".join(self._text)
         if not played or not self.sounded:
             return ""
-        # More sound may come, and more text.
+        # More sound and text may follow.
         least = 0.0 if self.whole else len(answer) / _CHARS_A_SECOND
         share = played / max(self.sounded, least)
         return heard(answer, Piece(answer, 0, len(answer)), share)
@@ -526,30 +524,29 @@ class Utterance:
             self._last = pieces[-1]
 
 
-# Join the chunks of a voice so that nothing clicks at their borders. Pure.  Decoders of speech
-# models make their sound chunk by chunk, and the samples on both sides of a border need not meet.
-# A chunk that begins with a step is bent to meet the one before it; one that goes on smoothly is
-# left as it is, bit for bit.
+# Join the chunks of a voice without clicks at their borders. Pure. Decoders of speech models produce
+# sound in chunks that may not be continuous. A chunk that begins with a step is bent to meet the
+# previous one; a continuous one is left unchanged, bit for bit.
 
-# Samples over which a border is bent (4 ms at 24 kHz), and over which an utterance begins and ends
+# Samples of a bent border (4 ms at 24 kHz), and of the fades at the beginning and end of an utterance
 FADE = 96
-# A border is a step when it is so many times the largest change of slope around it ...
+# A border is a step if it is this many times the largest change of slope around it ...
 _STEP = 2.0
-# ... and at least so large, of 32,768
+# ... and at least this large, of 32,768
 _LEAST_STEP = 128
 Samples = NDArray[np.int16]
 
 
 class CrossFade:
-    """Joins the chunks of one utterance. Keeps the last `FADE` samples back, to fade them out."""
+    """Joiner of one utterance's chunks. Holds the last `FADE` samples back, to fade them out."""
 
     def __init__(self) -> None:
-        # The samples that were not returned yet, after the last two that were
+        # Samples not returned yet
         self._kept = np.zeros(0, np.int16)
         self._begun = False
 
     def add(self, samples: Samples) -> Samples:
-        """Return what can be played now. `samples`: mono, shape (samples,)."""
+        """Add a chunk and return what can be played. `samples`: mono, shape (n,)."""
         if not len(samples):
             return samples
         if not self._begun:
@@ -560,17 +557,17 @@ class CrossFade:
         return joined[:-FADE]
 
     def end(self) -> Samples:
-        """Return the rest, faded out."""
+        """Return the remaining samples, faded out."""
         kept, self._kept = self._kept, np.zeros(0, np.int16)
         return _faded_in(kept[::-1])[::-1]
 
 
 def bent(before: Samples, after: Samples) -> Samples:
-    """Return `after`, bent at its beginning to go on from `before` if there is a step between."""
+    """Return `after`, bent at its beginning to continue `before` if there is a step between them."""
     if len(before) < 3 or len(after) < 3:
         return after
     last, head = before[-FADE:].astype(np.float32), after[:FADE].astype(np.float32)
-    # The next sample as the slope so far has it
+    # Difference to a linear extrapolation of `before`
     step = float(head[0] - (2 * last[-1] - last[-2]))
     usual = max(float(np.abs(np.diff(side, 2)).max()) for side in (last, head))
     if abs(step) < max(_LEAST_STEP, _STEP * usual):
@@ -588,7 +585,7 @@ def _faded_in(samples: Samples) -> Samples:
 
 
 def _rising(count: int) -> NDArray[np.float32]:
-    """Return weights from 0 to 1: half a cosine wave, which has no corner at its ends."""
+    """Return weights from 0 to 1: half a cosine wave, which is smooth at both ends."""
     wave = np.cos(np.linspace(0, np.pi, count, dtype=np.float32))
     return ((1 - wave) / 2).astype(np.float32)
 

@@ -1,5 +1,5 @@
-"""The voices of answers: one on an OpenAI-compatible server, over vLLM-Omni's socket where that is wanted, else over
-HTTP; or a local model in a process of this program (see `worker`). The settings name one.
+"""Voices of answers: an OpenAI-compatible server, over vLLM-Omni's socket if SPEECH_SOCKET is set, else over HTTP;
+or a local model in a worker process (see `worker`). The settings choose one.
 """
 
 from __future__ import annotations
@@ -46,28 +46,28 @@ if TYPE_CHECKING:
     from server.app.api import Api
 
 log = logging.getLogger(__name__)
-# Those of a voice, after which the browser's own voice reads on. `first` is for the first text alone, until the
-# server begins to answer; sound takes a CPU up to `between`. `total` is for all of a text's sound.
+# Time limits of a voice, after which the browser's voice continues. `first`: until the server begins to answer
+# its first text; a CPU may take up to `between` for sound; `total`: for all sound of a text.
 LIMITS = SpeechLimits(first=2.0, between=10.0, total=120.0)
 
 
-# Words to sound over vLLM-Omni's WebSocket `/v1/audio/speech/stream`.  The client sends
+# Synthesis over vLLM-Omni's WebSocket `/v1/audio/speech/stream`. The client sends
 # `session.config`, `input.text` and `input.done`; the server sends `audio.start` with the rate,
-# the sound in binary messages, `audio.done` and `session.done`. A connection is for one piece of
-# text: a server works on one flush at a time.
+# the sound in binary messages, `audio.done` and `session.done`. One connection per piece of text,
+# because a server handles one flush at a time.
 
 PATH = "/audio/speech/stream"
 
-# Words to sound over HTTP: `POST /v1/audio/speech` of an OpenAI-compatible server, streamed.  The
-# sound comes as raw PCM, as a WAV file, or in server-sent events (`speech.audio.delta`, base64).
-# Its Content-Type decides, because versions of servers disagree about the meaning of `stream`.
+# Synthesis over HTTP: `POST /v1/audio/speech` of an OpenAI-compatible server, streamed. The sound is
+# raw PCM, a WAV file, or server-sent events (`speech.audio.delta`, base64). The Content-Type decides,
+# because versions of servers disagree about the meaning of `stream`.
 
 SPEECH_PATH = "/audio/speech"
-# A piece of text has 20 s of speech; this is 170 s at 24 kHz, or 125 s in base64.
+# 170 s at 24 kHz, or 125 s in base64; a piece of text has about 20 s of speech.
 SOUND_BYTES = 8 * 1024 * 1024
-# A message of the socket has some seconds of sound at most.
+# Bytes of a message (at most some seconds of sound), messages, and bytes in total
 _SOCKET = SocketBounds(1024 * 1024, 8192, SOUND_BYTES)
-# Frames of the first chunk of a model like Qwen3-TTS, 80 ms each: the fewer, the sooner it comes.
+# Frames (80 ms) of the first chunk of models like Qwen3-TTS: the fewer, the sooner it arrives.
 _FIRST_FRAMES = 2
 
 _RATE = re.compile(r"\brate\s*=\s*\"?(\d{4,6})\b", re.IGNORECASE)
@@ -77,10 +77,10 @@ _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w.+-]{0,30}/[A-Za-z0-9][\w.+-]{0,30}", r
 
 
 def rate_of(content_type: str) -> int:
-    """Return the rate that a Content-Type gives, else the usual one. Raises NotPcm for another form."""
+    """Return the sample rate in a Content-Type, Hz; else the usual one. Raises NotPcm for other formats."""
     if content_type and _PCM_KINDS.match(content_type.strip()) is None:
         kind = content_type.partition(";")[0].strip()
-        # It goes into the log: nothing but a media type does.
+        # The text is logged: include nothing but a valid media type.
         shown = f"'{kind}'" if _MEDIA_TYPE.fullmatch(kind) else "another form of sound"
         raise NotPcm(f"sends {shown}, and not the PCM that it was asked for")
     found = _RATE.search(content_type)
@@ -88,9 +88,9 @@ def rate_of(content_type: str) -> int:
 
 
 class ServerVoice(SpeechServer):
-    """One server; see `Voice`. `model` "" takes the first voice that it lists, `voice` "" its own.
+    """Voice on a server; see `Voice`. `model` "": the first one listed; `voice` "": the model's default.
 
-    `socket`: vLLM-Omni's socket is tried first.
+    `socket`: try vLLM-Omni's socket first.
 
     Bounds of sound of a speech server: 8 MiB for a piece of text; more is refused.
     """
@@ -111,7 +111,7 @@ class ServerVoice(SpeechServer):
         limits: SpeechLimits = LIMITS,
     ) -> None:
         self._voice = voice
-        # Seconds until a server begins to answer: fewer before it is known to speak, or to be slow
+        # Time limit until the server begins to answer, seconds: short for the first text only
         self._first = limits.first
         by_socket, by_http = (
             Refusals("speech server", "SPEECH", address_of(base_url), path)
@@ -121,7 +121,7 @@ class ServerVoice(SpeechServer):
         super().__init__(by_http, api_key, limits, model=model, socket=socket, machines=machines)
 
     async def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
-        """See `Voice.speak`. A server that cannot be reached is not ready until it is found to answer again."""
+        """Speak a text; see `Voice.speak`. An unreachable server is not ready until a probe succeeds."""
         ways = (self.by_socket, self.by_http) if self.tries_socket else (self.by_http,)
         try:
             for way in ways:
@@ -139,7 +139,7 @@ class ServerVoice(SpeechServer):
             self._first = self.limits.between
 
     def _named(self, language: str | None) -> dict[str, str]:
-        """Return the fields that say who speaks; what has no name is left to the server."""
+        """Return the request's fields for model, voice and language, without empty ones."""
         named = {"model": self.model, "voice": self._voice, "language": language_name(language)}
         return {field: name for field, name in named.items() if name}
 
@@ -182,7 +182,7 @@ class ServerVoice(SpeechServer):
                 raise refusals.interrupted() from None
 
     async def by_http(self, text: str, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
-        """See `Voice.speak`. Fields that the server refuses are left out from then on."""
+        """Speak a text over HTTP; see `Voice.speak`. Refused fields are omitted from then on."""
         now = asyncio.get_running_loop().time
         deadline = now() + self.limits.total
         due = min(deadline, now() + self._first)
@@ -212,7 +212,7 @@ class ServerVoice(SpeechServer):
 
 
 class _Chunks:
-    """The chunks of an answer: its body is sound, or a stream of events."""
+    """Chunks of a response whose body is sound or a stream of events."""
 
     def __init__(self, answer: httpx2.Response, refusals: Refusals) -> None:
         kind = answer.headers.get("content-type", "")
@@ -227,7 +227,7 @@ class _Chunks:
             await self._stream.aclose()
 
     async def next(self, due: float) -> VoiceChunk | None:
-        """Return the next chunk, None at the end. `due` is loop time.
+        """Return the next chunk; None at the end. `due`: loop time, seconds.
 
         Raises NotPcm, TimeoutError, SpeechError, BrokenStream and httpx2's.
         """
@@ -237,7 +237,7 @@ class _Chunks:
         return None
 
     async def _sound(self, due: float) -> bytes | None:
-        """Return the next bytes of sound, which may be none; None at the end."""
+        """Return the next bytes of sound, possibly empty; None at the end."""
         if self._stream is None:
             async with asyncio.timeout_at(due):
                 return await anext(self._bytes, None)
@@ -258,14 +258,14 @@ class _Chunks:
             raise self._refusals.invalid_answer() from None
 
 
-# Large weights come from slow disks, and compiling takes minutes.
+# Large weights may load from a slow disk, and compiling takes minutes.
 LOAD_SECONDS = 1800.0
-# To the first sound, and between two chunks: a CPU takes seconds.
+# Time limit to the first sound, and between two chunks: a CPU takes seconds.
 CHUNK_SECONDS = 60.0
 
 
 class LocalVoice(SpeechWorker):
-    """One model in one worker, one text at a time. `start` loads it beside everything else.
+    """Model in a worker process, one text at a time; see `Voice`. `start` loads it in the background.
 
     Bounds of a local voice's process: one text at a time.
     """
@@ -279,7 +279,7 @@ class LocalVoice(SpeechWorker):
         voice: str = "",
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """`options`: see `StreamOptions.read`; `voice`: its name, or a description of it."""
+        """`options`: see `StreamOptions.read`; `voice`: a name, a description, or the path of a recording."""
         super().__init__(
             "voice",
             (
@@ -291,11 +291,11 @@ class LocalVoice(SpeechWorker):
             remedy="Set SPEECH_PYTHON to a Python that has qwen-tts.",
         )
         self._rate = 0
-        # Deviations from the options
+        # The worker's notes about options that it could not apply
         self.notes: list[str] = []
 
     async def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
-        """See `Voice.speak`."""
+        """Speak a text in the worker; see `Voice.speak`."""
         now = asyncio.get_running_loop().time
         asked = {"type": "speak", "text": text, "language": language}
         try:
@@ -303,7 +303,7 @@ class LocalVoice(SpeechWorker):
                 while True:
                     message = await job.next(now() + CHUNK_SECONDS)
                     if message is None:
-                        raise SpeechFailed("The voice's process ended while it spoke.")
+                        raise SpeechFailed("The local voice's process ended while it spoke.")
                     if message.type == "error":
                         raise SpeechRefused(str(message.header["message"]))
                     if message.type == "end":
@@ -327,13 +327,13 @@ class LocalVoice(SpeechWorker):
 
 
 class VoiceService:
-    """Owner of the voice of all sessions. `python`: that of the models' environment."""
+    """Owner of the voice shared by all sessions. `python`: interpreter of the models' environment."""
 
     def __init__(
         self, settings: VoiceOutSettings, python: Path | None, machines: Mapping[str, str]
     ) -> None:
         """`machines`: see `other_machine`."""
-        # Speaks answers; without one pages do
+        # None: pages read the answers
         self.voice: ServerVoice | LocalVoice | None = None
         if settings.speech_local_model is not None:
             self.voice = LocalVoice(
@@ -353,11 +353,11 @@ class VoiceService:
             )
 
     def seen(self) -> dict[str, Any]:
-        """Return what operators see of it."""
+        """Return the voice's description for operators."""
         return {"voice": describe_speech(self.voice)}
 
     def start(self) -> None:
-        """Load it, or probe its server from now on."""
+        """Load the voice, or start probing its server."""
         if self.voice is not None:
             self.voice.start()
 
@@ -371,11 +371,11 @@ def add_routes(api: Api, service: VoiceService) -> None:
 
     @router.get("")
     async def seen() -> dict[str, Any]:
-        """The models that make words of sound, and sound of words.
+        """Return the recognisers and the voice.
 
         `recogniser` and `voice` of the settings (`name`, `state`: `ready`, `unreachable`, or
-        `loading` of a local one, `detail`: a sentence; `null` without one), and `chosen`, a local
-        recogniser (`folder`: its name, `state`, `detail`; `null` without one).
+        `loading` for a local one, `detail`: a sentence; `null` without one), and `chosen`, the local
+        recogniser chosen by an operator (`folder`: its name, `state`, `detail`; `null` without one).
         """
         found = {"recogniser": None, "chosen": None} | service.seen()
         if (other := api.get_service(Recogniser)) is not None:

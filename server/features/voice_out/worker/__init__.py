@@ -1,5 +1,5 @@
-"""A voice in a process of its own: Qwen3-TTS in an environment that has the package qwen-tts.
+"""Worker process of a local voice: Qwen3-TTS in an environment with the package qwen-tts.
 
 It imports torch and qwen_tts, and of the server only modules that need no library but numpy.
-`streaming.py` decides which frames become sound when; `qwen3_tts.py` is the model.
+`streaming.py` decides when frames are decoded; `qwen3_tts.py` runs the model.
 """

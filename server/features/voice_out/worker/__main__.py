@@ -1,11 +1,11 @@
-"""The voice's process: loads one model, then speaks the texts from standard input until it ends.
+"""Process of a local voice: load one model, then speak the texts from standard input until it ends.
 
 Frames (see `server.shared.processes.wire`) go both ways. In: `speak` (id, text, language) and `cancel`
-(id). Out: `note` (text) for each deviation from the options, then `ready` (rate) or
-`failed` (message), then `chunk` (id; the payload is PCM, 16 bits, little end first) and `end` (id,
-frames) or `error` (id, message) of each text. Output of libraries goes to standard error.
+(id). Out: `note` (text) for each option that cannot be applied, then `ready` (rate) or
+`failed` (message); then for each text `chunk` (id; the payload is PCM, 16 bits, little-endian) and
+`end` (id, frames) or `error` (id, message). Output of libraries goes to standard error.
 
-With `--measure` it speaks sentences of its own instead, and writes what they took as JSON.
+With `--measure` it speaks built-in sentences instead, and writes their timings as JSON.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def work(speaker: Speaker, channel: Channel, jobs: WorkerJobs) -> NoReturn:
         except SpeakError as error:
             jobs.finish(id, "error", message=str(error))
         except Exception as error:  # noqa: BLE001
-            # Libraries raise anything: one answer is not spoken, and the next may be.
+            # Libraries raise anything: this text fails, and the next may succeed.
             print(f"speaking failed: {origin(error)}", file=sys.stderr)
             jobs.finish(id, "error", message=f"The model failed ({type(error).__name__}).")
         else:
@@ -55,13 +55,13 @@ def work(speaker: Speaker, channel: Channel, jobs: WorkerJobs) -> NoReturn:
 def run(
     folder: Path, options: StreamOptions, voice: str, channel: Channel, jobs: WorkerJobs
 ) -> int:
-    """Load and work; the exit status when it cannot."""
+    """Load the model and serve jobs. Return the exit status if loading fails."""
     if not (folder / "config.json").is_file():
-        failed = f"There is no model in {folder}: config.json is missing."
+        failed = f"No model found in {folder}: config.json is missing. Set SPEECH_LOCAL_MODEL to a model's folder."
     else:
         try:
             speaker = load(folder, options, voice, lambda text: channel.send("note", text=text))
-            # A model that cannot speak says so now; the first text is quick then.
+            # Speak once, to detect failures before `ready` and to warm up for the first text.
             speaker.speak("Hi.", language=None, stop=_AfterAsking(2), emit=lambda _: None)
         except SpeakError as error:
             failed = str(error)
@@ -71,7 +71,7 @@ def run(
                 " SPEECH_PYTHON to a Python that has it."
             )
         except Exception as error:  # noqa: BLE001
-            # Broken files fail in any way; nobody has asked anything yet.
+            # Broken files raise anything; no person's text can be in the error yet.
             words = " ".join(str(error).split())[:300]
             failed = f"The model could not be loaded ({type(error).__name__}: {words})."
         else:
@@ -84,11 +84,11 @@ def run(
 def run_measurement(
     folder: Path, options: StreamOptions, voice: str, texts: int, out: BinaryIO
 ) -> int:
-    """Load, and write a measurement to `out`; the exit status."""
+    """Load the model and write a measurement to `out` as JSON. Return the exit status."""
     notes: list[str] = []
     try:
         speaker = load(folder, options, voice, notes.append)
-        # The first text warms everything up.
+        # Warm up with the first text.
         speaker.speak("Hi.", language=None, stop=threading.Event(), emit=lambda _: None)
         found = measure(speaker, texts, notes, inside=not options.quick_decoder)
     except (SpeakError, ImportError, OSError) as error:
@@ -100,7 +100,7 @@ def run_measurement(
 
 
 class _AfterAsking(threading.Event):
-    """An event that is set after it was asked so many times."""
+    """Event that is set after `times` calls of `is_set`."""
 
     def __init__(self, times: int) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class _AfterAsking(threading.Event):
         return self._times < 0
 
 
-# Sentences as answers have them
+# Sentences typical of answers
 TEXTS = (
     "I see a red cup on a wooden table, next to a newspaper.",
     "The label says: best before the fourteenth of March.",
@@ -122,14 +122,14 @@ _PREDICTOR = "talker: code predictor"
 
 
 def measure(speaker: Any, texts: int, notes: list[str], *, inside: bool) -> dict[str, Any]:
-    """Speak so many texts and return what each took; then one more, for the seconds of each stage.
+    """Speak `texts` sentences and return the timings of each; then one more, for the seconds per stage.
 
-    `inside`: the decoder's own stages, too; a compiled one has none.
+    `inside`: also measure the decoder's stages, which a compiled one does not have.
     """
     spoken = [_one(speaker, text) for text in islice(cycle(TEXTS), texts)]
     stages: dict[str, float] = {}
     with _timed(speaker, stages, inside):
-        # Apart from the others: to wait for each stage takes time itself.
+        # Separate from the others, because waiting for each stage takes time itself.
         total = _one(speaker, TEXTS[0])["seconds"]
     return {"rate": speaker.rate, "notes": notes, "texts": spoken, "stages": apart(stages, total)}
 
@@ -157,10 +157,9 @@ def _one(speaker: Any, text: str) -> dict[str, Any]:
 
 
 def lateness_of(chunks: list[tuple[float, float]]) -> tuple[list[float], int]:
-    """Return by how much each chunk came after the sound before it was heard (less than 0: before),
-    and how often that left a hole.
+    """Return each chunk's lateness in seconds (negative: early) after the first, and the number of gaps.
 
-    `chunks`: seconds of arrival and of sound; somebody listens from the first one on.
+    `chunks`: time of arrival and length of sound, seconds; playback starts with the first.
     """
     lateness: list[float] = []
     underruns, due = 0, 0.0
@@ -174,7 +173,7 @@ def lateness_of(chunks: list[tuple[float, float]]) -> tuple[list[float], int]:
 
 @contextmanager
 def _timed(speaker: Any, stages: dict[str, float], inside: bool) -> Iterator[None]:
-    """Add up the time of the model's parts while they run. On a GPU each waits for its end."""
+    """Sum the time of each part of the model in `stages`, seconds. Synchronises the GPU at each part."""
 
     def add(name: str, began: float) -> None:
         stages[name] = stages.get(name, 0.0) + _now() - began
@@ -224,7 +223,7 @@ def _now() -> float:
 
 
 def apart(stages: dict[str, float], total: float) -> dict[str, float]:
-    """Return the seconds of each stage without those inside it, and of the rest."""
+    """Return the seconds of each stage without its inner stages, and those of the rest."""
     inside = sum(value for name, value in stages.items() if name.startswith("decoder: "))
     decoder, talker = stages.get("decoder", 0.0), stages.get("talker", 0.0)
     predictor = stages.get(_PREDICTOR, 0.0)
@@ -243,16 +242,16 @@ def main() -> int:
     )
     parser.add_argument("--model", required=True, type=Path, help="the model's folder")
     parser.add_argument(
-        "--options", default="", help='such as "emit_every_frames=4 use_compile=on"'
+        "--options", default="", help='for example "emit_every_frames=4 use_compile=on"'
     )
     parser.add_argument(
-        "--voice", default="", help="the name of its voice, what it is like, or a recording of it"
+        "--voice", default="", help="name of a voice, a description of one, or a recording"
     )
     parser.add_argument(
         "--measure",
         type=int,
         metavar="N",
-        help="speak N sentences and print what they took as JSON",
+        help="speak N sentences and print their timings as JSON",
     )
     arguments = parser.parse_args()
     try:
@@ -265,7 +264,7 @@ def main() -> int:
             arguments.model, options, arguments.voice, arguments.measure, channel.stream
         )
     else:
-        jobs = WorkerJobs(channel, "speak", busy={"message": "Too many texts wait."})
+        jobs = WorkerJobs(channel, "speak", busy={"message": "Too many texts are queued."})
         jobs.listen(sys.stdin.buffer)
         status = run(arguments.model, options, arguments.voice, channel, jobs)
     return exit_process(status)

@@ -1,7 +1,7 @@
-"""Qwen3-TTS, frame by frame: its package makes the frames, and its decoder runs while they come.
+"""Streaming for Qwen3-TTS: decode frames while the package generates them.
 
-The package (qwen-tts 0.1.1) returns a text's sound as a whole. A hook on the talker gets each frame
-when it is made.
+The package (qwen-tts 0.1.1) returns the whole sound of a text. A hook on the talker receives each
+frame as soon as it is generated.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ from server.features.voice_out.worker.streaming import (
     pcm,
 )
 
-# Texts are sentences; a longer one is refused.
+# Maximum length of a text
 MOST_CHARS = 4000
 Emit = Callable[[bytes], None]
 
 
 class SpeakError(Exception):
-    """A text cannot be spoken; the message is for the operator's log.
+    """Raised if a text cannot be spoken; the message is for the operator's log.
 
-    Outside the server's tree of errors: it stays in the worker's process.
+    Not a QwenCameraError: it never leaves the worker's process.
     """
 
 
 class _Stopped(Exception):
-    """Somebody cancelled; outside the tree of errors, since it never leaves this module."""
+    """Raised to cancel a text. Not a QwenCameraError: it never leaves this module."""
 
 
 class _LeftOut:
-    """Stands where the package would decode everything once more at the end."""
+    """Replacement for the package's decoder, which would decode everything again at the end."""
 
     def decode(self, _codes: Any) -> tuple[list[Any], int]:
         return [], 0
 
 
 def load(folder: Path, options: StreamOptions, voice: str, note: Note) -> Speaker:
-    """Load the model. `note` gets a sentence for each thing that is not as it was asked.
+    """Load the model. `note` is called with a sentence for each option that cannot be applied.
 
-    `voice`: the name of one of its voices, what it is like where the model makes one of that, or
-    the file of a recording where the model copies one; empty for the first one. Raises SpeakError,
-    and what torch and the package raise.
+    `voice`: the name of one of its voices; for VoiceDesign models a description; for Base models the
+    path of a recording; empty for the first voice. Raises SpeakError and errors of torch and the
+    package.
     """
     import torch
     from qwen_tts import Qwen3TTSModel
@@ -66,13 +66,13 @@ def load(folder: Path, options: StreamOptions, voice: str, note: Note) -> Speake
     kind = model.model.tts_model_type
     if kind not in ("custom_voice", "voice_design", "base"):
         raise SpeakError(
-            f'This Qwen3-TTS is of the kind "{kind}". Choose one whose name has CustomVoice, VoiceDesign or Base.'
+            f'This Qwen3-TTS has the type "{kind}", which is not supported. Choose one with CustomVoice, VoiceDesign or Base in its name.'
         )
     return Speaker(model, options, voice, note)
 
 
 class Speaker:
-    """One model; one text at a time."""
+    """Loaded model; speaks one text at a time."""
 
     def __init__(self, model: Any, options: StreamOptions, voice: str, note: Note) -> None:
         self._model = model
@@ -81,8 +81,8 @@ class Speaker:
         self.rate = int(tokenizer.get_output_sample_rate())
         self.voices = tuple(sorted(model.get_supported_speakers() or ()))
         self._voice = voice
-        # What a model that copies a recording takes of it, and the recording's last frames: the
-        # decoder goes on behind them, as the package's does.
+        # Base models: the prompt made of the recording, and the recording's last frames, after which
+        # the decoder continues as the package's does.
         self._copied: Any = None
         self._before: list[Any] = []
         if model.model.tts_model_type == "base":
@@ -91,7 +91,7 @@ class Speaker:
             if codes is not None:
                 self._before = list(codes[-options.decode_window_frames :])
         self._languages = frozenset(model.get_supported_languages() or ())
-        # The network from codes to sound, and the way in which it runs
+        # Network from codes to sound; `decode` runs it, possibly compiled
         self.decoder = decoder = tokenizer.model.decoder
         self._upsample = int(decoder.total_upsample)
         self.decode = quick_decoder(decoder, options, int(decoder.config.num_quantizers), note)
@@ -101,14 +101,14 @@ class Speaker:
 
     @property
     def talker(self) -> Any:
-        """The network from text to codes."""
+        """Network from text to codes."""
         return self._model.model.talker
 
     def speak(self, text: str, *, language: str | None, stop: threading.Event, emit: Emit) -> int:
-        """Speak a text, and return the number of its frames.
+        """Speak a text and return its number of frames.
 
-        `emit` gets the sound in chunks, 16 bits; with `whole_text` all of it at the end. Raises
-        SpeakError; returns early when `stop` is set.
+        `emit` receives the sound in chunks of 16-bit PCM; with `whole_text` one chunk at the end.
+        Returns early when `stop` is set. Raises SpeakError.
         """
         _check(text)
         whole = bytearray()
@@ -151,9 +151,9 @@ class Speaker:
         about: dict[str, Any] = {
             "text": text,
             "language": name if name in self._languages else "auto",
-            # A frame's codes are known one step later than its first one.
+            # The codes of a frame are complete one step after its first code.
             "max_new_tokens": self._options.max_frames + 1,
-            # The text is known, but sound is to begin before all of it has been read.
+            # Let sound begin before the model has read the whole text.
             "non_streaming_mode": False,
         }
         if self._copied is not None:
@@ -178,19 +178,17 @@ class Speaker:
 
 def _check(text: object) -> None:
     if not isinstance(text, str):
-        raise SpeakError(
-            "A voice speaks one text at a time. Send a string, and further texts one by one."
-        )
+        raise SpeakError("A voice speaks one text at a time. Send one string per request.")
     if not text.strip():
         raise SpeakError("The text is empty. Send some words.")
     if len(text) > MOST_CHARS:
         raise SpeakError(
-            f"The text has {len(text):,} characters; at most {MOST_CHARS:,} are spoken at once. Send it in sentences."
+            f"The text has {len(text):,} characters; at most {MOST_CHARS:,} are allowed. Split it into sentences."
         )
 
 
 def _copied(model: Any, voice: str) -> Any:
-    """Return what the package takes of a recording: the voice and, with its words, how it speaks."""
+    """Return the package's prompt for a recording: its voice and, if its words are known, its manner."""
     recording = Recording.read(voice)
     return model.create_voice_clone_prompt(
         ref_audio=(recording.samples, recording.rate),
@@ -199,7 +197,7 @@ def _copied(model: Any, voice: str) -> Any:
     )
 
 
-# Compiled networks and CUDA graphs of a voice. Each falls back to plain by itself, with a note.
+# Compiled networks and CUDA graphs of a voice. Each falls back to eager execution with a note.
 
 Note = Callable[[str], None]
 
@@ -207,10 +205,10 @@ Note = Callable[[str], None]
 def quick_decoder(
     decoder: Any, options: StreamOptions, groups: int, note: Note
 ) -> Callable[[Any], Floats]:
-    """Return the decoder as it was asked for, or plain with a note.
+    """Return the decoder as `options` say, or in eager mode with a note.
 
-    Compiled and as a graph it gets windows of one size, filled up behind the last frame: it looks
-    back only, so that changes nothing before. One that fails later runs plain from then on.
+    Compiled or as a graph it takes windows of one size, padded after the last frame: it is causal, so
+    that padding changes nothing before. If it fails later, it runs in eager mode from then on.
     """
     import torch
 
@@ -238,7 +236,7 @@ def quick_decoder(
         with torch.inference_mode():
             run(empty)
     except Exception as error:  # noqa: BLE001
-        # Compilers fail in any way; the voice works without them.
+        # Compilers raise anything; the voice works without them.
         note(_fallen("decoder", error))
         return plain
 
@@ -262,10 +260,10 @@ def quick_decoder(
 
 
 def compile_predictor(talker: Any, note: Note) -> None:
-    """Compile the network that makes the further codes of a frame, or leave it plain with a note.
+    """Compile the network for the further codes of a frame, or leave it in eager mode with a note.
 
-    Without CUDA graphs, whatever `compile_mode` says: it keeps what it made for its next step, which a
-    graph would write over. Where it fails in a text, that text is lost, and the next one is spoken plain.
+    Never with CUDA graphs, whatever `compile_mode` says: it reuses its output in the next step, which a
+    graph would overwrite. A failure loses the current text; the next one is spoken in eager mode.
     """
     import torch
 
@@ -289,7 +287,7 @@ def compile_predictor(talker: Any, note: Note) -> None:
     like = next(network.parameters())
     start = torch.zeros((1, 2, talker.config.hidden_size), dtype=like.dtype, device=like.device)
     try:
-        # As the talker calls it, so that it is compiled before anybody waits
+        # Call it as the talker does, to compile it before the first text.
         with torch.no_grad():
             predictor.generate(
                 inputs_embeds=start,
@@ -300,7 +298,7 @@ def compile_predictor(talker: Any, note: Note) -> None:
             )
     except Exception as error:
         if network.forward is run:
-            # Something else than the compiled network failed.
+            # The failure is not of the compiled network.
             raise error from None
 
 
@@ -310,7 +308,7 @@ def _fallen(part: str, error: Exception) -> str:
 
 
 def _graph(run: Any, example: Any) -> Callable[[Any], Any]:
-    """Capture a CUDA graph, as torch's documentation of graphs has it: warm up beside, then capture."""
+    """Capture a CUDA graph as in torch's documentation: warm up on a side stream, then capture."""
     import torch
 
     static = example.clone()
@@ -332,14 +330,14 @@ def _graph(run: Any, example: Any) -> Callable[[Any], Any]:
     return replay
 
 
-# The recording whose voice is copied: a WAV file of the operator's, and its words beside it.
+# Recording whose voice is copied: an operator's WAV file, with its words in a text file next to it.
 
 LEAST_SECONDS, MOST_SECONDS = 1, 30
 _MOST_WORDS = 1000
 _WANTED = (
     "This Qwen3-TTS copies the voice of a recording. Set SPEECH_VOICE to a WAV file"
-    f" (16 bits, {LEAST_SECONDS} to {MOST_SECONDS} s) of somebody who agreed to it; with its words in a text file of"
-    " the same name beside it (anna.wav, anna.txt) the copy is closer."
+    f" (16 bits, {LEAST_SECONDS} to {MOST_SECONDS} s) of a person who agreed to it. The copy is closer with its words in"
+    " a text file of the same name (anna.wav, anna.txt)."
 )
 
 
@@ -347,7 +345,7 @@ _WANTED = (
 class Recording:
     samples: Floats
     rate: int
-    # What is said; "" where nothing tells
+    # The spoken words; "" if unknown
     words: str
 
     @classmethod
@@ -361,10 +359,12 @@ class Recording:
             with wave.open(str(path), "rb") as file:
                 rate, channels = file.getframerate(), file.getnchannels()
                 if file.getsampwidth() != 2 or channels not in (1, 2):
-                    raise SpeakError(f"{path} is no WAV file of 16 bits, mono or stereo. {_WANTED}")
+                    raise SpeakError(
+                        f"{path} is not a WAV file of 16 bits, mono or stereo. {_WANTED}"
+                    )
                 seconds = file.getnframes() / rate
                 if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
-                    raise SpeakError(f"{path} has {seconds:.1f} s. {_WANTED}")
+                    raise SpeakError(f"{path} lasts {seconds:.1f} s. {_WANTED}")
                 samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
             text = path.with_suffix(".txt")
             words = text.read_text("utf-8") if text.is_file() else ""

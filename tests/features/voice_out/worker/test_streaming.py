@@ -28,7 +28,7 @@ def windows(options: StreamOptions, frames: int) -> list[Window]:
 
 
 def test_a_number_out_of_range_is_told_with_the_range() -> None:
-    with pytest.raises(ValueError, match=r"overlap_samples is -1; 0 to [\d,]+ are possible"):
+    with pytest.raises(ValueError, match=r"overlap_samples is -1. Allowed: 0 to [\d,]+"):
         StreamOptions.read("overlap_samples=-1")
 
 
@@ -80,13 +80,13 @@ def test_chunks_that_do_not_meet_are_blended() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("emit_every_frames=0", "emit_every_frames is 0; 1 to 1,000 are possible"),
+        ("emit_every_frames=0", "emit_every_frames is 0. Allowed: 1 to 1,000"),
         ("overlap_samples=99999", "overlap_samples is 99999"),
         ("emit_every_frames=90", "decode_window_frames is 80, but a chunk has up to 90"),
         ("compile_mode=fast", 'compile_mode is "fast"; default, reduce-overhead'),
         ("use_compile=perhaps", 'use_compile is "perhaps"; on and off'),
-        ("max_frames=many", 'max_frames is "many", which is no whole number'),
-        ("speed=2", '"speed" is no option of a local voice. These are: emit_every_frames'),
+        ("max_frames=many", 'max_frames is "many", which is not an integer'),
+        ("speed=2", '"speed" is not an option of a local voice. Available: emit_every_frames'),
     ],
 )
 def test_options_that_cannot_be_are_named(text: str, words: str) -> None:
