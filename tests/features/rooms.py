@@ -27,7 +27,7 @@ from server.features.voice_in.listening import ListeningTools, MicrophonePart
 from server.features.voice_in.messages import MicrophoneSettings, PushToTalk
 from server.features.voice_in.recogniser import ChosenRecogniser, LocalRecogniser
 from server.features.voice_out.messages import SpeakSettings, SpeechProgress
-from server.features.voice_out.speaking import Speaking, SpeechMetrics, Voice
+from server.features.voice_out.speaking import SpeechMetrics, SpeechPart, Voice
 from server.features.watches.messages import Ack, FalseAlarm, Unwatch, Watch, WatchSettings
 from server.features.watches.watching import Watching
 from server.media.picture.encode import Bgr
@@ -91,7 +91,7 @@ def session_features(
         "recall": lambda context: RecallPart(context, limits),
         "pointing": Pointing,
         "reading": lambda context: ReadingPart(context, looker),
-        "voice_out": lambda context: Speaking(
+        "voice_out": lambda context: SpeechPart(
             context, SpeechMetrics(context.services.metrics), voice
         ),
         "voice_in": lambda context: MicrophonePart(

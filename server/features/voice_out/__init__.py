@@ -16,7 +16,7 @@ def register(api: Api) -> None:
     """Speak the answers of sessions that have `speak` set."""
     from server.features.voice_out.messages import SpeakSettings, SpeechProgress
     from server.features.voice_out.settings import VoiceOutSettings
-    from server.features.voice_out.speaking import Speaking, SpeechMetrics
+    from server.features.voice_out.speaking import SpeechMetrics, SpeechPart
     from server.features.voice_out.voices import VoiceService, add_routes
     from server.shared.services import LanguageDetector, Voices
 
@@ -28,7 +28,7 @@ def register(api: Api) -> None:
     add_routes(api, service)
     metrics, detect = SpeechMetrics(api.metrics), api.get_service(LanguageDetector)
     api.session_part(
-        lambda context: Speaking(context, metrics, service.voice, detect),
+        lambda context: SpeechPart(context, metrics, service.voice, detect),
         *(SpeakSettings, SpeechProgress),
     )
     api.provide(VoiceService, service)

@@ -45,7 +45,7 @@ _MOST_MARKS = MOST_CHARS
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class SpokenPiece:
     """Part of an answer to speak."""
 
     # Text for the voice; never empty
@@ -56,7 +56,7 @@ class Piece:
 
 
 @dataclass(slots=True)
-class _Looked:
+class _Scan:
     """State of the scan over text that is not in a piece yet; each character is scanned once."""
 
     # Characters scanned, and their size in letters
@@ -86,25 +86,25 @@ class Sentences:
         # True inside a code block, which is not spoken
         self._code = False
         self._first = True
-        self._looked = _Looked()
+        self._scan = _Scan()
 
-    def add(self, text: str) -> list[Piece]:
+    def add(self, text: str) -> list[SpokenPiece]:
         """Add text and return the pieces that it completes."""
-        pieces: list[Piece] = []
+        pieces: list[SpokenPiece] = []
         for begin in range(0, len(text), _AT_ONCE):
             self._rest += text[begin : begin + _AT_ONCE]
             pieces += self._cut(whole=False)
         return pieces
 
-    def end(self) -> list[Piece]:
+    def end(self) -> list[SpokenPiece]:
         """Return the last pieces of the answer."""
         pieces = self._cut(whole=True)
         if self._rest and not self._code:
             pieces += self._take(len(self._rest))
         return pieces
 
-    def _cut(self, *, whole: bool) -> list[Piece]:
-        pieces: list[Piece] = []
+    def _cut(self, *, whole: bool) -> list[SpokenPiece]:
+        pieces: list[SpokenPiece] = []
         while True:
             fence = self._rest.find(_FENCE)
             if self._code:
@@ -128,10 +128,10 @@ class Sentences:
 
     def _boundary(self, text: str, whole: bool) -> int:
         """Return the length of the next piece; 0 if it is not complete yet."""
-        looked = self._looked
-        while looked.at < len(text):
-            at, char = looked.at, text[looked.at]
-            size = looked.size + (_WIDE if _unspaced(char) else 1)
+        scan = self._scan
+        while scan.at < len(text):
+            at, char = scan.at, text[scan.at]
+            size = scan.size + (_WIDE if _unspaced(char) else 1)
             full = size >= (_MOST_FIRST if self._first else MOST_CHARS)
             after = self._after_marks(text)
             # The characters after a mark decide, so wait for them.
@@ -142,42 +142,40 @@ class Sentences:
                 return after
             # A next line that begins with a lower-case letter continues the sentence.
             line = char == "\n" and not text[at + 1 : at + 2].islower()
-            if char in _FULL or (line and looked.words):
+            if char in _FULL or (line and scan.words):
                 return at + 1
             if char in _CLAUSE or (char in _HALF_CLAUSE and _spaced(text, after)):
-                looked.clause = at + 1
-                if self._first and size >= _LEAST_FIRST and looked.words:
-                    return looked.clause
-            elif char.isspace() and looked.words:
-                looked.space = at + 1
+                scan.clause = at + 1
+                if self._first and size >= _LEAST_FIRST and scan.words:
+                    return scan.clause
+            elif char.isspace() and scan.words:
+                scan.space = at + 1
             if full:
-                best = looked.clause if looked.clause > at // 3 else looked.space
+                best = scan.clause if scan.clause > at // 3 else scan.space
                 if best or size >= MOST_CHARS:
                     return best or at + 1
-            looked.at, looked.size = at + 1, size
-            looked.words = looked.words or not char.isspace()
+            scan.at, scan.size = at + 1, size
+            scan.words = scan.words or not char.isspace()
         return 0
 
     def _after_marks(self, text: str) -> int:
         """Return the position after the next character and the marks that follow it."""
-        looked = self._looked
-        after = max(looked.marks, looked.at + 1)
+        scan = self._scan
+        after = max(scan.marks, scan.at + 1)
         while (
-            after < len(text)
-            and text[after] in _HALF + _CLOSING
-            and after - looked.at <= _MOST_MARKS
+            after < len(text) and text[after] in _HALF + _CLOSING and after - scan.at <= _MOST_MARKS
         ):
             after += 1
-        looked.marks = after
+        scan.marks = after
         return after
 
-    def _take(self, length: int) -> list[Piece]:
+    def _take(self, length: int) -> list[SpokenPiece]:
         """Consume the next `length` characters. Return them as a piece; [] if they have no words."""
-        words = spoken(self._rest[:length]).lstrip(_LEFT_OVER)
+        words = speakable(self._rest[:length]).lstrip(_LEFT_OVER)
         self._skip(length)
         if not words:
             return []
-        piece = Piece(words, self._start, self._at)
+        piece = SpokenPiece(words, self._start, self._at)
         self._start, self._first = self._at, False
         return [piece]
 
@@ -185,10 +183,10 @@ class Sentences:
         length = max(0, length)
         self._rest = self._rest[length:]
         self._at += length
-        self._looked = _Looked()
+        self._scan = _Scan()
 
 
-def heard(answer: str, piece: Piece, share: float) -> str:
+def text_heard(answer: str, piece: SpokenPiece, share: float) -> str:
     """Return the answer up to a share of `piece` (0 to 1), cut at a whole word."""
     if share >= 1:
         return answer[: piece.end].rstrip()
@@ -266,7 +264,7 @@ _SPACES = re.compile(r"\s+")
 _RUN = re.compile(r"[!-~]{60,}")
 
 
-def spoken(text: str) -> str:
+def speakable(text: str) -> str:
     """Return a text's words for a voice; "" without any. Takes time linear in the text."""
     if not any(char.isalnum() for char in text):
         return ""

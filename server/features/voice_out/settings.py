@@ -31,10 +31,10 @@ class VoiceOutSettings(FeatureSettings):
                 " empty."
             )
         if self.speech_local_model is not None and self.speech_local_options:
-            from server.features.voice_out.worker.streaming import StreamOptions
+            from server.features.voice_out.worker.streaming import SynthesisOptions
 
             try:
-                StreamOptions.read(self.speech_local_options)
+                SynthesisOptions.read(self.speech_local_options)
             except ValueError as error:
                 yield f"SPEECH_LOCAL_OPTIONS: {error}"
 

@@ -22,7 +22,7 @@ from server.core.aio import in_pool
 from server.core.metrics import Metrics
 from server.core.sound import VoiceChunk
 from server.features.voice_out.messages import Say, SpeakingState, SpeakSettings, SpeechProgress
-from server.features.voice_out.sentences import Piece, Sentences, heard
+from server.features.voice_out.sentences import Sentences, SpokenPiece, text_heard
 from server.session.part import SessionContext, SessionPart, SpeechOutput
 from server.shared.services import LanguageDetector
 from server.shared.sound.line import RATE, VoiceLine
@@ -30,14 +30,14 @@ from server.shared.speech import SpeechError, SpeechTimeout
 
 log = logging.getLogger(__name__)
 # Loudness of a ducked answer, 0 to 1
-LOWERED = 0.2
+DUCKED_LOUDNESS = 0.2
 # Maximum speech synthesised ahead of playback, seconds: more is wasted by an interruption.
 AHEAD_SECONDS = 8.0
 # Maximum time that the voice waits for the player, because other sessions may need the voice. After it,
 # the rest of a piece is queued in the player.
 STALL_SECONDS = 3.0
 # Stop an answer after this time without a connection for sound.
-GONE_SECONDS = 30.0
+LISTENER_GONE_SECONDS = 30.0
 # After this many late texts within this time the page reads all answers, so that two voices do not alternate.
 _MOST_LATE, LATE_SECONDS = 2, 600.0
 # Interval for polling the player's position
@@ -87,7 +87,7 @@ class SpeechMetrics:
         )
 
 
-class Speaking(SessionPart, SpeechOutput):
+class SpeechPart(SessionPart, SpeechOutput):
     """The speech of one session's answers, one at a time: see `SpeechOutput`. All methods are called on the event loop."""
 
     def __init__(
@@ -120,7 +120,7 @@ class Speaking(SessionPart, SpeechOutput):
         self._state = ""
         # Dropped samples of the player that were already counted
         self._dropped = 0
-        self.handlers = {SpeakSettings: self._set, SpeechProgress: self.page_read}
+        self.handlers = {SpeakSettings: self._set, SpeechProgress: self.on_page_progress}
         context.set_speech(self)
 
     def ready(self) -> dict[str, Any]:
@@ -166,7 +166,7 @@ class Speaking(SessionPart, SpeechOutput):
 
     @property
     def audible(self) -> bool:
-        return self._now is not None and bool(self._now.heard(self._line.player.played))
+        return self._now is not None and bool(self._now.text_heard(self._line.player.played))
 
     @property
     def behind(self) -> bool:
@@ -188,7 +188,7 @@ class Speaking(SessionPart, SpeechOutput):
         self._task = self._tasks.spawn(self._speak(now), name="speaking")
 
     def write(self, id: str, text: str) -> None:
-        if (now := self._passed(id)) is not None:
+        if (now := self._note_written(id)) is not None:
             now.write(text)
             if now.waiting:
                 self._news.set()
@@ -203,15 +203,15 @@ class Speaking(SessionPart, SpeechOutput):
         now.sounded += player.waiting - before
 
     def finish(self, id: str) -> None:
-        if (now := self._passed(id)) is not None:
+        if (now := self._note_written(id)) is not None:
             now.finish()
             self._news.set()
-            self._page_read_on()
+            self._end_if_read()
 
     # Interruptions
 
     def duck(self) -> None:
-        self._play("lowered", LOWERED)
+        self._play("lowered", DUCKED_LOUDNESS)
 
     def pause(self) -> None:
         self._play("paused", None)
@@ -230,7 +230,7 @@ class Speaking(SessionPart, SpeechOutput):
         now = self._now
         if now is None:
             return ""
-        heard = now.heard(self._line.player.played)
+        heard = now.text_heard(self._line.player.played)
         self._metrics.stopped.labels(reason).inc()
         self._end("stopped")
         self._context.on_interrupted(now.id, heard, reason)
@@ -241,17 +241,17 @@ class Speaking(SessionPart, SpeechOutput):
         if self._now is not None:
             self._end("stopped")
 
-    def _passed(self, id: str) -> Utterance | None:
+    def _note_written(self, id: str) -> Utterance | None:
         """Note that text of an answer was written: speech can no longer begin. Return it if it is spoken."""
         if self._unspoken == id:
             self._unspoken = ""
         return self._now if self.id == id else None
 
-    def page_read(self, message: SpeechProgress) -> None:
+    def on_page_progress(self, message: SpeechProgress) -> None:
         """Store how far the browser's voice has read an answer."""
         if self._now is not None and self._now.id == message.id and self._now.by_page:
             self._now.read(message.end)
-            self._page_read_on()
+            self._end_if_read()
 
     def stop(self) -> None:
         self.wanted = False
@@ -270,7 +270,7 @@ class Speaking(SessionPart, SpeechOutput):
         """Speak an answer while it is written, as a task of the session."""
         following = asyncio.create_task(self._follow(now), name="speaking/follow")
         try:
-            await self._by_engine(now)
+            await self._await_engine_speech(now)
             while not now.by_engine:
                 while now.waiting:
                     piece = now.waiting.pop(0)
@@ -283,7 +283,7 @@ class Speaking(SessionPart, SpeechOutput):
                 self._news.clear()
                 await self._news.wait()
             if now.by_page:
-                # `page_read` ends the answer.
+                # `on_page_progress` ends the answer.
                 return
             self._line.player.finish()
             while self._line.player.talking:
@@ -298,7 +298,7 @@ class Speaking(SessionPart, SpeechOutput):
         finally:
             following.cancel()
 
-    async def _by_engine(self, now: Utterance) -> None:
+    async def _await_engine_speech(self, now: Utterance) -> None:
         """Wait for the end of an answer spoken by its engine. Without any sound, leave it to the voice."""
         while now.by_engine and not now.whole:
             self._news.clear()
@@ -306,7 +306,7 @@ class Speaking(SessionPart, SpeechOutput):
         if now.by_engine and not now.sounded:
             now.by_engine, now.by_page = False, not self._ready
 
-    async def _say(self, now: Utterance, piece: Piece) -> None:
+    async def _say(self, now: Utterance, piece: SpokenPiece) -> None:
         """Speak a piece by the voice; if that fails, leave it and all later ones to the page."""
         assert self._voice is not None
         player = self._line.player
@@ -322,11 +322,11 @@ class Speaking(SessionPart, SpeechOutput):
                     if not begun:
                         begun = True
                         self._metrics.first_chunk.observe(time.monotonic() - asked)
-                        now.marks.append(Mark(piece, player.played + player.waiting))
+                        now.marks.append(PieceTiming(piece, player.played + player.waiting))
                     rate = chunk.rate
                     player.play(fade.add(chunk.samples), rate)
                     # Synthesis may be far faster than playback.
-                    stalled = stalled or await self._stalled()
+                    stalled = stalled or await self._wait_for_room()
         except SpeechError as error:
             self._metrics.failures.labels(error.code).inc()
             if isinstance(error, SpeechTimeout):
@@ -343,7 +343,7 @@ class Speaking(SessionPart, SpeechOutput):
             player.play(fade.end(), rate)
             now.marks[-1].end = player.played + player.waiting
 
-    async def _stalled(self) -> bool:
+    async def _wait_for_room(self) -> bool:
         """Wait until the player has room. Return True if nothing was played for `STALL_SECONDS`."""
         player = self._line.player
         played, since = player.played, time.monotonic()
@@ -355,27 +355,27 @@ class Speaking(SessionPart, SpeechOutput):
                 return True
         return False
 
-    def _let_page_read(self, now: Utterance, piece: Piece) -> None:
+    def _let_page_read(self, now: Utterance, piece: SpokenPiece) -> None:
         self._metrics.by_page.inc()
         self._outbox.put(Say(id=now.id, text=piece.text, start=piece.start, end=piece.end))
 
     async def _follow(self, now: Utterance) -> None:
-        """Report each piece when it is played; stop the answer after `GONE_SECONDS` without a listener."""
-        shown: Piece | None = None
+        """Report each piece when it is played; stop the answer after `LISTENER_GONE_SECONDS` without a listener."""
+        shown: SpokenPiece | None = None
         there = time.monotonic()
         while self._now is now:
             if now.by_page or self._line.connected:
                 there = time.monotonic()
-            elif time.monotonic() - there >= GONE_SECONDS:
+            elif time.monotonic() - there >= LISTENER_GONE_SECONDS:
                 self.drop()
                 return
-            piece = now.spoken_at(self._line.player.played)
+            piece = now.piece_at(self._line.player.played)
             if piece is not shown and self._line.player.played > 0:
                 shown = piece
                 self._report(self._state if self._state in ("lowered", "paused") else "speaking")
             await asyncio.sleep(_LOOK_SECONDS)
 
-    def _page_read_on(self) -> None:
+    def _end_if_read(self) -> None:
         now = self._now
         if now is not None and now.by_page and now.read_whole:
             self._end("done")
@@ -383,7 +383,7 @@ class Speaking(SessionPart, SpeechOutput):
     def _report(self, state: str) -> None:
         assert self._now is not None
         self._state = state
-        piece = self._now.spoken_at(self._line.player.played)
+        piece = self._now.piece_at(self._line.player.played)
         heard = {} if piece is None else asdict(piece)
         self._outbox.put(SpeakingState(id=self._now.id, state=state, **heard))
 
@@ -408,10 +408,10 @@ _CHARS_A_SECOND = 15.0
 
 
 @dataclass(slots=True)
-class Mark:
+class PieceTiming:
     """Time range of a piece in the answer's sound, in seconds from its beginning."""
 
-    piece: Piece
+    piece: SpokenPiece
     begin: float
     # None while more sound may follow
     end: float | None = None
@@ -435,17 +435,17 @@ class Utterance:
         # True: all of the answer is written
         self.whole = False
         # Pieces queued for the voice
-        self.waiting: list[Piece] = []
+        self.waiting: list[SpokenPiece] = []
         self._sentences = Sentences()
         self._text: list[str] = []
         # Time ranges of the pieces spoken by the voice
-        self.marks: list[Mark] = []
+        self.marks: list[PieceTiming] = []
         # The newest piece
-        self._last: Piece | None = None
+        self._last: SpokenPiece | None = None
         # Position in the answer up to which the page has read
         self._read = 0
 
-    def until(self, piece: Piece) -> str:
+    def until(self, piece: SpokenPiece) -> str:
         """Return the answer's last 300 characters up to the end of a piece."""
         return "".join(self._text)[max(0, piece.end - 300) : piece.end]
 
@@ -478,10 +478,10 @@ class Utterance:
             return True
         return played < mark.end
 
-    def spoken_at(self, played: float) -> Piece | None:
+    def piece_at(self, played: float) -> SpokenPiece | None:
         """Return the piece playing after `played` seconds of sound; None before the first."""
         if self.by_engine:
-            heard = len(self._heard_of_engine(played))
+            heard = len(self._engine_text_heard(played))
             if not heard:
                 return None
             return next((one for one in self.waiting if heard <= one.end), self._last)
@@ -492,10 +492,10 @@ class Utterance:
             found = mark.piece
         return found
 
-    def heard(self, played: float) -> str:
+    def text_heard(self, played: float) -> str:
         """Return the part of the answer heard after `played` seconds of sound."""
         if self.by_engine:
-            return self._heard_of_engine(played)
+            return self._engine_text_heard(played)
         answer = "".join(self._text)
         by_voice = ""
         for mark in self.marks:
@@ -504,11 +504,11 @@ class Utterance:
             # A piece without a known end lasts at least as long as it has played.
             seconds = (mark.end if mark.end is not None else played + 1) - mark.begin
             share = (played - mark.begin) / seconds if seconds > 0 else 1.0
-            by_voice = heard(answer, mark.piece, share)
+            by_voice = text_heard(answer, mark.piece, share)
         by_page = answer[: self._read].rstrip()
         return max(by_voice, by_page, key=len)
 
-    def _heard_of_engine(self, played: float) -> str:
+    def _engine_text_heard(self, played: float) -> str:
         """Return the part heard of an engine's speech, assuming a constant speed."""
         answer = "".join(self._text)
         if not played or not self.sounded:
@@ -516,9 +516,9 @@ class Utterance:
         # More sound and text may follow.
         least = 0.0 if self.whole else len(answer) / _CHARS_A_SECOND
         share = played / max(self.sounded, least)
-        return heard(answer, Piece(answer, 0, len(answer)), share)
+        return text_heard(answer, SpokenPiece(answer, 0, len(answer)), share)
 
-    def _take(self, pieces: list[Piece]) -> None:
+    def _take(self, pieces: list[SpokenPiece]) -> None:
         self.waiting += pieces
         if pieces:
             self._last = pieces[-1]
@@ -551,18 +551,18 @@ class CrossFade:
             return samples
         if not self._begun:
             self._begun = True
-            samples = _faded_in(samples)
-        joined = np.concatenate([self._kept, bent(self._kept, samples)])
+            samples = _fade_in(samples)
+        joined = np.concatenate([self._kept, smooth_border(self._kept, samples)])
         self._kept = joined[-FADE:]
         return joined[:-FADE]
 
     def end(self) -> Samples:
         """Return the remaining samples, faded out."""
         kept, self._kept = self._kept, np.zeros(0, np.int16)
-        return _faded_in(kept[::-1])[::-1]
+        return _fade_in(kept[::-1])[::-1]
 
 
-def bent(before: Samples, after: Samples) -> Samples:
+def smooth_border(before: Samples, after: Samples) -> Samples:
     """Return `after`, bent at its beginning to continue `before` if there is a step between them."""
     if len(before) < 3 or len(after) < 3:
         return after
@@ -573,22 +573,22 @@ def bent(before: Samples, after: Samples) -> Samples:
     if abs(step) < max(_LEAST_STEP, _STEP * usual):
         return after
     result = after.copy()
-    result[: len(head)] = _whole(head - step * (1 - _rising(len(head))))
+    result[: len(head)] = _to_int16(head - step * (1 - _rising_weights(len(head))))
     return result
 
 
-def _faded_in(samples: Samples) -> Samples:
+def _fade_in(samples: Samples) -> Samples:
     count = min(len(samples), FADE)
     result = samples.copy()
-    result[:count] = _whole(samples[:count] * _rising(count))
+    result[:count] = _to_int16(samples[:count] * _rising_weights(count))
     return result
 
 
-def _rising(count: int) -> NDArray[np.float32]:
+def _rising_weights(count: int) -> NDArray[np.float32]:
     """Return weights from 0 to 1: half a cosine wave, which is smooth at both ends."""
     wave = np.cos(np.linspace(0, np.pi, count, dtype=np.float32))
     return ((1 - wave) / 2).astype(np.float32)
 
 
-def _whole(samples: NDArray[np.float32]) -> Samples:
+def _to_int16(samples: NDArray[np.float32]) -> Samples:
     return np.clip(np.rint(samples), -32768, 32767).astype(np.int16)

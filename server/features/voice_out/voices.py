@@ -138,7 +138,7 @@ class ServerVoice(SpeechServer):
         finally:
             self._first = self.limits.between
 
-    def _named(self, language: str | None) -> dict[str, str]:
+    def _voice_fields(self, language: str | None) -> dict[str, str]:
         """Return the request's fields for model, voice and language, without empty ones."""
         named = {"model": self.model, "voice": self._voice, "language": language_name(language)}
         return {field: name for field, name in named.items() if name}
@@ -150,7 +150,7 @@ class ServerVoice(SpeechServer):
             "type": "session.config",
             "response_format": "pcm",
             "stream_audio": True,
-            **self._named(language),
+            **self._voice_fields(language),
         }
         now = asyncio.get_running_loop().time
         deadline = now() + self.limits.total
@@ -192,7 +192,7 @@ class ServerVoice(SpeechServer):
             "stream": True,
             "stream_format": "audio",
             "initial_codec_chunk_frames": _FIRST_FRAMES,
-            **self._named(language),
+            **self._voice_fields(language),
         }
         async with AsyncExitStack() as stack:
             with self.errors():
@@ -279,7 +279,7 @@ class LocalVoice(SpeechWorker):
         voice: str = "",
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """`options`: see `StreamOptions.read`; `voice`: a name, a description, or the path of a recording."""
+        """`options`: see `SynthesisOptions.read`; `voice`: a name, a description, or the path of a recording."""
         super().__init__(
             "voice",
             (
@@ -313,7 +313,7 @@ class LocalVoice(SpeechWorker):
                         yield VoiceChunk(samples, self._rate)
         except TimeoutError:
             raise SpeechTimeout(
-                f"The local voice made no sound for {CHUNK_SECONDS:g} s. Choose a smaller model, or a GPU."
+                f"The local voice produced no sound for {CHUNK_SECONDS:g} s. Choose a smaller model, or a GPU."
             ) from None
 
     def on_loaded(self, header: Mapping[str, Any]) -> None:

@@ -115,7 +115,7 @@ async def test_what_cannot_be_compiled_runs_plain(folder: Path) -> None:
     )
     async with loading(quick):
         await quick.wait()
-        why = "runs plain, since it could not be made quicker"
+        why = "runs in eager mode, because its optimisation failed"
         assert [note.partition(" (")[0] for note in quick.notes] == [
             f"The decoder {why}",
             f"The codebook predictor {why}",

@@ -24,12 +24,12 @@ from server.features.voice_out import speaking as spoken_answers
 from server.features.voice_out.messages import Say, SpeakingState, SpeakSettings, SpeechProgress
 from server.features.voice_out.speaking import (
     AHEAD_SECONDS,
+    DUCKED_LOUDNESS,
     FADE,
-    LOWERED,
     CrossFade,
-    Mark,
-    Speaking,
+    PieceTiming,
     SpeechMetrics,
+    SpeechPart,
     Utterance,
 )
 from server.models.base import Capabilities
@@ -82,8 +82,8 @@ def found_language(text: str) -> str | None:
     return "de" if "Tasse" in text else "en"
 
 
-def speech(one: Room) -> Speaking:
-    found: Speaking = one.session.part("voice_out")
+def speech(one: Room) -> SpeechPart:
+    found: SpeechPart = one.session.part("voice_out")
     return found
 
 
@@ -110,7 +110,7 @@ class Rig:
             services=services,
             on_interrupted=lambda *stop: self.stops.append(stop),
         )
-        self.speaking = Speaking(context, SpeechMetrics(self.metrics), self.voice, found_language)
+        self.speaking = SpeechPart(context, SpeechMetrics(self.metrics), self.voice, found_language)
         self.speaking.wanted = True
         self._reader = self.outbox.attach()
 
@@ -133,7 +133,7 @@ class Rig:
 
     def read(self, end: int, id: str = "a1") -> None:
         """The page has read an answer up to there."""
-        self.speaking.page_read(SpeechProgress(type="speech_progress", id=id, end=end))
+        self.speaking.on_page_progress(SpeechProgress(type="speech_progress", id=id, end=end))
 
     def answer(
         self, text: str, id: str = "a1", *, whole: bool = True, by_engine: bool = False
@@ -219,7 +219,7 @@ async def test_a_lowered_answer_goes_on_where_it_was(rig: Rig) -> None:
     rig.speaking.restore()
     again = rig.hear(0.1)
     assert abs(int(loud[-1])) == 5000
-    assert abs(int(soft[-1])) == 5000 * LOWERED
+    assert abs(int(soft[-1])) == 5000 * DUCKED_LOUDNESS
     assert abs(int(again[-1])) == 5000
     assert rig.line.player.played == pytest.approx(0.3)
     assert [one["state"] for one in await rig.sent()][-1] == "speaking"
@@ -526,13 +526,13 @@ async def test_an_answer_is_given_up_when_its_listener_is_gone(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The camera was switched off within it: the page hears that it has ended, and a new one begins."""
-    monkeypatch.setattr(spoken_answers, "GONE_SECONDS", 20)
+    monkeypatch.setattr(spoken_answers, "LISTENER_GONE_SECONDS", 20)
     rig.answer("The cup is red. It is full.")
     await soon(lambda: rig.line.player.ready)
     rig.line.disconnect(rig)
     await asyncio.sleep(0.1)
     rig.line.connect(rig)
-    monkeypatch.setattr(spoken_answers, "GONE_SECONDS", 0.2)
+    monkeypatch.setattr(spoken_answers, "LISTENER_GONE_SECONDS", 0.2)
     await asyncio.sleep(0.3)
     assert rig.speaking.talking
     rig.line.disconnect(rig)
@@ -584,19 +584,19 @@ def spoken(utterance: Utterance, *seconds: float) -> None:
     """Speak the first pieces, each for so many seconds."""
     at = 0.0
     for piece, lasts in zip(list(utterance.waiting), seconds, strict=False):
-        utterance.marks.append(Mark(piece, at, at + lasts))
+        utterance.marks.append(PieceTiming(piece, at, at + lasts))
         at += lasts
 
 
 def test_what_was_heard_ends_within_its_piece() -> None:
     """Nothing was heard before the first sound."""
     utterance = written()
-    assert utterance.heard(5.0) == ""
+    assert utterance.text_heard(5.0) == ""
     spoken(utterance, 1.0, 2.0, 1.0)
-    heard = [utterance.heard(seconds) for seconds in (0.0, 1.0, 2.0, 9.0)]
+    heard = [utterance.text_heard(seconds) for seconds in (0.0, 1.0, 2.0, 9.0)]
     assert heard == ["", "The cup is red.", "The cup is red. It stands", ANSWER]
-    assert utterance.spoken_at(-1.0) is None
-    piece = utterance.spoken_at(1.5)
+    assert utterance.piece_at(-1.0) is None
+    piece = utterance.piece_at(1.5)
     assert piece is not None
     assert piece.text == "It stands on the table."
 

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from server.core import core_dumps
-from server.features.voice_out.worker.qwen3_tts import Speaker, SpeakError, load
-from server.features.voice_out.worker.streaming import StreamOptions
+from server.features.voice_out.worker.qwen3_tts import QwenVoice, SpeakError, load
+from server.features.voice_out.worker.streaming import SynthesisOptions
 from server.shared.processes.wire import Channel, WorkerJobs, claim_output, exit_process, origin
 
 
-def work(speaker: Speaker, channel: Channel, jobs: WorkerJobs) -> NoReturn:
+def work(speaker: QwenVoice, channel: Channel, jobs: WorkerJobs) -> NoReturn:
     while True:
         message, stop = jobs.next()
         id = message.header["id"]
@@ -53,7 +53,7 @@ def work(speaker: Speaker, channel: Channel, jobs: WorkerJobs) -> NoReturn:
 
 
 def run(
-    folder: Path, options: StreamOptions, voice: str, channel: Channel, jobs: WorkerJobs
+    folder: Path, options: SynthesisOptions, voice: str, channel: Channel, jobs: WorkerJobs
 ) -> int:
     """Load the model and serve jobs. Return the exit status if loading fails."""
     if not (folder / "config.json").is_file():
@@ -62,7 +62,7 @@ def run(
         try:
             speaker = load(folder, options, voice, lambda text: channel.send("note", text=text))
             # Speak once, to detect failures before `ready` and to warm up for the first text.
-            speaker.speak("Hi.", language=None, stop=_AfterAsking(2), emit=lambda _: None)
+            speaker.speak("Hi.", language=None, stop=_SetAfterChecks(2), emit=lambda _: None)
         except SpeakError as error:
             failed = str(error)
         except ImportError as error:
@@ -82,7 +82,7 @@ def run(
 
 
 def run_measurement(
-    folder: Path, options: StreamOptions, voice: str, texts: int, out: BinaryIO
+    folder: Path, options: SynthesisOptions, voice: str, texts: int, out: BinaryIO
 ) -> int:
     """Load the model and write a measurement to `out` as JSON. Return the exit status."""
     notes: list[str] = []
@@ -99,7 +99,7 @@ def run_measurement(
     return 0
 
 
-class _AfterAsking(threading.Event):
+class _SetAfterChecks(threading.Event):
     """Event that is set after `times` calls of `is_set`."""
 
     def __init__(self, times: int) -> None:
@@ -126,15 +126,20 @@ def measure(speaker: Any, texts: int, notes: list[str], *, inside: bool) -> dict
 
     `inside`: also measure the decoder's stages, which a compiled one does not have.
     """
-    spoken = [_one(speaker, text) for text in islice(cycle(TEXTS), texts)]
+    spoken = [_time_text(speaker, text) for text in islice(cycle(TEXTS), texts)]
     stages: dict[str, float] = {}
-    with _timed(speaker, stages, inside):
+    with _time_stages(speaker, stages, inside):
         # Separate from the others, because waiting for each stage takes time itself.
-        total = _one(speaker, TEXTS[0])["seconds"]
-    return {"rate": speaker.rate, "notes": notes, "texts": spoken, "stages": apart(stages, total)}
+        total = _time_text(speaker, TEXTS[0])["seconds"]
+    return {
+        "rate": speaker.rate,
+        "notes": notes,
+        "texts": spoken,
+        "stages": exclusive_times(stages, total),
+    }
 
 
-def _one(speaker: Any, text: str) -> dict[str, Any]:
+def _time_text(speaker: Any, text: str) -> dict[str, Any]:
     chunks: list[tuple[float, float]] = []
     begin = time.perf_counter()
     frames = speaker.speak(
@@ -172,7 +177,7 @@ def lateness_of(chunks: list[tuple[float, float]]) -> tuple[list[float], int]:
 
 
 @contextmanager
-def _timed(speaker: Any, stages: dict[str, float], inside: bool) -> Iterator[None]:
+def _time_stages(speaker: Any, stages: dict[str, float], inside: bool) -> Iterator[None]:
     """Sum the time of each part of the model in `stages`, seconds. Synchronises the GPU at each part."""
 
     def add(name: str, began: float) -> None:
@@ -222,7 +227,7 @@ def _now() -> float:
     return time.perf_counter()
 
 
-def apart(stages: dict[str, float], total: float) -> dict[str, float]:
+def exclusive_times(stages: dict[str, float], total: float) -> dict[str, float]:
     """Return the seconds of each stage without its inner stages, and those of the rest."""
     inside = sum(value for name, value in stages.items() if name.startswith("decoder: "))
     decoder, talker = stages.get("decoder", 0.0), stages.get("talker", 0.0)
@@ -255,7 +260,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     try:
-        options = StreamOptions.read(arguments.options)
+        options = SynthesisOptions.read(arguments.options)
     except ValueError as error:
         parser.error(str(error))
     channel = claim_output()

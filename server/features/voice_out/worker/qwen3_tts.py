@@ -18,7 +18,7 @@ import numpy as np
 from server.features.voice_out.worker.streaming import (
     Floats,
     Overlap,
-    StreamOptions,
+    SynthesisOptions,
     Window,
     Windows,
     language_name,
@@ -37,18 +37,18 @@ class SpeakError(Exception):
     """
 
 
-class _Stopped(Exception):
+class _SpeechCancelled(Exception):
     """Raised to cancel a text. Not a QwenCameraError: it never leaves this module."""
 
 
-class _LeftOut:
+class _NoDecoder:
     """Replacement for the package's decoder, which would decode everything again at the end."""
 
     def decode(self, _codes: Any) -> tuple[list[Any], int]:
         return [], 0
 
 
-def load(folder: Path, options: StreamOptions, voice: str, note: Note) -> Speaker:
+def load(folder: Path, options: SynthesisOptions, voice: str, note: Note) -> QwenVoice:
     """Load the model. `note` is called with a sentence for each option that cannot be applied.
 
     `voice`: the name of one of its voices; for VoiceDesign models a description; for Base models the
@@ -68,13 +68,13 @@ def load(folder: Path, options: StreamOptions, voice: str, note: Note) -> Speake
         raise SpeakError(
             f'This Qwen3-TTS has the type "{kind}", which is not supported. Choose one with CustomVoice, VoiceDesign or Base in its name.'
         )
-    return Speaker(model, options, voice, note)
+    return QwenVoice(model, options, voice, note)
 
 
-class Speaker:
+class QwenVoice:
     """Loaded model; speaks one text at a time."""
 
-    def __init__(self, model: Any, options: StreamOptions, voice: str, note: Note) -> None:
+    def __init__(self, model: Any, options: SynthesisOptions, voice: str, note: Note) -> None:
         self._model = model
         self._options = options
         tokenizer = model.model.speech_tokenizer
@@ -86,7 +86,7 @@ class Speaker:
         self._copied: Any = None
         self._before: list[Any] = []
         if model.model.tts_model_type == "base":
-            self._copied = _copied(model, voice)
+            self._copied = _clone_prompt(model, voice)
             codes = self._copied[0].ref_code
             if codes is not None:
                 self._before = list(codes[-options.decode_window_frames :])
@@ -97,7 +97,7 @@ class Speaker:
         self.decode = quick_decoder(decoder, options, int(decoder.config.num_quantizers), note)
         if options.compile_codebook_predictor:
             compile_predictor(self.talker, note)
-        model.model.load_speech_tokenizer(_LeftOut())
+        model.model.load_speech_tokenizer(_NoDecoder())
 
     @property
     def talker(self) -> Any:
@@ -117,9 +117,9 @@ class Speaker:
         overlap = Overlap(self._options.overlap_samples)
         frames = list(self._before)
 
-        def made(_module: Any, _inputs: Any, output: Any) -> None:
+        def on_frame(_module: Any, _inputs: Any, output: Any) -> None:
             if stop.is_set():
-                raise _Stopped
+                raise _SpeechCancelled
             codes = output.hidden_states[1]
             if codes is None:
                 return  # the prompt
@@ -128,10 +128,10 @@ class Speaker:
             if window is not None:
                 out(pcm(overlap.add(*self._sound(frames, window))))
 
-        hook = self.talker.register_forward_hook(made)
+        hook = self.talker.register_forward_hook(on_frame)
         try:
             self._generate(text, language)
-        except _Stopped:
+        except _SpeechCancelled:
             return windows.frames
         finally:
             hook.remove()
@@ -187,7 +187,7 @@ def _check(text: object) -> None:
         )
 
 
-def _copied(model: Any, voice: str) -> Any:
+def _clone_prompt(model: Any, voice: str) -> Any:
     """Return the package's prompt for a recording: its voice and, if its words are known, its manner."""
     recording = Recording.read(voice)
     return model.create_voice_clone_prompt(
@@ -203,7 +203,7 @@ Note = Callable[[str], None]
 
 
 def quick_decoder(
-    decoder: Any, options: StreamOptions, groups: int, note: Note
+    decoder: Any, options: SynthesisOptions, groups: int, note: Note
 ) -> Callable[[Any], Floats]:
     """Return the decoder as `options` say, or in eager mode with a note.
 
@@ -237,10 +237,10 @@ def quick_decoder(
             run(empty)
     except Exception as error:  # noqa: BLE001
         # Compilers raise anything; the voice works without them.
-        note(_fallen("decoder", error))
+        note(_fallback_note("decoder", error))
         return plain
 
-    def filled(codes: Any) -> Floats:
+    def decode_padded(codes: Any) -> Floats:
         nonlocal run
         if run is None:
             return plain(codes)
@@ -252,11 +252,11 @@ def quick_decoder(
                 sound: Floats = run(window)[0, 0, : count * upsample].float().cpu().numpy()
         except Exception as error:  # noqa: BLE001
             run = None
-            note(_fallen("decoder", error))
+            note(_fallback_note("decoder", error))
             return plain(codes)
         return sound
 
-    return filled
+    return decode_padded
 
 
 def compile_predictor(talker: Any, note: Note) -> None:
@@ -275,13 +275,13 @@ def compile_predictor(talker: Any, note: Note) -> None:
             return compiled(*arguments, **named)
         except Exception as error:
             network.forward = plain
-            note(_fallen("codebook predictor", error))
+            note(_fallback_note("codebook predictor", error))
             raise
 
     try:
         compiled = torch.compile(plain)
     except Exception as error:  # noqa: BLE001
-        note(_fallen("codebook predictor", error))
+        note(_fallback_note("codebook predictor", error))
         return
     network.forward = run
     like = next(network.parameters())
@@ -302,9 +302,9 @@ def compile_predictor(talker: Any, note: Note) -> None:
             raise error from None
 
 
-def _fallen(part: str, error: Exception) -> str:
+def _fallback_note(part: str, error: Exception) -> str:
     words = " ".join(str(error).split())[:200]
-    return f"The {part} runs plain, since it could not be made quicker ({type(error).__name__}: {words})."
+    return f"The {part} runs in eager mode, because its optimisation failed ({type(error).__name__}: {words})."
 
 
 def _graph(run: Any, example: Any) -> Callable[[Any], Any]:

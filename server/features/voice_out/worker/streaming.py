@@ -34,7 +34,7 @@ def language_name(tag: str | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamOptions:
+class SynthesisOptions:
     """Options of streamed synthesis. Raises ValueError for values out of range.
 
     For a text that fits into one window the sound equals that of one decoding. Each layer of the
@@ -128,7 +128,7 @@ class Window:
 class Windows:
     """Scheduler of decoding, called after each frame. `before`: context frames that are not played."""
 
-    def __init__(self, options: StreamOptions, before: int = 0) -> None:
+    def __init__(self, options: SynthesisOptions, before: int = 0) -> None:
         self._options = options
         self._before = self._made = self._decoded = before
 

@@ -73,7 +73,7 @@ def test_a_compiled_network_is_used_and_left_when_it_fails(compared: dict[str, A
     assert compared["compiled"] == 2
     assert compared["quick"]["notes"] == []
     assert compared["breaks"]["notes"] == [
-        "The decoder runs plain, since it could not be made quicker (RuntimeError: no graph)."
+        "The decoder runs in eager mode, because its optimisation failed (RuntimeError: no graph)."
     ]
 
 
@@ -145,7 +145,7 @@ def test_two_channels_become_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "width", "words"),
-    [(0.5, 2, "has 0.5 s"), (31.0, 2, "has 31.0 s"), (2.0, 1, "no WAV file of 16 bits")],
+    [(0.5, 2, "lasts 0.5 s"), (31.0, 2, "lasts 31.0 s"), (2.0, 1, "not a WAV file of 16 bits")],
 )
 def test_what_cannot_be_used_is_said(
     tmp_path: Path, seconds: float, width: int, words: str

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from server.features.voice_out.worker.__main__ import apart, lateness_of
-from server.features.voice_out.worker.streaming import Overlap, StreamOptions, Window, Windows
+from server.features.voice_out.worker.__main__ import exclusive_times, lateness_of
+from server.features.voice_out.worker.streaming import Overlap, SynthesisOptions, Window, Windows
 
 UPSAMPLE = 1920
 
@@ -19,7 +19,7 @@ def sound(begin: int, end: int) -> NDArray[np.float32]:
     return np.arange(begin * UPSAMPLE, end * UPSAMPLE, dtype=np.float32)
 
 
-def windows(options: StreamOptions, frames: int) -> list[Window]:
+def windows(options: SynthesisOptions, frames: int) -> list[Window]:
     made = Windows(options)
     found = [window for _ in range(frames) if (window := made.add()) is not None]
     last = made.end()
@@ -29,18 +29,18 @@ def windows(options: StreamOptions, frames: int) -> list[Window]:
 
 def test_a_number_out_of_range_is_told_with_the_range() -> None:
     with pytest.raises(ValueError, match=r"overlap_samples is -1. Allowed: 0 to [\d,]+"):
-        StreamOptions.read("overlap_samples=-1")
+        SynthesisOptions.read("overlap_samples=-1")
 
 
 def test_the_first_chunk_is_smaller() -> None:
-    found = windows(StreamOptions(), 20)
+    found = windows(SynthesisOptions(), 20)
     assert [window.new for window in found] == [2, 8, 8, 2]
     assert found[2] == Window(0, 18, 8)
 
 
 @given(
     st.builds(
-        StreamOptions,
+        SynthesisOptions,
         emit_every_frames=st.integers(1, 30),
         first_chunk_frames=st.integers(1, 30),
         decode_window_frames=st.integers(30, 90),
@@ -48,7 +48,7 @@ def test_the_first_chunk_is_smaller() -> None:
     ),
     st.integers(0, 200),
 )
-def test_all_sound_comes_once_and_in_order(options: StreamOptions, frames: int) -> None:
+def test_all_sound_comes_once_and_in_order(options: SynthesisOptions, frames: int) -> None:
     overlap = Overlap(options.overlap_samples)
     parts = [
         overlap.add(sound(window.begin, window.end), window.new * UPSAMPLE)
@@ -62,7 +62,7 @@ def test_all_sound_comes_once_and_in_order(options: StreamOptions, frames: int) 
 
 @given(st.integers(1, 300))
 def test_no_window_is_longer_than_allowed(frames: int) -> None:
-    options = StreamOptions(emit_every_frames=7, decode_window_frames=20)
+    options = SynthesisOptions(emit_every_frames=7, decode_window_frames=20)
     for window in windows(options, frames):
         assert window.end - window.begin <= 20
         assert window.new <= window.end - window.begin
@@ -83,22 +83,22 @@ def test_chunks_that_do_not_meet_are_blended() -> None:
         ("emit_every_frames=0", "emit_every_frames is 0. Allowed: 1 to 1,000"),
         ("overlap_samples=99999", "overlap_samples is 99999"),
         ("emit_every_frames=90", "decode_window_frames is 80, but a chunk has up to 90"),
-        ("compile_mode=fast", 'compile_mode is "fast"; default, reduce-overhead'),
-        ("use_compile=perhaps", 'use_compile is "perhaps"; on and off'),
+        ("compile_mode=fast", 'compile_mode is "fast". Allowed: default, reduce-overhead'),
+        ("use_compile=perhaps", 'use_compile is "perhaps". Allowed: on, off'),
         ("max_frames=many", 'max_frames is "many", which is not an integer'),
         ("speed=2", '"speed" is not an option of a local voice. Available: emit_every_frames'),
     ],
 )
 def test_options_that_cannot_be_are_named(text: str, words: str) -> None:
     with pytest.raises(ValueError, match="^" + words.replace(".", r"\.")):
-        StreamOptions.read(text)
+        SynthesisOptions.read(text)
 
 
 def test_options_are_read_as_they_are_written() -> None:
-    assert StreamOptions.read("") == StreamOptions()
-    read = StreamOptions.read("emit_every_frames=4, use_compile=on use_cuda_graphs=off")
-    assert read == StreamOptions(emit_every_frames=4, use_compile=True)
-    assert StreamOptions.read("whole_text=on") == StreamOptions(whole_text=True)
+    assert SynthesisOptions.read("") == SynthesisOptions()
+    read = SynthesisOptions.read("emit_every_frames=4, use_compile=on use_cuda_graphs=off")
+    assert read == SynthesisOptions(emit_every_frames=4, use_compile=True)
+    assert SynthesisOptions.read("whole_text=on") == SynthesisOptions(whole_text=True)
 
 
 @pytest.mark.parametrize(
@@ -111,12 +111,12 @@ def test_options_are_read_as_they_are_written() -> None:
     ],
 )
 def test_the_decoder_is_quick_where_that_is_asked_for(text: str, quick: bool) -> None:
-    assert StreamOptions.read(text).quick_decoder is quick
+    assert SynthesisOptions.read(text).quick_decoder is quick
 
 
 def test_frames_before_the_first_one_are_decoded_and_not_heard() -> None:
     """Those of a recording: in the window as long as there is room, and never new."""
-    made = Windows(StreamOptions(decode_window_frames=10), before=12)
+    made = Windows(SynthesisOptions(decode_window_frames=10), before=12)
     found = [window for _ in range(20) if (window := made.add()) is not None]
     assert found == [Window(4, 14, 2), Window(12, 22, 8), Window(20, 30, 8)]
     assert made.end() == Window(22, 32, 2)
@@ -142,7 +142,7 @@ def test_stages_add_up_to_the_whole() -> None:
         "decoder": 3.0,
         "decoder: transformer": 1.0,
     }
-    found = apart(stages, 8.0)
+    found = exclusive_times(stages, 8.0)
     assert found == pytest.approx(
         {
             "talker: code predictor": 1.5,
@@ -152,4 +152,4 @@ def test_stages_add_up_to_the_whole() -> None:
             "all else": 1.0,
         }
     )
-    assert apart({"talker": 4.0, "decoder": 3.0}, 8.0)["decoder"] == 3.0
+    assert exclusive_times({"talker": 4.0, "decoder": 3.0}, 8.0)["decoder"] == 3.0
