@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from server.features.voice_out.worker.qwen3_tts import Speaker
-from server.features.voice_out.worker.streaming import StreamOptions
+from server.features.voice_out.worker.qwen3_tts import QwenVoice
+from server.features.voice_out.worker.streaming import SynthesisOptions
 from tests.real_model.tiny_speech import make
 
 TEXT = "There is a red cup."
@@ -67,8 +67,8 @@ class Compared:
         """Speak with these options; what differs from the whole."""
         self._model.model.load_speech_tokenizer(self._tokenizer)
         notes: list[str] = []
-        read = StreamOptions.read(f"max_frames={FRAMES} {options}")
-        speaker = Speaker(self._model, read, self._voice, notes.append)
+        read = SynthesisOptions.read(f"max_frames={FRAMES} {options}")
+        speaker = QwenVoice(self._model, read, self._voice, notes.append)
         made, windows = [0], []
         decode = speaker.decode
 

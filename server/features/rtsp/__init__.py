@@ -1,6 +1,6 @@
-"""Fixed cameras, which need no browser: their list, their connections, their sessions.
+"""Fixed cameras, without a browser: their list, their connections, their sessions.
 
-`worker/` reads and decodes one camera in a process of its own. Visitors' cameras live in `media/`.
+`worker/` reads and decodes one camera in its own process. Visitors' cameras are in `media/`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Connect to the cameras of STANDING_CAMERAS, and tell operators of them."""
+    """Connect to the cameras of STANDING_CAMERAS, and add the operator's routes."""
     from server.features.rtsp.fixed_cameras import FixedCameras, add_routes
     from server.features.rtsp.settings import RtspSettings
     from server.shared.services import ListedCameras

@@ -1,4 +1,4 @@
-"""The house's cameras together: a session and a reader for each, and what operators see of them."""
+"""All fixed cameras: a session and a reader for each, and the operator's routes."""
 
 from __future__ import annotations
 
@@ -31,25 +31,27 @@ if TYPE_CHECKING:
     from server.features.describe.live_description import LiveDescription
     from server.features.watches.watching import Watching
 
-# Pictures a second while a socket is open
+# Pictures per second while a socket is open
 WATCHED_FPS = 2.0
-# Seconds for which a question or an operator's look keeps the camera awake beyond what it names
+# Seconds for which an operator's or a program's access keeps the camera decoding
 LOOK_SECONDS = 5.0
 
 
 @dataclass(slots=True)
 class _One:
+    """A fixed camera with its session and reader."""
+
     camera: FixedCamera
     session: Session
     reader: Reader
-    # Until when somebody has asked for pictures, monotonic seconds
+    # End of the time for which pictures are requested, monotonic seconds
     awake: float = 0.0
-    # Watches of the list that have not begun, by their number, with the reason
+    # Watches of the list that are not running: number to reason
     unwatched: dict[int, str] = field(default_factory=dict)
 
 
 class FixedCameras:
-    """Owner of the house's cameras. `start` begins their sessions, `close` ends their processes."""
+    """Owner of the fixed cameras. `start` begins their sessions, `close` stops their processes."""
 
     def __init__(
         self,
@@ -60,7 +62,7 @@ class FixedCameras:
         *,
         on_alert: Callable[[Alert], None],
     ) -> None:
-        """`on_alert`: called with each alert of their watches."""
+        """`new_id`: returns a session id. `on_alert`: called with each alert of the cameras' watches."""
         self._on_alert = on_alert
         self._cameras = tuple(cameras)
         self._sessions = sessions
@@ -74,7 +76,7 @@ class FixedCameras:
         self._ones: dict[str, _One] = {}
         metrics.gauge(
             "standing_cameras",
-            "Cameras of the house by state",
+            "Fixed cameras by state",
             lambda: {
                 state.value: sum(one.reader.life.state is state for one in self._ones.values())
                 for state in FixedCameraState
@@ -108,7 +110,7 @@ class FixedCameras:
         return one
 
     def _watch(self, one: _One) -> None:
-        """Begin the watches that the engine can do; the others wait for another engine."""
+        """Start the watches that the current engine supports; note the reason for the others."""
         for number in list(one.unwatched):
             reason = ""
             watching: Watching | None = one.session.part("watches")
@@ -126,12 +128,12 @@ class FixedCameras:
                 del one.unwatched[number]
 
     def engine_changed(self) -> None:
-        """Begin the watches that the engine before could not do."""
+        """Start the watches that the previous engine did not support."""
         for one in self._ones.values():
             self._watch(one)
 
     def _wanted(self, one: _One) -> float:
-        """Return the pictures a second that somebody needs of a camera now."""
+        """Return the pictures per second needed of a camera now; 0 for none."""
         camera = one.session.camera
         rate = 0.0
         if time.monotonic() < one.awake:
@@ -143,7 +145,7 @@ class FixedCameras:
         return rate
 
     def reports(self, names: Sequence[str]) -> list[CameraReport]:
-        """Describe cameras for other programs of the house."""
+        """Return the state of the named cameras for integrations; unknown names are skipped."""
         found = []
         for one in (self._ones[name] for name in names if name in self._ones):
             watching: Watching | None = one.session.part("watches")
@@ -157,7 +159,7 @@ class FixedCameras:
         return found
 
     def find(self, name: str) -> Session:
-        """Return the session of a camera, which somebody is about to use. Raises NotFound."""
+        """Return the session of a camera, and decode pictures for `LOOK_SECONDS`. Raises NotFound."""
         one = self._find(name)
         one.awake = time.monotonic() + LOOK_SECONDS
         one.reader.asked()
@@ -171,16 +173,16 @@ class FixedCameras:
         one = self._ones.get(name)
         if one is None:
             raise NotFound(
-                "There is no camera of this name. GET /api/operator/cameras lists them; STANDING_CAMERAS has the list."
+                "Camera not found. GET /api/operator/cameras lists the fixed cameras; add one in the file of STANDING_CAMERAS."
             )
         return one
 
     def hurry(self, name: str) -> None:
-        """Try to reach a camera now. Raises NotFound."""
+        """Try to connect to a camera now. Raises NotFound."""
         self._find(name).reader.hurry()
 
     def seen(self) -> list[dict[str, object]]:
-        """Describe all cameras for operators, in the order of the list; without credentials."""
+        """Return the state of all cameras for operators, in the order of the list, without credentials."""
         now = time.monotonic()
         return [self._seen(one, now) for one in self._ones.values()]
 
@@ -215,17 +217,17 @@ class FixedCameras:
         }
 
     async def close(self) -> None:
-        """End all readers; one whose end fails keeps no other one from ending."""
+        """Stop all readers, and log those that fail to stop."""
         ends = await asyncio.gather(
             *(one.reader.close() for one in self._ones.values()), return_exceptions=True
         )
         for end in ends:
             if isinstance(end, Exception):
-                log_failure("standing", end, "a standing camera's reader did not close")
+                log_failure("standing", end, "fixed camera's reader did not close")
 
 
 def _watch_id(number: int) -> str:
-    """Name the watch of this place in the list."""
+    """Return the id of the watch at this position of the list, from 0."""
     return f"list-{number + 1}"
 
 
@@ -236,7 +238,7 @@ def _described(session: Session) -> str:
 
 
 PREFIX = "/api/operator/cameras"
-# Pictures that are made at a time, of all cameras
+# Pictures prepared at a time, of all cameras
 _AT_ONCE = 2
 
 
@@ -246,20 +248,20 @@ def add_routes(api: Api, cameras: FixedCameras) -> None:
 
     @router.get("")
     async def listed() -> dict[str, Any]:
-        """The fixed cameras.
+        """Return the fixed cameras.
 
         `cameras`: a list of `name`, `where`, `state` (`connecting`, `live`, `waiting`), `trouble`
-        (a word; empty for none), `detail` (a sentence), `sends` (a codec or a size that is not read),
+        (a word; empty for none), `detail` (a sentence), `sends` (an unsupported codec or size),
         `since_seconds`, `retry_seconds` (or `null`), `codec`, `fps`, `width`, `height`, `failures`,
-        `watches` (the number of those that run), `unwatched` (a list of `condition` and `reason`:
-        what the engine cannot watch for now), `described` (the last running description),
-        `programs` (those that have access, as in `GET /api/grants`).
+        `watches` (the number of running ones), `unwatched` (a list of `condition` and `reason`:
+        watches that the current engine does not support), `described` (the last description),
+        `programs` (those with access, as in `GET /api/grants`).
         """
         return {"cameras": cameras.seen()}
 
     @router.get("/{name}/picture")
     async def picture(name: str) -> Response:
-        """A filtered JPEG of the next frame, at most 640 px."""
+        """Return a filtered JPEG of the next frame, at most 640 px."""
         camera = cameras.find(name).camera
         frame = await camera.frame_after(
             QuestionTime(at=time.monotonic(), wall=time.time(), sent=None)
@@ -270,26 +272,26 @@ def add_routes(api: Api, cameras: FixedCameras) -> None:
 
     @router.post("/{name}/ask")
     async def answer(name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Ask a question: `content`. Answers the `response` or `error` message that ends it. 409
+        """Ask the question in `content`. Returns the `response` or `error` message that ends it. 409
         while a socket of the camera is open.
         """
         question = body.get("content")
         if not isinstance(question, str) or not 0 < len(question.strip()) <= MAX_QUESTION_CHARS:
             raise BadRequest(
-                f'"content" is not a question of 1 to {MAX_QUESTION_CHARS} characters. Put the question there.'
+                f'"content" must be a question of 1 to {MAX_QUESTION_CHARS} characters.'
             )
         session = cameras.find(name)
         return await ask(session, question, attended=services.sessions.has_socket(session.id))
 
     @router.post("/{name}/retry", status_code=202)
     async def retry(name: str) -> dict[str, Any]:
-        """Try to connect now. 202 and the list."""
+        """Try to connect now. Returns 202 and the list."""
         cameras.hurry(name)
         return {"cameras": cameras.seen()}
 
     @router.post("/{name}/token")
     async def token(name: str) -> dict[str, Any]:
-        """A token for a socket of the camera's session: `token`, `session_id`, `expires_in`."""
+        """Return a token for a socket of the camera's session: `token`, `session_id`, `expires_in`."""
         session = cameras.find(name)
         issued = services.access.tokens.issue(session.id)
         return {
@@ -299,21 +301,26 @@ def add_routes(api: Api, cameras: FixedCameras) -> None:
         }
 
 
-# Seconds until an answer has to be there
+# Time limit for an answer, seconds
 ANSWER_SECONDS = 80.0
 
 
 async def ask(session: Session, question: str, *, attended: bool) -> dict[str, Any]:
-    """Ask about the camera's next frame; return the `response` or `error` message that ends it.
+    """Ask about the camera's next frame. Return the `response` or `error` message that ends it.
 
-    `attended`: a socket of the session is open, which gets the answers.
+    `attended`: a socket of the session is open, which receives the answers.
 
-    Raises Conflict then, Busy while another question runs, EngineTimeout.
+    Raises Conflict if `attended`, Busy while another question runs, EngineTimeout.
     """
     if attended:
-        raise Conflict("A socket of this camera is open. Ask there, or close it.")
+        raise Conflict(
+            "A socket of this camera is open and receives the answers. Ask there, or close it."
+        )
     if session.answering:
-        raise Busy("This camera is asked something already. Wait for that answer.", retry_after=2)
+        raise Busy(
+            "Another question about this camera is being answered. Wait for its answer, then ask again.",
+            retry_after=2,
+        )
     id = f"ask-{secrets.token_hex(8)}"
     reader = session.outbox.attach()
     session.handle(wire.Chat(type="chat", content=question, id=id))
@@ -324,11 +331,17 @@ async def ask(session: Session, question: str, *, attended: bool) -> dict[str, A
                 if message.get("id") == id and message["type"] in ("response", "error"):
                     return dict(message)
     except TimeoutError:
-        raise EngineTimeout("The answer took too long.", public=True) from None
+        raise EngineTimeout(
+            "The engine did not answer in time. Ask again, or ask a shorter question.", public=True
+        ) from None
     except OutboxOverflowed:
-        raise Busy("Too much was said at once. Ask again.", retry_after=1) from None
+        raise Busy(
+            "The session sent too many messages at once. Ask again.", retry_after=1
+        ) from None
     except OutboxClosed:
-        raise Conflict("A socket of this camera was opened, and gets the answer.") from None
+        raise Conflict(
+            "A socket of this camera was opened meanwhile and receives the answer. Ask there."
+        ) from None
     finally:
         session.handle(wire.Cancel(type="cancel", id=id))
         reader.detach()

@@ -1,4 +1,4 @@
-"""One standing camera: its process, started again whenever it ends, and the way of its pictures."""
+"""One fixed camera: run its process, restart it when it ends, and pass its pictures on."""
 
 from __future__ import annotations
 
@@ -28,60 +28,60 @@ from server.shared.processes.worker_process import WorkerProcess, environment
 
 log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parents[3]
-# Seconds between two looks at what is due
+# Interval of the control loop, seconds
 LOOK_SECONDS = 0.25
-# Pictures a second while somebody has just asked, and until the first one has come
+# Pictures per second after a request, and until the first picture arrives
 AWAKE_FPS = 8.0
 _CODECS = frozenset({"H264", "H265", "JPEG"})
-# Said to operators, who can mend it
+# Explanations for operators
 SENTENCES = {
-    Trouble.UNREACHABLE: "Nothing answers at its address. Check that the camera is on, and the host and port of its url.",
+    Trouble.UNREACHABLE: "No response from its address. Check that the camera is on, and the host and port of its url.",
     Trouble.CERTIFICATE: "Its certificate is not trusted. Set ca to a PEM file with its authority.",
-    Trouble.CREDENTIALS: "It refuses the user and password. Correct them in the list of cameras, and start the server again.",
-    Trouble.CLEAR_PASSWORD: "It asks for the password in clear text. Use rtsps or https, have it ask by Digest, or set clear_password = true.",
-    Trouble.REDIRECT: "It names another address, which is not followed. Write that address into its url if it is right.",
+    Trouble.CREDENTIALS: "It refuses the user and password. Correct them in the list of cameras, and restart the server.",
+    Trouble.CLEAR_PASSWORD: "It requests the password in clear text. Use rtsps or https, enable Digest in the camera, or set clear_password = true.",
+    Trouble.REDIRECT: "It redirects to another address, which is not followed. If that address is right, set it as its url.",
     Trouble.NOT_FOUND: "It has no stream at this path. Correct the path of its url.",
-    Trouble.REFUSED: "It refuses to play. It may be busy with other viewers.",
-    Trouble.UDP_ONLY: "It sends by UDP only, which is not read here. Turn on RTP over TCP (interleaved) in the camera.",
-    Trouble.CODEC: "It sends a codec that is not read here. Have it send H.264 or H.265, or JPEGs over HTTP.",
-    Trouble.WEB_PAGE: "Its url is a web page. Name the address of its stream or its picture; the camera's manual has it.",
+    Trouble.REFUSED: "It refuses to play. It may have too many viewers; close some of them.",
+    Trouble.UDP_ONLY: "It sends by UDP only, which is not supported. Enable RTP over TCP (interleaved) in the camera.",
+    Trouble.CODEC: "It sends an unsupported codec. Configure it to send H.264 or H.265, or JPEGs over HTTP.",
+    Trouble.WEB_PAGE: "Its url is a web page. Set the address of its stream or picture, as given in the camera's manual.",
     Trouble.FORMAT: "Its pictures are not 4:2:0 with 8 bits. Choose another profile in the camera.",
-    Trouble.SIZE: "Its pictures are too large: at most 4096×4096 pixels in all, 8192 a side. Use the camera's second stream.",
-    Trouble.MEMORY: "Its stream needs more memory than a camera may have. Choose a smaller resolution in the camera.",
-    Trouble.SILENT: "It is connected and sends nothing.",
-    Trouble.ENDED: "It has closed the connection.",
-    Trouble.MALFORMED: "It sends something that cannot be read.",
-    Trouble.DEVICE_MISSING: "There is no such device. Check that the camera is plugged in; ls /dev/video* shows those that there are.",
-    Trouble.DEVICE_FORBIDDEN: "The server's user may not open this device. Add the user to the group video, and start the server again.",
-    Trouble.DEVICE_OTHER: "This device is no camera that can be read. A camera often has two; name the other one.",
-    Trouble.DEVICE_BUSY: "Another program uses this device. End that program.",
-    Trouble.CRASHED: "The process that reads it has ended.",
+    Trouble.SIZE: "Its pictures are too large (limit: 4096×4096 pixels in all, 8192 per side). Use the camera's second stream.",
+    Trouble.MEMORY: "Its stream needs more memory than allowed per camera. Choose a lower resolution in the camera.",
+    Trouble.SILENT: "It is connected but sends no data.",
+    Trouble.ENDED: "It closed the connection.",
+    Trouble.MALFORMED: "It sends malformed data.",
+    Trouble.DEVICE_MISSING: "Device not found. Check that the camera is plugged in; ls /dev/video* lists the devices.",
+    Trouble.DEVICE_FORBIDDEN: "The server's user has no access to this device. Add the user to the group video, and restart the server.",
+    Trouble.DEVICE_OTHER: "This device is not a supported camera. A camera often has two devices; set the other one.",
+    Trouble.DEVICE_BUSY: "Another program is using this device. Close that program.",
+    Trouble.CRASHED: "The process that reads it ended unexpectedly.",
 }
-# Of a camera of the list, what its process needs to know
+# Fields of a listed camera that its process receives
 _GIVEN = ("url", "user", "password", "ca", "clear_password")
 
 
 @dataclass(slots=True)
 class Facts:
-    """State and codec that the process reports for operators; checked, because its input is untrusted."""
+    """Facts reported by the process, for operators; validated, because its input is untrusted."""
 
     codec: str = ""
     fps: float = 0.0
-    # Frames of the present connection
+    # Frames of the current connection
     decoded: int = 0
     dropped: int = 0
-    # Attempts since the start that failed, and connections that ended
+    # Failed attempts and ended connections since the server's start
     failures: int = 0
 
 
 class Reader:
-    """Reads one camera from `start` to `close`. Everything belongs to the event loop.
+    """Reader of one camera, from `start` to `close`. Call all methods on the event loop.
 
-    `wanted` gives the pictures a second that are needed now; 0: nothing is decoded.
+    `wanted` returns the pictures per second needed now; 0: nothing is decoded.
 
-    Bounds: its process has 640 MiB beyond the program itself; a frame 8 MiB; 600 undecoded frames
-    and 16 MiB since the last key frame, then they are dropped and counted. One picture is on its
-    way to the server; the newest one waits, and replaces the one before.
+    Bounds: 640 MiB of memory for its process beyond the program itself; 8 MiB for a frame; 600
+    undecoded frames and 16 MiB since the last key frame, beyond which they are dropped and counted.
+    One picture is in transit to the server; only the newest one waits.
     """
 
     def __init__(
@@ -93,16 +93,16 @@ class Reader:
     ) -> None:
         self._camera = camera
         self._into = into
-        into.absence = "This camera is not connected yet. Ask again in some seconds."
+        into.absence = "This camera is not connected yet. Ask again in a few seconds."
         self._failures = failures
         self._wanted = wanted
         self.life = Reconnect(time.monotonic())
         self.facts = Facts()
         self._worker: WorkerProcess | None = None
         self._feed: CameraConnection | None = None
-        # The rate that the process got last; None before
+        # The rate last sent to the process; None before
         self._rate: float | None = None
-        # The reason that the process gave for its end; None before
+        # Reason and detail that the process reported for its end; None before
         self._reason: tuple[Trouble, str] | None = None
         self._tasks = TaskSet("standing")
 
@@ -110,12 +110,12 @@ class Reader:
         self._tasks.spawn(supervise(self._step, name="standing"), name=self._camera.name)
 
     def hurry(self) -> None:
-        """Try again now, because an operator has mended something."""
+        """Make the next attempt due now."""
         if self.life.state is FixedCameraState.WAITING:
             self.life.due = time.monotonic()
 
     def asked(self) -> None:
-        """Send the process the wanted rate at once."""
+        """Send the wanted rate to the process if it has changed."""
         worker, rate = self._worker, self._wanted()
         if worker is None:
             return
@@ -126,7 +126,7 @@ class Reader:
             worker.send({"type": "want", "rate": rate})
 
     async def _step(self) -> float:
-        """Do what is due. Returns the seconds until the next look."""
+        """Start or kill the process if due. Return the seconds until the next step."""
         now = time.monotonic()
         if self._worker is None and now >= self.life.due:
             await self._begin()
@@ -142,17 +142,17 @@ class Reader:
         self._reason, self._rate = None, None
         worker = WorkerProcess(
             on_message=lambda message: self._receive(worker, message),
-            # Whatever a library prints may quote the camera.
+            # Libraries' output may contain text of the camera.
             on_line=lambda _: None,
             on_exit=lambda status: self._exited(worker),
             quiet=lambda: True,
         )
         camera = self._camera
-        # Before it runs: it may end at once.
+        # Set before it runs, because it may end at once.
         self._worker = worker
         try:
             argv = (sys.executable, "-m", "server.features.rtsp.worker")
-            # One thread for the tables of numpy's library, which reserve memory.
+            # One thread, because OpenBLAS reserves memory for each.
             await worker.start(argv, environment({"OPENBLAS_NUM_THREADS": "1"}), _ROOT)
         except ProcessFailed:
             self._worker = None
@@ -164,7 +164,7 @@ class Reader:
         self.asked()
 
     def _receive(self, worker: WorkerProcess, message: WorkerMessage) -> None:
-        """Act on a message of the process. Raises for a malformed one, which ends the process."""
+        """Handle a message of the process. Raises for a malformed one, which stops the process."""
         if worker is not self._worker:
             return
         header = message.header
@@ -183,7 +183,7 @@ class Reader:
                 frame = _frame(message, time.monotonic(), self._camera.ignore)
                 if self.life.state is not FixedCameraState.LIVE:
                     self.life.live(time.monotonic())
-                    log.info("a standing camera is live", extra={"kind": self.facts.codec})
+                    log.info("fixed camera is live", extra={"kind": self.facts.codec})
                 if self._feed is not None:
                     self._feed.frame(frame)
                 worker.send({"type": "taken"})
@@ -191,7 +191,7 @@ class Reader:
                 self._reason = (Trouble(header["trouble"]), _codec_name(str(header["detail"])))
 
     def _alive(self, at: float, fps: float) -> None:
-        """Note frames that nobody needed decoded: the camera is live all the same."""
+        """Record undecoded frames, which show that the camera is live."""
         self.facts.fps = max(0.0, min(1000.0, fps))
         if self._feed is not None:
             now = time.monotonic()
@@ -208,7 +208,7 @@ class Reader:
         self._worker = None
         trouble, detail = self._reason or (Trouble.CRASHED, "")
         self._failed(trouble, detail)
-        # Its pipes and tasks; the process has gone.
+        # Clean up the pipes and tasks of the ended process.
         self._tasks.spawn(worker.stop(), name="stop")
 
     def _failed(self, trouble: Trouble, detail: str) -> None:
@@ -218,12 +218,12 @@ class Reader:
         self.facts.failures += 1
         self._failures.labels(trouble.value).inc()
         if self.life.trouble is not trouble:
-            log.warning("a standing camera has no picture", extra={"reason": trouble.value})
+            log.warning("fixed camera has no picture", extra={"reason": trouble.value})
         self._into.absence = f"This camera sends no picture. {SENTENCES[trouble]}"
         self.life.fail(time.monotonic(), trouble, random.random(), detail)
 
     async def close(self) -> None:
-        """End its process and its attempts. Safe to call twice."""
+        """Stop the process and all attempts. Safe to call twice."""
         worker, self._worker = self._worker, None
         await self._tasks.close()
         if worker is not None:
@@ -238,7 +238,7 @@ def _codec_name(text: str) -> str:
 
 
 def _frame(message: WorkerMessage, now: float, ignored: tuple[Part, ...]) -> Frame:
-    """Make a frame of a picture. Raises ValueError when its size is none or its bytes do not fit."""
+    """Return the Frame of a picture message. Raises ValueError if its size is invalid."""
     width, height = int(message.header["width"]), int(message.header["height"])
     if (
         not fits(width, height)
@@ -246,12 +246,12 @@ def _frame(message: WorkerMessage, now: float, ignored: tuple[Part, ...]) -> Fra
         or height % 2
         or len(message.payload) != width * height * 3 // 2
     ):
-        raise ValueError("a picture's size is not as it has to be")
+        raise ValueError("a picture's size is invalid")
     planes = np.frombuffer(message.payload, np.uint8).reshape(height * 3 // 2, width)
     image = av.VideoFrame.from_ndarray(planes, format="yuv420p")
     image.colorspace = int(message.header["colorspace"])
     image.color_range = int(message.header["color_range"])
-    # Both processes read the same clock.
+    # Both processes use the same monotonic clock.
     at = min(float(message.header["at"]), now)
     return Frame(
         id=secrets.token_hex(8),
@@ -266,17 +266,17 @@ def _frame(message: WorkerMessage, now: float, ignored: tuple[Part, ...]) -> Fra
     )
 
 
-# The life of a standing camera's connections: when the next attempt begins. Pure.
+# Schedule of a fixed camera's connection attempts. Pure.
 
-# Seconds before the next attempt: doubled with each failure, up to the last.
+# Seconds before the next attempt: doubled with each failure, up to the maximum
 FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
-# After a refusal that a person has to mend. Cameras lock users out after a few wrong passwords.
+# The same after errors that a person must fix: cameras lock users out after a few wrong passwords.
 MENDED_PAUSE, LAST_MENDED_PAUSE = 60.0, 900.0
-# Of a pause, this share and more: cameras behind one switch do not come back all at once.
+# Random jitter, from this share of a pause: cameras behind one switch must not reconnect at the same time.
 LEAST_SHARE = 0.5
-# A connection that lived so long was a good one: the next pause is short again.
+# Length of a connection after which the next pause is short again
 GOOD_SECONDS = 30.0
-# Seconds for a connection to send its first picture
+# Time limit for the first picture of a connection
 FIRST_PICTURE_SECONDS = 30.0
 NEEDS_PERSON = frozenset(
     {
@@ -294,20 +294,20 @@ class FixedCameraState(StrEnum):
 
 
 class Reconnect:
-    """One camera's attempts. `now` is monotonic seconds.
+    """State and schedule of one camera's connection attempts. `now` is monotonic seconds.
 
-    Bounds of attempts to reach it: one at a time; pauses of 1 to 60 s, or of 1 to 15 minutes
-    where a person has to mend something.
+    Bounds of attempts: one at a time; pauses of 1 to 60 s, or of 1 to 15 minutes after errors that a
+    person must fix.
     """
 
     def __init__(self, now: float) -> None:
         self.state = FixedCameraState.WAITING
-        # Why there is no picture; None while there is one, and before the first failure.
+        # Reason for no picture; None while live, and before the first failure
         self.trouble: Trouble | None = None
         self.detail = ""
-        # Since when it is in this state, or, without a picture, since the last one
+        # Begin of the live state, or the time of the last picture
         self.since = now
-        # The next attempt
+        # Time of the next attempt
         self.due = now
         self._failures = 0
         self._began = now
@@ -317,21 +317,21 @@ class Reconnect:
         self._began = now
 
     def live(self, now: float) -> None:
-        """Note its first picture."""
+        """Enter the live state, at the first picture."""
         self.state = FixedCameraState.LIVE
         self.trouble, self.detail = None, ""
         self.since = self._began = now
 
     def too_late(self, now: float) -> bool:
-        """Find whether an attempt has had no picture for too long."""
+        """Return True if the current attempt has had no picture for too long."""
         return (
             self.state is FixedCameraState.CONNECTING and now >= self._began + FIRST_PICTURE_SECONDS
         )
 
     def fail(self, now: float, trouble: Trouble, chance: float, detail: str = "") -> float:
-        """Note the end of an attempt or a connection; return the seconds until the next one.
+        """Record the end of an attempt or a connection. Return the seconds until the next one.
 
-        `chance`: 0 to 1, random.
+        `chance`: random, 0 to 1.
         """
         was_live = self.state is FixedCameraState.LIVE
         if was_live:

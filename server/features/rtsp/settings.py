@@ -1,4 +1,4 @@
-"""The settings of fixed cameras."""
+"""Settings of fixed cameras."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from server.shared.operator_list import HOST_AND_PORT, check_table, has_port, re
 
 class RtspSettings(FeatureSettings):
     standing_cameras: Path | None = path(
-        "a TOML file with cameras, as server/features/rtsp/README.md shows"
+        "a TOML file with cameras, as described in server/features/rtsp/README.md"
     )
 
     def find_errors(self) -> Iterable[str]:
@@ -25,7 +25,7 @@ class RtspSettings(FeatureSettings):
             "STANDING_CAMERAS",
             self.standing_cameras,
             read_list,
-            "server/features/rtsp/README.md shows such a file.",
+            "server/features/rtsp/README.md describes the format.",
         )
 
     def listed_cameras(self) -> tuple[FixedCamera, ...]:
@@ -35,11 +35,11 @@ class RtspSettings(FeatureSettings):
 SETTINGS = RtspSettings
 
 
-# The list of the house's cameras (STANDING_CAMERAS): a TOML file of the operator's. Pure.
+# The list of fixed cameras (STANDING_CAMERAS): an operator's TOML file. Pure.
 
-# Most cameras of one server: each has a process of its own.
+# Maximum cameras of one server: each has its own process.
 MOST_CAMERAS = 16
-# Watches of a session (features/watches/rule.py), and characters of a watch's condition
+# Maximum watches of a session (features/watches/rule.py), and characters of a condition
 MOST_WATCHES = 8
 MOST_CHARACTERS = 200
 _DEVICE = re.compile(r"/dev/video\d{1,3}", re.ASCII)
@@ -48,36 +48,36 @@ _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}", re.ASCII)
 _TEXTS = ("name", "url", "user", "password", "ca")
 _FLAGS = ("describe", "clear_password", "mqtt")
 _LISTS = ("watches", "engines")
-# Parts of a picture that are ignored
+# Maximum ignored regions
 MOST_PARTS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class FixedCamera:
-    """One camera of the list."""
+    """Entry of the list."""
 
     name: str
-    # rtsp://, rtsps://, http://, https:// without a user, or a device like /dev/video0
+    # rtsp://, rtsps://, http:// or https:// without credentials, or a device such as /dev/video0
     url: str = field(repr=False)
     user: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
-    # A PEM file with the authority of its certificate; "" for the system's
+    # PEM file with the certificate authority; "" for the system's
     ca: str = ""
-    # Its password may go unencrypted and unhashed.
+    # The password may be sent unencrypted and unhashed.
     clear_password: bool = False
     describe: bool = False
-    # The broker of MQTT_URL gets what it tells, and may order looks.
+    # Publish its states to the broker of MQTT_URL, and accept description requests from it.
     mqtt: bool = False
     # Conditions to watch for, in words
     watches: tuple[str, ...] = ()
-    # Other machines whose engines may get its pictures
+    # Other machines whose engines may receive its pictures
     engines: tuple[str, ...] = ()
-    # Parts of the picture in which no change matters, such as a clock
+    # Regions of the picture whose changes are ignored, such as a clock
     ignore: tuple[Part, ...] = ()
 
     @property
     def where(self) -> str:
-        """Its address without path and query, which may hold secrets."""
+        """Address without path and query, which may contain secrets."""
         if self.url.startswith("/"):
             return self.url
         parts = urlsplit(self.url)
@@ -85,11 +85,11 @@ class FixedCamera:
 
 
 def read_list(path: Path) -> tuple[FixedCamera, ...]:
-    """Read the file. Raises OSError, and ValueError with a relative clause that has no secret."""
+    """Read the file. Raises OSError, and ValueError with a relative clause without secrets."""
     cameras, _, others_read = read_tables(path, "camera", MOST_CAMERAS, _camera)
     if others_read and any(one.password for one in cameras):
         raise ValueError(
-            "which has passwords and can be read by others than its owner; chmod 600 changes that"
+            "which contains passwords and is readable by other users; run chmod 600 on it"
         )
     return cameras
 

@@ -1,4 +1,4 @@
-"""One standing camera's process: connects to it, takes its stream apart, decodes what is wanted.
+"""Process of one fixed camera: connect, parse its stream, decode on demand.
 
-Everything here reads untrusted input. It has no settings and knows one camera.
+All modules read untrusted input. They have no settings and handle one camera.
 """

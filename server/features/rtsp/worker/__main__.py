@@ -1,11 +1,11 @@
-"""The process of one standing camera: reads it until it fails, and sends pictures that are wanted.
+"""Process of one fixed camera: read it until it fails, and send pictures on demand.
 
 Frames (see `shared/processes/wire`) go both ways. In: `camera` first (url, user, password, ca,
-clear_password), then `want` (rate, pictures a second) and `taken` after each picture. Out:
-`playing` (codec), `alive` (at, fps, decoded, dropped) four times a second while frames come, `frame`
+clear_password), then `want` (rate, pictures per second) and `taken` after each picture. Out:
+`playing` (codec), `alive` (at, fps, decoded, dropped) four times a second while frames arrive, `frame`
 (width, height, at, colorspace, color_range; the payload is planar 4:2:0), and at last `failed`
-(trouble, detail). The camera's credentials come over the pipe: neither the command line nor the
-environment has them, and nothing is logged.
+(trouble, detail). The camera's credentials are sent over the pipe, so that neither the command line nor
+the environment contains them. Nothing is logged.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from server.shared.processes.wire import (
 )
 from server.shared.processes.wire import read as read_message
 
-# Seconds between two `alive`
+# Seconds between two `alive` messages
 ALIVE_SECONDS = 0.25
-# Seconds over which frames are counted
+# Window for the frame rate, seconds
 FPS_SECONDS = 3.0
 
 
 class Worker:
-    """One connection: frames in on the main thread, pictures out on the decoding thread."""
+    """One connection: receives frames on the main thread, sends pictures on the decoding thread."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._pictures: Pictures | None = None
         self._rate = 0.0
-        # Of the last frames
+        # Times of the last frames
         self._arrivals: deque[float] = deque(maxlen=256)
         self._reported = 0.0
 
@@ -78,7 +78,7 @@ class Worker:
         self._channel.send("frame", fields.pop("data"), **fields)
 
     def received(self, message: WorkerMessage) -> None:
-        """Act on a message of the server, on the listening thread."""
+        """Handle a message of the server, on the listening thread."""
         if message.type == "want":
             self._rate = float(message.header["rate"])
             if self._pictures is not None:
@@ -88,7 +88,7 @@ class Worker:
 
 
 def main() -> None:
-    # libav's lines may quote an address.
+    # libav's log lines may contain an address.
     av.logging.set_level(None)
     channel, stream = claim_output(), claim_input()
     first = read_message(stream)
@@ -114,7 +114,7 @@ def main() -> None:
     except MemoryError:
         failed = SourceFailed(Trouble.MEMORY)
     except Exception:  # noqa: BLE001
-        # Its words may hold the camera's.
+        # The error's text may contain text of the camera.
         failed = SourceFailed(Trouble.CRASHED)
     else:
         failed = SourceFailed(Trouble.ENDED)

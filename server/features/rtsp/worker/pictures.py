@@ -1,4 +1,4 @@
-"""Decode one camera: only pictures that somebody needs, and the newest one wins."""
+"""Decode one camera: on demand, and only the newest picture."""
 
 from __future__ import annotations
 
@@ -25,68 +25,68 @@ from server.media.video.decode import (
     fits,
 )
 
-# Frames since the last key frame that are kept undecoded while nobody needs pictures, and their
-# bytes: 20 s at 30 frames/s. Beyond, they are dropped, and the next key frame is waited for.
+# Maximum frames since the last key frame kept undecoded while no picture is needed (20 s at 30 frames/s),
+# and their bytes. Beyond, they are dropped until the next key frame.
 KEPT_UNITS = 600
 KEPT_BYTES = 16 << 20
-# Seconds that decoding may be behind while somebody waits; beyond, it goes on at the next key frame.
+# Maximum delay of decoding while pictures are needed; beyond, it skips to the next key frame.
 LATE_SECONDS = 1.0
-# Seconds for one frame; a progressive JPEG within its bytes can take minutes.
+# Time limit for one frame: a progressive JPEG within the size limit can take minutes.
 DECODE_SECONDS = 5.0
-# Macroblocks of all pictures that H.264 keeps: level 5.2's references (table A-1), and three of
-# 4096×4096. 196 MiB.
+# Maximum macroblocks of all pictures that an H.264 decoder keeps: the references of level 5.2 (table
+# A-1), and three of 4096×4096. 196 MiB.
 KEPT_MACROBLOCKS = 184_320 + 3 * 65_536
 _DECODERS = {"H264": "h264", "H265": "hevc", "JPEG": "mjpeg"}
-# Seconds without a sound frame since one failed that end the connection at the next failure.
-# Behind a failed frame only key frames are decoded: their number in these seconds says little.
+# Seconds after a first failed frame, without any good one, after which the next failure ends the
+# connection. A count would not do: after a failed frame only key frames are decoded.
 FAILING_SECONDS = 10.0
 MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedPicture:
-    """A decoded picture: 8-bit planar 4:2:0 with even sides, planes without padding."""
+    """Decoded picture: 8-bit planar 4:2:0 with even sides, planes without padding. `at`: see `Unit`."""
 
     data: bytes
     width: int
     height: int
     at: float
-    # libav's numbers of its colour space and range
+    # libav's numbers of colour space and range
     colorspace: int
     color_range: int
 
 
 class Pictures:
-    """One camera's frames on their way to pictures. Safe to call from several threads.
+    """Decoder of one camera's frames. Thread-safe.
 
-    `send(shot)` is called on the decoding thread, at most `rate` times a second, and after each
-    time not before `taken`. Without a rate nothing is decoded; the frames since the last key frame
-    wait, so that a question gets a picture at once.
+    `send(picture)` is called on the decoding thread, at most `rate` times a second, and not again before
+    `taken`. With the rate 0 nothing is decoded; the frames since the last key frame are kept, so that
+    a question gets a picture at once.
     """
 
     def __init__(self, codec: str, send: Callable[[DecodedPicture], None]) -> None:
         self._send = send
-        # Each frame stands for itself.
+        # True if every frame is a key frame
         self._alone = codec == "JPEG"
-        # Checks frames of H.264
+        # Validates H.264 frames
         self._checks = H264Frames(KEPT_MACROBLOCKS) if codec == "H264" else None
         self._codec = codec
-        # None behind a hole: what comes next must not refer to pictures before it.
+        # None after a gap: the next frames must not refer to pictures before it
         self._decoder: VideoCodecContext | None = None
         self._format = VideoReformatter()
         self._change = threading.Condition()
-        # All below under the condition's lock
+        # The following attributes are guarded by the condition's lock.
         self._units: deque[Unit] = deque()
         self._bytes = 0
         self._need_key = True
         self._rate = 0.0
         self._free = True
         self._due = 0.0
-        # Since when a frame is decoded, monotonic seconds; None while none is
+        # Start of the current decoding, monotonic seconds; None while idle
         self._busy: float | None = None
         self._closed = False
         self._failed: SourceFailed | None = None
-        # When the first of the failed frames in a row came, monotonic seconds; None while there is none
+        # Arrival of the first of consecutive failed frames, monotonic seconds; None without any
         self._failing: float | None = None
         self.decoded = self.dropped = 0
 
@@ -98,7 +98,7 @@ class Pictures:
         return decoder
 
     def put(self, unit: Unit) -> None:
-        """Take the next frame. Raises SourceFailed when earlier ones cannot be decoded, or not in time."""
+        """Add the next frame. Raises SourceFailed if decoding of earlier ones failed or takes too long."""
         with self._change:
             if self._failed is not None:
                 raise self._failed
@@ -111,7 +111,7 @@ class Pictures:
                 return
             late = bool(self._units) and unit.at - self._units[0].at > LATE_SECONDS
             if unit.key and (self._alone or not self._rate or late):
-                # Nothing before it is needed any more.
+                # Earlier frames are no longer needed.
                 self._drop_all()
             self._units.append(replace(unit, after_hole=self._need_key or self._alone))
             self._need_key = False
@@ -127,14 +127,14 @@ class Pictures:
         self._bytes = 0
 
     def want(self, rate: float) -> None:
-        """Set the wanted pictures per second; 0 for none."""
+        """Set the wanted pictures per second; 0: stop decoding."""
         with self._change:
             self._rate = rate
             self._due = 0.0
             self._change.notify()
 
     def taken(self) -> None:
-        """Note that the picture that was sent last has been taken."""
+        """Allow the next picture: the server has taken the last one."""
         with self._change:
             self._free = True
             self._change.notify()
@@ -145,7 +145,7 @@ class Pictures:
             self._change.notify()
 
     def run(self) -> None:
-        """Decode until `close`. A failure is raised by the next `put`."""
+        """Decode until `close`. The next `put` raises a failure."""
         try:
             newest: av.VideoFrame | None = None
             while True:
@@ -164,9 +164,9 @@ class Pictures:
                 self._failed = failed
 
     def _next(self, waits: bool) -> tuple[Unit | None, bool]:
-        """Wait for something to do: a frame to decode, or a picture to send (`waits`: there is one).
+        """Wait for work. Return a frame to decode, or True to send the picture (`waits`: one is ready).
 
-        Returns neither after `close`.
+        Returns (None, False) after `close`.
         """
         with self._change:
             self._busy = None
@@ -187,7 +187,7 @@ class Pictures:
             return None, False
 
     def _decode(self, unit: Unit) -> av.VideoFrame | None:
-        """Return the newest picture, with the time of its frame; None when there is no sound one."""
+        """Decode a frame. Return the newest picture, its pts the time of its frame; None without a good one."""
         if self._decoder is None or unit.after_hole:
             self._decoder = self._open()
         try:
@@ -197,7 +197,7 @@ class Pictures:
             elif self._checks is not None:
                 data = self._checks.check(data)
             packet = av.Packet(data)
-            # A decoder may return pictures in another order than their frames.
+            # A decoder may return pictures in a different order than their frames.
             packet.pts = round(unit.at * MICROSECONDS)
             found = self._decoder.decode(packet)
             if any(one.is_corrupt for one in found):
@@ -220,7 +220,7 @@ class Pictures:
         return found[-1] if found else None
 
     def _lose(self) -> None:
-        """Drop a frame that was not decoded, and those that need it."""
+        """Drop a failed frame and those that depend on it."""
         self._decoder = None
         with self._change:
             self.dropped += 1
@@ -237,7 +237,7 @@ class Pictures:
             raise SourceFailed(Trouble.SIZE, f"{image.width}x{image.height}")
         known = image.format.name in ("yuv420p", "yuvj420p")
         if not known or (width, height) != (image.width, image.height):
-            # JPEGs often are 4:2:2, and have the full range.
+            # JPEGs are often 4:2:2 with full range.
             space = image.colorspace
             image = self._format.reformat(
                 image, width, height, "yuv420p", dst_color_range=ColorRange.MPEG, threads=1
@@ -249,17 +249,17 @@ class Pictures:
         )
 
 
-# Check H.265 frames (Annex B) before libav decodes them. Pure.  The pictures that its decoder
-# keeps are bounded by the memory of the process; see `limits`.
+# Validate H.265 frames (Annex B) before libav decodes them. Pure. The pictures kept by the decoder are
+# bounded by the memory of the process; see `bound_memory`.
 
-# Units of a frame; a camera has one for each slice and a few beside them.
+# Maximum NAL units of a frame; cameras send one for each slice and a few others.
 MAX_UNITS = 1024
 _START = b"\0\0\1"
 _SPS = 33
 
 
 def check_h265(data: bytes) -> None:
-    """Check a frame, as `H264Frames` does one of H.264.
+    """Validate an H.265 frame, as `H264Frames` does for H.264.
 
     Raises FormatRefused, PicturesTooLarge, and ValueError for a malformed frame.
     """
@@ -276,10 +276,9 @@ def check_h265(data: bytes) -> None:
 
 
 def check_set(unit: bytes) -> tuple[int, int]:
-    """Read the size of a sequence parameter set's pictures (H.265 section 7.3.2.2.1), without its
-    NAL header.
+    """Return width and height in a sequence parameter set (H.265 section 7.3.2.2.1).
 
-    Raises FormatRefused, PicturesTooLarge, and ValueError for a malformed set.
+    `unit`: without its NAL header. Raises FormatRefused, PicturesTooLarge, and ValueError for a malformed set.
     """
     bits = Bits(unit)
     bits.read(4)
@@ -303,7 +302,7 @@ def check_set(unit: bytes) -> tuple[int, int]:
 
 
 def _skip_profile(bits: Bits, layers: int) -> None:
-    """Read past `profile_tier_level` (section 7.3.3)."""
+    """Skip `profile_tier_level` (section 7.3.3)."""
     bits.read(88)
     bits.read(8)
     if not layers:
@@ -313,18 +312,18 @@ def _skip_profile(bits: Bits, layers: int) -> None:
         bits.read(88 * profile + 8 * level)
 
 
-# Bounds of the process of a camera: memory and core dumps.
+# Memory limit of a camera's process.
 
-# Memory that a camera's stream may take beyond that of the program itself: the pictures that a
-# decoder keeps of a stream of 3840×2160 (17 of 20 MB in H.265), two copies of one, and what waits.
+# Memory for a camera's stream beyond that of the program itself: the pictures kept by a decoder for
+# 3840×2160 (17 of 20 MB in H.265), two copies of one, and the queued frames.
 STREAM_BYTES = 640 << 20
 
 
 def bound_memory(extra: int = STREAM_BYTES) -> None:
-    """Refuse memory beyond `extra` bytes more than the process has now.
+    """Limit the process to `extra` bytes more memory than it has now.
 
-    A hostile stream that needs more fails in this process alone. On Linux only: macOS does not
-    enforce the limit.
+    A hostile stream that needs more fails only in this process. Linux only: macOS does not enforce
+    the limit.
     """
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])

@@ -1,5 +1,5 @@
-"""RTSP 1.0 (RFC 2326) as far as a camera's picture needs it: messages, SDP, addresses, packets of H.264 and H.265; and
-the reasons why a camera cannot be read. Pure.
+"""Subset of RTSP 1.0 (RFC 2326) for cameras: messages, SDP, addresses, packets of H.264 and H.265; and the reasons for
+failures. Pure.
 """
 
 from __future__ import annotations
@@ -16,48 +16,48 @@ from server.media.video.decode import Bits
 
 
 class Trouble(StrEnum):
-    """A bounded set, for states, log lines and metrics."""
+    """Reason why a camera cannot be read: a bounded set, for states, log lines and metrics."""
 
-    # Nothing answers at its address, or its name has none.
+    # No response from its address, or its host name cannot be resolved.
     UNREACHABLE = "unreachable"
     CERTIFICATE = "certificate"
-    # User or password are wrong, or missing.
+    # User or password wrong or missing.
     CREDENTIALS = "credentials"
-    # It wants the password in clear text over a connection that is not encrypted.
+    # It requests the password in clear text over an unencrypted connection.
     CLEAR_PASSWORD = "clear_password"
-    # It names another address.
+    # It redirects to another address.
     REDIRECT = "redirect"
     # The path of its URL is wrong.
     NOT_FOUND = "not_found"
-    # Its answer is no 200 for another reason, for example because it is busy.
+    # Another error status, for example because it is busy.
     REFUSED = "refused"
-    # It sends RTP by UDP, not over the connection.
+    # It sends RTP by UDP only, not over the connection.
     UDP_ONLY = "udp_only"
-    # It sends neither H.264 nor H.265 nor JPEGs.
+    # It does not send H.264, H.265 or JPEGs.
     CODEC = "codec"
-    # It answers with a page for people.
+    # It answers with a web page.
     WEB_PAGE = "web_page"
-    # Pictures of a known codec that are not decoded here.
+    # Unsupported pictures of a known codec.
     FORMAT = "format"
     SIZE = "size"
     MEMORY = "memory"
     SILENT = "silent"
     ENDED = "ended"
     MALFORMED = "malformed"
-    # A device of this machine: it is not there, this user may not open it, it is no camera, another program has it.
+    # A local device: not found, no permission, not a supported camera, in use by another program.
     DEVICE_MISSING = "device_missing"
     DEVICE_FORBIDDEN = "device_forbidden"
     DEVICE_OTHER = "device_other"
     DEVICE_BUSY = "device_busy"
-    # The process that reads it ended by itself.
+    # The process that reads it ended unexpectedly.
     CRASHED = "crashed"
 
 
 class SourceFailed(Exception):
-    """The camera cannot be read for now.
+    """Raised when the camera cannot be read.
 
-    Outside the server's tree of errors: it stays in the worker's process. `detail`: a codec's name,
-    from a bounded alphabet; never another text of the camera.
+    Not a QwenCameraError: it never leaves the worker's process. `detail`: a codec's name, from a
+    bounded alphabet; never other text of the camera.
     """
 
     def __init__(self, trouble: Trouble, detail: str = "") -> None:
@@ -66,26 +66,26 @@ class SourceFailed(Exception):
         self.detail = detail
 
 
-# Bounds of a message: its lines before the body, and the body (an SDP is 1 to 2 KiB)
+# Maximum bytes of a message's head, and of its body (an SDP has 1 to 2 KiB)
 MAX_HEAD_BYTES = 16 * 1024
 MAX_BODY_BYTES = 64 * 1024
-# Seconds of a session without a word of ours where the camera names none (RFC 2326, 12.37)
+# Default session timeout (RFC 2326, 12.37)
 SESSION_SECONDS = 60
 _CODECS = {"H264": "H264", "H265": "H265", "HEVC": "H265"}
-# The characters that a request's line may have; a camera chooses the address of its stream.
+# Characters allowed in a request line: a camera chooses the address of its stream.
 _ADDRESS = re.compile(r"rtsps?://[\x21-\x7e]{1,1024}")
 _SESSION = re.compile(r"[\x21-\x3a\x3c-\x7e]{1,256}")
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head of an answer. `status` is 0 for a request of the camera, which is not answered."""
+    """Head of a message. `status` is 0 for a request of the camera, which is not answered."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
 
     def get(self, name: str) -> str:
-        """Return the first header of this name (lower case); "" without one."""
+        """Return the first header of this name (in lower case); "" without one."""
         return next((value for key, value in self.headers if key == name), "")
 
     def all(self, name: str) -> list[str]:
@@ -93,7 +93,7 @@ class Head:
 
     @property
     def body_bytes(self) -> int:
-        """Bytes of the body. Raises SourceFailed for no number and for too many."""
+        """Length of the body, bytes. Raises SourceFailed if it is malformed or too large."""
         text = self.get("content-length") or "0"
         number = text.isascii() and text.isdigit() and len(text) < 9
         if not number or int(text) > MAX_BODY_BYTES:
@@ -103,7 +103,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """The stream to play. `sets`: the parameter sets of its description, as NAL units."""
+    """Stream to play. `sets`: the parameter sets in its description, as NAL units."""
 
     codec: str
     address: str
@@ -112,16 +112,16 @@ class Track:
 
 
 def request(method: str, address: str, number: int, headers: dict[str, str]) -> bytes:
-    """Write a request. Headers without a value are left out."""
+    """Return a request's bytes. Headers with empty values are omitted."""
     lines = [f"{method} {address} RTSP/1.0", f"CSeq: {number}", "User-Agent: qwen-camera"]
     lines += [f"{name}: {value}" for name, value in headers.items() if value]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def read_head(data: bytes) -> Head:
-    """Read the head of a message, without its empty line.
+    """Parse the head of a message; `data`: without its empty line.
 
-    Raises SourceFailed when it is none of RTSP or HTTP.
+    Raises SourceFailed if it is neither RTSP nor HTTP.
     """
     lines = data.decode("latin-1").split("\n")
     first = lines[0].strip()
@@ -137,9 +137,9 @@ def read_head(data: bytes) -> Head:
 
 
 def check_status(head: Head) -> None:
-    """Raise SourceFailed for any answer but a good one; a 401 is the caller's.
+    """Raise SourceFailed unless the status is 2xx. The caller handles 401 before.
 
-    A camera that names another address is not followed: only the host of the settings is spoken to.
+    Redirects are not followed: connections go only to the host in the settings.
     """
     if 300 <= head.status < 400:
         raise SourceFailed(Trouble.REDIRECT)
@@ -155,14 +155,14 @@ def check_status(head: Head) -> None:
 
 @dataclass(slots=True)
 class _Media:
-    """One media section of an SDP."""
+    """Media section of an SDP."""
 
     kind: str
     formats: list[str]
-    # The names and the parameters of its formats, by number
+    # Names and parameters of its formats, by payload type
     names: dict[str, str] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
-    # The name that came last; None for no name
+    # The last name; None without one
     last: str | None = None
     control: str = ""
 
@@ -178,7 +178,7 @@ class _Media:
                 self.control = value.strip()
 
     def track(self, base: str) -> Track | None:
-        """Return its first format that can be decoded. Raises SourceFailed for a wrong address."""
+        """Return the first supported format; None without one. Raises SourceFailed for a bad address."""
         for number in self.formats[:16]:
             codec = _CODECS.get(self.names.get(number, ""))
             if codec is not None and number.isdigit() and int(number) < 128:
@@ -190,9 +190,9 @@ class _Media:
 
 
 def read_description(body: bytes, base: str) -> Track:
-    """Find the first video stream of an SDP (RFC 8866) that can be decoded.
+    """Return the first supported video stream of an SDP (RFC 8866).
 
-    `base`: the address that its control addresses are relative to. Raises SourceFailed.
+    `base`: base address of its control addresses. Raises SourceFailed.
     """
     sections: list[_Media] = []
     for line in body.decode("utf-8", "replace").splitlines()[:1000]:
@@ -213,21 +213,21 @@ def read_description(body: bytes, base: str) -> Track:
 
 
 def _static(formats: list[str]) -> str:
-    """Name the codec of a payload type that needs no `rtpmap` (RFC 3551); "" for another one."""
+    """Return the codec of a static payload type (RFC 3551); "" for others."""
     return {"26": "JPEG", "31": "H261", "32": "MPV"}.get("".join(formats[:1]), "")
 
 
 def resolve(base: str, control: str) -> str:
-    """Return a stream's address. Raises SourceFailed for one that cannot stand in a request.
+    """Return a stream's address. Raises SourceFailed for characters not allowed in a request.
 
-    It is only text for the camera: the connection stays the same.
+    It is sent to the camera only as text: the connection stays the same.
     """
     if control in ("", "*"):
         address = base
     elif control.lower().startswith(("rtsp://", "rtsps://")):
         address = control
     elif urlsplit(base).query:
-        # Cameras append the control to the whole address.
+        # With a query, cameras append the control to the whole address.
         address = f"{base.rstrip('/')}/{control}"
     else:
         address = urljoin(base if base.endswith("/") else f"{base}/", control)
@@ -239,7 +239,7 @@ def resolve(base: str, control: str) -> str:
 
 
 def _sets(codec: str, details: str) -> tuple[bytes, ...]:
-    """Read the parameter sets of an `fmtp` line (RFC 6184, 8.1; RFC 7798, 7.1)."""
+    """Return the parameter sets in an `fmtp` line (RFC 6184, 8.1; RFC 7798, 7.1)."""
     names = (
         ("sprop-parameter-sets",) if codec == "H264" else ("sprop-vps", "sprop-sps", "sprop-pps")
     )
@@ -260,9 +260,9 @@ def _sets(codec: str, details: str) -> tuple[bytes, ...]:
 
 
 def read_session(value: str) -> tuple[str, int]:
-    """Read a `Session` header: the id, and the seconds until it ends without a word of ours.
+    """Parse a `Session` header. Return the id and the timeout, seconds.
 
-    Raises SourceFailed for one that cannot stand in a request.
+    Raises SourceFailed for characters not allowed in a request.
     """
     name, _, rest = value.partition(";")
     if _SESSION.fullmatch(name.strip()) is None:
@@ -271,12 +271,12 @@ def read_session(value: str) -> tuple[str, int]:
     return name.strip(), max(5, int(found[1])) if found else SESSION_SECONDS
 
 
-# The first bytes of an answer, and of the requests that a camera may send
+# First bytes of a response, and of the requests that a camera may send
 _MESSAGES = b"RTSP/", b"OPTIO", b"GET_P", b"SET_P", b"ANNOU", b"REDIR", b"TEARD", b"PLAY_"
 
 
 def begins_packet(data: bytes) -> bool:
-    """Return True if an interleaved packet (RFC 2326, 10.12) may begin with these bytes, five at most."""
+    """Return True if an interleaved packet (RFC 2326, 10.12) may begin with `data`, at most five bytes."""
     if data[:1] != b"$" or len(data) < 5:
         return data[:1] == b"$"
     # RTP and RTCP have version 2; an empty packet has neither.
@@ -284,26 +284,26 @@ def begins_packet(data: bytes) -> bool:
 
 
 def begins_message(data: bytes) -> bool:
-    """Return True if a message may begin with these bytes, five at most; the first may end a line."""
+    """Return True if a message may begin with `data`, at most five bytes, possibly after a line end."""
     rest = data.lstrip(b"\r\n")
     return bool(rest) and any(one.startswith(rest) for one in _MESSAGES)
 
 
 def next_packet(channel: int, payload_type: int) -> re.Pattern[bytes]:
-    """Match the beginning of the next packet of our stream, or of an answer, among other bytes."""
+    """Return a pattern for the beginning of the stream's next packet, or of a response."""
     kinds = re.escape(bytes((payload_type, payload_type | 0x80)))
     head = re.escape(bytes((ord("$"), channel)))
     return re.compile(rb"%b..[\x80-\xbf][%b]|RTSP/1" % (head, kinds), re.DOTALL)
 
 
-# Of the pictures' packets; those of RTCP have the next one.
+# Requested channel of the RTP packets; RTCP uses the next one.
 ASKED_CHANNEL = 0
 
 
 def read_channel(transport: str) -> int:
-    """Return the channel of the pictures' packets on our connection; without one that we asked for.
+    """Return the channel of the RTP packets; the requested one if `transport` names none.
 
-    Raises SourceFailed when the camera did not agree to send them there.
+    Raises SourceFailed if the camera does not send over this connection.
     """
     found = re.search(r"interleaved\s*=\s*(\d{1,3})", transport)
     channel = int(found[1]) if found is not None else ASKED_CHANNEL
@@ -312,14 +312,14 @@ def read_channel(transport: str) -> int:
     return channel
 
 
-# RTP packets of a camera to whole frames: H.264 (RFC 6184) and H.265 (RFC 7798).
-# They come over TCP, in order; a camera may leave some out when the connection is slow.
+# Depacketizing of H.264 (RFC 6184) and H.265 (RFC 7798). Packets arrive over TCP in order, but a camera
+# may omit some on a slow connection.
 
-# Largest frame; a larger one is dropped whole. A key frame of 4096×4096 at high quality has 4 MB.
+# Maximum size of a frame; larger ones are dropped. A key frame of 4096×4096 at high quality has 4 MB.
 MAX_FRAME_BYTES = 8 << 20
-# Parameter sets that are kept, and bytes of one
+# Maximum number of parameter sets, and bytes of one
 MAX_SETS, MAX_SET_BYTES = 32, 1024
-# Numbers that have to follow each other before a gap counts: some cameras do not number at all.
+# Consecutive sequence numbers before a gap counts: some cameras do not number their packets.
 SURE_NUMBERS = 8
 START = b"\0\0\0\1"
 # NAL unit types (H.264 table 7-1, H.265 table 7-1)
@@ -333,20 +333,20 @@ _H265_AGGREGATE, _H265_FRAGMENT, _H265_PACI = 48, 49, 50
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One encoded picture. `at`: monotonic seconds at the arrival of its first slice or byte.
+    """Encoded picture. `at`: arrival of its first slice or byte, monotonic seconds.
 
-    Without data it stands for a picture that was lost: those behind it need a key frame.
+    Empty `data` marks a lost picture: later ones need a key frame.
     """
 
     data: bytes
     key: bool
     at: float
-    # Earlier pictures are missing: it is decoded without any.
+    # True if earlier pictures are missing: decode without references
     after_hole: bool = False
 
 
 def _payload(data: bytes) -> bytes | None:
-    """Return a packet's payload (RFC 3550, 5.1); None where there is none."""
+    """Return a packet's payload (RFC 3550, 5.1); None without one."""
     begin = 12 + 4 * (data[0] & 15)
     if data[0] & 0x10:
         if len(data) < begin + 4:
@@ -357,46 +357,46 @@ def _payload(data: bytes) -> bytes | None:
 
 
 class Depacketizer:
-    """Takes the packets of one stream. A key frame has the newest parameter sets in front.
+    """Depacketizer of one stream. It puts the newest parameter sets in front of key frames.
 
-    A frame that is not whole is lost, as is a key frame without parameter sets.
+    Incomplete frames, and key frames without parameter sets, are lost.
 
     Bounds of parameter sets: 32 of 1 KiB; more are dropped.
     """
 
     def __init__(self, codec: str, payload_type: int, sets: Iterable[bytes] = ()) -> None:
-        """`sets`: the parameter sets of the stream's description."""
+        """`sets`: parameter sets in the stream's description."""
         self._h265 = codec == "H265"
         self._payload_type = payload_type
         # Parameter sets by type and id
         self._sets: dict[tuple[int, int], bytes] = {}
         for unit in sets:
             self._keep_set(unit)
-        # True behind the first whole frame, and once sets have come there
+        # True after the first whole frame, and after parameter sets inside the stream
         self._begun = self._repeats_sets = False
-        # Types of the sets since the last frame
+        # Types of the parameter sets since the last frame
         self._new_sets: set[int] = set()
-        # False once a frame went on after its marker: such frames end at the next timestamp.
+        # False once a frame continued after its marker: frames then end at the next timestamp
         self._markers = True
-        # Parts, key and time of the frame of this timestamp that its marker ended
+        # Parts, key flag and time of the frame of this timestamp that a marker ended
         self._closed: tuple[list[bytes], bool, float] | None = None
-        # The last sequence number, and how many followed the one before
+        # Last sequence number, and count of consecutive ones
         self._sequence = self._followed = 0
         self._parts: list[bytes] = []
         self._size = 0
-        # The frame has a slice; before, its parts belong to whichever picture follows.
+        # True once the frame has a slice; earlier parts belong to the next picture
         self._picture = False
         self._key = False
         self._at = 0.0
         self._timestamp: int | None = None
         self._broken = False
-        # A unit of several packets; None while there is none
+        # Parts of a fragmented unit; None without one
         self._fragment: list[bytes] | None = None
 
     def packet(self, data: bytes, now: float, *, whole: bool = True) -> list[Unit]:
-        """Take a packet; return the frames that it completes, two at most.
+        """Add a packet. Return the frames that it completes, at most two.
 
-        `whole`: its end is not known to be missing.
+        `whole`: False if its end is known to be missing.
         """
         if len(data) < 12 or data[0] >> 6 != 2 or data[1] & 0x7F != self._payload_type:
             return []
@@ -408,7 +408,7 @@ class Depacketizer:
         done: list[Unit] = []
         timestamp = int.from_bytes(data[4:8], "big")
         if timestamp != self._timestamp:
-            # The marker of the one before was missing.
+            # The marker of the previous frame was missing.
             done += self._end()
             self._timestamp, self._closed = timestamp, None
         if not self._picture and self._fragment is None:
@@ -424,10 +424,10 @@ class Depacketizer:
         return done
 
     def lose(self) -> None:
-        """Note that packets are missing before the next one."""
+        """Mark packets as missing before the next one."""
         self._broken = True
         if self._repeats_sets:
-            # Newer sets may be among them.
+            # The missing packets may contain newer parameter sets.
             self._sets.clear()
 
     def _skipped(self, sequence: int) -> bool:
@@ -487,7 +487,7 @@ class Depacketizer:
             self._keep_set(unit)
             return
         if kind in (_H265_SLICES if self._h265 else _H264_SLICES):
-            # The first bit behind the head: it is the first slice of its picture.
+            # The first bit after the header is set in the first slice of a picture.
             if not unit[2 if self._h265 else 1] & 0x80 and not self._picture:
                 self._resume()
             self._picture = True
@@ -496,13 +496,13 @@ class Depacketizer:
         self._parts += (START, unit)
 
     def _keep_set(self, unit: bytes) -> None:
-        """Keep a parameter set in place of the one with its id; drop a malformed one."""
+        """Store a parameter set, replacing the one with its id; drop a malformed one."""
         kind = unit[0] >> 1 & 0x3F if self._h265 else unit[0] & 0x1F
         try:
             if not self._h265:
                 number = Bits(unit[4 if kind in _SPS else 1 :]).ue(255)
             else:
-                # The id of a VPS or SPS lies deeper; cameras have one of each.
+                # The id of a VPS or SPS is further inside; cameras have one of each.
                 number = Bits(unit[2:]).ue(63) if kind in _PPS else 0
         except ValueError:
             return
@@ -511,7 +511,7 @@ class Depacketizer:
             self._sets[kind, number] = unit
 
     def _resume(self) -> None:
-        """Continue the frame that its marker closed. Raises ValueError if there is none."""
+        """Continue the frame that a marker ended. Raises ValueError without one."""
         if self._closed is None:
             raise ValueError("a picture without its beginning")
         self._markers = False
@@ -529,11 +529,11 @@ class Depacketizer:
             raise ValueError("a frame is too large")
 
     def _end(self) -> list[Unit]:
-        """Return the frame, or a Unit without data if it was lost; nothing for units that precede a picture."""
+        """Return the frame, or a Unit without data if it was lost; [] without a picture."""
         if not (self._picture or self._broken or self._fragment):
             return []
         parts, at = self._parts, self._at
-        # Some cameras begin a group with a plain I picture behind a parameter set.
+        # Some cameras begin a group with a non-IDR I picture after a parameter set.
         key = self._key or _H264_SPS in self._new_sets
         whole = self._picture and not self._broken and self._fragment is None
         sets: list[bytes] = []

@@ -1,7 +1,7 @@
-"""The ways to a camera's frames: RTSP over TCP, HTTP with JPEGs, a device of this machine.
+"""Sources of a camera's frames: RTSP over TCP, HTTP with JPEGs, a local device.
 
-Each `read_*` opens a camera, calls `begin` once it plays, hands each frame to `take`, and only
-returns by raising SourceFailed. A connection is to the host of the settings alone, and read within bounds.
+Each `read_*` opens a camera, calls `begin` once it plays, passes each frame to `take`, and ends only
+by raising SourceFailed. Connections go only to the host in the settings; all reads are bounded.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ from server.features.rtsp.worker.rtsp import (
     Unit,
 )
 
-# Seconds for a connection and for each answer
+# Time limit for a connection and for each response, seconds
 CONNECT_SECONDS = 10.0
-# Seconds without a byte after which a camera counts as gone
+# Seconds without data after which a camera counts as disconnected
 SILENT_SECONDS = 10.0
-# Seconds between two requests for a picture that comes alone
+# Interval between two requests for a single picture, seconds
 ASK_SECONDS = 1.0
-# Addresses of a name that are tried
+# Maximum addresses of a host name that are tried
 MAX_ADDRESSES = 4
 _READ_BYTES = 64 * 1024
-# Room for what a camera may send in one burst
+# Socket receive buffer, for the bursts of cameras
 _RECEIVE_BYTES = 1 << 20
 
 
 class Connection:
-    """Bytes of one camera. Every method may raise SourceFailed.
+    """Connection to one camera. Every method may raise SourceFailed.
 
-    It speaks to `host` and to nobody else: nothing that the camera says leads to another address.
+    It connects only to `host`: nothing that the camera sends leads to another address.
     """
 
     def __init__(self, host: str, port: int, *, tls: bool, ca: str = "") -> None:
-        """`ca`: a PEM file with the authority of the camera's certificate; "" for the system's."""
+        """`ca`: PEM file with the certificate authority; "" for the system's."""
         self._held = bytearray()
         self._socket = _connect(host, port)
         if tls:
@@ -68,7 +68,7 @@ class Connection:
             raise SourceFailed(Trouble.ENDED) from None
 
     def head(self) -> bytes:
-        """Return the next message up to its empty line, which is left out."""
+        """Return the head of the next message, without its empty line."""
         end = time.monotonic() + CONNECT_SECONDS
         while True:
             for mark in (b"\r\n\r\n", b"\n\n"):
@@ -91,13 +91,13 @@ class Connection:
         return data
 
     def peek(self, count: int = 1, *, wait: bool = True) -> bytes:
-        """Return the next `count` bytes, which stay there; fewer where not to `wait`."""
+        """Return the next `count` bytes without consuming them; possibly fewer unless `wait`."""
         while wait and len(self._held) < count:
             self._fill()
         return bytes(self._held[:count])
 
     def skip_to(self, pattern: re.Pattern[bytes]) -> None:
-        """Drop bytes up to a match of up to 16 bytes. Raises SourceFailed where none comes within 16 KiB."""
+        """Skip to the next match, of at most 16 bytes. Raises SourceFailed without one in 16 KiB."""
         skipped = 0
         while (found := pattern.search(self._held, 1)) is None:
             useless = len(self._held) - 16
@@ -110,7 +110,7 @@ class Connection:
         del self._held[: found.start()]
 
     def some(self) -> bytes:
-        """Return what is there, a byte at least."""
+        """Return the available bytes, at least one."""
         if not self._held:
             self._fill()
         data = bytes(self._held)
@@ -165,10 +165,10 @@ def _encrypt(plain: socket.socket, host: str, ca: str) -> ssl.SSLSocket:
         raise SourceFailed(Trouble.UNREACHABLE) from None
 
 
-# The answer to a camera that asks for a password: HTTP's Digest (RFC 7616) and Basic. Pure.
+# Authentication with a camera: HTTP Digest (RFC 7616) and Basic. Pure.
 
 _PART = re.compile(r'([A-Za-z-]{1,32})\s*=\s*(?:"((?:[^"\\]|\\.){0,1024})"|([^\s,"]{1,256}))')
-# The better one first. A camera that names none means MD5.
+# In order of preference. Without an algorithm in the challenge it is MD5.
 _HASHES: dict[str, Callable[[bytes], str]] = {
     "SHA-256": lambda data: hashlib.sha256(data).hexdigest(),
     "MD5": lambda data: hashlib.md5(data, usedforsecurity=False).hexdigest(),
@@ -176,10 +176,10 @@ _HASHES: dict[str, Callable[[bytes], str]] = {
 
 
 class Credentials:
-    """Answers the challenges of one connection.
+    """Credentials of one connection, for its challenges.
 
-    `clear`: the password may go as it is (Basic), because the connection is encrypted or the
-    operator said so.
+    `clear`: the password may be sent unhashed (Basic), because the connection is encrypted or the
+    operator allowed it.
     """
 
     def __init__(self, user: str, password: str, *, clear: bool) -> None:
@@ -191,10 +191,10 @@ class Credentials:
         self._count = 0
 
     def challenged(self, headers: Sequence[str]) -> None:
-        """Choose among the `WWW-Authenticate` headers of a 401, the best one first.
+        """Choose the best of the `WWW-Authenticate` headers of a 401.
 
-        Raises SourceFailed when the camera was answered before (so that user or password are
-        wrong), when there is no password to give, and when it would have to go in clear text.
+        Raises SourceFailed if a challenge was answered before (so that user or password are wrong), if
+        no user is set, and if only clear text is offered but not allowed.
         """
         stale = self._challenge is not None and any("stale=true" in h.lower() for h in headers)
         if not self._user or (self._challenge is not None and not (stale and self._count < 8)):
@@ -250,7 +250,7 @@ class Credentials:
 
 
 def _parts(header: str) -> dict[str, str]:
-    """Read the fields of a challenge, quoted ones as they stand."""
+    """Parse the fields of a challenge; escapes in quoted values are kept."""
     return {
         name.lower(): quoted or bare
         for name, quoted, bare in _PART.findall(header.partition(" ")[2])
@@ -262,7 +262,7 @@ _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A camera of the settings. `clear_password`: it may have the password unencrypted."""
+    """Camera of the settings. `clear_password`: the password may be sent unencrypted."""
 
     url: str
     user: str
@@ -283,7 +283,7 @@ class Address:
         return self.scheme in ("rtsps", "https")
 
     def connect(self) -> Connection:
-        """Raises SourceFailed."""
+        """Connect to the camera. Raises SourceFailed."""
         host = urlsplit(self.url).hostname or ""
         return Connection(host, self.port, tls=self.encrypted, ca=self.ca)
 
@@ -298,7 +298,7 @@ Take = Callable[[Unit], None]
 
 
 class _Rtsp:
-    """One RTSP session over one connection, its packets interleaved with its answers."""
+    """RTSP session over one connection, with RTP packets interleaved."""
 
     def __init__(self, address: Address, connection: Connection) -> None:
         self._url = address.url
@@ -309,7 +309,7 @@ class _Rtsp:
         self._every = rtsp.SESSION_SECONDS / 2
 
     def ask(self, method: str, address: str, **headers: str) -> tuple[rtsp.Head, bytes]:
-        """Send a request and return its answer. Raises SourceFailed for any but a good one."""
+        """Send a request and return its response. Raises SourceFailed for an error status."""
         while True:
             self._send(method, address, **headers)
             while True:
@@ -364,14 +364,14 @@ class _Rtsp:
         take: Take,
     ) -> None:
         due = time.monotonic() + self._every
-        # The last frame, and True when packets have come since that made none
+        # Time of the last frame, and True if packets since then produced none
         heard, rubbish = time.monotonic(), False
-        # Other bytes follow the last packet, whose end may be among them.
+        # True if other bytes follow the last packet, which may be part of it
         odd = False
         while True:
             now = time.monotonic()
             if now >= due:
-                # It keeps the session alive; the answer comes among the packets.
+                # Keeps the session alive; the response arrives among the packets.
                 self._send("OPTIONS", address)
                 due = now + self._every
             if now - heard > SILENT_SECONDS:
@@ -386,7 +386,7 @@ class _Rtsp:
                     raise SourceFailed(Trouble.ENDED)
                 continue
             if not rtsp.begins_packet(begin):
-                # Some cameras write other bytes between packets, or a wrong length.
+                # Some cameras send other bytes between packets, or a wrong length.
                 if not odd:
                     frames.lose()
                 rubbish, odd = True, False
@@ -411,7 +411,7 @@ def read_rtsp(address: Address, begin: Begin, take: Take) -> None:
 
 
 def read_http(address: Address, begin: Begin, take: Take) -> None:
-    """Read JPEGs that come one after another. Ask again each second where one comes alone."""
+    """Read a stream of JPEGs, or request a single JPEG each second."""
     credentials = address.credentials()
     parts = urlsplit(address.url)
     path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
@@ -441,14 +441,14 @@ def read_http(address: Address, begin: Begin, take: Take) -> None:
         if not begun:
             begin("JPEG")
         begun = True
-        # It was captured after it was asked for, unless the camera keeps one.
+        # Captured after the request, unless the camera caches pictures.
         take(Unit(picture, True, asked))
         credentials = address.credentials()
         time.sleep(max(0.0, asked + ASK_SECONDS - time.monotonic()))
 
 
 def _read_picture(connection: Connection, head: rtsp.Head) -> bytes:
-    """Read a body that is one JPEG."""
+    """Return the body, which must be one JPEG."""
     end = time.monotonic() + SILENT_SECONDS
     text = head.get("content-length")
     size = int(text) if text.isascii() and text.isdigit() and len(text) < 9 else None
@@ -459,7 +459,7 @@ def _read_picture(connection: Connection, head: rtsp.Head) -> bytes:
             data = connection.some()
             body += chunks.feed(data) if chunks is not None else data
             if chunks is not None:
-                # `feed` raises ENDED behind the last chunk.
+                # `feed` raises ENDED after the last chunk.
                 chunks.feed(b"")
         except SourceFailed as error:
             if error.trouble is Trouble.ENDED and size is None:
@@ -491,7 +491,7 @@ def _read_parts(connection: Connection, head: rtsp.Head, begin: Begin, take: Tak
 
 
 def read_device(path: str, begin: Begin, take: Take) -> None:
-    """`path`: a device of Video4Linux, like /dev/video0, which sends JPEGs."""
+    """Read JPEGs of a Video4Linux device. `path`: such as /dev/video0."""
     try:
         container = av.open(
             path,
@@ -534,7 +534,7 @@ def read(address: Address, begin: Begin, take: Take) -> None:
         read_http(address, begin, take)
 
 
-# JPEGs out of an HTTP answer: `multipart/x-mixed-replace`, as cameras send it. Pure.
+# JPEGs in an HTTP response of type `multipart/x-mixed-replace`, as cameras send it. Pure.
 
 _BEGIN, _END = b"\xff\xd8", b"\xff\xd9"
 
@@ -549,35 +549,35 @@ _BOUNDARY = re.compile(
 
 
 def read_boundary(head: Head) -> bytes:
-    """Return the line between two parts. Raises SourceFailed for any other kind of answer."""
+    """Return the delimiter between two parts. Raises SourceFailed for other content types."""
     kind = head.get("content-type")
     found = _BOUNDARY.match(kind)
     if found is None:
         raise SourceFailed(
             Trouble.CODEC, re.sub(r"[^A-Z0-9-]", "", kind.partition(";")[0].upper())[:16]
         )
-    # Some write the dashes of the line into the name.
+    # Some cameras include the delimiter's dashes in the boundary.
     return b"--" + found[1].removeprefix("--").encode("latin-1")
 
 
 class Parts:
-    """Takes the body in pieces of any size. It holds one JPEG at most."""
+    """Parser of a multipart body, in pieces of any size. It buffers at most one JPEG."""
 
     def __init__(self, boundary: bytes) -> None:
         self._boundary = boundary
         self._held = bytearray()
-        # Bytes of the present part that are still to come; None: before its head, or unknown
+        # Length of the current part; None before its head, or if unknown
         self._left: int | None = None
         self._inside = False
-        # Arrival of the present part's first byte, monotonic seconds; infinite before
+        # Arrival of the current part's first byte, monotonic seconds; infinite before
         self._at = math.inf
-        # Bytes of `_held` in which the present search has found nothing: each byte is looked at once.
+        # Bytes of `_held` already searched: each byte is searched once.
         self._looked = 0
 
     def feed(self, data: bytes, now: float) -> list[tuple[bytes, float]]:
-        """Return the JPEGs that are complete, each with the arrival of its first byte.
+        """Add data. Return the complete JPEGs, each with the arrival of its first byte.
 
-        Other parts are dropped. Raises SourceFailed when there is no end of one.
+        Other parts are dropped. Raises SourceFailed if one is too large.
         """
         self._held += data
         found: list[tuple[bytes, float]] = []
@@ -589,7 +589,7 @@ class Parts:
         return found
 
     def _next(self, now: float) -> bytes | None:
-        """Return the next part; None when it is not there yet."""
+        """Return the next part; None if it is incomplete."""
         if not self._inside and not self._open():
             return None
         if self._held:
@@ -610,10 +610,10 @@ class Parts:
         return part
 
     def _open(self) -> bool:
-        """Read a part's head, if it is there."""
+        """Parse a part's head. Return False if it is incomplete."""
         at = self._held.find(self._boundary)
         if at < 0:
-            # Nothing but the beginning of the line may be missing.
+            # Keep only what may be the beginning of a delimiter.
             del self._held[: max(0, len(self._held) - len(self._boundary))]
             return False
         end, skip = self._held.find(b"\r\n\r\n", at), 4
@@ -634,14 +634,14 @@ class Parts:
 
 
 class Chunks:
-    """Takes HTTP/1.1's chunks apart (RFC 9112, 7.1)."""
+    """Decoder of HTTP/1.1's chunked transfer coding (RFC 9112, 7.1)."""
 
     def __init__(self) -> None:
         self._held = bytearray()
         self._left = 0
 
     def feed(self, data: bytes) -> bytes:
-        """Return what the chunks hold. Raises SourceFailed at their end and for malformed ones."""
+        """Add data and return the decoded body. Raises SourceFailed at its end and for malformed chunks."""
         self._held += data
         out = bytearray()
         while self._held:
@@ -665,7 +665,7 @@ class Chunks:
             self._left = int(text, 16)
             if not self._left:
                 if out:
-                    # The next call says that it has ended.
+                    # The next call raises ENDED.
                     break
                 raise SourceFailed(Trouble.ENDED)
             del self._held[: len(line) + 2]
