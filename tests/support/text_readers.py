@@ -13,7 +13,7 @@ from server.features.builtin import intents, language
 from server.features.builtin.engine import is_short
 from server.features.openai_api.request import read_url
 from server.features.pointing import boxes as pointing
-from server.features.voice_out.sentences import Sentences, spoken
+from server.features.voice_out.sentences import Sentences, speakable
 from server.models import control_tokens, prompts, routing
 from server.models.answer_parser import AnswerText
 from server.shared import watch_answers
