@@ -61,7 +61,7 @@ READERS: dict[str, tuple[Callable[[str], object], int]] = {
     "a sentence before boxes": (shown, 1_000),
     "conditions in a question": (watch_answers.conditions_in, 4_000),
     "sentences of an answer": (in_pieces, 1_000),
-    "words for a voice": (spoken, 1_000),
+    "words for a voice": (speakable, 1_000),
     "a line of a log": (redact, 2_000),
     "an error": (plain, 2_000),
     "a picture's address": (address, 2_000),
