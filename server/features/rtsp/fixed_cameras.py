@@ -18,7 +18,7 @@ from server.core.aio import in_pool, log_failure
 from server.core.errors import BadRequest, Busy, Conflict, EngineTimeout, NotFound, QwenCameraError
 from server.core.messages import MAX_QUESTION_CHARS
 from server.core.metrics import Metrics
-from server.features.rtsp.reader import AWAKE_FPS, SENTENCES, FixedCameraState, Reader
+from server.features.rtsp.reader import AWAKE_FPS, SENTENCES, FixedCameraReader, FixedCameraState
 from server.features.rtsp.settings import FixedCamera
 from server.media.camera import QuestionTime
 from server.session.part import Alert
@@ -38,12 +38,12 @@ LOOK_SECONDS = 5.0
 
 
 @dataclass(slots=True)
-class _One:
+class _CameraEntry:
     """A fixed camera with its session and reader."""
 
     camera: FixedCamera
     session: Session
-    reader: Reader
+    reader: FixedCameraReader
     # End of the time for which pictures are requested, monotonic seconds
     awake: float = 0.0
     # Watches of the list that are not running: number to reason
@@ -73,7 +73,7 @@ class FixedCameras:
             "reason",
         )
         self._new_id = new_id
-        self._ones: dict[str, _One] = {}
+        self._ones: dict[str, _CameraEntry] = {}
         metrics.gauge(
             "standing_cameras",
             "Fixed cameras by state",
@@ -89,16 +89,18 @@ class FixedCameras:
             self._ones[camera.name] = one = self._make(camera)
             one.reader.start()
 
-    def _make(self, camera: FixedCamera) -> _One:
+    def _make(self, camera: FixedCamera) -> _CameraEntry:
         session = self._sessions.begin_fixed(self._new_id())
         session.become_fixed(camera.engines, self._on_alert, camera.name)
-        reader = Reader(camera, session.camera, self._failures, lambda: self._wanted(one))
-        one = _One(camera, session, reader)
+        reader = FixedCameraReader(
+            camera, session.camera, self._failures, lambda: self._wanted(one)
+        )
+        one = _CameraEntry(camera, session, reader)
 
         def on_sender(wake_ms: int | None) -> None:
             if wake_ms is not None:
                 one.awake = max(one.awake, time.monotonic() + wake_ms / 1000)
-            reader.asked()
+            reader.update_rate()
 
         session.camera.on_sender.append(on_sender)
         session.camera.measures_scenes = bool(camera.watches)
@@ -109,7 +111,7 @@ class FixedCameras:
             describing.switch(True)
         return one
 
-    def _watch(self, one: _One) -> None:
+    def _watch(self, one: _CameraEntry) -> None:
         """Start the watches that the current engine supports; note the reason for the others."""
         for number in list(one.unwatched):
             reason = ""
@@ -132,7 +134,7 @@ class FixedCameras:
         for one in self._ones.values():
             self._watch(one)
 
-    def _wanted(self, one: _One) -> float:
+    def _wanted(self, one: _CameraEntry) -> float:
         """Return the pictures per second needed of a camera now; 0 for none."""
         camera = one.session.camera
         rate = 0.0
@@ -155,21 +157,21 @@ class FixedCameras:
                 for number, condition in enumerate(one.camera.watches)
             }
             live = one.reader.life.state is FixedCameraState.LIVE
-            found.append(CameraReport(one.camera, live, _described(one.session), holds))
+            found.append(CameraReport(one.camera, live, _description(one.session), holds))
         return found
 
     def find(self, name: str) -> Session:
         """Return the session of a camera, and decode pictures for `LOOK_SECONDS`. Raises NotFound."""
         one = self._find(name)
         one.awake = time.monotonic() + LOOK_SECONDS
-        one.reader.asked()
+        one.reader.update_rate()
         return one.session
 
     def session(self, name: str) -> Session:
         """Return the session of a camera without waking it. Raises NotFound."""
         return self._find(name).session
 
-    def _find(self, name: str) -> _One:
+    def _find(self, name: str) -> _CameraEntry:
         one = self._ones.get(name)
         if one is None:
             raise NotFound(
@@ -177,16 +179,16 @@ class FixedCameras:
             )
         return one
 
-    def hurry(self, name: str) -> None:
+    def retry_now(self, name: str) -> None:
         """Try to connect to a camera now. Raises NotFound."""
-        self._find(name).reader.hurry()
+        self._find(name).reader.retry_now()
 
-    def seen(self) -> list[dict[str, object]]:
+    def describe_all(self) -> list[dict[str, object]]:
         """Return the state of all cameras for operators, in the order of the list, without credentials."""
         now = time.monotonic()
-        return [self._seen(one, now) for one in self._ones.values()]
+        return [self._describe(one, now) for one in self._ones.values()]
 
-    def _seen(self, one: _One, now: float) -> dict[str, object]:
+    def _describe(self, one: _CameraEntry, now: float) -> dict[str, object]:
         grants = one.session.part("grants")
         programs = grants.program_list().programs if grants is not None else ()
         life, facts, frame = one.reader.life, one.reader.facts, one.session.camera.newest
@@ -212,7 +214,7 @@ class FixedCameras:
                 {"condition": one.camera.watches[number], "reason": reason}
                 for number, reason in one.unwatched.items()
             ],
-            "described": _described(one.session),
+            "described": _description(one.session),
             "programs": [info.model_dump() for info in programs],
         }
 
@@ -231,7 +233,7 @@ def _watch_id(number: int) -> str:
     return f"list-{number + 1}"
 
 
-def _described(session: Session) -> str:
+def _description(session: Session) -> str:
     """Return the last running description; "" before the first."""
     describing: LiveDescription | None = session.part("describe")
     return describing.text if describing is not None else ""
@@ -247,7 +249,7 @@ def add_routes(api: Api, cameras: FixedCameras) -> None:
     making = asyncio.Semaphore(_AT_ONCE)
 
     @router.get("")
-    async def listed() -> dict[str, Any]:
+    async def list_cameras() -> dict[str, Any]:
         """Return the fixed cameras.
 
         `cameras`: a list of `name`, `where`, `state` (`connecting`, `live`, `waiting`), `trouble`
@@ -257,7 +259,7 @@ def add_routes(api: Api, cameras: FixedCameras) -> None:
         watches that the current engine does not support), `described` (the last description),
         `programs` (those with access, as in `GET /api/grants`).
         """
-        return {"cameras": cameras.seen()}
+        return {"cameras": cameras.describe_all()}
 
     @router.get("/{name}/picture")
     async def picture(name: str) -> Response:
@@ -286,8 +288,8 @@ def add_routes(api: Api, cameras: FixedCameras) -> None:
     @router.post("/{name}/retry", status_code=202)
     async def retry(name: str) -> dict[str, Any]:
         """Try to connect now. Returns 202 and the list."""
-        cameras.hurry(name)
-        return {"cameras": cameras.seen()}
+        cameras.retry_now(name)
+        return {"cameras": cameras.describe_all()}
 
     @router.post("/{name}/token")
     async def token(name: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from prometheus_client import Counter
 from server.core.aio import TaskSet, supervise
 from server.core.frames import Frame, Part
 from server.features.rtsp.settings import FixedCamera
-from server.features.rtsp.worker.rtsp import Trouble
+from server.features.rtsp.worker.rtsp import FailureReason
 from server.media.camera import Camera, CameraConnection
 from server.media.video.decode import fits
 from server.shared.processes.process import ProcessFailed
@@ -35,27 +35,27 @@ AWAKE_FPS = 8.0
 _CODECS = frozenset({"H264", "H265", "JPEG"})
 # Explanations for operators
 SENTENCES = {
-    Trouble.UNREACHABLE: "No response from its address. Check that the camera is on, and the host and port of its url.",
-    Trouble.CERTIFICATE: "Its certificate is not trusted. Set ca to a PEM file with its authority.",
-    Trouble.CREDENTIALS: "It refuses the user and password. Correct them in the list of cameras, and restart the server.",
-    Trouble.CLEAR_PASSWORD: "It requests the password in clear text. Use rtsps or https, enable Digest in the camera, or set clear_password = true.",
-    Trouble.REDIRECT: "It redirects to another address, which is not followed. If that address is right, set it as its url.",
-    Trouble.NOT_FOUND: "It has no stream at this path. Correct the path of its url.",
-    Trouble.REFUSED: "It refuses to play. It may have too many viewers; close some of them.",
-    Trouble.UDP_ONLY: "It sends by UDP only, which is not supported. Enable RTP over TCP (interleaved) in the camera.",
-    Trouble.CODEC: "It sends an unsupported codec. Configure it to send H.264 or H.265, or JPEGs over HTTP.",
-    Trouble.WEB_PAGE: "Its url is a web page. Set the address of its stream or picture, as given in the camera's manual.",
-    Trouble.FORMAT: "Its pictures are not 4:2:0 with 8 bits. Choose another profile in the camera.",
-    Trouble.SIZE: "Its pictures are too large (limit: 4096×4096 pixels in all, 8192 per side). Use the camera's second stream.",
-    Trouble.MEMORY: "Its stream needs more memory than allowed per camera. Choose a lower resolution in the camera.",
-    Trouble.SILENT: "It is connected but sends no data.",
-    Trouble.ENDED: "It closed the connection.",
-    Trouble.MALFORMED: "It sends malformed data.",
-    Trouble.DEVICE_MISSING: "Device not found. Check that the camera is plugged in; ls /dev/video* lists the devices.",
-    Trouble.DEVICE_FORBIDDEN: "The server's user has no access to this device. Add the user to the group video, and restart the server.",
-    Trouble.DEVICE_OTHER: "This device is not a supported camera. A camera often has two devices; set the other one.",
-    Trouble.DEVICE_BUSY: "Another program is using this device. Close that program.",
-    Trouble.CRASHED: "The process that reads it ended unexpectedly.",
+    FailureReason.UNREACHABLE: "No response from its address. Check that the camera is on, and the host and port of its url.",
+    FailureReason.CERTIFICATE: "Its certificate is not trusted. Set ca to a PEM file with its authority.",
+    FailureReason.CREDENTIALS: "It refuses the user and password. Correct them in the list of cameras, and restart the server.",
+    FailureReason.CLEAR_PASSWORD: "It requests the password in clear text. Use rtsps or https, enable Digest in the camera, or set clear_password = true.",
+    FailureReason.REDIRECT: "It redirects to another address, which is not followed. If that address is right, set it as its url.",
+    FailureReason.NOT_FOUND: "It has no stream at this path. Correct the path of its url.",
+    FailureReason.REFUSED: "It refuses to play. It may have too many viewers; close some of them.",
+    FailureReason.UDP_ONLY: "It sends by UDP only, which is not supported. Enable RTP over TCP (interleaved) in the camera.",
+    FailureReason.CODEC: "It sends an unsupported codec. Configure it to send H.264 or H.265, or JPEGs over HTTP.",
+    FailureReason.WEB_PAGE: "Its url is a web page. Set the address of its stream or picture, as given in the camera's manual.",
+    FailureReason.FORMAT: "Its pictures are not 4:2:0 with 8 bits. Choose another profile in the camera.",
+    FailureReason.SIZE: "Its pictures are too large (limit: 4096×4096 pixels in all, 8192 per side). Use the camera's second stream.",
+    FailureReason.MEMORY: "Its stream needs more memory than allowed per camera. Choose a lower resolution in the camera.",
+    FailureReason.SILENT: "It is connected but sends no data.",
+    FailureReason.ENDED: "It closed the connection.",
+    FailureReason.MALFORMED: "It sends malformed data.",
+    FailureReason.DEVICE_MISSING: "Device not found. Check that the camera is plugged in; ls /dev/video* lists the devices.",
+    FailureReason.DEVICE_FORBIDDEN: "The server's user has no access to this device. Add the user to the group video, and restart the server.",
+    FailureReason.DEVICE_OTHER: "This device is not a supported camera. A camera often has two devices; set the other one.",
+    FailureReason.DEVICE_BUSY: "Another program is using this device. Close that program.",
+    FailureReason.CRASHED: "The process that reads it ended unexpectedly.",
 }
 # Fields of a listed camera that its process receives
 _GIVEN = ("url", "user", "password", "ca", "clear_password")
@@ -74,8 +74,8 @@ class Facts:
     failures: int = 0
 
 
-class Reader:
-    """Reader of one camera, from `start` to `close`. Call all methods on the event loop.
+class FixedCameraReader:
+    """FixedCameraReader of one camera, from `start` to `close`. Call all methods on the event loop.
 
     `wanted` returns the pictures per second needed now; 0: nothing is decoded.
 
@@ -103,18 +103,18 @@ class Reader:
         # The rate last sent to the process; None before
         self._rate: float | None = None
         # Reason and detail that the process reported for its end; None before
-        self._reason: tuple[Trouble, str] | None = None
+        self._reason: tuple[FailureReason, str] | None = None
         self._tasks = TaskSet("standing")
 
     def start(self) -> None:
         self._tasks.spawn(supervise(self._step, name="standing"), name=self._camera.name)
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Make the next attempt due now."""
         if self.life.state is FixedCameraState.WAITING:
             self.life.due = time.monotonic()
 
-    def asked(self) -> None:
+    def update_rate(self) -> None:
         """Send the wanted rate to the process if it has changed."""
         worker, rate = self._worker, self._wanted()
         if worker is None:
@@ -130,10 +130,10 @@ class Reader:
         now = time.monotonic()
         if self._worker is None and now >= self.life.due:
             await self._begin()
-        elif self._worker is not None and self.life.too_late(now):
-            self._reason = self._reason or (Trouble.SILENT, "")
+        elif self._worker is not None and self.life.is_overdue(now):
+            self._reason = self._reason or (FailureReason.SILENT, "")
             self._worker.kill()
-        self.asked()
+        self.update_rate()
         return LOOK_SECONDS
 
     async def _begin(self) -> None:
@@ -144,7 +144,7 @@ class Reader:
             on_message=lambda message: self._receive(worker, message),
             # Libraries' output may contain text of the camera.
             on_line=lambda _: None,
-            on_exit=lambda status: self._exited(worker),
+            on_exit=lambda status: self._on_exit(worker),
             quiet=lambda: True,
         )
         camera = self._camera
@@ -156,12 +156,12 @@ class Reader:
             await worker.start(argv, environment({"OPENBLAS_NUM_THREADS": "1"}), _ROOT)
         except ProcessFailed:
             self._worker = None
-            self._failed(Trouble.CRASHED, "")
+            self._on_failure(FailureReason.CRASHED, "")
             return
         given = {name: getattr(camera, name) for name in _GIVEN}
         worker.send({"type": "camera", **given})
         self._rate = None
-        self.asked()
+        self.update_rate()
 
     def _receive(self, worker: WorkerProcess, message: WorkerMessage) -> None:
         """Handle a message of the process. Raises for a malformed one, which stops the process."""
@@ -176,42 +176,45 @@ class Reader:
                 self._into.open_connection(self._feed)
                 self._feed.connection_made()
             case "alive":
-                self._alive(float(header["at"]), float(header["fps"]))
+                self._on_alive(float(header["at"]), float(header["fps"]))
                 self.facts.decoded = int(header["decoded"])
-                self._dropped(int(header["dropped"]))
+                self._count_dropped(int(header["dropped"]))
             case "frame":
                 frame = _frame(message, time.monotonic(), self._camera.ignore)
                 if self.life.state is not FixedCameraState.LIVE:
-                    self.life.live(time.monotonic())
+                    self.life.set_live(time.monotonic())
                     log.info("fixed camera is live", extra={"kind": self.facts.codec})
                 if self._feed is not None:
                     self._feed.frame(frame)
                 worker.send({"type": "taken"})
             case "failed":
-                self._reason = (Trouble(header["trouble"]), _codec_name(str(header["detail"])))
+                self._reason = (
+                    FailureReason(header["trouble"]),
+                    _codec_name(str(header["detail"])),
+                )
 
-    def _alive(self, at: float, fps: float) -> None:
+    def _on_alive(self, at: float, fps: float) -> None:
         """Record undecoded frames, which show that the camera is live."""
         self.facts.fps = max(0.0, min(1000.0, fps))
         if self._feed is not None:
             now = time.monotonic()
             self._feed.tracker.frame(now, min(at, now))
 
-    def _dropped(self, all: int) -> None:
+    def _count_dropped(self, all: int) -> None:
         count, self.facts.dropped = all - self.facts.dropped, all
         if self._feed is not None and count > 0:
             self._feed.frames_dropped("not_needed", count)
 
-    def _exited(self, worker: WorkerProcess) -> None:
+    def _on_exit(self, worker: WorkerProcess) -> None:
         if worker is not self._worker:
             return
         self._worker = None
-        trouble, detail = self._reason or (Trouble.CRASHED, "")
-        self._failed(trouble, detail)
+        trouble, detail = self._reason or (FailureReason.CRASHED, "")
+        self._on_failure(trouble, detail)
         # Clean up the pipes and tasks of the ended process.
         self._tasks.spawn(worker.stop(), name="stop")
 
-    def _failed(self, trouble: Trouble, detail: str) -> None:
+    def _on_failure(self, trouble: FailureReason, detail: str) -> None:
         feed, self._feed = self._feed, None
         if feed is not None:
             feed.stream_ended()
@@ -280,9 +283,20 @@ GOOD_SECONDS = 30.0
 FIRST_PICTURE_SECONDS = 30.0
 NEEDS_PERSON = frozenset(
     {
-        *(Trouble.CREDENTIALS, Trouble.CLEAR_PASSWORD, Trouble.CERTIFICATE, Trouble.REDIRECT),
-        *(Trouble.NOT_FOUND, Trouble.CODEC, Trouble.FORMAT, Trouble.SIZE, Trouble.MEMORY),
-        *(Trouble.UDP_ONLY, Trouble.WEB_PAGE),
+        *(
+            FailureReason.CREDENTIALS,
+            FailureReason.CLEAR_PASSWORD,
+            FailureReason.CERTIFICATE,
+            FailureReason.REDIRECT,
+        ),
+        *(
+            FailureReason.NOT_FOUND,
+            FailureReason.CODEC,
+            FailureReason.FORMAT,
+            FailureReason.SIZE,
+            FailureReason.MEMORY,
+        ),
+        *(FailureReason.UDP_ONLY, FailureReason.WEB_PAGE),
     }
 )
 
@@ -303,7 +317,7 @@ class Reconnect:
     def __init__(self, now: float) -> None:
         self.state = FixedCameraState.WAITING
         # Reason for no picture; None while live, and before the first failure
-        self.trouble: Trouble | None = None
+        self.trouble: FailureReason | None = None
         self.detail = ""
         # Begin of the live state, or the time of the last picture
         self.since = now
@@ -316,19 +330,19 @@ class Reconnect:
         self.state = FixedCameraState.CONNECTING
         self._began = now
 
-    def live(self, now: float) -> None:
+    def set_live(self, now: float) -> None:
         """Enter the live state, at the first picture."""
         self.state = FixedCameraState.LIVE
         self.trouble, self.detail = None, ""
         self.since = self._began = now
 
-    def too_late(self, now: float) -> bool:
+    def is_overdue(self, now: float) -> bool:
         """Return True if the current attempt has had no picture for too long."""
         return (
             self.state is FixedCameraState.CONNECTING and now >= self._began + FIRST_PICTURE_SECONDS
         )
 
-    def fail(self, now: float, trouble: Trouble, chance: float, detail: str = "") -> float:
+    def fail(self, now: float, trouble: FailureReason, chance: float, detail: str = "") -> float:
         """Record the end of an attempt or a connection. Return the seconds until the next one.
 
         `chance`: random, 0 to 1.

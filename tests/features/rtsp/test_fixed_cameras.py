@@ -23,7 +23,7 @@ from server.features.rtsp.reader import (
     Reconnect,
 )
 from server.features.rtsp.settings import MOST_CAMERAS, FixedCamera, RtspSettings, read_list
-from server.features.rtsp.worker.rtsp import Trouble
+from server.features.rtsp.worker.rtsp import FailureReason
 from tests.features.rtsp.scripted import CAMERAS, OPERATOR, house, listed
 from tests.support.clients import bearer, http
 from tests.support.fakes_app import assert_error
@@ -241,12 +241,14 @@ def test_no_file(tmp_path: Path) -> None:
 
 def test_pauses_grow_to_a_bound() -> None:
     life = Reconnect(0.0)
-    pauses = [life.fail(0.0, Trouble.UNREACHABLE, 1.0) for _ in range(10)]
+    pauses = [life.fail(0.0, FailureReason.UNREACHABLE, 1.0) for _ in range(10)]
     assert pauses == [1, 2, 4, 8, 16, 32, LAST_PAUSE, LAST_PAUSE, LAST_PAUSE, LAST_PAUSE]
 
 
-@pytest.mark.parametrize("trouble", [Trouble.CREDENTIALS, Trouble.UDP_ONLY, Trouble.WEB_PAGE])
-def test_a_wrong_password_is_tried_seldom(trouble: Trouble) -> None:
+@pytest.mark.parametrize(
+    "trouble", [FailureReason.CREDENTIALS, FailureReason.UDP_ONLY, FailureReason.WEB_PAGE]
+)
+def test_a_wrong_password_is_tried_seldom(trouble: FailureReason) -> None:
     """Cameras lock users out; whoever has to mend it needs minutes anyway."""
     life = Reconnect(0.0)
     pauses = [life.fail(0.0, trouble, 0.0) for _ in range(8)]
@@ -258,32 +260,34 @@ def test_a_good_connection_makes_the_next_pause_short() -> None:
     """One that ends at once does not: a camera that restarts for ever is not hammered."""
     life = Reconnect(0.0)
     for _ in range(5):
-        life.fail(0.0, Trouble.UNREACHABLE, 1.0)
+        life.fail(0.0, FailureReason.UNREACHABLE, 1.0)
     life.begin(10.0)
-    life.live(11.0)
-    assert life.fail(12.0, Trouble.ENDED, 1.0) == 32
-    life.live(100.0)
+    life.set_live(11.0)
+    assert life.fail(12.0, FailureReason.ENDED, 1.0) == 32
+    life.set_live(100.0)
     assert life.trouble is None
-    assert life.fail(100.0 + GOOD_SECONDS, Trouble.ENDED, 1.0) == 1
+    assert life.fail(100.0 + GOOD_SECONDS, FailureReason.ENDED, 1.0) == 1
     assert (life.state, life.since) == (FixedCameraState.WAITING, 100.0 + GOOD_SECONDS)
 
 
 def test_an_attempt_without_a_picture_ends() -> None:
     life = Reconnect(0.0)
     life.begin(1.0)
-    assert not life.too_late(FIRST_PICTURE_SECONDS)
-    assert life.too_late(1.0 + FIRST_PICTURE_SECONDS)
-    life.live(2.0)
-    assert not life.too_late(1000.0)
+    assert not life.is_overdue(FIRST_PICTURE_SECONDS)
+    assert life.is_overdue(1.0 + FIRST_PICTURE_SECONDS)
+    life.set_live(2.0)
+    assert not life.is_overdue(1000.0)
 
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(Trouble), st.floats(0, 1), st.floats(0, 100), st.booleans()),
+        st.tuples(
+            st.sampled_from(FailureReason), st.floats(0, 1), st.floats(0, 100), st.booleans()
+        ),
         max_size=40,
     )
 )
-def test_pauses_are_bounded(steps: list[tuple[Trouble, float, float, bool]]) -> None:
+def test_pauses_are_bounded(steps: list[tuple[FailureReason, float, float, bool]]) -> None:
     """Whatever happens, the next attempt lies in the future, and not beyond the bound."""
     now = 0.0
     life = Reconnect(now)
@@ -291,7 +295,7 @@ def test_pauses_are_bounded(steps: list[tuple[Trouble, float, float, bool]]) -> 
         now += later
         life.begin(now)
         if live:
-            life.live(now)
+            life.set_live(now)
         pause = life.fail(now, trouble, chance)
         assert LEAST_SHARE <= pause <= LAST_MENDED_PAUSE
         assert life.due == now + pause

@@ -17,9 +17,9 @@ from dataclasses import asdict, fields
 import av.logging
 
 from server.core import core_dumps
-from server.features.rtsp.worker.pictures import DecodedPicture, Pictures, bound_memory
-from server.features.rtsp.worker.rtsp import SourceFailed, Trouble, Unit
-from server.features.rtsp.worker.sources import Address, read
+from server.features.rtsp.worker.pictures import DecodedPicture, PictureDecoder, bound_memory
+from server.features.rtsp.worker.rtsp import EncodedPicture, FailureReason, SourceFailed
+from server.features.rtsp.worker.sources import SourceAddress, read
 from server.shared.processes.wire import (
     Channel,
     WireError,
@@ -36,24 +36,24 @@ ALIVE_SECONDS = 0.25
 FPS_SECONDS = 3.0
 
 
-class Worker:
+class CameraWorker:
     """One connection: receives frames on the main thread, sends pictures on the decoding thread."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._pictures: Pictures | None = None
+        self._pictures: PictureDecoder | None = None
         self._rate = 0.0
         # Times of the last frames
         self._arrivals: deque[float] = deque(maxlen=256)
         self._reported = 0.0
 
     def begin(self, codec: str) -> None:
-        self._pictures = pictures = Pictures(codec, self._send)
-        pictures.want(self._rate)
+        self._pictures = pictures = PictureDecoder(codec, self._send)
+        pictures.set_rate(self._rate)
         threading.Thread(target=pictures.run, name="decode", daemon=True).start()
         self._channel.send("playing", codec=codec)
 
-    def take(self, unit: Unit) -> None:
+    def take(self, unit: EncodedPicture) -> None:
         pictures = self._pictures
         assert pictures is not None
         pictures.put(unit)
@@ -73,18 +73,18 @@ class Worker:
                 dropped=pictures.dropped,
             )
 
-    def _send(self, shot: DecodedPicture) -> None:
-        fields = asdict(shot)
+    def _send(self, picture: DecodedPicture) -> None:
+        fields = asdict(picture)
         self._channel.send("frame", fields.pop("data"), **fields)
 
-    def received(self, message: WorkerMessage) -> None:
+    def on_message(self, message: WorkerMessage) -> None:
         """Handle a message of the server, on the listening thread."""
         if message.type == "want":
             self._rate = float(message.header["rate"])
             if self._pictures is not None:
-                self._pictures.want(self._rate)
+                self._pictures.set_rate(self._rate)
         elif message.type == "taken" and self._pictures is not None:
-            self._pictures.taken()
+            self._pictures.allow_next()
 
 
 def main() -> None:
@@ -94,13 +94,13 @@ def main() -> None:
     first = read_message(stream)
     if first is None or first.type != "camera":
         exit_process(0)
-    address = Address(**{one.name: first.header[one.name] for one in fields(Address)})
-    worker = Worker(channel)
+    address = SourceAddress(**{one.name: first.header[one.name] for one in fields(SourceAddress)})
+    worker = CameraWorker(channel)
 
     def listen() -> None:
         try:
             while (message := read_message(stream)) is not None:
-                worker.received(message)
+                worker.on_message(message)
         except (WireError, OSError):
             pass
         exit_process(0)
@@ -112,12 +112,12 @@ def main() -> None:
     except SourceFailed as error:
         failed = error
     except MemoryError:
-        failed = SourceFailed(Trouble.MEMORY)
+        failed = SourceFailed(FailureReason.MEMORY)
     except Exception:  # noqa: BLE001
         # The error's text may contain text of the camera.
-        failed = SourceFailed(Trouble.CRASHED)
+        failed = SourceFailed(FailureReason.CRASHED)
     else:
-        failed = SourceFailed(Trouble.ENDED)
+        failed = SourceFailed(FailureReason.ENDED)
     channel.send("failed", trouble=failed.trouble.value, detail=failed.detail)
     exit_process(0)
 

@@ -15,7 +15,7 @@ import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, VideoReformatter
 
-from server.features.rtsp.worker.rtsp import SourceFailed, Trouble, Unit
+from server.features.rtsp.worker.rtsp import EncodedPicture, FailureReason, SourceFailed
 from server.media.video.decode import (
     MAX_PIXELS,
     Bits,
@@ -45,7 +45,7 @@ MICROSECONDS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class DecodedPicture:
-    """Decoded picture: 8-bit planar 4:2:0 with even sides, planes without padding. `at`: see `Unit`."""
+    """Decoded picture: 8-bit planar 4:2:0 with even sides, planes without padding. `at`: see `EncodedPicture`."""
 
     data: bytes
     width: int
@@ -56,7 +56,7 @@ class DecodedPicture:
     color_range: int
 
 
-class Pictures:
+class PictureDecoder:
     """Decoder of one camera's frames. Thread-safe.
 
     `send(picture)` is called on the decoding thread, at most `rate` times a second, and not again before
@@ -76,7 +76,7 @@ class Pictures:
         self._format = VideoReformatter()
         self._change = threading.Condition()
         # The following attributes are guarded by the condition's lock.
-        self._units: deque[Unit] = deque()
+        self._units: deque[EncodedPicture] = deque()
         self._bytes = 0
         self._need_key = True
         self._rate = 0.0
@@ -97,13 +97,13 @@ class Pictures:
         decoder.options = {"max_pixels": str(MAX_PIXELS), "flags": "low_delay"}
         return decoder
 
-    def put(self, unit: Unit) -> None:
+    def put(self, unit: EncodedPicture) -> None:
         """Add the next frame. Raises SourceFailed if decoding of earlier ones failed or takes too long."""
         with self._change:
             if self._failed is not None:
                 raise self._failed
             if self._busy is not None and time.monotonic() > self._busy + DECODE_SECONDS:
-                raise SourceFailed(Trouble.MALFORMED)
+                raise SourceFailed(FailureReason.MALFORMED)
             if not unit.data:
                 self._need_key = True
             if not unit.key and self._need_key:
@@ -126,14 +126,14 @@ class Pictures:
         self._units.clear()
         self._bytes = 0
 
-    def want(self, rate: float) -> None:
+    def set_rate(self, rate: float) -> None:
         """Set the wanted pictures per second; 0: stop decoding."""
         with self._change:
             self._rate = rate
             self._due = 0.0
             self._change.notify()
 
-    def taken(self) -> None:
+    def allow_next(self) -> None:
         """Allow the next picture: the server has taken the last one."""
         with self._change:
             self._free = True
@@ -153,17 +153,17 @@ class Pictures:
                 if unit is not None:
                     newest = self._decode(unit) or newest
                 elif send and newest is not None:
-                    shot = self._shot(newest)
+                    picture = self._to_picture(newest)
                     newest = None
-                    self._send(shot)
+                    self._send(picture)
                 else:
                     return
         except (SourceFailed, MemoryError) as error:
-            failed = SourceFailed(Trouble.MEMORY) if isinstance(error, MemoryError) else error
+            failed = SourceFailed(FailureReason.MEMORY) if isinstance(error, MemoryError) else error
             with self._change:
                 self._failed = failed
 
-    def _next(self, waits: bool) -> tuple[Unit | None, bool]:
+    def _next(self, waits: bool) -> tuple[EncodedPicture | None, bool]:
         """Wait for work. Return a frame to decode, or True to send the picture (`waits`: one is ready).
 
         Returns (None, False) after `close`.
@@ -186,7 +186,7 @@ class Pictures:
                 self._change.wait(max(0.001, self._due - now) if pending else None)
             return None, False
 
-    def _decode(self, unit: Unit) -> av.VideoFrame | None:
+    def _decode(self, unit: EncodedPicture) -> av.VideoFrame | None:
         """Decode a frame. Return the newest picture, its pts the time of its frame; None without a good one."""
         if self._decoder is None or unit.after_hole:
             self._decoder = self._open()
@@ -203,23 +203,23 @@ class Pictures:
             if any(one.is_corrupt for one in found):
                 raise ValueError("a picture was completed from others")
         except FormatRefused:
-            raise SourceFailed(Trouble.FORMAT) from None
+            raise SourceFailed(FailureReason.FORMAT) from None
         except PicturesTooLarge as error:
-            raise SourceFailed(Trouble.SIZE, str(error).partition(" ")[0]) from None
+            raise SourceFailed(FailureReason.SIZE, str(error).partition(" ")[0]) from None
         except (av.FFmpegError, ValueError) as error:
             if isinstance(error, MemoryError):
                 raise
             if self._failing is None:
                 self._failing = unit.at
             if unit.at > self._failing + FAILING_SECONDS:
-                raise SourceFailed(Trouble.MALFORMED) from None
-            self._lose()
+                raise SourceFailed(FailureReason.MALFORMED) from None
+            self._drop_dependents()
             return None
         self._failing = None
         self.decoded += 1
         return found[-1] if found else None
 
-    def _lose(self) -> None:
+    def _drop_dependents(self) -> None:
         """Drop a failed frame and those that depend on it."""
         self._decoder = None
         with self._change:
@@ -229,12 +229,12 @@ class Pictures:
                 self.dropped += 1
             self._need_key = self._need_key or not self._units
 
-    def _shot(self, image: av.VideoFrame) -> DecodedPicture:
+    def _to_picture(self, image: av.VideoFrame) -> DecodedPicture:
         assert image.pts is not None
         at = image.pts / MICROSECONDS
         width, height = image.width // 2 * 2, image.height // 2 * 2
         if not fits(width, height):
-            raise SourceFailed(Trouble.SIZE, f"{image.width}x{image.height}")
+            raise SourceFailed(FailureReason.SIZE, f"{image.width}x{image.height}")
         known = image.format.name in ("yuv420p", "yuvj420p")
         if not known or (width, height) != (image.width, image.height):
             # JPEGs are often 4:2:2 with full range.

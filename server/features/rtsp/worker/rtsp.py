@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 from server.media.video.decode import Bits
 
 
-class Trouble(StrEnum):
+class FailureReason(StrEnum):
     """Reason why a camera cannot be read: a bounded set, for states, log lines and metrics."""
 
     # No response from its address, or its host name cannot be resolved.
@@ -60,7 +60,7 @@ class SourceFailed(Exception):
     bounded alphabet; never other text of the camera.
     """
 
-    def __init__(self, trouble: Trouble, detail: str = "") -> None:
+    def __init__(self, trouble: FailureReason, detail: str = "") -> None:
         super().__init__(trouble.value)
         self.trouble = trouble
         self.detail = detail
@@ -97,7 +97,7 @@ class Head:
         text = self.get("content-length") or "0"
         number = text.isascii() and text.isdigit() and len(text) < 9
         if not number or int(text) > MAX_BODY_BYTES:
-            raise SourceFailed(Trouble.MALFORMED)
+            raise SourceFailed(FailureReason.MALFORMED)
         return int(text)
 
 
@@ -111,7 +111,7 @@ class Track:
     sets: tuple[bytes, ...]
 
 
-def request(method: str, address: str, number: int, headers: dict[str, str]) -> bytes:
+def format_request(method: str, address: str, number: int, headers: dict[str, str]) -> bytes:
     """Return a request's bytes. Headers with empty values are omitted."""
     lines = [f"{method} {address} RTSP/1.0", f"CSeq: {number}", "User-Agent: qwen-camera"]
     lines += [f"{name}: {value}" for name, value in headers.items() if value]
@@ -127,7 +127,7 @@ def read_head(data: bytes) -> Head:
     first = lines[0].strip()
     found = re.match(r"(?:RTSP|HTTP)/\d\.\d (\d{3})(?: |$)", first)
     if found is None and not re.fullmatch(r"[A-Z_]{3,20} \S{1,2048} RTSP/\d\.\d", first):
-        raise SourceFailed(Trouble.MALFORMED)
+        raise SourceFailed(FailureReason.MALFORMED)
     headers = []
     for line in lines[1:]:
         name, colon, value = line.partition(":")
@@ -142,15 +142,15 @@ def check_status(head: Head) -> None:
     Redirects are not followed: connections go only to the host in the settings.
     """
     if 300 <= head.status < 400:
-        raise SourceFailed(Trouble.REDIRECT)
+        raise SourceFailed(FailureReason.REDIRECT)
     if head.status == 404:
-        raise SourceFailed(Trouble.NOT_FOUND)
+        raise SourceFailed(FailureReason.NOT_FOUND)
     if head.status in (401, 403):
-        raise SourceFailed(Trouble.CREDENTIALS)
+        raise SourceFailed(FailureReason.CREDENTIALS)
     if head.status == 461:
-        raise SourceFailed(Trouble.UDP_ONLY)
+        raise SourceFailed(FailureReason.UDP_ONLY)
     if not 200 <= head.status < 300:
-        raise SourceFailed(Trouble.REFUSED)
+        raise SourceFailed(FailureReason.REFUSED)
 
 
 @dataclass(slots=True)
@@ -184,7 +184,10 @@ class _Media:
             if codec is not None and number.isdigit() and int(number) < 128:
                 address = resolve(base, self.control)
                 return Track(
-                    codec, address, int(number), _sets(codec, self.details.get(number, ""))
+                    codec,
+                    address,
+                    int(number),
+                    _parameter_sets(codec, self.details.get(number, "")),
                 )
         return None
 
@@ -207,12 +210,12 @@ def read_description(body: bytes, base: str) -> Track:
     if not found:
         other = ""
         for one in videos:
-            other = one.last if one.last is not None else other or _static(one.formats)
-        raise SourceFailed(Trouble.CODEC, re.sub(r"[^A-Z0-9-]", "", other)[:16])
+            other = one.last if one.last is not None else other or _static_codec(one.formats)
+        raise SourceFailed(FailureReason.CODEC, re.sub(r"[^A-Z0-9-]", "", other)[:16])
     return found[0]
 
 
-def _static(formats: list[str]) -> str:
+def _static_codec(formats: list[str]) -> str:
     """Return the codec of a static payload type (RFC 3551); "" for others."""
     return {"26": "JPEG", "31": "H261", "32": "MPV"}.get("".join(formats[:1]), "")
 
@@ -234,11 +237,11 @@ def resolve(base: str, control: str) -> str:
         if not address.startswith("rtsp"):
             address = f"{base.rstrip('/')}/{control}"
     if _ADDRESS.fullmatch(address) is None:
-        raise SourceFailed(Trouble.MALFORMED)
+        raise SourceFailed(FailureReason.MALFORMED)
     return address
 
 
-def _sets(codec: str, details: str) -> tuple[bytes, ...]:
+def _parameter_sets(codec: str, details: str) -> tuple[bytes, ...]:
     """Return the parameter sets in an `fmtp` line (RFC 6184, 8.1; RFC 7798, 7.1)."""
     names = (
         ("sprop-parameter-sets",) if codec == "H264" else ("sprop-vps", "sprop-sps", "sprop-pps")
@@ -266,7 +269,7 @@ def read_session(value: str) -> tuple[str, int]:
     """
     name, _, rest = value.partition(";")
     if _SESSION.fullmatch(name.strip()) is None:
-        raise SourceFailed(Trouble.MALFORMED)
+        raise SourceFailed(FailureReason.MALFORMED)
     found = re.search(r"timeout\s*=\s*(\d{1,5})", rest)
     return name.strip(), max(5, int(found[1])) if found else SESSION_SECONDS
 
@@ -308,7 +311,7 @@ def read_channel(transport: str) -> int:
     found = re.search(r"interleaved\s*=\s*(\d{1,3})", transport)
     channel = int(found[1]) if found is not None else ASKED_CHANNEL
     if (found is None and transport and "/TCP" not in transport.upper()) or channel > 254:
-        raise SourceFailed(Trouble.UDP_ONLY)
+        raise SourceFailed(FailureReason.UDP_ONLY)
     return channel
 
 
@@ -332,7 +335,7 @@ _H265_AGGREGATE, _H265_FRAGMENT, _H265_PACI = 48, 49, 50
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class EncodedPicture:
     """Encoded picture. `at`: arrival of its first slice or byte, monotonic seconds.
 
     Empty `data` marks a lost picture: later ones need a key frame.
@@ -393,19 +396,19 @@ class Depacketizer:
         # Parts of a fragmented unit; None without one
         self._fragment: list[bytes] | None = None
 
-    def packet(self, data: bytes, now: float, *, whole: bool = True) -> list[Unit]:
+    def packet(self, data: bytes, now: float, *, whole: bool = True) -> list[EncodedPicture]:
         """Add a packet. Return the frames that it completes, at most two.
 
         `whole`: False if its end is known to be missing.
         """
         if len(data) < 12 or data[0] >> 6 != 2 or data[1] & 0x7F != self._payload_type:
             return []
-        if self._skipped(int.from_bytes(data[2:4], "big")):
-            self.lose()
+        if self._has_gap(int.from_bytes(data[2:4], "big")):
+            self.mark_loss()
         payload = _payload(data)
         if payload is None:
             return []
-        done: list[Unit] = []
+        done: list[EncodedPicture] = []
         timestamp = int.from_bytes(data[4:8], "big")
         if timestamp != self._timestamp:
             # The marker of the previous frame was missing.
@@ -418,19 +421,19 @@ class Depacketizer:
         except (IndexError, ValueError):
             self._broken = True
         if not whole:
-            self.lose()
+            self.mark_loss()
         if data[1] & 0x80 and self._markers:
             done += self._end()
         return done
 
-    def lose(self) -> None:
+    def mark_loss(self) -> None:
         """Mark packets as missing before the next one."""
         self._broken = True
         if self._repeats_sets:
             # The missing packets may contain newer parameter sets.
             self._sets.clear()
 
-    def _skipped(self, sequence: int) -> bool:
+    def _has_gap(self, sequence: int) -> bool:
         step, self._sequence = (sequence - self._sequence) & 0xFFFF, sequence
         sure = self._followed >= SURE_NUMBERS
         self._followed += step == 1
@@ -528,8 +531,8 @@ class Depacketizer:
             self._broken = True
             raise ValueError("a frame is too large")
 
-    def _end(self) -> list[Unit]:
-        """Return the frame, or a Unit without data if it was lost; [] without a picture."""
+    def _end(self) -> list[EncodedPicture]:
+        """Return the frame, or an EncodedPicture without data if it was lost; [] without a picture."""
         if not (self._picture or self._broken or self._fragment):
             return []
         parts, at = self._parts, self._at
@@ -546,4 +549,8 @@ class Depacketizer:
         self._parts, self._fragment, self._size = [], None, 0
         self._key = self._broken = self._picture = False
         self._new_sets.clear()
-        return [Unit(b"".join(sets + parts), key, at) if whole else Unit(b"", False, at)]
+        return [
+            EncodedPicture(b"".join(sets + parts), key, at)
+            if whole
+            else EncodedPicture(b"", False, at)
+        ]

@@ -26,10 +26,10 @@ from server.features.rtsp.worker.rtsp import (
     MAX_FRAME_BYTES,
     MAX_HEAD_BYTES,
     Depacketizer,
+    EncodedPicture,
+    FailureReason,
     Head,
     SourceFailed,
-    Trouble,
-    Unit,
 )
 
 # Time limit for a connection and for each response, seconds
@@ -63,11 +63,11 @@ class Connection:
         try:
             self._socket.sendall(data)
         except TimeoutError:
-            raise SourceFailed(Trouble.SILENT) from None
+            raise SourceFailed(FailureReason.SILENT) from None
         except OSError:
-            raise SourceFailed(Trouble.ENDED) from None
+            raise SourceFailed(FailureReason.ENDED) from None
 
-    def head(self) -> bytes:
+    def read_head(self) -> bytes:
         """Return the head of the next message, without its empty line."""
         end = time.monotonic() + CONNECT_SECONDS
         while True:
@@ -78,10 +78,10 @@ class Connection:
                     del self._held[: at + len(mark)]
                     return data
             if len(self._held) > MAX_HEAD_BYTES:
-                raise SourceFailed(Trouble.MALFORMED)
+                raise SourceFailed(FailureReason.MALFORMED)
             self._fill(end)
 
-    def exactly(self, count: int) -> bytes:
+    def read_exactly(self, count: int) -> bytes:
         """Return the next `count` bytes."""
         end = time.monotonic() + CONNECT_SECONDS
         while len(self._held) < count:
@@ -105,11 +105,11 @@ class Connection:
                 skipped += useless
                 del self._held[:useless]
             if skipped > MAX_HEAD_BYTES:
-                raise SourceFailed(Trouble.MALFORMED)
+                raise SourceFailed(FailureReason.MALFORMED)
             self._fill()
         del self._held[: found.start()]
 
-    def some(self) -> bytes:
+    def read_available(self) -> bytes:
         """Return the available bytes, at least one."""
         if not self._held:
             self._fill()
@@ -119,15 +119,15 @@ class Connection:
 
     def _fill(self, end: float = math.inf) -> None:
         if time.monotonic() > end:
-            raise SourceFailed(Trouble.SILENT)
+            raise SourceFailed(FailureReason.SILENT)
         try:
             data = self._socket.recv(_READ_BYTES)
         except TimeoutError:
-            raise SourceFailed(Trouble.SILENT) from None
+            raise SourceFailed(FailureReason.SILENT) from None
         except OSError:
-            raise SourceFailed(Trouble.ENDED) from None
+            raise SourceFailed(FailureReason.ENDED) from None
         if not data:
-            raise SourceFailed(Trouble.ENDED)
+            raise SourceFailed(FailureReason.ENDED)
         self._held += data
 
     def close(self) -> None:
@@ -138,7 +138,7 @@ def _connect(host: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise SourceFailed(Trouble.UNREACHABLE) from None
+        raise SourceFailed(FailureReason.UNREACHABLE) from None
     for family, kind, protocol, _, address in found[:MAX_ADDRESSES]:
         one = socket.socket(family, kind, protocol)
         one.settimeout(CONNECT_SECONDS)
@@ -150,7 +150,7 @@ def _connect(host: str, port: int) -> socket.socket:
             one.close()
             continue
         return one
-    raise SourceFailed(Trouble.UNREACHABLE)
+    raise SourceFailed(FailureReason.UNREACHABLE)
 
 
 def _encrypt(plain: socket.socket, host: str, ca: str) -> ssl.SSLSocket:
@@ -159,10 +159,10 @@ def _encrypt(plain: socket.socket, host: str, ca: str) -> ssl.SSLSocket:
         return context.wrap_socket(plain, server_hostname=host)
     except ssl.SSLCertVerificationError:
         plain.close()
-        raise SourceFailed(Trouble.CERTIFICATE) from None
+        raise SourceFailed(FailureReason.CERTIFICATE) from None
     except (OSError, ValueError):
         plain.close()
-        raise SourceFailed(Trouble.UNREACHABLE) from None
+        raise SourceFailed(FailureReason.UNREACHABLE) from None
 
 
 # Authentication with a camera: HTTP Digest (RFC 7616) and Basic. Pure.
@@ -190,7 +190,7 @@ class Credentials:
         self._challenge: dict[str, str] | None = None
         self._count = 0
 
-    def challenged(self, headers: Sequence[str]) -> None:
+    def choose_challenge(self, headers: Sequence[str]) -> None:
         """Choose the best of the `WWW-Authenticate` headers of a 401.
 
         Raises SourceFailed if a challenge was answered before (so that user or password are wrong), if
@@ -198,7 +198,7 @@ class Credentials:
         """
         stale = self._challenge is not None and any("stale=true" in h.lower() for h in headers)
         if not self._user or (self._challenge is not None and not (stale and self._count < 8)):
-            raise SourceFailed(Trouble.CREDENTIALS)
+            raise SourceFailed(FailureReason.CREDENTIALS)
         digests = [_parts(one) for one in headers if one.lower().startswith("digest ")]
         for name in _HASHES:
             for parts in digests:
@@ -207,10 +207,10 @@ class Credentials:
                     return
         if any(one.lower().startswith("basic") for one in headers):
             if not self._clear:
-                raise SourceFailed(Trouble.CLEAR_PASSWORD)
+                raise SourceFailed(FailureReason.CLEAR_PASSWORD)
             self._challenge = {}
             return
-        raise SourceFailed(Trouble.CREDENTIALS)
+        raise SourceFailed(FailureReason.CREDENTIALS)
 
     def header(self, method: str, address: str) -> str:
         """Return the value of `Authorization` for a request; "" before a challenge."""
@@ -261,7 +261,7 @@ _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class SourceAddress:
     """Camera of the settings. `clear_password`: the password may be sent unencrypted."""
 
     url: str
@@ -294,13 +294,13 @@ class Address:
 
 # Called with the codec
 Begin = Callable[[str], None]
-Take = Callable[[Unit], None]
+Take = Callable[[EncodedPicture], None]
 
 
 class _Rtsp:
     """RTSP session over one connection, with RTP packets interleaved."""
 
-    def __init__(self, address: Address, connection: Connection) -> None:
+    def __init__(self, address: SourceAddress, connection: Connection) -> None:
         self._url = address.url
         self._connection = connection
         self._credentials = address.credentials()
@@ -322,22 +322,22 @@ class _Rtsp:
             if head.status != 401:
                 rtsp.check_status(head)
                 return head, body
-            self._credentials.challenged(head.all("www-authenticate"))
+            self._credentials.choose_challenge(head.all("www-authenticate"))
 
     def _send(self, method: str, address: str, **headers: str) -> None:
         self._number += 1
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         fields["Session"] = self._session
         fields["Authorization"] = self._credentials.header(method, address)
-        self._connection.send(rtsp.request(method, address, self._number, fields))
+        self._connection.send(rtsp.format_request(method, address, self._number, fields))
 
     def _message(self) -> tuple[rtsp.Head, bytes]:
-        head = rtsp.read_head(self._connection.head().lstrip(b"\r\n"))
-        return head, self._connection.exactly(head.body_bytes)
+        head = rtsp.read_head(self._connection.read_head().lstrip(b"\r\n"))
+        return head, self._connection.read_exactly(head.body_bytes)
 
     def _packet(self) -> tuple[int, bytes]:
-        head = self._connection.exactly(4)
-        return head[1], self._connection.exactly(int.from_bytes(head[2:4], "big"))
+        head = self._connection.read_exactly(4)
+        return head[1], self._connection.read_exactly(int.from_bytes(head[2:4], "big"))
 
     def play(self, begin: Begin, take: Take) -> None:
         head, body = self.ask("DESCRIBE", self._url, Accept="application/sdp")
@@ -375,20 +375,20 @@ class _Rtsp:
                 self._send("OPTIONS", address)
                 due = now + self._every
             if now - heard > SILENT_SECONDS:
-                raise SourceFailed(Trouble.MALFORMED if rubbish else Trouble.SILENT)
+                raise SourceFailed(FailureReason.MALFORMED if rubbish else FailureReason.SILENT)
             begin = self._connection.peek(5)
             if rtsp.begins_message(begin):
                 head, _ = self._message()
                 if head.status == 401:
                     # A new nonce
-                    self._credentials.challenged(head.all("www-authenticate"))
+                    self._credentials.choose_challenge(head.all("www-authenticate"))
                 elif head.status == 454:
-                    raise SourceFailed(Trouble.ENDED)
+                    raise SourceFailed(FailureReason.ENDED)
                 continue
             if not rtsp.begins_packet(begin):
                 # Some cameras send other bytes between packets, or a wrong length.
                 if not odd:
-                    frames.lose()
+                    frames.mark_loss()
                 rubbish, odd = True, False
                 self._connection.skip_to(following)
                 continue
@@ -405,12 +405,12 @@ class _Rtsp:
                 take(unit)
 
 
-def read_rtsp(address: Address, begin: Begin, take: Take) -> None:
+def read_rtsp(address: SourceAddress, begin: Begin, take: Take) -> None:
     with closing(address.connect()) as connection:
         _Rtsp(address, connection).play(begin, take)
 
 
-def read_http(address: Address, begin: Begin, take: Take) -> None:
+def read_http(address: SourceAddress, begin: Begin, take: Take) -> None:
     """Read a stream of JPEGs, or request a single JPEG each second."""
     credentials = address.credentials()
     parts = urlsplit(address.url)
@@ -427,14 +427,14 @@ def read_http(address: Address, begin: Begin, take: Take) -> None:
             }
             lines = [f"{name}: {value}" for name, value in fields.items() if value]
             connection.send("\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode())
-            head = rtsp.read_head(connection.head())
+            head = rtsp.read_head(connection.read_head())
             if head.status == 401:
-                credentials.challenged(head.all("www-authenticate"))
+                credentials.choose_challenge(head.all("www-authenticate"))
                 continue
             rtsp.check_status(head)
             kind = head.get("content-type").partition(";")[0].strip().lower()
             if kind in ("text/html", "application/xhtml+xml"):
-                raise SourceFailed(Trouble.WEB_PAGE)
+                raise SourceFailed(FailureReason.WEB_PAGE)
             if kind not in ("image/jpeg", "image/jpg"):
                 _read_parts(connection, head, begin, take)
             picture = _read_picture(connection, head)
@@ -442,7 +442,7 @@ def read_http(address: Address, begin: Begin, take: Take) -> None:
             begin("JPEG")
         begun = True
         # Captured after the request, unless the camera caches pictures.
-        take(Unit(picture, True, asked))
+        take(EncodedPicture(picture, True, asked))
         credentials = address.credentials()
         time.sleep(max(0.0, asked + ASK_SECONDS - time.monotonic()))
 
@@ -452,42 +452,42 @@ def _read_picture(connection: Connection, head: rtsp.Head) -> bytes:
     end = time.monotonic() + SILENT_SECONDS
     text = head.get("content-length")
     size = int(text) if text.isascii() and text.isdigit() and len(text) < 9 else None
-    chunks = Chunks() if "chunked" in head.get("transfer-encoding").lower() else None
+    chunks = ChunkDecoder() if "chunked" in head.get("transfer-encoding").lower() else None
     body = bytearray()
     while size is None or len(body) < size:
         try:
-            data = connection.some()
+            data = connection.read_available()
             body += chunks.feed(data) if chunks is not None else data
             if chunks is not None:
                 # `feed` raises ENDED after the last chunk.
                 chunks.feed(b"")
         except SourceFailed as error:
-            if error.trouble is Trouble.ENDED and size is None:
+            if error.trouble is FailureReason.ENDED and size is None:
                 break
             raise
         if len(body) > MAX_FRAME_BYTES:
-            raise SourceFailed(Trouble.SIZE)
+            raise SourceFailed(FailureReason.SIZE)
         if time.monotonic() > end:
-            raise SourceFailed(Trouble.SILENT)
+            raise SourceFailed(FailureReason.SILENT)
     picture = bytes(body[:size])
     if not _is_jpeg(picture):
-        raise SourceFailed(Trouble.MALFORMED)
+        raise SourceFailed(FailureReason.MALFORMED)
     return picture
 
 
 def _read_parts(connection: Connection, head: rtsp.Head, begin: Begin, take: Take) -> None:
-    parts = Parts(read_boundary(head))
-    chunks = Chunks() if "chunked" in head.get("transfer-encoding").lower() else None
+    parts = MultipartParser(read_boundary(head))
+    chunks = ChunkDecoder() if "chunked" in head.get("transfer-encoding").lower() else None
     begin("JPEG")
     heard = time.monotonic()
     while True:
-        data = connection.some()
+        data = connection.read_available()
         now = time.monotonic()
         for picture, at in parts.feed(chunks.feed(data) if chunks is not None else data, now):
             heard = now
-            take(Unit(picture, True, at))
+            take(EncodedPicture(picture, True, at))
         if now - heard > SILENT_SECONDS:
-            raise SourceFailed(Trouble.SILENT)
+            raise SourceFailed(FailureReason.SILENT)
 
 
 def read_device(path: str, begin: Begin, take: Take) -> None:
@@ -504,27 +504,27 @@ def read_device(path: str, begin: Begin, take: Take) -> None:
     with container:
         stream = container.streams.video[0]
         if stream.codec_context.name != "mjpeg":
-            raise SourceFailed(Trouble.CODEC, stream.codec_context.name[:16].upper())
+            raise SourceFailed(FailureReason.CODEC, stream.codec_context.name[:16].upper())
         begin("JPEG")
         try:
             for packet in container.demux(stream):
                 if packet.size:
-                    take(Unit(bytes(packet), True, time.monotonic()))
+                    take(EncodedPicture(bytes(packet), True, time.monotonic()))
         except av.FFmpegError:
             pass
-    raise SourceFailed(Trouble.ENDED)
+    raise SourceFailed(FailureReason.ENDED)
 
 
-def _device_trouble(error: Exception) -> Trouble:
+def _device_trouble(error: Exception) -> FailureReason:
     code = error.errno if isinstance(error, OSError) else None
     if code in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
-        return Trouble.DEVICE_MISSING
+        return FailureReason.DEVICE_MISSING
     if code in (errno.EACCES, errno.EPERM):
-        return Trouble.DEVICE_FORBIDDEN
-    return Trouble.DEVICE_BUSY if code == errno.EBUSY else Trouble.DEVICE_OTHER
+        return FailureReason.DEVICE_FORBIDDEN
+    return FailureReason.DEVICE_BUSY if code == errno.EBUSY else FailureReason.DEVICE_OTHER
 
 
-def read(address: Address, begin: Begin, take: Take) -> None:
+def read(address: SourceAddress, begin: Begin, take: Take) -> None:
     """Read a camera until it fails. Raises SourceFailed."""
     if address.url.startswith("/"):
         read_device(address.url, begin, take)
@@ -554,13 +554,13 @@ def read_boundary(head: Head) -> bytes:
     found = _BOUNDARY.match(kind)
     if found is None:
         raise SourceFailed(
-            Trouble.CODEC, re.sub(r"[^A-Z0-9-]", "", kind.partition(";")[0].upper())[:16]
+            FailureReason.CODEC, re.sub(r"[^A-Z0-9-]", "", kind.partition(";")[0].upper())[:16]
         )
     # Some cameras include the delimiter's dashes in the boundary.
     return b"--" + found[1].removeprefix("--").encode("latin-1")
 
 
-class Parts:
+class MultipartParser:
     """Parser of a multipart body, in pieces of any size. It buffers at most one JPEG."""
 
     def __init__(self, boundary: bytes) -> None:
@@ -585,7 +585,7 @@ class Parts:
             if _is_jpeg(part):
                 found.append((part, self._at))
         if len(self._held) > MAX_FRAME_BYTES + MAX_HEAD_BYTES:
-            raise SourceFailed(Trouble.SIZE)
+            raise SourceFailed(FailureReason.SIZE)
         return found
 
     def _next(self, now: float) -> bytes | None:
@@ -621,19 +621,19 @@ class Parts:
             end, skip = self._held.find(b"\n\n", at), 2
         if end < 0:
             if len(self._held) - at > MAX_HEAD_BYTES:
-                raise SourceFailed(Trouble.MALFORMED)
+                raise SourceFailed(FailureReason.MALFORMED)
             return False
         found = re.search(rb"content-length\s*:\s*(\d{1,9})", self._held[at:end], re.I)
         del self._held[: end + skip]
         if found is not None:
             self._left = int(found[1])
             if self._left > MAX_FRAME_BYTES:
-                raise SourceFailed(Trouble.SIZE)
+                raise SourceFailed(FailureReason.SIZE)
         self._inside, self._at = True, math.inf
         return True
 
 
-class Chunks:
+class ChunkDecoder:
     """Decoder of HTTP/1.1's chunked transfer coding (RFC 9112, 7.1)."""
 
     def __init__(self) -> None:
@@ -657,16 +657,16 @@ class Chunks:
             line, end, _ = bytes(self._held[:256]).partition(b"\r\n")
             if not end:
                 if len(self._held) > 64:
-                    raise SourceFailed(Trouble.MALFORMED)
+                    raise SourceFailed(FailureReason.MALFORMED)
                 break
             text = line.partition(b";")[0].strip()
             if re.fullmatch(rb"[0-9A-Fa-f]{1,8}", text) is None:
-                raise SourceFailed(Trouble.MALFORMED)
+                raise SourceFailed(FailureReason.MALFORMED)
             self._left = int(text, 16)
             if not self._left:
                 if out:
                     # The next call raises ENDED.
                     break
-                raise SourceFailed(Trouble.ENDED)
+                raise SourceFailed(FailureReason.ENDED)
             del self._held[: len(line) + 2]
         return bytes(out)

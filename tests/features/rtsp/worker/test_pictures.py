@@ -24,11 +24,11 @@ from server.features.rtsp.worker import pictures as module
 from server.features.rtsp.worker.pictures import (
     MAX_UNITS,
     DecodedPicture,
-    Pictures,
+    PictureDecoder,
     check_h265,
     check_set,
 )
-from server.features.rtsp.worker.rtsp import SourceFailed, Trouble, Unit
+from server.features.rtsp.worker.rtsp import EncodedPicture, FailureReason, SourceFailed
 from server.media.video.decode import FormatRefused, PicturesTooLarge
 
 _ENCODERS = {
@@ -81,7 +81,7 @@ class Run:
     def __init__(self, codec: str) -> None:
         self.shots: list[DecodedPicture] = []
         self.more = threading.Event()
-        self.pictures = Pictures(codec, self._sent)
+        self.pictures = PictureDecoder(codec, self._sent)
 
     def _sent(self, shot: DecodedPicture) -> None:
         self.shots.append(shot)
@@ -89,14 +89,14 @@ class Run:
 
     def put(self, frames: tuple[bytes, ...], begin: int = 0, end: int | None = None) -> None:
         for number, data in enumerate(frames[begin:end], begin):
-            self.pictures.put(Unit(data, number % 10 == 0, time.monotonic()))
+            self.pictures.put(EncodedPicture(data, number % 10 == 0, time.monotonic()))
 
     def shot(self) -> DecodedPicture:
         """Wait for the next picture, and take it."""
         assert self.more.wait(20)
         self.more.clear()
         shot = self.shots[-1]
-        self.pictures.taken()
+        self.pictures.allow_next()
         return shot
 
 
@@ -124,7 +124,7 @@ def put_for_ever(one: Run, data: bytes, pause: float = 0.002) -> None:
     """Until it is refused."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
-        one.pictures.put(Unit(data, True, time.monotonic()))
+        one.pictures.put(EncodedPicture(data, True, time.monotonic()))
         time.sleep(pause)
 
 
@@ -140,7 +140,7 @@ def test_nothing_is_decoded_that_nobody_needs(codec: str) -> None:
         one.put(frames, 0, 25)
         time.sleep(0.1)
         assert (one.pictures.decoded, one.shots) == (0, [])
-        one.pictures.want(10)
+        one.pictures.set_rate(10)
         settled(one, 5)
         shot = one.shot()
         # Encoders change a value a little.
@@ -148,11 +148,11 @@ def test_nothing_is_decoded_that_nobody_needs(codec: str) -> None:
         assert (shot.width, shot.height) == (64, 48)
         assert one.pictures.decoded == 5
         # It goes on where it stopped, within the same group.
-        one.pictures.want(0)
+        one.pictures.set_rate(0)
         one.put(frames, 25, 27)
         time.sleep(0.05)
         assert one.pictures.decoded == 5
-        one.pictures.want(10)
+        one.pictures.set_rate(10)
         settled(one, 7)
         assert one.pictures.dropped == 20
 
@@ -161,7 +161,7 @@ def test_the_newest_picture_wins() -> None:
     """While one is not taken, nothing else is sent, and all but the newest are dropped."""
     frames = encoded("H264", 9)
     with run("H264") as one:
-        one.pictures.want(1000)
+        one.pictures.set_rate(1000)
         one.put(frames, 0, 1)
         assert one.more.wait(20)
         one.put(frames, 1, 9)
@@ -177,8 +177,8 @@ def test_jpegs_stand_alone() -> None:
     frames = encoded("JPEG", 5)
     with run("JPEG") as one:
         for data in frames:
-            one.pictures.put(Unit(data, True, time.monotonic()))
-        one.pictures.want(5)
+            one.pictures.put(EncodedPicture(data, True, time.monotonic()))
+        one.pictures.set_rate(5)
         shot = one.shot()
         assert one.pictures.decoded == 1
         assert len(shot.data) == 64 * 48 * 3 // 2
@@ -188,51 +188,51 @@ def test_jpegs_stand_alone() -> None:
 def test_wide_pictures_are_taken() -> None:
     """A side may be longer than 4096; one that is too large is named with its size."""
     with run("JPEG") as one:
-        one.pictures.want(10)
+        one.pictures.set_rate(10)
         one.put(encoded("JPEG", 1, 5120, 1440))
         shot = one.shot()
         assert (shot.width, shot.height) == (5120, 1440)
         data = encoded("JPEG", 1, 8208, 16)[0]
         with pytest.raises(SourceFailed) as failed:
             put_for_ever(one, data)
-        assert (failed.value.trouble, failed.value.detail) == (Trouble.SIZE, "8208x16")
+        assert (failed.value.trouble, failed.value.detail) == (FailureReason.SIZE, "8208x16")
 
 
 def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A group without an end is dropped, and the next key frame is waited for."""
     monkeypatch.setattr(module, "KEPT_UNITS", 50)
     monkeypatch.setattr(module, "KEPT_BYTES", 10_000)
-    one = Pictures("H264", lambda _: None)
+    one = PictureDecoder("H264", lambda _: None)
     for number in range(300):
-        one.put(Unit(b"x" * 100, number == 0, float(number)))
+        one.put(EncodedPicture(b"x" * 100, number == 0, float(number)))
         assert len(one._units) <= 50
         assert one._bytes <= 10_000
     assert one.dropped == 300
-    one.put(Unit(b"x", True, 301.0))
-    one.put(Unit(b"x" * 20_000, False, 302.0))
+    one.put(EncodedPicture(b"x", True, 301.0))
+    one.put(EncodedPicture(b"x" * 20_000, False, 302.0))
     assert (len(one._units), one._bytes) == (0, 0)
 
 
 def test_late_decoding_goes_on_at_the_next_key_frame() -> None:
     """Old frames are not worth the time when newer ones wait."""
-    one = Pictures("H264", lambda _: None)
-    one.want(10)
-    one.put(Unit(b"k", True, 0.0))
+    one = PictureDecoder("H264", lambda _: None)
+    one.set_rate(10)
+    one.put(EncodedPicture(b"k", True, 0.0))
     for number in range(20):
-        one.put(Unit(b"x", False, number / 10))
-    one.put(Unit(b"k", True, 2.0))
+        one.put(EncodedPicture(b"x", False, number / 10))
+    one.put(EncodedPicture(b"k", True, 2.0))
     assert [unit.at for unit in one._units] == [2.0]
 
 
 @pytest.mark.parametrize(
     ("codec", "format", "trouble"),
-    [("H264", "yuv444p", Trouble.FORMAT), ("H265", "yuv420p10le", Trouble.FORMAT)],
+    [("H264", "yuv444p", FailureReason.FORMAT), ("H265", "yuv420p10le", FailureReason.FORMAT)],
 )
-def test_other_formats_end_the_connection(codec: str, format: str, trouble: Trouble) -> None:
+def test_other_formats_end_the_connection(codec: str, format: str, trouble: FailureReason) -> None:
     data = encoded(codec, 1, format=format)[0]
     with run(codec) as one:
-        one.pictures.want(10)
-        one.pictures.put(Unit(data, True, time.monotonic()))
+        one.pictures.set_rate(10)
+        one.pictures.put(EncodedPicture(data, True, time.monotonic()))
         with pytest.raises(SourceFailed) as failed:
             put_for_ever(one, data)
         assert failed.value.trouble is trouble
@@ -243,7 +243,7 @@ def test_a_picture_completed_from_others_is_none() -> None:
     frames, other = encoded("H264", 2), encoded("H264", 1, 96, 64)[0]
     bad = other[: other.index(b"\0\0\1\x65")] + frames[0][frames[0].index(b"\0\0\1\x65") :]
     with run("H264") as one:
-        one.pictures.want(1000)
+        one.pictures.set_rate(1000)
         one.put((bad, frames[1]))
         end = time.monotonic() + 20
         while one.pictures.dropped < 2:
@@ -260,14 +260,14 @@ def test_nothing_is_decoded_from_what_is_behind_a_hole() -> None:
     frames = encoded("H264", 8)
     sets = frames[0][: frames[0].index(b"\0\0\1\x65")]
     with run("H264") as one:
-        one.pictures.want(1000)
+        one.pictures.set_rate(1000)
         one.put(frames, 0, 2)
         settled(one, 2)
         one.shot()
-        one.pictures.put(Unit(b"", False, time.monotonic()))
+        one.pictures.put(EncodedPicture(b"", False, time.monotonic()))
         one.put(frames, 3, 6)
-        one.pictures.put(Unit(sets + frames[6], True, time.monotonic()))
-        one.pictures.put(Unit(frames[7], False, time.monotonic()))
+        one.pictures.put(EncodedPicture(sets + frames[6], True, time.monotonic()))
+        one.pictures.put(EncodedPicture(frames[7], False, time.monotonic()))
         time.sleep(0.1)
         assert all(abs(luma(shot) - 16) <= 3 for shot in one.shots)
         assert one.pictures.dropped >= 4
@@ -289,13 +289,13 @@ def test_a_picture_has_the_time_of_its_own_frame() -> None:
         packets += context.encode(image)
     packets += context.encode(None)
     with run("H265") as one:
-        one.pictures.want(1000)
+        one.pictures.set_rate(1000)
         for order, packet in enumerate(packets):
             assert packet.pts is not None
             taken[packet.pts] = float(order)
-            one.pictures.put(Unit(bytes(packet), order == 0, float(order)))
+            one.pictures.put(EncodedPicture(bytes(packet), order == 0, float(order)))
             settled(one, order + 1)
-            one.pictures.taken()
+            one.pictures.allow_next()
             time.sleep(0.01)
     assert len(one.shots) > 4
     for shot in one.shots:
@@ -310,7 +310,7 @@ def test_a_cut_jpeg_shows_nothing_older() -> None:
     ]
     frames[2] = frames[2][: len(frames[2]) * 2 // 3] + b"\xff\xd9"
     with run("JPEG") as one:
-        one.pictures.want(1000)
+        one.pictures.set_rate(1000)
         for data in (*frames[:2], *frames[:2], frames[2]):
             one.put((data,))
             shot = one.shot()
@@ -325,12 +325,12 @@ def test_a_picture_that_takes_too_long_ends_the_connection(monkeypatch: pytest.M
     plain = cv2.imencode(".jpg", flat, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
     scan = plain[plain.rindex(b"\xff\xda") : -2]
     with run("JPEG") as one:
-        one.pictures.want(10)
+        one.pictures.set_rate(10)
         one.put((plain,))
         one.shot()
         with pytest.raises(SourceFailed) as failed:
             put_for_ever(one, plain[:-2] + scan * (20_000 // len(scan)) + plain[-2:])
-        assert failed.value.trouble is Trouble.MALFORMED
+        assert failed.value.trouble is FailureReason.MALFORMED
 
 
 @pytest.mark.parametrize(("pause", "most"), [(0.002, 1000), (0.1, 15)])
@@ -341,12 +341,12 @@ def test_rubbish_ends_the_connection(
     monkeypatch.setattr(module, "FAILING_SECONDS", 0.3)
     good = encoded("H264", 1)[0]
     with run("H264") as one:
-        one.pictures.want(1000)
-        one.pictures.put(Unit(good, True, time.monotonic()))
+        one.pictures.set_rate(1000)
+        one.pictures.put(EncodedPicture(good, True, time.monotonic()))
         began = time.monotonic()
         with pytest.raises(SourceFailed) as failed:
             put_for_ever(one, b"\0\0\1\x65" + b"\xff" * 40, pause)
-        assert failed.value.trouble is Trouble.MALFORMED
+        assert failed.value.trouble is FailureReason.MALFORMED
         assert time.monotonic() - began > 0.3
         assert one.pictures.decoded >= 1
         assert one.pictures.dropped < most

@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.features.rtsp.worker import rtsp
-from server.features.rtsp.worker.rtsp import START, Depacketizer, SourceFailed, Trouble, Unit
+from server.features.rtsp.worker.rtsp import (
+    START,
+    Depacketizer,
+    EncodedPicture,
+    FailureReason,
+    SourceFailed,
+)
 
 SPS, PPS = b"\x67\x42\x00\x1e\x80", b"\x68\xce"
 SETS = f"{base64.b64encode(SPS).decode()},{base64.b64encode(PPS).decode()}"
@@ -32,7 +38,7 @@ H264 = described(
 )
 
 
-def trouble(call: object) -> Trouble:
+def trouble(call: object) -> FailureReason:
     assert callable(call)
     with pytest.raises(SourceFailed) as failed:
         call()
@@ -70,7 +76,7 @@ def test_other_codecs_are_refused_by_name(lines: tuple[str, ...], name: str) -> 
     """The name is of a few harmless characters, whatever the camera says."""
     with pytest.raises(SourceFailed) as failed:
         rtsp.read_description(described(*lines), "rtsp://host/x")
-    assert (failed.value.trouble, failed.value.detail) == (Trouble.CODEC, name)
+    assert (failed.value.trouble, failed.value.detail) == (FailureReason.CODEC, name)
 
 
 @pytest.mark.parametrize(
@@ -91,18 +97,18 @@ def test_addresses(base: str, control: str, address: str) -> None:
 
 @pytest.mark.parametrize("control", ["a\r\nX: y", "a b", "a" * 2000, "rtsp://h/\x00"])
 def test_no_address_smuggles_a_line(control: str) -> None:
-    assert trouble(lambda: rtsp.resolve("rtsp://h/a", control)) is Trouble.MALFORMED
+    assert trouble(lambda: rtsp.resolve("rtsp://h/a", control)) is FailureReason.MALFORMED
 
 
 def test_statuses() -> None:
     """A redirect leads nowhere."""
     for status, expected in (
-        (301, Trouble.REDIRECT),
-        (302, Trouble.REDIRECT),
-        (404, Trouble.NOT_FOUND),
-        (403, Trouble.CREDENTIALS),
-        (461, Trouble.UDP_ONLY),
-        (503, Trouble.REFUSED),
+        (301, FailureReason.REDIRECT),
+        (302, FailureReason.REDIRECT),
+        (404, FailureReason.NOT_FOUND),
+        (403, FailureReason.CREDENTIALS),
+        (461, FailureReason.UDP_ONLY),
+        (503, FailureReason.REFUSED),
     ):
         head = rtsp.read_head(f"RTSP/1.0 {status} Words\r\nLocation: rtsp://other/".encode())
         assert trouble(lambda head=head: rtsp.check_status(head)) is expected
@@ -113,12 +119,12 @@ def test_sessions_and_channels() -> None:
     assert rtsp.read_session("12ab;timeout=30") == ("12ab", 30)
     assert rtsp.read_session("12ab") == ("12ab", 60)
     assert rtsp.read_session("12ab;timeout=0")[1] == 5
-    assert trouble(lambda: rtsp.read_session("a b")) is Trouble.MALFORMED
+    assert trouble(lambda: rtsp.read_session("a b")) is FailureReason.MALFORMED
     assert rtsp.read_channel("RTP/AVP/TCP;unicast;interleaved=4-5;ssrc=1") == 4
     # Without channels they are those that were asked for.
     assert rtsp.read_channel("RTP/AVP/TCP;unicast") == rtsp.read_channel("") == 0
     for text in ("RTP/AVP;unicast;client_port=1-2", "RTP/AVP/UDP;unicast"):
-        assert trouble(lambda text=text: rtsp.read_channel(text)) is Trouble.UDP_ONLY
+        assert trouble(lambda text=text: rtsp.read_channel(text)) is FailureReason.UDP_ONLY
 
 
 @given(st.binary(max_size=2000))
@@ -166,15 +172,17 @@ def test_h264() -> None:
     for one in whole[:-1]:
         assert frames.packet(packet(one, 1), 6.0) == []
     done = frames.packet(packet(whole[-1], 1, marker=True), 6.0)
-    assert done == [Unit(START + SPS + START + PPS + START + IDR, True, 6.0)]
-    assert frames.packet(packet(SLICE, 2, marker=True), 7.0) == [Unit(START + SLICE, False, 7.0)]
+    assert done == [EncodedPicture(START + SPS + START + PPS + START + IDR, True, 6.0)]
+    assert frames.packet(packet(SLICE, 2, marker=True), 7.0) == [
+        EncodedPicture(START + SLICE, False, 7.0)
+    ]
 
 
 def test_a_missing_marker() -> None:
     """The next timestamp ends the frame as well."""
     frames = Depacketizer("H264", 96)
     assert frames.packet(packet(SLICE, 1), 1.0) == []
-    assert frames.packet(packet(SLICE, 2), 2.0) == [Unit(START + SLICE, False, 1.0)]
+    assert frames.packet(packet(SLICE, 2), 2.0) == [EncodedPicture(START + SLICE, False, 1.0)]
 
 
 def test_packets_of_h265() -> None:
@@ -187,9 +195,9 @@ def test_packets_of_h265() -> None:
     last = b"\x62\x01" + bytes((0x40 | 19,)) + idr[20:]
     frames.packet(packet(first, 1, kind=98), 1.0)
     done = frames.packet(packet(last, 1, kind=98, marker=True), 1.0)
-    assert done == [Unit(b"".join(START + one for one in (*sets, idr)), True, 1.0)]
+    assert done == [EncodedPicture(b"".join(START + one for one in (*sets, idr)), True, 1.0)]
     done = frames.packet(packet(b"\x02\x01\x80t", 2, kind=98, marker=True), 2.0)
-    assert done == [Unit(START + b"\x02\x01\x80t", False, 2.0)]
+    assert done == [EncodedPicture(START + b"\x02\x01\x80t", False, 2.0)]
 
 
 def test_other_streams_are_ignored() -> None:
@@ -202,7 +210,7 @@ def test_extensions_and_padding_are_left_out() -> None:
     frames = Depacketizer("H264", 96)
     head = struct.pack("!BBHIII", 0xB1, 96 | 0x80, 1, 1, 7, 9)
     extended = head + struct.pack("!HHI", 0xBEDE, 1, 0) + SLICE + b"\0\0\3"
-    assert frames.packet(extended, 1.0) == [Unit(START + SLICE, False, 1.0)]
+    assert frames.packet(extended, 1.0) == [EncodedPicture(START + SLICE, False, 1.0)]
 
 
 def test_what_is_broken_is_lost() -> None:
@@ -213,8 +221,10 @@ def test_what_is_broken_is_lost() -> None:
         packet(b"\x18\x00\xff" + SPS, 2, marker=True),
     )
     for one in bad:
-        assert frames.packet(one, 1.0) == [Unit(LOST, False, 1.0)]
-    assert frames.packet(packet(SLICE, 3, marker=True), 3.0) == [Unit(START + SLICE, False, 3.0)]
+        assert frames.packet(one, 1.0) == [EncodedPicture(LOST, False, 1.0)]
+    assert frames.packet(packet(SLICE, 3, marker=True), 3.0) == [
+        EncodedPicture(START + SLICE, False, 3.0)
+    ]
 
 
 NEW_SPS = b"\x67\x42\x00\x28\x80"
@@ -229,14 +239,14 @@ def test_parameter_sets_stay_with_the_key_frame_that_follows(marker: bool, time:
     for one in (NEW_SPS, PPS):
         assert frames.packet(packet(one, time, marker=marker), 2.0) == []
     done = frames.packet(packet(IDR, 2, marker=True), 3.0)
-    assert done == [Unit(START + NEW_SPS + START + PPS + START + IDR, True, 3.0)]
+    assert done == [EncodedPicture(START + NEW_SPS + START + PPS + START + IDR, True, 3.0)]
     # A key frame without sets of its own has the newest ones.
     assert frames.packet(packet(IDR, 4, marker=True), 4.0)[0].data == done[0].data
 
 
 def test_a_key_frame_without_parameter_sets_is_lost() -> None:
     frames = Depacketizer("H264", 96, (SPS,))
-    assert frames.packet(packet(IDR, 1, marker=True), 1.0) == [Unit(LOST, False, 1.0)]
+    assert frames.packet(packet(IDR, 1, marker=True), 1.0) == [EncodedPicture(LOST, False, 1.0)]
 
 
 def test_a_slice_with_a_marker_is_no_picture() -> None:
@@ -245,11 +255,11 @@ def test_a_slice_with_a_marker_is_no_picture() -> None:
     assert len(frames.packet(packet(IDR, 1, marker=True), 1.0)) == 1
     assert frames.packet(packet(REST, 1, marker=True), 1.5) == []
     assert frames.packet(packet(SLICE, 2, marker=True), 2.0) == [
-        Unit(START + SPS + START + PPS + START + IDR + START + REST, True, 1.0)
+        EncodedPicture(START + SPS + START + PPS + START + IDR + START + REST, True, 1.0)
     ]
     assert frames.packet(packet(REST, 2, marker=True), 2.5) == []
     (both,) = frames.packet(packet(SLICE, 3, marker=True), 3.0)
-    assert both == Unit(START + SLICE + START + REST, False, 2.0)
+    assert both == EncodedPicture(START + SLICE + START + REST, False, 2.0)
 
 
 def test_a_gap_in_the_numbers_loses_a_frame() -> None:
@@ -281,7 +291,7 @@ def test_a_frame_without_an_end_is_dropped(monkeypatch: pytest.MonkeyPatch) -> N
     for _ in range(100):
         frames.packet(packet(SLICE * 100, 1), 1.0)
         assert sum(map(len, frames._parts)) <= 10_000
-    assert frames.packet(packet(SLICE, 1, marker=True), 1.0) == [Unit(LOST, False, 1.0)]
+    assert frames.packet(packet(SLICE, 1, marker=True), 1.0) == [EncodedPicture(LOST, False, 1.0)]
 
 
 @given(st.lists(st.binary(max_size=60), max_size=30), st.sampled_from(["H264", "H265"]))

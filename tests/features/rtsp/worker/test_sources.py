@@ -18,12 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.features.rtsp.worker import sources
-from server.features.rtsp.worker.rtsp import SourceFailed, Trouble, Unit, read_head
+from server.features.rtsp.worker.rtsp import EncodedPicture, FailureReason, SourceFailed, read_head
 from server.features.rtsp.worker.sources import (
-    Address,
-    Chunks,
+    ChunkDecoder,
     Credentials,
-    Parts,
+    MultipartParser,
+    SourceAddress,
     read_boundary,
 )
 from tests.features.rtsp.scripted import answer
@@ -35,33 +35,33 @@ class _Enough(Exception):
 
 def failure(path: str) -> SourceFailed:
     with pytest.raises(SourceFailed) as failed:
-        sources.read(Address(path, "", "", "", False), lambda codec: None, lambda unit: None)
+        sources.read(SourceAddress(path, "", "", "", False), lambda codec: None, lambda unit: None)
     return failed.value
 
 
 @pytest.mark.parametrize(
     ("path", "trouble"),
     [
-        ("/dev/video250", Trouble.DEVICE_MISSING),
-        ("/dev/null", Trouble.DEVICE_OTHER),
-        (__file__, Trouble.DEVICE_OTHER),
-        ("/dev", Trouble.DEVICE_OTHER),
+        ("/dev/video250", FailureReason.DEVICE_MISSING),
+        ("/dev/null", FailureReason.DEVICE_OTHER),
+        (__file__, FailureReason.DEVICE_OTHER),
+        ("/dev", FailureReason.DEVICE_OTHER),
     ],
 )
-def test_what_is_no_camera(path: str, trouble: Trouble) -> None:
+def test_what_is_no_camera(path: str, trouble: FailureReason) -> None:
     assert failure(path).trouble is trouble
 
 
 @pytest.mark.parametrize(
     ("code", "trouble"),
     [
-        (errno.EACCES, Trouble.DEVICE_FORBIDDEN),
-        (errno.EBUSY, Trouble.DEVICE_BUSY),
-        (errno.ENODEV, Trouble.DEVICE_MISSING),
+        (errno.EACCES, FailureReason.DEVICE_FORBIDDEN),
+        (errno.EBUSY, FailureReason.DEVICE_BUSY),
+        (errno.ENODEV, FailureReason.DEVICE_MISSING),
     ],
 )
 def test_a_device_is_opened_as_one(
-    code: int, trouble: Trouble, monkeypatch: pytest.MonkeyPatch
+    code: int, trouble: FailureReason, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By Video4Linux and nothing else, as a camera that sends JPEGs; its refusal has words."""
     opened: dict[str, Any] = {}
@@ -90,7 +90,7 @@ def part(data: bytes, *, length: bool) -> bytes:
 def test_parts(length: bool, step: int) -> None:
     """With and without their length, however they arrive."""
     body = part(ONE, length=length) + part(TWO, length=length) + b"--xx\r\n"
-    parts = Parts(b"--xx")
+    parts = MultipartParser(b"--xx")
     found = []
     for at in range(0, len(body), step):
         found += parts.feed(body[at : at + step], float(at))
@@ -100,7 +100,7 @@ def test_parts(length: bool, step: int) -> None:
 
 
 def test_what_is_no_jpeg_is_dropped() -> None:
-    parts = Parts(b"--xx")
+    parts = MultipartParser(b"--xx")
     assert parts.feed(part(b"<html>", length=True) + part(ONE, length=True), 1.0) == [(ONE, 1.0)]
 
 
@@ -114,7 +114,7 @@ def test_boundaries() -> None:
     head = read_head(b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4; codecs=x")
     with pytest.raises(SourceFailed) as failed:
         read_boundary(head)
-    assert (failed.value.trouble, failed.value.detail) == (Trouble.CODEC, "VIDEOMP4")
+    assert (failed.value.trouble, failed.value.detail) == (FailureReason.CODEC, "VIDEOMP4")
 
 
 class Answering:
@@ -144,12 +144,12 @@ class Answering:
 
 def answered(
     kind: str, headers: str, body: bytes, monkeypatch: pytest.MonkeyPatch, more: int = 0
-) -> list[Unit]:
+) -> list[EncodedPicture]:
     """Read a camera that answers each request so, for `more` pictures more than one."""
     head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n{headers}\r\n".encode()
-    units: list[Unit] = []
+    units: list[EncodedPicture] = []
 
-    def take(unit: Unit) -> None:
+    def take(unit: EncodedPicture) -> None:
         units.append(unit)
         if len(units) > more:
             raise _Enough
@@ -158,7 +158,9 @@ def answered(
     pieces = head + body[:5], body[5:]
     monkeypatch.setattr(socket, "socket", lambda *_: Answering(iter(pieces)))
     with contextlib.suppress(_Enough):
-        sources.read(Address("http://127.0.0.1/", "", "", "", False), lambda codec: None, take)
+        sources.read(
+            SourceAddress("http://127.0.0.1/", "", "", "", False), lambda codec: None, take
+        )
     return units
 
 
@@ -185,20 +187,22 @@ def test_a_picture_that_comes_alone_has_an_end(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sources, "MAX_FRAME_BYTES", 1000)
     with pytest.raises(SourceFailed) as failed:
         answered("image/jpeg", "", b"\xff\xd8" + bytes(2000) + b"\xff\xd9", monkeypatch)
-    assert failed.value.trouble is Trouble.SIZE
+    assert failed.value.trouble is FailureReason.SIZE
 
 
 @pytest.mark.parametrize(
     ("kind", "trouble"),
-    [("text/html; charset=utf-8", Trouble.WEB_PAGE), ("image/jpeg", Trouble.MALFORMED)],
+    [("text/html; charset=utf-8", FailureReason.WEB_PAGE), ("image/jpeg", FailureReason.MALFORMED)],
 )
-def test_a_web_page_is_named(kind: str, trouble: Trouble, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_web_page_is_named(
+    kind: str, trouble: FailureReason, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(SourceFailed) as failed:
         answered(kind, "Content-Length: 15\r\n", b"<!doctype html>", monkeypatch)
     assert failed.value.trouble is trouble
 
 
-def feed_for_ever(parts: Parts) -> None:
+def feed_for_ever(parts: MultipartParser) -> None:
     for _ in range(10_000):
         parts.feed(b"z" * 1000, 0.0)
         assert len(parts._held) < 40_000
@@ -207,34 +211,34 @@ def feed_for_ever(parts: Parts) -> None:
 def test_a_picture_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more is held than a picture may have."""
     monkeypatch.setattr(sources, "MAX_FRAME_BYTES", 10_000)
-    parts = Parts(b"--xx")
+    parts = MultipartParser(b"--xx")
     parts.feed(b"--xx\r\n\r\n\xff\xd8", 0.0)
     with pytest.raises(SourceFailed) as failed:
         feed_for_ever(parts)
-    assert failed.value.trouble is Trouble.SIZE
+    assert failed.value.trouble is FailureReason.SIZE
     with pytest.raises(SourceFailed):
-        Parts(b"--xx").feed(b"--xx\r\nContent-Length: 99999999\r\n\r\n", 0.0)
+        MultipartParser(b"--xx").feed(b"--xx\r\nContent-Length: 99999999\r\n\r\n", 0.0)
     with pytest.raises(SourceFailed):
-        Parts(b"--xx").feed(b"--xx\r\n" + b"X: y\r\n" * 10_000, 0.0)
+        MultipartParser(b"--xx").feed(b"--xx\r\n" + b"X: y\r\n" * 10_000, 0.0)
 
 
 def test_chunks() -> None:
     body = b"5\r\nhello\r\n1;x=y\r\n \r\n5\r\nworld\r\n"
     for step in (1, 3, 100):
-        chunks = Chunks()
+        chunks = ChunkDecoder()
         pieces = [chunks.feed(body[at : at + step]) for at in range(0, len(body), step)]
         assert b"".join(pieces) == b"hello world"
     with pytest.raises(SourceFailed):
-        Chunks().feed(b"0\r\n\r\n")
+        ChunkDecoder().feed(b"0\r\n\r\n")
     with pytest.raises(SourceFailed):
-        Chunks().feed(b"zz\r\n")
+        ChunkDecoder().feed(b"zz\r\n")
     with pytest.raises(SourceFailed):
-        Chunks().feed(b"1" * 100)
+        ChunkDecoder().feed(b"1" * 100)
 
 
 @given(st.lists(st.binary(max_size=80), max_size=20))
 def test_no_bytes_of_a_body_do_harm(pieces: list[bytes]) -> None:
-    parts, chunks = Parts(b"--xx"), Chunks()
+    parts, chunks = MultipartParser(b"--xx"), ChunkDecoder()
     try:
         for piece in pieces:
             parts.feed(piece, 0.0)
@@ -274,7 +278,9 @@ def packet(number: int, payload: bytes, kind: int = 96, channel: int = 0) -> byt
 
 
 def played(
-    more: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch, take: Callable[[Unit], Any]
+    more: Callable[[int], bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    take: Callable[[EncodedPicture], Any],
 ) -> None:
     """Read a camera that sends `more` for ever, once a millisecond."""
 
@@ -285,7 +291,7 @@ def played(
 
     monkeypatch.setattr(sources, "SILENT_SECONDS", SILENT_SECONDS)
     monkeypatch.setattr(socket, "socket", lambda *_: Playing(pieces()))
-    address = Address("rtsp://127.0.0.1/x", "", "", "", False)
+    address = SourceAddress("rtsp://127.0.0.1/x", "", "", "", False)
     sources.read(address, lambda codec: None, take)
 
 
@@ -293,19 +299,19 @@ def played(
     ("more", "trouble"),
     [
         # Of another stream, as after a change of its settings
-        (lambda n: packet(n, b"\x65picture", kind=97), Trouble.MALFORMED),
+        (lambda n: packet(n, b"\x65picture", kind=97), FailureReason.MALFORMED),
         # A kind of packet that was not agreed on
-        (lambda n: packet(n, b"\x7fpicture"), Trouble.MALFORMED),
+        (lambda n: packet(n, b"\x7fpicture"), FailureReason.MALFORMED),
         # A frame's middle without its beginning
-        (lambda n: packet(n, b"\x7c\x05picture"), Trouble.MALFORMED),
+        (lambda n: packet(n, b"\x7c\x05picture"), FailureReason.MALFORMED),
         # Sound alone
-        (lambda n: packet(n, b"\x65picture", channel=2), Trouble.SILENT),
-        (lambda n: answer("CSeq: 9", "200 OK"), Trouble.SILENT),
-        (lambda n: b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n", Trouble.SILENT),
+        (lambda n: packet(n, b"\x65picture", channel=2), FailureReason.SILENT),
+        (lambda n: answer("CSeq: 9", "200 OK"), FailureReason.SILENT),
+        (lambda n: b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n", FailureReason.SILENT),
     ],
 )
 def test_what_makes_no_frame_keeps_no_connection(
-    more: Callable[[int], bytes], trouble: Trouble, monkeypatch: pytest.MonkeyPatch
+    more: Callable[[int], bytes], trouble: FailureReason, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever comes without end, the camera is left, and tried again later."""
     began = time.monotonic()
@@ -325,7 +331,7 @@ def test_other_bytes_between_packets_cost_a_frame(
     odd: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The frame before them is lost and counted; the key frame behind them is read."""
-    units: list[Unit] = []
+    units: list[EncodedPicture] = []
 
     def more(n: int) -> bytes:
         if n > 9:
@@ -345,15 +351,15 @@ def test_other_bytes_without_end_keep_no_connection(monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(SourceFailed) as failed:
         played(more, monkeypatch, lambda unit: None)
-    assert failed.value.trouble is Trouble.MALFORMED
+    assert failed.value.trouble is FailureReason.MALFORMED
 
 
 # Digest and Basic, and what a camera does not get.
 
 
-def refused(of: Credentials, *headers: str) -> Trouble:
+def refused(of: Credentials, *headers: str) -> FailureReason:
     with pytest.raises(SourceFailed) as failed:
-        of.challenged(headers)
+        of.choose_challenge(headers)
     return failed.value.trouble
 
 
@@ -361,7 +367,7 @@ def test_the_example_of_the_rfc() -> None:
     """RFC 2069's, without qop, as most cameras ask; the erratum's value."""
     one = Credentials("Mufasa", "CircleOfLife", clear=False)
     assert one.header("GET", "/dir/index.html") == ""
-    one.challenged(
+    one.choose_challenge(
         [
             'Digest realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093",'
             ' opaque="5ccc069c403ebaf9f0171e9517f40e41"'
@@ -375,7 +381,7 @@ def test_the_example_of_the_rfc() -> None:
 def test_the_better_hash_is_chosen() -> None:
     """With qop each request has a count of its own."""
     one = Credentials("u", "p", clear=True)
-    one.challenged(
+    one.choose_challenge(
         [
             'Basic realm="x"',
             'Digest realm="x", nonce="1", qop="auth,auth-int"',
@@ -392,28 +398,31 @@ def test_the_better_hash_is_chosen() -> None:
 
 def test_no_password_in_clear_text_unless_the_operator_says_so() -> None:
     """Whoever stands between may ask for Basic in the camera's place."""
-    assert refused(Credentials("u", "p", clear=False), 'Basic realm="x"') is Trouble.CLEAR_PASSWORD
+    assert (
+        refused(Credentials("u", "p", clear=False), 'Basic realm="x"')
+        is FailureReason.CLEAR_PASSWORD
+    )
     one = Credentials("u", "p", clear=True)
-    one.challenged(['Basic realm="x"'])
+    one.choose_challenge(['Basic realm="x"'])
     assert one.header("GET", "/") == f"Basic {base64.b64encode(b'u:p').decode()}"
 
 
 def test_a_wrong_password_is_tried_once() -> None:
     one = Credentials("u", "p", clear=False)
-    one.challenged(['Digest realm="x", nonce="1"'])
-    assert refused(one, 'Digest realm="x", nonce="2"') is Trouble.CREDENTIALS
-    assert refused(Credentials("", "", clear=True), 'Basic realm="x"') is Trouble.CREDENTIALS
-    assert refused(Credentials("u", "p", clear=True), "Bearer") is Trouble.CREDENTIALS
+    one.choose_challenge(['Digest realm="x", nonce="1"'])
+    assert refused(one, 'Digest realm="x", nonce="2"') is FailureReason.CREDENTIALS
+    assert refused(Credentials("", "", clear=True), 'Basic realm="x"') is FailureReason.CREDENTIALS
+    assert refused(Credentials("u", "p", clear=True), "Bearer") is FailureReason.CREDENTIALS
 
 
 def test_a_stale_nonce_is_replaced() -> None:
     """A few times: a camera cannot have us answer for ever."""
     one = Credentials("u", "p", clear=False)
-    one.challenged(['Digest realm="x", nonce="1"'])
+    one.choose_challenge(['Digest realm="x", nonce="1"'])
     for number in range(2, 12):
         assert f'nonce="{number - 1}"' in one.header("OPTIONS", "rtsp://h/x")
         try:
-            one.challenged([f'Digest realm="x", nonce="{number}", stale=true'])
+            one.choose_challenge([f'Digest realm="x", nonce="{number}", stale=true'])
         except SourceFailed:
             assert number > 8
             return
