@@ -60,7 +60,7 @@ async def test_the_operator_sees_and_asks_a_camera(visit: Visit, run: Running) -
     await yard.get_by_role("button", name="Hide picture").click()
     await expect(yard.locator("img")).to_be_hidden()
     await expect(door).to_contain_text("no picture", timeout=30_000)
-    await expect(door).to_contain_text("Nothing answers at its address.")
+    await expect(door).to_contain_text("No response from its address.")
     await expect(door).to_contain_text("a parcel lies there")
     await expect(door.get_by_label("Ask door")).to_be_hidden()
     await door.get_by_role("button", name="Try now").click()

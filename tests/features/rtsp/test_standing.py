@@ -134,11 +134,11 @@ async def test_cuts_are_mended(tmp_path: Path) -> None:
             assert facts["trouble"] == ""
             await peer.end()
             facts = await until(client, state="waiting", trouble="unreachable")
-            assert facts["detail"].startswith("Nothing answers")
+            assert facts["detail"].startswith("No response from its address")
             assert 0 <= facts["retry_seconds"] <= 60
             reply = await ask(client, "What color is it?")
             assert (reply["type"], reply["code"]) == ("error", "no_camera")
-            assert "Nothing answers at its address" in reply["message"]
+            assert "No response from its address" in reply["message"]
             async with rtsp(picture=BLUE, port=port):
                 await client.post(f"{CAMERAS}/door/retry")
                 await until(client, state="live")
@@ -352,7 +352,7 @@ async def test_jpegs_over_http(tmp_path: Path) -> None:
         assert frame.ignored == ((0.0, 0.0, 1.0, 0.1),)
         # One that is not there does not disturb it.
         facts = await until(client, state="waiting", trouble="device_missing")
-        assert facts["detail"].startswith("There is no such device")
+        assert facts["detail"].startswith("Device not found.")
         # Whoever asks hears the same.
         reply = await ask(client, "What is this?")
         picture = (await client.get(f"{CAMERAS}/door/picture")).json()["error"]

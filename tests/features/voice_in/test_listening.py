@@ -434,7 +434,7 @@ async def test_a_sound_of_the_scene_is_noticed(monkeypatch: pytest.MonkeyPatch) 
     """A bark is no speech and no question; watches learn when it began. Behind a button nothing is heard of it."""
     async with ear(mode=None) as one:
         noted: list[float] = []
-        monkeypatch.setattr(one.listening, "_sounded", noted.append)
+        monkeypatch.setattr(one.listening, "_publish_sound_event", noted.append)
         one.switch()
         began = await one.hear(np.concatenate([hiss(3, -70), hiss(0.4, -20), hiss(2, -70)]))
         assert [round(at - began) for at in noted] == [3]
