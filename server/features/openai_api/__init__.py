@@ -1,7 +1,6 @@
-"""OpenAI's chat interface on the live camera: requests read and checked, addresses of the camera's pictures, answers and
-errors in its form.
+"""OpenAI's chat interface on the live camera: parses requests and picture URLs, and writes answers and errors in its format.
 
-Access is checked in `grants`, which it needs.
+Access is checked by `grants`, which this feature needs.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ NEEDS = ("grants",)
 
 
 def register(api: Api) -> None:
-    """Answer programs of OpenAI's interface about the camera that a person lets them look through."""
+    """Add the routes of OpenAI's interface, for programs that a person has given access."""
     from server.features.grants.guard import ProgramGuard
     from server.features.openai_api import errors
     from server.features.openai_api.program_chat import ProgramChats

@@ -1,4 +1,4 @@
-"""An answer in OpenAI's form: whole, or in chunks as server-sent events, stopped at once when the program leaves."""
+"""An answer in OpenAI's format: whole, or in chunks as server-sent events; stopped when the client disconnects."""
 
 from __future__ import annotations
 
@@ -23,26 +23,27 @@ from server.features.openai_api.program_chat import ChatEnd
 from server.features.openai_api.request import ChatRequest
 from server.models.base import ToolCall
 
-# The name under which whatever model answers now can be asked
+# The model name that stands for the model that answers now
 MODEL = "camera"
-# A line that keeps a connection open while nothing else is to say
+# A comment line that keeps an idle connection open
 KEEP_ALIVE = b": the camera is looked at\n\n"
 DONE = b"data: [DONE]\n\n"
 _REASONS = ("stop", "length", "tool_calls", "content_filter")
 
 
 def models(name: str, created: float) -> dict[str, Any]:
-    """Return the list of models: the one that answers now, by its lasting name and its own."""
+    """Return the list of models: `camera`, and the own name of the model that answers. `created`: seconds since the epoch."""
     names = [MODEL, *([name] if name and name != MODEL else [])]
     return {"object": "list", "data": [model(one, created) for one in names]}
 
 
 def model(name: str, created: float) -> dict[str, Any]:
+    """Return one model of the list. `created`: seconds since the epoch."""
     return {"id": name, "object": "model", "created": int(created), "owned_by": "qwen-camera"}
 
 
 def _usage(usage: UsageInfo) -> dict[str, Any] | None:
-    """Return the tokens; None where the engine counts none."""
+    """Return the numbers of tokens; None if the engine counts none."""
     if usage.prompt_tokens is None or usage.completion_tokens is None:
         return None
     counted: dict[str, Any] = {
@@ -76,20 +77,20 @@ def _model(end: ChatEnd) -> str:
 
 
 def _frames(end: ChatEnd) -> dict[str, Any]:
-    """Return the field beside OpenAI's own: the pictures that the model got."""
+    """Return the additional field `camera`: the pictures that the model got."""
     return {"frames": [{"captured_at": at, "held": held} for at, held in end.frames]}
 
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Writes one answer. `created`: seconds since the epoch."""
+    """Formats one answer. `created`: seconds since the epoch."""
 
     created: float
     include_usage: bool = False
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
 
     def body(self, end: ChatEnd) -> dict[str, Any]:
-        """Return the body of an answer that is not streamed."""
+        """Return the body of an answer without streaming."""
         message: dict[str, Any] = {
             "role": "assistant",
             "content": end.response.text or (None if end.calls else ""),
@@ -106,14 +107,15 @@ class Writer:
         }
 
     def first_chunk(self, model: str) -> bytes:
-        """Return the chunk before all others."""
+        """Return the first chunk of a stream, with the role."""
         return self._chunk(model, {"role": "assistant", "content": "", "refusal": None})
 
     def text_chunk(self, model: str, text: str) -> bytes:
+        """Return a chunk with a piece of the text."""
         return self._chunk(model, {"content": text})
 
     def end(self, end: ChatEnd, sent: str) -> bytes:
-        """Return the chunks at the end; `sent`: the text that went out before."""
+        """Return the last chunks. `sent`: the text in the chunks before."""
         found, model, text = b"", _model(end), end.response.text
         if rest := text.removeprefix(sent) if text.startswith(sent) else "":
             found += self.text_chunk(model, rest)
@@ -143,35 +145,35 @@ class Writer:
 
 
 def _event(data: dict[str, Any]) -> bytes:
-    # ASCII: no line separator of Unicode is inside, which some readers of events take for a line's end.
+    # ASCII only, since some clients take Unicode's line separators for the end of a line.
     return b"data: " + json.dumps(data, separators=(",", ":")).encode("ascii") + b"\n\n"
 
 
-# An error within so many seconds has its own HTTP status; later it is an event. Less than proxies wait for a head.
+# Seconds within which an error gets its own HTTP status; later it becomes an event. Shorter than proxies wait for a head.
 HEAD_SECONDS = 10.0
-# Pause between two lines that keep a connection open
+# Seconds between two comment lines that keep a connection open
 KEEP_ALIVE_SECONDS = 10.0
-# A program that takes nothing of its answer for so long is left.
+# Seconds after which a client that reads nothing is disconnected
 UNREAD_SECONDS = 30.0
 
 
 class _ClientStalled(Exception):
-    """The program does not read its answer. Outside the tree of errors: nobody would get it."""
+    """The client does not read its answer. Not a QwenCameraError, since no client could receive it."""
 
 
-# Asks, with a function that gets each piece of text
+# Asks the question; the argument is called with each piece of text.
 Ask = Callable[[Callable[[str], None]], Awaitable[ChatEnd]]
 
 
-# The text that waits to be sent; None at its end. Bounded by the answer, whose tokens are.
+# Text that waits to be sent, then None. Bounded by the answer's tokens.
 _Pieces = asyncio.Queue[str | None]
 
 
 class ChatResponse(Response):
-    """Answers one request. `ask` is called once; `model` is the one that answers when it begins.
+    """The response to one request. `ask` is called once; `model`: the model that answers at its start.
 
-    Bounds of text of a program's streamed answer that waits for it: the answer, whose tokens are
-    bounded; a program that takes nothing for 30 s loses its connection.
+    Bounds of streamed text that waits for a program: the answer, whose tokens are bounded; a program
+    that reads nothing for 30 s is disconnected.
     """
 
     def __init__(self, request: ChatRequest, model: str, ask: Ask) -> None:
@@ -183,8 +185,8 @@ class ChatResponse(Response):
         self._id = {"x-request-id": self._writer.id}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, until the end or until the client has left. Raises QwenCameraError before the head is sent."""
-        # An error goes on from here. A program that does not read loses its connection with the rest.
+        """Send the answer, until its end or until the client disconnects. Raise QwenCameraError before the head is sent."""
+        # A QwenCameraError passes through; a client that does not read is disconnected.
         with contextlib.suppress(_ClientStalled):
             await run_until_disconnect(receive, self._answer(send))
 
@@ -220,13 +222,13 @@ class ChatResponse(Response):
         try:
             last = self._writer.end(await asking, sent)
         except QwenCameraError as error:
-            # Nothing follows it.
+            # The error ends the stream.
             last = _event(error_body(error))
         await _put(send, _body(last, more=False))
 
 
 async def _take(pieces: _Pieces, seconds: float) -> tuple[str, bool]:
-    """Wait for text: all that is there, and True at its end; ("", False) when nothing came in time."""
+    """Wait for text; return all that is there, and True at its end; ("", False) after the timeout."""
     try:
         async with asyncio.timeout(seconds):
             found = [await pieces.get()]

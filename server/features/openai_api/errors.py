@@ -1,4 +1,4 @@
-"""Errors in OpenAI's form. No text of a request is repeated in one."""
+"""Errors in OpenAI's format. They never repeat text of a request."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from server.core.errors import (
     UploadRefused,
 )
 
-# The kind of an error by its HTTP status; others below 500 are the request's, the rest the server's
+# Types of errors by HTTP status; the others are `invalid_request_error` or `server_error`
 _TYPES = {
     401: "authentication_error",
     403: "permission_error",
     429: "rate_limit_error",
 }
-# The codes that programs know, in place of ours
+# OpenAI's codes, in place of ours
 _CODES: dict[type[QwenCameraError], str] = {
     Unauthorized: "invalid_api_key",
     RateLimited: "rate_limit_exceeded",
     TooLong: "context_length_exceeded",
 }
-# Of the interface, with and without the session in the address
+# Paths of the interface, with and without the session
 PATHS = re.compile(r"(?:/at/[^/]*)?/v1(?:/|$)")
 
 
@@ -37,28 +37,28 @@ class _Named(QwenCameraError):
     """An error about one field of a request."""
 
     def __init__(self, message: str, param: str | None = None, known_as: str = "") -> None:
-        """`param`: as OpenAI writes it: messages[0].content; None where no field is to blame.
+        """Store the field and the code. `param`: as OpenAI writes it, such as messages[0].content; None for no field.
 
-        `known_as`: a code that programs know; "" for the usual one.
+        `known_as`: OpenAI's code for it; "" for the code of the class.
         """
         super().__init__(message)
         self.param, self.known_as = param, known_as
 
 
 class FieldRefused(_Named, BadRequest):
-    """A field is wrong, or cannot be done here."""
+    """A field is invalid or not supported."""
 
 
 class PictureRefused(_Named, UploadRefused):
-    """A picture that is not the live camera's."""
+    """A picture is not of the live camera."""
 
 
 class ModelUnknown(_Named, NotFound):
-    """The request names a model that does not answer here."""
+    """The request names an unknown model."""
 
 
 def error_body(error: QwenCameraError) -> dict[str, Any]:
-    """Return the body of an error, in the words for visitors."""
+    """Return the body of an error, with the message for visitors."""
     param, code = (error.param, error.known_as) if isinstance(error, _Named) else (None, "")
     code = code or next(
         (name for kind, name in _CODES.items() if isinstance(error, kind)), error.code
@@ -75,7 +75,7 @@ def error_body(error: QwenCameraError) -> dict[str, Any]:
 
 
 def error_headers(error: QwenCameraError) -> dict[str, str]:
-    """Return the headers by which OpenAI's own clients know whether and when to ask again."""
+    """Return the headers that tell OpenAI's clients whether and when to try again."""
     again = error.retryable and error.status != 409
     headers = {"x-should-retry": "true" if again else "false"}
     if error.status in (429, 503) and error.retry_after is not None:

@@ -1,5 +1,8 @@
-"""The fields of a chat request, with their bounds. Unknown keys and nulls are ignored at every level; a known field that
-would change the answer and cannot be followed here is refused by name."""
+"""The fields of a chat request, with their bounds.
+
+Unknown keys and nulls are ignored at every level. A known field that would change the answer and is not supported is
+refused by name.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ MAX_PARTS = 32
 MAX_TOOLS = 32
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 _Id = Annotated[str, Field(min_length=1, max_length=128)]
-# A field that is not followed here: only a value that asks for nothing is accepted
+# A field that is not supported: only an empty value is accepted
 _Empty = Annotated[None, BeforeValidator(lambda given: given or None)]
 _DETAILS = ("auto", "low", "high")
 
@@ -23,7 +26,7 @@ class _Fields(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, given: Any) -> Any:
-        """Drop nulls: some clients write all fields that they know, and mean none."""
+        """Drop nulls: some clients write all fields that they know, without a value."""
         if not isinstance(given, dict):
             return given
         return {name: value for name, value in given.items() if value is not None}
@@ -48,7 +51,7 @@ class ImagePart(_Fields):
 
 
 def _as_parts(content: object) -> object:
-    """Return a plain text as the one part that it is."""
+    """Return a plain text as a list with one text part."""
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
@@ -81,7 +84,7 @@ class FunctionCall(_Fields):
 
 
 class AssistantMessage(_Fields):
-    """An earlier answer, which programs send back with all that came with it."""
+    """An earlier answer, which programs send back with all its fields."""
 
     role: Literal["assistant"]
     content: Texts | None = None
@@ -141,7 +144,7 @@ class StreamOptions(_Fields):
 
 
 class Body(_Fields):
-    """A request as a whole."""
+    """The body of a request."""
 
     model: Annotated[str, Field(min_length=1, max_length=200)]
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
@@ -168,12 +171,12 @@ class Body(_Fields):
         ]
         | None
     ) = None
-    # The one value of each that can be done here
+    # Only these values are supported
     n: Literal[1] | None = None
     logprobs: Literal[False] | None = None
     store: Literal[False] | None = None
     modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
-    # Not followed: of OpenAI, of other servers' sampling, of their forms of answer
+    # Not supported: fields of OpenAI, of other servers' sampling, and of their structured outputs
     logit_bias: _Empty = None
     top_logprobs: _Empty = None
     functions: _Empty = None

@@ -1,4 +1,4 @@
-"""A program's whole conversation as a question: its pictures taken, its messages with them, the end with calls of tools."""
+"""A program's whole conversation as one question: takes its pictures, asks, and returns the answer with tool calls."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ChatEnd:
-    """The end of a program's chat."""
+    """The answer to a program's chat."""
 
     response: wire.Response
     calls: tuple[ToolCall, ...] = ()
-    # The pictures that the model got, oldest first: milliseconds since the epoch, and True for a held one
+    # The pictures that the model got, oldest first: capture time (ms since the epoch), and True for a held one
     frames: tuple[tuple[float, bool], ...] = ()
 
     @property
     def shown(self) -> str:
-        """The answer as the person reads it: a call of a tool has no words of its own."""
+        """The answer as the page shows it: the text, then each tool call with its arguments."""
         calls = [f"{call.name} {call.arguments}" for call in self.calls]
         return "\n".join([*([self.response.text] if self.response.text else []), *calls])
 
 
-# The answer to a task about the chat, for which no model is asked: JSON, which such tasks want
+# The answer to a task about the chat itself, for which no model is asked; JSON, as such tasks expect
 _TASK_END = ChatEnd(
     wire.Response(
-        text='{"note": "This is a task about the chat: nothing was looked at. Name camera://now to ask about the picture."}',
+        text='{"note": "This task is about the chat, so no picture was used. Name camera://now to ask about the picture."}',
         inference_time=0,
         id="",
         kind="chat",
@@ -65,7 +65,7 @@ _TASK_END = ChatEnd(
 
 
 class ProgramChats(SessionPart):
-    """Answers the chats of all programs of one session, each by a question of its own."""
+    """Answers the chats of one session's programs, each as a separate question."""
 
     def __init__(self, context: SessionContext) -> None:
         self._context = context
@@ -80,9 +80,10 @@ class ProgramChats(SessionPart):
         request: ChatRequest,
         on_text: Callable[[str], None],
     ) -> ChatEnd:
-        """Answer a whole conversation of a program's, one of the session's `programs`. Cancelling stops the engine.
+        """Answer a program's whole conversation. Cancelling stops the engine.
 
-        Raises as `Programs.ask` does, and for what the model cannot do.
+        `programs`: those of the session, `on_text`: called with each piece of the answer. Raise what `Programs.ask`
+        raises, and WrongModel for what the model does not support.
         """
         if request.task:
             return _TASK_END
@@ -98,7 +99,7 @@ class ProgramChats(SessionPart):
 
     @property
     def takes_tools(self) -> bool:
-        """True when the model that answers now calls tools and keeps to a form."""
+        """True if the model that answers now supports tools and response formats."""
         return self._context.services.current_engine().status.capabilities.tools
 
     async def _answer(
@@ -109,19 +110,19 @@ class ProgramChats(SessionPart):
         request: ChatRequest,
         on_text: Callable[[str], None],
     ) -> ChatEnd:
-        """Take the pictures, ask, and return the end. Raises WrongModel, too, for what the present model cannot do."""
+        """Take the pictures, ask, and return the answer. Raise WrongModel for what the present model does not support."""
         engine = self._context.services.current_engine()
         check(request, engine.status.capabilities, 1)
-        # Before anything is made of a picture
+        # Check consent before any picture is taken.
         self._context.requests.consent.check(engine)
         taken = await self._take(request, grant.since, questions.frame)
-        # The last one is always a frame.
+        # The last one is always a frame, never of the past.
         shots = [shot for look in taken for shot in look]
         check(request, engine.status.capabilities, len(shots))
         results: list[Result] = []
 
         def wording(question: str, needs: Capabilities) -> str:
-            # Once more: another engine may have taken over.
+            # Check again, since another engine may have taken over.
             check(request, needs, len(shots))
             return question
 
@@ -147,20 +148,20 @@ class ProgramChats(SessionPart):
         calls = results[-1].calls if results else ()
         return ChatEnd(response, calls, _frames(response, shots))
 
-    # Its pictures: of now, the held one, and of the recent past. None is kept.
+    # Pictures: the present one, the held one, and those of the recent past. None is kept.
 
     @property
     def _recalling(self) -> RecallPart | None:
-        """The keeper of pictures of the past; None where nobody keeps any."""
+        """The session's memory of the recent past; None if that feature is off."""
         found: RecallPart | None = self._context.part("recall")
         return found
 
     async def _take(
         self, request: ChatRequest, since: float, next_frame: Callable[[], Awaitable[Frame]]
     ) -> list[list[ChosenPicture]]:
-        """Take the pictures of each look. None of the past is of before `since`, monotonic seconds.
+        """Return the pictures of each choice; of the past none from before `since` (monotonic seconds).
 
-        Raises CameraError, and Conflict where no picture is held or none of the past is kept.
+        Raise CameraError without a frame, and Conflict if no picture is held or none of the past is kept.
         """
         held, recalling = self._context.held, self._recalling
         for look in request.looks:
@@ -170,7 +171,7 @@ class ProgramChats(SessionPart):
                 raise Conflict(_NOT_KEPT)
         now = None
         if any(look.what != "held" for look in request.looks):
-            # One frame for all that show now.
+            # One frame for all choices of the present.
             now = await next_frame()
         return [
             await self._choose_pictures(look, _detail(look, request.question), now, held, since)
@@ -197,7 +198,7 @@ class ProgramChats(SessionPart):
     def _earlier(self, shots: Sequence[ChosenPicture]) -> EarlierBeside | None:
         """Return the function that makes the pictures before the last one; None without any.
 
-        A frame that occurs several times with one detail is prepared once, the last one's too.
+        Prepare a frame that occurs several times in one detail only once, the last one included.
         """
         if len(shots) < 2:
             return None
@@ -235,18 +236,16 @@ def _frames(
     if response.frame is None:
         return ()
     earlier = response.frames or []
-    # The oldest ones may not have fitted.
+    # The oldest ones may have been left out to fit the context.
     held = [shot.held for shot in shots[len(shots) - 1 - len(earlier) :]]
     times = [*(one.captured_at for one in earlier), response.frame.captured_at]
     return tuple(zip(times, held, strict=True))
 
 
-_NOT_HELD = (
-    "No picture is held. The person holds one on the page; camera://now has the camera's next one."
-)
+_NOT_HELD = "No picture is held. Ask the person to hold one on the page, or name camera://now for the camera's next picture."
 _NOT_KEPT = (
-    "No pictures of the recent past are kept. The person can switch that on in the page's settings; camera://now has the"
-    " camera's next one."
+    "No pictures of the recent past are kept. Ask the person to turn that on in the page's settings, or name camera://now"
+    " for the camera's next picture."
 )
 # A frame's id, the detail, and True for the held one
 _Key = tuple[str, Detail, bool]
@@ -254,7 +253,7 @@ _Key = tuple[str, Detail, bool]
 
 @dataclass(frozen=True, slots=True)
 class ChosenPicture:
-    """One picture: a frame, or one of the past by its place there."""
+    """One picture of a request: a frame, or one of the past by its index there."""
 
     detail: Detail
     frame: Frame | None = None
@@ -264,12 +263,12 @@ class ChosenPicture:
 
 
 def check(request: ChatRequest, needs: Capabilities, pictures: int) -> None:
-    """Raise WrongModel for a request that an engine with these capabilities cannot follow."""
+    """Raise WrongModel for a request that an engine with these capabilities cannot answer. `pictures`: their number."""
     request.check_wishes(needs.tools)
     if pictures > 1 and (needs.wants_pixels or pictures > (needs.max_pictures or pictures)):
         most = 1 if needs.wants_pixels else needs.max_pictures
         raise WrongModel(
-            f"The request has {pictures} pictures, and the present model takes {most}. Ask with camera://now alone."
+            f"The request has {pictures} pictures; the present model accepts {most}. Send fewer, such as camera://now alone."
         )
 
 

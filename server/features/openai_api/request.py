@@ -1,4 +1,4 @@
-"""A chat request, read and checked: its messages, the pictures of the camera that it wants, the form of the answer."""
+"""Parse and check a chat request: its messages, its choice of the camera's pictures, and its response format."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from server.models.base import (
 )
 from server.models.prompts import program_system
 
-# Types of pydantic's whose text says what is expected and nothing of what was given
+# Error types of pydantic whose text names what is expected and repeats nothing of the request
 _TELLING = frozenset(
     [
         *("missing", "literal_error", "string_type", "int_type", "float_type"),
@@ -38,13 +38,13 @@ _TELLING = frozenset(
     ]
 )
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}", re.ASCII)
-# Lists whose entries pydantic names by their kind, too
+# Lists for whose entries pydantic's location has the tag of the union, too
 _TAGGED = ("messages", "content")
 
 
 @dataclass(frozen=True, slots=True)
 class _ParsedMessage:
-    """A message whose pictures are indexes of the request's looks; None for one that is not shown any more."""
+    """A message whose pictures are indexes into the request's `looks`; None for one that is no longer shown."""
 
     author: Author
     parts: tuple[Words | int | None, ...]
@@ -54,29 +54,29 @@ class _ParsedMessage:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A request that keeps to all bounds."""
+    """A valid request, within all bounds."""
 
     model: str
-    # In the order of its messages; one at least
+    # In the order of the messages; at least one
     looks: tuple[PictureChoice, ...]
-    # The last words of its user, for the person who watches; may be ""
+    # The last text of its user, as the page shows it; may be ""
     question: str
-    # It is a task about the chat, and none about the camera.
+    # True for a task about the chat itself, such as a title for it
     task: bool
     stream: bool
     include_usage: bool
-    # Tokens of the answer; None for the server's own limit
+    # Most tokens of the answer; None for the server's own limit
     max_tokens: int | None
     _parsed: tuple[_ParsedMessage, ...]
     wishes: ProgramFields
     _instructions: str
 
     def check_wishes(self, tools: bool) -> None:
-        """Raise WrongModel for a field that the model cannot follow; `tools`: it takes all of them."""
+        """Raise WrongModel for tools or a response format if the model does not support them. `tools`: it supports both."""
         _check_wishes(self.wishes.tools, self.wishes.form, tools)
 
     def messages(self, counts: Sequence[int]) -> tuple[Message, ...]:
-        """Return its messages for an engine, behind ours. `counts`: the pictures that there are for each of its looks."""
+        """Return the messages for an engine, after the server's own. `counts`: number of pictures for each of `looks`."""
         ends = [sum(counts[: at + 1]) for at in range(len(counts))]
         total = ends[-1]
 
@@ -100,10 +100,10 @@ class ChatRequest:
 
 
 def read(raw: bytes, takes_tools: bool = True) -> ChatRequest:
-    """Read the body of a request. `takes_tools`: the present model follows tools and forms.
+    """Parse the body of a request. `takes_tools`: the present model supports tools and response formats.
 
-    Takes time and memory in proportion to the body. Raises Refused, WrongModel, and PictureRefused
-    for a picture that is not the camera's.
+    Take time and memory in proportion to the body. Raise FieldRefused, WrongModel, and PictureRefused
+    for a picture that is not of the camera.
     """
     try:
         body = fields.Body.model_validate_json(raw)
@@ -116,16 +116,17 @@ def read(raw: bytes, takes_tools: bool = True) -> ChatRequest:
     said = _parse_messages(body.messages, looks)
     if not said:
         raise FieldRefused(
-            "No message has a role of user, assistant or tool. Ask something.", "messages"
+            "The request has no message with the role user, assistant or tool. Add one of role user with a question.",
+            "messages",
         )
     question = _question(said)
-    # Open WebUI has a title, tags and further questions made so; its questions about documents have a context.
+    # Open WebUI requests titles, tags and follow-up questions like this; its questions about documents have a context.
     task = not looks and question.startswith("### Task:") and "<context>" not in question
     if not looks:
         said = _add_look(said, looks)
     if (frames := sum(look.frames for look in looks)) > MOST_FRAMES:
         raise FieldRefused(
-            f"The pictures of this request are {frames}; at most {MOST_FRAMES} are taken. Ask for fewer.",
+            f"The request has {frames} pictures; at most {MOST_FRAMES} are allowed. Name fewer pictures, or fewer frames of a range.",
             "messages",
         )
     instructions = "\n".join(
@@ -152,11 +153,11 @@ def read(raw: bytes, takes_tools: bool = True) -> ChatRequest:
 def _check_wishes(tools: Mapping[str, Any], form: Mapping[str, Any] | None, taken: bool) -> None:
     for name, wish, given in (
         ("tools", "call tools", tools),
-        ("response_format", "keep to a form of answer", form),
+        ("response_format", "follow a response format", form),
     ):
         if given and not taken:
             raise WrongModel(
-                f'The present model cannot {wish}: it does not take "{name}". Leave it out, or ask when a model server answers.'
+                f'The present model cannot {wish}. Leave out "{name}", or ask again when a model server answers.'
             )
 
 
@@ -166,10 +167,9 @@ def _check_wishes(tools: Mapping[str, Any], form: Mapping[str, Any] | None, take
 def _parse_messages(
     messages: Sequence[fields.Message], looks: list[PictureChoice]
 ) -> list[_ParsedMessage]:
-    """Return the messages but the instructions; `looks` gets those of the newest message that has some.
+    """Return the messages except instructions; append the pictures of the newest message with any to `looks`.
 
-    Older pictures were looked at then, and are not kept: a new look would show something else
-    instead.
+    Older pictures are not kept, and a new picture in their place would show something else.
     """
     newest = max((at for at, one in enumerate(messages) if _pictures(one)), default=-1)
     found: list[_ParsedMessage] = []
@@ -217,13 +217,15 @@ def _look(part: fields.ImagePart, where: str) -> PictureChoice:
 
 
 def _add_look(said: list[_ParsedMessage], looks: list[PictureChoice]) -> list[_ParsedMessage]:
-    """Have the last words of the user be about the camera's picture of now: the program named none."""
+    """Add the present picture to the last message of the user, since the program named none. Raise FieldRefused without one."""
     for at in reversed(range(len(said))):
         if said[at].author is Author.USER:
             looks.append(PictureChoice("now"))
             changed = _ParsedMessage(Author.USER, (len(looks) - 1, *said[at].parts))
             return [*said[:at], changed, *said[at + 1 :]]
-    raise FieldRefused("No message is the user's. Ask something in one of role user.", "messages")
+    raise FieldRefused(
+        "The request has no message of the role user. Add one with a question.", "messages"
+    )
 
 
 def _question(said: Sequence[_ParsedMessage]) -> str:
@@ -234,7 +236,7 @@ def _question(said: Sequence[_ParsedMessage]) -> str:
     return ""
 
 
-# The form of the answer
+# Tools, response format and sampling
 
 
 def _tools(body: fields.Body) -> dict[str, Any]:
@@ -262,10 +264,11 @@ def _sampling(body: fields.Body) -> dict[str, Any]:
 
 
 def _check_tools(body: fields.Body) -> None:
-    """Raise Refused for tools and schemas that a template or a grammar cannot take safely."""
+    """Raise FieldRefused for tools and schemas that are not safe in a chat template or a grammar."""
     if not body.tools and body.tool_choice not in (None, "none", "auto"):
         raise FieldRefused(
-            '"tool_choice" names a tool, and "tools" has none. Send both.', "tool_choice"
+            '"tool_choice" demands a tool, but "tools" is empty. Send the tools, or leave out "tool_choice".',
+            "tool_choice",
         )
     given: dict[str, Any] = {}
     if body.tools:
@@ -279,7 +282,7 @@ def _check_tools(body: fields.Body) -> None:
         text = json.dumps(value, ensure_ascii=False)
         if control_tokens.clean(text) != text:
             raise FieldRefused(
-                f'"{name}" has a text that models take for a mark of their own. Write it in another way.',
+                f'"{name}" contains a control token of a model, such as <|im_end|>. Write this text in another way.',
                 name,
             )
     if isinstance(form, fields.SchemaFormat):
@@ -293,27 +296,32 @@ def _check_tools(body: fields.Body) -> None:
     if isinstance(body.tool_choice, fields.NamedTool):
         named = body.tool_choice.function.name
         if named not in {one.function.name for one in body.tools or ()}:
-            raise FieldRefused('"tool_choice" names a tool that is not in "tools".', "tool_choice")
+            raise FieldRefused(
+                '"tool_choice" names a tool that is not in "tools". Add it there, or name one of them.',
+                "tool_choice",
+            )
 
 
 def _check_schema(name: str, schema: Mapping[str, Any], *, constrains: bool) -> None:
     if wrong := schema_fault(schema, constrains=constrains):
-        raise FieldRefused(f'A schema in "{name}" {wrong}. Write it in another way.', name)
+        raise FieldRefused(f'A schema in "{name}" {wrong}. Change the schema and try again.', name)
 
 
 # Errors
 
 
 def _field_error(error: ValidationError) -> FieldRefused:
-    """Return one sentence about the first error, without anything of the request but names of our own."""
+    """Return the error for the first invalid field. It repeats nothing of the request except names of known fields."""
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     kind = problem["type"]
     if kind == "json_invalid":
-        return FieldRefused("The body is not JSON, or nested too deep. Send one JSON object.")
+        return FieldRefused(
+            "The body is not valid JSON, or is nested too deeply. Send one JSON object."
+        )
     param = _param(problem["loc"])
     if kind == "none_required":
         return FieldRefused(
-            f'"{param}" cannot be followed here. Leave it out; server/features/openai_api/README.md lists all fields.',
+            f'"{param}" is not supported. Leave it out; server/features/openai_api/README.md lists all supported fields.',
             param,
             "unknown_parameter",
         )
@@ -321,15 +329,18 @@ def _field_error(error: ValidationError) -> FieldRefused:
         allowed = "text and image_url" if param.endswith("]") and "content" in param else "others"
         if "content" in param:
             return FieldRefused(
-                f'"{param}" has a type that is not taken. Parts are of type {allowed}.', param
+                f'"{param}" has an unknown type. Allowed types of parts: {allowed}.', param
             )
-        return FieldRefused(f'"{param}" has a role or a type that is not known.', param)
-    said = problem["msg"] if kind in _TELLING else "It does not have the form that is expected"
-    return FieldRefused(f'"{param}" is not right. {said}.', param)
+        return FieldRefused(
+            f'"{param}" has an unknown role or type. server/features/openai_api/README.md lists the allowed ones.',
+            param,
+        )
+    said = problem["msg"] if kind in _TELLING else "It does not have the expected format"
+    return FieldRefused(f'"{param}" is invalid. {said}.', param)
 
 
 def _param(loc: Sequence[int | str]) -> str:
-    """Return the name of a field as OpenAI writes it, without the kinds of a union's members."""
+    """Return the path of a field as OpenAI writes it, without the tags of unions; "body" for none."""
     found, tagged, last = "", False, ""
     for part in loc:
         if isinstance(part, int):
@@ -343,14 +354,13 @@ def _param(loc: Sequence[int | str]) -> str:
     return found or "body"
 
 
-# Addresses of pictures of the live camera, as programs write them: camera://now, camera://held,
-# camera://-30s..now?frames=8. Pure.
+# URLs of pictures of the live camera: camera://now, camera://held, camera://-30s..now?frames=8. Pure.
 
-# Pictures of one request
+# Most pictures of one request
 MOST_FRAMES = 8
-# Of a range that names no number
+# Pictures of a range without a number
 USUAL_FRAMES = 4
-# Bound of a range's beginning; the session's own memory of the past is shorter
+# Earliest beginning of a range, in seconds before now; the session's memory may be shorter
 _MOST_SECONDS = 3_600
 _SCHEME = "camera:"
 _RANGE = re.compile(
@@ -363,69 +373,71 @@ Detail = Literal["auto", "low", "high"]
 
 @dataclass(frozen=True, slots=True)
 class PictureChoice:
-    """A choice of pictures: of now, the held one, or some of a time up to now."""
+    """A choice of pictures: the present one, the held one, or several of a period up to now."""
 
     what: Literal["now", "held", "past"]
     detail: Detail = "auto"
-    # Of the past: seconds before now, and pictures with the one of now
+    # For `past`: seconds before now, and number of pictures, the present one included
     seconds: float = 0.0
     frames: int = 1
 
 
 def read_url(url: str, detail: Detail = "auto") -> PictureChoice:
-    """Read an address. Raises UploadRefused for any other address of a picture, BadRequest for a form that is not known."""
+    """Parse a picture's URL. Raise UploadRefused for any other URL, BadRequest for an unknown or out-of-range camera:// one."""
     if not url.lower().startswith(_SCHEME):
-        given = "inside the request" if url.lower().startswith("data:") else "at another address"
+        given = "inside the request" if url.lower().startswith("data:") else "at another URL"
         raise UploadRefused(
-            f"This picture is {given}. Only the live camera is looked at, and nothing can be uploaded or"
-            f" fetched. Use one of {_FORMS}."
+            f"This picture is {given}. Only the live camera is supported: nothing is uploaded or fetched."
+            f" Use one of {_FORMS}."
         )
     if url in ("camera://now", "camera://held"):
         return PictureChoice("now" if url == "camera://now" else "held", detail)
     found = _RANGE.fullmatch(url)
     if found is None:
         raise BadRequest(
-            f"This address of the camera cannot be read. Use one of {_FORMS}, with s for seconds or m for minutes."
+            f"This camera:// URL is not valid. Use one of {_FORMS}, with s for seconds or m for minutes."
         )
     seconds = int(found["number"]) * (60 if found["unit"] == "m" else 1)
     frames = int(found["frames"]) if found["frames"] else USUAL_FRAMES
     if not 1 <= seconds <= _MOST_SECONDS or not 2 <= frames <= MOST_FRAMES:
         raise BadRequest(
-            f"This range has {seconds} seconds and {frames} frames. A range begins 1 to {_MOST_SECONDS} seconds before now,"
-            f" and has 2 to {MOST_FRAMES} frames."
+            f"This range has {seconds} seconds and {frames} frames. Use 1 to {_MOST_SECONDS} seconds before now"
+            f" and 2 to {MOST_FRAMES} frames."
         )
     return PictureChoice("past", detail, float(seconds), frames)
 
 
-# Reading in a thread
+# Parsing in a thread
 
 T = TypeVar("T")
 
 
 class BoundedPool:
-    """A thread pool for work on what strangers send: few calls wait, and none for long.
+    """A thread pool for untrusted input, with few waiting calls and a time limit for each.
 
-    Bounds of requests of programs that are read: 8, two seconds each; more are refused with
+    Bounds of requests of programs that are parsed: 8, two seconds each; more are refused with
     `busy`.
     """
 
     def __init__(self, pool: ThreadPoolExecutor, *, waiting: int = 8, seconds: float = 2.0) -> None:
-        """`waiting`: the calls that may be unfinished; `seconds`: the time of each."""
+        """Set the bounds. `waiting`: most unfinished calls; `seconds`: time limit of each."""
         self._pool = pool
         self._places = threading.Semaphore(waiting)
         self._seconds = seconds
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:
-        """Run `work(*args)` in a thread.
+        """Return the result of `work(*args)`, run in a thread.
 
-        Raises Busy when too many calls wait, and for one that is not done in time: it is dropped
+        Raise Busy if too many calls wait, or if the call is not done in time: it is then cancelled
         if it waits, and its result is ignored if it runs.
         """
-        busy = Busy("Other requests are being read. Try again in a moment.", retry_after=1)
+        busy = Busy(
+            "The server is parsing too many other requests. Try again in a second.", retry_after=1
+        )
         if not self._places.acquire(blocking=False):
             raise busy
         running = self._pool.submit(work, *args)
-        # A call that nobody waits for any more holds its place until it ends.
+        # A call that timed out keeps its place until it ends.
         running.add_done_callback(lambda _: self._places.release())
         try:
             async with asyncio.timeout(self._seconds):

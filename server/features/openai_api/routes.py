@@ -1,6 +1,4 @@
-"""OpenAI's chat interface on the live camera, for the programs that a person lets look: /v1, and with the session in the
-address /at/<session>/v1.
-"""
+"""Routes of OpenAI's chat interface on the live camera: /v1, and /at/<session>/v1 with the session in the path."""
 
 from __future__ import annotations
 
@@ -15,36 +13,36 @@ from server.features.openai_api.answer import MODEL, ChatResponse, model, models
 from server.features.openai_api.errors import ModelUnknown
 from server.features.openai_api.request import BoundedPool, read
 
-# An address may name the session, so that balancers find its process.
+# The path may name the session, so that load balancers find its process.
 PREFIXES = ("/v1", "/at/{session_id}/v1")
 
 
 def add_routes(router: APIRouter, programs: ProgramGuard, pool: BoundedPool) -> None:
-    """`pool` reads the requests."""
+    """Add the routes. `pool` parses the requests."""
     started = time.time()
 
     async def enter(request: Request) -> ProgramAccess:
-        """Let a program in that may look; this counts as a call, so that rubbish costs its rate."""
+        """Return the access of a program with the scope `look`. Count a call, so that invalid requests are limited, too."""
         access = await programs.enter(request, request.path_params.get("session_id"))
         access.programs.count_call(access.grant, Scope.LOOK)
         return access
 
     async def list_models(request: Request) -> dict[str, Any]:
-        """The models, as OpenAI lists them; needs a program's token."""
+        """Return the models in OpenAI's format; needs a program's token."""
         access = await enter(request)
         return models(access.programs.model, started)
 
     async def one(request: Request) -> dict[str, Any]:
-        """One model; needs a program's token."""
+        """Return one model; needs a program's token. 404 for an unknown one."""
         access = await enter(request)
         name = request.path_params["name"]
         _check_model(name, access)
         return model(name, started)
 
     async def chat(request: Request) -> Response:
-        """Chat completions on the live camera; needs a program's token."""
+        """Answer a chat about the live camera (chat completions); needs a program's token."""
         access = await enter(request)
-        # It takes a while, in which others' frames must not wait.
+        # Parse in the pool, since a large body would block the event loop.
         chats = access.session.part("openai_api")
         asked = await pool.run(read, await request.body(), chats.takes_tools)
         _check_model(asked.model, access)
@@ -60,11 +58,11 @@ def add_routes(router: APIRouter, programs: ProgramGuard, pool: BoundedPool) -> 
 
 
 def _check_model(name: str, access: ProgramAccess) -> None:
-    """Raise ModelUnknown for a model that does not answer now."""
+    """Raise ModelUnknown for any model but the one that answers now."""
     if name not in (MODEL, access.programs.model):
         raise ModelUnknown(
-            f'This model does not answer here. Ask for "{MODEL}", which is whatever model answers now; GET /v1/models lists'
-            " its own name, too.",
+            f'Model not found. Use "{MODEL}", which stands for the model that answers now; GET /v1/models lists its own name,'
+            " too.",
             "model",
             "model_not_found",
         )

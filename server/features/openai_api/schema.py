@@ -1,8 +1,7 @@
-"""The bounds of a program's schemas. Pure.
+"""The bounds of a program's JSON schemas. Pure.
 
-A model server makes a grammar of a schema before it answers, for everybody's questions in one
-process. This module refuses schemas whose grammar would be endless or would have the server fetch
-something.
+A model server compiles a schema to a grammar before it answers, in the process that serves all
+questions. This module refuses schemas whose grammar would be endless, or that refer to other documents.
 """
 
 from __future__ import annotations
@@ -11,19 +10,19 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# Nested objects and lists
+# Most nesting of objects and lists
 MAX_DEPTH = 16
-# Objects, lists and values in all
+# Most objects, lists and values in all
 MAX_NODES = 5_000
 MAX_PATTERN_CHARS = 256
-# A number of repetitions, and the product of nested ones
+# Most repetitions, and most of nested ones multiplied
 MAX_COUNT, MAX_PRODUCT = 10_000, 100_000
 _LARGEST = 2**63
-# Keywords whose value maps names to schemas, and those whose value is data
+# Keywords whose value maps names to schemas, and keywords whose value is data
 _MAPS = frozenset(("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"))
 _DATA = frozenset(("enum", "const", "default", "examples", "required", "type"))
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
-# Keywords whose schemas describe the same value, so that a loop through them alone never ends
+# Keywords whose schemas describe the same value: a cycle of only these never ends
 _SAME = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
 _COUNTS = (
     *("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"),
@@ -34,7 +33,7 @@ Schema = Mapping[str, Any]
 
 
 def json_fault(value: object) -> str:
-    """Say what is wrong with a JSON value of a request in a few words; "" for nothing."""
+    """Return what is wrong with a JSON value of a request, as the rest of a sentence ("has …"); "" if it is valid."""
     left = MAX_NODES
     waiting = [(value, 0)]
     while waiting:
@@ -44,9 +43,9 @@ def json_fault(value: object) -> str:
             return f"has more than {MAX_NODES} values"
         if isinstance(one, bool):
             continue
-        # A comparison also refuses what is no number, and takes integers of any size.
+        # This comparison also refuses NaN, and works for integers of any size.
         if isinstance(one, int | float) and not -_LARGEST < one < _LARGEST:
-            return "has a number that is too large, or none"
+            return "has a number that is too large or not a number"
         inner = _inner(one)
         if inner and depth >= MAX_DEPTH:
             return f"is nested more than {MAX_DEPTH} deep"
@@ -55,17 +54,17 @@ def json_fault(value: object) -> str:
 
 
 def schema_fault(root: Schema, *, constrains: bool) -> str:
-    """Say what is wrong with a schema that `json_fault` has passed; "" for nothing.
+    """Return what is wrong with a schema that `json_fault` accepts, as the rest of a sentence; "" if it is valid.
 
-    `constrains`: the model is held to it, and does not only read it.
+    `constrains`: the answer has to follow it, so that it is compiled to a grammar.
     """
     for schema in _schemas(root):
         for name in _REFERENCES:
             target = schema.get(name)
             if target is not None and _resolve(root, target) is None:
-                return f'has a "{name}" that leads to nothing in it'
+                return f'has a "{name}" whose target is not in the schema'
     if _loops(root):
-        return "has a reference that leads back to itself with nothing between"
+        return "has a reference that is defined by itself"
     if not constrains:
         return ""
     for schema in _schemas(root):
@@ -73,11 +72,11 @@ def schema_fault(root: Schema, *, constrains: bool) -> str:
         for pattern in patterns:
             if isinstance(pattern, str) and not _is_bounded(pattern):
                 return (
-                    f"has a pattern that cannot be used: at most {MAX_PATTERN_CHARS} characters are, none of them a control character, and"
+                    f"has an invalid pattern: allowed are {MAX_PATTERN_CHARS} characters without control characters, and"
                     f" {MAX_COUNT} repetitions"
                 )
     if not _has_few_repetitions(root):
-        return f"asks for too many repetitions: {MAX_COUNT} are allowed, and {MAX_PRODUCT} of nested ones"
+        return f"has too many repetitions: {MAX_COUNT} are allowed, and {MAX_PRODUCT} for nested ones multiplied"
     return ""
 
 
@@ -113,7 +112,7 @@ def _schemas(root: Schema) -> Iterator[Schema]:
 
 
 def _resolve(root: Schema, target: object) -> Schema | None:
-    """Return the schema that a reference within the same one leads to; None for none, or another place."""
+    """Return the target of a reference within the schema; None if it does not exist or is in another document."""
     if not isinstance(target, str) or not (target == "#" or target.startswith("#/")):
         return None
     found: object = root
@@ -129,8 +128,8 @@ def _resolve(root: Schema, target: object) -> Schema | None:
 
 
 def _loops(root: Schema) -> bool:
-    """Find a schema that is defined by itself."""
-    # Each schema once: 1 while those that it stands for are looked at, 2 afterwards
+    """Return True if a schema is defined by itself through references alone."""
+    # Depth-first search, each schema once: 1 while its targets are visited, 2 afterwards
     seen: dict[int, int] = {}
     for start in _schemas(root):
         waiting = [(start, False)]
@@ -160,16 +159,16 @@ def _same(root: Schema, schema: Schema) -> Iterator[Schema]:
 
 
 def _references(root: Schema, schema: Schema) -> Iterator[Schema]:
-    """Yield the schemas that this one refers to."""
+    """Yield the targets of this schema's references."""
     for name in _REFERENCES:
         if name in schema and (found := _resolve(root, schema[name])) is not None:
             yield found
 
 
 def _is_bounded(pattern: str) -> bool:
-    """Return whether a pattern may go to the model server, which judges the rest.
+    """Return True if a pattern is within the bounds; the model server checks the rest.
 
-    It is not compiled here: a short one can take seconds.
+    Do not compile it here, since even a short one can take seconds.
     """
     if len(pattern) > MAX_PATTERN_CHARS or min(pattern, default=" ") < " ":
         return False
@@ -180,11 +179,11 @@ def _is_bounded(pattern: str) -> bool:
 
 
 def _has_few_repetitions(root: Schema) -> bool:
-    """Return True if all repetitions are few, nested ones together, also through references.
+    """Return True if all repetitions are within the bounds, nested ones multiplied, also through references.
 
-    A schema within itself counts once: a grammar refers to it.
+    A schema within itself counts once, since its grammar rule refers to itself.
     """
-    # The largest product of each schema and what is within it; 1 until all of that is known
+    # The largest product of each schema and those within it; 1 until these are known
     products: dict[int, float] = {}
     waiting = [(root, False)]
     while waiting:

@@ -1,5 +1,5 @@
-"""Places: where something is that a question asks for, with a second look, and what is at a place that somebody
-points at; and the second look at answers about safety and medicine.
+"""Places in the picture: questions about where something is, what is at a place that the person points at, and the
+second look at answers about safety and medicine.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Answer questions about places, and find what is at one: by the built-in detector, for models that give no
-    boxes, too.
-    """
+    """Add places to each session. The built-in detector finds the boxes for models that give none."""
     from server.core.aio import in_pool
     from server.features.pointing.messages import Point
     from server.features.pointing.pointing import Pointing

@@ -1,7 +1,7 @@
-"""Questions about where something is: the request for boxes, the sentence for people, and the second look. Pure.
+"""Questions about where something is: the request for boxes, the parsed answer, and the second look. Pure.
 
-The answer is one sentence and then a list of boxes. People get the sentence as it comes, and never
-the list. A model may write anything else all the same; then there are fewer boxes, or none.
+The model is asked for one sentence and then a list of boxes. The sentence is shown as it streams, the
+list never. An answer in another form is still accepted; it has fewer boxes, or none.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from server.shared.boxes import (
     region_to_frame,
 )
 
-# Boxes of one answer; the page follows as many.
+# Most boxes of one answer; the page can follow as many.
 MAX_BOXES = 8
-# Tokens of an answer: a sentence and that many boxes
+# Most tokens of an answer: a sentence and that many boxes
 MAX_TOKENS = 448
-# A box that is smaller, as a share of the picture, or about which the model is less sure, is looked at again.
+# Area as a share of the picture, and confidence, below which a box needs a second look
 SMALL = 0.02
 UNSURE = 0.6
-# Least side of the region of the second look, and its greatest area, as shares of the frame
+# Least side and largest area of the region of a second look, as shares of the frame
 _LEAST_SIDE = 0.25
 _MOST_AREA = 0.5
-# Share of its own side that such a region shows beside a box
+# Margin on each side of a box in that region, as a share of the box's side
 _AROUND = 0.35
 
 _FORM = (
@@ -46,35 +46,35 @@ _AGAIN = (
     "This is an enlarged part of the picture, in which something like it may be seen. Look for what speaks against it: is it "
     "really here? "
 )
-# The beginning of a list, an object, a block of code, or a pair of coordinates; and what may become one.
+# The beginning of a list, object, code block or coordinate pair; and text that may become one
 _DATA = re.compile(r"```|[\[{]\s*[\[{\]}\"'\d-]|\(\d{1,4},\s?\d{1,4}\)")
 _PERHAPS = re.compile(r"(?:`{1,2}|[\[{]\s*|\(\d{0,4}(?:,\s?\d{0,4})?)\Z")
 _NONE = re.compile(r"\[\s*\]")
-# The last words before a list may only announce it.
+# A line before the list that only announces it
 _ANNOUNCED = re.compile(r"(?:\n|\A)[^\n]*[:：]\s*\Z")
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
-# Spaces that wait for a word
+# Most characters that are held back
 _MOST_HELD = 200
 
-# Finds the boxes of the things of a question in a picture, in its pixels; none where the answer says that they
-# are not there. Never raises.
+# Finds the boxes of the things that a question names (picture, question, answer), in pixels of the picture; none if
+# the answer says that they are not there. Never raises.
 FindBoxes = Callable[[Picture, str, str], Awaitable[Sequence[Box]]]
 
 
 def question(asked: str, unit: BoxUnit, *, again: bool = False) -> str:
-    """Return the request for a sentence and boxes. `again`: the picture is a part of the one of the first look."""
+    """Return the request for a sentence and boxes. `again`: for the second look, at a part of the picture."""
     return (_AGAIN if again else "") + _FORM.format(form=list_form(unit)) + asked
 
 
 class Sentence:
-    """The sentence of an answer as it comes: `feed` it pieces and get what people may see of them."""
+    """Filters a streamed answer: `feed` returns the sentence without the list of boxes."""
 
     def __init__(self) -> None:
         self._held = ""
         self._over = False
 
     def feed(self, text: str) -> str:
-        """Return the text that is no beginning of the list, "" once that has begun."""
+        """Add a piece of the answer; return the text that can be shown, "" once the list has begun."""
         if self._over:
             return ""
         held = self._held + text
@@ -84,7 +84,7 @@ class Sentence:
             return held[: data.start()].rstrip()
         perhaps = _PERHAPS.search(held)
         end = perhaps.start() if perhaps is not None and len(held) <= _MOST_HELD else len(held)
-        # Spaces before the list are not shown.
+        # Hold back spaces, which may come before the list.
         shown = held[:end].rstrip()
         if len(held) > _MOST_HELD:
             shown = held
@@ -92,7 +92,7 @@ class Sentence:
         return shown
 
     def end(self) -> str:
-        """Return the rest of an answer without a list."""
+        """Return the text still held back, "" if the list has begun."""
         rest, self._held = "" if self._over else self._held.rstrip(), ""
         self._over = True
         return rest
@@ -100,15 +100,15 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class GroundedAnswer:
-    """A model's answer to such a question."""
+    """A model's answer to a question about where something is."""
 
-    # Without the list; "" where it has no words
+    # The text without the list; may be ""
     sentence: str
-    # In pixels of the frame, at most MAX_BOXES
+    # At most MAX_BOXES, in pixels of the frame
     boxes: tuple[Box, ...]
-    # The answer is that there is no such thing.
+    # True if the answer says that there is no such thing (an empty list)
     none: bool
-    # Boxes that reached beyond the picture, and were cut at its edge, or left out
+    # Number of boxes that reached beyond the picture: cut at its edge, and left out
     clamped: int = 0
     dropped: int = 0
 
@@ -121,7 +121,10 @@ def parse_answer(
     frame: tuple[int, int],
     region: Region | None = None,
 ) -> GroundedAnswer:
-    """Read an answer about a picture of these (width, height) that shows the frame, or a region of it. Never raises."""
+    """Parse an answer about a picture that shows the frame, or a region of it. Never raise.
+
+    `picture`, `frame`: width and height in pixels; `unit`: of the boxes in the text.
+    """
     text = text[:MAX_TEXT_CHARS]
     read = read_boxes(text)
     outside = [overshoot(box, unit, picture) for box in read]
@@ -136,14 +139,14 @@ def parse_answer(
 
 
 def in_frame(found: Sequence[Box], picture: Picture) -> tuple[Box, ...]:
-    """Return boxes of a picture in pixels of the frame."""
+    """Return at most MAX_BOXES boxes, converted from pixels of the picture to pixels of the frame."""
     size, frame = (picture.width, picture.height), (picture.source_width, picture.source_height)
     shown = (region_to_frame(box, BoxUnit.PIXELS, size, frame, picture.region) for box in found)
     return tuple(box for box in shown if box is not None)[:MAX_BOXES]
 
 
 def _words(text: str) -> str:
-    """Return the sentence before the list, else the one behind it."""
+    """Return the text before the list, else the text behind it."""
     data = _DATA.search(text)
     if data is None:
         return text.strip()
@@ -156,25 +159,28 @@ def _words(text: str) -> str:
 
 
 def label_list(boxes: Sequence[Box]) -> str:
-    """Return a sentence's stand-in for an answer without words: the labels."""
+    """Return the labels of boxes as text, for an answer without words."""
     return ", ".join(dict.fromkeys(box.label for box in boxes if box.label))
 
 
 def is_doubtful(box: Box, frame: tuple[int, int]) -> bool:
-    """Return True for a box that is small, or about which the model is not sure."""
+    """Return True for a small box, and for one with low confidence. `frame`: width and height."""
     area = box.area / (frame[0] * frame[1])
     return area < SMALL or (box.confidence is not None and box.confidence < UNSURE)
 
 
 def second_look(boxes: Sequence[Box], frame: tuple[int, int]) -> Region | None:
-    """Return the region of a second look: around all doubtful boxes, else around the first; None: none would help."""
+    """Return the region of a second look: around all doubtful boxes, else around the first. None if none is worth it."""
     return closer([box for box in boxes if is_doubtful(box, frame)], frame)
 
 
 def closer(
     boxes: Sequence[Box], frame: tuple[int, int], seen: Region | None = None
 ) -> Region | None:
-    """Return the region around boxes, else around the first. None: it shows little less than was `seen`, or all."""
+    """Return the region around all boxes, else around the first. None if neither is much smaller than `seen`.
+
+    `seen`: the region of the first look; None for the whole frame.
+    """
     most = _MOST_AREA * (seen.width * seen.height if seen is not None else frame[0] * frame[1])
     for some in (boxes, boxes[:1]):
         region = _around(some, frame) if some else None
@@ -184,7 +190,7 @@ def closer(
 
 
 def middle(seen: Region) -> Region:
-    """Return the middle of a region, with half of each side."""
+    """Return the middle of a region, half as wide and high."""
     wide, high = seen.width // 4, seen.height // 4
     return Region(seen.left + wide, seen.top + high, seen.right - wide, seen.bottom - high)
 
@@ -196,7 +202,7 @@ def _around(boxes: Sequence[Box], frame: tuple[int, int]) -> Region:
 
 
 def _span(edges: Sequence[tuple[float, float]], side: int) -> tuple[int, int]:
-    """Return beginning and end of a region's side that has these boxes in it, within the frame."""
+    """Return where a region that contains these edges begins and ends on one axis, within the frame."""
     low, high = min(low for low, _ in edges), max(high for _, high in edges)
     length = max((high - low) * (1 + 2 * _AROUND), _LEAST_SIDE * side)
     begin = max(0.0, min((low + high - length) / 2, side - length))
@@ -207,7 +213,7 @@ def _span(edges: Sequence[tuple[float, float]], side: int) -> tuple[int, int]:
 def after_second_look(
     first: GroundedAnswer, second: GroundedAnswer, region: Region, frame: tuple[int, int]
 ) -> GroundedAnswer:
-    """Return the answer of both looks: in the region the second one counts, unless it says nothing."""
+    """Return the combined answer of both looks: within the region the second one counts, if it has boxes or an empty list."""
     if not (second.boxes or second.none):
         return first
     kept = [box for box in first.boxes if not (is_doubtful(box, frame) and _inside(box, region))]

@@ -1,6 +1,6 @@
-"""Compare two answers to one question by what they claim: numbers with units, dates, yes and no, on and off, names. Pure.
+"""Compare two answers to one question by their claims: numbers with units, dates, yes or no, on or off, names. Pure.
 
-Words decide only where nothing else can: two texts that say the same in other words are `unsure`, not `differs`.
+Other words are compared only if there are no such claims; answers in different words are `unsure`, never `differs`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from server.models.prompts import NOTHING_TO_READ
 from server.models.routing import plain, word_pattern
 from server.shared.dates import dates
 
-# Characters of an answer that are compared, and of the sentence that is quoted from the second one
+# Characters of an answer that are compared, and of the sentence quoted from the second one
 _MOST = 2000
 _MOST_QUOTED = 160
-# Languages that are written without spaces, or join what other languages write apart
+# Languages written without spaces, or that attach particles to words
 _UNSPACED = ("zh", "ja", "ko")
 _WIDE = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"
-# Numbers behind a Latin letter are parts of names: "B12", "E471".
+# A number, unless a Latin letter is before it, as in the names "B12" and "E471"
 _NUMBER = re.compile(r"(?<![a-z\d])(?<!\d[.,])\d++(?:[.,]\d++)*+")
 # "10 1/2", "10¾" and "½"
 _FRACTION = re.compile(
@@ -42,11 +42,11 @@ _SENTENCE = re.compile(
 _HEAD = re.compile(r"[^.,:;!?。、，：；！？؟،।\n–—]{1,24}")
 _JOINT = re.compile(rf"([a-z0-9%])(?=[{_WIDE}])")
 _WORD = re.compile(rf"[^\W\d_{_WIDE}]{{4,}}|[{_WIDE}]")
-# A name as it is written: a word with a capital letter, or one in katakana
+# A word that may be a name: four letters or more, or katakana
 _NAME = re.compile(r"\b[^\W\d_]{4,}\b|[\u30a0-\u30ff]{3,}")
-# Letters at the beginning in which two forms of one name are alike, and those of a word that may begin a sentence
+# First letters that two forms of a name share; least letters of a name at the beginning of a sentence
 _ALIKE, _LEAST_FIRST = 4, 6
-# Characters behind a number in which its unit stands
+# Characters behind a number in which its unit is searched
 _UNIT_CHARS = 24
 
 
@@ -55,14 +55,14 @@ class Verdict(StrEnum):
 
     AGREES = "agrees"
     DIFFERS = "differs"
-    # They cannot be compared, or the second one has a part of the first one alone.
+    # They cannot be compared, or the second one has only a part of the first one's claims.
     UNSURE = "unsure"
-    # The second one says that nothing can be seen there.
+    # The second one says that it cannot be seen.
     UNSEEN = "unseen"
 
 
 def compare(question: str, first: str, second: str) -> Verdict:
-    """Return whether a second answer to a question bears out the first one, whose first claim counts."""
+    """Return how the second answer relates to the first one, of which the first sentence with claims counts."""
     if not second.strip() or second.strip(" .\"'`*") == NOTHING_TO_READ:
         return Verdict.UNSEEN
     one, other = first[:_MOST], second[:_MOST]
@@ -74,7 +74,7 @@ def compare(question: str, first: str, second: str) -> Verdict:
         told, seen = ({k: v for k, v in found.items() if k != "light"} for found in (told, seen))
     found = [_relation(told[kind], seen[kind]) for kind in sorted(told.keys() & seen.keys())]
     if Verdict.DIFFERS in found:
-        # "I couldn't find that. It says: 4.50 EUR"
+        # Such as "I couldn't find that. It says: 4.50 EUR": the second look did not see the thing.
         begins = [_table("unable").search(plain(text)) for text in _first(one) + _first(other)]
         lost = len(begins) > 1 and begins[1] and not begins[0]
         return Verdict.UNSEEN if lost else Verdict.DIFFERS
@@ -89,7 +89,7 @@ def compare(question: str, first: str, second: str) -> Verdict:
 
 
 def contradiction(second: str, language: str) -> str:
-    """Return the sentence that says that a second look answered otherwise. `language`: a BCP 47 tag."""
+    """Return the warning that a second look contradicts the answer. `language`: a BCP 47 tag; English for unknown ones."""
     sentences = [text for text in _sentences(second[:_MOST]) if _claims(_fold(text))]
     other = (sentences or [second])[0].strip().rstrip(".!。।")
     if len(other) > _MOST_QUOTED:
@@ -100,7 +100,7 @@ def contradiction(second: str, language: str) -> str:
 
 
 def numbers_in(text: str) -> frozenset[Hashable]:
-    """Return the numbers and dates of a text, to find the print that an answer is about."""
+    """Return the numbers and parts of dates in a text, by which the print of an answer is found."""
     found = _numbers(_fold(text[:_MOST]))
     return frozenset(
         one
@@ -123,31 +123,31 @@ _Found = dict[str, set[Hashable]]
 
 
 def _main(text: str) -> _Found:
-    """Return the claims of the first sentence that has any."""
+    """Return the claims of the first sentence that has any; empty for none."""
     claims = (_claims(_fold(sentence)) for sentence in _sentences(text))
     return next((found for found in claims if found), {})
 
 
 def _claims(text: str) -> _Found:
-    """Return the claims of a folded text, by kind."""
+    """Return the claims of a folded text (see `_fold`), by kind."""
     found = _numbers(text)
     for kind in ("light", "power", "expiry", "danger"):
         sides = _sides(kind, text)
-        # Both sides of two are no claim.
+        # A text that mentions both opposites claims neither.
         if len(sides) == 1 or (sides and kind == "light"):
             found[kind] = set(sides)
     return found
 
 
 def _fold(text: str) -> str:
-    """Return a text for comparing, with European digits, and with spaces between scripts."""
+    """Return a normalised text: ASCII digits, decimal fractions, and spaces between scripts."""
     text = "".join(str(unicodedata.digit(c)) if c.isdecimal() else c for c in text)
     text = _FRACTION.sub(_decimal, text)
     return _JOINT.sub(r"\1 ", plain(text))
 
 
 def _decimal(fraction: re.Match[str]) -> str:
-    """Return a whole number and a fraction as a decimal one."""
+    """Return the decimal number of a match of `_FRACTION`, such as "10.5" for "10 1/2"."""
     whole, one, other, over, under = fraction.groups()
     part = unicodedata.numeric(one) if one else int(over) / int(under)
     return f"{int(whole or other or 0) + part:.3f}".rstrip("0")
@@ -177,7 +177,7 @@ def _numbers(text: str) -> _Found:
 
 
 def _value(number: str) -> Decimal:
-    """Read a number; three digits behind its only mark are thousands, unless it begins with 0."""
+    """Return the value of a number. Three digits behind a single mark are thousands, unless it begins with 0."""
     last = max(number.rfind("."), number.rfind(","))
     if last < 0:
         return Decimal(number)
@@ -190,14 +190,14 @@ def _value(number: str) -> Decimal:
 
 
 def _unit(behind: str) -> tuple[str, Decimal] | None:
-    """Return the kind of the unit at the beginning of a text, and how many of its kind's unit it is."""
+    """Return the kind of the unit at the beginning of a text, and its factor to the base unit; None for no unit."""
     behind = behind.removeprefix(" ").removeprefix("-")
     found = [(match.end(), unit) for pattern, unit in _units() if (match := pattern.match(behind))]
     return max(found, key=lambda one: one[0])[1] if found else None
 
 
 def _relation(told: Iterable[Hashable], seen: Iterable[Hashable]) -> Verdict:
-    """Compare what two answers claim of one kind."""
+    """Return the relation of two answers' claims of one kind."""
     told, seen = list(told), list(seen)
     borne = [any(_claims_match(one, other) for other in seen) for one in told]
     if all(borne):
@@ -207,28 +207,28 @@ def _relation(told: Iterable[Hashable], seen: Iterable[Hashable]) -> Verdict:
 
 
 def _claims_match(one: Hashable, other: Hashable) -> bool:
-    """Compare two claims; of dates the parts that both have, each of which may be unclear."""
+    """Return True if two claims agree; for dates, if all parts that both have agree."""
     if isinstance(one, tuple) and isinstance(other, tuple):
         return all(None in a | b or a & b for a, b in zip(one, other, strict=True))
     return one == other
 
 
 def _yes_no(text: str) -> str:
-    """Return whether an answer begins with yes or no, "" for neither."""
+    """Return "0" for an answer that begins with yes, "1" for no, "" for neither."""
     head = _HEAD.match(text.lstrip(" \"'*¡¿"))
     word = plain(head[0]).strip() if head else ""
     return next((str(side) for side, words in enumerate(_word_sets("yes_no")) if word in words), "")
 
 
 def _sides(kind: str, text: str) -> list[int]:
-    """Return which of several opposites a text claims; the longer phrase counts."""
+    """Return the indexes of the opposites that a text claims; of overlapping phrases the longest counts."""
     whole, *sides = _opposites(kind)
     said = {match[0] for match in whole.finditer(text)}
     return [at for at, side in enumerate(sides) if any(side.fullmatch(one) for one in said)]
 
 
 def _same_names(first: str, second: str) -> bool:
-    """Return False where each text has a name that the other one lacks."""
+    """Return False if each text has a name that the other one lacks."""
     pairs = (first, second), (second, first)
     return not all(
         any(not _contains_name(name, other) for name in _names(one)) for one, other in pairs
@@ -253,7 +253,7 @@ def _contains_name(name: str, text: str) -> bool:
 
 
 def _same_words(first: str, second: str) -> bool:
-    """Return whether one text has all words of the other, and neither denies what the other does not."""
+    """Return True if one text has all words of the other, and both or neither contain a negation."""
     one, other = (set(_WORD.findall(plain(text))) for text in (first, second))
     few, many = sorted((one, other), key=len)
     denies = {_table("negation").search(plain(text)) is not None for text in (first, second)}
@@ -278,7 +278,7 @@ def _table(name: str) -> re.Pattern[str]:
 
 @cache
 def _word_sets(name: str) -> list[frozenset[str]]:
-    """Return the words of each of several opposites."""
+    """Return the set of words of each of several opposites."""
     sides = zip(*_data()[name].values(), strict=True)
     return [
         frozenset(plain(word).strip() for entry in side for word in entry.split(","))
@@ -288,7 +288,7 @@ def _word_sets(name: str) -> list[frozenset[str]]:
 
 @cache
 def _opposites(name: str) -> list[re.Pattern[str]]:
-    """Return the pattern of all of several opposites, and that of each."""
+    """Return a pattern for all of several opposites, followed by one for each of them."""
     entries: Mapping[str, list[str]] = _data()[name]
     count = len(next(iter(entries.values())))
     sides = [{code: texts[at] for code, texts in entries.items()} for at in range(count)]

@@ -1,4 +1,4 @@
-"""Wire messages about a place that somebody points at."""
+"""Wire messages about a place that the person points at."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from server.core.messages import ClientMessage, ServerMessage
 
 
 class Point(ClientMessage):
-    """The person points at a place of the own camera's newest picture, or of the held one: ask what is there.
+    """Ask what is at a place of the session camera's newest picture, or of the held one.
 
-    `pointed` follows where something finds things; while one is looked for, the newest waits alone.
+    A `pointed` follows if the server can find things. While one search runs, only the newest place waits.
     """
 
     type: Literal["point"]
-    # Share of the picture's width, from the left
+    # Place as a share of the picture's width, from the left
     x: float = Field(ge=0, le=1)
-    # Share of its height, from the top
+    # Place as a share of the picture's height, from the top
     y: float = Field(ge=0, le=1)
 
 
 class PointedBox(BaseModel):
-    """Something around a place, at the time of the frame."""
+    """Something around the place that was pointed at."""
 
-    # What found it
+    # What it is: a thing, print or a code
     kind: Literal["thing", "text", "code"]
     # Left, top, right and bottom, as shares of the camera's picture
     box: tuple[float, float, float, float]
-    # Its name in the page's language, or its text, 100 characters at most; absent for a thing that
-    # cannot be named
+    # Its name in the page's language, or its text, 100 characters at most; absent for a thing
+    # without a known name
     label: str | None = None
-    # The finder's certainty, 0 to 1; absent where it gives none
+    # Confidence of the detector, 0 to 1; absent where it gives none
     confidence: float | None = None
 
 
@@ -45,9 +45,9 @@ class Pointed(ServerMessage):
     x: float
     # As in `point`
     y: float
-    # What is around it, the smallest first, 4 at most; empty when nothing was found
+    # Things around it, the smallest first, 4 at most; empty if nothing was found
     boxes: list[PointedBox]
     # Time of the frame, as in `FrameInfo`; absent without one
     captured_at: float | None = None
-    # Age of that frame at the time of this message
+    # Age of that frame when this message was made, in ms
     age_ms: float | None = None

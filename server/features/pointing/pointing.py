@@ -1,6 +1,6 @@
-"""One question about where something is: a sentence while it comes, boxes at its end, a second look in between.
+"""Questions about where something is: a streamed sentence, a second look if needed, and boxes at the end.
 
-Questions of safety and medicine have a second look of their own: see `twice.py`.
+`twice.py` has the second look of questions about safety and medicine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Pointing(SessionPart):
-    """The way of a question about where something is, and of a place that somebody points at."""
+    """One session's route for questions about where something is, and the places that the person points at."""
 
     prepares = True
 
@@ -40,8 +40,8 @@ class Pointing(SessionPart):
         read: ReadLines | None = None,
         detect: LanguageDetector | None = None,
     ) -> None:
-        """`find`: what looks for boxes where an engine gives none; `find_at`: finds what is at a place; `read`: finds
-        print; `detect`: finds a text's language; None: nothing does.
+        """`find`: finds boxes if the engine gives none; `find_at`: finds what is at a place; `read`: finds print;
+        `detect`: detects the language of a text. None: not available.
         """
         self.context, self.find = context, find
         self.routes = {
@@ -55,14 +55,14 @@ class Pointing(SessionPart):
         await self._snap.close()
 
     def ready(self) -> dict[str, Any]:
-        """Say whether boxes are found for an engine that gives none."""
+        """Return `finds`: boxes are found even if the engine gives none."""
         return {"finds": self.find is not None}
 
     async def run(self, asking: Asking, draft: Draft) -> None:
-        """Queue the question; its job is the second look's once that is queued."""
+        """Queue the question. Once a second look is queued, its job replaces the first one."""
         draft = replace(
             draft,
-            # Nobody wants to hear the list of places, and the words say what is meant.
+            # Do not speak the list of boxes; the sentence is enough.
             on_speech=None,
             spoken=None,
             wording=_wording,
@@ -74,7 +74,7 @@ class Pointing(SessionPart):
         )
 
     def parse_answer(self, text: str, unit: BoxUnit, picture: Picture) -> boxes.GroundedAnswer:
-        """Read an answer about a picture, and count its boxes that reach beyond that."""
+        """Parse an answer about a picture, and count the boxes that reach beyond its edges."""
         size, frame = (picture.width, picture.height), (picture.source_width, picture.source_height)
         found = boxes.parse_answer(text, unit, picture=size, frame=frame, region=picture.region)
         count_overshoots(self.context.services.metrics, found.clamped, found.dropped)
@@ -87,12 +87,12 @@ def _wording(question: str, needs: Capabilities) -> str:
 
 def _wording_again(question: str, needs: Capabilities) -> str:
     if needs.boxes is None:
-        raise EngineRefused("The present engine does not write boxes, so there is no second look.")
+        raise EngineRefused("The present engine gives no boxes, so there is no second look.")
     return boxes.question(question, needs.boxes, again=True)
 
 
 class FirstLookObserver(ForwardingObserver):
-    """Sink of the question itself: passes words on, keeps the list of boxes back, and asks for a second look."""
+    """Observes the first request: passes the sentence on without the list of boxes, and requests a second look."""
 
     def __init__(self, pointing: Pointing, asking: Asking, draft: Draft) -> None:
         super().__init__(asking)
@@ -133,7 +133,7 @@ class FirstLookObserver(ForwardingObserver):
 
     def _read(self, first: Result, unit: BoxUnit, picture: Picture) -> None:
         found = self.pointing.parse_answer(first.text, unit, picture)
-        # Of a part that the person points at, the first look has all pixels.
+        # With a region the first look had full resolution already, so a second one is of no use.
         frame = picture.source_width, picture.source_height
         region = boxes.second_look(found.boxes, frame) if picture.region is None else None
         if region is None or first.cancel_reason is not None:
@@ -145,12 +145,12 @@ class FirstLookObserver(ForwardingObserver):
             second = SecondLookObserver(self, first, found, unit)
             self.asking.on_submitted(self.pointing.context.requests.submit(draft, second))
         except QwenCameraError as error:
-            # The first look is an answer, too.
-            log.info("no second look", extra={"code": error.code})
+            # Use the answer of the first look.
+            log.info("second look failed", extra={"code": error.code})
             self.end(first, found)
 
     def end(self, result: Result, found: boxes.GroundedAnswer) -> None:
-        """End the answer with these words and boxes."""
+        """End the answer with this sentence and these boxes."""
         text = found.sentence or boxes.label_list(found.boxes)
         if not self._shown:
             self._show(text)
@@ -163,12 +163,12 @@ class FirstLookObserver(ForwardingObserver):
 
 
 class SecondLookObserver(JobObserver):
-    """Sink of the second look, whose words nobody sees. Ends the answer; without it the first look's is one."""
+    """Observes the second request, whose text is not shown, and ends the answer. If it fails, the first look's answer is used."""
 
     def __init__(
         self, first: FirstLookObserver, result: Result, found: boxes.GroundedAnswer, unit: BoxUnit
     ) -> None:
-        """`result`, `found`: the end of the first look."""
+        """Start after the first look: `result` is its result, `found` its parsed answer."""
         self.id = first.id
         self._first, self._result, self._found = first, result, found
         self._unit = unit
@@ -198,7 +198,7 @@ class SecondLookObserver(JobObserver):
 
 
 class DetectorBoxes:
-    """The end of an answer whose engine gives no boxes: it comes with those that the detector finds."""
+    """Ends an answer of an engine that gives no boxes, with the boxes that the detector finds."""
 
     def __init__(
         self, first: FirstLookObserver, picture: Picture, result: Result, find: FindBoxes
@@ -210,7 +210,7 @@ class DetectorBoxes:
         self._task = tasks.spawn(self._end_with(find), name="boxes")
 
     async def _end_with(self, find: FindBoxes) -> None:
-        """Look for the boxes, and end the answer, also when it is cancelled."""
+        """Find the boxes and end the answer, also if cancelled."""
         result, picture = self._result, self._picture
         try:
             found = await find(picture, self._asking.question.text, result.text)

@@ -1,4 +1,4 @@
-"""One session's places that the person points at: what is there, found by another feature."""
+"""Finds what is at a place that the person points at, with the detector of another feature."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ PIXELS = Capabilities(wants_pixels=True)
 FAILURES = (cv2.error, RuntimeError, ValueError, MemoryError)
 
 
-# Finds what is around a place of a BGR picture: x and y in pixels, the language of names
+# Finds what is around a place of a picture: BGR pixels (h, w, 3), x and y in pixels, the language of names
 FindAt = Callable[[NDArray[np.uint8], float, float, str], Awaitable[Sequence[Finding]]]
 
 
 class PointLookup:
-    """Looks for what is at a place, one place at a time.
+    """One session's searches for what is at a place, one at a time.
 
-    Bounds of places that wait for a look: one; the newest replaces it.
+    Bounds of places that wait for a search: one; the newest replaces it.
     """
 
     def __init__(self, context: SessionContext, find: FindAt | None) -> None:
-        """`find`: None: nothing finds things, and a place is left unanswered."""
+        """`find`: the detector; None without one: no place is answered then."""
         self._context = context
         self._find = find
         self._tasks = TaskSet("snap")
@@ -48,7 +48,7 @@ class PointLookup:
         self._waiting: Point | None = None
 
     def point(self, message: Point) -> None:
-        """Look at a place now, or when the look at another one has ended."""
+        """Search at a place now, or after the search that runs."""
         self._waiting = message
         if self._task is None and self._find is not None:
             self._task = self._tasks.spawn(self._look(self._find), name="snap")
@@ -81,10 +81,10 @@ class PointLookup:
             assert picture.bgr is not None
             found = await find(picture.bgr, x, y, requests.preferences.reads)
         except QwenCameraError:
-            # It is withheld, or cannot be used: the question itself says so.
+            # The frame is withheld or cannot be used; a question about it reports the reason.
             return nothing
         except FAILURES as exc:
-            log.error("looking at a place failed", extra={"error": type(exc).__name__})
+            log.error("point lookup failed", extra={"error": type(exc).__name__})
             return nothing
         info = frame_info(picture, time.monotonic(), time.time())
         return Pointed(

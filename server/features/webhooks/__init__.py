@@ -1,4 +1,4 @@
-"""Alerts of watches on their way to other programs: signed, queued, sent, tried again, or given up.
+"""Webhooks: sends the alerts of watches to other programs, signed, with retries.
 
 `shared/attention/` and `features/watches/` decide when a watch alerts.
 """
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Send alerts to the receivers of WEBHOOKS: of fixed cameras, and of visitors who agree."""
+    """Send the alerts of fixed cameras, and of visitors who agree, to the receivers of WEBHOOKS."""
     from server.features.webhooks.messages import Forward
     from server.features.webhooks.settings import WebhookSettings
     from server.features.webhooks.webhooks import Forwarding, Webhooks, add_routes

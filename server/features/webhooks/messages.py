@@ -10,31 +10,31 @@ from server.core.messages import ClientMessage, Identifier, ServerMessage
 
 
 class Forward(ClientMessage):
-    """Let alerts of this session go to these webhooks alone, until another `forward` or the
+    """Send the alerts of this session to these webhooks only, until another `forward` or the
     session's end.
 
-    Nothing more leaves for those that were named before.
+    Alerts that still wait for webhooks chosen before are dropped.
     """
 
     type: Literal["forward"]
-    # Names out of the last `webhooks`; empty: alerts go to nobody any more.
+    # Names from the last `webhooks` message; empty: send alerts to no webhook.
     webhooks: tuple[Identifier, ...] = Field(max_length=8)
 
 
 class WebhookOffer(BaseModel):
-    """A webhook of the operator's."""
+    """A webhook that the operator offers to visitors."""
 
     # Its name
     name: str
     # Its host, with the port if one is named
     host: str
-    # Alerts of this session go there.
+    # True: alerts of this session go there.
     on: bool
 
 
 class WebhookOffers(ServerMessage):
-    """The webhooks to which the person may let alerts go, all off in a new session: after each
-    `ready` and `forward`, where there are some.
+    """The webhooks that the person may choose, all off in a new session. Sent after each `ready` and
+    `forward` if there are any.
     """
 
     type: Literal["webhooks"] = "webhooks"

@@ -1,4 +1,4 @@
-"""One POST to a receiver, over a connection of its own."""
+"""The HTTP client of webhooks: one POST to a receiver, on a new connection."""
 
 from __future__ import annotations
 
@@ -16,34 +16,36 @@ from server.features.webhooks.settings import Webhook
 from server.features.webhooks.waiting import DeliveryError
 from server.models.openai.http import authorities
 
-# It logs addresses, which may hold a secret, at lower levels.
+# Below this level httpx2 logs URLs, which may contain a secret.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 
-# Seconds of an attempt in all
+# Seconds for a whole attempt
 ATTEMPT_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    # None: it was taken
+    """The end of one attempt."""
+
+    # None for success
     trouble: DeliveryError | None
     status: int = 0
-    # Seconds that the receiver asks for
+    # Seconds of pause that the receiver asks for (`Retry-After`)
     pause: float = 0.0
 
 
 @dataclass(slots=True)
 class WebhookClient:
-    """Sends, one connection each time."""
+    """Sends bodies to receivers, each on a new connection. `seconds`: for a whole attempt."""
 
     seconds: float = ATTEMPT_SECONDS
 
     async def post(
         self, webhook: Webhook, headers: list[tuple[str, str]], body: bytes
     ) -> DeliveryResult:
-        """Send a body. Cancelled, it sends nothing more of it.
+        """Send a body and return the result; errors are results, too. Cancelling stops the request.
 
-        No redirect is followed, no proxy used, and of the answer nothing but its head is read.
+        Follow no redirect, use no proxy, and read only the head of the response.
         """
         try:
             async with asyncio.timeout(self.seconds):
@@ -53,7 +55,7 @@ class WebhookClient:
         except ssl.SSLError:
             return DeliveryResult(DeliveryError.CERTIFICATE)
         except (httpx2.NetworkError, OSError) as error:
-            # The connection, or the file with the authority of its certificate
+            # The connection failed, or the file of `ca` cannot be read.
             found = "CERTIFICATE" in str(error)
             return DeliveryResult(DeliveryError.CERTIFICATE if found else DeliveryError.UNREACHABLE)
         except (httpx2.TransportError, httpx2.InvalidURL, ValueError):

@@ -19,6 +19,8 @@ from server.shared.operator_list import HOST_AND_PORT, NAME, check_table, has_po
 
 
 class WebhookSettings(FeatureSettings):
+    """The list of webhooks, checked at the start."""
+
     webhooks: Path | None = path(
         "a TOML file with webhooks, as server/features/webhooks/README.md shows"
     )
@@ -29,7 +31,7 @@ class WebhookSettings(FeatureSettings):
         return refused or self._missing()
 
     def _missing(self) -> list[str]:
-        """Find authorities and cameras that are named and not there."""
+        """Return an error for each `ca` that cannot be read, and each camera that does not exist."""
         path, listed = self.webhooks, self.webhook_list().webhooks
         for one in listed:
             if one.ca and not os.access(one.ca, os.R_OK):
@@ -39,7 +41,7 @@ class WebhookSettings(FeatureSettings):
         try:
             known = {one.name for one in self.listed_cameras()}
         except (OSError, ValueError):
-            # The cameras' own setting tells of it.
+            # STANDING_CAMERAS reports its own errors.
             return []
         named = {name for one in listed for name in one.cameras} - {"*"}
         return [
@@ -49,18 +51,18 @@ class WebhookSettings(FeatureSettings):
         ]
 
     def webhook_list(self) -> WebhookList:
-        """Raises OSError, ValueError."""
+        """Return the webhooks of WEBHOOKS, empty without it. Raise OSError or ValueError for a bad file."""
         return read_webhooks(self.webhooks) if self.webhooks is not None else WebhookList()
 
 
 SETTINGS = WebhookSettings
 
 
-# The operator's list of webhooks (WEBHOOKS): a TOML file that says who gets which alerts. Pure.
+# The operator's list of webhooks (WEBHOOKS), a TOML file: each receiver, and the alerts that it gets. Pure.
 
-# Most receivers of one server
+# Most receivers
 MOST_WEBHOOKS = 8
-# Bytes of a secret, as Standard Webhooks has them
+# Least and most bytes of a secret, as Standard Webhooks requires
 SECRET_BYTES = (24, 64)
 _URL = re.compile(rf"https?://{HOST_AND_PORT}(?:/[\x21\x22\x24-\x7e]{{0,1024}})?", re.ASCII)
 _TEXTS = ("name", "url", "secret", "token", "evidence", "ca")
@@ -69,6 +71,8 @@ _LISTS = ("cameras",)
 
 
 class Evidence(StrEnum):
+    """How a webhook gets the picture of an alert."""
+
     INLINE = "inline"
     LINK = "link"
     NONE = "none"
@@ -76,46 +80,54 @@ class Evidence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
+    """One receiver of alerts."""
+
     name: str
-    # Its path and query may hold a secret of the receiver's.
+    # The path and query may contain a secret of the receiver.
     url: str = field(repr=False)
     # whsec_ and base64
     secret: str = field(repr=False)
     # Sent as `Authorization: Bearer`; "" for none
     token: str = field(default="", repr=False)
     evidence: Evidence = Evidence.INLINE
-    # A PEM file with the authority of its certificate; "" for the system's
+    # A PEM file with its certificate authority; "" for those of the system
     ca: str = ""
-    # The names of cameras of the house whose alerts it gets; "*" is every one
+    # Names of the fixed cameras whose alerts it gets; "*" for all of them
     cameras: tuple[str, ...] = ()
-    # It is offered to visitors, and gets the alerts of those who agree.
+    # True: visitors may choose it for their own alerts.
     people: bool = False
-    # It is in the operator's own network, and may be without TLS.
+    # True: it is in the operator's own network, and may use http.
     private: bool = False
 
     @property
     def host(self) -> str:
-        """Its host, with the port if one is named."""
+        """The host of its URL, with the port if there is one."""
         return urlsplit(self.url).netloc
 
     @property
     def key(self) -> bytes:
+        """The bytes of its secret, 24 to 64."""
         return base64.b64decode(self.secret.removeprefix("whsec_"))
 
     def accepts_camera(self, camera: str) -> bool:
-        """Find whether it gets the alerts of a camera of the house."""
+        """Return True if it gets the alerts of this fixed camera."""
         return camera in self.cameras or "*" in self.cameras
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookList:
+    """All webhooks of the server."""
+
     webhooks: tuple[Webhook, ...] = ()
-    # The address under which receivers reach this server, for links; "" for none
+    # The URL at which receivers reach this server, for links, without a final slash; "" for none
     address: str = ""
 
 
 def read_webhooks(path: Path) -> WebhookList:
-    """Read the file. Raises OSError, and ValueError with a relative clause that has no secret."""
+    """Return the webhooks of a TOML file.
+
+    Raise OSError, or ValueError with a relative clause ("which has …") that contains no secret.
+    """
     webhooks, found, others_read = read_tables(path, "webhook", MOST_WEBHOOKS, _webhook, "address")
     if others_read and webhooks:
         raise ValueError(
@@ -168,17 +180,21 @@ def _check(which: str, entry: dict[str, Any]) -> None:
             ' with: echo "whsec_$(openssl rand -base64 32)"'
         )
     if re.fullmatch(r"[\x21-\x7e]*", entry.get("token", "")) is None:
-        raise ValueError(f"{which} has a token that is not ASCII characters without spaces")
+        raise ValueError(
+            f"{which} has a token with spaces or characters that are not ASCII; copy it from the receiver's settings"
+        )
     if entry.get("evidence", "inline") not in list(Evidence):
-        raise ValueError(f"{which} has evidence that is not one of {', '.join(Evidence)}")
+        raise ValueError(f"{which} has unknown evidence; write one of {', '.join(Evidence)}")
     cameras = entry.get("cameras", [])
     if not isinstance(cameras, list) or not all(
         isinstance(one, str) and (one == "*" or NAME.fullmatch(one)) for one in cameras
     ):
-        raise ValueError(f'{which} has cameras that are neither a list of camera names nor ["*"]')
+        raise ValueError(
+            f'{which} has cameras that are not a list of names of fixed cameras; for all of them write ["*"]'
+        )
     if not cameras and not entry.get("people"):
         raise ValueError(
-            f'{which} gets no alerts: name cameras of the house, such as cameras = ["front-door"], or set'
+            f'{which} gets no alerts: name fixed cameras, such as cameras = ["front-door"], or set'
             " people = true"
         )
 

@@ -1,4 +1,4 @@
-"""Alerts that wait for a receiver, and those that were given up; both bounded. Pure."""
+"""The queue of alerts for a receiver, the alerts that were given up, and the rule of retries. Pure."""
 
 from __future__ import annotations
 
@@ -9,31 +9,34 @@ from enum import StrEnum
 
 from server.session.part import Alert
 
-# Alerts that wait for one receiver; of one camera among them, and of all visitors
+# Most alerts that wait for one receiver: in all, of one camera, and of all visitors
 MOST_WAITING, MOST_OF_A_SOURCE, MOST_OF_VISITORS = 64, 16, 32
-# Alerts of all receivers that were given up, and those of one camera among them
+# Most alerts that were given up and are kept: of all receivers, and of one camera
 MOST_DEAD, MOST_DEAD_OF_A_SOURCE = 32, 8
 
 
 @dataclass(slots=True)
 class Delivery:
+    """One alert on its way to one receiver."""
+
     # The same for every attempt: the value of `webhook-id`
     id: str
     webhook: str
     alert: Alert
-    # The next attempt, monotonic seconds
+    # Time of the next attempt, monotonic seconds
     due: float
     attempts: int = 0
-    # Of the last attempt
+    # Error and HTTP status of the last attempt; None and 0 before it
     trouble: DeliveryError | None = None
     status: int = 0
-    # Its camera's person has ended it: nothing more of it may leave.
+    # True once the person has withdrawn the consent: nothing more of it may be sent.
     ended: bool = False
-    # When it was given up, monotonic seconds
+    # Time at which it was given up, monotonic seconds
     since: float = 0.0
 
     @property
     def source(self) -> str:
+        """The id of the session that it comes from; "" for a test."""
         return self.alert.source.id if self.alert.source is not None else ""
 
     @property
@@ -43,7 +46,7 @@ class Delivery:
 
 
 class DeliveryQueue:
-    """The alerts of one receiver. When there are too many, the oldest is dropped."""
+    """The alerts that wait for one receiver. The oldest one is dropped if there are too many."""
 
     def __init__(self) -> None:
         self._deliveries: list[Delivery] = []
@@ -52,7 +55,7 @@ class DeliveryQueue:
         return len(self._deliveries)
 
     def put(self, delivery: Delivery) -> Delivery | None:
-        """Add an alert; return the one that was dropped for it."""
+        """Add an alert; return the one that was dropped for it, or None."""
         dropped = self._too_many(delivery)
         if dropped is not None:
             self._deliveries.remove(dropped)
@@ -60,7 +63,7 @@ class DeliveryQueue:
         return dropped
 
     def _too_many(self, delivery: Delivery) -> Delivery | None:
-        """Return the one to drop: visitors' alerts push out none of the house's."""
+        """Return the alert to drop for this one, or None; a visitor's never displaces a fixed camera's."""
         waiting = self._deliveries
         same = [one for one in waiting if one.source == delivery.source]
         if len(same) >= MOST_OF_A_SOURCE:
@@ -75,29 +78,30 @@ class DeliveryQueue:
         return next(one for one in waiting if one.source == most)
 
     def next(self) -> Delivery | None:
-        """Return the one whose attempt comes first; None without any."""
+        """Return the alert with the earliest next attempt; None without any."""
         return min(self._deliveries, key=lambda one: one.due, default=None)
 
     def remove(self, delivery: Delivery) -> None:
         self._deliveries.remove(delivery)
 
     def end(self, source: str) -> int:
+        """Drop the alerts of a session; return their number."""
         ended = [one for one in self._deliveries if one.source == source]
         for one in ended:
             self._deliveries.remove(one)
         return len(ended)
 
     def clear(self) -> list[Delivery]:
+        """Remove and return all alerts."""
         taken, self._deliveries = self._deliveries, []
         return taken
 
 
 @dataclass(slots=True)
 class DeadLetters:
-    """The alerts that were given up, by their ids. The oldest is dropped.
+    """The alerts that were given up, by their ids, until an operator sends them again.
 
-    Bounds of alarms that were given up: 32, 8 of one camera; the oldest is dropped. An operator
-    sends them again.
+    Bounds of alerts that were given up: 32, 8 of one camera; the oldest is dropped.
     """
 
     _letters: OrderedDict[str, Delivery] = field(default_factory=OrderedDict)
@@ -109,7 +113,7 @@ class DeadLetters:
         return list(self._letters.values())
 
     def put(self, letter: Delivery) -> int:
-        """Keep one; return the number of those that were dropped for it."""
+        """Keep an alert; return the number of alerts that were dropped for it."""
         self._letters[letter.id] = letter
         same = [id for id, one in self._letters.items() if one.source == letter.source]
         dropped = same[:-MOST_DEAD_OF_A_SOURCE]
@@ -120,9 +124,11 @@ class DeadLetters:
         return len(dropped)
 
     def take(self, id: str) -> Delivery | None:
+        """Remove and return an alert; None for an unknown id."""
         return self._letters.pop(id, None)
 
     def end(self, source: str, kept: Sequence[str] = ()) -> int:
+        """Drop the alerts of a session, except those for the webhooks of `kept`; return their number."""
         ended = [
             id
             for id, one in self._letters.items()
@@ -133,33 +139,35 @@ class DeadLetters:
         return len(ended)
 
 
-# The rule of further attempts: what an answer means, and how long to pause. Pure.
+# The rule of retries: which statuses are errors, and how long to pause. Pure.
 
-# Seconds before the second attempt, the third, and so on: seven attempts within half an hour
+# Seconds before the second attempt, the third, and so on: seven attempts in half an hour
 PAUSES = (2.0, 10.0, 60.0, 180.0, 600.0, 900.0)
-# Pauses of an alert that the receiver refuses, which a person has to mend: the next attempt finds the same
+# Retries of an alert that the receiver refuses: more are of no use until a person corrects the settings
 REFUSED_PAUSES = 2
-# Statuses of such an alert beside redirects; a proxy answers 401, 403 and 404 while its receiver starts again.
+# Statuses that count as refused, beside redirects; not 401, 403 and 404, with which proxies answer while a receiver restarts
 REFUSED = frozenset({400, 405, 413, 415, 422})
-# Of a pause, this share and more: alerts of one moment do not come back all at once.
+# Least share of a pause; the rest is random, so that alerts of one moment are not retried at once
 LEAST_SHARE = 0.75
-# A receiver may ask for a longer pause, up to this.
+# Longest pause in seconds that a receiver may ask for
 MOST_ASKED = 900.0
 
 
 class DeliveryError(StrEnum):
+    """Reason why an attempt failed."""
+
     UNREACHABLE = "unreachable"
     CERTIFICATE = "certificate"
     TIMEOUT = "timeout"
     REDIRECT = "redirect"
     STATUS = "status"
-    # The receiver wants nothing from here any more.
+    # The receiver has unsubscribed (410).
     GONE = "gone"
     MALFORMED = "malformed"
 
 
 def error_for(status: int) -> DeliveryError | None:
-    """Name the trouble of an answer's status; None: it was taken. A redirect is not followed: it is no success."""
+    """Return the error for an HTTP status; None for success. A redirect is an error, since it is not followed."""
     if 200 <= status < 300:
         return None
     if status == 410:
@@ -170,8 +178,8 @@ def error_for(status: int) -> DeliveryError | None:
 def pause(attempts: int, chance: float, asked: float = 0.0, status: int = 0) -> float | None:
     """Return the seconds until the next attempt; None after the last one.
 
-    `attempts`: those that have failed; `chance`: 0 to 1, random; `asked`: by the receiver; `status`: of its last
-    answer.
+    `attempts`: the failed ones; `chance`: random, 0 to 1; `asked`: seconds that the receiver asks for; `status`: of its
+    last response.
     """
     refused = status in REFUSED or 300 <= status < 400
     if attempts > (REFUSED_PAUSES if refused else len(PAUSES)):

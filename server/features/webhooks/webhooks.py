@@ -1,4 +1,4 @@
-"""All receivers together: a queue and a task for each, links to pictures, and what operators see."""
+"""All webhooks: a queue and a task for each receiver, links to pictures, visitors' consent, and the routes."""
 
 from __future__ import annotations
 
@@ -33,46 +33,50 @@ from server.features.webhooks.waiting import DeadLetters, Delivery, DeliveryErro
 from server.session.part import TOOLS, Alert, SessionContext, SessionPart
 
 log = logging.getLogger(__name__)
-# For operators, who can mend it
+# Explanations for operators, by error
 SENTENCES = {
-    DeliveryError.UNREACHABLE: "Nothing answers at its address. Check the host and port of its url, and that it is on.",
-    DeliveryError.CERTIFICATE: "Its certificate is not trusted. Set ca to a PEM file with its authority.",
-    DeliveryError.TIMEOUT: "It has not answered in time. A receiver answers first, and works afterwards.",
-    DeliveryError.REDIRECT: "It names another address, which is not followed. Write that address into its url if it is right.",
-    DeliveryError.STATUS: "It answers with a status that is no success. Its own log says why.",
-    DeliveryError.GONE: "It has said that it wants nothing more (410). A test, or a letter that is sent again, switches it on again.",
-    DeliveryError.MALFORMED: "Its answer is no HTTP. Check the scheme and port of its url.",
+    DeliveryError.UNREACHABLE: "The receiver cannot be reached. Check the host and port of its url, and that it is running.",
+    DeliveryError.CERTIFICATE: "The certificate of the receiver is not trusted. Set ca to a PEM file with its certificate authority.",
+    DeliveryError.TIMEOUT: "The receiver did not respond within 15 seconds. It should respond first and process the alert afterwards.",
+    DeliveryError.REDIRECT: "The receiver redirects to another address, which is not followed. Write that address into its url if it is right.",
+    DeliveryError.STATUS: "The receiver responds with an error status. See its own log for the reason.",
+    DeliveryError.GONE: "The receiver has unsubscribed (410), so nothing is sent to it. Send a test or resend an alert to turn it on again.",
+    DeliveryError.MALFORMED: "The response of the receiver is not valid HTTP. Check the scheme and port of its url.",
 }
-# Of an answer's status, where it says more
+# Explanations by HTTP status, which take precedence
 STATUS_SENTENCES = {
     **dict.fromkeys(
         (400, 415, 422),
-        "It refuses the form of the message. The guide to webhooks says what services with a form of their own need.",
+        "The receiver refuses the format of the message. The webhooks guide explains how to reach services with another format.",
     ),
     **dict.fromkeys(
         (401, 403),
-        "It refuses this sender. Check the secret at both ends, both clocks, and the token that it wants, if any.",
+        "The receiver refuses the signature or token. Check the secret and the clock on both sides, and the token if it needs one.",
     ),
-    **dict.fromkeys((404, 405), "It takes no messages at this path. Check the path of its url."),
-    413: 'It refuses so large a message. Set evidence = "link" or evidence = "none" for it.',
-    429: "It wants fewer messages. The next attempt comes after the pause that it asks for.",
+    **dict.fromkeys(
+        (404, 405), "The receiver accepts no messages at this path. Check the path of its url."
+    ),
+    413: 'The message is too large for the receiver. Set evidence = "link" or evidence = "none" for it.',
+    429: "The receiver limits the rate of messages. The next attempt follows after the pause that it asks for.",
 }
 
 
 @dataclass(slots=True)
 class _Receiver:
+    """A webhook with its queue and its state."""
+
     webhook: Webhook
     waiting: DeliveryQueue = field(default_factory=DeliveryQueue)
-    # Set when something may be due earlier than was thought
+    # Set when an attempt may be due earlier than expected
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     delivered: int = 0
     failed: int = 0
-    # Of the last attempt; None after a success, and before the first one
+    # Error and HTTP status of the last attempt; None after a success and before the first one
     trouble: DeliveryError | None = None
     status: int = 0
-    # The receiver wants nothing more.
+    # True: the receiver has unsubscribed (410).
     gone: bool = False
-    # The attempt that runs
+    # The delivery whose attempt runs, and its task
     sending: Delivery | None = None
     task: asyncio.Task[DeliveryResult] | None = None
 
@@ -84,10 +88,10 @@ def _detail(hook: _Receiver) -> str:
 
 
 class Webhooks:
-    """Owner of the queues. Everything belongs to the event loop; nothing is written to disk.
+    """Owns the queues of all receivers. Runs on the event loop and writes nothing to disk.
 
-    Bounds of alarms on their way to a receiver of webhooks: 64 for each of 8 receivers; 16 of one
-    camera, 32 of all visitors; the oldest of whoever has too many is dropped. One attempt at a
+    Bounds of alerts on their way to receivers of webhooks: 64 for each of 8 receivers; 16 of one
+    camera, 32 of all visitors; the oldest of the source with too many is dropped. One attempt at a
     time, 7 within half an hour.
     """
 
@@ -100,16 +104,16 @@ class Webhooks:
         sender: WebhookClient | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`new_id`: makes an id that leads a balancer to this process, as a session's does."""
+        """`new_id` makes an id by which a load balancer finds this process, as by a session's id."""
         self._address = listed.address
         self._new_id = new_id
-        # result: taken, or a reason of retry.py
+        # result: taken, or a `DeliveryError`
         self._attempts = metrics.counter(
             "webhook_attempts_total",
             "Attempts to bring alerts to webhooks by how they ended",
             "result",
         )
-        # reason: overflow, ended, gone, forgotten, closed; picture: of an alert under a link, alone
+        # reason: overflow, ended, gone, forgotten, closed; picture: only the picture behind a link was dropped
         self._dropped = metrics.counter(
             "webhooks_dropped_total", "Alerts for webhooks that were dropped", "reason"
         )
@@ -132,6 +136,7 @@ class Webhooks:
         )
 
     def start(self) -> None:
+        """Start the task of each receiver."""
         for hook in self._hooks.values():
             step = partial(self._step, hook)
             self._tasks.spawn(supervise(step, name="webhook"), name=hook.webhook.name)
@@ -140,25 +145,26 @@ class Webhooks:
 
     @property
     def offered(self) -> tuple[Webhook, ...]:
+        """The webhooks that visitors may choose, in the operator's order."""
         return tuple(hook.webhook for hook in self._hooks.values() if hook.webhook.people)
 
-    # Alerts in
+    # Incoming alerts
 
     def on_alert(self, alert: Alert) -> None:
-        """Send the alert of a camera of the house to those whom the operator named for it."""
+        """Queue the alert of a fixed camera for the receivers that name the camera. Ignore visitors' alerts."""
         if alert.source is not None and alert.source.camera:
             for hook in self._hooks.values():
                 if hook.webhook.accepts_camera(alert.source.camera):
                     self._put(hook, alert)
 
     def send_for_visitor(self, alert: Alert, agreed: Sequence[str]) -> None:
-        """Send a visitor's alert to the receivers that the visitor agreed to."""
+        """Queue a visitor's alert for the receivers that the visitor has agreed to."""
         for hook in self._hooks.values():
             if hook.webhook.people and hook.webhook.name in agreed:
                 self._put(hook, alert)
 
     def end(self, source: str, kept: Sequence[str] = ()) -> None:
-        """Let nothing more of a source leave, but to those of `kept`; links to its pictures end."""
+        """Send nothing more of a source, except to the webhooks of `kept`: drop its alerts and links, cancel its attempts."""
         for name, hook in self._hooks.items():
             if name not in kept:
                 self._drop("ended", hook.waiting.end(source))
@@ -187,10 +193,10 @@ class Webhooks:
         if count:
             self._dropped.labels(reason).inc(count)
 
-    # Alerts out
+    # Outgoing alerts
 
     async def _step(self, hook: _Receiver) -> float:
-        """Wait until an alert is due, and send it. One attempt of a receiver runs at a time."""
+        """Wait until an alert of a receiver is due, and send it. Return the pause before the next step, 0 s."""
         hook.changed.clear()
         delivery = hook.waiting.next()
         left = delivery.due - self._clock() if delivery is not None else None
@@ -210,12 +216,12 @@ class Webhooks:
         return 0.0
 
     async def _attempt(self, hook: _Receiver, delivery: Delivery) -> DeliveryResult | None:
-        """Send once; None when its camera's person has ended it meanwhile."""
+        """Make one attempt and return its result; None if it was withdrawn meanwhile."""
         alert, webhook = delivery.alert, hook.webhook
         link = None
         if webhook.evidence is Evidence.LINK and alert.jpeg is not None and alert.source:
             now = self._clock()
-            word, dropped = self.links.make(alert.jpeg, delivery.source, webhook.name, now)
+            token, dropped = self.links.make(alert.jpeg, delivery.source, webhook.name, now)
             self._drop("picture", dropped)
             url = f"{self._address}/at/{self._new_id()}/evidence/{word}"
             link = PictureLink(url, time.time() + LINK_SECONDS)
@@ -256,7 +262,7 @@ class Webhooks:
         self._queue(hook, delivery)
 
     def _give_up(self, delivery: Delivery) -> None:
-        log.warning("an alert for a webhook was given up", extra={"reason": str(delivery.trouble)})
+        log.warning("webhook alert given up", extra={"reason": str(delivery.trouble)})
         delivery.since = self._clock()
         self._drop("forgotten", self._dead.put(delivery))
 
@@ -267,21 +273,21 @@ class Webhooks:
     # Operators
 
     def test(self, name: str) -> None:
-        """Send a signed test without any picture. Raises NotFound."""
+        """Send a signed test without a picture. Raise NotFound for an unknown name."""
         hook = self._hooks.get(name)
         if hook is None:
             raise NotFound(
-                "There is no webhook of this name. GET /api/operator/webhooks lists them; WEBHOOKS has the list."
+                "Webhook not found. GET /api/operator/webhooks lists all names, which the file of WEBHOOKS defines."
             )
         hook.gone = False
         self._put(hook, Alert(time.time() * 1000))
 
     def resend(self, id: str) -> None:
-        """Send a dead letter again, with all its attempts. Raises NotFound."""
+        """Send an alert that was given up again, with all attempts. Raise NotFound for an unknown id."""
         delivery = self._dead.take(id)
         if delivery is None:
             raise NotFound(
-                "There is no such letter. It may have been sent again, or its camera's person has ended it."
+                "Delivery not found. It was sent again or dropped, or its consent was withdrawn. GET /api/operator/webhooks lists the rest."
             )
         hook = self._hooks[delivery.webhook]
         hook.gone = False
@@ -289,18 +295,20 @@ class Webhooks:
         self._queue(hook, delivery)
 
     def resend_all(self) -> int:
+        """Send all alerts that were given up again; return their number."""
         letters = self._dead.all()
         for letter in letters:
             self.resend(letter.id)
         return len(letters)
 
     def remove_dead(self, id: str) -> None:
+        """Drop an alert that was given up. Raise NotFound for an unknown id."""
         if self._dead.take(id) is None:
-            raise NotFound("There is no such letter. It may be gone already.")
+            raise NotFound("Delivery not found. It may be removed already.")
         self._drop("forgotten", 1)
 
     def status(self) -> dict[str, object]:
-        """Describe receivers and dead letters for operators: no secret, picture, or word of a visitor."""
+        """Return receivers and dead letters for operators, without secrets, pictures and visitors' words."""
         now = self._clock()
         return {
             "webhooks": [self._receiver_status(hook) for hook in self._hooks.values()],
@@ -337,7 +345,7 @@ class Webhooks:
         }
 
     async def close(self) -> None:
-        """End all attempts, and forget what waits. Safe to call twice."""
+        """Cancel all attempts and drop all alerts. Safe to call twice."""
         self._closed = True
         for hook in self._hooks.values():
             self._drop("closed", len(hook.waiting.clear()) + (hook.sending is not None))
@@ -345,22 +353,22 @@ class Webhooks:
         self.links.clear()
 
 
-# One alert as a receiver gets it: its body, with the picture inline, as a link, or without. Pure.
+# The body of a request: one alert, with its picture inline, as a link, or without it. Pure.
 
-# Characters of a condition or a reason
+# Most characters of a watch's id, a condition or a reason
 MOST_CHARACTERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class PictureLink:
-    """The address of a picture, and its end in seconds since the epoch."""
+    """The URL of a picture, and the time at which it expires (seconds since the epoch)."""
 
     url: str = field(repr=False)
     until: float
 
 
 def body(alert: Alert, *, inline: bool = False, link: PictureLink | None = None) -> bytes:
-    """Write the request's body. `inline`: with the picture itself; `link`: with its address."""
+    """Return the body for an alert. `inline`: include the picture; `link`: include its URL instead."""
     if alert.source is None:
         return _json({"type": "webhook.test", "timestamp": time_text(alert.at / 1000), "data": {}})
     kind = "camera" if alert.source.camera else "visitor"
@@ -382,21 +390,21 @@ def body(alert: Alert, *, inline: bool = False, link: PictureLink | None = None)
 
 
 def _json(value: dict[str, Any]) -> bytes:
-    # A model may send half of a pair of surrogates, which UTF-8 has no bytes for.
+    # Replace lone surrogates, which models may send and UTF-8 cannot encode.
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
-# Signatures as Standard Webhooks 1.0 has them: HMAC-SHA256 over id, time and body. Pure.
+# Signatures of Standard Webhooks 1.0: HMAC-SHA256 over id, time and body. Pure.
 
 
 def signature(key: bytes, id: str, timestamp: int, body: bytes) -> str:
-    """Return the value of `webhook-signature`. The id holds no full stop."""
+    """Return the value of `webhook-signature`. The id must not contain a full stop; `timestamp`: seconds since the epoch."""
     signed = b".".join((id.encode(), str(timestamp).encode(), body))
     return f"v1,{base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()}"
 
 
 def headers(key: bytes, id: str, timestamp: int, body: bytes) -> list[tuple[str, str]]:
-    """Return the headers with which a receiver verifies a body."""
+    """Return the headers by which a receiver verifies a body."""
     return [
         ("webhook-id", id),
         ("webhook-timestamp", str(timestamp)),
@@ -404,28 +412,28 @@ def headers(key: bytes, id: str, timestamp: int, body: bytes) -> list[tuple[str,
     ]
 
 
-# Pictures of alerts under addresses that nobody guesses and that live a minute. Pure.
+# Pictures of alerts at unguessable URLs, for a minute. Pure.
 
-# Seconds from the attempt that sends a link to its end
+# Seconds until a link expires, from the attempt that sends it
 LINK_SECONDS = 60.0
-# Links at a time; the oldest is dropped.
+# Most links at a time; the oldest is dropped.
 MOST_LINKS = 128
 
 
 @dataclass(frozen=True, slots=True)
 class _StoredPicture:
     jpeg: bytes = field(repr=False)
-    # The session whose picture it is
+    # The id of the session that it comes from
     source: str = field(repr=False)
     webhook: str
-    # Monotonic seconds
+    # Time at which it expires, monotonic seconds
     until: float
 
 
 class PictureLinks:
-    """The pictures by the random words of their addresses. `now` is monotonic seconds.
+    """The pictures by their URL tokens. `now` is in monotonic seconds.
 
-    Bounds of pictures of alarms under links: 128, a minute each; the oldest is dropped.
+    Bounds of pictures of alerts behind links: 128, a minute each; the oldest is dropped.
     """
 
     def __init__(self) -> None:
@@ -435,34 +443,34 @@ class PictureLinks:
         return len(self._linked)
 
     def make(self, jpeg: bytes, source: str, webhook: str, now: float) -> tuple[str, int]:
-        """Keep a picture; return the word of its address, of 256 random bits, and the number of pictures that were
-        dropped for it.
-        """
+        """Keep a picture; return its URL token (256 random bits) and the number of pictures that were dropped for it."""
         self.expire(now)
-        word = secrets.token_urlsafe(32)
-        self._linked[word] = _StoredPicture(jpeg, source, webhook, now + LINK_SECONDS)
+        token = secrets.token_urlsafe(32)
+        self._linked[token] = _StoredPicture(jpeg, source, webhook, now + LINK_SECONDS)
         dropped = 0
         while len(self._linked) > MOST_LINKS:
             self._linked.popitem(last=False)
             dropped += 1
-        return word, dropped
+        return token, dropped
 
-    def get(self, word: str, now: float) -> bytes | None:
-        """Return a picture; None for an unknown one, and for one that is over."""
+    def get(self, token: str, now: float) -> bytes | None:
+        """Return a picture as JPEG; None for an unknown or expired token."""
         self.expire(now)
-        found = self._linked.get(word)
+        found = self._linked.get(token)
         return found.jpeg if found is not None and found.until > now else None
 
     def expire(self, now: float) -> None:
-        """Free the pictures whose minute is over: they are in the order of their ends."""
+        """Drop the expired pictures, which come first."""
         while self._linked and next(iter(self._linked.values())).until <= now:
             self._linked.popitem(last=False)
 
     def end(self, source: str, kept: Sequence[str] = ()) -> None:
-        """Free the pictures of a source, but those for the webhooks `kept`."""
+        """Drop the pictures of a source, except those for the webhooks of `kept`."""
         linked = self._linked
-        for word in [
-            word for word, one in linked.items() if one.source == source and one.webhook not in kept
+        for token in [
+            token
+            for token, one in linked.items()
+            if one.source == source and one.webhook not in kept
         ]:
             del linked[word]
 
@@ -470,12 +478,11 @@ class PictureLinks:
         self._linked.clear()
 
 
-# The webhooks to which a person lets the alerts of one session go: none, until the person says
-# so.
+# A person's consent to webhooks
 
 
 class Forwarding(SessionPart):
-    """One session's consent. It begins empty, holds for the session, and ends at once."""
+    """One session's consent to webhooks: empty at first, valid for the session, and revocable at any time."""
 
     def __init__(self, context: SessionContext, webhooks: Webhooks) -> None:
         self._context = context
@@ -484,23 +491,23 @@ class Forwarding(SessionPart):
         self.handlers = {Forward: self.choose}
 
     def choose(self, message: Forward) -> None:
-        """Let alerts go to these webhooks alone, from now on. Nothing more leaves for those before.
+        """Send alerts only to these webhooks from now on; drop what waits for others.
 
-        Raises BadRequest for an unknown one; all stays as it was.
+        Raise BadRequest for an unknown one; nothing changes then.
         """
         offered = [one.name for one in self._webhooks.offered]
         if unknown := [name for name in message.webhooks if name not in offered]:
             allowed = ", ".join(offered) or "none"
             self.greet()
             raise BadRequest(
-                f'"webhooks" has {unknown[0]}, which is not offered. Allowed: {allowed}.'
+                f'"webhooks" names {unknown[0]}, which this server does not offer. Allowed: {allowed}. Choose among these.'
             )
         self._agreed = tuple(dict.fromkeys(message.webhooks))
         self._webhooks.end(self._context.id, kept=self._agreed)
         self.greet()
 
     def greet(self) -> None:
-        """Tell the client which webhooks there are, and which of them get the alerts."""
+        """Send the client the list of webhooks, with those that get its alerts."""
         offers = [
             WebhookOffer(name=one.name, host=one.host, on=one.name in self._agreed)
             for one in self._webhooks.offered
@@ -513,8 +520,7 @@ class Forwarding(SessionPart):
             self._webhooks.send_for_visitor(alert, self._agreed)
 
 
-# The routes of webhooks: for operators their state, a test and the alerts that were given up; for
-# receivers pictures.
+# Routes: for operators the state, a test and the alerts that were given up; for receivers pictures
 
 PREFIX = "/api/operator/webhooks"
 
@@ -524,10 +530,10 @@ def add_routes(api: Api, webhooks: Webhooks) -> None:
 
     @router.get("")
     async def status() -> dict[str, object]:
-        """The receivers of webhooks, and the alerts that were given up.
+        """Return the receivers of webhooks, and the alerts that were given up.
 
         `webhooks`: a list of `name`, `host`, `state` (`unused`, `ok`, `failing`, `gone`), `trouble`
-        (a word; empty for none), `detail` (a sentence), `status` (of the last answer; 0 for none),
+        (a word; empty for none), `detail` (a sentence), `status` (of the last response; 0 for none),
         `cameras`, `people`, `evidence`, `waiting`, `delivered`, `failed` (attempts). `dead`: a list
         of `id`, `webhook`, `camera` (empty for a visitor's), `attempts`, `trouble`, `status`,
         `since_seconds`.
@@ -536,37 +542,37 @@ def add_routes(api: Api, webhooks: Webhooks) -> None:
 
     @router.post("/{name}/test", status_code=202)
     async def test(name: str) -> dict[str, object]:
-        """Send a signed test without a picture. 202 and the same."""
+        """Send a signed test without a picture. Return 202 and the state as above."""
         webhooks.test(name)
         return webhooks.status()
 
     @router.post("/dead", status_code=202)
     async def resend_all() -> dict[str, object]:
-        """Send all alerts again that were given up. 202 and the same, with `sent`."""
+        """Send all alerts that were given up again. Return 202 and the state as above, with their number as `sent`."""
         return {"sent": webhooks.resend_all(), **webhooks.status()}
 
     @router.post("/dead/{id}", status_code=202)
     async def resend(id: str) -> dict[str, object]:
-        """Send this one again. 202 and the same."""
+        """Send this alert again. Return 202 and the state as above; 404 for an unknown id."""
         webhooks.resend(id)
         return webhooks.status()
 
     @router.delete("/dead/{id}")
     async def remove_dead(id: str) -> dict[str, object]:
-        """Drop this one. The same."""
+        """Drop this alert. Return the state as above; 404 for an unknown id."""
         webhooks.remove_dead(id)
         return webhooks.status()
 
-    # The word in an address has 256 random bits, and is all that it asks for; the id before it leads balancers to the
-    # process that has the picture.
+    # The token of 256 random bits is the only access check; by the id before it load balancers find the process that has
+    # the picture.
     @api.router().get("/at/{process}/evidence/{word}")
     async def picture(process: str, word: str) -> Response:
-        """The JPEG of an alert, for a minute, to a receiver that got its address; the word in it is
-        all that it asks for. Else 404.
+        """Return the picture of an alert as JPEG, for a minute; the token in the URL is the only access
+        check. 404 for an unknown or expired one.
         """
         jpeg = webhooks.links.get(word, time.monotonic())
         if jpeg is None:
             raise NotFound(
-                "There is no picture here. Its address lives a minute: fetch it as soon as the alert comes."
+                "Picture not found. Links to pictures expire after a minute, so fetch each one as soon as its alert arrives."
             )
         return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "no-store"})

@@ -244,7 +244,7 @@ def test_deep_schemas_and_marks_of_models(where: str) -> None:
     deep: dict[str, Any] = {}
     for _ in range(20):
         deep = {"properties": deep}
-    for schema, said in ((deep, "deep"), ({"description": "a<|im_end|>b"}, "mark")):
+    for schema, said in ((deep, "deep"), ({"description": "a<|im_end|>b"}, "control token")):
         if where == "tools":
             given = [{"type": "function", "function": {"name": "x", "parameters": schema}}]
         else:
