@@ -253,12 +253,12 @@ export interface WhereWas {
   thing: string;
 }
 
-/** The person points at a place of the own camera's newest picture, or of the held one: ask what is there. `pointed` follows where something finds things; while one is looked for, the newest waits alone. */
+/** Ask what is at a place of the session camera's newest picture, or of the held one. A `pointed` follows if the server can find things. While one search runs, only the newest place waits. */
 export interface Point {
   type: "point";
-  /** Share of the picture's width, from the left */
+  /** Place as a share of the picture's width, from the left */
   x: number;
-  /** Share of its height, from the top */
+  /** Place as a share of the picture's height, from the top */
   y: number;
 }
 
@@ -294,10 +294,10 @@ export interface PushToTalk {
   down: boolean;
 }
 
-/** Let alerts of this session go to these webhooks alone, until another `forward` or the session's end. Nothing more leaves for those that were named before. */
+/** Send the alerts of this session to these webhooks only, until another `forward` or the session's end. Alerts that still wait for webhooks chosen before are dropped. */
 export interface Forward {
   type: "forward";
-  /** Names out of the last `webhooks`; empty: alerts go to nobody any more. */
+  /** Names from the last `webhooks` message; empty: send alerts to no webhook. */
   webhooks: Array<string>;
 }
 
@@ -784,11 +784,11 @@ export interface Pointed {
   x: number;
   /** As in `point` */
   y: number;
-  /** What is around it, the smallest first, 4 at most; empty when nothing was found */
+  /** Things around it, the smallest first, 4 at most; empty if nothing was found */
   boxes: Array<PointedBox>;
   /** Time of the frame, as in `FrameInfo`; absent without one */
   captured_at?: number;
-  /** Age of that frame at the time of this message */
+  /** Age of that frame when this message was made, in ms */
   age_ms?: number;
 }
 
@@ -838,21 +838,21 @@ export interface Listening {
   state: "off" | "waiting" | "speech" | "silence" | "recognising";
 }
 
-/** All programs that have access to the session now, oldest first. */
+/** The list of all programs with access to the session. */
 export interface ProgramList {
   type: "programs";
   /** Oldest first */
   programs: Array<ProgramInfo>;
   /** The most that a session may have; 0 where the operator allows none */
   most: number;
-  /** Of each one, at most; all of a session together may twice as often. */
+  /** Most looks per minute of each one; all of a session together may look twice as often. */
   looks_per_minute: number;
 }
 
-/** A look of a program: as it begins, and again with the same id at its end. */
+/** One look of a program: sent at its start, and again with the same id at its end. */
 export interface ProgramLook {
   type: "look";
-  /** The look's */
+  /** The look's id */
   id: string;
   /** The program's id */
   program: string;
@@ -862,17 +862,17 @@ export interface ProgramLook {
   tool: string;
   /** Its question; empty for a picture alone */
   question: string;
-  /** Where the look is */
+  /** State of the look */
   state: "looking" | "done" | "failed";
-  /** Time by the server's clock */
+  /** Time of its start by the server's clock, ms since the epoch */
   at: number;
   /** The answer, or the reason why there is none */
   text: string;
-  /** JPEG data URL of what it was about, at most 640 px, and 36 KiB before base64; absent before the end, and where a slow client has too much to read */
+  /** Its picture as a JPEG data URL, at most 640 px, and 36 KiB before base64; absent before the end, and if too much waits for a slow client */
   image?: string;
 }
 
-/** The webhooks to which the person may let alerts go, all off in a new session: after each `ready` and `forward`, where there are some. */
+/** The webhooks that the person may choose, all off in a new session. Sent after each `ready` and `forward` if there are any. */
 export interface WebhookOffers {
   type: "webhooks";
   /** In the operator's order */
@@ -1152,43 +1152,43 @@ export interface ScannedThing {
   width: number;
 }
 
-/** Something around a place, at the time of the frame. */
+/** Something around the place that was pointed at. */
 export interface PointedBox {
-  /** What found it */
+  /** What it is: a thing, print or a code */
   kind: "thing" | "text" | "code";
   /** Left, top, right and bottom, as shares of the camera's picture */
   box: [number, number, number, number];
-  /** Its name in the page's language, or its text, 100 characters at most; absent for a thing that cannot be named */
+  /** Its name in the page's language, or its text, 100 characters at most; absent for a thing without a known name */
   label?: string;
-  /** The finder's certainty, 0 to 1; absent where it gives none */
+  /** Confidence of the detector, 0 to 1; absent where it gives none */
   confidence?: number;
 }
 
 /** One program's access, without its token. */
 export interface ProgramInfo {
-  /** The program's */
+  /** The program's id */
   id: string;
   /** The person's name for it */
   name: string;
-  /** Of `look`, `watch`, `events` */
+  /** Its rights: some of `look`, `watch`, `events` */
   scopes: Array<string>;
-  /** Time at which it got access */
+  /** Time at which it got access, ms since the epoch */
   made_at: number;
-  /** Time at which that ends */
+  /** Time at which the access expires, ms since the epoch */
   expires_at: number;
-  /** Time of its last use; absent before the first */
+  /** Time of its last call, ms since the epoch; absent before the first */
   last_used?: number;
   /** Looks so far */
   looks: number;
 }
 
-/** A webhook of the operator's. */
+/** A webhook that the operator offers to visitors. */
 export interface WebhookOffer {
   /** Its name */
   name: string;
   /** Its host, with the port if one is named */
   host: string;
-  /** Alerts of this session go there. */
+  /** True: alerts of this session go there. */
   on: boolean;
 }
 

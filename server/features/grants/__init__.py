@@ -1,7 +1,7 @@
-"""Access that people give to other programs: who may look, watch and hear of alerts, and how they get in.
+"""Access that people give to other programs: rights to look, to watch and to receive alerts, for a limited time.
 
-A program comes in over MCP here, over OpenAI's chat interface in `openai_api`. A grant is for one
-session and for a time; `programs.py` has those of one session, and checks with each call what it may do.
+A program connects over MCP here, or over OpenAI's chat interface in `openai_api`. A grant is for one
+session; `programs.py` has those of one session, and checks the rights with each call.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Let people give programs access, and programs in over MCP."""
+    """Add grants to each session, their routes, and the MCP server."""
     from server.features.grants.guard import MCP_ERRORS, SIGN_IN_ERRORS, McpEndpoint, ProgramGuard
     from server.features.grants.programs import Programs
     from server.features.grants.routes import add_camera_routes, add_operator_routes, add_routes

@@ -1,4 +1,4 @@
-"""The grants of one session: who may do what, until when, and how often. Pure; `now` is monotonic seconds."""
+"""The grants of one session: rights, lifetimes and rates of programs. Pure; `now` is in monotonic seconds."""
 
 from __future__ import annotations
 
@@ -18,36 +18,38 @@ from server.core.errors import BadRequest, Conflict, Forbidden, RateLimited, Una
 
 MAX_GRANTS = 8
 MAX_NAME_CHARS = 40
-# Bounds of a grant's life
+# Shortest and longest lifetime of a grant, in seconds
 LEAST_SECONDS, MOST_SECONDS = 60, 86_400
-# Calls of any kind that a program may make: a second, and at once
+# Calls of a program: per second, and at once
 CALL_RATE, CALL_BURST = 2.0, 20
-# Messages of its assistant's protocol, calls among them: a second, and at once
+# Messages of a program, calls included: per second, and at once
 MESSAGE_RATE, MESSAGE_BURST = 10.0, 60
-# What all programs of a session may do together, relative to one
+# Rates of all programs of a session together, relative to one
 ALL_SHARE = 2
 
 
 class Scope(StrEnum):
-    """A part of what a program may do."""
+    """A right of a program."""
 
     # Ask about the picture, see it, and ask about the recent past
     LOOK = "look"
-    # Begin, list and end watches of its own
+    # Add, list and remove watches of its own
     WATCH = "watch"
-    # Hear of the alerts of the session's watches
+    # Receive the alerts of the session's watches
     EVENTS = "events"
 
 
 @dataclass(frozen=True, slots=True)
 class _Rates:
+    """The rate limits of one program, or of all together."""
+
     messages: Bucket
     calls: Bucket
     looks: Bucket
 
     @classmethod
     def of(cls, share: int, looks_per_minute: int, now: float) -> _Rates:
-        """Make the rates of one program, or of `share` of them together."""
+        """Return the rates of `share` programs together."""
         looks = share * looks_per_minute
         return cls(
             Bucket(share * MESSAGE_RATE, share * MESSAGE_BURST, now),
@@ -58,26 +60,28 @@ class _Rates:
 
 @dataclass(slots=True, eq=False)
 class Grant:
+    """One program's access to the session."""
+
     id: str
     # The person's name for it
     name: str
     scopes: frozenset[Scope]
     # Seconds since the epoch
     made_at: float
-    # Its beginning and its end, monotonic seconds
+    # Start and end, monotonic seconds
     since: float
     until: float
     digest: bytes
     rates: _Rates
     # Seconds since the epoch; None before the first use
     last_used: float | None = None
-    # Looks so far
+    # Number of looks so far
     looked: int = 0
-    # One of its looks runs; all that run or wait are tasks, as are its waits for alerts.
+    # Held by the look that runs; then the tasks of all looks, and of all waits for alerts
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     looks: set[asyncio.Task[Any]] = field(default_factory=set)
     waits: set[asyncio.Task[Any]] = field(default_factory=set)
-    # The ids of the watches that it began
+    # Ids of the watches that it added
     watches: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
@@ -85,26 +89,26 @@ class Grant:
 
 
 def printable_name(name: str) -> str:
-    """Return a program's name as one line of printable characters, "" when nothing is left."""
+    """Return a name as one line without control characters; "" if nothing is left."""
     shown = (c if not unicodedata.category(c).startswith("C") else " " for c in name)
     return " ".join("".join(shown).split())
 
 
 class Grants:
-    """At most eight grants of a session. Nobody but their owner may end them.
+    """The grants of one session.
 
-    Bounds of the programs that may look through a session: 8; a ninth is refused. Of each one
-    look at a time and three that wait, PROGRAM_LOOKS_PER_MINUTE, 2 calls and 10 messages a
-    second, twice that for all together; three watches; more is refused and counted.
+    Bounds of programs with access to a session: 8; a ninth is refused. Each has one look at a time
+    and three that wait, PROGRAM_LOOKS_PER_MINUTE, 2 calls and 10 messages a second, and three
+    watches; all together have twice these rates. More is refused and counted.
     """
 
     def __init__(self, session_id: str, looks_per_minute: int) -> None:
-        """`looks_per_minute`: of one program; 0: no access is given at all."""
+        """Start without grants. `looks_per_minute`: of one program; 0 disables access."""
         self._session_id = session_id
-        # Looks of one program
+        # Looks of one program per minute
         self.per_minute = looks_per_minute
         self._grants: dict[str, Grant] = {}
-        # Of all programs together
+        # Rates of all programs together; None before the first grant
         self._rates: _Rates | None = None
 
     def __len__(self) -> int:
@@ -112,34 +116,35 @@ class Grants:
 
     @property
     def allowed(self) -> bool:
-        """False where the operator lets no program look."""
+        """True unless the operator has disabled access."""
         return self.per_minute > 0
 
     def all(self) -> list[Grant]:
-        """Return all grants, oldest first; some may have expired since the last look."""
+        """Return all grants, oldest first, including any that expired since the last call of `expire`."""
         return list(self._grants.values())
 
     def make(
         self, name: str, scopes: Iterable[Scope], seconds: float, now: float, wall: float
     ) -> tuple[Grant, str]:
-        """Give access; return the grant and its token, which is kept nowhere.
+        """Give access; return the grant and its token, which is not stored.
 
-        Raises Forbidden where the operator allows none, BadRequest, and Conflict for a ninth.
+        `seconds`: its lifetime; `wall`: the present time in seconds since the epoch. Raise Forbidden if the operator
+        has disabled access, BadRequest for invalid values, and Conflict for a ninth grant.
         """
         self.expire(now)
         if not self.allowed:
             raise Forbidden("This server does not give access to other programs.")
         wanted = frozenset(scopes)
         if not wanted:
-            raise BadRequest(f'"scopes" is empty. Name some of {", ".join(Scope)}.')
+            raise BadRequest(f'"scopes" is empty. Name one or more of {", ".join(Scope)}.')
         if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
             raise BadRequest(
-                f'"seconds" is not between {LEAST_SECONDS} and {MOST_SECONDS}. Choose a shorter or longer time.'
+                f'"seconds" must be between {LEAST_SECONDS} and {MOST_SECONDS}. Choose a time in this range.'
             )
         name = printable_name(name)
         if not 0 < len(name) <= MAX_NAME_CHARS:
             raise BadRequest(
-                f'"name" is not a name of 1 to {MAX_NAME_CHARS} characters. Say which program it is.'
+                f'"name" must have 1 to {MAX_NAME_CHARS} printable characters. Enter a name for the program.'
             )
         if len(self._grants) >= MAX_GRANTS:
             raise Conflict(
@@ -158,41 +163,42 @@ class Grants:
         )
         self._grants[grant.id] = grant
         if self._rates is None:
-            # Once: a new grant gives nothing beyond it.
+            # Make them once, so that a new grant does not refill them.
             self._rates = _Rates.of(ALL_SHARE, self.per_minute, now)
         return grant, token
 
     def find(self, digest: bytes, now: float) -> Grant:
-        """Return the grant of a token. Raises Unauthorized for one that is unknown, ended or expired."""
+        """Return the grant of a token's digest. Raise Unauthorized for an unknown, ended or expired one."""
         self.expire(now)
         found = None
-        # All are compared, so that the time tells nothing.
+        # Compare all digests, so that the time reveals nothing.
         for grant in self._grants.values():
             if hmac.compare_digest(grant.digest, digest):
                 found = grant
         if found is None:
-            raise ended()
+            raise access_ended()
         return found
 
     def check(self, grant: Grant, now: float) -> None:
         """Raise Unauthorized for a grant that has ended or expired."""
         self.expire(now)
         if self._grants.get(grant.id) is not grant:
-            raise ended()
+            raise access_ended()
 
     def count_message(self, grant: Grant, now: float) -> None:
-        """Note a message of any kind, before it is read. Raises Unauthorized and RateLimited."""
+        """Count a message of any kind, before it is parsed. Raise Unauthorized or RateLimited."""
         self.check(grant, now)
         self._take(
             grant.rates.messages, self._shared_rates.messages, now, f"{MESSAGE_RATE:g} messages"
         )
 
     def count_call(self, grant: Grant, scope: Scope | None, now: float, wall: float) -> None:
-        """Note a call; `scope` is None for one that needs none. Raises Unauthorized, Forbidden without the scope, and
-        RateLimited.
+        """Count a call that needs `scope`, None for none. `wall`: seconds since the epoch.
+
+        Raise Unauthorized, RateLimited, and Forbidden without the scope.
         """
         self.check(grant, now)
-        # First: what was not allowed is a call, too.
+        # Count first, so that forbidden calls are limited, too.
         self._take(grant.rates.calls, self._shared_rates.calls, now, f"{CALL_RATE:g} calls")
         if scope is not None:
             self.allow(grant, scope, now)
@@ -201,25 +207,25 @@ class Grants:
     def _take(self, own: Bucket, together: Bucket, now: float, rate: str) -> None:
         if not take_all((own, together), now):
             raise RateLimited(
-                f"More than {rate} a second came with this token, or twice that of all programs together. Wait a moment.",
+                f"Rate limit exceeded: {rate} a second per program, twice that for all programs of a session. Wait a second, then try again.",
                 retry_after=1,
             )
 
     def allow(self, grant: Grant, scope: Scope, now: float) -> None:
-        """Check that a program may do something. Raises Unauthorized, and Forbidden without the scope."""
+        """Raise Unauthorized for a grant that has ended, and Forbidden for one without the scope."""
         self.check(grant, now)
         if scope not in grant.scopes:
             raise Forbidden(
-                f"The person has not allowed this: it needs the scope {scope}, and this access has"
-                f" {', '.join(sorted(grant.scopes))}."
+                f"This call needs the scope {scope}; this access has only {', '.join(sorted(grant.scopes))}."
+                " Ask the person for a new access with that scope."
             )
 
     def count_look(self, grant: Grant, now: float) -> None:
-        """Note a look of a call that `use` has noted. Raises RateLimited."""
+        """Count a look, in addition to the call of `count_call`. Raise RateLimited."""
         if not take_all((grant.rates.looks, self._shared_rates.looks), now):
             raise RateLimited(
-                f"One program may look {self.per_minute} times a minute, and all of a camera together"
-                f" {ALL_SHARE * self.per_minute} times. Wait, and ask again.",
+                f"Rate limit exceeded: {self.per_minute} looks a minute per program, {ALL_SHARE * self.per_minute} for all"
+                " programs of a camera. Wait, then ask again.",
                 retry_after=max(1.0, 60 / self.per_minute),
             )
         grant.looked += 1
@@ -230,27 +236,29 @@ class Grants:
         return self._rates
 
     def end(self, id: str) -> Grant | None:
+        """Remove and return a grant; None for an unknown id."""
         return self._grants.pop(id, None)
 
     def expire(self, now: float) -> list[Grant]:
-        """End the grants whose time is over, and return them."""
+        """Remove and return the expired grants."""
         over = [grant for grant in self._grants.values() if grant.until <= now]
         for grant in over:
             del self._grants[grant.id]
         return over
 
     def next_end(self) -> float | None:
-        """Return the time of the next expiry; None without a grant."""
+        """Return the time of the next expiry, monotonic seconds; None without grants."""
         return min((grant.until for grant in self._grants.values()), default=None)
 
 
-def ended() -> Unauthorized:
+def access_ended() -> Unauthorized:
+    """Return the error for a grant that has ended."""
     return Unauthorized("This access has ended. Ask the person for a new one.")
 
 
-# The token of a grant: the session that it is for, and a secret of 256 random bits. Pure.
+# The token of a grant: the id of its session, and a secret of 256 random bits. Pure.
 
-# Begins each token, so that people and programs that look for secrets know it.
+# The beginning of each token, by which people and secret scanners recognise it
 PREFIX = "qcam_"
 MAX_TOKEN_CHARS = 160
 _TOKEN = re.compile(
@@ -259,13 +267,13 @@ _TOKEN = re.compile(
 
 
 def new_token(session_id: str) -> tuple[str, bytes]:
-    """Make a token for a session; return it, and the digest that is kept of it."""
+    """Return a new token for a session, and the digest to store."""
     secret = secrets.token_urlsafe(32)
     return f"{PREFIX}{session_id}.{secret}", digest(secret)
 
 
 def read_token(token: str) -> tuple[str, bytes] | None:
-    """Return the session of a token, and its secret's digest; None for a text of another form."""
+    """Return the session id of a token, and the digest of its secret; None for an invalid token."""
     if len(token) > MAX_TOKEN_CHARS:
         return None
     found = _TOKEN.fullmatch(token)

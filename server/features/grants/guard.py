@@ -1,4 +1,4 @@
-"""The one way in for programs, from an `Authorization: Bearer` header to a session and a grant; and the MCP server behind it."""
+"""Authentication of programs, from an `Authorization: Bearer` header to a session and a grant; and the MCP endpoint."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from server.core.errors import (
     Unauthorized,
 )
 from server.core.messages import error_body
-from server.features.grants.grants import Grant, ended, read_token
+from server.features.grants.grants import Grant, access_ended, read_token
 from server.features.grants.programs import Programs, programs_of
 from server.session.session import Session
 from server.session_manager import REPLICA_UNAVAILABLE
@@ -39,41 +39,44 @@ from server.web.request_guard import RequestGuard, Services
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-# The key of a request's state under which its program's `ProgramAccess` stands
+# Key of the `ProgramAccess` in a request's state
 ACCESS_KEY = "program"
 _MISSING = (
-    "This needs the access token that the person whose camera it is has given this program,"
-    " sent as Authorization: Bearer <token>."
+    "This request needs a program's access token. Ask the person with the camera for one, and send it"
+    " as Authorization: Bearer <token>."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramAccess:
+    """The session and the grant of a program's request."""
+
     session: Session
     grant: Grant
 
     @property
     def programs(self) -> Programs:
+        """All programs of the session."""
         return programs_of(self.session)
 
 
 class ProgramGuard:
-    """Checks origin, token and process of a program's request. A grant opens one session, and none of its other routes.
+    """Checks origin, token and process of a program's request. A grant gives access to one session, not to the person's routes.
 
-    Bounds of refused tokens of programs: RATE_LIMIT_PER_MINUTE of an address, beside those of its people; 10,000 addresses,
+    Bounds of refused tokens of programs: RATE_LIMIT_PER_MINUTE for an address, apart from those of people; 10,000 addresses,
     the least recently used is dropped.
     """
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._guard = RequestGuard(services)
-        # An assistant whose access has ended goes on asking; the people at its address must still get in.
+        # Separate from people's limits: an assistant whose access has ended keeps asking, and must not lock out people at its address.
         self._refusals = Limiter(services.access.settings.rate_limit_per_minute)
 
     async def enter(self, request: Request, session_id: str | None = None) -> ProgramAccess:
-        """Return the session and the grant of a request's token. `session_id`: the one that the address names.
+        """Return the session and the grant of a request's token. `session_id`: the one in the path, None without.
 
-        `Programs` checks with each call what the program may do. Raises Forbidden for a foreign page,
+        `Programs` checks the program's rights with each call. Raise Forbidden for a page of another site,
         Unauthorized, RateLimited for too many wrong tokens, and Elsewhere for the session of another process.
         """
         self._guard.origin(request)
@@ -91,36 +94,36 @@ class ProgramGuard:
             raise Unauthorized(_MISSING)
         named, digest = read
         if session_id is not None and session_id != named:
-            raise ended()
+            raise access_ended()
         self._check_home(request, named, session_id)
         session = self._services.sessions.get(named)
         if session is None:
-            raise ended()
+            raise access_ended()
         return ProgramAccess(session, programs_of(session).find(digest))
 
     def _check_home(self, request: Request, session_id: str, named: str | None) -> None:
         if self._services.sessions.replicas.is_home(session_id):
             return
         if named is not None or request.query_params.get("session") == session_id:
-            # The balancer knew the session's process and did not reach it.
+            # The load balancer knew the session's process but did not reach it.
             raise NotFound(REPLICA_UNAVAILABLE)
         raise Elsewhere(f"{request.url.path}?session={quote(session_id)}")
 
     def _count_refusal(self, request: Request, error: QwenCameraError) -> QwenCameraError:
-        """Count a refusal against its address; return its error, or RateLimited for one of too many."""
+        """Count a refusal for its address; return its error, or RateLimited after too many."""
         self._services.metrics.auth_failures.labels("program").inc()
         address = limiter_key(self._guard.address(request))
         wait = self._refusals.take(address, time.monotonic())
         if wait is None:
             return error
         return RateLimited(
-            "Too many requests without a valid access token came from this address. Wait a moment.",
+            "Too many requests without a valid access token came from this address. Wait a moment, then try again.",
             retry_after=max(1.0, wait),
         )
 
 
 async def run_until_disconnect(receive: Receive, answer: Coroutine[Any, Any, None]) -> None:
-    """Answer a program's request, until it has left: who has left wants no answer."""
+    """Run `answer` until its end, or cancel it if the client disconnects. Raise what `answer` raises."""
 
     async def left() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -138,7 +141,7 @@ async def run_until_disconnect(receive: Receive, answer: Coroutine[Any, Any, Non
 
 
 def _rpc_error(error: QwenCameraError) -> dict[str, Any]:
-    """Return the body of an error of JSON-RPC, without the id of a request that may not have been read."""
+    """Return the body of a JSON-RPC error, without an id, since the request may not have been parsed."""
     code = -32600 if isinstance(error, RequestError) else -32603
     data = error_body(error)["error"]
     return {
@@ -149,30 +152,31 @@ def _rpc_error(error: QwenCameraError) -> dict[str, Any]:
 
 
 MCP_ERRORS = ErrorForm(re.compile(r"(?:/at/[^/]*)?/mcp/?$"), _rpc_error)
-# The addresses at which clients look for OAuth after a 401 (RFC 7591, 8414 and 9728)
+# The paths at which clients look for OAuth after a 401 (RFC 7591, 8414 and 9728)
 SIGN_IN_ERRORS = ErrorForm(
     re.compile(r"/register$|(?:/at/[^/]*)?(?:/mcp)?/\.well-known/(?:oauth-|openid-configuration)"),
     lambda _: {
         "error": "invalid_request",
-        "error_description": "This server has no sign-in. Ask the person whose camera it is for an access token.",
+        "error_description": "This server does not support OAuth. Ask the person with the camera for an access token.",
     },
 )
 
 
 class McpEndpoint:
-    """MCP over streamable HTTP: `POST` alone; needs a program's token."""
+    """Answer MCP requests over streamable HTTP: only `POST`; needs a program's token."""
 
-    # The server of the Model Context Protocol at `/mcp` and `/at/<session>/mcp`, an ASGI application; `run` has to be
-    # entered while it serves. Each POST carries its own token: nothing is kept between two of them.
+    # The Model Context Protocol at `/mcp` and `/at/<session>/mcp`, an ASGI application. `run` has to be entered while it
+    # serves. Each POST has its own token; no state is kept between two of them.
 
     def __init__(self, guard: ProgramGuard) -> None:
         self._guard = guard
-        # Set by the first program
+        # Set by the first request
         self._wanted = asyncio.Event()
         self._manager: asyncio.Future[StreamableHTTPSessionManager] | None = None
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
+        """Serve within this context."""
         self._manager = asyncio.get_running_loop().create_future()
         serving = asyncio.create_task(self._serve(self._manager), name="mcp")
         try:
@@ -182,7 +186,7 @@ class McpEndpoint:
             self._manager.cancel()
 
     async def _serve(self, manager: asyncio.Future[StreamableHTTPSessionManager]) -> None:
-        """Load the server for the first program, and run it until cancelled."""
+        """Load the MCP package at the first request, and run the server until cancelled."""
         await self._wanted.wait()
         try:
             loaded = await asyncio.to_thread(import_module, "server.features.grants.tools")
@@ -195,15 +199,16 @@ class McpEndpoint:
             await asyncio.Event().wait()
 
     def routes(self) -> list[Route]:
+        """Return the routes, without and with the session in the path."""
         return [Route("/mcp", self), Route("/at/{session_id}/mcp", self)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         access = await self._guard.enter(request, scope["path_params"].get("session_id"))
-        # Lists and rubbish cost something, too.
+        # Count every message, so that lists and invalid requests are limited, too.
         access.programs.count_message(access.grant)
         if request.method != "POST":
-            # Nothing is sent without a request, and there is no session to end.
+            # The server sends nothing on its own (GET), and there is no protocol session to end (DELETE).
             await Response(status_code=405, headers={"Allow": "POST"})(scope, receive, send)
             return
         body = await request.body()

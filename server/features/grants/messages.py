@@ -1,4 +1,4 @@
-"""Messages to a client about the programs that may look through its camera."""
+"""Messages to a client about the programs that have access to its camera."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from server.core.messages import ServerMessage
 class ProgramInfo(BaseModel):
     """One program's access, without its token."""
 
-    # The program's
+    # The program's id
     id: str
     # The person's name for it
     name: str
-    # Of `look`, `watch`, `events`
+    # Its rights: some of `look`, `watch`, `events`
     scopes: list[str]
-    # Time at which it got access
+    # Time at which it got access, ms since the epoch
     made_at: float
-    # Time at which that ends
+    # Time at which the access expires, ms since the epoch
     expires_at: float
-    # Time of its last use; absent before the first
+    # Time of its last call, ms since the epoch; absent before the first
     last_used: float | None = None
     # Looks so far
     looks: int = 0
 
 
 class ProgramList(ServerMessage):
-    """All programs that have access to the session now, oldest first."""
+    """The list of all programs with access to the session."""
 
     type: Literal["programs"] = "programs"
     newest_only: ClassVar[bool] = True
@@ -37,15 +37,15 @@ class ProgramList(ServerMessage):
     programs: list[ProgramInfo]
     # The most that a session may have; 0 where the operator allows none
     most: int
-    # Of each one, at most; all of a session together may twice as often.
+    # Most looks per minute of each one; all of a session together may look twice as often.
     looks_per_minute: int
 
 
 class ProgramLook(ServerMessage):
-    """A look of a program: as it begins, and again with the same id at its end."""
+    """One look of a program: sent at its start, and again with the same id at its end."""
 
     type: Literal["look"] = "look"
-    # The look's
+    # The look's id
     id: str
     # The program's id
     program: str
@@ -55,12 +55,12 @@ class ProgramLook(ServerMessage):
     tool: str
     # Its question; empty for a picture alone
     question: str = ""
-    # Where the look is
+    # State of the look
     state: Literal["looking", "done", "failed"]
-    # Time by the server's clock
+    # Time of its start by the server's clock, ms since the epoch
     at: float
     # The answer, or the reason why there is none
     text: str = ""
-    # JPEG data URL of what it was about, at most 640 px, and 36 KiB before base64; absent before
-    # the end, and where a slow client has too much to read
+    # Its picture as a JPEG data URL, at most 640 px, and 36 KiB before base64; absent before the
+    # end, and if too much waits for a slow client
     image: str | None = None

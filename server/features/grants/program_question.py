@@ -1,4 +1,4 @@
-"""One question of a program: through the person's own machinery, beside the person's chat."""
+"""Questions and watches of programs. A question takes the same path as a person's, outside the person's chat."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from server.core.errors import (
 )
 from server.core.frames import Detail, Frame, JobKind, QuestionMode
 from server.core.messages import MAX_QUESTION_CHARS
-from server.features.grants.grants import Grant, ended
+from server.features.grants.grants import Grant, access_ended
 from server.media.camera import QuestionTime
 from server.media.picture.planes import refuse_black
 from server.models.base import Engine, EngineRequest, Message, ProgramFields
@@ -39,55 +39,60 @@ if TYPE_CHECKING:
     from server.features.watches.messages import WatchInfo
     from server.features.watches.watching import Watching
 
-# Times that a question is queued: a person's question may take its place at the engine.
+# Times that a question is queued, since a person's question may displace it
 TRIES = 3
-# Seconds in which its answer has to be there
+# Time limit of an answer in seconds
 ANSWER_SECONDS = 80.0
-# Makes the pictures before the last one, whose view and prepared picture it gets.
+# Makes the pictures before the last one; the arguments are the last one's view and prepared picture.
 EarlierBeside = Callable[[View, Prepared], MakeEarlier]
 
 
 @dataclass(frozen=True, slots=True)
 class ChatForm:
-    """The parts of a question that is a whole conversation of the program's."""
+    """The parts of a question that is a whole conversation of a program."""
 
     messages: tuple[Message, ...]
     fields: ProgramFields
-    # Makes the pictures before the last one; None: that is the only one
+    # Makes the pictures before the last one; None if there are none
     earlier: EarlierBeside | None
-    # Raises for an engine that cannot follow it
+    # Raises WrongModel for an engine that cannot answer it
     check: Wording
-    # Gets the end of the answer, with the calls of tools
+    # Called with the result, which has the tool calls
     on_result: Callable[[Result], None]
-    # The last picture is the held one.
+    # True if the last picture is the held one
     held: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramQuestion:
+    """One question of a program."""
+
     words: str
-    # look | find | recall | snapshot | chat: what the page says of it
+    # look | find | recall | snapshot | chat: shown on the page
     tool: str = "look"
-    # None: the words decide
+    # None: chosen by the words
     route: QuestionMode | None = None
     detail: Detail = Detail.AUTO
-    # Tokens of the answer, within the server's own limit; None for that limit
+    # Most tokens of the answer, within the server's own limit; None for that limit
     max_tokens: int | None = None
-    # About this frame; None: the first one after the question
+    # The frame to ask about; None: the first one after the question
     frame: Frame | None = None
-    # Pictures of the past from this time on, monotonic seconds: it sees none of before its access
+    # Earliest past pictures, monotonic seconds: none from before the program's access
     since: float = 0.0
-    # None: `words` are the whole question
+    # The conversation; None if `words` are the whole question
     chat: ChatForm | None = None
 
     @property
     def held(self) -> bool:
+        """True if the question is about a held picture or a given frame."""
         return self.chat.held if self.chat is not None else self.frame is not None
 
     def check(self) -> None:
-        """Raise BadRequest for an empty question, and TooLong."""
+        """Raise BadRequest for an empty question, TooLong for one that is too long."""
         if not self.words.strip():
-            raise BadRequest("The question is empty. Say what you want to know.")
+            raise BadRequest(
+                "The question is empty. Write what you want to know about the picture."
+            )
         if len(self.words) > MAX_QUESTION_CHARS:
             raise TooLong(
                 f"The question has {len(self.words)} characters; at most {MAX_QUESTION_CHARS} are allowed. Shorten it."
@@ -95,15 +100,15 @@ class ProgramQuestion:
 
 
 class AnswerCollector(AnswerListener):
-    """Takes the messages about one answer in place of a client's outbox."""
+    """Collects the messages of one answer, in place of a client's outbox."""
 
     def __init__(self, on_text: Callable[[str], None], chat: ChatForm | None) -> None:
         self._on_text = on_text
         self._chat = chat
-        # A piece of text has come.
+        # True after the first piece of text
         self.begun = False
         self.ended: asyncio.Future[wire.Response] = asyncio.get_running_loop().create_future()
-        # An error that nobody waits for any more is none.
+        # Mark the error as retrieved, since nobody may wait for it.
         self.ended.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 
     def put(self, message: wire.ServerMessage) -> None:
@@ -123,18 +128,18 @@ class AnswerCollector(AnswerListener):
 
 
 class ProgramQuestions:
-    """Takes the questions of all programs of one session to the queue. No question knows of another one."""
+    """Submits the questions of one session's programs, independently of each other."""
 
     def __init__(self, context: SessionContext) -> None:
         self._camera = context.camera
         self._requests = context.requests
-        # None where nothing is kept, or nothing is pointed at
+        # None if the feature is off
         self._recalling: RecallPart | None = context.part("recall")
         self._pointing: Pointing | None = context.part("pointing")
         self._services = context.services
 
     async def frame(self) -> Frame:
-        """Wait for the camera's next frame. Raises CameraError."""
+        """Wait for the camera's next frame, and return it. Raise CameraError if none comes."""
         self._camera.wake()
         return await self._camera.frame_after(QuestionTime.now())
 
@@ -145,26 +150,26 @@ class ProgramQuestions:
         question: ProgramQuestion,
         on_text: Callable[[str], None],
     ) -> wire.Response:
-        """Ask, and return the whole answer; cancelling stops the engine. `program`: its grant's id.
+        """Ask, and return the complete answer; cancelling stops the engine.
 
-        `on_text` gets the answer's pieces.
+        `id`: of the look; `program`: the id of its grant; `on_text`: called with each piece of the answer.
 
-        Raises QwenCameraError: no frame, a black one, one that is withheld, no consent, a full queue.
+        Raise QwenCameraError without a frame, for a black or withheld one, without consent, and for a full queue.
         """
         asked = QuestionTime.now()
         route, detail = choose(question.words, question.detail, question.route)
         if route in (QuestionMode.READ, QuestionMode.TWICE):
-            # One picture: a program reads on, and looks again, by itself.
+            # A program's question is about one picture: the program can ask again itself.
             route = QuestionMode.DETAIL
         if route is QuestionMode.PAST and (self._recalling is None or not self._recalling.wanted):
             if question.route is QuestionMode.PAST:
                 raise Conflict(
-                    "No pictures of the recent past are kept. The person can switch that on in the page's settings."
+                    "No pictures of the recent past are kept. Ask the person to turn that on in the page's settings."
                 )
             route = QuestionMode.NOW
         if route is QuestionMode.WHERE and self._pointing is None:
             route = QuestionMode.NOW
-        # Before anything is made of the picture
+        # Check consent before a picture is taken.
         self._requests.consent.check(self._services.current_engine())
         frame = question.frame or await self.frame()
         waited = time.monotonic() - asked.at
@@ -196,12 +201,14 @@ class ProgramQuestions:
                 return response
             if left:
                 await asyncio.sleep(0.5)
-        raise Busy("The person's own questions come first. Ask again in a moment.", retry_after=5)
+        raise Busy(
+            "The person's own questions have priority. Ask again in a few seconds.", retry_after=5
+        )
 
     async def _ask(
         self, question: Question, draft: Draft, waited: float, into: AnswerCollector
     ) -> wire.Response | None:
-        """Return the answer; None when a person's question took its place before it had a word."""
+        """Return the answer; None if a person's question displaced it before the first piece of text. Raise Busy after that."""
         publisher = AnswerPublisher(
             question.id, JobKind.CHAT, into, into, at=question.asked.at, question=question
         )
@@ -219,49 +226,53 @@ class ProgramQuestions:
             async with asyncio.timeout(ANSWER_SECONDS):
                 response = await into.ended
         except TimeoutError:
-            raise Busy("The answer took too long. Ask again in a moment.", retry_after=5) from None
+            raise Busy(
+                "The answer took longer than 80 seconds. Ask again in a few seconds.", retry_after=5
+            ) from None
         finally:
             if asking.job is not None:
                 self._services.inference.cancel(asking.job, "user")
             begun = into.begun
-            # They keep the error that this call raises, which keeps the view.
+            # Break the reference cycle with a raised error, which would keep the frame in memory.
             del asking, publisher, into, draft
         if response.finish_reason == "cancelled":
             if not begun:
                 return None
             raise Busy(
-                "The person's own question came first. Ask again in a moment.", retry_after=2
+                "The person's own question has priority. Ask again in a few seconds.", retry_after=2
             )
         return response
 
 
-# The watches that programs begin in a session, and the alerts that they may hear of.
+# Watches that programs add to a session, and the alerts that they receive
 
-# Watches of one program; the session has room for eight of all.
+# Most watches of one program; a session has eight in all.
 MAX_WATCHES = 3
-# Seconds for which a program may wait for an alert
+# Longest wait for an alert in seconds
 MOST_WAIT = 25.0
 
 
 class ProgramWatches:
-    """Each program sees and ends its own watches alone. Those of a program without access end."""
+    """The watches of one session's programs. A program can list and remove only its own; they end with its access."""
 
     def __init__(self, watching: Watching | None) -> None:
-        """`watching`: None where watches are off."""
+        """Use the session's watches. `watching`: None if that feature is off."""
         self._found = watching
         self._numbers = itertools.count(1)
 
     @property
     def _watching(self) -> Watching:
         if self._found is None:
-            raise Conflict("This server has no watches. Look again from time to time.")
+            raise Conflict(
+                "Watches are disabled on this server. Use look from time to time instead."
+            )
         return self._found
 
     def add(self, grant: Grant, condition: str, *, repeat: bool = False) -> str:
-        """Begin a watch, and return its id. Raises BadRequest, TooLong and Conflict."""
+        """Add a watch, and return its id. Raise BadRequest or TooLong for a bad condition, Conflict beyond the limit."""
         if len(self._active_ids(grant)) >= MAX_WATCHES:
             raise Conflict(
-                f"This program has {MAX_WATCHES} watches, which is the most. Remove one, then add this one."
+                f"This program has {MAX_WATCHES} watches (limit). Remove one with watch_remove, then add this one."
             )
         id = f"{PROGRAMS}{grant.id}:{next(self._numbers)}"
         self._watching.watch_for(id, condition, repeat=repeat)
@@ -274,23 +285,23 @@ class ProgramWatches:
         return [one for one in watching.watches() if one.id in own]
 
     def remove(self, grant: Grant, id: str) -> None:
-        """End a watch. Raises NotFound for one that is not the program's own."""
+        """Remove a watch. Raise NotFound for one that is not the program's own."""
         if id not in self._active_ids(grant):
-            raise NotFound("There is no watch of this program with this id. watch_list has them.")
+            raise NotFound("Watch not found. watch_list returns the ids of this program's watches.")
         self._watching.remove(id)
 
     def forget(self, grant: Grant) -> None:
-        """End all watches of a program, and its waits."""
+        """Remove all watches of a program, and cancel its waits."""
         for wait in grant.waits:
             wait.cancel()
         for id in self._active_ids(grant):
             self._watching.remove(id)
 
     async def alerts(self, grant: Grant, after: int, wait: float) -> list[KeptAlert]:
-        """Return the kept alerts with a higher number, from since the program has access, oldest first.
+        """Return the kept alerts with numbers above `after`, since the program has access, oldest first.
 
-        Without any it waits for the next one, for `wait` seconds at most. Raises Unauthorized when the access ends
-        meanwhile, and Conflict without watches.
+        Without any wait for the next one, `wait` seconds at most. Raise Unauthorized if the access ends meanwhile,
+        and Conflict if watches are off.
         """
         kept = self._watching.alerts
         deadline = asyncio.get_running_loop().time() + min(max(0.0, wait), MOST_WAIT)
@@ -307,15 +318,15 @@ class ProgramWatches:
         try:
             await asyncio.wait((task,))
         finally:
-            # Here it is done, unless the program itself has left.
+            # The task is done here, unless the client has disconnected.
             task.cancel()
             grant.waits.discard(task)
         if task.cancelled():
-            raise ended()
+            raise access_ended()
         return task.result()
 
     def _active_ids(self, grant: Grant) -> list[str]:
-        """Return the watches of a program that are still there: a person may have ended some."""
+        """Return the ids of a program's watches that still exist: the person may have removed some."""
         there = {one.id for one in self._found.watches()} if self._found is not None else ()
         grant.watches = [id for id in grant.watches if id in there]
         return grant.watches

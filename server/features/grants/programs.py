@@ -1,4 +1,4 @@
-"""The programs that a person lets use one session: their grants, their looks, and what the page hears of them."""
+"""The programs with access to one session: their grants and looks, and the messages about them to the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from server.core.aio import Timer, cancel_and_wait, in_pool
 from server.core.errors import Busy, Conflict, Internal, QwenCameraError, RequestError
 from server.core.frames import Frame
 from server.features.grants import messages
-from server.features.grants.grants import MAX_GRANTS, Grant, Grants, Scope, ended
+from server.features.grants.grants import MAX_GRANTS, Grant, Grants, Scope, access_ended
 from server.features.grants.program_question import (
     ProgramQuestion,
     ProgramQuestions,
@@ -26,34 +26,34 @@ from server.session.part import SessionContext, SessionPart
 from server.session.session import Session
 
 T = TypeVar("T")
-# The end of a look: its result, and the words and the picture (a data URL) that the page gets
+# The result of a look, and its text and picture (data URL) for the page
 LookResult = tuple[T, str, str | None]
-# Looks of one program that wait while another one of it runs
+# Most looks of one program that wait while another one runs
 MAX_WAITING = 3
-# Bytes that wait for a client up to which a look's picture goes out with its words
+# Most bytes that wait for a client for a look's picture to be sent with its text
 _MOST_WAITING = 128 * 1024
 _UNSEEN = (
-    "The page of this camera is closed, so the person would not see it. Nothing was looked at."
-    " Ask the person to open the page, and ask again."
+    "The page of this camera is closed, so the person cannot see what programs do. Ask the person to open the page,"
+    " then ask again."
 )
 
 
 class PageClosed(RequestError):
-    """A program looks only while a page of the session is open: the person would not see it."""
+    """No page of the session is open, so the person would not see the look."""
 
     code = "page_closed"
     status = 409
 
 
 class Programs(SessionPart):
-    """One session's programs. All methods are called on the event loop.
+    """One session's programs. All methods run on the event loop.
 
-    A look goes the way of a person's question, beside the person's chat, and after the person's question.
-    It is refused unless the user's page is open, or the camera is one of the house.
+    A look takes the path of a person's question, outside the person's chat and with lower priority.
+    It is refused unless the person's page is open, or the camera is a fixed camera.
     """
 
     def __init__(self, context: SessionContext, looks_per_minute: int) -> None:
-        """`looks_per_minute`: of one program, at most; 0: nobody may look."""
+        """Start without programs. `looks_per_minute`: of one program; 0 disables access."""
         self.grants = Grants(context.id, looks_per_minute)
         self._outbox = context.outbox
         self.questions = ProgramQuestions(context)
@@ -64,22 +64,22 @@ class Programs(SessionPart):
         )
         self._services, self._touch = context.services, context.touch
         self._numbers = itertools.count(1)
-        # A socket of the session is open.
+        # True while a socket of the session is open
         self._connected = False
-        # True: a camera of the house, which needs no page
+        # True for a fixed camera, which needs no open page
         self.unattended = False
-        # The client has heard of programs, so that it hears when there are none any more.
+        # True once a list was sent, after which an empty list is sent, too.
         self._announced = False
-        # Fires when the next grant expires
+        # Timer for the next grant to expire
         self._timer = Timer()
         self._closed = False
 
     # Grants
 
     def make(self, name: str, scopes: Iterable[Scope], seconds: float) -> tuple[Grant, str]:
-        """Give a program access; return the grant and its token. Raises Forbidden, BadRequest, Conflict."""
+        """Give a program access; return the grant and its token. Raise Forbidden, BadRequest or Conflict."""
         if self._closed:
-            raise Conflict("This session has ended. Begin a new one.")
+            raise Conflict("This session has ended. Start a new one, then give access again.")
         self._expire()
         made = self.grants.make(name, scopes, seconds, time.monotonic(), time.time())
         self._count("made")
@@ -87,12 +87,12 @@ class Programs(SessionPart):
         return made
 
     def find(self, digest: bytes) -> Grant:
-        """Return the grant of a token's digest. Raises Unauthorized."""
+        """Return the grant of a token's digest. Raise Unauthorized if there is none."""
         self._expire()
         return self.grants.find(digest, time.monotonic())
 
     def end(self, id: str) -> bool:
-        """End a program's access with all that it runs and watches; False for one that is not there."""
+        """End a program's access, its looks and watches. Return False for an unknown id."""
         grant = self.grants.end(id)
         if grant is None:
             return False
@@ -102,9 +102,11 @@ class Programs(SessionPart):
         return True
 
     def end_all(self) -> int:
+        """End the access of all programs; return their number."""
         return sum(self.end(grant.id) for grant in self.grants.all())
 
     def program_list(self) -> messages.ProgramList:
+        """Return the message with all programs."""
         self._expire()
         return messages.ProgramList(
             programs=[info_of(grant) for grant in self.grants.all()],
@@ -116,18 +118,18 @@ class Programs(SessionPart):
         return {"allowed": self.grants.allowed}
 
     def become_fixed(self) -> bool:
-        """Nobody needs to see what is done with a fixed camera."""
+        """Allow looks without an open page, since this is a fixed camera."""
         self.unattended = True
         return True
 
     def greet(self) -> None:
-        """Send the list to a new socket, when there is or was a program."""
+        """Send the list to a new socket, if there is or was a program."""
         if self._announced or len(self.grants):
             self._announced = True
             self._outbox.put(self.program_list())
 
     def set_connected(self, connected: bool) -> None:
-        """Note whether a socket of the session is open: without one nobody would see a look."""
+        """Store whether a socket of the session is open; looks need one."""
         self._connected = connected
 
     def _expire(self) -> None:
@@ -139,7 +141,7 @@ class Programs(SessionPart):
             self._changed()
 
     def _stop_work(self, grant: Grant) -> None:
-        """Stop all that a program without access still has."""
+        """Cancel the looks, watches and waits of a program whose access has ended."""
         for task in grant.looks:
             task.cancel()
         self.watches.forget(grant)
@@ -153,18 +155,18 @@ class Programs(SessionPart):
     def _expire_soon(self) -> None:
         self._expire()
         if not self._timer and len(self.grants):
-            # The timer was a moment early.
+            # The timer fired slightly early: set it again.
             self._changed()
 
     # For programs
 
     def count_message(self, grant: Grant) -> None:
-        """Note a message of a program's, before it is read. Raises Unauthorized and RateLimited."""
+        """Count a message of a program, before it is parsed. Raise Unauthorized or RateLimited."""
         with self._refusals():
             self.grants.count_message(grant, time.monotonic())
 
     def count_call(self, grant: Grant, scope: Scope | None) -> None:
-        """Note a call; `scope` is None for one that needs none. Raises Unauthorized, Forbidden, RateLimited."""
+        """Count a call that needs `scope`, None for none. Raise Unauthorized, Forbidden or RateLimited."""
         with self._refusals():
             self.grants.count_call(grant, scope, time.monotonic(), time.time())
         self._count("used")
@@ -176,11 +178,11 @@ class Programs(SessionPart):
         question: ProgramQuestion,
         on_text: Callable[[str], None] = lambda _: None,
     ) -> wire.Response:
-        """Ask for a program, and return the whole answer; the page shows the question with its picture.
+        """Ask a program's question, and return the complete answer; the page shows both with the picture.
 
-        `on_text` gets its pieces. Cancelling stops the engine, and so does the end of the grant.
+        `on_text` is called with each piece. Cancelling stops the engine, and so does the end of the grant.
 
-        Raises QwenCameraError: no access, the rate, a closed page, and what a person's question gets.
+        Raise QwenCameraError without access, beyond the rate, with a closed page, and for what a person's question raises.
         """
         question = replace(question, since=grant.since)
         question.check()
@@ -195,11 +197,12 @@ class Programs(SessionPart):
 
     @property
     def model(self) -> str:
+        """The name of the model that answers now."""
         engine = self._services.current_engine()
         return engine.status.model_name or engine.name
 
     async def picture(self, grant: Grant) -> tuple[bytes, Frame]:
-        """Return a filtered JPEG of the next frame, at most 640 px and 36 KiB, and the frame. Raises as `ask` does."""
+        """Return a filtered JPEG of the next frame, at most 640 px and 36 KiB, and the frame. Raise as `ask` does."""
         self.admit(grant)
 
         async def work(look: messages.ProgramLook) -> LookResult[tuple[bytes, Frame]]:
@@ -212,28 +215,28 @@ class Programs(SessionPart):
         return await self.run_look(grant, "snapshot", "", work)
 
     def admit(self, grant: Grant) -> None:
-        """Check that a program may look now, and note it."""
+        """Check that a program may look now, and count the look. Raise as `ask` does, and Busy if too many of its looks wait."""
         self.count_call(grant, Scope.LOOK)
         self.check_picture(grant)
         if len(grant.looks) > MAX_WAITING:
             self._count("busy")
             raise Busy(
-                "This program's earlier looks are still on their way. Wait for them, then ask again.",
+                f"{MAX_WAITING} earlier looks of this program still wait (limit). Wait for their answers, then ask again.",
                 retry_after=2,
             )
         with self._refusals():
             self.grants.count_look(grant, time.monotonic())
 
     def check_picture(self, grant: Grant) -> None:
-        """Check that a program may get a picture now: each way by which one leaves calls this.
+        """Check that a program may get a picture now. Every path by which a picture leaves has to call this.
 
-        Raises Unauthorized, Forbidden without the scope of looks, and PageClosed.
+        Raise Unauthorized, Forbidden without the scope `look`, or PageClosed.
         """
         self.grants.allow(grant, Scope.LOOK, time.monotonic())
         self.check_page_open()
 
     def check_page_open(self) -> None:
-        """Raise PageClosed when nobody would see what a program does."""
+        """Raise PageClosed if no page is open, except for a fixed camera."""
         if not (self._connected or self.unattended):
             self._count("unseen")
             raise PageClosed(_UNSEEN)
@@ -245,7 +248,10 @@ class Programs(SessionPart):
         question: str,
         work: Callable[[messages.ProgramLook], Coroutine[Any, Any, LookResult[T]]],
     ) -> T:
-        """Run one look in its turn, and send the page its beginning and its end."""
+        """Run one look after the program's earlier ones, and send its start and end to the page. Return its result.
+
+        `work` makes the look. Raise what it raises, and Unauthorized if the access ends meanwhile.
+        """
         look = messages.ProgramLook(
             id=f"look-{next(self._numbers)}",
             program=grant.id,
@@ -258,7 +264,7 @@ class Programs(SessionPart):
 
         async def in_turn() -> LookResult[T]:
             async with grant.turn:
-                # The page may have closed while this one waited.
+                # The page may have closed while this look waited.
                 self.check_picture(grant)
                 return await work(look)
 
@@ -270,7 +276,7 @@ class Programs(SessionPart):
         try:
             await asyncio.wait((task,))
         finally:
-            # Here it is done, unless the program itself has left.
+            # The task is done here, unless the client has disconnected.
             task.cancel()
             result = self._report_end(look, task)
         try:
@@ -278,21 +284,21 @@ class Programs(SessionPart):
                 raise result
             return result
         finally:
-            # An error has this call in its trace: kept here, both would keep the look's frame.
+            # Break the reference cycle with a raised error, which would keep the frame in memory.
             del task, result
 
     def _report_end(
         self, look: messages.ProgramLook, task: asyncio.Task[LookResult[T]]
     ) -> T | BaseException:
-        """Send the page the end of a look; return its result, or its error."""
+        """Send the end of a look to the page; return its result, or its error."""
         result: T | BaseException
         state, image = "failed", None
         if not task.done() or task.cancelled():
-            result, text = ended(), "It was stopped."
+            result, text = access_ended(), "It was stopped."
         elif (error := task.exception()) is not None:
             if not isinstance(error, QwenCameraError):
                 error = Internal(
-                    "Something went wrong with this question on the server. Ask again."
+                    "An internal error occurred on the server. Ask again; if it happens again, tell the operator."
                 )
             result, text = error, error.visitor_message
             self._services.metrics.errors.labels(error.code).inc()
@@ -320,7 +326,7 @@ class Programs(SessionPart):
     # End
 
     async def close(self) -> None:
-        """End all access, and wait until its looks have ended. Safe to call twice."""
+        """End all access, and wait for the end of all looks. Safe to call twice."""
         self._closed = True
         grants = self.grants.all()
         running = [task for grant in grants for task in grant.looks]
@@ -331,7 +337,7 @@ class Programs(SessionPart):
         await cancel_and_wait(running)
 
     async def look_once(self, program: str, question: str, seconds: float) -> wire.Response:
-        """Ask for a program of ours, with an access that lives as long as the question. Raises as `ask` does."""
+        """Ask for an integration of this server, with an access only for this question. Raise as `ask` does."""
         grant, _ = self.make(program, [Scope.LOOK], seconds)
         try:
             return await self.ask(grant, ProgramQuestion(question))
@@ -340,6 +346,7 @@ class Programs(SessionPart):
 
 
 def info_of(grant: Grant) -> messages.ProgramInfo:
+    """Return a grant as clients see it, without its token."""
     left = grant.until - time.monotonic()
     return messages.ProgramInfo(
         id=grant.id,
@@ -353,6 +360,7 @@ def info_of(grant: Grant) -> messages.ProgramInfo:
 
 
 def programs_of(session: Session) -> Programs:
+    """Return the programs of a session."""
     found = session.part("grants")
     assert isinstance(found, Programs)
     return found

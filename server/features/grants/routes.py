@@ -1,4 +1,4 @@
-"""The routes with which a person gives programs access, and the one with which a program sees its own."""
+"""Routes: for a person to give programs access, for a program to read its own, and for operators."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ PREFIX = "/api/grants"
 
 
 class GrantBody(BaseModel):
-    """The access that a program gets."""
+    """The access to give to a program."""
 
     model_config = ConfigDict(extra="ignore")
     # The person's name for the program, 1 to 40 characters
     name: str = Field(
-        # The grants check it and the seconds, so that their error says what is allowed.
+        # `Grants` checks name and seconds, and its error states what is allowed.
         max_length=400
     )
-    # What it may do
+    # The program's rights
     scopes: list[Scope] = Field(max_length=8)
-    # Until its access ends, 60 to 86,400
+    # Lifetime of the access in seconds, 60 to 86,400
     seconds: int = Field(default=3600, ge=-1, le=10_000_000)
 
 
@@ -48,12 +48,15 @@ def add_grant_routes(
     checks: Checks,
     ends: Checks,
 ) -> None:
-    """Add routes that give access to the session of `session_of`, list it, and end it, with these checks."""
+    """Add routes that give, list and end access to the session that `session_of` returns.
+
+    `checks`, `ends`: dependencies of the routes that give and list access, and of those that end it.
+    """
 
     @router.post(path, status_code=201, dependencies=checks)
     async def make(body: GrantBody, session: Session = Depends(session_of)) -> dict[str, Any]:
-        """Give a program access. 201 with it, its `token`, which no other answer has, and `mcp` and
-        `openai`, the paths of its MCP server and of OpenAI's interface.
+        """Give a program access. Return 201 with the access, its `token` (only here), and `mcp` and
+        `openai`, the paths of the MCP server and of OpenAI's interface.
         """
         grant, token = programs_of(session).make(body.name, body.scopes, body.seconds)
         return info_of(grant).model_dump() | {
@@ -64,7 +67,7 @@ def add_grant_routes(
 
     @router.get(path, dependencies=checks)
     async def listed(session: Session = Depends(session_of)) -> dict[str, Any]:
-        """The programs that have access: the fields of the message `programs`.
+        """Return the programs with access: the fields of the message `programs`.
 
         Each has `id`, `name`, `scopes`, `made_at`, `expires_at`, `last_used` (or `null`) and
         `looks`, the number of its looks.
@@ -73,14 +76,16 @@ def add_grant_routes(
 
     @router.delete(f"{path}/{{id}}", dependencies=ends)
     async def end(id: str, session: Session = Depends(session_of)) -> dict[str, Any]:
-        """End a program's access at once, with what it runs and watches. Answers `ended`: 1."""
+        """End a program's access at once, with its looks and watches. Return `ended`: 1; 404 for an unknown id."""
         if not programs_of(session).end(id):
-            raise NotFound("There is no program with this id. It may have no access any more.")
+            raise NotFound(
+                "Program not found. Its access may have ended or expired. Reload the list of programs."
+            )
         return {"ended": 1}
 
     @router.delete(path, dependencies=ends)
     async def end_all(session: Session = Depends(session_of)) -> dict[str, Any]:
-        """End the access of all programs. Answers `ended`: integer."""
+        """End the access of all programs. Return `ended`: their number."""
         return {"ended": programs_of(session).end_all()}
 
 
@@ -91,19 +96,19 @@ def add_routes(router: APIRouter, services: Services, programs: ProgramGuard) ->
     async def mine(claims: Claims = Depends(guard.claims)) -> Session:
         return services.sessions.find(claims.session_id)
 
-    # Ends are not counted against the rate: whoever takes access back must not wait.
+    # Ending access is not rate-limited, so that a person can always withdraw it at once.
     add_grant_routes(router, PREFIX, mine, checks, checks[:2])
 
     @router.get("/api/program")
     async def own_access(request: Request) -> dict[str, Any]:
-        """A program's own access, as above; needs the program's token, which opens nothing else here."""
+        """Return a program's own access, with the fields above; needs the program's token, which opens no other route here."""
         access = await programs.enter(request)
         access.programs.count_call(access.grant, None)
         return info_of(access.grant).model_dump()
 
 
-# Operators' routes about programs: those that people let look, and access to fixed cameras, which
-# have no page.
+# Operators' routes: programs that visitors have given access, and access to fixed cameras, which have
+# no page
 
 log = logging.getLogger(__name__)
 
@@ -111,8 +116,10 @@ log = logging.getLogger(__name__)
 def add_operator_routes(router: APIRouter, sessions: SessionManager) -> None:
     @router.get("")
     async def listed() -> dict[str, Any]:
-        """`programs`: those that visitors let look, a list of `session` (its name), `id`, `name`,
-        `scopes`, `expires_at`, `last_used` (or `null`), `looks`.
+        """Return the programs that visitors have given access.
+
+        `programs`: a list of `session` (a hash of its id), `id`, `name`, `scopes`, `expires_at`, `last_used` (or `null`),
+        `looks`.
         """
         return {
             "programs": [
@@ -124,16 +131,18 @@ def add_operator_routes(router: APIRouter, sessions: SessionManager) -> None:
 
     @router.delete("/{name}/{id}")
     async def end_program(name: str, id: str) -> dict[str, Any]:
-        """End the access of a visitor's program. Answers `ended`: 1."""
+        """End the access of a visitor's program. Return `ended`: 1; 404 for an unknown one."""
         found = next((one for one in sessions.visitors() if session_hash(one.id) == name), None)
         if found is None or not programs_of(found).end(id):
-            raise NotFound("This process has no such access. It has ended, or expired.")
-        log.info("the operator ends a program's access", extra={"count": 1})
+            raise NotFound(
+                "Access not found in this process. It has ended or expired. Reload the list of programs."
+            )
+        log.info("program access ended by operator", extra={"count": 1})
         return {"ended": 1}
 
 
 def add_camera_routes(router: APIRouter, cameras: ListedCameras) -> None:
-    """Add the routes; the router is one for operators, below their path of cameras."""
+    """Add the routes for fixed cameras. `router`: operators' routes below the path of cameras."""
 
     async def of(name: str) -> Session:
         return cameras.session(name)

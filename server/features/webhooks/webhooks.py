@@ -223,7 +223,7 @@ class Webhooks:
             now = self._clock()
             token, dropped = self.links.make(alert.jpeg, delivery.source, webhook.name, now)
             self._drop("picture", dropped)
-            url = f"{self._address}/at/{self._new_id()}/evidence/{word}"
+            url = f"{self._address}/at/{self._new_id()}/evidence/{token}"
             link = PictureLink(url, time.time() + LINK_SECONDS)
         content = body(alert, inline=webhook.evidence is Evidence.INLINE, link=link)
         signed = headers(webhook.key, delivery.id, int(time.time()), content)
@@ -472,7 +472,7 @@ class PictureLinks:
             for token, one in linked.items()
             if one.source == source and one.webhook not in kept
         ]:
-            del linked[word]
+            del linked[token]
 
     def clear(self) -> None:
         self._linked.clear()

@@ -241,7 +241,7 @@ async def test_sign_in_for_programs_is_refused_in_its_form(
     assert reply.status_code == 404
     assert reply.json() == {
         "error": "invalid_request",
-        "error_description": "This server has no sign-in. Ask the person whose camera it is for an access token.",
+        "error_description": "This server does not support OAuth. Ask the person with the camera for an access token.",
     }
 
 

@@ -40,7 +40,7 @@ async def test_a_test_arrives_and_a_dead_letter_is_sent_again(
         (hook,) = facts["webhooks"]
         assert (hook["name"], hook["state"], hook["status"]) == ("hall", "failing", 500)
         assert hook["host"] == f"127.0.0.1:{receiver.port}"
-        assert hook["detail"].startswith("It answers with a status")
+        assert hook["detail"].startswith("The receiver responds with an error")
         assert SECRET not in str(facts)
         first, second, _ = (letter["id"] for letter in facts["dead"])
         assert (await client.delete(f"{WEBHOOKS}/dead/{first}")).status_code == 200
