@@ -147,54 +147,54 @@ export interface Settings {
   cameras?: Array<string>;
 }
 
-/** Begin a watch, in place of one with the same id. */
+/** Add a watch, in place of one with the same id. */
 export interface Watch {
   type: "watch";
   /** The client's name for it */
   id: string;
-  /** What to watch for in the person's words, 1 to 200 characters */
+  /** The condition in the person's words, 1 to 200 characters */
   condition: string;
-  /** True: it alerts each time that the condition begins to hold; false: once. */
+  /** True: alert each time that the condition begins to hold; false: once. */
   repeat?: boolean;
-  /** Seconds after the end of an event in which nothing alerts */
+  /** Seconds without alerts after the end of an event */
   cooldown?: number;
-  /** Seconds until it ends by itself; absent: never */
+  /** Seconds until it expires; absent: never */
   expires?: number;
   /** First and last minute of the day in the person's time; may go over midnight. Absent: always */
   hours?: [number, number];
-  /** The person's time, for `hours`: minutes east of UTC */
+  /** The person's UTC offset, for `hours`: minutes east of UTC */
   zone?: number;
-  /** The same as a zone's name, such as Europe/Berlin, which knows summer time. One that the server does not know is ignored. */
+  /** The person's time zone, such as Europe/Berlin, with which summer time is right. An unknown one is ignored. */
   zone_name?: string;
-  /** The `threshold` that the watch had in an earlier session; below 0.5 and above 0.95 those count. Absent for a new watch */
+  /** The `threshold` that the watch had in an earlier session, limited to 0.5 to 0.95. Absent for a new watch */
   threshold?: number;
 }
 
-/** End a watch. */
+/** Remove a watch. */
 export interface Unwatch {
   type: "unwatch";
-  /** The watch's */
+  /** The watch's id */
   id: string;
 }
 
-/** The client has shown an alert; the next one that waits may follow. */
+/** Confirm that the client has shown an alert; the next one that waits can follow. */
 export interface Ack {
   type: "ack";
-  /** The alert's */
+  /** The alert's id */
   id: string;
 }
 
-/** An alert was false: its watch needs surer answers from now on. */
+/** Report a false alert: its watch needs a higher confidence from now on. */
 export interface FalseAlarm {
   type: "false_alarm";
-  /** The alert's */
+  /** The alert's id */
   id: string;
 }
 
 /** Settings of the watches. */
 export interface Settings {
   type: "settings";
-  /** A `change` at each comparison of the watches */
+  /** True: send a `change` for each comparison of the watches. */
   watch_changes?: boolean;
 }
 
@@ -220,33 +220,33 @@ export interface Settings {
   recall?: boolean;
 }
 
-/** The wish for hints. */
+/** The setting that turns hints on or off. */
 export interface Settings {
   type: "settings";
-  /** An `aim` whenever another hint how to move the camera holds, while it is on */
+  /** True: send an `aim` whenever the hint how to move the camera changes. */
   guidance?: boolean;
 }
 
-/** Lead the person to something, in place of what they were led to before; a `target` follows. */
+/** Lead the person to something, in place of the goal before; a `target` follows. */
 export interface Goal {
   type: "goal";
-  /** What it is, in the person's words, 200 characters at most: a thing, print, a code, something of a colour; words in quotes are print. A model with boxes looks for what the server itself does not know; without one its words are print, too. Without it the person is led to nothing any more. */
+  /** What it is, in the person's words, 200 characters at most: a thing, print, a code, something of a colour; words in quotes are print. A thing that the server's detector does not know is found by a model with boxes; without such a model its words are taken as print. Absent or empty: end the goal. */
   thing?: string;
 }
 
-/** Tell that the client cannot follow the last `target` any more: the next picture is looked at, though no look is due. */
+/** Report that the client has lost the last `target`: the server looks at the next frame at once. */
 export interface TargetLost {
   type: "target_lost";
 }
 
-/** Look around while the person turns, in place of a goal, or end that; `scanned` follows. */
+/** Start or end a scan of the surroundings while the person turns; it replaces a goal. A `scanned` follows. */
 export interface Scan {
   type: "scan";
-  /** False: end it; what was seen so far follows */
+  /** False: end the scan; the things found so far follow. */
   on?: boolean;
 }
 
-/** Ask where something of the last scan is; a `bearing` follows. */
+/** Ask for the direction of something that the last scan found; a `bearing` follows. */
 export interface WhereWas {
   type: "where_was";
   /** What it is, in the person's words */
@@ -657,7 +657,7 @@ export interface Glance {
   things: Array<string>;
 }
 
-/** All watches of the session: after each `ready`, and when one has changed. */
+/** All watches of the session: sent after each `ready`, and if one has changed. */
 export interface WatchList {
   type: "watches";
   /** Oldest first */
@@ -666,30 +666,30 @@ export interface WatchList {
   most: number;
 }
 
-/** A watch's condition holds, with the frame that proves it. A repeated id has newer words. */
+/** An alert: a watch's condition holds. Has the frame that proves it; a repeated id has a newer reason. */
 export interface Alert {
   type: "alert";
-  /** The alert's; show each one once. */
+  /** The alert's id; show each one once. */
   id: string;
   /** The watch's id */
   watch: string;
-  /** The watch's */
+  /** The watch's condition */
   condition: string;
-  /** Capture time of the frame */
+  /** Capture time of the frame, ms since the epoch */
   at: number;
-  /** The model's certainty, 0 to 1 */
+  /** The model's confidence, 0 to 1 */
   confidence: number;
-  /** Why the model says so */
+  /** The model's reason */
   reason: string;
   /** The name of the model */
   model?: string;
   /** The frame's id */
   frame: string;
-  /** JPEG data URL, at most 640 px, and 36 KiB before base64; absent when a filter withheld it, and with newer words */
+  /** JPEG data URL, at most 640 px, and 36 KiB before base64; absent if a filter withheld it, and with a newer reason */
   image?: string;
   /** Where it is: left, top, right and bottom as shares of the picture; absent: the whole one */
   region?: [number, number, number, number];
-  /** A client has shown it before. */
+  /** True: a client has shown it before. */
   acked: boolean;
 }
 
@@ -713,67 +713,67 @@ export interface Recalled {
   oldest_at?: number;
 }
 
-/** An advice to move the camera, so that print or a face is wholly in its picture. */
+/** A hint how to move the camera, so that print or a face is fully in the picture. */
 export interface AimHint {
   type: "aim";
-  /** What to do; sides are the picture's. */
+  /** What to do; left and right are those of the picture. */
   hint: "dark" | "blurred" | "nothing" | "back" | "closer" | "left_edge" | "right_edge" | "upper_edge" | "lower_edge" | "left" | "right" | "up" | "down" | "good";
   /** What it is about; absent: the whole picture */
   about?: "text" | "face";
-  /** Time by the server's clock */
+  /** Time by the server's clock, ms since the epoch */
   at: number;
 }
 
-/** The place of what the person is led to: with each look while it is in the picture, and else when that changes. */
+/** The place of the goal: sent with each look while it is in the picture, else when its state changes. */
 export interface Target {
   type: "target";
   /** The words of the `goal` */
   thing: string;
-  /** Its name in the page's language, or the words that are looked for as print */
+  /** Its name in the page's language, or the words to find as print */
   label: string;
-  /** What is looked for; `thing` instead of `text` once a model that can look for it is there */
+  /** What it is; changes from `text` to `thing` once a model that can find it is available */
   kind: "thing" | "text" | "code" | "face" | "colour";
-  /** A model looks for it; else the server does: things with its detector, print, codes and faces with what reads those */
+  /** True: a model looks for it; false: the server's own detectors of things, print, codes and faces */
   by_model: boolean;
-  /** `looking`: not found yet; `maybe`: one look says so; `lost`: it is no longer in the picture; `there`: it is near, and the goal has ended */
+  /** `looking`: not found yet; `maybe`: seen by one look; `found`; `lost`: no longer in the picture; `there`: reached, and the goal has ended */
   state: "looking" | "maybe" | "found" | "lost" | "there";
-  /** Left, top, right and bottom as shares of the camera's picture; absent before it is found; of a lost one the last */
+  /** Left, top, right and bottom as shares of the camera's picture; absent before it is found; the last known place if it is lost */
   box?: [number, number, number, number];
-  /** About how far away it is, by its size in the picture; absent where things of its kind differ in size, or not all of it is seen */
+  /** Estimated distance in metres, by its size in the picture; absent if the usual size is unknown, or it is cut off at an edge */
   metres?: number;
-  /** Its middle is about that of the picture. */
+  /** True: it is near the middle of the picture. */
   near: boolean;
-  /** A second look, at its enlarged part of the picture, has seen it, too: the model's where one gives boxes */
+  /** True: a second look at the enlarged part of the picture has seen it, too; by the model if that gives boxes */
   confirmed: boolean;
   /** Time of the frame, as in `FrameInfo` */
   captured_at?: number;
-  /** Age of that frame at the time of this message */
+  /** Age of that frame when this message was made, in ms */
   age_ms?: number;
 }
 
-/** The state of a scan: while the person turns, and once it has ended. */
+/** The state of a scan: while it runs, and at its end. */
 export interface Scanned {
   type: "scanned";
-  /** Degrees from where it began, left negative, about */
+  /** Degrees that the person has turned since its start, left negative, about */
   turned: number;
-  /** Things that were found so far */
+  /** Number of things found so far */
   count: number;
-  /** Why it has ended; absent while it goes on. `whole`: a whole turn; `time`: 40 s; `rest`: six seconds without a turn; `lost`: nobody knows how far the camera has turned; `stopped` */
+  /** Why it has ended; absent while it runs. `whole`: a whole turn; `time`: 40 s; `rest`: six seconds without turning; `lost`: the turn could not be measured any more; `stopped`: by the person */
   end?: "whole" | "time" | "rest" | "lost" | "stopped";
-  /** What is around, as far as it was found, in the order in which it is to be told */
+  /** The things found so far, in the order in which to name them */
   things: Array<ScannedThing>;
 }
 
-/** The direction of something that the last scan saw. */
+/** The direction of something that the last scan found. */
 export interface Bearing {
   type: "bearing";
   /** The words of the `where_was` */
   thing: string;
-  /** The nearest one; absent where none was seen */
+  /** The one with the smallest angle; absent if none was found */
   found?: ScannedThing;
-  /** How many there are */
+  /** Number of things found with this name */
   count: number;
-  /** Nobody knows any more which way the person looks: another scan tells. */
+  /** True: the direction in which the person looks is unknown; another scan is needed. */
   lost: boolean;
 }
 
@@ -1112,7 +1112,7 @@ export interface Answering {
   where: string;
 }
 
-/** One watch as a person reads it. */
+/** One watch and its state. */
 export interface WatchInfo {
   /** As it was given */
   id: string;
@@ -1122,33 +1122,33 @@ export interface WatchInfo {
   repeat: boolean;
   /** `looking`, `seen`, `paused` (after an event, or outside its hours), `expired`, or `cannot` (such as in the dark) */
   state: string;
-  /** It alerts no more, since it was to alert once and has, or its time is up. */
+  /** True: it does not alert any more, since it has alerted once or has expired. */
   ended: boolean;
   /** Why it is `paused` or `cannot`, else the last answer's reason; may be empty */
   reason: string;
-  /** Time of the last look; absent before the first */
+  /** Time of the last look, ms since the epoch; absent before the first */
   looked_at?: number;
-  /** Time of its end; absent: it has none */
+  /** Time at which it expires, ms since the epoch; absent: never */
   expires_at?: number;
-  /** It knows how things were at its beginning, after two looks: what begins from then on alerts. */
+  /** True once the state at its start is known, after two looks: only a condition that begins later alerts. */
   armed: boolean;
   /** As they were given */
   hours?: [number, number];
-  /** The confidence that an answer needs, 0 to 1 */
+  /** Least confidence of an answer, 0 to 1 */
   threshold: number;
-  /** Name of the model that answers, which is asked about it, where the engine that watches cannot watch for it */
+  /** Name of the answering model, if it is asked because the watching engine does not support the condition */
   model?: string;
 }
 
-/** A thing that was seen while the person turned. */
+/** A thing that a scan found. */
 export interface ScannedThing {
   /** What it is: a thing or a person, print, or a code */
   kind: "thing" | "text" | "code";
-  /** Its name in the page's language, the words of print, or nothing of a code */
+  /** Its name in the page's language, or the words of print; empty for a code */
   label: string;
-  /** Its middle, in degrees from where the person looks: left negative, -180 to 180 */
+  /** Direction of its middle from where the person looks, in degrees: -180 to 180, left negative */
   degrees: number;
-  /** About how wide it looked, in degrees */
+  /** Its apparent width in degrees, about */
   width: number;
 }
 

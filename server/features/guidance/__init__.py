@@ -1,4 +1,4 @@
-"""Hints how to move the camera, the way to a thing, and what is around a person who turns, without a model."""
+"""Guidance without a model: hints how to move the camera, leading to a thing, and scanning the surroundings."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from server.app.api import Api
 
-# It finds text, faces and things.
+# `builtin` finds text, faces and things.
 NEEDS = ("builtin",)
 
 
 def register(api: Api) -> None:
-    """Give hints, and lead to things, in sessions that want it, where something finds them."""
+    """Add guidance to each session, with its counters."""
     from server.core.aio import in_pool
     from server.features.builtin.finder import Finder
     from server.features.guidance.guidance import Guidance, Looker, counter

@@ -1,6 +1,6 @@
-"""Tell from looks, one after the other, whether what somebody is led to is found, lost, near or reached. Pure.
+"""Decide from successive looks whether a goal is found, lost, near or reached. Pure.
 
-A wrong thing is worse than none: one look is not believed, and what a second look denies is not trusted again soon.
+A wrong thing is worse than none: a single look is not believed, and a thing that a second look denies counts less for a while.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from enum import StrEnum
 from server.features.guidance.scan import LYING, UPRIGHT
 from server.media.picture.grounding import Box
 
-# What a sight counts: a sure one, and one that nothing could contradict. Together they have to reach 1 within so
-# many seconds.
+# Weight of a sure sighting, and of one that could not be verified. Together they have to reach 1 within this many
+# seconds.
 _SURE, _ALONE = 0.5, 0.3
 _TOGETHER_SECONDS = 3.0
-# It is lost after so many looks without it, and so many seconds.
+# Looks without it, and seconds, after which it is lost
 _LOST_LOOKS, _LOST_SECONDS = 3, 0.7
-# The same of a model's looks, which are seconds apart
+# The same for a model's looks, which are seconds apart
 _MODEL_TOGETHER_SECONDS, _MODEL_LOST_LOOKS = 8.0, 2
-# Its middle moves at most so far from one look to the next, as a share of the picture's width; a hand turns fast.
+# Farthest motion of its middle between two looks, as a share of the picture's width
 _JUMP = 0.4
-# A motion is taken to go on for so many seconds.
+# Seconds for which its motion is extrapolated
 _AHEAD_SECONDS = 0.6
-# The classifier looks again at what is followed, in seconds; what it does not know again for so long is lost.
+# Seconds after which the classifier verifies it again, and after which an unverified one is lost
 _ANEW_SECONDS, _UNSURE_SECONDS = 1.0, 4.0
-# Near: its middle is at most so far from the picture's, in shares of a side. There: it fills so much of a side, too.
+# Near: largest distance of its middle from the picture's, as a share of a side. Reached: least share of a side that it fills.
 _NEAR, _THERE = 0.18, 0.5
 _THERE_LOOKS = 2
-# Seconds between second looks, and how many may deny it until it is dropped
+# Seconds between second looks, and number of denials after which it is dropped
 _AGAIN_SECONDS, _DENIALS = 0.5, 2
-# Seconds for which what was denied counts a third
+# Seconds for which a denied thing counts less, and the factor
 _DOUBT_SECONDS, _DOUBT = 10.0, 1 / 3
 
 
 class State(StrEnum):
-    """`looking`: not found yet; `maybe`: one look says so; `lost`: it was found, and is no longer in the picture; `there`: the goal is reached."""
+    """State of a goal, as the message `target` has it."""
 
     LOOKING = "looking"
     MAYBE = "maybe"
@@ -48,7 +48,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GoalSighting:
-    """Something that a look found. `box`: in shares of the picture's sides; `sure` and `alone`: see `Spotted`."""
+    """Something that a look found. `box`: as shares of the picture's sides; `sure` and `alone`: see `Spotted`."""
 
     box: Box
     sure: bool
@@ -56,27 +56,27 @@ class GoalSighting:
 
 
 class GoalTracker:
-    """A goal that somebody is led to. `now`: monotonic seconds of the frame that a look is about."""
+    """The state of one goal. `now`: capture time of the frame of a look, monotonic seconds."""
 
     def __init__(self, *, by_model: bool = False) -> None:
-        """`by_model`: a model looks, every few seconds: it may be anywhere in the picture by then."""
+        """Start without a sighting. `by_model`: a model looks every few seconds, so the thing may move anywhere in between."""
         self.by_model = by_model
         self._together = _MODEL_TOGETHER_SECONDS if by_model else _TOGETHER_SECONDS
         self._lost_looks = _MODEL_LOST_LOOKS if by_model else _LOST_LOOKS
         self._jump = math.inf if by_model else _JUMP
         self.state = State.LOOKING
-        # Where it is, or was last; None before
+        # Its present or last place, as shares of the picture; None before the first sighting
         self.box: Box | None = None
-        # A second look has seen it, too.
+        # True after a second look that has seen it, too
         self.confirmed = False
-        # The client follows it between looks, as far as it says
+        # True while the client follows it between looks, unless it reports a loss
         self._followed = True
         self._seen_at = -math.inf
-        # By which its middle moves, in shares of the picture a second
+        # Velocity of its middle, in shares of the picture per second
         self._velocity = (0.0, 0.0)
         self._sure_at = -math.inf
         self._missed = 0
-        # Evidence before it is believed: place, time, weight
+        # Sightings before it is believed: place, time, weight
         self._evidence: list[tuple[Box, float, float]] = []
         self._asked_at = -math.inf
         self._denials = 0
@@ -84,7 +84,7 @@ class GoalTracker:
         self._arrived = 0
 
     def expected_box(self, now: float) -> Box | None:
-        """Return where it is likely to be; None where nobody knows."""
+        """Return its extrapolated place; None if unknown."""
         if self.box is None or self.state not in (State.FOUND, State.MAYBE) or self._missed:
             return None
         passed = min(_AHEAD_SECONDS, now - self._seen_at)
@@ -92,34 +92,35 @@ class GoalTracker:
         return self.box.moved(across * passed, down * passed)
 
     def known_box(self, now: float) -> Box | None:
-        """Return where it is likely to be without another proof; None for what is to be proven again."""
+        """Return its extrapolated place if it was verified recently; None if it has to be verified again."""
         fresh = self.state is State.FOUND and now - self._sure_at < _ANEW_SECONDS
         return self.expected_box(now) if fresh else None
 
     @property
     def near(self) -> bool:
+        """True if it is near the middle of the picture."""
         return self.state in (State.FOUND, State.THERE) and self._off_middle <= _NEAR
 
     @property
     def steady(self) -> bool:
-        """True while it is where the last look was, and followed, and nothing waits for the next one."""
+        """True if it is found, followed by the client and not near, so that the next look can wait."""
         found = self.state is State.FOUND and not self._missed
         return found and self._followed and not self.near
 
     def unfollow(self) -> bool:
-        """Note that the client does not follow it any more; return False for what is not in sight anyway."""
+        """Record that the client has lost it; return False if it is not in view anyway."""
         self._followed = False
         return self.state in (State.FOUND, State.MAYBE)
 
     def wants_second_look(self, now: float) -> bool:
-        """Return True when it is near, and nobody has looked twice."""
+        """Return True if it is near and not confirmed, and a second look is due."""
         due = now - self._asked_at >= _AGAIN_SECONDS
         return self.near and not self.confirmed and due
 
     def see(self, sights: Sequence[GoalSighting], now: float, *, proven: bool = True) -> bool:
-        """Take a look's sights, surest first; return True when the client should hear of it.
+        """Record a look's sightings, surest first; return True if the client should be notified.
 
-        `proven`: they are sure by themselves, not because they are where it was `known` to be.
+        `proven`: they are verified, not only taken as sure at the place of `known_box`.
         """
         before, seen_at = self.state, self._seen_at
         if before is State.THERE:
@@ -131,9 +132,9 @@ class GoalTracker:
         return self.state is not before or self._seen_at != seen_at
 
     def second_look(self, seen: bool, now: float, sight: GoalSighting | None = None) -> None:
-        """Take the result of a second look; denied twice, it is dropped.
+        """Record the result of a second look. Drop the thing after two denials, or one if it was not found yet.
 
-        `sight`: what it was at, which counts as found with it, and as nothing without it, where it was not found yet.
+        `sight`: the sighting that was looked at; with `seen` a thing that was not found yet becomes found.
         """
         found = self.state is State.FOUND
         if seen and sight is not None and not found:
@@ -214,7 +215,7 @@ class GoalTracker:
         return max(abs(edge - 0.5) for edge in self.box.middle)
 
 
-# Metres of the longest side, by the detector's names
+# Usual length of the longest side in metres, by the detector's names
 _SIZES = {
     "apple": 0.08,
     "backpack": 0.45,
@@ -234,14 +235,14 @@ _SIZES = {
     "toilet": 0.75,
     "wine glass": 0.2,
 }
-# A box this near to an edge may be cut off there, as a share of the side.
+# Distance from an edge, as a share of the side, within which a box may be cut off
 _EDGE = 0.01
 
 
 def distance_metres(name: str, box: Box, ratio: float) -> float | None:
-    """Return about how far away it is; None where its size is not known, or not all of it is seen.
+    """Return the estimated distance in metres; None if the usual size is unknown, or the box may be cut off.
 
-    `ratio`: the picture's height by its width. The camera's field of view is taken to be that of a scan.
+    `box`: as shares of the picture; `ratio`: the picture's height by its width. Assume the field of view of a scan.
     """
     size = _SIZES.get(name)
     if size is None or min(box.x1, box.y1) < _EDGE or max(box.x2, box.y2) > 1 - _EDGE:

@@ -1,4 +1,4 @@
-"""A session's guidance: hints how to move the camera, without a model, and the way to a thing, while the person wants them."""
+"""A session's guidance: hints how to move the camera, leading to a thing, and the scan of the surroundings."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ from server.shared.aim import Aim, Found
 
 log = logging.getLogger(__name__)
 
-# Of the looks that find nothing, one of so many is thorough: it costs twice as much.
+# One of this many looks without a find is thorough, which costs twice as much.
 _THOROUGH_EVERY = 3
 # Pause after a look that failed, in seconds
 _FAILED_PAUSE = 5.0
 
 
 def counter(metrics: Metrics) -> Any:
-    """Return the counter of looks by result."""
+    """Return the counter of looks for hints, by result."""
     # result: done, busy, failed
     return metrics.counter("guidance_checks_total", "Frames checked for guidance", "result")
 
 
 class Looker(SerialFinder[[Frame, bool], Found]):
-    """Finds text and faces in a frame; small print, too, where it is to be thorough."""
+    """Finds text and faces in a frame; with the second argument true, small print, too."""
 
     async def look(self, frame: Frame) -> Found | None:
-        """Return what is found; None after a failure, which is logged."""
+        """Return what a frame shows; None after a failure, which is logged."""
         try:
             return await self(frame, False)
         except FAILURES as exc:
-            log.error("a look for guidance failed", extra={"error": type(exc).__name__})
+            log.error("guidance look failed", extra={"error": type(exc).__name__})
             return None
 
 
 class GuideArguments(Arguments):
-    """The arguments of the model's tool."""
+    """Arguments of the model's tool `guide_to`."""
 
     thing: str = Field(
         min_length=1, max_length=80, description='In the person\'s language, such as "the cup"'
@@ -69,9 +69,9 @@ _GUIDE_TO = Tool(
 
 
 class Guidance(BackgroundPart):
-    """One session's hints, its goal, and its scan, beside which there are no hints. A background part.
+    """One session's hints, its goal and its scan. While a scan or a goal is active there are no hints. A background part.
 
-    At most one frame is looked at at a time in all sessions: the pool's thread answers questions,
+    At most one look for hints runs at a time in all sessions, since the pool's thread answers questions,
     too. Frames that come meanwhile are counted as busy.
     """
 
@@ -83,7 +83,7 @@ class Guidance(BackgroundPart):
         self._outbox = context.outbox
         self._looker = looker
         self.looks = LookScheduler(counter(context.services.metrics), _FAILED_PAUSE)
-        # The person's wish
+        # The person's setting for hints
         self._on = False
         self.leading = Leading(context, seeker)
         self.scanning = Scanning(context, scanner)
@@ -125,7 +125,7 @@ class Guidance(BackgroundPart):
         self.leading.frame(frame)
 
     def frame(self, frame: Frame) -> None:
-        """Look for text and faces in a sampled frame, or for the goal, when a look is due."""
+        """Look for the goal, or for text and faces, in a sampled frame if a look is due."""
         self.scanning.frame(frame)
         if self.leading.on:
             self.leading.frame(frame)
@@ -134,17 +134,17 @@ class Guidance(BackgroundPart):
             self.looks.begin(frame, self._look(frame, self._aim), self._aim.pause)
 
     async def _look(self, frame: Frame, aim: Aim) -> float:
-        """Look once. Its cost makes no pause longer: `aim` knows how often looks are of use."""
+        """Look once. Return 0 s of cost, since `aim` sets the pauses."""
         thorough = self._empty % _THOROUGH_EVERY == _THOROUGH_EVERY - 1
         found = await self._looker(frame, thorough)
         self._empty = 0 if found.lines or found.faces else self._empty + 1
-        # Another stream, or a switch off and on, has replaced `self._aim` meanwhile.
+        # Ignore the result if a new stream or setting has replaced `self._aim` meanwhile.
         if aim is self._aim and aim.see(found, self._camera.scene):
             self._announce()
         return 0.0
 
     def set_connected(self, connected: bool) -> None:
-        """Repeat the hint to a new socket; the goal and the scan end with the old one, whose page knows of them."""
+        """Repeat the hint to a new socket; end goal and scan with the old one, whose page has their state."""
         if not connected:
             self.leading.end()
             self.scanning.drop()
@@ -161,7 +161,7 @@ class Guidance(BackgroundPart):
         self._aim, self._empty = Aim(), 0
 
     def _lead(self, message: Goal) -> None:
-        """Begin with a goal, in place of a scan that runs; what an earlier one found is kept."""
+        """Start a goal in place of a running scan; keep the result of a finished one."""
         if self.scanning.running:
             self.scanning.drop()
         self.leading.set(message)
@@ -171,10 +171,10 @@ class Guidance(BackgroundPart):
         self.scanning.set(message)
 
     def _set(self, message: GuidanceSettings) -> None:
-        """Apply the person's wish: start again, or remove the last hint.
+        """Apply the person's setting: start again, or remove the last hint.
 
-        A look in work goes on, and its result is not used: its thread cannot be stopped, and
-        switching off and on must not bring looks closer together.
+        A running look goes on, since its thread cannot be stopped; its result is ignored. Switching
+        off and on does not shorten the pause between looks.
         """
         if message.guidance is None or message.guidance == self._on:
             return
@@ -182,7 +182,7 @@ class Guidance(BackgroundPart):
         self._context.wants_changed()
         self._aim, self._empty = Aim(), 0
         if self._on:
-            # The first hint is about the present view.
+            # The first hint should be about a current frame.
             self._camera.wake()
         else:
             self._outbox.discard(AimHint)

@@ -1,5 +1,8 @@
-"""Leads a session's person to a thing: looks for it a few times a second while there is a goal, asks a model where a thing is
-that nothing else finds, and for a second look at what was found, and tells where it is."""
+"""Lead the person of a session to a thing.
+
+While there is a goal, look for it a few times a second with the detectors, ask a model about things that they do not know and
+for second looks, and send the place to the client.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +40,13 @@ from server.shared.boxes import (
 
 log = logging.getLogger(__name__)
 
-# Least seconds of capture time between two requests
+# Least seconds of capture time between two requests to a model
 ASK_SECONDS = 2.0
-# Pause after one without an answer, and after a look that failed, in seconds
+# Pause in seconds after a failed request, and after a failed look
 _FAILED_PAUSE = 5.0
-# A picture that waits longer than this is of another view by then: the next one is asked about.
+# Seconds after which a waiting request is dropped, since the view has changed by then
 _STALE_SECONDS = 4.0
-# Boxes of an answer, and its tokens
+# Most boxes of an answer, and most tokens
 _MOST_BOXES, _MOST_TOKENS = 3, 160
 _FORM = (
     'Find this in the picture: "{thing}". Write only a JSON list with one entry for each place where it can clearly be '
@@ -55,22 +58,22 @@ _AGAIN = (
     "give no box of what only looks like it. "
 )
 
-# Gets the boxes in pixels of the frame, surest first, and what the client hears of that.
+# Called with the boxes in pixels of the frame, surest first, and the frame's data for the client
 OnBoxes = Callable[[list[Box], FrameInfo], None]
 
 
 def question(thing: str, unit: BoxUnit, *, again: bool) -> str:
-    """Return the request for the boxes of a thing. `again`: the picture is a part of that of the first look."""
-    # Quotes of the person's would end ours.
+    """Return the request for the boxes of a thing. `again`: for a second look, at a part of the picture."""
+    # The person's double quotes would end the quotation.
     form = _FORM.format(thing=thing.replace('"', "'"), form=list_form(unit))
     return (_AGAIN if again else "") + form
 
 
 class ModelLooks:
-    """One session's requests for boxes, as background work of the session. Belongs to the event loop.
+    """One session's requests for boxes to a model, as background work. Runs on the event loop.
 
-    Bounds of requests for what somebody is led to: one at a time, with its frame, and one in 2 s; one
-    that waits for 4 s gives way to a newer frame.
+    Bounds of requests about a goal: one at a time, with its frame, and one in 2 s; one that waits for
+    4 s is replaced by a newer frame.
     """
 
     def __init__(self, context: SessionContext) -> None:
@@ -82,7 +85,7 @@ class ModelLooks:
 
     @property
     def role(self) -> Role | None:
-        """The role whose engine gives boxes and may get pictures, that of background work first; None: no engine does."""
+        """The role whose engine gives boxes and may get pictures, background work first; None if there is none."""
         for role in (Role.WATCHES, Role.ANSWERS):
             engine = self.context.services.current_engine(role)
             status = engine.status
@@ -99,19 +102,19 @@ class ModelLooks:
         )
 
     def due(self, now: float, pause: float = ASK_SECONDS) -> bool:
-        """Return True when a model can be asked. `now`: of a frame; `pause`: seconds since the last request."""
+        """Return True if a model can be asked. `now`: a frame's capture time; `pause`: least seconds since the last request."""
         return self._observer is None and now - self._asked_at >= pause and self._able(now)
 
     def can_answer(self, now: float) -> bool:
-        """Return True while an answer is worth waiting for: one may come soon, and nothing failed a moment ago."""
+        """Return True if an answer may come soon: a recent request runs, or one can be made."""
         if self._observer is not None:
             return now - self._asked_at <= _STALE_SECONDS
         return self._able(now)
 
     def ask(self, frame: Frame, thing: str, done: OnBoxes, *, region: Region | None = None) -> None:
-        """Ask where a thing is. `done` hears of no answer that fails, or that a person's question stops.
+        """Ask where a thing is. `done` is called with the answer; not after a failure or if a person's question stops it.
 
-        `region`: a second look, at this part alone; it may follow the first at once.
+        `region`: make a second look at this part only, which may follow the first at once.
         """
         role = self.role
         if role is None or self._observer is not None:
@@ -120,15 +123,15 @@ class ModelLooks:
 
         def wording(asked: str, needs: Capabilities) -> str:
             if needs.boxes is None:
-                raise EngineRefused("The present engine does not write boxes.")
+                raise EngineRefused("The present engine gives no boxes.")
             return question(asked, needs.boxes, again=again)
 
-        # Each request counts in full, also a second look that comes at once.
+        # A second look that follows at once counts in full, too.
         self._asked_at = max(frame.captured, self._asked_at + ASK_SECONDS)
         observer = _BoxObserver(f"g{next(self._numbers)}", self, frame, region, done)
         self._observer = observer
         try:
-            # An engine may refuse it before `submit` returns.
+            # The engine may refuse it before `submit` returns.
             draft = Draft(
                 question=thing,
                 view=View(frame, Detail.LOW, self.context.camera.scene, region=region),
@@ -142,19 +145,19 @@ class ModelLooks:
             observer.on_failure(error)
 
     def frame(self, now: float) -> None:
-        """Give up a request whose picture has waited too long."""
+        """Cancel a request that has waited too long. `now`: a frame's capture time."""
         observer = self._observer
         if observer is not None and not observer.asked and now - self._asked_at > _STALE_SECONDS:
             self.cancel()
 
     def cancel(self) -> None:
-        """Stop the request; nobody hears of it."""
+        """Cancel the request without calling `done`."""
         observer, self._observer = self._observer, None
         if observer is not None and observer.job is not None:
             self.context.services.inference.cancel(observer.job, "user")
 
     def finish(self, observer: _BoxObserver, failed_at: float = -math.inf) -> bool:
-        """Note the end of a request; return False for one that was cancelled."""
+        """Record the end of a request; return False for a cancelled one. `failed_at`: capture time of a failed one."""
         if observer is not self._observer:
             return False
         self._observer, self._failed_at = None, max(self._failed_at, failed_at)
@@ -162,7 +165,7 @@ class ModelLooks:
 
 
 class _BoxObserver(JobObserver):
-    """Collects the answer to one request, and reads its boxes. Nobody sees the list as it comes."""
+    """Observes one request, and parses the boxes of its answer."""
 
     def __init__(
         self, id: str, looks: ModelLooks, frame: Frame, region: Region | None, done: OnBoxes
@@ -170,7 +173,7 @@ class _BoxObserver(JobObserver):
         self.id = id
         # None before it is queued
         self.job: Job | None = None
-        # The engine that has it, and the request; None before
+        # The engine and the request, once it was sent; None before
         self.asked: tuple[Engine, EngineRequest] | None = None
         self._looks, self._frame, self._region, self._done = looks, frame, region, done
 
@@ -178,12 +181,12 @@ class _BoxObserver(JobObserver):
         self.asked = engine, request
 
     def on_failure(self, error: QwenCameraError) -> None:
-        log.info("a model was asked in vain for a goal", extra={"code": error.code})
+        log.info("goal request failed", extra={"code": error.code})
         self._looks.finish(self, self._frame.captured)
 
     def on_result(self, result: Result) -> None:
         if self.asked is None or result.finish_reason not in ("stop", "length"):
-            # A person's question has stopped it, or a newer watch took its turn.
+            # Stopped by a person's question, or displaced by a newer watch.
             self._looks.finish(self)
             return
         engine, request = self.asked
@@ -193,7 +196,7 @@ class _BoxObserver(JobObserver):
             assert unit is not None
             sizes = (picture.width, picture.height), (self._frame.width, self._frame.height)
             inside = region_to_frame(box, unit, *sizes, self._region)
-            # A point has no size to judge by.
+            # Ignore points, which have no size.
             if inside is not None and inside.x1 < inside.x2 and inside.y1 < inside.y2:
                 found.append(inside)
         found.sort(key=lambda one: -(1.0 if one.confidence is None else one.confidence))
@@ -203,41 +206,41 @@ class _BoxObserver(JobObserver):
 
 # Seconds between two requests to a model while the page follows what it found
 _STEADY_SECONDS = 4.0
-# The second look shows so much around the thing, in shares of its sides, and finds it where the first one did.
+# Margin of a second look around the thing, as a share of its sides; least overlap with the box of the first look
 _AROUND, _SAME = 0.5, 0.3
-# It shows at least so much of the picture's shorter side, to a model more, which looks at what is around a thing, too.
+# Least side of a second look as a share of the picture's shorter side; larger for a model, which uses the surroundings
 _LEAST_PART, _LEAST_FOR_MODEL = 3 / 16, 1 / 2
-# A model that is less sure has not found it.
+# Confidence below which a model's box does not count
 _SURE = 0.6
-# What is looked at in turn while it is not found: the whole picture, and squares at these shares of its longer side
+# Parts to search in turn while it is not found: the whole picture, and squares at these shares of its longer side
 _SEARCHED = (None, 0.5, 0.0, 1.0)
 
-# Finds what is sought in a picture, in its pixels, with the processor's seconds for it; see `Finder.seek`
+# Returns what was found, in pixels of the picture, and the CPU seconds; see `Finder.seek`
 Find = Callable[[Bgr, Sought, Box | None], Awaitable[tuple[Sequence[Spotted], float]]]
 
 
 def look_counter(metrics: Metrics) -> Any:
-    """Return the counter of looks by result."""
+    """Return the counter of looks for goals, by result."""
     # result: done, busy, failed, withheld, asked; the last: a model was asked where it is
     return metrics.counter("guidance_looks_total", "Looks for what people are led to", "result")
 
 
 class Seeker(SerialFinder[[Bgr, Sought, Box | None], tuple[Sequence[Spotted], float]]):
-    """Looks for what people are led to."""
+    """Finds goals in pictures."""
 
     def __init__(self, find: Find, *, things: bool = True) -> None:
-        """`things`: things are found, not only print and codes."""
+        """Use the function `find`. `things`: it finds things, not only print and codes."""
         super().__init__(find)
         self.things = things
 
 
 class Leading:
-    """One session's goal. All methods belong to the event loop.
+    """One session's goal. All methods run on the event loop.
 
-    The detector, print and codes are looked for here, in a frame a look; a model is asked where a thing is that nothing
-    here knows, and for the second look at any thing.
+    Things of the detector, print and codes are found here, one frame a look; a model is asked for other things, and
+    for second looks at any thing.
 
-    It ends when it is reached, changed or ended, with the page's connection and with the session.
+    A goal ends when it is reached, replaced or ended, and with the page's connection or the session.
     """
 
     def __init__(self, context: SessionContext, seeker: Seeker) -> None:
@@ -247,27 +250,28 @@ class Leading:
         counter = look_counter(context.services.metrics)
         self._asked = counter.labels("asked")
         self.looks = LookScheduler(counter, _FAILED_PAUSE)
-        # None: the person is led to nothing.
+        # None without a goal
         self._wish: Sought | None = None
-        # As the client gave them
+        # The words of the goal as the client sent them
         self._words = ""
         self._goal = goals.GoalTracker()
         # Height by width of the last frame
         self._ratio = 1.0
-        # Looks in a row without it
+        # Successive looks that did not find it
         self._empty = 0
 
     @property
     def on(self) -> bool:
+        """True while there is a goal."""
         return self._wish is not None
 
     @property
     def alert(self) -> bool:
-        """True while it wants the frames between the sampled ones: a model looks far less often."""
+        """True if the frames between samples are needed; a model does not need them."""
         return self.on and not self._goal.by_model
 
     def set(self, message: Goal) -> None:
-        """Begin with a goal, in place of the one before, or end it."""
+        """Start a goal in place of the one before; without words end it."""
         words = (message.thing or "").strip()
         if not words:
             self.end()
@@ -279,7 +283,7 @@ class Leading:
         self._send_target(None)
 
     def _begin(self, wish: Sought) -> None:
-        """Begin with a goal. What nothing here knows is a thing where a model can look for it, and else print."""
+        """Start a goal. An unknown one is a thing if a model can find it, else print."""
         by_model = wish.unknown and self._model.role is not None
         self._wish = replace(wish, kind="thing") if by_model else wish
         self._model.cancel()
@@ -287,14 +291,14 @@ class Leading:
         self._context.wants_changed()
 
     def end(self) -> None:
-        """Lead to nothing any more. A look in work goes on, and its result is not used."""
+        """End the goal. A running look goes on; its result is ignored."""
         on = self.on
         self.stop()
         if on:
             self._context.wants_changed()
 
     def stop(self) -> None:
-        """End it with the session, which gets no frames any more."""
+        """End the goal with the session, which gets no more frames."""
         self._drop()
         self._model.cancel()
         self._context.outbox.discard(Target)
@@ -303,7 +307,7 @@ class Leading:
         self._wish, self._goal = None, goals.GoalTracker()
 
     def new_stream(self) -> None:
-        """Note that another stream begins."""
+        """Start the search again for a new stream."""
         self._model.cancel()
         self._goal = goals.GoalTracker(by_model=self._goal.by_model)
         self.looks.reset()
@@ -311,18 +315,18 @@ class Leading:
             self._send_target(None)
 
     def on_target_lost(self) -> None:
-        """Look soon: the client does not follow it any more."""
+        """Look at the next frame, since the client has lost the target."""
         if self._goal.unfollow():
             self.looks.hurry()
 
     def frame(self, frame: Frame) -> None:
-        """Look for the thing in a frame, when a look is due."""
+        """Look for the goal in a frame if a look is due."""
         if self._wish is None or self._context.held is not None:
             return
         self._ratio = frame.height / frame.width
         self._model.frame(frame.captured)
         if self._wish.unknown and not self._goal.by_model and self._model.role is not None:
-            # A model that can look for it is there now.
+            # A model that can find it has become available.
             self._begin(self._wish)
             self._send_target(None)
         if self._goal.by_model:
@@ -331,7 +335,7 @@ class Leading:
             self.looks.begin(frame, self._look(frame, self._wish, self._goal))
 
     def _ask(self, frame: Frame) -> None:
-        """Ask a model about a frame, when a request is due."""
+        """Ask a model about a frame if a request is due."""
         wish, goal = self._wish, self._goal
         pause = _STEADY_SECONDS if goal.steady else ASK_SECONDS
         scene = self._context.camera.scene
@@ -358,7 +362,7 @@ class Leading:
     def _ask_again(
         self, frame: Frame, wish: Sought, goal: goals.GoalTracker, sight: goals.GoalSighting
     ) -> None:
-        """Ask a model whether a thing is in its part of the picture."""
+        """Ask a model for a second look at the part of the picture with a sighting."""
 
         def on_boxes(boxes: list[Box], info: FrameInfo) -> None:
             if goal is not self._goal:
@@ -369,7 +373,7 @@ class Leading:
             if goal.by_model:
                 self._send_target(info)
             elif goal.state is not goals.State.FOUND:
-                # The next look tells all else.
+                # Other changes are sent with the next look.
                 self._send_target(None)
 
         self._asked.inc()
@@ -382,7 +386,7 @@ class Leading:
         await self.looks.close()
 
     async def _look(self, frame: Frame, wish: Sought, goal: goals.GoalTracker) -> float:
-        """Look once, and again at what is near. Return the seconds."""
+        """Look once, and a second time if the thing is near. Return the CPU seconds."""
         known = goal.known_box(frame.captured)
         part = FramePart(frame, self._closer(frame, wish, goal))
         sights, spent, info = await self._seek(part, Detail.LOW, wish, known)
@@ -411,10 +415,7 @@ class Leading:
         self._context.wants_changed()
 
     def _closer(self, frame: Frame, wish: Sought, goal: goals.GoalTracker) -> Region | None:
-        """Return the square to look at; None: the whole picture.
-
-        It is around the place where the thing is likely to be, else one of `_SEARCHED`.
-        """
+        """Return the square to look at: around the expected place, else the next of `_SEARCHED`. None: the whole picture."""
         if wish.kind != "thing":
             return None
         expected = goal.expected_box(frame.captured)
@@ -429,7 +430,7 @@ class Leading:
     async def _seek(
         self, part: FramePart, detail: Detail, wish: Sought, known: Box | None
     ) -> tuple[list[goals.GoalSighting], float, FrameInfo]:
-        """Return what is seen, the seconds for it, and what the client hears of the frame."""
+        """Return the sightings, the CPU seconds, and the frame's data for the client."""
         picture = await part.pixels(self._context, detail)
         assert picture.bgr is not None
         before = part.box(known) if known is not None else None
@@ -440,7 +441,7 @@ class Leading:
     async def _look_again(
         self, frame: Frame, wish: Sought, goal: goals.GoalTracker, box: Box
     ) -> float:
-        """Look at the thing's enlarged part of the picture, at full resolution. Return the seconds."""
+        """Look at the part of the picture around the thing, at full resolution. Return the CPU seconds."""
         part = FramePart(frame, _around(box, frame, _LEAST_PART))
         sights, spent, _ = await self._seek(part, Detail.HIGH, wish, None)
         seen = any((one.sure or one.alone) and _same(one, box) for one in sights)
@@ -455,7 +456,7 @@ class Leading:
         if goal.state is goals.State.FOUND and box is not None and wish.names:
             far = distance_metres(wish.names[0], box, self._ratio)
         if info is not None:
-            # Work for a client that listens keeps its session alive, as its own messages do.
+            # Looks for a connected client keep its session alive, as its messages do.
             self._context.touch()
         self._context.outbox.put(
             Target(
@@ -475,15 +476,15 @@ class Leading:
 
 
 def _sight(box: Box, frame: Frame) -> goals.GoalSighting:
-    """Return a model's box in a frame."""
+    """Return the sighting for a model's box in a frame."""
     sure = box.confidence is None or box.confidence >= _SURE
     return goals.GoalSighting(FramePart(frame).shares(box), sure)
 
 
 def _around(box: Box, frame: Frame, least: float) -> Region:
-    """Return a region about as high as wide that shows a box and something around it.
+    """Return a nearly square region around a box (shares of the frame), with a margin.
 
-    `least`: its least side, as a share of the frame's shorter one.
+    `least`: its least side, as a share of the frame's shorter side.
     """
     x1, y1, x2, y2 = box.scaled(frame.width, frame.height).edges
     least *= min(frame.width, frame.height)

@@ -1,4 +1,4 @@
-"""Looks at a session's frames a few times a second: one at a time, at a part, and for no more than a tenth of a core."""
+"""Schedule looks at a session's frames: a few per second, one at a time, with at most a tenth of a core."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from server.session.request.parts import View
 
 log = logging.getLogger(__name__)
 
-# Seconds of capture time between two looks, and the most of a core that what looks takes: a slower look is followed by
-# a longer pause. The pictures for it take about 0.02 more.
+# Seconds of capture time between two looks, and the largest share of a core for them: a slower look is followed by a
+# longer pause. Preparing their pictures takes about 0.02 more.
 LOOK_SECONDS, MOST_CORE = 0.25, 0.1
-# Frames come a little before or after their time.
+# Tolerance in seconds for frames that come slightly early
 _SLACK = 0.04
 _PIXELS = Capabilities(wants_pixels=True)
 FAILURES = (cv2.error, RuntimeError, ValueError, MemoryError)
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class SerialFinder(Generic[P, T]):
-    """A finder of things in pictures that takes one look at a time, of all sessions."""
+    """A finder of things in pictures that runs one search at a time in all sessions."""
 
     def __init__(self, find: Callable[P, Awaitable[T]]) -> None:
         self._find = find
@@ -41,16 +41,17 @@ class SerialFinder(Generic[P, T]):
 
     @property
     def busy(self) -> bool:
+        """True while a search runs."""
         return self._lock.locked()
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what is found. Raises what the libraries raise."""
+        """Return the result of the finder. Raise what its libraries raise (`FAILURES`)."""
         async with self._lock:
             return await self._find(*args, **kwargs)
 
 
 def with_cpu_time(find: Callable[P, T]) -> Callable[P, tuple[T, float]]:
-    """Return the same with the processor's seconds that it takes."""
+    """Return a function that returns the result of `find` and the CPU seconds that it took."""
 
     def run(*args: P.args, **kwargs: P.kwargs) -> tuple[T, float]:
         began = time.thread_time()
@@ -60,36 +61,37 @@ def with_cpu_time(find: Callable[P, T]) -> Callable[P, tuple[T, float]]:
 
 
 class LookScheduler:
-    """The looks of one session for one purpose. Belongs to the event loop.
+    """The timing of one session's looks for one purpose. Runs on the event loop.
 
     Bounds of looks: one at a time in all sessions; frames that come meanwhile are counted as busy.
     """
 
     def __init__(self, counter: Any, failed_pause: float) -> None:
-        """`counter`: of looks by result; `failed_pause`: seconds after one that failed."""
+        """Start with a look due. `counter`: of looks, by result; `failed_pause`: seconds after a failed look."""
         self._count = counter.labels
         self._failed_pause = failed_pause
         self._tasks = TaskSet("looks")
         self._task: asyncio.Task[None] | None = None
-        # Capture time before which nothing is looked at
+        # Capture time at which the next look is due
         self._due = 0.0
-        # The next look need not wait; seconds of a pause that one left out, which follow it
+        # True if the next look need not wait; seconds of a skipped pause, which follow later
         self._hurries, self._owed = False, 0.0
 
     @property
     def running(self) -> bool:
+        """True while a look runs."""
         return self._task is not None
 
     def reset(self) -> None:
-        """Make a look due with the next frame."""
+        """Make a look due at the next frame."""
         self._due, self._hurries, self._owed = 0.0, False, 0.0
 
     def hurry(self) -> None:
-        """Look at the next frame, due or not; what it costs is paid by the next pause, before which nobody hurries again."""
+        """Look at the next frame at once. The next pause is longer by the time saved, and cannot be skipped."""
         self._hurries = self._owed == 0.0
 
     def due(self, now: float, finds: SerialFinder[..., Any]) -> bool:
-        """Return whether a look can begin at a frame of this time. `finds`: what has to be free for it."""
+        """Return True if a look can start at a frame of this capture time. `finds`: the finder, which has to be free."""
         if now < self._due and not self._hurries:
             return False
         if self._task is not None or finds.busy:
@@ -100,7 +102,7 @@ class LookScheduler:
     def begin(
         self, frame: Frame, look: Coroutine[Any, Any, float], every: float = LOOK_SECONDS
     ) -> None:
-        """Look at a frame. `look` returns the processor's seconds; `every`: least seconds until the next one."""
+        """Start a look at a frame. `look` returns its CPU seconds; `every`: least seconds until the next one."""
         self._hurries, self._owed = False, max(0.0, self._due - frame.captured)
         self._due = frame.captured + every - _SLACK + self._owed
         self._task = self._tasks.spawn(self._run(frame, look), name="look")
@@ -113,10 +115,10 @@ class LookScheduler:
         except FrameWithheld:
             result = "withheld"
         except QwenCameraError:
-            # The frame cannot be used; a question says why.
+            # The frame cannot be used; a question about it reports the reason.
             pause = self._failed_pause
         except FAILURES as exc:
-            log.error("a look of the guide failed", extra={"error": type(exc).__name__})
+            log.error("guidance look failed", extra={"error": type(exc).__name__})
             pause = self._failed_pause
         finally:
             self._task = None
@@ -129,28 +131,28 @@ class LookScheduler:
 
 @dataclass(frozen=True, slots=True)
 class FramePart:
-    """A part of a frame, in its pixels; all of it without a region."""
+    """A region of a frame, in the frame's pixels; without one the whole frame."""
 
     frame: Frame
     region: Region | None = None
 
     async def pixels(self, context: SessionContext, detail: Detail = Detail.LOW) -> Picture:
-        """Return its picture, whose `bgr` is set. All that sees it has gone through the filters."""
+        """Return its picture after the privacy filters, with `bgr` set."""
         view = View(self.frame, detail, context.camera.scene, region=self.region)
         return await context.requests.prepare(view, _PIXELS, unseen=True)
 
     def box(self, box: Box) -> Box:
-        """Return a place in shares of the frame in pixels of the part."""
+        """Convert a box from shares of the frame to pixels of the part."""
         left, top = self._corner
         return box.scaled(self.frame.width, self.frame.height).moved(-left, -top)
 
     def shares(self, box: Box) -> Box:
-        """Return a place in the part, in its pixels, in shares of the frame."""
+        """Convert a box from pixels of the part to shares of the frame."""
         return box.moved(*self._corner).shares(self.frame.width, self.frame.height)
 
     @property
     def across(self) -> tuple[float, float]:
-        """Its left and right edge, as shares of the frame's width."""
+        """The left and right edge, as shares of the frame's width."""
         region, wide = self.region, self.frame.width
         return (region.left / wide, region.right / wide) if region is not None else (0.0, 1.0)
 
@@ -160,9 +162,9 @@ class FramePart:
 
 
 def square(frame: Frame, x: float, y: float) -> Region | None:
-    """Return the square as high as a frame around a place in shares of it, or as near to that as it fits.
+    """Return the square region with the frame's shorter side, as close around a place as fits; None for a nearly square frame.
 
-    In it things are larger than in the whole picture, and not squeezed. None for a frame that is nearly square.
+    `x`, `y`: as shares of the frame. Things are larger in it than in the whole picture, and not distorted.
     """
     wide, high = frame.width, frame.height
     side = min(wide, high)

@@ -12,83 +12,83 @@ from server.shared.aim import Hint, Subject
 
 
 class GuidanceSettings(Settings):
-    """The wish for hints."""
+    """The setting that turns hints on or off."""
 
-    # An `aim` whenever another hint how to move the camera holds, while it is on
+    # True: send an `aim` whenever the hint how to move the camera changes.
     guidance: bool | None = None
 
 
 class AimHint(ServerMessage):
-    """An advice to move the camera, so that print or a face is wholly in its picture."""
+    """A hint how to move the camera, so that print or a face is fully in the picture."""
 
     type: Literal["aim"] = "aim"
     newest_only: ClassVar[bool] = True
-    # What to do; sides are the picture's.
+    # What to do; left and right are those of the picture.
     hint: Hint
     # What it is about; absent: the whole picture
     about: Subject | None = None
-    # Time by the server's clock
+    # Time by the server's clock, ms since the epoch
     at: float
 
 
 class Goal(ClientMessage):
-    """Lead the person to something, in place of what they were led to before; a `target` follows."""
+    """Lead the person to something, in place of the goal before; a `target` follows."""
 
     type: Literal["goal"]
     # What it is, in the person's words, 200 characters at most: a thing, print, a code, something of a colour; words
-    # in quotes are print. A model with boxes looks for what the server itself does not know; without one its
-    # words are print, too. Without it the person is led to nothing any more.
+    # in quotes are print. A thing that the server's detector does not know is found by a model with boxes; without such a
+    # model its words are taken as print. Absent or empty: end the goal.
     thing: str | None = Field(None, max_length=200)
 
 
 class TargetLost(ClientMessage):
-    """Tell that the client cannot follow the last `target` any more: the next picture is looked at, though no look is due."""
+    """Report that the client has lost the last `target`: the server looks at the next frame at once."""
 
     type: Literal["target_lost"]
 
 
 class Target(ServerMessage):
-    """The place of what the person is led to: with each look while it is in the picture, and else when that changes."""
+    """The place of the goal: sent with each look while it is in the picture, else when its state changes."""
 
     type: Literal["target"] = "target"
     newest_only: ClassVar[bool] = True
     # The words of the `goal`
     thing: str
-    # Its name in the page's language, or the words that are looked for as print
+    # Its name in the page's language, or the words to find as print
     label: str
-    # What is looked for; `thing` instead of `text` once a model that can look for it is there
+    # What it is; changes from `text` to `thing` once a model that can find it is available
     kind: Literal["thing", "text", "code", "face", "colour"]
-    # A model looks for it; else the server does: things with its detector, print, codes and faces with what reads those
+    # True: a model looks for it; false: the server's own detectors of things, print, codes and faces
     by_model: bool = False
-    # `looking`: not found yet; `maybe`: one look says so; `lost`: it is no longer in the picture; `there`: it is near, and the goal has ended
+    # `looking`: not found yet; `maybe`: seen by one look; `found`; `lost`: no longer in the picture; `there`: reached, and the goal has ended
     state: Literal["looking", "maybe", "found", "lost", "there"]
-    # Left, top, right and bottom as shares of the camera's picture; absent before it is found; of a
-    # lost one the last
+    # Left, top, right and bottom as shares of the camera's picture; absent before it is found; the last
+    # known place if it is lost
     box: tuple[float, float, float, float] | None = None
-    # About how far away it is, by its size in the picture; absent where things of its kind differ in size, or not all
-    # of it is seen
+    # Estimated distance in metres, by its size in the picture; absent if the usual size is unknown, or it is cut off at an
+    # edge
     metres: float | None = None
-    # Its middle is about that of the picture.
+    # True: it is near the middle of the picture.
     near: bool = False
-    # A second look, at its enlarged part of the picture, has seen it, too: the model's where one gives
+    # True: a second look at the enlarged part of the picture has seen it, too; by the model if that gives
     # boxes
     confirmed: bool = False
     # Time of the frame, as in `FrameInfo`
     captured_at: float | None = None
-    # Age of that frame at the time of this message
+    # Age of that frame when this message was made, in ms
     age_ms: float | None = None
 
 
 class Scan(ClientMessage):
-    """Look around while the person turns, in place of a goal, or end that; `scanned` follows."""
+    """Start or end a scan of the surroundings while the person turns; it replaces a goal. A `scanned` follows."""
 
     type: Literal["scan"]
-    # False: end it; what was seen so far follows
+    # False: end the scan; the things found so far follow.
     on: bool = True
 
 
 class WhereWas(ClientMessage):
-    """Ask where something of the last scan is; a `bearing` follows."""
+    """Ask for the direction of something that the last scan found; a `bearing` follows."""
 
     type: Literal["where_was"]
     # What it is, in the person's words
@@ -96,43 +96,43 @@ class WhereWas(ClientMessage):
 
 
 class ScannedThing(BaseModel):
-    """A thing that was seen while the person turned."""
+    """A thing that a scan found."""
 
     # What it is: a thing or a person, print, or a code
     kind: Literal["thing", "text", "code"]
-    # Its name in the page's language, the words of print, or nothing of a code
+    # Its name in the page's language, or the words of print; empty for a code
     label: str
-    # Its middle, in degrees from where the person looks: left negative, -180 to 180
+    # Direction of its middle from where the person looks, in degrees: -180 to 180, left negative
     degrees: int
-    # About how wide it looked, in degrees
+    # Its apparent width in degrees, about
     width: int
 
 
 class Scanned(ServerMessage):
-    """The state of a scan: while the person turns, and once it has ended."""
+    """The state of a scan: while it runs, and at its end."""
 
     type: Literal["scanned"] = "scanned"
     newest_only: ClassVar[bool] = True
-    # Degrees from where it began, left negative, about
+    # Degrees that the person has turned since its start, left negative, about
     turned: int
-    # Things that were found so far
+    # Number of things found so far
     count: int
-    # Why it has ended; absent while it goes on. `whole`: a whole turn; `time`: 40 s; `rest`: six seconds without a turn;
-    # `lost`: nobody knows how far the camera has turned; `stopped`
+    # Why it has ended; absent while it runs. `whole`: a whole turn; `time`: 40 s; `rest`: six seconds without turning;
+    # `lost`: the turn could not be measured any more; `stopped`: by the person
     end: Literal["whole", "time", "rest", "lost", "stopped"] | None = None
-    # What is around, as far as it was found, in the order in which it is to be told
+    # The things found so far, in the order in which to name them
     things: list[ScannedThing] = Field(default_factory=list)
 
 
 class Bearing(ServerMessage):
-    """The direction of something that the last scan saw."""
+    """The direction of something that the last scan found."""
 
     type: Literal["bearing"] = "bearing"
     # The words of the `where_was`
     thing: str
-    # The nearest one; absent where none was seen
+    # The one with the smallest angle; absent if none was found
     found: ScannedThing | None = None
-    # How many there are
+    # Number of things found with this name
     count: int = 0
-    # Nobody knows any more which way the person looks: another scan tells.
+    # True: the direction in which the person looks is unknown; another scan is needed.
     lost: bool = False

@@ -1,11 +1,11 @@
-"""Joins the looks of somebody who turns, so that each thing around them is named once, with its direction. Pure.
+"""Merge the looks of a person who turns, so that each thing around them is listed once, with its direction. Pure.
 
-Degrees are to the right and up of the first view, as the turn was measured, until `finish` makes a whole turn 360. A wrong
-thing is worse than none: what one look alone names is not told, nor what most looks at its place have missed.
+Degrees are to the right and up of the first view, as measured, until `finish` scales a whole turn to 360. A wrong thing is
+worse than none: a thing seen by a single look is not listed, nor one that most looks at its place have missed.
 
-The direction of a camera that turns is measured from one small picture to the next. The change gate's own alignment
-follows a few blocks; somebody who turns moves by a third of the picture. So the motion is that of the strongest peak of a
-phase correlation, and it is believed where the pictures, laid over each other, agree.
+The direction of the camera is measured from one small picture to the next. The change gate's alignment follows a few blocks,
+but a person who turns moves the picture by up to a third. So the motion is the strongest peak of a phase correlation, and is
+accepted if the aligned pictures correlate.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from numpy.typing import NDArray
 from server.media.picture.grounding import Box
 from server.media.picture.planes import F32, U8
 
-# The camera's field of view from left to right in degrees, of a picture that lies, and of an upright one: phones have 60 to
-# 70, and 45 to 55. Nobody tells us; a whole turn that comes back to its first view does.
+# Assumed horizontal field of view in degrees, of a landscape and of a portrait picture: phones have 60 to 70, and 45 to 55.
+# A whole turn that comes back to its first view corrects the scale.
 LYING, UPRIGHT = 60.0, 45.0
 # Least seconds between two pictures
 SECONDS = 0.09
-# Another picture is compared with from so much motion on, as a share of the width; more than the second is not believed.
+# Motion after which a new reference picture is used, and largest motion accepted, as shares of the width
 _ANEW, _FARTHEST = 0.12, 0.6
-# Least correlation of two pictures that are laid over each other: for one step, and for the first view again
+# Least correlation of two aligned pictures: for one step, and to recognise the first view
 _AGREES, _AGAIN = 0.5, 0.82
-# Least grey levels of deviation in what is compared: a bare wall looks alike everywhere.
+# Least standard deviation in grey levels of compared pictures, since a bare wall matches everywhere
 _PLAIN = 2.5
-# For so many seconds without a step that is believed the turn is taken to go on as before.
+# Seconds without an accepted step for which the turn is extrapolated
 _BLIND_SECONDS = 0.7
-# The first view is looked for again from so many degrees on; it is in the middle again, to this share of the width, and
-# two pictures have to agree on the turn to so many degrees.
+# Degrees after which the first view is searched again; largest distance from the middle at which it is accepted, as a share
+# of the width; largest difference in degrees between two successive pictures' measure of the whole turn
 _COMES_BACK, _IN_MIDDLE, _TWICE = 240.0, 0.3, 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """The motion from one picture to another: degrees to the right and up, and how alike they are, 0 to 1."""
+    """The motion from one picture to another: degrees to the right and up, and their correlation, -1 to 1."""
 
     right: float
     up: float
@@ -57,25 +57,26 @@ class Gaze:
 
     right: float
     up: float
-    # The tangent of half the field of view, and the picture's height by its width
+    # Tangent of half the field of view, and the picture's height by its width
     tangent: float
     ratio: float
-    # All motion until then
+    # Total motion until then, in degrees
     path: float
 
     def across(self, x: float) -> float:
-        """Return the degrees to the right at a share of the width."""
+        """Return the degrees to the right at `x`, a share of the width."""
         return self.right + math.degrees(math.atan((2 * x - 1) * self.tangent))
 
     def upward(self, y: float) -> float:
-        """Return the degrees up at a share of the height."""
+        """Return the degrees up at `y`, a share of the height."""
         return self.up + math.degrees(math.atan((1 - 2 * y) * self.tangent * self.ratio))
 
     def x(self, right: float) -> float:
-        """Return the share of the width at so many degrees; far outside of 0 to 1 for what lies behind."""
+        """Return the share of the width at these degrees; far outside of 0 to 1 for directions out of view."""
         return 0.5 + _tangent(right - self.right) / (2 * self.tangent)
 
     def y(self, up: float) -> float:
+        """Return the share of the height at these degrees."""
         return 0.5 - _tangent(up - self.up) / (2 * self.tangent * self.ratio)
 
 
@@ -84,19 +85,19 @@ def _tangent(degrees: float) -> float:
 
 
 class Heading:
-    """One camera's direction since its first picture, in degrees to the right and up. `now`: capture time in seconds.
+    """One camera's direction relative to its first picture, in degrees to the right and up. `now`: capture time in seconds.
 
-    Bounds of pictures of a turn: three of about 145×90 in grey, the first, the one compared with and the last;
+    Bounds of pictures of a turn: three of about 145×90 in grey, the first, the reference and the last;
     `forget_first` drops the first.
     """
 
     def __init__(self) -> None:
         self.right = self.up = 0.0
-        # All motion to either side together: the error grows with it.
+        # Total motion to either side in degrees; the error grows with it.
         self.path = 0.0
-        # False after pictures of which nobody knows how the camera turned between them
+        # False after a motion that could not be measured
         self.known = True
-        # The whole turn as it was measured, once the first view came again; else None
+        # The measured degrees of a whole turn, once the first view came again; else None
         self.whole: float | None = None
         # The time of the last picture
         self.at = -math.inf
@@ -106,22 +107,23 @@ class Heading:
         self._first: F32 | None = None
         self._key: F32 | None = None
         self._last: F32 | None = None
-        # Where the picture that is compared with was
+        # Direction of the reference picture
         self._key_right = self._key_up = 0.0
         self._blind_since: float | None = None
-        # The whole turn by the last picture alone
+        # The whole turn as measured by the last picture alone
         self._guess: float | None = None
 
     def due(self, now: float) -> bool:
+        """Return True if the next picture is due."""
         return now - self.at >= SECONDS
 
     def see(self, luma: U8, now: float) -> None:
-        """Take the next picture's luma, as it stands, at any size."""
+        """Update the direction from the next picture: its luma (h, w) uint8, at any size."""
         height, width = luma.shape
         lens = self._lens
         if lens is None or lens.upright != (height > width):
             if lens is not None:
-                # Somebody has turned the phone in the hand.
+                # The phone was rotated between portrait and landscape.
                 self.known = False
             self._lens = lens = _Lens(height > width)
             self._first = self._key = self._last = None
@@ -149,26 +151,26 @@ class Heading:
         self._compare_with_first(seen)
 
     def gaze(self, width: int, height: int) -> Gaze:
-        """Return what the last picture shows. `width`, `height`: of the frame, in its pixels."""
+        """Return the direction of the last picture. `width`, `height`: of the frame in pixels."""
         field = UPRIGHT if height > width else LYING
         return Gaze(
             self.right, self.up, math.tan(math.radians(field / 2)), height / width, self.path
         )
 
     def forget_first(self) -> None:
-        """Look for the first view no more."""
+        """Stop searching for the first view."""
         self._first = None
 
     def _place(self, right: float, up: float) -> None:
         self.right, self.up, self._blind_since = right, up, None
 
     def _set_reference(self, seen: F32) -> None:
-        # Not with each picture: a hand that shakes turns nowhere.
+        # Count the path here and not with each picture, so that a shaking hand adds nothing.
         self.path += abs(self.right - self._key_right)
         self._key, self._key_right, self._key_up = seen, self.right, self.up
 
     def _extrapolate(self, now: float, passed: float) -> None:
-        """Go on as before for a moment; then nobody knows any more."""
+        """Extrapolate the turn for a moment; after that the direction is unknown."""
         if self._blind_since is None:
             self._blind_since = now - passed
         if now - self._blind_since > _BLIND_SECONDS:
@@ -191,7 +193,7 @@ class Heading:
 
 
 class _Lens:
-    """Lays pictures onto a cylinder, on which a turn moves all of them alike."""
+    """Projects pictures onto a cylinder, on which a turn is a uniform shift."""
 
     def __init__(self, upright: bool) -> None:
         self.upright = upright
@@ -210,6 +212,7 @@ class _Lens:
         self._window = cv2.createHanningWindow((self._columns, height), cv2.CV_32F)
 
     def unroll(self, luma: U8) -> F32:
+        """Return a picture's luma projected onto the cylinder, about 145×90 or 70×160."""
         small = cv2.resize(luma, self._size, interpolation=cv2.INTER_AREA)
         return np.asarray(
             cv2.remap(
@@ -223,7 +226,7 @@ class _Lens:
         )
 
     def step(self, one: F32, other: F32) -> _Step:
-        """Return how far the camera has turned from one picture to the other."""
+        """Return the motion of the camera between two projected pictures; all zeros if it is too large."""
         (across, down), _ = cv2.phaseCorrelate(one, other, self._window)
         height, width = one.shape
         if abs(across) > _FARTHEST * width or abs(down) > _FARTHEST * height:
@@ -233,7 +236,7 @@ class _Lens:
 
 
 def _overlap(one: F32, other: F32, across: int, down: int) -> tuple[F32, F32]:
-    """Return the parts of two pictures that show the same, if the other one moved by so much."""
+    """Return the overlapping parts of two pictures of which the other is shifted by so many pixels."""
     height, width = one.shape
     x, y = max(0, -across), max(0, -down)
     wide, high = width - abs(across), height - abs(down)
@@ -243,9 +246,9 @@ def _overlap(one: F32, other: F32, across: int, down: int) -> tuple[F32, F32]:
 
 
 def _correlation(one: F32, other: F32) -> float:
-    """Return how alike two pictures are, whatever their light: -1 to 1; 0 where one of them is plain.
+    """Return the correlation of two pictures with each row's mean removed, -1 to 1; 0 if one of them is plain.
 
-    What is the same all along a row, as the edge of a floor, tells nothing of a turn.
+    Structure that is constant along a row, such as the edge of a floor, does not show a turn.
     """
     left: NDArray[np.float32] = one - one.mean(1, keepdims=True)
     right: NDArray[np.float32] = other - other.mean(1, keepdims=True)
@@ -255,24 +258,24 @@ def _correlation(one: F32, other: F32) -> float:
     return float(np.vdot(left, right)) / (sizes[0] * sizes[1])
 
 
-# A scan ends after so many degrees without its first view again (a camera of 47 degrees has turned once), and seconds; and after so many seconds without motion
-# (less than `_STILL` degrees), once it has turned by `_TURNED`.
+# A scan ends after this many degrees without its first view again (one turn of a camera of 47 degrees), after this many
+# seconds, and after this many seconds without motion (less than `_STILL` degrees), once it has turned by `_TURNED` degrees.
 _WHOLE, LONGEST_SECONDS, REST_SECONDS = 470.0, 40.0, 6.0
 _STILL, _TURNED = 4.0, 20.0
-# Bounds of what is joined, and of what is told
+# Most things that are tracked, and most that are listed
 _MOST_TRACKS, MOST = 64, 24
-# A thing has to be seen in so many looks, print and codes in one; and in so large a share of those at its place.
+# Least looks that see a thing (print and codes: one), and least share of the looks at its place
 _LOOKS, _OFTEN = 2, 0.2
-# How far apart two sightings of a thing are: in shares of its width, in degrees, and in shares of the motion between them;
-# of one side of a whole turn and the other, where its length is known and where it is not
+# Largest distance of two sightings of a thing: in shares of its width, plus degrees, plus shares of the motion between them;
+# and these shares across the seam of a whole turn, if its length is known and if not
 _WIDTHS, _APART, _DRIFT = 0.6, 3.0, 0.04
 _KNOWN_TURN, _UNKNOWN_TURN = 0.02, 0.06
-# Things of two names at one place are one: so much of both is the same. So are two of one name of which one lies within
-# the other with so much of its area.
+# Least overlap (intersection over union) of two things with different names that are one; and of two with the same name, the
+# least share of the smaller one inside the other
 _SAME, _WITHIN = 0.6, 0.9
-# Words that are read from two looks are the same with so much in common.
+# Least similarity of words from two looks that are the same print
 _ALIKE = 0.7
-# A box this near to the picture's edge is cut off there, as a share of its width.
+# Distance from the picture's edge, as a share of its width, within which a box may be cut off
 _EDGE = 0.02
 
 Kind = Literal["thing", "text", "code"]
@@ -280,7 +283,7 @@ THINGS: frozenset[Kind] = frozenset({"thing"})
 
 
 class End(StrEnum):
-    """`whole`: a whole turn; `lost`: nobody knows any more how far it was."""
+    """Reason why a scan ended, as the message `scanned` has it."""
 
     WHOLE = "whole"
     TIME = "time"
@@ -291,7 +294,7 @@ class End(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ScanSighting:
-    """Something that a look found. `name`: the same for all things of its kind, or its words; `box`: as shares of the picture."""
+    """Something that a look found. `name`: of its kind, or its words; `box`: as shares of the picture."""
 
     kind: Kind
     name: str
@@ -301,7 +304,7 @@ class ScanSighting:
 
 @dataclass(frozen=True, slots=True)
 class PlacedThing:
-    """A thing of a scan, in degrees to the right of the first view, of which 360 are a whole turn."""
+    """A thing of a scan: direction to the right of the first view, and width, in degrees of which 360 are a whole turn."""
 
     kind: Kind
     name: str
@@ -312,6 +315,8 @@ class PlacedThing:
 
 @dataclass(slots=True)
 class _Track:
+    """The sightings of one thing, in degrees as measured."""
+
     kind: Kind
     name: str
     label: str
@@ -320,10 +325,10 @@ class _Track:
     up: float
     wide: float
     high: float
-    # All motion at its last sighting
+    # Total motion at its last sighting
     path: float
     looks: set[int] = field(default_factory=set)
-    # Sightings that no edge of the picture cuts off
+    # Number of sightings that no edge of the picture cuts off
     whole: int = 0
 
     @property
@@ -336,15 +341,17 @@ class _Track:
 
 @dataclass(frozen=True, slots=True)
 class _LookRange:
+    """The range of directions of one look, in degrees, and the kinds of things that it searched."""
+
     left: float
     right: float
     kinds: frozenset[Kind]
 
 
 class Sweep:
-    """One turn's looks. `now`: capture time in seconds.
+    """The looks of one scan. `now`: capture time in seconds.
 
-    Bounds of what is seen in a turn: 64 things, of which the least seen goes first, and the sides of 160 looks.
+    Bounds of things seen in a scan: 64, of which the least seen is dropped first, and the ranges of 160 looks.
     """
 
     def __init__(self) -> None:
@@ -357,11 +364,11 @@ class Sweep:
 
     @property
     def count(self) -> int:
-        """Things that are believed so far."""
+        """Number of things that enough looks have seen so far."""
         return sum(one.believed for one in self._tracks)
 
     def update(self, heading: Heading, now: float) -> End | None:
-        """Note how far the camera has turned; return why the scan ends, None where it goes on."""
+        """Record how far the camera has turned; return why the scan ends, or None if it goes on."""
         right = heading.right
         if self._began is None:
             self._began = self._moved_at = now
@@ -378,7 +385,7 @@ class Sweep:
         return End.REST if rests and self._most - self._least >= _TURNED else None
 
     def known(self, gaze: Gaze) -> list[ScanSighting]:
-        """Return where things that are believed should be in a picture."""
+        """Return the expected places of the believed things in a picture."""
         found = []
         for one in self._tracks:
             if one.kind != "thing" or not one.believed or abs(one.right - gaze.right) > 45:
@@ -399,11 +406,11 @@ class Sweep:
         shown: tuple[float, float] = (0.0, 1.0),
         kinds: frozenset[Kind] = THINGS,
     ) -> None:
-        """Take what a look found. `shown`: the part of the picture's width that was looked at; `kinds`: for which things."""
+        """Record the sightings of a look. `shown`: range of the picture's width that was searched; `kinds`: of things searched."""
         number = len(self._looks)
         self._looks.append(_LookRange(gaze.across(shown[0]), gaze.across(shown[1]), kinds))
         seen = [_track(one, gaze, shown, number) for one in sights]
-        # The closest pairs first: each thing is seen once in a look.
+        # Match the closest pairs first, each thing once in a look.
         pairs = sorted(
             (abs(track.right - new.right), at, n)
             for at, track in enumerate(self._tracks)
@@ -421,9 +428,9 @@ class Sweep:
             del self._tracks[_MOST_TRACKS:]
 
     def finish(self, heading: Heading) -> list[PlacedThing]:
-        """Return the things of the turn, in the order in which they are told to who looks where `heading` does.
+        """Return the things found, in the order in which to name them to a person who looks in the direction of `heading`.
 
-        After a whole turn that is the turn's order, from there on; else from left to right.
+        After a whole turn, order them by the turn's direction, beginning in front; else from left to right.
         """
         whole = heading.whole or 360.0
         scale = 360.0 / whole
@@ -438,11 +445,11 @@ class Sweep:
         if self._most - self._least < whole - 60:
             return sorted(placed, key=lambda one: one.right)
         sense = -1 if self._most < -self._least else 1
-        # What is a little behind in that order is still in front.
+        # Things slightly before the heading still count as in front.
         return sorted(placed, key=lambda one: (sense * (one.right - ahead) + 22.5) % 360)
 
     def _one_side(self, whole: float | None) -> list[_Track]:
-        """Join what was seen on both sides of a whole turn, and what the looks have not joined."""
+        """Return the tracks with those merged that are one thing, also across the seam of a whole turn."""
         turn = whole or 360.0
         drift = _KNOWN_TURN if whole is not None else _UNKNOWN_TURN
         tracks = [replace(one, looks={*one.looks}) for one in self._tracks]
@@ -458,7 +465,7 @@ class Sweep:
                 if not one.looks & other.looks
                 and distance(one, other) <= other.limit(one.wide, one.path, drift)
                 and abs(one.up - other.up) <= _WIDTHS * max(one.high, other.high) + 2 * _APART
-                # Words take the longest to compare.
+                # Comparing words takes the longest, so it comes last.
                 and _same_name(one, other)
             ]
             if not pairs:
@@ -467,7 +474,7 @@ class Sweep:
             _merge(tracks[m], tracks.pop(n), turn)
 
     def _without_duplicates(self, tracks: list[_Track]) -> list[_Track]:
-        """Drop what is at the place of something that more looks have seen."""
+        """Return the tracks without those at the place of one that more looks have seen."""
         kept: list[_Track] = []
         for one in sorted(tracks, key=lambda track: -len(track.looks)):
             if not any(_is_duplicate(one, other) for other in kept):
@@ -488,7 +495,7 @@ class Sweep:
 
 
 def relative_degrees(right: float, ahead: float) -> float:
-    """Return the way to turn from one direction to another: -180 (left) to 180."""
+    """Return the degrees to turn from `ahead` to `right`: -180 (left) to 180."""
     return (right - ahead + 180) % 360 - 180
 
 
@@ -514,7 +521,7 @@ def _track(one: ScanSighting, gaze: Gaze, shown: tuple[float, float], number: in
 def _fits(one: _Track, other: _Track) -> bool:
     limit = one.limit(other.wide, other.path)
     if not one.whole or not other.whole:
-        # Its middle is nearer to the edge that cuts it off.
+        # The middle of a cut-off box is shifted towards the visible side.
         limit += abs(one.wide - other.wide) / 2
     high = _WIDTHS * max(one.high, other.high) + limit
     return (
@@ -533,7 +540,7 @@ def _same_name(one: _Track, other: _Track) -> bool:
 
 
 def _join(one: _Track, new: _Track) -> None:
-    """Add a sighting to a thing: its place is the mean of those that are not cut off, else that of the widest."""
+    """Add a sighting to a track, whose place is the mean of the sightings that are not cut off, else that of the widest."""
     if new.whole or not one.whole:
         share = 1 / (one.whole + 1) if new.whole else float(new.wide > one.wide)
         one.right += share * (new.right - one.right)
@@ -546,7 +553,7 @@ def _join(one: _Track, new: _Track) -> None:
 
 
 def _merge(one: _Track, other: _Track, turn: float) -> None:
-    """Add a thing that is the same one, seen on the other side of a turn."""
+    """Add another track of the same thing, possibly from across the seam of a whole turn of `turn` degrees."""
     right = one.right + (other.right - one.right + turn / 2) % turn - turn / 2
     share = len(other.looks) / (len(one.looks) + len(other.looks))
     if not (one.whole and other.whole):
@@ -559,7 +566,7 @@ def _merge(one: _Track, other: _Track, turn: float) -> None:
 
 
 def _is_duplicate(one: _Track, other: _Track) -> bool:
-    """Return whether two things are one: a cup and its saucer are both called a cup, even by one look."""
+    """Return True if two tracks are one thing: one look may see both a cup and its saucer as cups."""
     wide = min(one.right + one.wide / 2, other.right + other.wide / 2) - max(
         one.right - one.wide / 2, other.right - other.wide / 2
     )

@@ -1,4 +1,4 @@
-"""A session's scan: looks a few times a second while the person turns, and keeps what is around them for a while."""
+"""A session's scan: looks a few times a second while the person turns, and keeps the things found for a while."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from server.shared.boxes import MAX_LABEL_CHARS
 
 # Pause after a look that failed, in seconds
 _FAILED_PAUSE = 2.0
-# What a scan found is kept for so many seconds at most; for so many after it the frames come soon after each other, and
-# whoever turned by more degrees since then has no heading any more.
+# Longest time that the result of a scan is kept; seconds after it for which frames between samples are used; and degrees of
+# motion after which the heading is unknown, since its error is too large
 KEPT_SECONDS, _ALERT_SECONDS, _FARTHEST = 300.0, 60.0, 1080.0
-# Degrees, and seconds, after which the client hears of a turn again
+# Least degrees, and least seconds, between two messages about a turn
 _NEWS_DEGREES, _NEWS_SECONDS = 5, 0.5
-# The parts of a picture that are looked at in turn: all of it, and the square at this share of its longer side. What is
-# at its sides comes into the middle.
+# Parts of the picture to look at in turn: all of it, and the square at this share of its longer side. Things at the sides
+# come into the middle as the person turns.
 _PARTS = (None, 0.5)
-# What the looks are for beside things, in turn
+# What each look in turn searches besides things
 _EXTRAS: tuple[Extra, ...] = ("", "", "signs", "", "faces", "", "signs", "")
 _KINDS: dict[Extra, frozenset[Kind]] = {
     "": THINGS,
@@ -50,70 +50,71 @@ _KINDS: dict[Extra, frozenset[Kind]] = {
     "faces": THINGS | {"code"},
 }
 
-# Finds what a picture shows, given what is known of it in its pixels; with the processor's seconds
+# Returns what a picture shows and the CPU seconds. Arguments: the picture, known things in its pixels, and what else to search
 Find = Callable[[Bgr, Sequence[Box], Extra], Awaitable[tuple[Sequence[Around], float]]]
 
 
 class Scanner(SerialFinder[[Bgr, Sequence[Box], Extra], tuple[Sequence[Around], float]]):
-    """Looks at what is around people who turn."""
+    """Finds things in the pictures of scans."""
 
     def __init__(self, find: Find, *, kept: float = KEPT_SECONDS) -> None:
-        """`kept`: seconds for which the recent past is; what a scan found is kept no longer."""
+        """Use the function `find`. `kept`: seconds for which the recent past is kept, the limit for results of scans, too."""
         super().__init__(find)
         self.kept = min(KEPT_SECONDS, kept)
 
 
 def scan_counter(metrics: Metrics) -> Any:
-    """Return the counter of looks by result."""
+    """Return the counter of looks for scans, by result."""
     # result: done, busy, failed, withheld
     return metrics.counter("scan_looks_total", "Looks at what is around people", "result")
 
 
 class Scanning:
-    """One session's scan, and what it found. All methods belong to the event loop.
+    """One session's scan and its result. All methods run on the event loop.
 
-    Bounds of what is around a person: names, directions and widths of 24 things, and three small grey pictures for the
-    heading, for five minutes at most and no longer than the recent past. All of it goes with the stream, the socket and
-    the session, with `clear_recall`, and with the next scan.
+    Bounds of the result of a scan: names, directions and widths of 24 things, and three small grey pictures for the
+    heading, for five minutes at most and no longer than the recent past. All of it is dropped with the stream, the socket
+    and the session, with `clear_recall`, and with the next scan.
     """
 
     def __init__(self, context: SessionContext, scanner: Scanner) -> None:
         self._context = context
         self._scanner = scanner
         self.looks = LookScheduler(scan_counter(context.services.metrics), _FAILED_PAUSE)
-        # None: nobody turns.
+        # The running scan; None without one
         self._turn: Sweep | None = None
-        # None: nothing is kept.
+        # The things of the last scan; None if nothing is kept
         self._placed: list[PlacedThing] | None = None
-        # Until it is forgotten; also without frames
+        # Drops the result in time, even without frames
         self._timer = Timer()
         self._heading = Heading()
-        # The capture time, and the motion, at its end
+        # Capture time and total motion at the end of the scan
         self._ended_at = self._ended_path = 0.0
         self._looked = 0
         self._told: tuple[int, int, float] = (0, 0, 0.0)
 
     @property
     def running(self) -> bool:
+        """True while a scan runs."""
         return self._turn is not None
 
     @property
     def on(self) -> bool:
-        """True while frames are of use."""
+        """True while frames are needed: for a scan, or for the heading after it."""
         return self.running or (self._placed is not None and self._heading.known)
 
     @property
     def alert(self) -> bool:
-        """True while the frames between the sampled ones are."""
+        """True while the frames between samples are needed, too."""
         return self.on and (self.running or self._heading.at - self._ended_at < _ALERT_SECONDS)
 
     def set(self, message: Scan) -> None:
-        """Begin anew, or end what runs."""
+        """Start a new scan, or end the running one."""
         if not message.on:
             self._finish(End.STOPPED)
             return
         self.drop()
-        # It begins with its first frame.
+        # The scan starts with its first frame.
         self._turn, self._looked = Sweep(), 0
         self.looks.reset()
         self._context.wants_changed()
@@ -121,14 +122,14 @@ class Scanning:
         self._send_state()
 
     def drop(self) -> None:
-        """End it without a word, and keep nothing."""
+        """Drop the scan and its result without a message."""
         on = self.on
         self.stop()
         if on:
             self._context.wants_changed()
 
     def stop(self) -> None:
-        """Drop all with the session, which gets no frames any more."""
+        """Drop everything with the session, which gets no more frames."""
         self._forget()
         self._context.outbox.discard(Scanned)
 
@@ -146,7 +147,7 @@ class Scanning:
         await self.looks.close()
 
     def frame(self, frame: Frame) -> None:
-        """Follow the motion, and look around when a look is due."""
+        """Measure the motion, and look at the frame if a look is due."""
         turn, now = self._turn, frame.captured
         if turn is None and not self.on:
             return
@@ -158,14 +159,14 @@ class Scanning:
         try:
             self._heading.see(luma_plane(frame.image), now)
         except ValueError:
-            # Without a luma plane nobody knows how it moves.
+            # Without a luma plane the motion cannot be measured.
             self._heading.known = False
         if turn is None:
             if self._heading.path - self._ended_path > _FARTHEST:
                 # Its error is too large.
                 self._heading.known = False
             if (self.on, self.alert) != wants:
-                # It wants fewer frames after a while, and none without a heading.
+                # Fewer frames are needed after a while, and none without a heading.
                 self._context.wants_changed()
             return
         if (end := turn.update(self._heading, now)) is not None:
@@ -177,14 +178,14 @@ class Scanning:
             self.looks.begin(frame, self._look(frame, turn, gaze))
 
     def can_answer(self, words: str) -> bool:
-        """Return whether it is for the last scan to say where something was: it saw it, or nothing else looks back."""
+        """Return True if the last scan should answer where something was: it found it, or the engine cannot look back."""
         if self._placed is None:
             return False
         engine = self._context.services.current_engine()
         return bool(self._find_named(words)) or engine.status.capabilities.wants_pixels
 
     def answer_where(self, message: WhereWas) -> None:
-        """Tell where something of the last scan is."""
+        """Send the direction of something that the last scan found."""
         found = [self._scanned_thing(one) for one in self._find_named(message.thing)]
         nearest = min(found, key=lambda one: abs(one.degrees), default=None)
         lost = self._placed is None or not self._heading.known
@@ -221,7 +222,7 @@ class Scanning:
         )
 
     async def _look(self, frame: Frame, turn: Sweep, gaze: Gaze) -> float:
-        """Look around once. Return the seconds."""
+        """Look at one frame of the scan. Return the CPU seconds."""
         number, self._looked = self._looked, self._looked + 1
         place = _PARTS[number % len(_PARTS)]
         part = FramePart(frame, square(frame, place, place) if place is not None else None)
@@ -236,7 +237,7 @@ class Scanning:
 
     @property
     def _turned(self) -> float:
-        """The degrees to the right, of which 360 are a whole turn once that was measured."""
+        """The degrees turned to the right, scaled so that a measured whole turn is 360."""
         return self._heading.right * 360 / (self._heading.whole or 360)
 
     def _scanned_thing(self, one: PlacedThing) -> ScannedThing:

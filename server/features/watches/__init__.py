@@ -1,5 +1,6 @@
-"""Conditions that a person or an operator has watched: what to ask the model about them and when, the
-rule that decides when one alerts, and the alerts.
+"""Watches: conditions that a person or an operator wants to be alerted of.
+
+Decides when to ask a model about them and what, when one alerts, and sends the alerts.
 """
 
 from __future__ import annotations
@@ -11,9 +12,7 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Watch for conditions in each session; the built-in detector looks for the things that it knows, and the engine
-    that watches confirms.
-    """
+    """Add watches to each session. The built-in detector looks for the things that it knows, and a model confirms."""
     from server.core.aio import in_pool
     from server.features.watches.detecting import detector_looks
     from server.features.watches.messages import Ack, FalseAlarm, Unwatch, Watch, WatchSettings

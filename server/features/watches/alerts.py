@@ -1,4 +1,4 @@
-"""The alerts of a session's watches: kept for a page that missed them, sent a few at a time."""
+"""The alerts of a session's watches, kept for a page that missed them and sent a few at a time."""
 
 from __future__ import annotations
 
@@ -14,37 +14,38 @@ from server.media.picture.grounding import Box
 from server.session.part import Alert, AlertSource
 from server.session.request.outbox import Outbox
 
-# Alerts that are kept, with a picture of 36 KiB each; the oldest is dropped.
+# Most alerts kept, with a picture of 36 KiB each; the oldest is dropped.
 MAX_ALERTS = 16
-# Alerts on their way to a new socket: the next one goes when the page has noted one of them.
+# Most unconfirmed alerts sent to a new socket; the next one follows after an `ack`.
 _WINDOW = 2
-# Bytes that wait for a client up to which an alert goes out at once: four fit into an outbox beside them.
+# Most bytes that wait for a client for an alert to be sent at once; an outbox has room for four more alerts then.
 _MOST_WAITING = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class KeptAlert:
-    """One alert as the page gets it."""
+    """One alert with its picture."""
 
     id: str
     # The client's id of the watch
     watch: str
-    # As the rule knows it
+    # The watch, condition, reason and confidence
     firing: Firing
     # Milliseconds since the epoch at which the frame was captured
     at: float
-    # The very frame, filtered; None when a filter withheld it
+    # JPEG of the frame, after the privacy filters; None if a filter withheld it
     jpeg: bytes | None
     # The marked region, as shares of the picture; None for the whole one
     region: Box | None
-    # The model that says so
+    # Name of the model that confirmed it
     model: str = ""
-    # Grows with each alert of the session
+    # Counts the session's alerts from 1
     number: int = 0
-    # The page has shown it.
+    # True once the page has shown it
     acked: bool = False
 
     def message(self) -> messages.Alert:
+        """Return the alert for the page."""
         return messages.Alert(
             id=self.id,
             watch=self.watch,
@@ -60,7 +61,7 @@ class KeptAlert:
         )
 
     def alert(self, source: AlertSource) -> Alert:
-        """The alert as webhooks get it."""
+        """Return the alert for webhooks and other features."""
         return Alert(
             self.at,
             source,
@@ -80,24 +81,24 @@ def _rounded(box: Box | None) -> tuple[float, float, float, float] | None:
 
 
 class KeptAlerts:
-    """The newest 16 alerts of a session, in RAM. A page knows each by its id, and shows it once.
+    """The newest 16 alerts of a session, in memory. The page shows each id once.
 
-    Bounds of alerts that its page may have missed: 16 with a picture of 36 KiB each; the oldest is
-    dropped. Two on their way to a new socket.
+    Bounds of alerts that the page may have missed: 16 with a picture of 36 KiB each; the oldest is
+    dropped. At most two unconfirmed on a new socket.
     """
 
     def __init__(self, outbox: Outbox, on_drop: Callable[[], None]) -> None:
-        """`on_drop` is called for an alert that is dropped before a page has shown it."""
+        """Start without alerts. `on_drop`: called for each alert that is dropped before a page has shown it."""
         self._outbox = outbox
         self._on_drop = on_drop
         self._numbers = itertools.count(1)
         self._events: dict[str, KeptAlert] = {}
-        # Alerts that the present socket has not got, and those that it got and has not noted
+        # Ids of the alerts that the present socket has not got, and of those that it has not confirmed
         self._unsent: list[str] = []
         self._unnoted: set[str] = set()
         self._listening = False
         self._added = Broadcast()
-        # The newest alert that got its reason before its picture was made
+        # The newest reason that came before its alert was added, since making a picture takes a moment
         self._words: tuple[Firing, str] | None = None
 
     def __len__(self) -> int:
@@ -113,7 +114,7 @@ class KeptAlerts:
         region: Box | None,
         model: str = "",
     ) -> KeptAlert:
-        """Keep an alert, and send it at once if somebody listens."""
+        """Store an alert, and send it if a socket is open. Return it."""
         if self._words is not None and self._words[0] is firing:
             firing = replace(firing, reason=self._words[1])
         number = next(self._numbers)
@@ -126,18 +127,18 @@ class KeptAlerts:
             if not self._events.pop(oldest).acked:
                 self._on_drop()
         if self._listening and self._outbox.size > _MOST_WAITING:
-            # An alert does not overflow the outbox of a slow client: it follows those on their way.
+            # Send it later, so that alerts do not overflow the outbox of a slow client.
             self._unsent.append(id)
         elif self._listening:
             self._outbox.put(event.message())
         return event
 
     def reword(self, firing: Firing, reason: str) -> None:
-        """Replace the reason of an alert, which may not be there yet; the page keeps its picture."""
+        """Replace the reason of an alert, which may not be added yet. Send it again without the picture."""
         for id, event in self._events.items():
             if event.firing is firing:
                 self._events[id] = event = replace(event, firing=replace(firing, reason=reason))
-                # An alert that still waits is sent later, with the new words and its picture.
+                # An alert that still waits is sent later, with the new reason and its picture.
                 if self._listening and id not in self._unsent:
                     self._outbox.put(event.message().model_copy(update={"image": None}))
                 return
@@ -148,14 +149,14 @@ class KeptAlerts:
         return list(self._events.values())
 
     async def next(self, deadline: float) -> bool:
-        """Wait for the next alert: True; False at the deadline (event loop's clock)."""
+        """Wait for the next alert; return True, or False at the deadline (event loop's clock)."""
         return await self._added.wait(deadline)
 
     def get(self, id: str) -> KeptAlert | None:
         return self._events.get(id)
 
     def ack(self, id: str) -> None:
-        """Note that the page has shown an alert, which makes way for the next one."""
+        """Record that the page has shown an alert, and send the next one that waits."""
         event = self._events.get(id)
         if event is not None:
             self._events[id] = replace(event, acked=True)
@@ -163,14 +164,14 @@ class KeptAlerts:
         self._send_next()
 
     def set_connected(self, connected: bool) -> None:
-        """Note whether a socket is open. A new one gets all alerts, oldest first."""
+        """Store whether a socket is open. Send all alerts to a new one, oldest first."""
         self._listening = connected
         self._unnoted.clear()
         self._unsent = list(self._events) if connected else []
         self._send_next()
 
     def go_on(self) -> None:
-        """Send alerts that had to wait, when the client has read what was before them."""
+        """Send waiting alerts once the client has read enough of its outbox."""
         if self._unsent and self._outbox.size <= _MOST_WAITING:
             self._send_next()
 

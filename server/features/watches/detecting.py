@@ -1,4 +1,4 @@
-"""Watches that the built-in detector looks for, so that a model is asked only to confirm what it sees."""
+"""Watches that the built-in detector looks for; a model only has to confirm what it sees."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from server.shared.watch_answers import WatchAnswer
 
 
 class ConditionDetector(Protocol):
-    """Looks for conditions in a picture, by their names. Never raises."""
+    """Looks for conditions in a picture. Never raises."""
 
     def __call__(
         self,
@@ -35,43 +35,47 @@ class ConditionDetector(Protocol):
         well: bool,
         /,
     ) -> Awaitable[Mapping[str, Sequence[WatchAnswer] | None] | None]:
-        """Return of each what it saw, surest first and never empty, in pixels of the picture; or None, which it does
-        not know, or not `well` enough to be asked in place of a model. None for all of them: it cannot look.
+        """Return the answers for each condition by its name: surest first, never empty, boxes in pixels of the picture.
 
-        `turn` grows with each look; `near`: where something has just changed or was seen, in pixels of the picture.
+        A value is None for a condition that the detector does not know, or with `well` not well enough to replace a
+        model. Return None for all if it cannot look at all.
+
+        `turn`: number of the look; `near`: where something has just changed or was seen, in pixels of the picture.
         """
         ...
 
 
-# Seconds between two looks; the same while something changes, or a look saw something new; frames come a little
-# before or after their time.
+# Seconds between two looks; the same while something changes or a result is still open; tolerance for frames that come
+# slightly early
 LOOK_SECONDS, SOON_SECONDS, _SLACK = 0.5, 0.2, 0.05
-# Seconds for which something changes, after a frame that clearly differs from the one before
+# Seconds after a clearly different frame for which the scene counts as changing
 STIRRED_SECONDS = 1.0
-# Looks in a row that have to agree: one alone is often wrong.
+# Successive looks that have to agree, since a single one is often wrong
 _IN_A_ROW = 2
-# Seconds for which nobody is asked again about what a model denied; doubled each time, and at most
+# Seconds for which a place that a model denied is ignored; doubled each time, up to the second
 _DENIED_SECONDS, _MOST_DENIED_SECONDS = 10.0, 600.0
-# Places that are remembered as denied; the one that ends first is dropped.
+# Most denied places that are stored; the one that expires first is dropped.
 _MOST_DENIED = 8
-# Share of two boxes' area that is in both, from which on they show the same
+# Least overlap (intersection over union) of two boxes that show the same thing
 _SAME = 0.5
-# The detector gets the camera's own pixels, filtered like any picture.
+# The detector gets full resolution, after the privacy filters.
 _NEEDS = Capabilities(wants_pixels=True, geometry=Geometry(1, 1, 4096 * 4096))
 
 
 @dataclass(frozen=True, slots=True)
 class _Denial:
-    # None: of something that is gone, which has no place
+    """A place where a model did not see what the detector saw."""
+
+    # None for something that is gone, which has no place
     place: Box | None
     until: float
     seconds: float
 
 
 class DetectionHistory:
-    """The detector's looks at one condition. Pure.
+    """The detector's results for one condition, and the places that a model denied. Pure; `now` is in monotonic seconds.
 
-    Bounds of what a model denied of a watch: 8 places, for ten minutes at most.
+    Bounds of denied places of a watch: 8, for ten minutes at most.
     """
 
     def __init__(self) -> None:
@@ -81,11 +85,11 @@ class DetectionHistory:
 
     @property
     def open(self) -> bool:
-        """True while the next look decides."""
+        """True while successive looks do not agree yet."""
         return self._row < _IN_A_ROW
 
     def take(self, answers: Sequence[WatchAnswer], now: float) -> WatchAnswer | None:
-        """Take a look; return what it saw, once two looks in a row agree. What was denied is not seen."""
+        """Record a look's answers; return the surest one once two looks in a row agree, else None. Ignore denied places."""
         answer = next((one for one in answers if not self._denied(one, now)), None)
         if answer is None:
             answer = replace(answers[0], seen=False, where=None)
@@ -94,7 +98,7 @@ class DetectionHistory:
         return answer if self._row >= _IN_A_ROW else None
 
     def deny(self, place: Box | None, now: float) -> None:
-        """Note that a model saw nothing there, or did not answer."""
+        """Record that a model saw nothing at a place, or did not answer."""
         before = next((one for one in self._denials if _same(one.place, place)), None)
         seconds = _DENIED_SECONDS
         if before is not None:
@@ -105,7 +109,7 @@ class DetectionHistory:
         del self._denials[:-_MOST_DENIED]
 
     def confirm(self) -> None:
-        """Note that a model saw it, too."""
+        """Record that a model confirmed it: forget all denials."""
         self._denials.clear()
 
     def _denied(self, answer: WatchAnswer, now: float) -> bool:
@@ -121,7 +125,7 @@ def _same(one: Box | None, other: Box | None) -> bool:
 
 
 def detector_looks(metrics: Metrics) -> Counter:
-    """Return the counter of all sessions' looks by the detector."""
+    """Return the counter of looks by the detector, by result."""
     # result: done, busy, failed
     return metrics.counter(
         "watch_detector_looks_total", "Looks of the detector for watches", "result"
@@ -129,10 +133,10 @@ def detector_looks(metrics: Metrics) -> Counter:
 
 
 class Detecting:
-    """One session's looks by the detector. Belongs to the event loop.
+    """One session's looks by the detector. Runs on the event loop.
 
-    At most one look at a time; frames that come meanwhile are counted as busy. A detector that cannot look
-    is given up, and a model is asked about everything.
+    At most one look at a time; frames that come meanwhile are counted as busy. After a detector that cannot look,
+    a model is asked about everything.
     """
 
     def __init__(
@@ -142,27 +146,27 @@ class Detecting:
         detector: ConditionDetector,
         saw: Callable[[Frame, Mapping[str, WatchAnswer]], None],
     ) -> None:
-        """`saw` gets what two looks in a row agree on, by the rule's names of watches."""
+        """Use the detector for the watches of `watch_list`. `saw`: called with the answers on which two looks agree, by name."""
         self._context = context
         self._list = watch_list
         self._rule = watch_list.rule
         self._detector: ConditionDetector | None = detector
         self._saw = saw
         self._looks = detector_looks(context.services.metrics)
-        # By the rule's names; those that the detector does not know have None
+        # By the rule's names of watches; None for a condition that the detector does not know
         self._histories: dict[str, DetectionHistory | None] = {}
-        # A model is there, so that only what the detector knows well is its to look for.
+        # True if a model is available, so that the detector looks only for what it knows well
         self._beside = self._beside_a_model
-        # Capture times: before the first nothing is looked at; of the last look, and of the last clear change
+        # Capture times: of the next look that is due, of the last look, and of the last clear change
         self._due = self._looked = self._stirred = -math.inf
-        # Where something has changed or was seen, in pixels of the frame; None for nowhere
+        # Where something has changed or was seen, in pixels of the frame; None if unknown
         self._near: Box | None = None
         self._turns = itertools.count()
         self._early = EarlyCheck()
         self._task: asyncio.Task[Any] | None = None
 
     def due(self, frame: Frame) -> bool:
-        """Return whether a frame between two samples is to be looked at: it is time, or it differs from the last."""
+        """Return True if a frame between two samples should be looked at: a look is due, or the frame differs."""
         if self._early.wants_look(frame.image, frame.captured, frame.ignored):
             self._stirred = frame.captured
             self._near = self._early.where.scaled(frame.width, frame.height)
@@ -170,9 +174,9 @@ class Detecting:
         return frame.captured >= self._due
 
     def frame(self, frame: Frame, *, useful: bool) -> None:
-        """Take a sampled frame or one that is due, and look when it is.
+        """Look at a sampled frame, or one between samples, if a look is due.
 
-        `useful`: something can be seen, and a model asked; else the rule goes on without a detector.
+        `useful`: false if nothing can be seen or no model can be asked; the rule goes on without the detector then.
         """
         detector = self._detector
         if detector is None or not useful:
@@ -199,12 +203,12 @@ class Detecting:
 
     @property
     def _beside_a_model(self) -> bool:
-        """True for an engine that can watch for anything: one that cannot has no model."""
+        """True if the watching engine supports any condition, which means that it has a model."""
         engine = self._context.services.current_engine(Role.WATCHES)
         return engine.status.capabilities.cannot_watch is None
 
     def _renew(self) -> dict[str, str]:
-        """Begin anew with each watch that is new or has paused, and with another engine; return all conditions."""
+        """Reset the results of new and paused watches, and of all if the engine changed; return the active conditions."""
         if self._beside is not self._beside_a_model:
             self._beside = not self._beside
             self._histories.clear()
@@ -223,7 +227,7 @@ class Detecting:
             turn = next(self._turns)
             found = await detector(picture, conditions, turn, self._near, self._beside)
         except QwenCameraError:
-            # A filter withheld it, or it is too large.
+            # The frame is withheld or too large.
             return
         finally:
             self._task = None
@@ -250,9 +254,9 @@ class Detecting:
             self._saw(frame, agreed)
 
     def _note_place(self, frame: Frame, found: Mapping[str, Sequence[WatchAnswer] | None]) -> None:
-        """Note where the next look has to see something again, or see it better."""
+        """Store where the next look should look more closely."""
         if self._stirred > frame.captured:
-            # Something has changed since.
+            # Something has changed since then: keep that place.
             return
         seen = [answers[0] for answers in found.values() if answers and answers[0].seen]
         place = next((one.where for one in seen if one.where is not None), None)
@@ -260,9 +264,9 @@ class Detecting:
             self._near = place
 
     def on_verdict(self, name: str, place: Box | None, seen: bool | None) -> bool:
-        """Take what a model said of what was seen at a place; None: it did not answer.
+        """Record a model's verdict on what the detector saw at a place. `seen`: None without an answer.
 
-        Returns False for what the detector has not seen.
+        Return False if the watch is not one of the detector's.
         """
         one = self._histories.get(name)
         if one is None:

@@ -13,71 +13,71 @@ DayMinute = Annotated[int, Field(ge=0, le=1439)]
 
 
 class Watch(ClientMessage):
-    """Begin a watch, in place of one with the same id."""
+    """Add a watch, in place of one with the same id."""
 
     type: Literal["watch"]
     named: ClassVar[bool] = True
     # The client's name for it
     id: Identifier = Field(min_length=1)
-    # What to watch for in the person's words, 1 to 200 characters
+    # The condition in the person's words, 1 to 200 characters
     condition: str = Field(
-        # The session checks it, so that its error has the id.
+        # `WatchRegistry` checks it, so that the error has the id.
         max_length=MAX_MESSAGE_BYTES
     )
-    # True: it alerts each time that the condition begins to hold; false: once.
+    # True: alert each time that the condition begins to hold; false: once.
     repeat: bool = False
-    # Seconds after the end of an event in which nothing alerts
+    # Seconds without alerts after the end of an event
     cooldown: float = Field(default=60, ge=0, le=86_400)
-    # Seconds until it ends by itself; absent: never
+    # Seconds until it expires; absent: never
     expires: float | None = Field(default=None, gt=0, le=31_536_000)
     # First and last minute of the day in the person's time; may go over midnight. Absent: always
     hours: tuple[DayMinute, DayMinute] | None = None
-    # The person's time, for `hours`: minutes east of UTC
+    # The person's UTC offset, for `hours`: minutes east of UTC
     zone: int | None = Field(default=None, ge=-840, le=840)
-    # The same as a zone's name, such as Europe/Berlin, which knows summer time. One that the server
-    # does not know is ignored.
+    # The person's time zone, such as Europe/Berlin, with which summer time is right. An unknown one is
+    # ignored.
     zone_name: str | None = Field(default=None, max_length=64, pattern=r"^[\w+/-]*$")
-    # The `threshold` that the watch had in an earlier session; below 0.5 and above 0.95 those count.
-    # Absent for a new watch
+    # The `threshold` that the watch had in an earlier session, limited to 0.5 to 0.95. Absent for a new
+    # watch
     threshold: float | None = Field(default=None, ge=0, le=1)
 
 
 class Unwatch(ClientMessage):
-    """End a watch."""
+    """Remove a watch."""
 
     type: Literal["unwatch"]
     named: ClassVar[bool] = True
-    # The watch's
+    # The watch's id
     id: Identifier
 
 
 class Ack(ClientMessage):
-    """The client has shown an alert; the next one that waits may follow."""
+    """Confirm that the client has shown an alert; the next one that waits can follow."""
 
     type: Literal["ack"]
     named: ClassVar[bool] = True
-    # The alert's
+    # The alert's id
     id: Identifier
 
 
 class FalseAlarm(ClientMessage):
-    """An alert was false: its watch needs surer answers from now on."""
+    """Report a false alert: its watch needs a higher confidence from now on."""
 
     type: Literal["false_alarm"]
     named: ClassVar[bool] = True
-    # The alert's
+    # The alert's id
     id: Identifier
 
 
 class WatchSettings(Settings):
     """Settings of the watches."""
 
-    # A `change` at each comparison of the watches
+    # True: send a `change` for each comparison of the watches.
     watch_changes: bool | None = None
 
 
 class WatchInfo(BaseModel):
-    """One watch as a person reads it."""
+    """One watch and its state."""
 
     # As it was given
     id: str
@@ -88,33 +88,33 @@ class WatchInfo(BaseModel):
     # `looking`, `seen`, `paused` (after an event, or outside its hours), `expired`, or `cannot`
     # (such as in the dark)
     state: str
-    # It alerts no more, since it was to alert once and has, or its time is up.
+    # True: it does not alert any more, since it has alerted once or has expired.
     ended: bool = False
     # Why it is `paused` or `cannot`, else the last answer's reason; may be empty
     reason: str
-    # Time of the last look; absent before the first
+    # Time of the last look, ms since the epoch; absent before the first
     looked_at: float | None = None
-    # Time of its end; absent: it has none
+    # Time at which it expires, ms since the epoch; absent: never
     expires_at: float | None = None
-    # It knows how things were at its beginning, after two looks: what begins from then on alerts.
+    # True once the state at its start is known, after two looks: only a condition that begins later alerts.
     armed: bool = False
     # As they were given
     hours: tuple[int, int] | None = None
-    # The confidence that an answer needs, 0 to 1
+    # Least confidence of an answer, 0 to 1
     threshold: float
-    # Name of the model that answers, which is asked about it, where the engine that watches cannot watch for it
+    # Name of the answering model, if it is asked because the watching engine does not support the condition
     model: str | None = None
 
     @property
     def holds(self) -> bool | None:
-        """The condition holds now; None when it is not looked for, or its beginning is not known yet."""
+        """True if the condition holds now; None if it is not looked for, or its state at the start is unknown."""
         if self.ended or not self.armed or self.state not in ("seen", "looking"):
             return None
         return self.state == "seen"
 
 
 class WatchList(ServerMessage):
-    """All watches of the session: after each `ready`, and when one has changed."""
+    """All watches of the session: sent after each `ready`, and if one has changed."""
 
     type: Literal["watches"] = "watches"
     newest_only: ClassVar[bool] = True
@@ -125,29 +125,29 @@ class WatchList(ServerMessage):
 
 
 class Alert(ServerMessage):
-    """A watch's condition holds, with the frame that proves it. A repeated id has newer words."""
+    """An alert: a watch's condition holds. Has the frame that proves it; a repeated id has a newer reason."""
 
     type: Literal["alert"] = "alert"
-    # The alert's; show each one once.
+    # The alert's id; show each one once.
     id: str
     # The watch's id
     watch: str
-    # The watch's
+    # The watch's condition
     condition: str
-    # Capture time of the frame
+    # Capture time of the frame, ms since the epoch
     at: float
-    # The model's certainty, 0 to 1
+    # The model's confidence, 0 to 1
     confidence: float
-    # Why the model says so
+    # The model's reason
     reason: str
     # The name of the model
     model: str | None = None
     # The frame's id
     frame: str
-    # JPEG data URL, at most 640 px, and 36 KiB before base64; absent when a filter withheld it, and
-    # with newer words
+    # JPEG data URL, at most 640 px, and 36 KiB before base64; absent if a filter withheld it, and with
+    # a newer reason
     image: str | None = None
     # Where it is: left, top, right and bottom as shares of the picture; absent: the whole one
     region: tuple[float, float, float, float] | None = None
-    # A client has shown it before.
+    # True: a client has shown it before.
     acked: bool = False

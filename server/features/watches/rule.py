@@ -1,9 +1,9 @@
-"""All watches of a session, eight at most: requests when the scene changes, and alerts. Pure.
+"""The rule of a session's watches: when to ask a model, and when to alert. Pure.
 
-`woken` and `settled` report that the gate saw a change or its end; each gives at most one request
-for all conditions. `answered` takes its answers and gives second looks and alerts. No frame is asked
-about twice, and while a request runs the newest change waits for its end. Each request has to be
-`answered` or `failed`.
+`on_change` and `on_settled` report a change of the scene, or its end; each returns at most one request for
+all conditions. `on_answer` takes the answers, and returns second looks and alerts. No frame is asked about
+twice; while a request runs, the newest change waits. `on_answer` has to be called for each request, without
+answers after a failure.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from server.media.picture.grounding import Box
 from server.shared.watch_answers import WatchAnswer
 
 MAX_WATCHES = 8
-# A change of more than this share of the picture is one of the whole picture.
+# Share of the picture above which a change counts as one of the whole picture
 _LARGE = 0.25
 
 
 class LookKind(StrEnum):
-    """The way in which a request looks at its frame."""
+    """The kind of a request to a model."""
 
-    # All conditions, the whole picture
+    # About all conditions, with the whole picture
     PLAIN = "plain"
-    # The same, when the scene is still again after a no
+    # The same, once the scene is still again after a no
     SETTLED = "settled"
-    # One condition, its box in high detail, in other words, beside the last verified no
+    # About one condition: its box in high detail, worded differently, beside the frame of the last verified no
     SECOND = "second"
 
 
@@ -41,31 +41,33 @@ class WatchRequest:
     look: LookKind
     frame_id: str
     watch_ids: tuple[str, ...]
-    # The region that changed since the last answer; None for the whole picture
+    # The region that changed since the last answer, in pixels of the frame; None for the whole picture
     changed: Box | None
-    # Second look: the region to cut out, None for the whole picture; and the frame of the last
+    # For a second look: the region to crop, None for the whole picture; and the frame of the last
     # verified no, None without one
     crop: Box | None = None
     before: str | None = None
-    # The light went out or came on, or something is gone: a yes needs no box.
+    # True if the light went out or came on, or something is gone: a yes needs no box.
     light: bool = False
-    # Second look: others may follow, so a yes is no alert yet.
+    # True for a second look of a vote: others may follow, so a yes does not alert yet.
     votes: bool = False
-    # It is about the watches that the request before left out, and the same frame.
+    # True if it is about the same frame as the request before, and the watches left out there
     rest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Wake:
+    """A change of the scene that calls for a request."""
+
     frame_id: str
     changed: Box | None
     light: bool = False
-    # Square pixels of the frame
+    # Area of the frame in square pixels
     area: float = math.inf
 
     @property
     def place(self) -> Box | None:
-        """The region that changed; None when it says nothing about where."""
+        """The region that changed; None if it is unknown or nearly the whole picture."""
         box = self.changed
         if box is None or box.area > _LARGE * self.area:
             return None
@@ -73,7 +75,7 @@ class _Wake:
 
 
 def _wider(box: Box) -> Box:
-    """Return a box of twice the width and height around the same middle."""
+    """Return a box with the same middle and twice the width and height."""
     across, down = (box.x2 - box.x1) / 2, (box.y2 - box.y1) / 2
     return Box(box.x1 - across, box.y1 - down, box.x2 + across, box.y2 + down)
 
@@ -87,13 +89,14 @@ def _both(one: Box | None, other: Box | None) -> Box | None:
 
 
 class WatchRules:
-    """The watches of one session, oldest first. `boxes`: the engine gives boxes, in the frame's pixels.
-    `place`: of the engine that is asked about a condition, in the order in which they are asked, each in a
-    request of its own; None: none is now.
+    """The watches of one session, oldest first.
 
-    Bounds of watches of a session, and what is asked about them: 8; a ninth is refused; one
-    common request and a second look for each on their way, and one change that waits, the newest;
-    150 wakes a watch at once and a day.
+    `boxes`: the engine gives boxes, in pixels of the frame. `place`: returns the rank of the engine for a
+    condition, since each engine gets a separate request, lowest rank first; None if no engine can be asked.
+
+    Bounds of watches of a session, and of requests about them: 8 watches; a ninth is refused; one
+    common request and a second look for each at a time, and the newest change that waits; 150 requests
+    a watch at once and a day.
     """
 
     def __init__(
@@ -104,13 +107,13 @@ class WatchRules:
         self._watches: dict[str, WatchTracker] = {}
         # The running common request; None without one
         self._under_way: WatchRequest | None = None
-        # The watches that it leaves to a request of their own, as it is but for them
+        # The watches left for a further request about the same frame, to another engine
         self._left: list[str] = []
-        # Running second looks, one a watch
+        # Running second looks, by watch
         self._seconds: dict[str, WatchRequest] = {}
-        # The newest change since the request began
+        # The newest change since the request started; None without one
         self._waiting: _Wake | None = None
-        # The frame of the newest common request, and the change in it
+        # The newest common request's frame and change; None before the first
         self._asked: _Wake | None = None
 
     def __len__(self) -> int:
@@ -125,14 +128,14 @@ class WatchRules:
     def add(
         self, name: str, order: messages.Watch, now: float, *, before: WatchTracker | None = None
     ) -> None:
-        """Begin a watch under a new name. `before`: the one in whose place it is, whose wakes it goes on with."""
+        """Add a watch under a new name. `before`: the one that it replaces, whose request budget it continues."""
         self._watches[name] = watch = WatchTracker(name, order, now)
         if before is not None:
             self.remove(before.name)
             watch.wakes = before.wakes
 
     def remove(self, name: str) -> None:
-        """Stop a watch, if it is there."""
+        """Remove a watch, if it exists."""
         self._seconds.pop(name, None)
         self._watches.pop(name, None)
 
@@ -146,9 +149,10 @@ class WatchRules:
         light: bool = False,
         area: float = math.inf,
     ) -> WatchRequest | None:
-        """Take a change of the scene; return the request about the present watches, or None.
+        """Handle a change of the scene; return the request to make, or None if it waits or nothing needs one.
 
-        `light`: the light went out or came on, so a yes needs no box. `area`: of the frame, in pixels.
+        `changed`: the region in pixels of the frame, None for all of it; `minute`: of the person's day; `light`: the
+        light went out or came on, so a yes needs no box; `area`: of the frame in square pixels.
         """
         if self._under_way is not None:
             before = self._waiting
@@ -158,7 +162,7 @@ class WatchRules:
         return self._ask(LookKind.PLAIN, _Wake(frame_id, changed, light, area), now, minute)
 
     def request_first(self, frame_id: str, now: float, minute: int) -> WatchRequest | None:
-        """Return the request about new watches, whose answers are a status; None without any."""
+        """Return the first request about new watches, whose answers alert nothing; None if there are none."""
         new = [
             name
             for name, watch in self._watches.items()
@@ -171,9 +175,9 @@ class WatchRules:
     def on_settled(
         self, frame_id: str, changed: Box | None, now: float, minute: int
     ) -> WatchRequest | None:
-        """Take a still scene; return one more request about the watches that need it.
+        """Handle a scene that is still again; return one more request about the watches that need it, or None.
 
-        `changed`: the region that differs from the frame of that answer.
+        `changed`: the region that differs from the frame of the last request.
         """
         if self._under_way is not None or self._asked is None:
             return None
@@ -182,36 +186,36 @@ class WatchRules:
         return self._ask(LookKind.SETTLED, wake, now, minute)
 
     def repeat_due(self, now: float) -> bool:
-        """Return True when it is time to ask `again` about what came and stays."""
+        """Return True if a repeated request about a change that stays is due."""
         return self._under_way is None and any(
             watch.again_at is not None and now >= watch.again_at and not watch.detected
             for watch in self._watches.values()
         )
 
     def request_repeat(self, frame_id: str, now: float, minute: int) -> WatchRequest | None:
-        """Return one more request about what came, stays and got a no, once it is due."""
+        """Return a repeated request about a change that stays and got a no; None if none is due."""
         if self._asked is None or not self.repeat_due(now):
             return None
-        # All that wait, in one request
+        # Ask about all watches that wait for a repeat in one request.
         due = [name for name, watch in self._watches.items() if watch.again_at is not None]
         return self._ask(
             LookKind.SETTLED, replace(self._asked, frame_id=frame_id), now, minute, only=due
         )
 
     def cancel_repeats(self) -> None:
-        """Ask no more about what came, because it went."""
+        """Cancel the repeated requests, because the change is gone."""
         for watch in self._watches.values():
             watch.again_at = None
 
     def detect(self, names: Collection[str]) -> None:
-        """Leave these watches to the detector, and no others: no common request is about them."""
+        """Leave exactly these watches to the detector; common requests are about the others."""
         for name, watch in self._watches.items():
             watch.detected = name in names
 
     def on_detected(
         self, frame_id: str, answers: Mapping[str, WatchAnswer], now: float, minute: int
     ) -> list[WatchRequest]:
-        """Take what the detector saw; return a second look for each yes, which a model has to confirm.
+        """Handle the detector's answers; return a second look for each yes, which a model has to confirm.
 
         A yes without a box is about something that is gone.
         """
@@ -233,9 +237,9 @@ class WatchRules:
     def on_answer(
         self, ask: WatchRequest, answers: Mapping[str, WatchAnswer], now: float, minute: int
     ) -> tuple[list[WatchRequest], Firing | None]:
-        """Take the answers of a request; a missing one counts as no request.
+        """Handle the answers of a request; a watch without an answer counts as not asked.
 
-        Returns the requests to make, and the alert of a second look.
+        Return the requests to make, and the alert of a second look or None.
         """
         if ask.look is LookKind.SECOND:
             return self._take_second(ask, answers, now)
@@ -249,7 +253,7 @@ class WatchRules:
             if watch is None:
                 continue
             if answer is None:
-                # Once is enough: a model that cannot answer will not about the next frame.
+                # Do not repeat a settled request: a model that cannot answer will not answer about the next frame.
                 watch.unsettled = watch.unsettled and not settled
             elif watch.on_plain_answer(answer, ask.frame_id, now, settled=settled):
                 self._seconds[name] = second = WatchRequest(
@@ -258,7 +262,7 @@ class WatchRules:
                     (name,),
                     ask.changed,
                     answer.where,
-                    # A no about what is asked about again may be a picture of it.
+                    # If asked repeatedly, the frame of the last no may show the thing already.
                     None if watch.asked_again else watch.last_no,
                     ask.light,
                     self.boxes and not ask.light and ask.changed is None and watch.armed,
@@ -267,7 +271,7 @@ class WatchRules:
         return asks + self._next(ask.look, now, minute), None
 
     def active_conditions(self, now: float, minute: int) -> dict[str, str]:
-        """Return the conditions of the watches that may be asked about now, by their ids."""
+        """Return the conditions of the watches that can be asked about now, by name."""
         return {
             name: watch.order.condition
             for name, watch in self._watches.items()
@@ -275,7 +279,7 @@ class WatchRules:
         }
 
     def has_unasked(self, now: float, minute: int) -> bool:
-        """Return True while a watch was in no request yet that may be asked about now."""
+        """Return True if a watch that can be asked about now was in no request yet."""
         return any(
             watch.asked_frame is None
             and not watch.detected
@@ -285,13 +289,13 @@ class WatchRules:
         )
 
     def new_stream(self) -> None:
-        """Forget the verified noes: another camera looks elsewhere."""
+        """Forget the frames of verified noes, since a new stream may show another view."""
         for watch in self._watches.values():
             watch.last_no = None
 
     @property
     def pending_frames(self) -> set[str]:
-        """The frames of the requests that run, and of the change that waits."""
+        """The ids of the frames of running requests, and of the change that waits."""
         found = {ask.frame_id for ask in self._seconds.values()}
         for one in (self._under_way, self._waiting):
             if one is not None:
@@ -300,7 +304,7 @@ class WatchRules:
 
     @property
     def compared_frames(self) -> set[str]:
-        """The frames of verified noes, which second looks compare with."""
+        """The ids of the frames of verified noes, with which second looks compare."""
         found = {ask.before for ask in self._seconds.values()}
         found |= {watch.last_no for watch in self._watches.values()}
         return {name for name in found if name is not None}
@@ -358,7 +362,7 @@ class WatchRules:
         )
         if watch.belief is not Belief.DOUBTED:
             return [], firing
-        # Another crop: wider at first, then the whole picture
+        # Vote with another crop: first a wider one, then the whole picture.
         wider = _wider(ask.crop) if len(watch.votes) == 1 and ask.crop is not None else None
         self._seconds[name] = again = replace(ask, crop=wider)
         return [again], None
@@ -374,35 +378,35 @@ class WatchRules:
         return [ask] if ask else []
 
 
-# One watch: the state of its condition, and the decision to alert.
+# One watch: the state of its condition, and the decision to alert
 #
 # CLEAR ─ yes ─▶ DOUBTED ─ yes, and the box lies in what changed ─▶ HOLDS ─▶ alert
 #   ▲ ◀─────────────┘ no, or elsewhere                                │
 #   └──────────────────────────────── three noes, then a cooldown ────┘
 #
-# A condition that holds when the watch begins also leads to HOLDS, without an alert.
+# A condition that holds when the watch is added also leads to HOLDS, without an alert.
 
-# A change that stays after two noes is asked about again, so many seconds after the last answer.
+# Seconds after the last answer at which a change that stays after two noes is asked about again
 AGAIN_SECONDS = (2.0, 3.0, 10.0)
-# Successive noes after which a condition that held is over
+# Successive noes after which a condition no longer holds
 CLEARED_AFTER = 3
-# Requests of one watch: this many at once, and as many again within a day
+# Requests of one watch: this many at once, refilled within a day
 WAKES_A_DAY = 150
 _DAY = 86_400.0
-# Seconds after which a look of the detector that changes nothing is noted again: its time, and a no's frame
+# Seconds after which an unchanged result of the detector is recorded again, with its time and the frame of a no
 _NOTED_SECONDS = 30.0
-# The confidence that an answer needs, and the share of doubt that each "that was wrong" leaves
+# Least confidence of an answer; factor on the remaining doubt (1 - threshold) for each false alarm; largest threshold
 _THRESHOLD = 0.5
 _DOUBT_LEFT = 0.6
 _MAX_THRESHOLD = 0.95
-# Most second looks where nobody knows which part changed; two that agree decide.
+# Most second looks if the changed region is unknown; two that agree decide.
 _VOTES = 3
-# Share of the smaller of both by which a box has to overlap the change
+# Least overlap of a box and the change, as a share of the smaller one
 _MIN_OVERLAP = 0.2
 
 
 class WatchState(StrEnum):
-    """The state of a watch as clients read it."""
+    """State of a watch as clients get it."""
 
     LOOKING = "looking"
     SEEN = "seen"
@@ -411,7 +415,7 @@ class WatchState(StrEnum):
 
 
 class Belief(StrEnum):
-    """The state of a condition, as the answers so far have it."""
+    """State of a condition by the answers so far."""
 
     CLEAR = "clear"
     # A yes waits for its second look.
@@ -421,7 +425,7 @@ class Belief(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """One alert of a watch, with the frame that proves it."""
+    """One alert of a watch, with the id of the frame that proves it."""
 
     # The watch's name
     watch_id: str
@@ -434,7 +438,7 @@ class Firing:
 
 
 def overlaps(found: Box, changed: Box) -> bool:
-    """Return whether a box overlaps a change by a fifth of the smaller of both."""
+    """Return True if a box overlaps a change by a fifth of the smaller one of both."""
     width = min(found.x2, changed.x2) - max(found.x1, changed.x1)
     height = min(found.y2, changed.y2) - max(found.y1, changed.y1)
     if width <= 0 or height <= 0:
@@ -444,35 +448,34 @@ def overlaps(found: Box, changed: Box) -> bool:
 
 
 class WatchTracker:
-    """The state of one order. `WatchRules` asks for it and passes the answers on."""
+    """The state of one watch. `WatchRules` makes its requests and passes the answers on."""
 
     def __init__(self, name: str, order: messages.Watch, now: float) -> None:
-        """`name`: a short one in place of the order's id, since models repeat it."""
+        """Start at `now`. `name`: a short one in place of the client's id, since models have to repeat it."""
         self.name = name
         self.order = order
         self.belief = Belief.CLEAR
-        # The confidence that an answer needs, which each false alarm raises
+        # Least confidence of an answer; each false alarm raises it
         self.threshold = min(_MAX_THRESHOLD, max(_THRESHOLD, order.threshold or 0.0))
         self.reason = ""
-        # The time of the last request about it; None before the first one.
+        # Time of the last answer; None before the first
         self.looked_at: float | None = None
-        # The frame of the last no that a second picture confirmed, for comparison; None before one.
+        # Id of the frame of the last verified no, for comparison; None without one
         self.last_no: str | None = None
-        # The frame of the last request about it; None before the first one.
+        # Id of the frame of the last common request; None before the first
         self.asked_frame: str | None = None
-        # False until the state at its beginning is known; a yes before that alerts nothing.
+        # False until the state at the start is known; a yes before that does not alert.
         self.armed = False
         self._first_noes = 0
-        # An answer waits for one look at the settled scene: a first no, and each answer about a
-        # condition that held, since nothing may change again once it is over.
+        # True if one more look at the settled scene is needed: after a first no, and after each answer about a
+        # condition that held, since its end may be the last change.
         self.unsettled = False
-        # The time of the next look at a change that stays, None without one; and the number of such looks
+        # Time of the next repeated look at a change that stays, None without one; and the number of such looks
         self.again_at: float | None = None
         self._again = 0
-        # The detector looks for it, and no common request is about it.
+        # True if the detector looks for it, so that common requests leave it out
         self.detected = False
-        # The second looks at this frame, where nobody knows what changed: the boxes of those that saw
-        # it, else None
+        # Votes of the second looks at this frame if the changed region is unknown: the box of a yes, else None
         self.votes: list[Box | None] = []
         self.since = now
         self._noes = 0
@@ -482,25 +485,26 @@ class WatchTracker:
 
     @property
     def asked_again(self) -> bool:
-        """True when the last wake's change got two noes already."""
+        """True if the last change got two noes already."""
         return self._again > 0
 
     def expired(self, now: float) -> bool:
+        """Return True if its time is over."""
         expires = self.order.expires
         return expires is not None and now - self.since >= expires
 
     def finished(self, now: float) -> bool:
-        """Return True when it has alerted and was to alert once, or has expired."""
+        """Return True if it alerts no more: it has expired, or has alerted and does not repeat."""
         return (self._alerted and not self.order.repeat) or self.expired(now)
 
     def awake(self, now: float, minute: int) -> bool:
-        """Return True while it may be asked about."""
+        """Return True if it can be asked about."""
         return not self.finished(now) and not self.pause_reason(now, minute)
 
     def pause_reason(self, now: float, minute: int) -> str:
-        """Return the reason for not asking about it now; "" when there is none.
+        """Return why it is paused now, as a sentence for the person; "" if it is not.
 
-        `minute` is the minute of the day.
+        `minute`: of the person's day.
         """
         if self.order.hours is not None:
             begin, end = self.order.hours
@@ -508,12 +512,13 @@ class WatchTracker:
             if not inside:
                 return "It is outside its hours."
         if now < self._quiet_until:
-            return "It pauses after what it has seen."
+            return "It pauses after its last alert."
         if not self.wakes.ready(now):
-            return "It has looked as often as it may for now."
+            return "It has used its looks for now, and goes on by itself."
         return ""
 
     def state(self, now: float, minute: int) -> WatchState:
+        """Return its state as clients get it."""
         if self.expired(now):
             return WatchState.EXPIRED
         if self.belief is Belief.HOLDS or self.finished(now):
@@ -521,14 +526,14 @@ class WatchTracker:
         return WatchState.PAUSED if self.pause_reason(now, minute) else WatchState.LOOKING
 
     def spend(self, now: float) -> None:
-        """Count one wake, with which all looks after it begin anew."""
+        """Take one request from its budget, and reset the repeated looks."""
         self._again, self.again_at = 0, None
         self.wakes.take(now)
 
     def on_plain_answer(
         self, answer: WatchAnswer, frame_id: str, now: float, *, settled: bool
     ) -> bool:
-        """Take the answer of the common request; return True when a second look is needed."""
+        """Record the answer of a common request; return True if a second look is needed."""
         self.looked_at, self.reason = now, answer.why
         self.again_at = None
         yes = self._yes(answer)
@@ -540,10 +545,10 @@ class WatchTracker:
             self.belief = Belief.DOUBTED
             self.votes = []
             return True
-        # Two noes about different frames are enough, since a busy scene never settles.
+        # Two noes about different frames arm it, too, since a busy scene never settles.
         self._first_noes += 1
         self.armed = self.armed or settled or self._first_noes > 1
-        # Only a second no is compared with later pictures.
+        # Only a second, verified no is used for comparison.
         self.unsettled = not settled
         if settled:
             self.last_no = frame_id
@@ -551,7 +556,7 @@ class WatchTracker:
         return False
 
     def on_detection(self, answer: WatchAnswer, frame_id: str, now: float) -> bool:
-        """Take what the detector saw; return True when a second look is needed."""
+        """Record an answer of the detector; return True if a second look is needed."""
         before, yes = self.belief, self._yes(answer)
         if before is Belief.HOLDS:
             self._holds_still(yes, now, settled=True)
@@ -560,7 +565,7 @@ class WatchTracker:
             self.votes = []
         noted = self.looked_at is not None and now - self.looked_at < _NOTED_SECONDS
         if self.belief is not before or not noted:
-            # Not each look is told to clients, nor kept as a picture.
+            # Do not report each look to clients, nor keep each as a picture.
             self.looked_at, self.reason = now, answer.why
             self.last_no = self.last_no if yes else frame_id
         self.armed = self.armed or not yes
@@ -576,10 +581,10 @@ class WatchTracker:
         boxes: bool,
         votes: bool,
     ) -> Firing | None:
-        """Take the answer of a second look. While it stays DOUBTED, another one is needed.
+        """Record the answer of a second look; return the alert, or None. If it stays DOUBTED, another look is needed.
 
-        `boxes`: the answer has to name a box, in what changed where that is known (`changed`); else
-        nothing alerts. `votes`: two of three looks with different crops decide.
+        `boxes`: to alert, the answer needs a box, which overlaps `changed` if that is known. `votes`: two of
+        three looks with different crops decide.
         """
         if self.belief is not Belief.DOUBTED:
             return None
@@ -616,28 +621,28 @@ class WatchTracker:
         )
 
     def _needs_another_vote(self) -> bool:
-        """Return whether another second look is needed."""
-        # A no of the first one ends it.
+        """Return True if another second look is needed."""
+        # A no of the first look ends the vote.
         return self.votes[0] is not None and len(self.votes) < _VOTES and not self._votes_agree()
 
     def _votes_agree(self) -> bool:
-        """Return whether two looks saw it at one place, the newest among them."""
+        """Return True if the newest look and an earlier one saw it at the same place."""
         *before, newest = self.votes
         return newest is not None and any(one and overlaps(one, newest) for one in before)
 
     def _ask_again(self, now: float) -> None:
-        """Set the time of the next look at what stays, unless there were enough."""
+        """Set the time of the next repeated look, unless there were enough."""
         if not self.detected and self._again < len(AGAIN_SECONDS):
             self.again_at = now + AGAIN_SECONDS[self._again]
             self._again += 1
 
     def on_no_answer(self) -> None:
-        """Note that no answer came, which counts as no request."""
+        """Record that no answer came, as if it was not asked."""
         if self.belief is Belief.DOUBTED:
             self.belief = Belief.CLEAR
 
     def false_alarm(self, frame_id: str, now: float) -> None:
-        """Take a person's word that the last alert was false: raise the threshold, and note a no."""
+        """Record that the person called the last alert false: raise the threshold, and count its frame as a no."""
         self.threshold = min(_MAX_THRESHOLD, 1 - (1 - self.threshold) * _DOUBT_LEFT)
         self.last_no = frame_id
         self._alerted = False

@@ -6,6 +6,8 @@ from server.core.settings import FeatureSettings, flag
 
 
 class WatchingSettings(FeatureSettings):
+    """Settings of watches."""
+
     watch_confirm: bool = flag(False)
 
 

@@ -1,6 +1,4 @@
-"""The list of a session's watches as a person reads it: each order, its state, and its trouble; and the parts of
-one request.
-"""
+"""The list of a session's watches with their states for the client, and helpers for requests."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ from server.shared.boxes import to_frame
 from server.shared.dates import zone_of
 from server.shared.watch_answers import MAX_CONDITION_CHARS, WatchAnswer, read_answers
 
-# The state of a watch that could look, but for something around it
+# State of a watch that is prevented from looking, such as by darkness
 _CANNOT = "cannot"
 _DISCLOSURE = "Watching needs your consent: pictures would go to another machine. Agree on the page to continue."
 # The client hears of a wait for the session's next request from so many seconds on
@@ -35,8 +33,9 @@ _LONG_WAIT = 5.0
 
 
 def day_minute(wall: float, zone: ZoneInfo | None, offset: int) -> int:
-    """Return the minute of the day in a zone, also across the change to summer time. `offset`: minutes east of UTC,
-    without a zone.
+    """Return the minute of the day in a time zone, which accounts for summer time.
+
+    `wall`: seconds since the epoch; `offset`: minutes east of UTC, used without a zone.
     """
     if zone is None:
         return int(wall // 60 + offset) % 1440
@@ -45,9 +44,9 @@ def day_minute(wall: float, zone: ZoneInfo | None, offset: int) -> int:
 
 
 class WatchRegistry:
-    """Owns the watches and the person's time, and sends the list when it has changed.
+    """Owns the watches and the person's time zone, and sends the list if it has changed.
 
-    Bounds of what is kept of the reading of conditions: of each watch and one more, for two engines; the least
+    Bounds of cached results of parsing conditions: one for each watch and one more, for two engines; the least
     recently used is dropped.
     """
 
@@ -59,33 +58,36 @@ class WatchRegistry:
         self._services = context.services
         self._numbers = itertools.count(1)
         self._sent: messages.WatchList | None = None
-        # The capture time of the newest frame
+        # Capture time of the newest frame, monotonic seconds
         self.seen_at = 0.0
-        # The person's time, in minutes east of UTC; and its zone, None for one that is not known here
+        # The person's UTC offset in minutes east; and time zone, None if unknown
         self._offset = 0
         self._zone: ZoneInfo | None = None
-        # The error of the last request, "" after a success
+        # The error message of the last request; "" after a success
         self.failed = ""
-        # Why an engine cannot watch for a condition: reading one takes milliseconds of the event loop.
+        # Cached reason why an engine does not support a condition, since parsing one blocks the event loop for milliseconds
         self._reading = lru_cache(2 * (MAX_WATCHES + 1))(
             lambda cannot_watch, condition: str(cannot_watch(condition))
         )
 
-    # Orders
+    # Changes
 
     def add(self, asked: messages.Watch) -> None:
-        """Begin a watch. Raises TooLong, BadRequest and Conflict."""
+        """Add a watch, in place of one with the same id or, if all places are taken, a finished one.
+
+        Raise TooLong or BadRequest for an invalid one, and Conflict beyond the limit.
+        """
         self.check_condition(asked.condition)
         if asked.hours is not None and asked.hours[0] == asked.hours[1]:
             raise BadRequest(
-                '"hours" of a watch message end at the minute at which they begin. Give them another end.'
+                '"hours" of a watch message must not begin and end at the same minute. Send another begin or end.'
             )
         before, now = self.find(asked.id), self.now()
         if before is None and len(self.rule) >= MAX_WATCHES:
             ended = next((one for one in self.rule if one.finished(now)), None)
             if ended is None:
                 raise Conflict(
-                    f"{MAX_WATCHES} watches are set, which is the most. Stop one, then add this one again."
+                    f"{MAX_WATCHES} watches are set (limit). Stop one, then add this one again."
                 )
             self.rule.remove(ended.name)
         self.rule.add(f"w{next(self._numbers)}", asked, now, before=before)
@@ -95,33 +97,34 @@ class WatchRegistry:
             self._zone = zone_of(asked.zone_name)
 
     def check_condition(self, condition: str) -> str:
-        """Return a condition that can be watched. Raises TooLong and BadRequest."""
+        """Return a condition unchanged if it is valid. Raise TooLong, or BadRequest if it is empty or not supported."""
         if len(condition) > MAX_CONDITION_CHARS:
             raise TooLong(
-                f"The condition has {len(condition)} characters; at most {MAX_CONDITION_CHARS} are allowed. Say it shorter."
+                f"The condition has {len(condition)} characters; at most {MAX_CONDITION_CHARS} are allowed. Shorten it."
             )
         if not condition.strip():
             raise BadRequest(
-                '"condition" of a watch message is empty. Say there what to watch for.'
+                '"condition" of a watch message is empty. Write what to watch for, such as "the kettle boils".'
             )
         if not self.needs_answering_engine(condition) and (reason := self._unable(condition)):
             raise BadRequest(reason)
         return condition
 
     def remove(self, id: str) -> None:
-        """End a watch. Raises NotFound for an unknown one."""
+        """Remove a watch. Raise NotFound for an unknown id."""
         watch = self.find(id)
         if watch is None:
-            raise NotFound("There is no watch with this id. It may have ended already.")
+            raise NotFound("Watch not found. It may be removed already.")
         self.rule.remove(watch.name)
 
     def find(self, id: str) -> WatchTracker | None:
+        """Return a watch by the client's id; None for an unknown one."""
         return next((one for one in self.rule if one.order.id == id), None)
 
     # States
 
     def now(self) -> float:
-        """Return the time, which is never before the newest frame."""
+        """Return the monotonic time, but never before the newest frame."""
         return max(time.monotonic(), self.seen_at)
 
     def minute(self) -> int:
@@ -130,12 +133,12 @@ class WatchRegistry:
 
     @property
     def active(self) -> bool:
-        """True while a watch may still alert."""
+        """True if a watch can still alert."""
         now = self.now()
         return any(not one.finished(now) for one in self.rule)
 
     def obstacle(self) -> str:
-        """Return why hardly anything can be watched now, darkness included; "" when it can."""
+        """Return why watching is hardly possible now, darkness and limits included; "" if it is possible."""
         if reason := self.block_reason():
             return reason
         scene = self._camera.scene
@@ -146,7 +149,7 @@ class WatchRegistry:
         return ""
 
     def block_reason(self) -> str:
-        """Return why nothing can be asked now; "" when it can."""
+        """Return why no request can be made now, as a sentence for the person; "" if one can."""
         engine = self._services.current_engine(Role.WATCHES)
         status = engine.status
         if not status.ready:
@@ -163,21 +166,20 @@ class WatchRegistry:
         return ""
 
     def _unable(self, condition: str, role: Role = Role.WATCHES) -> str:
-        """Return why the engine of a role cannot watch for a condition; "" when it can."""
+        """Return why the engine of a role does not support a condition; "" if it does."""
         cannot = self._services.current_engine(role).status.capabilities.cannot_watch
         return self._reading(cannot, condition) if cannot is not None else ""
 
     def needs_answering_engine(self, condition: str) -> bool:
-        """Return whether the engine that answers is asked about a condition: it can watch for it, and the one
-        that watches cannot.
-        """
+        """Return True if the answering engine has to be asked, since the watching one does not support the condition."""
         ready = self._services.current_engine(Role.ANSWERS).status.ready
         able = ready and not self._unable(condition, Role.ANSWERS)
         return able and bool(self._unable(condition))
 
     def place(self, condition: str) -> int | None:
-        """Return 0 for a condition that the engine that watches is asked about, 1 for one that the engine that
-        answers is, and None where neither may or can be.
+        """Return the rank of the engine to ask about a condition: 0 the watching one, 1 the answering one.
+
+        Return None if neither supports it, or consent for the second is missing.
         """
         if not self._unable(condition):
             return 0
@@ -191,14 +193,14 @@ class WatchRegistry:
     # Messages
 
     def report(self, *, anew: bool = False) -> None:
-        """Send the list if it has changed; with `anew` in any case."""
+        """Send the list if it has changed, or in any case with `anew`."""
         message = messages.WatchList(watches=self.infos(), most=MAX_WATCHES)
         if anew or (message != self._sent and (message.watches or self._sent is not None)):
             self._sent = message
             self._outbox.put(message)
 
     def infos(self) -> list[messages.WatchInfo]:
-        """Return all watches as a person reads them, oldest first."""
+        """Return all watches for clients, oldest first."""
         trouble = (self.obstacle() or self.failed) if len(self.rule) else ""
         return [self._info(one, trouble) for one in self.rule]
 
@@ -231,7 +233,7 @@ class WatchRegistry:
         )
 
     def _epoch(self, at: float | None) -> float | None:
-        """Return milliseconds since the epoch, in whole seconds so that lists can be compared."""
+        """Return a monotonic time as milliseconds since the epoch, rounded to seconds so that lists can be compared."""
         return None if at is None else round(time.time() - self.now() + at) * 1000
 
     def forget(self) -> None:
@@ -241,28 +243,28 @@ class WatchRegistry:
         self._reading.cache_clear()
 
 
-# Tokens of an answer: of each condition, and of what is around them
+# Tokens of an answer: for each condition, and for the structure around them
 _ENTRY_TOKENS = 80
 _FORM_TOKENS = 40
-# A second look's crop is so much larger than the box that it shows, and at least so many pixels a side.
+# Size of a second look's crop relative to the box, and its least side in pixels
 _CROP_GROWTH = 1.6
 _LEAST_CROP = 224
-# The last field of an entry: everything before it is there once it begins.
+# The last field of an entry; once it begins, all others are complete.
 _LAST_FIELD = '"why"'
 
 
 def answer_tokens(conditions: int) -> int:
-    """Return the tokens that an answer about so many conditions may take."""
+    """Return the most tokens of an answer about this many conditions."""
     return conditions * _ENTRY_TOKENS + _FORM_TOKENS
 
 
 def unit_of(capabilities: Capabilities) -> BoxUnit | None:
-    """Return the unit of an engine's boxes in an answer; None when it gives none, or in an unknown one."""
+    """Return the unit of an engine's boxes; None if it gives no boxes."""
     return capabilities.boxes or (BoxUnit.PIXELS if capabilities.wants_pixels else None)
 
 
 def crop_region(box: Box | None, frame: Frame) -> Region | None:
-    """Return the part of a frame that shows a box and what is around it; None for the whole frame."""
+    """Return the region of a frame around a box, with a margin; None for the whole frame."""
     if box is None:
         return None
     sides = []
@@ -280,7 +282,7 @@ def crop_region(box: Box | None, frame: Frame) -> Region | None:
 def in_frame(
     answer: WatchAnswer, request: EngineRequest, unit: BoxUnit | None, region: Region
 ) -> WatchAnswer:
-    """Return an answer with its box in pixels of the frame. `region`: of the picture."""
+    """Return an answer with its box converted to pixels of the frame. `region`: the part of the frame in the picture."""
     box = answer.where
     if box is None or unit is None:
         return replace(answer, where=None)
@@ -294,12 +296,12 @@ def in_frame(
 
 
 def detail_for(conditions: Mapping[str, str]) -> Detail:
-    """Return the detail in which all conditions can be seen."""
+    """Return the detail that these conditions need."""
     return Detail.HIGH if any(map(wants_detail, conditions.values())) else Detail.LOW
 
 
 def changed_box(change: Change, frame: Frame) -> Box | None:
-    """Return the changed region in the frame's pixels; None for the whole picture."""
+    """Return the changed region in pixels of the frame; None for the whole picture."""
     region = change.region
     if region is None or region == WHOLE:
         return None
@@ -307,7 +309,7 @@ def changed_box(change: Change, frame: Frame) -> Box | None:
 
 
 def in_shares(box: Box | None, frame: Frame) -> Box | None:
-    """Return a box as shares of the frame's sides."""
+    """Return a box of the frame's pixels as shares of its sides; None for None."""
     if box is None:
         return None
     return Box(
@@ -316,7 +318,7 @@ def in_shares(box: Box | None, frame: Frame) -> Box | None:
 
 
 def early_answer(text: str, name: str) -> WatchAnswer | None:
-    """Return the answer about one condition before its last field, the reason, is complete."""
+    """Return the answer about one condition from an incomplete text that lacks only the reason; None if more is missing."""
     head, found, _ = text.rpartition(_LAST_FIELD)
     begin = head.rfind("{")
     if not found or begin < 0:

@@ -1,4 +1,4 @@
-"""The frames that a session's watches ask about: of a change, for a new watch, of a settled scene."""
+"""Choose the frames for requests about a session's watches: after a change, for a new watch, of a settled scene."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from server.session.part import SessionContext
 from server.shared.attention.attention import WHOLE, Attention, Change, Why
 from server.shared.watch_answers import WatchAnswer
 
-# A scene without a change for this long after a request is settled.
+# Seconds without a change after a request, after which the scene is settled
 _SETTLED_SECONDS = 0.6
-# Looks that are dark for so long: the light went out. A hand that passes is gone by then.
+# Seconds of dark frames after which the light counts as out; a passing hand is gone by then.
 _DARK_SECONDS = 0.9
-# The strength of such a change, which is one of the whole picture
+# Strength of a change of the light, which is one of the whole picture
 _OUT = 3.0
 _NOTHING = Change(Why.SAME, 0.0, None, 0.0)
-# Seconds from the beginning of a sound to the frame that is asked about, so that the request has the
-# sound; and until nobody asks about it any more
+# Seconds from the beginning of a sound to the frame that is asked about, so that the request includes the
+# sound; and seconds after which the sound is ignored
 _SOUND_SECONDS = 0.8
 _SOUND_FORGOTTEN = 5.0
 # Seconds between two requests about sounds: at first, and at most. Doubled with each one, since a
-# television or a talk would use up the requests that a watch has for a day.
+# television or a conversation would use up a watch's requests of a day.
 _SOUNDS_APART = 3.0
 _MOST_APART = 600.0
 
 
 class WatchTriggers:
-    """Decides about each frame whether a request begins. Belongs to the event loop.
+    """Decides for each frame whether to make a request. Runs on the event loop.
 
-    In the dark a gate sees noise, and takes what became of the light for another exposure. So the
-    light that goes out or comes on is a change of its own, and no other one counts until it is on.
+    In the dark the change gate sees noise, and takes a change of the light for another exposure. So light
+    that goes out or comes on is detected here, and no other change counts until it is on again.
 
-    `look` or `glance`, then with its change `ask` or `ask_early`. Each request has to be `answered`
-    or `failed`.
+    Call `look` or `early_check`, then `ask` or `ask_early` with the change that it returned. Call `on_answer`
+    or `on_failure` for each request.
     """
 
     def __init__(
@@ -51,42 +51,42 @@ class WatchTriggers:
         self._list = watch_list
         self._rule = watch_list.rule
         self._frames = frames
-        # The request whose look the gate compares with
+        # The request with whose frame the gate compares
         self._compared: WatchRequest | None = None
-        # The answers of the last common request
+        # The answers of the last common request, by name
         self._last_answers: dict[str, bool] = {}
         # The capture time of the newest frame that was asked about
         self._asked_at = 0.0
         # The frame of the last look, if it showed no change
         self._last: Frame | None = None
-        # The beginning of a sound that nobody was asked about; None without one
+        # Beginning of a sound that no request was about yet; None without one
         self._sound_at: float | None = None
-        # The capture time of the newest frame that was asked about for its sound, the seconds until
-        # the next one, and the beginning of the newest sound
+        # Capture time of the newest frame that was asked about for a sound, least seconds until the
+        # next one, and beginning of the newest sound
         self._sound_asked = 0.0
         self._sounds_apart = _SOUNDS_APART
         self._noise_at = 0.0
         # The change that waits for the end of the common request
         self._waiting: Change | None = None
-        # The capture time of the first dark look; None while looks are light
+        # Capture time of the first dark frame; None while frames are light
         self._dark_since: float | None = None
-        # Looks are compared with a dark frame; the same of the frame before that
+        # True if the gate compares with a dark frame; the same before the last request
         self._compared_dark = self._before_dark = False
 
     # Frames
 
     def look(self, frame: Frame) -> Change | None:
-        """Compare a sampled frame; None soon after the last look."""
+        """Compare a sampled frame, and return the change; None if it is too soon after the last comparison."""
         change = self.attention.look(frame)
         return self._adjust_for_light(frame, change) if change is not None else None
 
     def early_check(self, frame: Frame) -> Change | None:
-        """Look at a frame between two samples, if it clearly differs; else None."""
+        """Compare a frame between two samples, and return the change if it clearly differs, else None."""
         change = self.attention.look_early(frame)
         return self._adjust_for_light(frame, change) if change is not None else None
 
     def _adjust_for_light(self, frame: Frame, change: Change) -> Change:
-        """Return the change of a look with regard to the light."""
+        """Return the change corrected for darkness: light that goes out or comes on counts, other changes in the dark do not."""
         since = self._dark_since
         dark = is_dark(self.attention.small, *levels(frame.image), before=since is not None)
         self._dark_since = (frame.captured if since is None else since) if dark else None
@@ -97,10 +97,10 @@ class WatchTriggers:
         return _NOTHING if dark and change.why is not Why.FIRST else change
 
     def ask(self, frame: Frame, change: Change) -> WatchRequest | None:
-        """Return the request that a look at a frame calls for; None without one."""
+        """Return the request to make about a compared frame, or None."""
         self._list.seen_at = frame.captured
         if self._dark and not self._compared_dark and not change.changed:
-            # It may be dark for a moment only.
+            # Wait, since it may be dark for a moment only.
             self._last = None
             return None
         now, minute = self._list.now(), self._list.minute()
@@ -120,7 +120,7 @@ class WatchTriggers:
         return self._begin(ask, frame, change)
 
     def _again(self, frame: Frame, now: float, minute: int) -> WatchRequest | None:
-        """Return one more request about what came and stays; None once the scene is as before."""
+        """Return a repeated request about a change that stays; None if the scene is as before the change."""
         if not self.attention.differs_from_before(frame):
             self._rule.cancel_repeats()
             return None
@@ -128,16 +128,16 @@ class WatchTriggers:
         return self._rule.request_repeat(frame.id, now, minute)
 
     def on_sound_event(self, at: float) -> None:
-        """Note that a sound began; forgotten where the engine cannot hear."""
+        """Record that a sound began at a monotonic time; ignore it if the engine does not support sound."""
         if at - self._noise_at >= self._sounds_apart:
-            # It was quiet before.
+            # It was quiet for a while: start with the short pause again.
             self._sounds_apart = _SOUNDS_APART
         self._noise_at = at
         if self._services.current_engine(Role.WATCHES).status.capabilities.audio_in:
             self._sound_at = at
 
     def _sound_due(self, frame: Frame) -> bool:
-        """Return whether this is the frame to ask about for a sound, and take note of that."""
+        """Return True if this frame should be asked about for a sound, and record that it is."""
         at = self._sound_at
         now = frame.captured
         if at is None or now < at + _SOUND_SECONDS:
@@ -151,7 +151,7 @@ class WatchTriggers:
         return True
 
     def ask_early(self, frame: Frame, change: Change) -> WatchRequest | None:
-        """Return the request about a frame between two samples; None without one."""
+        """Return the request to make about a frame between two samples, or None."""
         self._list.seen_at = frame.captured
         now = self._list.now()
         if self._dark or not self._allowance.left(now) or not self.attention.due(change, now):
@@ -160,7 +160,7 @@ class WatchTriggers:
         return self._begin(self._request_for_change(frame, change), frame, change)
 
     def _request_for_change(self, frame: Frame, change: Change) -> WatchRequest | None:
-        """Return the request about a change; None when it waits, or when none is wanted."""
+        """Return the request about a change; None if it waits, or if none is needed."""
         self._frames.keep(frame)
         return self._rule.on_change(
             frame.id,
@@ -185,9 +185,9 @@ class WatchTriggers:
         return ask
 
     def _settled_frame(self, change: Change, frame: Frame) -> Frame | None:
-        """Return the frame of a scene that does not change; None without one.
+        """Return the frame of a settled scene, or None.
 
-        It is the frame of the look before: some changes are found in the second look only.
+        It is the frame before this one, since some changes are detected only one comparison later.
         """
         if change.changed or frame.captured - self._asked_at < _SETTLED_SECONDS:
             return None
@@ -196,15 +196,15 @@ class WatchTriggers:
     # Answers
 
     def follow(self, asks: Sequence[WatchRequest]) -> None:
-        """Take the requests that follow from an answer: one is about the change that waited."""
+        """Handle the requests that follow from an answer, one of which may be about the change that waited."""
         for ask in asks:
             if ask.look is LookKind.PLAIN and not ask.rest and self._waiting is not None:
                 self._compare_with(ask, self._waiting)
 
     def on_answer(self, ask: WatchRequest, answers: Mapping[str, WatchAnswer]) -> None:
-        """Set the pace by the answers of a request, which the rule has taken already."""
+        """Adjust the pace to the answers of a request. Call it after the rule's `on_answer`."""
         if ask is self._compared:
-            # A yes says nothing new before its second look.
+            # A yes does not count as news before its second look.
             doubted = {one.name for one in self._rule if one.belief is Belief.DOUBTED}
             seen_now = {name: one.seen and name not in doubted for name, one in answers.items()}
             same = bool(seen_now) and all(
@@ -220,24 +220,24 @@ class WatchTriggers:
             self.attention.retry()
 
     def on_failure(self, ask: WatchRequest) -> None:
-        """Note a request without an answer."""
+        """Handle a request without an answer."""
         if ask is self._compared:
             self._compared, self._compared_dark = None, self._before_dark
             self.attention.request_failed(self._list.now())
         elif self._compared is None:
-            # A second look, or one at the settled scene, which may never change again
+            # A second look or a settled scene, which may not change again
             self.attention.answer_lost(self._list.now())
 
     def _compare_with(self, ask: WatchRequest, change: Change) -> None:
-        """Compare later frames with that of a common request, from now on and not from its answer."""
+        """Compare later frames with that of a common request, already before its answer."""
         self.attention.request_sent(change, self._list.now(), ahead=True)
         self._compared, self._waiting = ask, None
         self._before_dark, self._compared_dark = self._compared_dark, self._dark
 
-    # Its life
+    # Lifecycle
 
     def new_stream(self) -> None:
-        """Compare with nothing from before, because another connection sends."""
+        """Forget all frames compared before, since a new stream begins."""
         self.attention.forget()
         self._last = self._dark_since = self._waiting = None
         self._compared_dark = self._before_dark = False
@@ -252,33 +252,34 @@ class WatchTriggers:
         self.attention.forget()
 
 
-# Frames at once: of the request that runs, of the change that waits, of second looks, and of noes
-# that are being encoded. More are dropped, the oldest first.
+# Most frames at once: of the running request, of the waiting change, of second looks, and of noes that
+# are being encoded. Beyond them the oldest is dropped.
 MAX_FRAMES = 6
-# A larger picture of a verified no is not kept; second looks do without it.
+# Most bytes of the picture of a verified no; second looks do without a larger one.
 MAX_BEFORE_BYTES = 2_000_000
 
 
 class WatchFrames:
-    """Owns the frames. Those of verified noes are kept as filtered JPEGs, one a watch at most.
+    """Owns the frames of requests. Frames of verified noes become filtered JPEGs, at most one a watch.
 
-    Bounds of frames of a session's watches: 6 while requests about them wait or run, the oldest
-    is dropped; of each watch's last no one filtered JPEG.
+    Bounds of frames of a session's watches: 6 while requests about them wait or run, the oldest is
+    dropped; one filtered JPEG of each watch's last no.
     """
 
     def __init__(self, context: SessionContext, on_drop: Callable[[], None]) -> None:
-        """`on_drop` counts a frame that was dropped."""
+        """Start without frames. `on_drop`: called for each dropped frame."""
         self._services = context.services
         self._tasks = context.tasks
         self._on_drop = on_drop
         self._frames: dict[str, Frame] = {}
-        # Filtered JPEGs of frames at full resolution; None while one is made
+        # Filtered JPEGs at full resolution by frame id; None while one is made
         self._before: dict[str, bytes | None] = {}
 
     def __len__(self) -> int:
         return len(self._frames) + len(self._before)
 
     def keep(self, frame: Frame) -> None:
+        """Store a frame, and drop the oldest ones beyond the limit."""
         self._frames.setdefault(frame.id, frame)
         while len(self._frames) > MAX_FRAMES:
             del self._frames[next(iter(self._frames))]
@@ -288,11 +289,11 @@ class WatchFrames:
         return self._frames.get(id)
 
     def before(self, id: str | None) -> bytes | None:
-        """Return a verified no as a JPEG; None without one."""
+        """Return the JPEG of a verified no; None without one."""
         return self._before.get(id) if id is not None else None
 
     def settle(self, asking: set[str], compared: set[str]) -> None:
-        """Free what no request needs. `compared`: the verified noes."""
+        """Drop the frames that no request needs. `asking`: frames of requests; `compared`: frames of verified noes."""
         for id in self._before.keys() - compared:
             del self._before[id]
         for id in self._frames.keys() & (compared - self._before.keys()):
@@ -309,7 +310,7 @@ class WatchFrames:
         try:
             jpeg = await in_pool(self._services.prepare_pool, self._services.preparer.full, frame)
         except QwenCameraError:
-            # A filter withheld it, or it is too large: second looks do without.
+            # The frame is withheld or too large: second looks do without it.
             self._before.pop(frame.id, None)
             return
         if len(jpeg) > MAX_BEFORE_BYTES:
@@ -321,7 +322,7 @@ class WatchFrames:
     async def crop(
         self, jpeg: bytes, frame: Frame, needs: Capabilities, region: Region | None
     ) -> Picture | None:
-        """Make the picture of a verified no that shows the same part as a frame; None for another size."""
+        """Return the picture of a verified no for the same region as a frame; None if the sizes differ."""
         make = self._services.preparer.again
         pool = self._services.prepare_pool
         return await in_pool(pool, make, jpeg, frame, needs, Detail.HIGH, region)

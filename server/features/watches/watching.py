@@ -1,4 +1,4 @@
-"""A session's watches at work: frames in, requests to the engine, alerts and the list of watches out."""
+"""A session's watches: take frames, make requests to the engine, and send alerts and the list of watches."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from server.shared.watch_answers import (
 
 
 class ConditionArguments(Arguments):
-    """The arguments of the model's tools."""
+    """Arguments of the model's tools `watch` and `unwatch`."""
 
     condition: str = Field(
         min_length=1,
@@ -79,8 +79,8 @@ class WatchCounters:
 class Watching(BackgroundPart):
     """The watches of one session, a background part.
 
-    One request runs at a time; second looks go before the next common request. A frame is kept while
-    a request about it waits or runs.
+    One request runs at a time; second looks precede the next common request. A frame is kept while a
+    request about it waits or runs.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class Watching(BackgroundPart):
         detector: ConditionDetector | None = None,
         confirm: bool = False,
     ) -> None:
-        """`detector`: what looks for the things that it knows, beside a model; None: a model does.
-        `confirm`: the engine that answers makes the second looks.
+        """Start without watches. `detector`: looks for the things that it knows; None: a model looks for all.
+        `confirm`: the answering engine makes the second looks.
         """
         self._context = context
         self._outbox = context.outbox
@@ -126,18 +126,18 @@ class Watching(BackgroundPart):
         self._detecting: Detecting | None = None
         if detector is not None:
             self._detecting = Detecting(context, self._list, detector, self._on_detected)
-        # An alert that went out before its reason was complete
+        # An alert that was sent before its reason was complete; None without one
         self._early: Firing | None = None
         self._listening = False
         self._ended = False
 
-    # Orders of a person
+    # Changes by the person
 
     @property
     def wanted(self) -> bool:
         return self._list.active
 
-    # An alert is worth as much as it is early, and waits for the next socket.
+    # Watches run without a socket, too, and use the frames between samples so that alerts are early.
     working = alert = unattended = True
 
     def become_fixed(self) -> bool:
@@ -148,14 +148,14 @@ class Watching(BackgroundPart):
         self._context.camera.wake()
 
     def watch_for(self, id: str, condition: str, *, repeat: bool) -> None:
-        """Begin a watch without a client. Raises what `add` raises."""
+        """Add a watch for a program or an operator. Raise what `add` raises."""
         self.add(messages.Watch(type="watch", id=id, condition=condition, repeat=repeat))
 
     def add(self, asked: messages.Watch) -> None:
-        """Begin a watch, in place of one with the same id.
+        """Add a watch, in place of one with the same id.
 
-        Raises TooLong, BadRequest for one that cannot be watched, and Conflict for a ninth; all
-        watches stay as they were.
+        Raise TooLong, BadRequest for an unsupported condition, and Conflict beyond the limit; nothing
+        changes then.
         """
         self._list.add(asked)
         self._context.touch()
@@ -167,33 +167,33 @@ class Watching(BackgroundPart):
         return self._begin_tool, self._end_tool
 
     def _find_condition(self, call: ConditionArguments) -> str:
-        """Return the condition of the watch that a model means, the only one in any words. Raises NotFound."""
+        """Return the condition of the watch that a model means; a single watch matches any words. Raise NotFound for none."""
         running = [one.condition for one in self.watches() if not one.ended]
         meant = call.condition.strip().casefold()
         alike = [one for one in running if meant in one.casefold() or one.casefold() in meant]
         same = [one for one in alike if one.casefold() == meant]
         only = running if len(running) == 1 else []
         if not (found := same or alike or only):
-            raise NotFound("Nothing such is watched for.")
+            raise NotFound("No watch has such a condition.")
         return found[0]
 
     def remove(self, id: str) -> None:
-        """End a watch. Raises NotFound for an unknown one."""
+        """Remove a watch. Raise NotFound for an unknown id."""
         self._list.remove(id)
         self._update()
 
     def watches(self) -> list[messages.WatchInfo]:
-        """Return all watches as a person reads them, oldest first."""
+        """Return all watches for clients, oldest first."""
         return self._list.infos()
 
     def false_alarm(self, id: str) -> None:
-        """Take back an alert, so that the threshold of its watch rises. Raises NotFound for an unknown one."""
+        """Remove a false alert, and raise the threshold of its watch. Raise NotFound for an unknown alert or watch."""
         event = self.alerts.get(id)
         if event is None:
-            raise NotFound("There is no alert with this id. It may be too old.")
+            raise NotFound("Alert not found. Only the newest 16 alerts are kept.")
         watch = self._list.find(event.watch)
         if watch is None:
-            raise NotFound("The watch of this alert was stopped, so nothing is left to correct.")
+            raise NotFound("The watch of this alert was removed, so its threshold cannot change.")
         watch.false_alarm(event.firing.frame_id, self._list.now())
         self.alerts.remove(id)
         self._update()
@@ -204,7 +204,7 @@ class Watching(BackgroundPart):
         if message.sensitivity is not None:
             self.triggers.attention.set_sensitivity(message.sensitivity)
 
-    # Events around it
+    # Events of the session
 
     def greet(self) -> None:
         self._list.report(anew=True)
@@ -246,7 +246,7 @@ class Watching(BackgroundPart):
             self._after_look(change, self.triggers.ask(frame, change))
 
     def between(self, frame: Frame) -> None:
-        """Look at once at a frame that clearly differs: an alert need not wait for the next sample."""
+        """Look at a frame between samples at once if it clearly differs, so that alerts are earlier."""
         change = self.triggers.early_check(frame)
         if self._detecting is not None and self._detecting.due(frame):
             self._detecting.frame(frame, useful=not self._list.obstacle())
@@ -254,7 +254,7 @@ class Watching(BackgroundPart):
             self._after_look(change, self.triggers.ask_early(frame, change))
 
     def on_sound_event(self, at: float) -> None:
-        """Note that a sound began: an engine that hears is asked about it, though nothing is seen."""
+        """Record that a sound began; an engine that supports sound is asked about it without a visible change."""
         self.triggers.on_sound_event(at)
 
     def _after_look(self, change: Change, ask: WatchRequest | None) -> None:
@@ -266,7 +266,7 @@ class Watching(BackgroundPart):
         self._list.report()
 
     def _on_detected(self, frame: Frame, answers: Mapping[str, WatchAnswer]) -> None:
-        """Take what the detector saw in a frame: a model is asked to confirm each yes."""
+        """Handle the detector's answers about a frame: ask a model to confirm each yes."""
         if self._ended or self._list.block_reason():
             return
         self.frames.keep(frame)
@@ -286,7 +286,7 @@ class Watching(BackgroundPart):
         self._list.report()
 
     def on_partial_answer(self, sink: WatchObserver) -> None:
-        """Alert for a second look as soon as all but its reason is there."""
+        """Alert on a second look as soon as its answer lacks only the reason."""
         ask = sink.ask
         if ask.look is not LookKind.SECOND or ask.votes or self._early is not None:
             return
@@ -323,7 +323,7 @@ class Watching(BackgroundPart):
     def _apply_answers(
         self, sink: WatchObserver, answers: Mapping[str, WatchAnswer]
     ) -> tuple[list[WatchRequest], Firing | None]:
-        """Let the rule take the answers, and alert if it says so."""
+        """Pass the answers to the rule, and send the alert that it returns. Return the next requests, too."""
         ask = sink.ask
         asks, firing = self.rule.on_answer(ask, answers, self._list.now(), self._list.minute())
         if firing is not None:
@@ -335,7 +335,7 @@ class Watching(BackgroundPart):
         return asks, firing
 
     def on_failure(self, ask: WatchRequest, error: QwenCameraError | None, again: bool) -> None:
-        """Take a request without an answer. `again`: it is made once more."""
+        """Handle a request without an answer. `again`: it will be tried again."""
         self._early = None
         self._list.failed = error.visitor_message if error is not None else ""
         if again:
@@ -347,7 +347,7 @@ class Watching(BackgroundPart):
         self._next(asks)
 
     def _record_verdict(self, ask: WatchRequest, *, answered: bool) -> None:
-        """Tell the detector's looks what a model said of what they saw, and count it."""
+        """Pass a model's verdict on a sighting to the detector's results, and count it."""
         if ask.look is not LookKind.SECOND:
             return
         (name,) = ask.watch_ids
@@ -360,7 +360,7 @@ class Watching(BackgroundPart):
             self._counters.confirmations.labels(said).inc()
 
     def role(self, ask: WatchRequest, look: LookKind | None = None) -> Role:
-        """Return the role whose engine makes a request. `look`: of another one about the same watch."""
+        """Return the role whose engine gets a request. `look`: for a request of this kind about the same watch."""
         watch = self.rule.get(ask.watch_ids[0])
         if watch is not None and self._list.needs_answering_engine(watch.order.condition):
             return Role.ANSWERS
@@ -372,7 +372,7 @@ class Watching(BackgroundPart):
         return Role.ANSWERS if confirms else Role.WATCHES
 
     def _note_boxes(self, engine: Engine) -> None:
-        """Tell the rule whether second looks, which this engine makes, give boxes."""
+        """Set in the rule whether this engine's second looks give boxes."""
         self.rule.boxes = unit_of(engine.status.capabilities) is not None
 
     def _next(self, asks: Sequence[WatchRequest]) -> None:
@@ -387,7 +387,7 @@ class Watching(BackgroundPart):
         try:
             jpeg = await in_pool(self._services.prepare_pool, self._services.preparer.still, frame)
         except QwenCameraError:
-            # A filter withholds the picture; the alarm counts all the same.
+            # A filter withholds the picture; send the alert without it.
             jpeg = None
         if self._ended or watch is None:
             return
@@ -402,16 +402,16 @@ class Watching(BackgroundPart):
         self._context.publish_alert(event.alert(self._context.source))
 
 
-# A request that was stopped, or failed in a way that may pass, is made again after this long, so often.
+# Seconds until a stopped or failed request is tried again, and most attempts, for errors that may pass
 _AGAIN_SECONDS = 0.5
 _MOST_ATTEMPTS = 3
 _PASSING = (Busy, EngineError)
 
 
 class WatchObserver:
-    """Collects the answer of one request. `region`: the part of the frame that its picture shows."""
+    """Observes one request, and parses its answer. `region`: the part of the frame in its picture."""
 
-    # Known before the first piece of the answer
+    # Set before the first piece of the answer
     engine: Engine
     request: EngineRequest
 
@@ -428,7 +428,7 @@ class WatchObserver:
         self._queue.on_partial_answer(self)
 
     def on_thought(self, text: str) -> None:
-        """Thoughts are no part of the answer."""
+        """Ignore thoughts, which are not part of the answer."""
 
     def on_result(self, result: Result) -> None:
         if result.finish_reason not in ("stop", "length"):
@@ -445,7 +445,7 @@ class WatchObserver:
         self._queue.on_failure(self.ask, error)
 
     def early(self, name: str) -> WatchAnswer | None:
-        """Return the answer about a condition as soon as only its reason is missing."""
+        """Return the answer about a condition if only its reason is missing, else None."""
         found = early_answer(self._text, name)
         return self._in_frame(found) if found is not None else None
 
@@ -462,12 +462,13 @@ class WatchObserver:
 
 
 class WatchQueue:
-    """Makes the requests, second looks before the next common one. Belongs to the event loop.
+    """Makes the requests one at a time, second looks first. Runs on the event loop.
 
-    Each request ends in the owner's `answered`, or in its `failed` with False; after either, `go_on` is due.
+    Each request ends with the owner's `on_answer`, or its `on_failure` with `again` false; the owner then has to call
+    `go_on`.
 
-    Bounds of requests of its watches: one at a time; a stopped or failed one is made three times,
-    then a newer change is waited for.
+    Bounds of requests of watches: one at a time; a stopped or failed one is tried three times, then the
+    next change is awaited.
     """
 
     def __init__(self, owner: Watching, context: SessionContext) -> None:
@@ -482,11 +483,11 @@ class WatchQueue:
         self._numbers = 0
 
     def __len__(self) -> int:
-        """Return how many wait or run."""
+        """Return the number of requests that wait or run."""
         return len(self._asks) + (self._running is not None)
 
     def put(self, asks: Sequence[WatchRequest]) -> None:
-        """Queue requests, second looks first, and begin one if none runs."""
+        """Queue requests, second looks first, and start one if none runs."""
         seconds = [ask for ask in asks if ask.look is LookKind.SECOND]
         self._asks.extendleft(reversed(seconds))
         self._asks.extend(ask for ask in asks if ask.look is not LookKind.SECOND)
@@ -506,7 +507,7 @@ class WatchQueue:
         self._running = None
 
     def _submit(self, ask: WatchRequest) -> None:
-        """Make the request; a failure is taken like an answer."""
+        """Make a request; a failure is reported to the owner."""
         self._attempts += 1
         frame = self._frames.get(ask.frame_id)
         conditions = {
@@ -526,7 +527,7 @@ class WatchQueue:
             before = None
 
         def worded(_: str, needs: Capabilities) -> str:
-            """Return the request in the form of boxes of the engine that takes it."""
+            """Return the question, with the unit of boxes of the engine that gets it."""
             if ask.look is not LookKind.SECOND:
                 return question(conditions, unit_of(needs))
             (name,) = conditions
@@ -562,7 +563,7 @@ class WatchQueue:
             self.owner.on_partial_answer(sink)
 
     def on_failure(self, ask: WatchRequest, error: QwenCameraError | None) -> None:
-        """Take a request without an answer. `error`: None when it was stopped, or cannot be made."""
+        """Handle a request without an answer. `error`: None if it was stopped or cannot be made."""
         if self._running is not ask:
             return
         passing = error is None or isinstance(error, _PASSING)

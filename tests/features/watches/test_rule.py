@@ -205,7 +205,7 @@ def test_it_is_over_after_three_noes_and_alerts_again_after_the_cooldown() -> No
     bench.twice(NO)
     assert bench.state() is WatchState.PAUSED
     assert bench.woken() is None
-    assert bench.watch.pause_reason(bench.now, 0) == "It pauses after what it has seen."
+    assert bench.watch.pause_reason(bench.now, 0) == "It pauses after its last alert."
     assert len(bench.twice(YES)) == 1
 
 
