@@ -114,7 +114,7 @@ async def test_watches(camera: Camera) -> None:
     assert listed[0].state
     await camera.unwatch(made[0])
     await camera.unwatch(made[1].id)
-    with pytest.raises(qwen_camera.BadInput, match="no watch"):
+    with pytest.raises(qwen_camera.BadInput, match="Watch not found"):
         await camera.unwatch(made[0])
     assert [one.id for one in await camera.watches()] == [made[2].id]
     await camera.unwatch(made[2])
