@@ -28,7 +28,7 @@ from server.shared.watch_answers import MAX_CONDITION_CHARS, WatchAnswer, read_a
 # State of a watch that is prevented from looking, such as by darkness
 _CANNOT = "cannot"
 _DISCLOSURE = "Watching needs your consent: pictures would go to another machine. Agree on the page to continue."
-# The client hears of a wait for the session's next request from so many seconds on
+# Seconds of wait for the session's next request from which the client is notified
 _LONG_WAIT = 5.0
 
 
