@@ -1,4 +1,4 @@
-"""Credentials and limits: session tokens, the codes, TURN credentials, counts of requests and guesses."""
+"""Credentials and limits: session tokens, access codes, TURN credentials, limits of requests and guesses."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from server.core.addresses import Limiter, limiter_key
 from server.core.errors import Unauthorized
 
 MAX_TOKEN_CHARS = 4096
-# Seconds after which a code is needed again
+# Seconds after which the access code is required again
 DEFAULT_MAX_AGE = 86_400
-# Seconds by which the clocks of two processes may differ
+# Maximum difference between the clocks of two processes, seconds
 CLOCK_SKEW = 300
 _ALGORITHM = "HS256"
 
@@ -37,13 +37,13 @@ Reason = Literal[
 ]
 
 _SENTENCES: dict[Reason, str] = {
-    "missing": "This needs a token. Ask POST /api/token for one and send it as Authorization: Bearer <token>.",
-    "malformed": "This token is not one of this server's. Ask POST /api/token for a new one.",
+    "missing": "This request needs a token. Get one from POST /api/token and send it as Authorization: Bearer <token>.",
+    "malformed": "This token is malformed or not from this server. Get a new one from POST /api/token.",
     "bad_signature": "This token was not signed by this server, or before its code or key was changed."
-    " Ask POST /api/token for a new one.",
-    "expired": "This token has expired. Ask POST /api/token for a new one.",
-    "too_old": "The code for this token was entered too long ago. Ask POST /api/token for a new one, with the code.",
-    "ended": "The access that this token belongs to has ended. Ask POST /api/token for a new one, with the code.",
+    " Get a new one from POST /api/token.",
+    "expired": "This token has expired. Get a new one from POST /api/token.",
+    "too_old": "The code for this token was entered too long ago. Get a new token from POST /api/token with the code.",
+    "ended": "The access of this token has ended. Get a new token from POST /api/token with the code.",
     "camera_ended": "This camera's token has expired: the camera was removed, or was away for too long."
     " Ask whoever gave it for another one.",
     "wrong_session": "This token belongs to another session. Use the token that came with this session.",
@@ -51,7 +51,7 @@ _SENTENCES: dict[Reason, str] = {
 
 
 class TokenRefused(Unauthorized):
-    """The token is invalid; `reason` is one of a fixed set, for a metric's label."""
+    """An invalid token. `reason`: one of a fixed set, for a metric's label."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(_SENTENCES[reason])
@@ -60,7 +60,7 @@ class TokenRefused(Unauthorized):
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    # Only the time is in the repr, which may be logged.
+    # The repr may be logged, so it has only the time.
     token: str = field(repr=False)
     # Seconds
     expires_in: int
@@ -70,26 +70,26 @@ class Issued:
 @dataclass(frozen=True, slots=True)
 class Claims:
     session_id: str
-    # Time at which the code was entered, seconds since the epoch; renewals keep it.
+    # Time at which the code was entered, seconds since the epoch; unchanged by renewals
     auth_time: int
-    # Name of the device that got it without a code; empty for none
+    # Name of the paired device that got it; "" for none
     device: str = ""
 
 
 def signing_key(secret: str, purpose: str, code: str) -> str:
-    """Derive the signing key of tokens for `purpose`, which changes with the secret and the code."""
+    """Return the signing key of tokens for `purpose`, derived from the secret and the code."""
     said = f"{purpose}\0{code}".encode("utf-8", "surrogatepass")
     return hmac.new(secret.encode("utf-8", "surrogatepass"), said, hashlib.sha256).hexdigest()
 
 
 class Signer:
-    """JWTs (RFC 7519) signed with HS256 and nothing else; the only place that names an algorithm.
+    """Signer and verifier of JWTs (RFC 7519) with HS256 only.
 
-    Raises ValueError when `secret` is not fit for HS256 (an asymmetric key in PEM form, say).
+    Raises ValueError if `secret` is not suitable for HS256, such as an asymmetric key in PEM form.
     """
 
     def __init__(self, secret: str, *, max_chars: int = MAX_TOKEN_CHARS) -> None:
-        """`max_chars`: a longer token is refused."""
+        """`max_chars`: maximum length of a token."""
         if not secret:
             raise ValueError("signing tokens needs a secret")
         self._secret = secret
@@ -118,19 +118,17 @@ class Signer:
         except ExpiredSignatureError:
             raise TokenRefused("expired") from None
         except JOSEError as exc:
-            # python-jose has one class for both, and hides the cause behind it.
+            # python-jose has one class for both, and hides the cause.
             unsigned = "ignature" in str(exc)
             raise TokenRefused("bad_signature" if unsigned else "malformed") from None
-        # Nested or huge JSON, or no ASCII, in a header, which is read before the signature is checked
+        # Nested, huge or non-ASCII JSON in the header, which is parsed before the signature is checked
         except (RecursionError, OverflowError, TypeError, ValueError):
             raise TokenRefused("malformed") from None
 
 
 class TokenIssuer:
-    """Issues session tokens, valid for `ttl` seconds and renewable until `max_age` seconds after
-    the code was entered.
-
-    Raises ValueError as `Signer` does.
+    """Issuer of session tokens, valid for `ttl` seconds and renewable until `max_age` seconds after the
+    code was entered. Raises ValueError as `Signer` does.
     """
 
     def __init__(self, secret: str, ttl: int, max_age: int = DEFAULT_MAX_AGE) -> None:
@@ -148,11 +146,9 @@ class TokenIssuer:
         device: str = "",
         now: float | None = None,
     ) -> Issued:
-        """`now` is in seconds since the epoch; None for the present.
+        """Return a new token. `auth_time`, `device`: see `Claims`; None for now. `now`: seconds since the epoch.
 
-        `auth_time`, `device`: see `Claims`; None for now.
-
-        Raises TokenRefused when the code was brought too long ago.
+        Raises TokenRefused if the code was entered too long ago.
         """
         issued_at = int(time.time() if now is None else now)
         if auth_time is None:
@@ -172,27 +168,21 @@ class TokenIssuer:
         return Issued(token, expires_at - issued_at, Claims(session_id, auth_time, device))
 
     def renew(self, claims: Claims) -> Issued:
-        """Issue another token of the same access.
-
-        Raises TokenRefused when the code was entered too long ago.
-        """
+        """Return another token of the same access. Raises TokenRefused if the code was entered too long ago."""
         return self.issue(claims.session_id, auth_time=claims.auth_time, device=claims.device)
 
     def verify(self, token: str, *, session_id: str | None = None) -> Claims:
-        """Check everything about a token, and that it belongs to `session_id` where one is given.
-
-        Raises TokenRefused.
-        """
+        """Return the claims of a valid token, which must belong to `session_id` if given. Raises TokenRefused."""
         signed = self._signer.read(token)
         try:
             claims = Claims(signed["sid"], signed["auth_time"], signed.get("dev", ""))
         except KeyError:
             raise TokenRefused("malformed") from None
-        # Compared plainly: a session id is no credential.
+        # Not in constant time: a session id is no credential.
         if session_id is not None and claims.session_id != session_id:
             raise TokenRefused("wrong_session")
         if claims.auth_time + self._max_age <= time.time():
-            # TOKEN_MAX_AGE was more when it was issued.
+            # TOKEN_MAX_AGE was longer when it was issued.
             raise TokenRefused("too_old")
         if any(refuses(claims) for refuses in self.refusals):
             raise TokenRefused("ended")
@@ -200,7 +190,7 @@ class TokenIssuer:
 
 
 def bearer(header: str | None) -> str:
-    """Read the token of an `Authorization: Bearer` header (RFC 6750). Raises TokenRefused."""
+    """Return the token of an `Authorization: Bearer` header (RFC 6750). Raises TokenRefused."""
     if header is None or not header.strip():
         raise TokenRefused("missing")
     scheme, _, token = header.strip().partition(" ")
@@ -210,17 +200,17 @@ def bearer(header: str | None) -> str:
 
 
 def new_session_id() -> str:
-    """Create a session id: 128 random bits as 22 URL-safe characters."""
+    """Return a new session id: 128 random bits as 22 URL-safe characters."""
     return secrets.token_urlsafe(16)
 
 
 def same_secret(given: str | None, expected: str) -> bool:
-    """Compare in a time that depends on neither text. An empty `expected` matches nothing."""
+    """Return whether two secrets are equal, in constant time. An empty `expected` matches nothing."""
     return hmac.compare_digest(digest(given or ""), digest(expected)) and bool(expected)
 
 
 def check_access_code(given: str | None, expected: str) -> bool:
-    """Return True when `given` is the code, ignoring spaces around it, which phones add."""
+    """Return whether `given` is the code, apart from spaces around it, which phones add."""
     return same_secret(given.strip() if given is not None else None, expected)
 
 
@@ -229,57 +219,56 @@ def digest(text: str) -> bytes:
 
 
 def turn_credentials(secret: str, ttl: int, user: str, now: float) -> tuple[str, str]:
-    """User name and password that work for `ttl` seconds from `now` (since the epoch).
+    """Return user name and password that are valid for `ttl` seconds from `now` (since the epoch).
 
-    Those of draft-uberti-behave-turn-rest-00, section 2.2, which coturn's use-auth-secret takes:
-    user name "expiry:user", password base64(HMAC-SHA1(secret, user name)).
+    Source: draft-uberti-behave-turn-rest-00, section 2.2, as in coturn's use-auth-secret: user name
+    "expiry:user", password base64(HMAC-SHA1(secret, user name)).
     """
     username = f"{int(now) + ttl}:{user}"
     digest = hmac.new(secret.encode(), username.encode(), hashlib.sha1).digest()
     return username, base64.b64encode(digest).decode("ascii")
 
 
-# The limits on requests and on guesses, of this process or, where a feature shares them, of several.
+# Limits of requests and guesses, in this process or shared by several
 
-# Wrong ones at once per address, and over all addresses; each limit is refilled within WINDOW
-# seconds.
+# Burst of wrong guesses per address, and over all addresses; each is refilled within WINDOW seconds.
 FLOOR, BUDGET, WINDOW = 20, 120, 1200.0
-# Addresses that had a right one; the least recently used is dropped.
+# Maximum stored addresses with a right guess; the least recently used is dropped
 MAX_KNOWN = 10_000
 
 
-# The secrets that strangers can guess, each with limits of its own
+# Secrets that strangers can guess, each with its own limits
 Guessed = Literal["codes", "pairing", "operator", "metrics"]
 
 
 class SharedCounts(Protocol):
-    """Counts that several processes share. `RequestLimiter` says what the first three are.
+    """Counts shared by several processes; see `RequestLimiter` for the first three.
 
-    Those with a result return the seconds to wait, 0 to pass, and None without an answer: then the
-    process's own count decides.
+    Methods with a result return the seconds to wait, 0 to pass, and None without an answer, after
+    which the process's own count decides.
     """
 
     async def anybody(self, address: str) -> float | None: ...
     async def charge(self, address: str, more: int) -> None: ...
     async def session(self, session_id: str, address: str, *, begun: bool) -> float | None: ...
     async def guess(self, kind: str, most: int, seconds: float, *, count: bool) -> float | None:
-        """Count a guess at the secret `kind`, of `most` in so many seconds, or look only."""
+        """Count a guess at the secret `kind` (limit: `most` in `seconds`), or only check if not `count`."""
         ...
 
 
-# Cost of a wrong access code in requests.
+# Cost of a wrong access code in requests
 WRONG_CODE_COST = 3
-# An address's limit divided by a session's limit.
+# Ratio of an address's limit to a session's limit
 SESSION_PART = 3
 
 
 class RequestLimiter:
-    """Limits requests for tokens and offers, so that a flood from one address does not block other
-    clients of it.
+    """Rate limit of requests for tokens and offers, so that a flood from one address does not block
+    sessions behind the same address.
 
-    A client with a token has a limit of its own (by session) as soon as its session exists, and for
-    one request before that. All others share the limit of their address. The process's own counts
-    go on all along, and decide while it shares none with others.
+    A client with a token has its own limit (by session) once its session exists, and for one request
+    before that. All others share the limit of their address. The process always keeps its own counts,
+    which decide without shared ones.
 
     Bounds of request counts: 10,000 addresses, 10,000 sessions; the least recently used is
     dropped.
@@ -293,7 +282,7 @@ class RequestLimiter:
         self._shared: SharedCounts | None = None
 
     def share(self, counts: SharedCounts) -> None:
-        """Count with other processes from now on."""
+        """Use counts shared with other processes."""
         self._shared = counts
 
     @property
@@ -301,7 +290,7 @@ class RequestLimiter:
         return self._addresses.forgotten + self._sessions.forgotten
 
     async def anybody(self, address: str, now: float) -> float | None:
-        """Count a request without a valid token; returns like `Limiter.take`."""
+        """Count a request without a valid token. Return the seconds to wait, None to pass."""
         wait = await self._shared.anybody(address) if self._shared is not None else None
         if wait:
             return wait
@@ -313,7 +302,7 @@ class RequestLimiter:
         await self._charge(address, now, WRONG_CODE_COST - 1)
 
     async def give_back(self, address: str, now: float) -> None:
-        """Give back a passed request that needs no limit."""
+        """Refund a passed request that needs no limit."""
         await self._charge(address, now, -1)
 
     async def _charge(self, address: str, now: float, more: int) -> None:
@@ -324,12 +313,10 @@ class RequestLimiter:
     async def session(
         self, session_id: str, address: str, now: float, *, begun: bool
     ) -> float | None:
-        """Count a request with a valid token; returns like `Limiter.take`.
+        """Count a request with a valid token. Return the seconds to wait, None to pass.
 
-        `begun`: its session exists, here or in another process that shares counts.
-
-        Without an access code tokens are free, so a token without a session has a limit of its own
-        for only one request.
+        `begun`: its session exists, here or in another process that shares counts. Without an access
+        code tokens are free, so a token without a session has its own limit for only one request.
         """
         wait = None
         if self._shared is not None:
@@ -344,10 +331,10 @@ class RequestLimiter:
 
 
 class Guesses:
-    """Limits guesses at one secret: per address, and over all addresses.
+    """Limit of guesses at one secret, per address and over all addresses.
 
     The second limit is against attackers with many addresses. While it is exhausted, right codes
-    wait like wrong ones, except from an address that had a right one before. RATE_LIMIT_PER_MINUTE
+    wait like wrong ones, except from an address with a right one before. RATE_LIMIT_PER_MINUTE
     changes neither limit.
 
     Bounds of wrong codes and tokens, and addresses with right ones: 20 per address, 120 in all,
@@ -364,15 +351,14 @@ class Guesses:
         self._known: OrderedDict[str, None] = OrderedDict()
 
     def share(self, counts: SharedCounts) -> None:
-        """Count the second limit with other processes from now on."""
+        """Use a second limit shared with other processes."""
         self._shared = counts
 
     async def check(self, right: bool, address: str, now: float) -> float | None:
-        """Return None when the result of a check may be sent to `address`, else the seconds to
-        wait.
+        """Return None if the result of a check may be revealed to `address`, else the seconds to wait.
 
-        A wrong one counts, unless it has to wait, because then the result is not revealed. A right
-        one costs nothing.
+        A wrong guess counts, unless it has to wait, as its result is then not revealed. A right one
+        costs nothing.
         """
         key = limiter_key(address)
         wait = self._addresses.take(key, now, count=not right)
