@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from server.app.features import installed, parse_features, settings_of
+from server.app.features import installed_features, parse_features, settings_of
 from server.core.addresses import Address, Network
 from server.core.errors import OperatorError, check_unique
 from server.core.frames import Role
@@ -420,7 +420,7 @@ def composed(features: tuple[str, ...]) -> type[Settings]:
 
 def known_keys(features: tuple[str, ...] | None = None) -> tuple[str, ...]:
     """Return the keys of the settings. `features`: None for all installed ones."""
-    names = installed() if features is None else features
+    names = installed_features() if features is None else features
     kinds: list[type[BaseModel]] = [Settings, *settings_of(names)]
     return tuple(dict.fromkeys(name.upper() for kind in kinds for name in kind.model_fields))
 

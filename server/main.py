@@ -77,7 +77,7 @@ def main() -> int:
             connections=program.connections,
         ),
         drain=lambda deadline: _drain(program, deadline),
-        on_started=program.started,
+        on_started=program.on_started,
         on_closed=lambda: _leave(program, 0),
         notifier=Notifier(),
         drain_seconds=settings.drain_seconds,

@@ -157,7 +157,7 @@ class Program:
         ended = self.pools.close(self.patience if self.patience is None else left(self.patience))
         self.unfinished = not (well and ended)
 
-    def started(self, port: int) -> None:
+    def on_started(self, port: int) -> None:
         """Write the address of the server to the terminal, and notify features. Called on the event loop."""
         sys.stderr.write(self.greeting(port))
         for tell in self.added.listening:

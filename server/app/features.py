@@ -37,7 +37,7 @@ FEATURES = {
 EXAMPLES = {"sample": "the feature that a new one is copied from"}
 
 
-def installed() -> tuple[str, ...]:
+def installed_features() -> tuple[str, ...]:
     """Return the features whose packages are installed."""
     return tuple(name for name in FEATURES if find_spec(f"server.features.{name}"))
 
@@ -49,8 +49,8 @@ def parse_features(setting: str) -> tuple[str, ...]:
     """
     names = {name.strip().lower() for name in setting.split(",")} - {""}
     if "all" in names:
-        names = names - {"all"} | set(installed())
-    known = {*installed(), *EXAMPLES}
+        names = names - {"all"} | set(installed_features())
+    known = {*installed_features(), *EXAMPLES}
     if unknown := sorted(names - known):
         raise ValueError(
             f"FEATURES has {unknown[0][:40]}. Allowed: all, or a comma-separated list of"

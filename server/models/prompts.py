@@ -188,7 +188,7 @@ def chat_messages(
         parts = [
             part
             for one in message.parts
-            for part in _rendered(one, request, urls, audio)
+            for part in _render(one, request, urls, audio)
             if part.get("text") != ""
         ]
         if message.author is Author.SYSTEM and request.tools:
@@ -222,7 +222,7 @@ def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]] | None:
     return parts
 
 
-def _rendered(
+def _render(
     part: MessagePart, request: EngineRequest, urls: Sequence[str], audio: Mapping[str, Any] | None
 ) -> list[dict[str, Any]]:
     match part:

@@ -291,7 +291,7 @@ class EngineSelector:
         self._choose()
         self._prober.probe_all()
 
-    def lost(self, engine: Engine) -> None:
+    def mark_lost(self, engine: Engine) -> None:
         """Replace an engine that has certainly stopped, without a probe."""
         if engine in self.engines:
             self._prober.failures[engine] = max(_FAILURES, self._prober.failures[engine])

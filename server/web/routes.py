@@ -603,7 +603,7 @@ def create_session_router(services: Services) -> APIRouter:
     sessions = services.sessions
 
     @router.get("/sessions")
-    async def listed() -> dict[str, Any]:
+    async def list_sessions() -> dict[str, Any]:
         """The sessions of this process.
 
         `sessions`: a list of `name`, `age_seconds`, `idle_seconds`, `camera`, `socket`, `device`,

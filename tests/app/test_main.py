@@ -546,7 +546,7 @@ async def test_a_model_that_goes_last_disturbs_nobody(caplog: pytest.LogCaptureF
         engines.probe_soon()
         assert engines.current is place
     place.leave(EngineState.UNREACHABLE, "It has gone.")
-    engines.lost(place)
+    engines.mark_lost(place)
     assert engines.current.name == "builtin"
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 

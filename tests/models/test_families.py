@@ -92,7 +92,7 @@ some = {}
 
 
 def known(model_type: str | None, *names: str) -> Family:
-    found = families.known(model_type, *names)
+    found = families.find_family(model_type, *names)
     assert found is not None
     return found
 
@@ -133,7 +133,7 @@ def test_each_type_has_its_family() -> None:
     assert {kind for kind in found if not kind.endswith("_thinker")} == FAMILIES.keys()
     for kind, title in found.items():
         assert known(kind, "qwen2.5vl:7b").title == title
-    assert families.known("unheard_of", "qwen2.5vl:7b") is None
+    assert families.find_family("unheard_of", "qwen2.5vl:7b") is None
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_each_type_has_its_family() -> None:
 )
 def test_others_are_of_no_family(name: str) -> None:
     """Text models of the same makers, and versions that nobody has looked at."""
-    assert families.known(None, name) is None
+    assert families.find_family(None, name) is None
 
 
 def test_files_have_what_each_needs() -> None:

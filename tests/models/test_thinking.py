@@ -14,7 +14,7 @@ QWEN_OFF = {"chat_template_kwargs": {"enable_thinking": False}, "reasoning_effor
 
 def of(name: str, *, wanted: bool = False, thinks: bool = False) -> ThinkingPolicy:
     one = ThinkingPolicy(ThinkingLimits(wanted=wanted, max_tokens=2000))
-    one.use_family(families.known(None, name), thinks=thinks)
+    one.use_family(families.find_family(None, name), thinks=thinks)
     return one
 
 
@@ -51,7 +51,7 @@ def test_a_prompt_opens_the_thoughts_of_one_that_thinks() -> None:
 def test_another_model_begins_anew() -> None:
     """Nothing of the one before stays."""
     one = of("qwen3.5:4b")
-    one.use_family(families.known(None, "qwen2.5vl:7b"), thinks=False)
+    one.use_family(families.find_family(None, "qwen2.5vl:7b"), thinks=False)
     assert (one.mode, one.fields(), one.budget(None)) == (Mode.PLAIN, {}, 0)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.app.features import FEATURES, installed
+from server.app.features import FEATURES, installed_features
 from tools.references.source import ROOT, above, calls, code, join, sentence, table
 
 # The functions that make a metric, and its kind
@@ -43,7 +43,9 @@ class Metric:
 
 def page() -> str:
     found = metrics()
-    features = [one for one in installed() if any(metric.feature == one for metric in found)]
+    features = [
+        one for one in installed_features() if any(metric.feature == one for metric in found)
+    ]
     return join(
         (
             _INTRO,
@@ -105,7 +107,7 @@ def _feature(path: Path) -> str | None:
     parts = path.relative_to(ROOT / "server").parts
     if parts[0] != "features":
         return ""
-    return parts[1] if parts[1] in installed() else None
+    return parts[1] if parts[1] in installed_features() else None
 
 
 def _metric(call: ast.Call, comment: str, feature: str) -> Metric | None:

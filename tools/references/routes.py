@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 
 from config import load
 from server.app.app import create_app
-from server.app.features import FEATURES, installed
+from server.app.features import FEATURES, installed_features
 from server.features.generation.bounds import SoundRequest, VideoRequest
 from server.features.generation.job import JobProgress
 from server.features.hosting.catalogue.choice import Choice
@@ -68,7 +68,7 @@ def page() -> str:
             _section(operators, names),
             *(
                 join((f"## Feature {name}: {FEATURES[name]}", _section(own, names)))
-                for name in installed()
+                for name in installed_features()
                 if (own := [one for one in found if one.feature == name])
             ),
             "## Objects",

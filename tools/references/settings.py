@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 import config
-from server.app.features import installed, settings_of
+from server.app.features import installed_features, settings_of
 from tools.references.source import ROOT, join, table
 
 _GROUP = re.compile(r"# -+ (.+?) -+")
@@ -76,7 +76,7 @@ def _groups() -> Iterator[tuple[str, list[_Setting]]]:
 
 
 def _allowed() -> dict[str, str]:
-    kinds: list[type[BaseModel]] = [config.Settings, *settings_of(installed())]
+    kinds: list[type[BaseModel]] = [config.Settings, *settings_of(installed_features())]
     return {
         name.upper(): field.description or ""
         for kind in kinds
@@ -87,7 +87,7 @@ def _allowed() -> dict[str, str]:
 def _brought() -> dict[str, str]:
     return {
         name.upper(): feature
-        for feature in installed()
+        for feature in installed_features()
         for kind in settings_of([feature])
         for name in kind.model_fields
     }

@@ -227,7 +227,7 @@ class EngineManager:
         elif wanted is not None:
             state, detail = EngineState.LOADING, f"{wanted.name} is being loaded."
         self.active.leave(state, detail, cut)
-        self._engines.lost(self.active)
+        self._engines.mark_lost(self.active)
 
     def _show_loading(self, plan: Plan, error: str = "", phase: str = "starting") -> None:
         self._store.show(replace(loading_status(plan), error=error, progress=LoadProgress(phase)))
@@ -364,7 +364,7 @@ class EngineManager:
             f"{name} ended unexpectedly.{more}",
             f"{name} ended unexpectedly in mid-answer.{more} Ask again in a moment.",
         )
-        self._engines.lost(self.active)
+        self._engines.mark_lost(self.active)
         log.warning("a model ended unexpectedly", extra={"reason": why})
         if self._plan is not None:
             self._show_loading(self._plan, f"{why}{more}")

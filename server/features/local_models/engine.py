@@ -300,7 +300,7 @@ class LocalEngine:
 
     def _became_ready(self, header: dict[str, Any]) -> None:
         family, switch = (
-            families.known(header["model_type"], self.folder.name),
+            families.find_family(header["model_type"], self.folder.name),
             header["thinking_switch"],
         )
         # Its own template says more than its family.
@@ -348,7 +348,7 @@ def capabilities_of(header: Mapping[str, Any], folder: Path) -> Capabilities:
     # The worker cuts a picture into no more tiles than it fills.
     found = families.folder_geometry(folder, filled=True)
     found = found or families.of_type(header["model_type"]).geometry
-    family = families.known(header["model_type"])
+    family = families.find_family(header["model_type"])
     boxes = family.boxes if family is not None else None
     return Capabilities(
         audio_in=header["hears"],

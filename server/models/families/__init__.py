@@ -171,7 +171,7 @@ _NAMES = _either(name for name, _ in _NAMED)
 _PICTURES, _NO_CHAT = _either(_WORDS["pictures"]), _either(_WORDS["no_chat"])
 
 
-def known(model_type: object, *names: str) -> Family | None:
+def find_family(model_type: object, *names: str) -> Family | None:
     """Return the family of a model by its `model_type`, else by its names; None if unknown.
 
     Words in the names decide whether it always thinks, and whether it speaks.
@@ -210,7 +210,7 @@ def sees(name: str) -> bool | None:
 
 def of_type(model_type: object) -> Family:
     """Return the family of a `model_type`; NONE if unknown."""
-    return known(model_type) or NONE
+    return find_family(model_type) or NONE
 
 
 def _last(name: str) -> str:

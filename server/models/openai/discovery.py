@@ -110,8 +110,8 @@ def of_card(card: Mapping[str, Any]) -> ModelInfo:
         str(card["id"]),
         _takes_pictures(card),
         hears="audio" in _takes(card) or None,
-        speaks="audio" in _named(card, "output") or None,
-        loaded=_loaded(card),
+        speaks="audio" in _modalities(card, "output") or None,
+        loaded=_is_loaded(card),
         loading=_state(card) == "loading",
         root=root,
         model_type=model_type,
@@ -133,7 +133,7 @@ def _whole(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
-def _named(card: Mapping[str, Any], way: str) -> set[str]:
+def _modalities(card: Mapping[str, Any], way: str) -> set[str]:
     """Return the modalities of an entry. `way`: input or output."""
     parts = (card, object_in(card, "architecture"), object_in(card, "modalities"))
     lists = [part.get(key) for part in parts for key in (f"{way}_modalities", way)]
@@ -155,7 +155,7 @@ def _takes(card: Mapping[str, Any]) -> set[str]:
         )
     if str(card.get("type")) in _TYPES or not isinstance(found, list):
         found = []
-    return {str(one).lower() for one in found} | _named(card, "input")
+    return {str(one).lower() for one in found} | _modalities(card, "input")
 
 
 def _takes_pictures(card: Mapping[str, Any]) -> bool | None:
@@ -171,7 +171,7 @@ def _state(card: Mapping[str, Any]) -> object:
     return object_in(card, "status").get("value", card.get("state"))
 
 
-def _loaded(card: Mapping[str, Any]) -> bool | None:
+def _is_loaded(card: Mapping[str, Any]) -> bool | None:
     state = _state(card)
     return state == "loaded" if isinstance(state, str) else None
 
@@ -250,14 +250,14 @@ def of_v0(data: Mapping[str, Any], name: str) -> ModelInfo:
     """Return the facts in LM Studio's /api/v0/models."""
     card = next((one for one in objects_in(data, "data") if same_name(one.get("id"), name)), {})
     abilities, lengths = card.get("capabilities"), [card.get("loaded_context_length")]
-    if _loaded(card) is not False:
+    if _is_loaded(card) is not False:
         # A model that is not loaded may be loaded with another context.
         lengths.append(card.get("max_context_length"))
     return ModelInfo(
         sees=_takes_pictures(card),
         hears=False if card else None,
         calls="tool_use" in abilities if isinstance(abilities, list) else None,
-        loaded=_loaded(card),
+        loaded=_is_loaded(card),
         loading=_state(card) == "loading",
         kind=str(card.get("arch") or ""),
         context=_first_count(*lengths),

@@ -159,7 +159,9 @@ class ModelServer:
         if best.loading:
             details.append(f"{name} is being loaded in {self._survey.server or 'its server'}.")
         elif best.loaded is False:
-            details.append(f"{self._unloaded(name)}; load it there, or a question loads it.")
+            details.append(
+                f"{self._not_loaded_notice(name)}; load it there, or a question loads it."
+            )
         return dataclasses.replace(status, detail=" ".join(details))
 
     def _take_up(self, info: ModelInfo) -> None:
@@ -176,7 +178,7 @@ class ModelServer:
             reason += f"; {info.context:,} of {most:,} tokens (OLLAMA_CONTEXT_LENGTH sets more)"
         log.info("model served", extra={"engine": self._name, "reason": reason})
 
-    def _unloaded(self, name: str) -> str:
+    def _not_loaded_notice(self, name: str) -> str:
         return f"{name} is not loaded in {self._survey.server or 'its server'}"
 
     # Facts from refusals
@@ -246,7 +248,7 @@ class ModelServer:
             and status in (400, 404)
         ):
             # Just-in-time loading is switched off there.
-            why = f"{self._unloaded(self.status.model_name)} (HTTP {status})."
+            why = f"{self._not_loaded_notice(self.status.model_name)} (HTTP {status})."
             return EngineUnavailable(f"{why} Load a model there, then ask again.")
         if 300 <= status < 400:
             return EngineUnavailable(self._redirect_detail(refusal, _CHAT))

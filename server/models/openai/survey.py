@@ -219,7 +219,7 @@ def _read(
     folder = next((Path(one) for one in (root, name) if one.startswith("/")), None)
     found = families.folder_type(folder) if folder is not None else None
     geometry = families.folder_geometry(folder) if folder is not None else None
-    return families.known(found or model_type or None, root, name, kind), geometry
+    return families.find_family(found or model_type or None, root, name, kind), geometry
 
 
 def some(names: list[str]) -> str:

@@ -348,7 +348,7 @@ class Job:
             log.error("observer failed at the end of a job", extra={"error": type(exc).__name__})
         finally:
             # These reference a camera's frame.
-            self.make_request, self.sink, self.on_speech = _ended, _Silent(), None
+            self.make_request, self.sink, self.on_speech = _raise_ended, _Silent(), None
 
 
 async def _next(stream: AsyncGenerator[Chunk, None], engine: Engine) -> Chunk:
@@ -388,5 +388,5 @@ class _Silent(JobObserver):
     """The observer of a job that has ended."""
 
 
-async def _ended(engine: Engine) -> EngineRequest:
+async def _raise_ended(engine: Engine) -> EngineRequest:
     raise Internal("This question has ended on the server.")

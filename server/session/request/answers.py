@@ -358,7 +358,7 @@ def milliseconds(seconds: float) -> float:
 
 def frame_info(picture: Picture, now: float, wall: float) -> wire.FrameInfo:
     """Return the description of a picture. `now` (monotonic), `wall` (seconds since the epoch): time of the request."""
-    age, captured = max(0.0, now - picture.captured), _captured(picture, now, wall)
+    age, captured = max(0.0, now - picture.captured), _captured_at(picture, now, wall)
     scene, region = picture.scene, picture.region
     return wire.FrameInfo(
         id=picture.frame_id,
@@ -390,14 +390,14 @@ def earlier_frames(
         wire.EarlierFrame(
             number=shown.number,
             id=(picture := shown.picture).frame_id,
-            captured_at=milliseconds(_captured(picture, now, wall)),
+            captured_at=milliseconds(_captured_at(picture, now, wall)),
             picture=data_url(picture.thumbnail) if picture.thumbnail is not None else None,
         )
         for shown in pictures
     ]
 
 
-def _captured(picture: Picture, now: float, wall: float) -> float:
+def _captured_at(picture: Picture, now: float, wall: float) -> float:
     """Return a picture's capture time in seconds since the epoch, by its sender's clock if known."""
     if picture.captured_sender is not None:
         return picture.captured_sender

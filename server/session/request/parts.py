@@ -217,7 +217,7 @@ class History:
             first = self._first_fitting(self._max_tokens // 2, self._max_turns // 2)
             del self._turns[:first], self._kept[:first]
             self._start = max(0, self._start - first)
-        self._changed()
+        self._notify()
         return self.added
 
     def remove(self, number: int) -> None:
@@ -228,7 +228,7 @@ class History:
         self._kept.pop()
         self.added -= 1
         self._start = min(self._start, len(self._turns))
-        self._changed()
+        self._notify()
 
     def all(self) -> list[Turn]:
         """Return all turns, oldest first."""
@@ -244,7 +244,7 @@ class History:
             del self._turns[index], self._kept[index]
             if index < self._start:
                 self._start -= 1
-            self._changed()
+            self._notify()
 
     def turns(self, budget_tokens: int) -> tuple[Turn, ...]:
         """Return the newest turns that fit into a budget (tokens), oldest first.
@@ -268,7 +268,7 @@ class History:
         self._start = min(len(self._turns), self._start + count)
         self._cut_at = self._budget
 
-    def _changed(self) -> None:
+    def _notify(self) -> None:
         for listener in self.listeners:
             listener()
 

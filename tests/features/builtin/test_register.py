@@ -94,7 +94,7 @@ async def test_its_models_load_once_it_answers(monkeypatch: pytest.MonkeyPatch) 
         await until(lambda: run.program.engines.current.name == "vllm")
         before = len(warmed)
         await fake.close()
-        run.program.engines.lost(run.program.engines.engines[0])
+        run.program.engines.mark_lost(run.program.engines.engines[0])
         await until(lambda: run.program.engines.current.name == "builtin")
         await until(lambda: len(warmed) > before)
     async with running(engine="builtin"):

@@ -278,7 +278,9 @@ def _of_files(
     kind = _kind(text, pictures)
     name, commit = _source(folder)
     # One that llama.cpp's words do not tell may be known by its name.
-    family = families.known(kind) or families.known(None, text.text("general.name"), name)
+    family = families.find_family(kind) or families.find_family(
+        None, text.text("general.name"), name
+    )
     size = pictures.size + sum(path.stat().st_size for path in _parts(head))
     abilities = {Ability.IMAGES}
     if family is not None and family.boxes is not None:
