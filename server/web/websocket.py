@@ -54,7 +54,10 @@ Welcome = Callable[[str], Awaitable[None]]
 
 
 class Closing(Exception):
-    """The close of a socket with a code and a reason. The client gets no error message."""
+    """The close of a socket with a code and a reason.
+
+    Outside the tree of errors: the client gets no error message.
+    """
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(code, reason)

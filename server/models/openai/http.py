@@ -28,7 +28,7 @@ _REFUSAL_BYTES = 1024 * 1024
 class ResponseTooLarge(httpx2.TransportError):
     """A response beyond its byte limit. Its text is the end of a sentence about the server.
 
-    A TransportError, so that HTTP clients handle it as their own.
+    Outside the tree of errors: HTTP clients handle it as their own.
     """
 
 

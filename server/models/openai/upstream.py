@@ -71,7 +71,10 @@ _MOST_READ = 4096
 
 
 class AskFailed(Exception):
-    """An unanswered request. The engine turns it and its subclasses into EngineError."""
+    """An unanswered request.
+
+    Outside the tree of errors, with its subclasses: the engine turns them into EngineError.
+    """
 
 
 class Refused(AskFailed):

@@ -22,7 +22,10 @@ BACKGROUND = (JobKind.WATCH, JobKind.PROGRAM, JobKind.DESCRIBE, JobKind.PREFILL)
 
 
 class Full(Exception):
-    """A queue full of questions; nothing was changed. `Inference` raises Busy for it."""
+    """A queue full of questions; nothing was changed.
+
+    Outside the tree of errors: `Inference` raises Busy for it.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,17 @@ _PIECES = (DeltaMessage, Thinking)
 
 
 class OutboxClosed(Exception):
-    """A closed and empty outbox, or a reader that a newer one has replaced. No client sees it."""
+    """A closed and empty outbox, or a reader that a newer one has replaced.
+
+    Outside the tree of errors: no client gets it.
+    """
 
 
 class OutboxOverflowed(Exception):
-    """A client that reads too slowly; its socket should be closed. Remaining messages wait for the next socket."""
+    """A client that reads too slowly; its socket should be closed. Remaining messages wait for the next socket.
+
+    Outside the tree of errors: no client gets it.
+    """
 
 
 @dataclass(eq=False, slots=True)
