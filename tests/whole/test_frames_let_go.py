@@ -25,7 +25,7 @@ from server.features.grants import tools
 from server.features.grants.grants import Scope
 from server.features.grants.guard import ProgramAccess
 from server.features.grants.program_question import ProgramQuestion
-from server.features.grants.programs import Programs, programs_of
+from server.features.grants.programs import SessionPrograms, programs_of
 from server.models.base import Capabilities, Chunk, Delta, EngineRequest
 from server.session.request.parts import Spoken
 from tests.features.rooms import live_room
@@ -42,7 +42,7 @@ NUMBERS = itertools.count(1000)
 @asynccontextmanager
 async def opened(engine: FakeEngine | None = None) -> AsyncIterator[Room]:
     """A room with a live camera and an open socket, in which programs may ask."""
-    async with live_room(engine, grants=lambda context: Programs(context, 600)) as one:
+    async with live_room(engine, grants=lambda context: SessionPrograms(context, 600)) as one:
         one.frame()
         one.session.socket_opened()
         yield one

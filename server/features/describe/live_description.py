@@ -242,28 +242,28 @@ class LiveDescription(BackgroundPart):
         """Queue a request about a frame, in place of one that still waits."""
         id = f"d{next(self._numbers)}"
         if self._about == "notable":
-            told = self._notices.context(time.monotonic())
-            said, question = told.said, notable_question(told.said)
+            context = self._notices.context(time.monotonic())
+            said, question = context.said, notable_question(context.said)
         else:
             last = "" if change.why in _ANEW else self._last
-            told, question = None, describe_question(self._prompt, self._length, last)
+            context, question = None, describe_question(self._prompt, self._length, last)
             said = (last,) if last else ()
-        sink = _DescriptionPublisher(id, said, self, self._outbox, discreet=told is not None)
+        sink = _DescriptionPublisher(id, said, self, self._outbox, discreet=context is not None)
         # Keep the scene with the request: the camera may show another one when it starts.
         view = View(frame, Detail.LOW, scene)
         self._sink, self._asked = sink, (frame.captured, self._notices)
         try:
-            self._requests.submit(self._draft(question, view, told), sink)
+            self._requests.submit(self._draft(question, view, context), sink)
         except (Draining, NotConfirmed) as error:
             # The description goes on by itself after the confirmation.
             self.on_description_error(error, None)
             sink.error = True
             self.on_description_end(sink, "", whole=False)
 
-    def _draft(self, question: str, view: View, told: NoticeContext | None) -> Draft:
+    def _draft(self, question: str, view: View, context: NoticeContext | None) -> Draft:
         """Return the request; without words of the person it is answered in the page's language."""
         wishes = self._requests.preferences
-        worded = wishes.language or (told is None and self._prompt.strip())
+        worded = wishes.language or (context is None and self._prompt.strip())
         own = None if worded else wishes.page_language or None
         return Draft(
             question=question,
@@ -271,7 +271,7 @@ class LiveDescription(BackgroundPart):
             kind=JobKind.DESCRIBE,
             role=Role.WATCHES,
             own_language=own,
-            extras=(told,) if told is not None else (),
+            extras=(context,) if context is not None else (),
         )
 
     def quiet(self) -> bool:

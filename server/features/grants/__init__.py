@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 def register(api: Api) -> None:
     """Add grants to each session, their routes, and the MCP server."""
     from server.features.grants.guard import MCP_ERRORS, SIGN_IN_ERRORS, McpEndpoint, ProgramGuard
-    from server.features.grants.programs import Programs
+    from server.features.grants.programs import SessionPrograms
     from server.features.grants.routes import add_camera_routes, add_operator_routes, add_routes
     from server.features.grants.settings import GrantSettings
     from server.shared.services import ListedCameras
 
     looks = GrantSettings.of(api.settings).program_looks_per_minute
     guard = ProgramGuard(api.services)
-    api.session_part(lambda context: Programs(context, looks))
+    api.session_part(lambda context: SessionPrograms(context, looks))
     add_routes(api.router(), api.services, guard)
     add_operator_routes(api.operator_router("/api/operator/programs"), api.sessions)
     if (cameras := api.get_service(ListedCameras)) is not None:

@@ -30,7 +30,7 @@ from server.core.errors import (
 )
 from server.core.messages import error_body
 from server.features.grants.grants import Grant, access_ended, read_token
-from server.features.grants.programs import Programs, programs_of
+from server.features.grants.programs import SessionPrograms, programs_of
 from server.session.session import Session
 from server.session_manager import REPLICA_UNAVAILABLE
 from server.web.middleware import ErrorForm
@@ -55,7 +55,7 @@ class ProgramAccess:
     grant: Grant
 
     @property
-    def programs(self) -> Programs:
+    def programs(self) -> SessionPrograms:
         """All programs of the session."""
         return programs_of(self.session)
 
@@ -76,7 +76,7 @@ class ProgramGuard:
     async def enter(self, request: Request, session_id: str | None = None) -> ProgramAccess:
         """Return the session and the grant of a request's token. `session_id`: the one in the path, None without.
 
-        `Programs` checks the program's rights with each call. Raise Forbidden for a page of another site,
+        `SessionPrograms` checks the program's rights with each call. Raise Forbidden for a page of another site,
         Unauthorized, RateLimited for too many wrong tokens, and Elsewhere for the session of another process.
         """
         self._guard.origin(request)

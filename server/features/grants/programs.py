@@ -45,7 +45,7 @@ class PageClosed(RequestError):
     status = 409
 
 
-class Programs(SessionPart):
+class SessionPrograms(SessionPart):
     """One session's programs. All methods run on the event loop.
 
     A look takes the path of a person's question, outside the person's chat and with lower priority.
@@ -83,7 +83,7 @@ class Programs(SessionPart):
         self._expire()
         made = self.grants.make(name, scopes, seconds, time.monotonic(), time.time())
         self._count("made")
-        self._changed()
+        self._on_change()
         return made
 
     def find(self, digest: bytes) -> Grant:
@@ -98,7 +98,7 @@ class Programs(SessionPart):
             return False
         self._count("ended")
         self._stop_work(grant)
-        self._changed()
+        self._on_change()
         return True
 
     def end_all(self) -> int:
@@ -138,7 +138,7 @@ class Programs(SessionPart):
             self._count("expired")
             self._stop_work(grant)
         if over:
-            self._changed()
+            self._on_change()
 
     def _stop_work(self, grant: Grant) -> None:
         """Cancel the looks, watches and waits of a program whose access has ended."""
@@ -146,7 +146,7 @@ class Programs(SessionPart):
             task.cancel()
         self.watches.forget(grant)
 
-    def _changed(self) -> None:
+    def _on_change(self) -> None:
         self._timer.cancel()
         if (end := self.grants.next_end()) is not None:
             self._timer.set(max(0.05, end - time.monotonic()), self._expire_soon)
@@ -156,7 +156,7 @@ class Programs(SessionPart):
         self._expire()
         if not self._timer and len(self.grants):
             # The timer fired slightly early: set it again.
-            self._changed()
+            self._on_change()
 
     # For programs
 
@@ -359,8 +359,8 @@ def info_of(grant: Grant) -> messages.ProgramInfo:
     )
 
 
-def programs_of(session: Session) -> Programs:
+def programs_of(session: Session) -> SessionPrograms:
     """Return the programs of a session."""
     found = session.part("grants")
-    assert isinstance(found, Programs)
+    assert isinstance(found, SessionPrograms)
     return found

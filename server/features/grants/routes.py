@@ -66,7 +66,7 @@ def add_grant_routes(
         }
 
     @router.get(path, dependencies=checks)
-    async def listed(session: Session = Depends(session_of)) -> dict[str, Any]:
+    async def list_programs(session: Session = Depends(session_of)) -> dict[str, Any]:
         """Return the programs with access: the fields of the message `programs`.
 
         Each has `id`, `name`, `scopes`, `made_at`, `expires_at`, `last_used` (or `null`) and
@@ -115,7 +115,7 @@ log = logging.getLogger(__name__)
 
 def add_operator_routes(router: APIRouter, sessions: SessionManager) -> None:
     @router.get("")
-    async def listed() -> dict[str, Any]:
+    async def list_programs() -> dict[str, Any]:
         """Return the programs that visitors have given access.
 
         `programs`: a list of `session` (a hash of its id), `id`, `name`, `scopes`, `expires_at`, `last_used` (or `null`),

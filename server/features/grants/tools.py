@@ -366,7 +366,7 @@ async def call(
             access.programs.count_call(access.grant, None)
             raise
         if tool.scope is not Scope.LOOK:
-            # Looks are counted by `Programs`.
+            # Looks are counted by `SessionPrograms`.
             access.programs.count_call(access.grant, tool.scope)
         return await tool.run(access, given)
     except Exception as exc:  # noqa: BLE001 - log an unexpected error, without its text, and report it to the program

@@ -350,7 +350,7 @@ class Leading:
             if goal.see(sights, frame.captured):
                 self._send_target(info)
             if goal.state is goals.State.THERE:
-                self._reached()
+                self._finish_goal()
             elif goal.state is not goals.State.FOUND and sights:
                 self._ask_again(frame, wish, goal, sights[0])
             elif goal.box is not None and goal.wants_second_look(frame.captured):
@@ -406,10 +406,10 @@ class Leading:
         if news:
             self._send_target(info)
         if goal.state is goals.State.THERE:
-            self._reached()
+            self._finish_goal()
         return spent
 
-    def _reached(self) -> None:
+    def _finish_goal(self) -> None:
         self._drop()
         self._model.cancel()
         self._context.wants_changed()

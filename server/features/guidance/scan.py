@@ -384,7 +384,7 @@ class Sweep:
         rests = now - self._moved_at >= REST_SECONDS
         return End.REST if rests and self._most - self._least >= _TURNED else None
 
-    def known(self, gaze: Gaze) -> list[ScanSighting]:
+    def expected_sightings(self, gaze: Gaze) -> list[ScanSighting]:
         """Return the expected places of the believed things in a picture."""
         found = []
         for one in self._tracks:

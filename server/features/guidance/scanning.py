@@ -91,7 +91,7 @@ class Scanning:
         # Capture time and total motion at the end of the scan
         self._ended_at = self._ended_path = 0.0
         self._looked = 0
-        self._told: tuple[int, int, float] = (0, 0, 0.0)
+        self._last_sent: tuple[int, int, float] = (0, 0, 0.0)
 
     @property
     def running(self) -> bool:
@@ -218,7 +218,9 @@ class Scanning:
         self._context.wants_changed()
         things = [self._scanned_thing(one) for one in self._placed]
         self._context.outbox.put(
-            Scanned(turned=round(self._turned), count=len(things), end=end.value, things=things)
+            Scanned(
+                turned=round(self._degrees_turned), count=len(things), end=end.value, things=things
+            )
         )
 
     async def _look(self, frame: Frame, turn: Sweep, gaze: Gaze) -> float:
@@ -228,7 +230,9 @@ class Scanning:
         part = FramePart(frame, square(frame, place, place) if place is not None else None)
         picture = await part.pixels(self._context)
         assert picture.bgr is not None
-        known = [replace(part.box(one.box), label=one.name) for one in turn.known(gaze)]
+        known = [
+            replace(part.box(one.box), label=one.name) for one in turn.expected_sightings(gaze)
+        ]
         extra = _EXTRAS[number % len(_EXTRAS)]
         found, spent = await self._scanner(picture.bgr, known, extra)
         if turn is self._turn:
@@ -236,7 +240,7 @@ class Scanning:
         return spent
 
     @property
-    def _turned(self) -> float:
+    def _degrees_turned(self) -> float:
         """The degrees turned to the right, scaled so that a measured whole turn is 360."""
         return self._heading.right * 360 / (self._heading.whole or 360)
 
@@ -246,7 +250,7 @@ class Scanning:
             if one.kind == "thing"
             else one.label
         )
-        degrees = relative_degrees(one.right, self._turned)
+        degrees = relative_degrees(one.right, self._degrees_turned)
         return ScannedThing(
             kind=one.kind,
             label=label[:MAX_LABEL_CHARS],
@@ -255,7 +259,7 @@ class Scanning:
         )
 
     def _send_news(self, turn: Sweep, now: float) -> None:
-        degrees, count, at = self._told
+        degrees, count, at = self._last_sent
         news = abs(self._heading.right - degrees) >= _NEWS_DEGREES or turn.count != count
         if news and now - at >= _NEWS_SECONDS:
             self._send_state(now)
@@ -263,10 +267,10 @@ class Scanning:
     def _send_state(self, now: float = 0.0) -> None:
         turn = self._turn
         if turn is not None:
-            self._told = (round(self._turned), turn.count, now)
+            self._last_sent = (round(self._degrees_turned), turn.count, now)
             things = [self._scanned_thing(one) for one in turn.finish(self._heading)]
             self._context.outbox.put(
-                Scanned(turned=self._told[0], count=len(things), things=things)
+                Scanned(turned=self._last_sent[0], count=len(things), things=things)
             )
 
 

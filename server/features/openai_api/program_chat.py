@@ -19,7 +19,7 @@ from server.features.grants.program_question import (
     ProgramQuestion,
     ProgramQuestions,
 )
-from server.features.grants.programs import LookResult, Programs
+from server.features.grants.programs import LookResult, SessionPrograms
 from server.features.openai_api.request import ChatRequest, PictureChoice
 from server.models import prompts
 from server.models.base import Capabilities, ShownPicture, ToolCall
@@ -75,7 +75,7 @@ class ProgramChats(SessionPart):
 
     async def chat(
         self,
-        programs: Programs,
+        programs: SessionPrograms,
         grant: Grant,
         request: ChatRequest,
         on_text: Callable[[str], None],

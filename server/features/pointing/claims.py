@@ -66,13 +66,22 @@ def compare(question: str, first: str, second: str) -> Verdict:
     if not second.strip() or second.strip(" .\"'`*") == NOTHING_TO_READ:
         return Verdict.UNSEEN
     one, other = first[:_MOST], second[:_MOST]
-    told, seen = _main(one), _claims(_fold(_LISTED.sub(" ", other)))
+    first_claims, second_claims = _main(one), _claims(_fold(_LISTED.sub(" ", other)))
     heads = _yes_no(one), _yes_no(other)
     if all(heads):
-        told, seen = told | {"yes_no": {heads[0]}}, seen | {"yes_no": {heads[1]}}
+        first_claims, second_claims = (
+            first_claims | {"yes_no": {heads[0]}},
+            second_claims | {"yes_no": {heads[1]}},
+        )
     if not _table("signal").search(plain(question)):
-        told, seen = ({k: v for k, v in found.items() if k != "light"} for found in (told, seen))
-    found = [_relation(told[kind], seen[kind]) for kind in sorted(told.keys() & seen.keys())]
+        first_claims, second_claims = (
+            {k: v for k, v in found.items() if k != "light"}
+            for found in (first_claims, second_claims)
+        )
+    found = [
+        _relation(first_claims[kind], second_claims[kind])
+        for kind in sorted(first_claims.keys() & second_claims.keys())
+    ]
     if Verdict.DIFFERS in found:
         # Such as "I couldn't find that. It says: 4.50 EUR": the second look did not see the thing.
         begins = [_table("unable").search(plain(text)) for text in _first(one) + _first(other)]
@@ -84,7 +93,7 @@ def compare(question: str, first: str, second: str) -> Verdict:
     unable = [_table("unable").search(plain(text)) is not None for text in (one, other)]
     if any(unable):
         return Verdict.UNSEEN if unable[1] else Verdict.UNSURE
-    same = not told and not seen and _same_words(one, other)
+    same = not first_claims and not second_claims and _same_words(one, other)
     return Verdict.AGREES if same else Verdict.UNSURE
 
 
@@ -196,13 +205,13 @@ def _unit(behind: str) -> tuple[str, Decimal] | None:
     return max(found, key=lambda one: one[0])[1] if found else None
 
 
-def _relation(told: Iterable[Hashable], seen: Iterable[Hashable]) -> Verdict:
+def _relation(first: Iterable[Hashable], second: Iterable[Hashable]) -> Verdict:
     """Return the relation of two answers' claims of one kind."""
-    told, seen = list(told), list(seen)
-    borne = [any(_claims_match(one, other) for other in seen) for one in told]
+    first, second = list(first), list(second)
+    borne = [any(_claims_match(one, other) for other in second) for one in first]
     if all(borne):
         return Verdict.AGREES
-    known = [any(_claims_match(one, other) for one in told) for other in seen]
+    known = [any(_claims_match(one, other) for one in first) for other in second]
     return Verdict.UNSURE if all(known) else Verdict.DIFFERS
 
 

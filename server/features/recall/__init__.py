@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 def register(api: Api) -> None:
     """Add the recent past to each session, with its metrics."""
-    from server.features.recall.messages import RecallSettings as Wish
+    from server.features.recall.messages import RecallSettings
     from server.features.recall.recalling import RecallLimits, RecallPart, counter
-    from server.features.recall.settings import RecallSettings
+    from server.features.recall.settings import RecallLimitSettings
     from server.shared.services import RecallDuration
 
-    settings = RecallSettings.of(api.settings)
+    settings = RecallLimitSettings.of(api.settings)
     limits = RecallLimits(settings.recall_seconds, int(settings.recall_megabytes * 1_000_000))
     counter(api.metrics)
     api.metrics.gauge(
@@ -23,6 +23,6 @@ def register(api: Api) -> None:
         "Bytes of the pictures kept for questions about the past",
         lambda: sum(session.part("recall").size for session in api.sessions.visitors()),
     )
-    api.session_part(lambda context: RecallPart(context, limits), Wish)
+    api.session_part(lambda context: RecallPart(context, limits), RecallSettings)
     # Other features keep nothing longer than this.
     api.provide(RecallDuration, limits)

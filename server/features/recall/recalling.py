@@ -181,7 +181,7 @@ class RecallPart(BackgroundPart):
             count("kept").inc()
             self._count(memory.keep(picture, now, changed=change.changed))
             self._attention.answer_received(now, same=False)
-            self._changed()
+            self._on_change()
         finally:
             self._task = None
 
@@ -222,7 +222,7 @@ class RecallPart(BackgroundPart):
         self._attention = self._recall = None
         # Pause, so that repeated clearing does not occupy the pool of all sessions.
         self._until = time.monotonic() + _CLEARED_PAUSE
-        self._changed()
+        self._on_change()
 
     def stop(self) -> None:
         if self._task is not None:
@@ -354,7 +354,7 @@ class RecallPart(BackgroundPart):
         for reason, number in dropped.items():
             self._counter.labels(reason).inc(number)
 
-    def _changed(self) -> None:
+    def _on_change(self) -> None:
         """Report the state to the client, and set the timer for the next picture to expire."""
         self._timer.cancel()
         oldest = self._recall.oldest() if self._recall is not None else None
@@ -366,7 +366,7 @@ class RecallPart(BackgroundPart):
     def _expire(self) -> None:
         if self._recall is not None:
             self._count(self._recall.expire(time.monotonic()))
-        self._changed()
+        self._on_change()
 
     def _report(self) -> None:
         oldest = self._recall.oldest() if self._recall is not None else None

@@ -22,13 +22,13 @@ def register(api: Api) -> None:
     waves = api.metrics.counter("waves_total", "Times that somebody waved")
     total = 0
 
-    def waved() -> None:
+    def count_wave() -> None:
         nonlocal total
         total += 1
         waves.inc()
 
-    api.session_part(lambda context: Waving(context, most, waved), Wave)
+    api.session_part(lambda context: Waving(context, most, count_wave), Wave)
 
     @api.operator_router("/api/operator/sample").get("")
-    async def seen() -> dict[str, int]:
+    async def wave_count() -> dict[str, int]:
         return {"waves": total}

@@ -56,7 +56,7 @@ class KeptAlert:
             model=self.model or None,
             frame=self.firing.frame_id,
             image=data_url(self.jpeg) if self.jpeg is not None else None,
-            region=_rounded(self.region),
+            region=_round(self.region),
             acked=self.acked,
         )
 
@@ -69,12 +69,12 @@ class KeptAlert:
             condition=self.firing.condition,
             reason=self.firing.reason,
             confidence=self.firing.confidence,
-            region=_rounded(self.region),
+            region=_round(self.region),
             jpeg=self.jpeg,
         )
 
 
-def _rounded(box: Box | None) -> tuple[float, float, float, float] | None:
+def _round(box: Box | None) -> tuple[float, float, float, float] | None:
     if box is None:
         return None
     return round(box.x1, 4), round(box.y1, 4), round(box.x2, 4), round(box.y2, 4)

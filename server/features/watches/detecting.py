@@ -90,7 +90,7 @@ class DetectionHistory:
 
     def take(self, answers: Sequence[WatchAnswer], now: float) -> WatchAnswer | None:
         """Record a look's answers; return the surest one once two looks in a row agree, else None. Ignore denied places."""
-        answer = next((one for one in answers if not self._denied(one, now)), None)
+        answer = next((one for one in answers if not self._is_denied(one, now)), None)
         if answer is None:
             answer = replace(answers[0], seen=False, where=None)
         self._row = self._row + 1 if answer.seen is self._seen else 1
@@ -112,7 +112,7 @@ class DetectionHistory:
         """Record that a model confirmed it: forget all denials."""
         self._denials.clear()
 
-    def _denied(self, answer: WatchAnswer, now: float) -> bool:
+    def _is_denied(self, answer: WatchAnswer, now: float) -> bool:
         return answer.seen and any(
             now < one.until and _same(one.place, answer.where) for one in self._denials
         )

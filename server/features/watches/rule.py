@@ -488,18 +488,18 @@ class WatchTracker:
         """True if the last change got two noes already."""
         return self._again > 0
 
-    def expired(self, now: float) -> bool:
+    def is_expired(self, now: float) -> bool:
         """Return True if its time is over."""
         expires = self.order.expires
         return expires is not None and now - self.since >= expires
 
-    def finished(self, now: float) -> bool:
+    def is_finished(self, now: float) -> bool:
         """Return True if it alerts no more: it has expired, or has alerted and does not repeat."""
-        return (self._alerted and not self.order.repeat) or self.expired(now)
+        return (self._alerted and not self.order.repeat) or self.is_expired(now)
 
     def awake(self, now: float, minute: int) -> bool:
         """Return True if it can be asked about."""
-        return not self.finished(now) and not self.pause_reason(now, minute)
+        return not self.is_finished(now) and not self.pause_reason(now, minute)
 
     def pause_reason(self, now: float, minute: int) -> str:
         """Return why it is paused now, as a sentence for the person; "" if it is not.
@@ -519,9 +519,9 @@ class WatchTracker:
 
     def state(self, now: float, minute: int) -> WatchState:
         """Return its state as clients get it."""
-        if self.expired(now):
+        if self.is_expired(now):
             return WatchState.EXPIRED
-        if self.belief is Belief.HOLDS or self.finished(now):
+        if self.belief is Belief.HOLDS or self.is_finished(now):
             return WatchState.SEEN
         return WatchState.PAUSED if self.pause_reason(now, minute) else WatchState.LOOKING
 

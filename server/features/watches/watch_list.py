@@ -84,7 +84,7 @@ class WatchRegistry:
             )
         before, now = self.find(asked.id), self.now()
         if before is None and len(self.rule) >= MAX_WATCHES:
-            ended = next((one for one in self.rule if one.finished(now)), None)
+            ended = next((one for one in self.rule if one.is_finished(now)), None)
             if ended is None:
                 raise Conflict(
                     f"{MAX_WATCHES} watches are set (limit). Stop one, then add this one again."
@@ -135,7 +135,7 @@ class WatchRegistry:
     def active(self) -> bool:
         """True if a watch can still alert."""
         now = self.now()
-        return any(not one.finished(now) for one in self.rule)
+        return any(not one.is_finished(now) for one in self.rule)
 
     def obstacle(self) -> str:
         """Return why watching is hardly possible now, darkness and limits included; "" if it is possible."""
@@ -192,10 +192,10 @@ class WatchRegistry:
 
     # Messages
 
-    def report(self, *, anew: bool = False) -> None:
-        """Send the list if it has changed, or in any case with `anew`."""
+    def report(self, *, force: bool = False) -> None:
+        """Send the list if it has changed, or in any case with `force`."""
         message = messages.WatchList(watches=self.infos(), most=MAX_WATCHES)
-        if anew or (message != self._sent and (message.watches or self._sent is not None)):
+        if force or (message != self._sent and (message.watches or self._sent is not None)):
             self._sent = message
             self._outbox.put(message)
 
@@ -206,7 +206,7 @@ class WatchRegistry:
 
     def _info(self, one: WatchTracker, trouble: str) -> messages.WatchInfo:
         order, now, minute = one.order, self.now(), self.minute()
-        state, finished = one.state(now, minute), one.finished(now)
+        state, finished = one.state(now, minute), one.is_finished(now)
         answers = self._services.current_engine(Role.ANSWERS)
         beyond = not finished and self.needs_answering_engine(order.condition)
         why = ""

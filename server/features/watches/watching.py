@@ -207,7 +207,7 @@ class Watching(BackgroundPart):
     # Events of the session
 
     def greet(self) -> None:
-        self._list.report(anew=True)
+        self._list.report(force=True)
 
     def on_reported(self) -> None:
         self._list.report()
@@ -526,7 +526,7 @@ class WatchQueue:
         if capabilities.max_pictures == 1 or capabilities.wants_pixels:
             before = None
 
-        def worded(_: str, needs: Capabilities) -> str:
+        def wording(_: str, needs: Capabilities) -> str:
             """Return the question, with the unit of boxes of the engine that gets it."""
             if ask.look is not LookKind.SECOND:
                 return question(conditions, unit_of(needs))
@@ -549,7 +549,7 @@ class WatchQueue:
                 kind=JobKind.WATCH,
                 role=role,
                 earlier=earlier if before is not None else None,
-                wording=worded,
+                wording=wording,
                 schema=SCHEMA,
                 max_tokens=answer_tokens(len(conditions)),
                 scene_sound=True,

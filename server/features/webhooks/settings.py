@@ -28,9 +28,9 @@ class WebhookSettings(FeatureSettings):
     def find_errors(self) -> Iterable[str]:
         advice = "server/features/webhooks/README.md shows such a file."
         refused = file_errors("WEBHOOKS", self.webhooks, read_webhooks, advice)
-        return refused or self._missing()
+        return refused or self._missing_errors()
 
-    def _missing(self) -> list[str]:
+    def _missing_errors(self) -> list[str]:
         """Return an error for each `ca` that cannot be read, and each camera that does not exist."""
         path, listed = self.webhooks, self.webhook_list().webhooks
         for one in listed:

@@ -28,7 +28,7 @@ from server.core.messages import Chat, Settings
 from server.features.grants import programs as module
 from server.features.grants.grants import Grant, Scope
 from server.features.grants.program_question import MAX_WATCHES, ProgramQuestion
-from server.features.grants.programs import PageClosed, Programs, programs_of
+from server.features.grants.programs import PageClosed, SessionPrograms, programs_of
 from server.features.recall.recalling import RecallLimits, counter
 from server.features.watches.messages import Watch
 from server.models.base import Capabilities, Wishes
@@ -44,7 +44,7 @@ async def looked_through(
     engine: FakeEngine | None = None, *filters: Any, rate: int = 600
 ) -> AsyncIterator[Room]:
     """A room with a live camera and an open page."""
-    async with room(engine, *filters, grants=lambda context: Programs(context, rate)) as one:
+    async with room(engine, *filters, grants=lambda context: SessionPrograms(context, rate)) as one:
         one.camera()
         one.frame()
         one.session.socket_opened()
@@ -266,7 +266,7 @@ async def test_the_past_before_its_access_stays_closed() -> None:
     """A program sees pictures of the past from its grant on, and none of before."""
     recall = RecallLimits(300.0, 2_000_000)
     past = replace(LOOK, route=QuestionMode.PAST)
-    async with room(recall=recall, grants=lambda context: Programs(context, 600)) as one:
+    async with room(recall=recall, grants=lambda context: SessionPrograms(context, 600)) as one:
         one.session.handle(settings(recall=True))
         one.camera()
         one.session.socket_opened()
@@ -298,7 +298,7 @@ async def test_the_list_empties_by_itself() -> None:
         grant = grant_in(one)
         await one.rest()
         grant.until = asyncio.get_running_loop().time() + 0.1
-        programs_of(one.session)._changed()
+        programs_of(one.session)._on_change()
         listed = await one.until(lambda m: m["type"] == "programs" and not m["programs"])
         assert (listed["most"], listed["looks_per_minute"]) == (8, 600)
 

@@ -163,12 +163,12 @@ def test_what_is_believed_is_known_to_the_next_looks() -> None:
     turn = Sweep()
     look = gaze(0)
     turn.look([at(look, 5)], look)
-    assert turn.known(gaze(10)) == []
+    assert turn.expected_sightings(gaze(10)) == []
     turn.look([at(look, 5)], look)
-    (known,) = turn.known(gaze(10))
+    (known,) = turn.expected_sightings(gaze(10))
     assert known.name == "cup"
     assert gaze(10).across(known.box.middle[0]) == pytest.approx(5, abs=0.1)
-    assert turn.known(gaze(120)) == []
+    assert turn.expected_sightings(gaze(120)) == []
 
 
 def ends(*steps: tuple[float, float]) -> End | None:
