@@ -6,7 +6,7 @@ For tests of the built-in engine.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ Colour = tuple[int, int, int]
 PHOTOS = Path(__file__).with_name("photos")
 INK = (30, 28, 28)
 PAPER = (222, 228, 230)
+WIDTH, HEIGHT = 1280, 720
 # Blue, green, red, as OpenCV orders them.
 PAINT: dict[str, Colour] = {
     "red": (30, 25, 205),
@@ -82,7 +83,6 @@ class Digits:
 @dataclass(frozen=True)
 class Barcode:
     text: str
-    format: str = "QRCode"
     at: tuple[int, int] = (760, 200)
     scale: int = 6
 
@@ -130,11 +130,6 @@ class Scene:
     ground: Colour = PAPER
     # Degrees to the left; 90, 180 and 270 turn the camera itself.
     turn: int = 0
-    # Standard deviation of a blur in pixels, and what is left of the light.
-    blur: float = 0.0
-    light: float = 1.0
-    width: int = 1280
-    height: int = 720
 
 
 def photo(name: str) -> Bgr:
@@ -144,71 +139,19 @@ def photo(name: str) -> Bgr:
     return np.asarray(bgr, np.uint8)
 
 
-def bare() -> dict[str, Bgr]:
-    """Pictures of 1280x720 without any text: textures, patterns, walls."""
-    rng = np.random.default_rng(3)
-    y, x = np.mgrid[0:720, 0:1280].astype(np.float32)
-    found: dict[str, Any] = {
-        "noise": rng.integers(0, 256, (720, 1280)),
-        "soft noise": cv2.GaussianBlur(
-            rng.integers(0, 256, (720, 1280)).astype(np.float32), (0, 0), 3
-        ),
-        "blocks": np.kron(rng.integers(0, 256, (45, 80)), np.ones((16, 16))),
-        "upright stripes": 128 + 100 * np.sign(np.sin(x / 20)),
-        "level stripes": 128 + 100 * np.sign(np.sin(y / 20)),
-        "leaning stripes": 128 + 100 * np.sign(np.sin((x + y) / 25)),
-        "fine stripes": 128 + 60 * np.sin(x / 3),
-        "chessboard": 128 + 100 * np.sign(np.sin(x / 30) * np.sin(y / 30)),
-        "rings": 128 + 100 * np.sin(np.hypot(x - 640, y - 360) / 12),
-        "wood": 140 + 40 * np.sin((y + 30 * np.sin(x / 200) + 9 * np.sin(x / 37)) / 9),
-        "shade": x / 5,
-    }
-    every = [(at, down) for down in range(60, 720, 90) for at in range(60, 1280, 90)]
-    shapes: dict[str, Callable[[Bgr, int, int], object]] = {
-        "dots": lambda bgr, at, down: cv2.circle(bgr, (at, down), 12, INK, -1, cv2.LINE_AA),
-        "bolts": lambda bgr, at, down: cv2.circle(bgr, (at, down), 30, INK, 5, cv2.LINE_AA),
-        "crosses": lambda bgr, at, down: cv2.drawMarker(bgr, (at, down), INK, 0, 40, 6),
-        "windows": lambda bgr, at, down: cv2.rectangle(
-            bgr, (at, down), (at + 44, down + 70), INK, -1
-        ),
-        "fence": lambda bgr, at, _: cv2.rectangle(bgr, (at, 60), (at + 22, 700), INK, -1),
-        "tiles": lambda bgr, at, down: cv2.rectangle(bgr, (at, down), (at + 90, down + 90), INK, 3),
-        "waves": lambda bgr, at, down: cv2.ellipse(bgr, (at, down), (45, 25), 0, 0, 180, INK, 4),
-        "zigzag": lambda bgr, at, down: cv2.polylines(
-            bgr, [np.array([(at, down), (at + 45, down + 30), (at + 90, down)])], False, INK, 5
-        ),
-        "leaves": lambda bgr, at, down: cv2.ellipse(
-            bgr, (at, down), (40, 14), (at * 7 + down * 3) % 180, 0, 360, (40, 160, 60), -1
-        ),
-        "cables": lambda bgr, at, down: (
-            at % 270 == 60
-            and cv2.ellipse(bgr, (at, down), (300, 90), at + down, 0, 200, INK, 8, cv2.LINE_AA)
-        ),
-    }
-    for name, shape in shapes.items():
-        found[name] = np.full((720, 1280, 3), PAPER, np.uint8)
-        for at, down in every:
-            shape(found[name], at, down)
-    grain = rng.normal(0, 2, (720, 1280, 3))
-    return {
-        name: np.clip((one if one.ndim == 3 else one[..., None]) + grain, 0, 255).astype(np.uint8)
-        for name, one in found.items()
-    }
-
-
 def draw(scene: Scene) -> Bgr:
     """The picture of a scene, with a camera's noise."""
-    bgr = np.full((scene.height, scene.width, 3), scene.ground, np.uint8)
+    bgr = np.full((HEIGHT, WIDTH, 3), scene.ground, np.uint8)
     for thing in scene.things:
         _draw(bgr, thing)
     if scene.turn % 90:
-        middle = (scene.width / 2, scene.height / 2)
+        middle = (WIDTH / 2, HEIGHT / 2)
         matrix = cv2.getRotationMatrix2D(middle, scene.turn, 1.0)
         bgr = np.asarray(
             cv2.warpAffine(
                 bgr,
                 matrix,
-                (scene.width, scene.height),
+                (WIDTH, HEIGHT),
                 flags=cv2.INTER_CUBIC,
                 borderMode=cv2.BORDER_REPLICATE,
             ),
@@ -216,10 +159,8 @@ def draw(scene: Scene) -> Bgr:
         )
     elif scene.turn:
         bgr = np.ascontiguousarray(np.rot90(bgr, scene.turn // 90))
-    if scene.blur:
-        bgr = np.asarray(cv2.GaussianBlur(bgr, (0, 0), scene.blur), np.uint8)
     noise = np.random.default_rng(11).normal(0, 2, bgr.shape)
-    return np.clip(bgr * scene.light + noise, 0, 255).astype(np.uint8)
+    return np.clip(bgr + noise, 0, 255).astype(np.uint8)
 
 
 def _draw(bgr: Bgr, thing: Thing) -> None:
@@ -229,8 +170,8 @@ def _draw(bgr: Bgr, thing: Thing) -> None:
         case Digits():
             _digits(bgr, thing)
         case Barcode():
-            kind = getattr(zxingcpp.BarcodeFormat, thing.format)
-            made = np.asarray(zxingcpp.create_barcode(thing.text, kind).to_image(scale=thing.scale))
+            code = zxingcpp.create_barcode(thing.text, zxingcpp.BarcodeFormat.QRCode)
+            made = np.asarray(code.to_image(scale=thing.scale))
             x, y = thing.at
             bgr[y : y + made.shape[0], x : x + made.shape[1]] = made[..., None]
         case Disc():
