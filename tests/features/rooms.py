@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from server.core import messages as wire
+from server.features.builtin.finder import Around
 from server.features.builtin.seeking import Sought, Spotted
-from server.features.builtin.surroundings import Around
 from server.features.cameras.cameras import Cameras
 from server.features.cameras.messages import CameraSettings
 from server.features.describe.live_description import LiveDescription

@@ -9,8 +9,8 @@ from typing import Any
 from server.core.aio import Timer
 from server.core.frames import Frame
 from server.core.metrics import Metrics
+from server.features.builtin.finder import Around, Extra
 from server.features.builtin.seeking import things_in
-from server.features.builtin.surroundings import Around, Extra
 from server.features.builtin.thing_words import words_of
 from server.features.guidance.looks import FramePart, LookScheduler, SerialFinder, square
 from server.features.guidance.messages import Bearing, Scan, Scanned, ScannedThing, WhereWas

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from playwright.async_api import expect
 
 from tests.browser.visitor import GREY, Visit, Visitor, shown, started
-from tests.features.builtin.test_detector import PHOTOS
+from tests.features.builtin.scenes import PHOTOS
 from tests.features.guidance.test_page_lead import LISTEN
 from tests.support.running import Running
 from tests.support.words import say

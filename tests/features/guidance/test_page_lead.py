@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.visitor import Visit, Visitor, hurry, shown, started
-from tests.features.builtin.test_detector import PHOTOS
+from tests.features.builtin.scenes import PHOTOS
 from tests.features.pointing.test_page_pick import CAT, opened, tap
 from tests.support.running import Running
 from tests.support.words import say

@@ -12,7 +12,7 @@ import pytest
 
 from server.core import messages as wire
 from server.core.frames import VoiceCommand
-from server.features.builtin.surroundings import Around, Extra
+from server.features.builtin.finder import Around, Extra
 from server.features.guidance.messages import Goal, Scan, WhereWas
 from server.features.guidance.scanning import Scanner, scan_counter
 from server.media.picture.encode import Bgr
