@@ -162,7 +162,6 @@ def _rows_of(s: Speaker) -> list[Row]:
         has = facts.FINDERS[Want.DURATION]
     if want is Want.PRICE:
         has = facts.has_piece_price
-        rows = [row for row in rows if not facts.is_old_price(row.text)] or rows
     least = 0.0 if s.intent.either else 0.5
     found = rank.best(rows, s.intent.words, has, least=least)
     if not found and label is not None:

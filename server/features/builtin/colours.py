@@ -83,33 +83,6 @@ def name_pixels(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return named
 
 
-# How near in hue a lit side is to the colour of the rest of a thing, and how much larger that is
-_NEAR_HUE, _LARGER = 4, 2
-
-
-def is_shade(
-    bgr: NDArray[np.uint8], named: NDArray[np.uint8], spot: NDArray[np.bool_], name: str
-) -> bool:
-    """Return whether a spot is only a side of a larger thing of the next colour: the lit top of an orange block is yellow.
-
-    `named`: the picture's `name_pixels`; `spot`: the spot's pixels.
-    """
-    hue = float(np.median(cv2.cvtColor(bgr, cv2.COLOR_BGR2HSV)[..., 0][spot]))
-    borders = [(upper, _HUES[at][1], _HUES[at + 1][1]) for at, (upper, _) in enumerate(_HUES[:-1])]
-    others = {
-        low if name == high else high
-        for upper, low, high in borders
-        if name in (low, high) and abs(hue - upper) <= _NEAR_HUE
-    }
-    for other in others:
-        both = (spot | (named == _INDEX[other])).astype(np.uint8)
-        _, labels = cv2.connectedComponents(both, connectivity=8)
-        joint = labels == labels[spot][0]
-        if np.count_nonzero(joint) >= (1 + _LARGER) * np.count_nonzero(spot):
-            return True
-    return False
-
-
 # Below this saturation blue and turquoise may be the sky's light on something white or grey
 _SKY = 64
 # Brown with so much orange and yellow is the shade on a thing of these colours.

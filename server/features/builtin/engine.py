@@ -367,10 +367,10 @@ class BuiltinEngine:
                 # It fills the picture.
                 what = words.capital(names.one(seen[0].name))
                 return _Found(words.pair(what, words.place_name("middle")), ())
-        elif locate.wants_codes(intent):
+        elif intent.want is Want.CODE:
             codes = await self._run(reader.codes, bgr)
             boxes = [replace(one.box, label=one.name) for one in codes if one.box is not None]
-        elif locate.wants_faces(intent) or (PERSON in intent.things and len(intent.words) < 2):
+        elif intent.want is Want.FACES or (PERSON in intent.things and len(intent.words) < 2):
             faces: list[Box] | None = await self._run(reader.face_boxes, bgr)
             if faces is None:
                 return _Found(words.say("cannot"), ())
@@ -507,7 +507,7 @@ class BuiltinEngine:
                     for one in found
                     if one.box is None or locate.on_side(one.box, intent.place, width, height)
                 ]
-            things = None if self._finder.broken else believed(found, rows, height * width)
+            things = None if self._finder.broken else believed(found)
             if want is Want.THING and things is not None and _misses(things, intent.things):
                 # Print may name what is not seen.
                 rows, unread = await self._run(rows_of, await self._run(reader.text, bgr))
@@ -618,27 +618,16 @@ def rows_of(pieces: list[Piece]) -> tuple[tuple[Row, ...], bool]:
 # Rows of print beside which a picture is mostly print
 _PRINTED = 3
 _BOOK = "book"
-# Share of the picture from which print that looks like a book is a page, or a label
-_OF_PAGE = 0.5
 
 
-def believed(things: Sequence[Thing], rows: Sequence[Row] | None, area: float) -> tuple[Thing, ...]:
-    """Return the things that are told: beside print, which looks like many, the sure ones alone; and no laptop's screen.
-
-    `area`: the picture's, in pixels.
-    """
-    printed = len(rows or ()) >= _PRINTED
+def believed(things: Sequence[Thing]) -> tuple[Thing, ...]:
+    """Return the things that are told: no laptop's screen."""
     laptops = [one.box for one in things if one.name == "laptop" and one.box]
-
-    def is_other(thing: Thing) -> bool:
-        """Return whether it is a laptop's screen, or a page or a label that looks like a book."""
-        if thing.box is None:
-            return False
-        if thing.name == _BOOK:
-            return printed and thing.box.area > _OF_PAGE * area
-        return thing.name == "tv" and any(map(thing.box.overlap, laptops))
-
-    return tuple(one for one in things if (one.sure or not printed) and not is_other(one))
+    return tuple(
+        one
+        for one in things
+        if one.name != "tv" or one.box is None or not any(map(one.box.overlap, laptops))
+    )
 
 
 def _misses(things: Sequence[Thing], asked: Collection[str]) -> bool:

@@ -160,7 +160,7 @@ LABELS = {
         Want.WIFI: "wifi",
     }.items()
 }
-_DUE, _NOT_TOTAL, _OLD = printed("due"), printed("not_total"), printed("old")
+_DUE, _NOT_TOTAL = printed("due"), printed("not_total")
 
 
 def is_sum(row: str) -> int:
@@ -169,10 +169,6 @@ def is_sum(row: str) -> int:
     if _DUE.search(text):
         return 2
     return int(LABELS[Want.TOTAL].search(text) is not None and not _NOT_TOTAL.search(text))
-
-
-def is_old_price(row: str) -> bool:
-    return _OLD.search(plain(row)) is not None
 
 
 # Also "EXP120227"

@@ -31,8 +31,6 @@ _QUOTED = re.compile(r"[「『](.{1,80}?)[」』]|[\"“”„«»‘'](.{1,80}?
 _MIXED = ("en", "de", "fr", "es")
 # "On" and "off" at the end of a question
 _SWITCHED = (" on", " off", " an", " aus", " aan", " uit")
-# What somebody wears, which is no place: "her top"
-_WORN = re.compile(r"\b(?:her|his|my|crop|tank) top\b")
 _WEARS = re.compile(
     r"\bwear(?:s|ing)?\b|\bhas on\b|\btragen?\b|\btragt\b|\banhat\b|\bporte(?:nt|s)?\b|\blleva(?:n)?\b|\bindossa(?:no)?\b|\bveste(?:m)?\b|\bdraagt\b"
     r"|\bnosi\b|\bma na sobie\b|\bgiyiyor\b|\bодет\w*|穿|着て|입고|يرتدي|تلبس"
@@ -109,7 +107,7 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     one = language(own)
     things, rest = thing_words(own).cut(text)
     colours = tuple(name for at, name in enumerate(NAMES) if one.colour(at).search(text))
-    place = next((name for name in one.places if one.place(name).search(_WORN.sub("", text))), "")
+    place = next((name for name in one.places if one.place(name).search(text)), "")
     yes_no = one.yes_no.search(text) is not None
     how_many = one.common("how_many").search(text) is not None
     rest = one.common("exists").sub(" ", one.common("how_many").sub(" ", _without(rest, asked)))

@@ -144,9 +144,6 @@ class Language:
     def colour(self, number: int) -> re.Pattern[str]:
         return self._pattern(f"colour {number}", ",".join(self.colours[number].split()))
 
-    def stops(self) -> re.Pattern[str]:
-        return self._pattern("stop", ",".join(self.stop.split()))
-
     def colour_name(self, name: str) -> str:
         """Return the word for one of `colours.NAMES`."""
         return self.colours[NAMES.index(name)].split()[0]

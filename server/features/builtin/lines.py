@@ -44,8 +44,6 @@ _WIDE = 3
 # So many letters of no more than two kinds are a pattern, and so are so many other signs: "wwwmww",
 # "+++".
 _PATTERN, _SIGNS = 6, 3
-# Signs of a row of shapes in which each stands twice
-_FEW_SIGNS = 4
 # Dots that lead from a thing to its price, and the least score of a piece with some: they are read
 # less surely than letters.
 _LEAST_LEADER = 0.65
@@ -67,8 +65,6 @@ _LISTED = 3
 # others so far from it: a table that is seen from the side drifts less.
 _MOST_LEVEL = 0.5
 _SAME, _DRIFT = 0.1, 0.45
-# Share of the labels on the left that have a value beside them in a table
-_LABELLED = 0.85
 # Letters of a name
 _NAMED = 3
 # Lines that are farther apart are not side by side.
@@ -130,11 +126,6 @@ class Row:
     apart: bool = False
 
 
-def row_of(text: str, height: float = 20) -> Row:
-    """Make a row of one cell."""
-    return Row(text, height, (Cell(text, 0, height * len(text) / 2),))
-
-
 def legible(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
     """Return the pieces of legible text, and True when other print was left out.
 
@@ -149,12 +140,11 @@ def legible(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
         if _is_pattern(piece):
             continue
         if piece.score < _least(piece):
-            unread = unread or (piece.width > 2 * piece.height and not _repeats(piece))
+            unread = unread or piece.width > 2 * piece.height
             continue
         words = piece.text.split()
         text = " ".join(word for word in words if not _misread(word, piece.score))
         unread = unread or len(text) < len(" ".join(words))
-        text = _ZLOTY.sub("zł", _ONE.sub("1", text))
         if text and not _shape(replace(piece, text=text)):
             kept.append(replace(piece, text=text))
     sure = [piece for piece in kept if not _doubtful(piece)]
@@ -184,12 +174,6 @@ def _is_pattern(piece: Piece) -> bool:
     return few or piece.width > _WIDE * len(text) * piece.height
 
 
-def _repeats(piece: Piece) -> bool:
-    """Return whether each sign stands twice on average, as a row of coins or windows is read: "000日"."""
-    text = piece.text.replace(" ", "")
-    return len(text) >= _FEW_SIGNS and len(text) >= 2 * len(set(text))
-
-
 def _is_beside(piece: Piece, other: Piece) -> bool:
     """Return whether a piece may belong to the line of another one, as a unit or an exponent does."""
     here, there = piece.box, other.box
@@ -209,11 +193,6 @@ def whole_pieces(pieces: Sequence[Piece], height: int) -> list[Piece]:
         for piece in pieces
         if piece.score >= LEAST_SCORE and piece.box.y1 > near and piece.box.y2 < height - near
     ]
-
-
-# "I5.95", and "12 zt" for 12 złoty
-_ONE = re.compile(r"(?<!\S)[Il](?=\d{1,3}[.,]\d\d(?!\S))")
-_ZLOTY = re.compile(r"(?<=\d )zt(?!\S)")
 
 
 def _misread(word: str, score: float) -> bool:
@@ -410,20 +389,10 @@ def _level(left: Sequence[_Spot], right: Sequence[_Spot]) -> float:
         if abs(offset) < _BESIDE_LINE:
             offsets.append(offset)
     offsets.sort()
-    if _are_labels(left) and len(offsets) >= _LABELLED * len(_lines(left)):
-        return 1
     if len(offsets) < _LINES or offsets[-1] - offsets[0] < _DRIFT:
         return 1
     most = max(bisect_right(offsets, one + _SAME) - at for at, one in enumerate(offsets))
     return most / len(offsets)
-
-
-def _are_labels(column: Sequence[_Spot]) -> bool:
-    """Return whether a column has words of one or two, and no figures: "Type", "Valid until"."""
-    texts = [spot.piece.text for spot in column]
-    return median(len(text.split()) for text in texts) < _VALUE and 4 * sum(
-        any(map(str.isdigit, text)) for text in texts
-    ) < len(texts)
 
 
 def _lines(placed: Sequence[_Spot]) -> list[list[_Spot]]:
@@ -442,18 +411,6 @@ def _lines(placed: Sequence[_Spot]) -> list[list[_Spot]]:
         else:
             rows.append([spot])
     return rows
-
-
-def _is_prose(column: Sequence[_Spot]) -> bool:
-    """Return whether the lines of a column are full and go on in one another."""
-    widest = max(spot.right - spot.left for spot in column)
-    full = sum(spot.right - spot.left > 0.75 * widest for spot in column)
-    if 2 * full < len(column):
-        return False
-    texts = [spot.piece.text for spot in column]
-    goes_on = sum(text[:1].islower() or text[:1] > "\u2e80" for text in texts)
-    long = median(sum(1 + (char > "\u2e80") for char in text) for text in texts)
-    return long >= _LETTERS and 4 * goes_on >= len(texts)
 
 
 def _is_list(column: Sequence[_Spot]) -> bool:
@@ -475,18 +432,7 @@ def _is_text(column: Sequence[_Spot]) -> bool:
     return words > _VALUE and median(map(len, lines)) >= _LETTERS
 
 
-# What a line of a list begins with: a mark, or a time and what is on then
-_BULLET = re.compile(r"[•·▪●*–-]\s?[^\W\d_]{2}|(?:[01]?\d|2[0-3])[.:][0-5]\d\s?[^\W\d_]{3}")
-
-
-def _is_marked(column: Sequence[_Spot]) -> bool:
-    """Return whether most lines of a column begin as those of a list do: of a programme, or of things to do."""
-    lines = [min(line, key=lambda spot: spot.left).piece.text for line in _lines(column)]
-    marked = sum(_BULLET.match(text) is not None for text in lines)
-    return marked >= _LISTED and 2 * marked > len(lines)
-
-
-_KINDS = (_is_prose, _is_list, _is_text, _is_marked)
+_KINDS = (_is_list, _is_text)
 
 
 def _begin_alike(left: Sequence[_Spot], right: Sequence[_Spot]) -> bool:

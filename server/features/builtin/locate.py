@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from server.features.builtin import colours, facts, rank
 from server.features.builtin.intents import Intent, quoted
@@ -48,14 +47,6 @@ _KINDS = frozenset(
 )
 
 
-def wants_codes(intent: Intent) -> bool:
-    return intent.want is Want.CODE
-
-
-def wants_faces(intent: Intent) -> bool:
-    return intent.want is Want.FACES
-
-
 def is_print(intent: Intent) -> bool:
     """Return whether a question is about something that its letters show: a date, a price."""
     return intent.want in _SHOWN
@@ -82,7 +73,7 @@ def _inflected(token: str, word: str, code: str) -> bool:
 def names_something(intent: Intent, question: str) -> bool:
     """Return False for a question that says no more than "where"."""
     named = quoted(question) or intent.words or is_print(intent)
-    return bool(named) or wants_codes(intent) or wants_faces(intent)
+    return bool(named) or intent.want in (Want.CODE, Want.FACES)
 
 
 def text_boxes(pieces: Sequence[Piece], intent: Intent, question: str) -> list[Box]:
@@ -135,23 +126,17 @@ def colour_boxes(bgr: Bgr, names: Iterable[str]) -> list[Box]:
     named = colours.name_pixels(small)
     (height, width), (high, wide) = bgr.shape[:2], small.shape[:2]
     across, down = width / wide, height / high
-    found: list[tuple[int, Box, NDArray[np.int32], int]] = []
+    found: list[tuple[int, Box]] = []
     for name in dict.fromkeys(names):
         mask = (named == colours.NAMES.index(name)).astype(np.uint8)
         # Single pixels are noise.
         mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-        for at, (x, y, w, h, area) in enumerate(stats[1:].tolist(), start=1):
+        _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        for x, y, w, h, area in stats[1:].tolist():
             if area >= _LEAST_SPOT * named.size:
-                box = Box(x, y, x + w, y + h, name).scaled(across, down)
-                found.append((area, box, np.asarray(labels, np.int32), at))
+                found.append((area, Box(x, y, x + w, y + h, name).scaled(across, down)))
     found.sort(key=lambda one: -one[0])
-    large = [one for one in found if one[0] >= _LEAST_OF_LARGEST * found[0][0]][:MOST]
-    return [
-        box
-        for _, box, labels, at in large
-        if not colours.is_shade(small, named, labels == at, box.label)
-    ]
+    return [box for area, box in found if area >= _LEAST_OF_LARGEST * found[0][0]][:MOST]
 
 
 def directions(box: Box, width: int, height: int) -> list[str]:

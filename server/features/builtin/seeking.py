@@ -14,16 +14,11 @@ from server.features.builtin.conditions import Subject, read_condition
 from server.features.builtin.detector import PERSON, ThingFinder, classes
 from server.features.builtin.intents import Intent, quoted, understand
 from server.features.builtin.language import language_of, languages_of
-from server.features.builtin.locate import (
-    colour_boxes,
-    is_print,
-    text_boxes,
-    wanted_colours,
-    wants_codes,
-    wants_faces,
-)
+from server.features.builtin.lines import LEAST_SCORE
+from server.features.builtin.locate import colour_boxes, is_print, text_boxes, wanted_colours
 from server.features.builtin.reader import Reader
 from server.features.builtin.thing_words import names_in, words_of
+from server.features.builtin.wants import Want
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.routing import ends, plain
@@ -31,8 +26,6 @@ from server.models.routing import ends, plain
 # Least share of a thing's box that has the colour that somebody names, and the side to which the box is
 # shrunk for that
 _OF_COLOUR, _COLOUR_SIDE = 0.15, 32
-# Least score of print that is taken for the words
-_LEGIBLE = 0.8
 
 Kind = Literal["thing", "text", "code", "face", "colour"]
 
@@ -79,9 +72,9 @@ def sought(words: str, tag: str, *, things: bool = True) -> Sought:
             names = (found[0],)
             colours = wanted_colours(intent, words)
             return Sought("thing", words_of(tag).one(found[0]), words, intent, names, colours)
-        if wants_codes(intent):
+        if intent.want is Want.CODE:
             return Sought("code", words, words, intent)
-        if wants_faces(intent):
+        if intent.want is Want.FACES:
             return Sought("face", words, words, intent)
         # "Something red", but not "the red door", which another red thing may be taken for
         condition = read_condition(words)
@@ -129,7 +122,7 @@ def seek(
     if wish.kind == "colour":
         return [Spotted(box, False, alone=True) for box in colour_boxes(bgr, wish.colours)]
     boxes = text_boxes(reader.placed_text(bgr), wish.intent, wish.words)
-    return [Spotted(box, (box.confidence or 0.0) >= _LEGIBLE) for box in boxes]
+    return [Spotted(box, (box.confidence or 0.0) >= LEAST_SCORE) for box in boxes]
 
 
 def _has_colour(bgr: Bgr, box: Box, names: Sequence[str]) -> bool:

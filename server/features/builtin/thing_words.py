@@ -43,8 +43,6 @@ class ThingWords:
                 self._stems.setdefault(form[:_BEGIN], []).append((form[:-1], name))
             else:
                 self._names.setdefault(form, name)
-        # The words of longer names, too
-        self._known = frozenset(word for form in self._names for word in form.split())
 
     def one(self, name: str) -> str:
         """Return "a cup"."""
@@ -80,10 +78,6 @@ class ThingWords:
             if word.startswith(stem) and " " not in word[len(stem) :]:
                 return name
         return ""
-
-    def knows(self, word: str) -> bool:
-        """Return True for a `plain` word that is in the name of a thing."""
-        return word in self._known or bool(self.of_word(word))
 
     def _of_words(self, text: str) -> tuple[tuple[str, ...], str]:
         words = _WORD.findall(text)

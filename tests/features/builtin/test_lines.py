@@ -11,11 +11,7 @@ import pytest
 
 from server.features.builtin.lines import Piece, legible, reading_order, upright
 from server.shared.aim import MOST_LINES
-
-
-def piece(text: str, x: float, y: float, width: float = 100, height: float = 20) -> Piece:
-    corners = ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
-    return Piece(text, 0.95, corners)
+from tests.features.builtin.rows import piece
 
 
 def turned(one: Piece, degrees: float) -> Piece:
@@ -242,22 +238,8 @@ def test_print_that_is_read_with_doubt_is_left_out(text: str, score: float, kept
     assert unread is (not kept and score < 0.8)
 
 
-@pytest.mark.parametrize("text", ["600600", "000日", "日0一日日0", "日000日0"])
-def test_a_row_of_coins_is_no_print(text: str) -> None:
-    row = replace(piece(text, 0, 0, 40 * len(text)), score=0.45)
-    assert legible([row]) == ([], False)
-
-
 def test_a_letter_is_not_many_times_wider_than_high() -> None:
     assert legible([piece("w", 0, 0, 900, 40)]) == ([], False)
-
-
-@pytest.mark.parametrize(
-    ("read", "printed"),
-    [("Pie I5.95", "Pie 15.95"), ("+ 12 zt", "+ 12 zł"), ("I5 or l2.5", "I5 or l2.5")],
-)
-def test_signs_of_prices_are_mended(read: str, printed: str) -> None:
-    assert [one.text for one in legible([piece(read, 0, 0)])[0]] == [printed]
 
 
 @pytest.mark.parametrize("text", ["J", "88", "–1"])

@@ -18,7 +18,6 @@ from server.core.frames import Frame
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.language import LANGUAGES, language
-from server.features.builtin.lines import row_of
 from server.features.builtin.notable import (
     Look,
     News,
@@ -38,7 +37,8 @@ from server.models.base import Chunk, EngineRequest
 from server.models.prompts import UNCHANGED
 from server.shared.notices import NoticeContext
 from tests.features.builtin import scenes
-from tests.features.builtin.test_detector import photo
+from tests.features.builtin.rows import row_of
+from tests.features.builtin.scenes import photo
 from tests.features.describe.test_live_description import Clock
 from tests.features.rooms import room, settings
 from tests.support.fakes import FakeEngine

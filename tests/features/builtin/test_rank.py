@@ -7,8 +7,9 @@ import time
 import pytest
 
 from server.features.builtin import facts, rank
-from server.features.builtin.lines import Row, row_of
+from server.features.builtin.lines import Row
 from server.features.builtin.wants import Want
+from tests.features.builtin.rows import row_of
 
 
 def rows(*texts: str) -> list[Row]:

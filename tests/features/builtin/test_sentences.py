@@ -6,22 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from server.features.builtin.lines import (
-    EMPTY,
-    TICKED,
-    Piece,
-    reading_order,
-    row_of,
-    sentences,
-)
+from server.features.builtin.lines import EMPTY, TICKED, reading_order, sentences
 from server.features.builtin.reader import Reader
 from server.features.builtin.shapes import looked_at
+from tests.features.builtin.rows import piece, row_of
 from tests.features.builtin.scenes import Bgr
 from tests.features.builtin.test_answers import ask, view
-
-
-def piece(text: str, x: float, y: float, width: float = 100, height: float = 20) -> Piece:
-    return Piece(text, 0.95, ((x, y), (x + width, y), (x + width, y + height), (x, y + height)))
 
 
 @pytest.mark.parametrize(
