@@ -11,7 +11,7 @@ from server.features.builtin.beside import Beside, denied
 from server.features.builtin.detector import FOLDER, ModelFile, ThingFinder
 from server.features.builtin.language import LANGUAGES
 from server.media.picture.encode import jpeg
-from tests.features.builtin.test_detector import photo
+from tests.features.builtin.scenes import photo
 from tests.features.builtin.test_spotting import before
 from tests.features.builtin.words import WORDS
 from tests.support.fakes import make_picture

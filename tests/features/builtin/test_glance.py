@@ -29,7 +29,7 @@ from server.models.base import Capabilities
 from server.session.part import SessionFeatures
 from server.session.session import Session
 from tests.features.builtin import scenes
-from tests.features.builtin.test_detector import photo
+from tests.features.builtin.scenes import photo
 from tests.features.rooms import room, settings
 from tests.support.clients import metric, sample, soon, visitor
 from tests.support.fakes import FakeEngine, until

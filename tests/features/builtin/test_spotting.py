@@ -13,7 +13,7 @@ from server.features.builtin.detector import ThingFinder
 from server.features.builtin.spotting import spot
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
-from tests.features.builtin.test_detector import photo
+from tests.features.builtin.scenes import photo
 
 WIDTH, HEIGHT = 1280, 720
 

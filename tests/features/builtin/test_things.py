@@ -18,18 +18,17 @@ from numpy.typing import NDArray
 from server.core.frames import JobKind, Region
 from server.features.builtin import detector
 from server.features.builtin.beside import Beside
-from server.features.builtin.colours import told
 from server.features.builtin.conditions import ABLE
-from server.features.builtin.detector import Thing, ThingFinder
-from server.features.builtin.engine import BuiltinEngine, colours_of
+from server.features.builtin.detector import ThingFinder
+from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.finder import Finder
 from server.features.builtin.language import LANGUAGES, language
 from server.features.builtin.reader import Reader
-from server.media.picture.grounding import Box
 from server.models.base import EngineRequest, ShownPicture
 from server.shared import watch_answers
 from server.shared.onnx_file import load_session
-from tests.features.builtin.test_detector import photo
+from tests.features.builtin.scenes import photo
+from tests.features.builtin.test_detector import six_cups
 from tests.features.builtin.test_engine import (
     answered,
     ask,
@@ -88,13 +87,6 @@ async def test_things_are_named(
     engine: BuiltinEngine, name: str, question: str, answer: str
 ) -> None:
     assert (await ask(engine, photo(name), question)).startswith(answer)
-
-
-async def test_what_no_picture_tells_is_said_with_what_is_read(engine: BuiltinEngine) -> None:
-    label = write(scene(), ["Milk 1.25"], height=80, at=(200, 360))
-    assert await ask(engine, label, "How much is the milk?") == "It says: Milk 1.25"
-    for question in ("Why is the milk so cheap?", "How do I make it?"):
-        assert (await ask(engine, label, question)).endswith("It says: Milk 1.25")
 
 
 async def test_where_a_thing_is(engine: BuiltinEngine) -> None:
@@ -316,37 +308,10 @@ def finder(reader: Reader) -> Finder:
     return Finder(reader, Beside(ThingFinder()))
 
 
-def test_the_ground_around_a_thing_is_not_its_colour() -> None:
-    """Of a box, grass may be the larger part; a thing of the ground's own colour keeps it."""
-    meadow = np.full((400, 600, 3), (40, 150, 60), np.uint8)
-    meadow[150:250, 200:400] = (20, 20, 20)
-    cow = Thing("cow", 0.9, Box(130, 80, 470, 320), sure=True)
-    assert told(colours_of(meadow, [cow], ["cow"])) == ("black",)
-    frog = Thing("frog", 0.9, Box(0, 0, 600, 400), sure=True)
-    assert colours_of(meadow, [frog], ["frog"])[0][0] == "green"
-    meadow[::4, :200] = meadow[::4, 400:] = meadow[:150:4] = meadow[250::4] = (60, 220, 230)
-    assert told(colours_of(meadow, [cow], ["cow"])) == ("black",)
-
-
-def test_what_is_red_between_dark_parts_is_told() -> None:
-    """Of a motorcycle in a brown garage the body, which nothing around it has the colour of."""
-    garage = np.full((400, 600, 3), (60, 90, 130), np.uint8)
-    garage[240:320, 120:480] = (25, 25, 25)
-    garage[200:250, 200:400] = (40, 30, 200)
-    garage[:, 60:90] = garage[:260, 510:540] = (140, 140, 140)
-    motorcycle = Thing("motorcycle", 0.9, Box(60, 60, 540, 360), sure=True)
-    assert set(told(colours_of(garage, [motorcycle], ["motorcycle"]))) == {"black", "red"}
-
-
 async def test_nobody_in_the_dark_is_said_with_the_dark(engine: BuiltinEngine) -> None:
     assert "The picture is dark." in await ask(engine, scene((8, 8, 8)), "Is anyone there?")
 
 
 async def test_how_many_cups_are_counted_closer(engine: BuiltinEngine) -> None:
-    bgr = np.full((720, 1280, 3), 150, np.uint8)
-    cup = cv2.resize(photo("coffee"), (255, 170), interpolation=cv2.INTER_AREA)
-    for top in (60, 400):
-        for left in (40, 480, 900):
-            bgr[top : top + 170, left : left + 255] = cup
-    answer = await ask(engine, np.asarray(bgr, np.uint8), "How many cups are there?")
+    answer = await ask(engine, six_cups(), "How many cups are there?")
     assert answer == "I count at least 5: cups."
