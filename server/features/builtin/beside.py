@@ -12,8 +12,8 @@ import cv2
 from server.core.frames import Picture
 from server.features.builtin.answers import said_of
 from server.features.builtin.conditions import Condition, Subject, spoken_condition
-from server.features.builtin.detector import PERSON, ThingFinder, classes
-from server.features.builtin.engine import pixels_of, placed
+from server.features.builtin.detector import PERSON, ThingFinder, asked_for, classes
+from server.features.builtin.engine import pixels_of
 from server.features.builtin.intents import understand
 from server.features.builtin.language import language, language_of
 from server.features.builtin.spotting import spot
@@ -48,11 +48,14 @@ class Beside:
         intent = understand(question)
         if not intent.things or denied(answer, intent.language):
             return []
+        words = thing_words(intent.language)
         try:
-            return placed(self.finder, pixels_of(picture), intent)
+            found = self.finder.find(pixels_of(picture), intent.things)
         except _FAILURES as exc:
             log.error("the detector failed", extra={"error": type(exc).__name__})
             return []
+        seen = asked_for(found, intent.things)
+        return [replace(one.box, label=words.one(one.name)) for one in seen if one.box is not None]
 
     def at(self, bgr: Bgr, x: float, y: float, tag: str) -> list[Box]:
         """Return the boxes of things around a point, in pixels of the picture.

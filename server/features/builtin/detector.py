@@ -269,7 +269,7 @@ class ThingFinder:
         flat = bool(asked or _likely(first) != first) and _is_flat(whole())
         if flat:
             first = _likely(first)
-        found = [thing for box in first if (thing := self._named(bgr, box, asked)) is not None]
+        found = [thing for box in first if (thing := self.name(bgr, box, asked)) is not None]
         if asked and not flat and not asked_for(found, asked):
             found += self._in_tiles(bgr, asked)
         if not found and (thing := self._of_middle(bgr, whole)) is not None:
@@ -289,7 +289,7 @@ class ThingFinder:
         rest = [box for box in boxes if box not in there]
         if rest and not there and _is_flat(self._classify(bgr)):
             rest = _likely(rest)
-        named = (self._named(bgr, box, ()) for box in rest)
+        named = (self.name(bgr, box) for box in rest)
         found += [one for one in named if one is not None and one.name in names]
         if not any(one.sure for one in found):
             rest = sorted(
@@ -315,7 +315,7 @@ class ThingFinder:
                 return [Thing(name, weight, box, sure=True)]
             left, top = _corner(box)
             for near in self.boxes(part):
-                thing = self._named(part, near, ()) if near.label in names else None
+                thing = self.name(part, near) if near.label in names else None
                 if thing is not None and thing.sure:
                     return [replace(thing, box=near.moved(left, top))]
         return []
@@ -335,7 +335,7 @@ class ThingFinder:
         if _likely(rest) != rest and _is_flat(self._classify(bgr)):
             rest = _likely(rest)
         found = [Thing(box.label, box.confidence or 0.0, box, sure=False) for box in there]
-        found += [one for box in rest if (one := self._named(bgr, box, ())) is not None]
+        found += [one for box in rest if (one := self.name(bgr, box)) is not None]
         scene = _SCENE * bgr.shape[0] * bgr.shape[1]
         smaller = {one.name for one in found if one.box is not None and one.box.area < scene}
         found = [
@@ -364,7 +364,7 @@ class ThingFinder:
         return [box for box in labelled if box.area <= most[box.label != ""]]
 
     def _labelled(self, bgr: Bgr, box: Box) -> Box:
-        thing = self._named(bgr, box, ())
+        thing = self.name(bgr, box)
         if thing is None:
             return replace(box, label="", confidence=None)
         return replace(box, label=thing.name, confidence=thing.confidence)
@@ -405,7 +405,7 @@ class ThingFinder:
         found: list[Thing] = []
         for left, top, part in tiles(bgr):
             for box in self.boxes(part):
-                thing = self._named(part, box, ()) if box.label in asked else None
+                thing = self.name(part, box) if box.label in asked else None
                 if thing is None or thing.box is None or not thing.sure:
                     continue
                 placed = thing.box.moved(left, top)
@@ -431,12 +431,8 @@ class ThingFinder:
             found.append(Box(*edges, known.detector[column], float(scores[row, column])))
         return _apart(sorted(found, key=lambda box: -(box.confidence or 0)))
 
-    def name(self, bgr: Bgr, box: Box) -> Thing | None:
-        """Return what the classifier and the detector together say is in a box; None where they disagree."""
-        return self._named(bgr, box, ())
-
-    def _named(self, bgr: Bgr, box: Box, asked: Collection[str]) -> Thing | None:
-        """Return what is in a box; None where the models disagree."""
+    def name(self, bgr: Bgr, box: Box, asked: Collection[str] = ()) -> Thing | None:
+        """Return what both models together say is in a box; None where they disagree."""
         known, score = classes(), box.confidence or 0.0
         if box.label == PERSON:
             return Thing(PERSON, score, box, sure=True) if _is_person(bgr, box) else None

@@ -462,7 +462,12 @@ class BuiltinEngine:
         bgr = await self._run(pixels_of, picture)
         reader = self._reader
         pointed = request.extra(PointedAt)
-        inside = partial(_inside, part_of(pointed.part if pointed else None, picture))
+        part = part_of(pointed.part if pointed else None, picture)
+
+        def inside(box: Box) -> bool:
+            """Return whether the middle of a box lies in the part; without one, everything does."""
+            return part is None or part.encloses(*box.middle)
+
         codes: tuple[Code, ...] | None = None
         rows: tuple[Row, ...] | None = None
         unread = False
@@ -516,7 +521,8 @@ class BuiltinEngine:
         texts = tuple(row.text for row in rows) if rows is not None else None
         spots = await self._run(_spots, bgr, intent.colours) if intent.colours else ()
         seen = bool(things or texts or codes or faces)
-        stands_out = () if seen and want is not Want.COLOUR else await self._run(_middle, bgr)
+        alone = seen and want is not Want.COLOUR
+        stands_out = () if alone else await self._run(colours.subject, bgr)
         scene, shares, now = await self._run(_colours_and_light, bgr, picture, texts, things)
         # A part is no picture to compare with the whole ones.
         of_all = picture.region is None
@@ -529,7 +535,7 @@ class BuiltinEngine:
             text_broken=reader.text_broken,
             codes=codes,
             colours=shares,
-            subject=stands_out,
+            subject=tuple(stands_out),
             spots=spots,
             faces=len(faces) if counts and faces is not None else None,
             things=things,
@@ -572,16 +578,6 @@ def _words_beside(text: str, boxes: Sequence[Box]) -> int:
     return len(text.split()) - max(labels) if labels else 0
 
 
-def placed(finder: ThingFinder, bgr: Bgr, intent: Intent) -> list[Box]:
-    """Return the boxes of the things that a question names, with their words in its language. Blocking."""
-    words = thing_words(intent.language)
-    return [
-        replace(one.box, label=words.one(one.name))
-        for one in asked_for(finder.find(bgr, intent.things), intent.things)
-        if one.box is not None
-    ]
-
-
 def part_of(part: Part | None, picture: Picture) -> Box | None:
     """Return a part of the camera's picture in pixels of a picture that shows it at full size; None for all."""
     if part is None or picture.region is None:
@@ -590,11 +586,6 @@ def part_of(part: Part | None, picture: Picture) -> Box | None:
     wide, high = picture.source_width, picture.source_height
     x1, y1, x2, y2 = part
     return Box(x1 * wide - left, y1 * high - top, x2 * wide - left, y2 * high - top)
-
-
-def _inside(part: Box | None, box: Box) -> bool:
-    """Return whether the middle of a box lies in a part; in none, everything does."""
-    return part is None or part.encloses(*box.middle)
 
 
 def pixels_of(picture: Picture) -> Bgr:
@@ -673,10 +664,6 @@ def _colours_and_light(
     scene = picture.scene or _scene_of(bgr)
     now = impression(bgr, rows, picture.captured, things)
     return scene, colours.by_place(bgr), now
-
-
-def _middle(bgr: Bgr) -> Shares:
-    return tuple(colours.subject(bgr))
 
 
 def _spots(bgr: Bgr, names: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:

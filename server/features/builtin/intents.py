@@ -115,12 +115,12 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     more = [
         word
         for word in _words(rest, own)
-        if word not in _fillers(own) | _people(own)
+        if word not in _watched(own, "fillers", "people", "faces", "door")
         and not _is_colour(word, one)
         and word not in _places(own)
     ]
     asks = yes_no or how_many or one.common("exists").search(text) is not None
-    if want is Want.FACES and not asked.startswith(tuple(_faces(own))):
+    if want is Want.FACES and not asked.startswith(tuple(_watched(own, "faces"))):
         # "Is anybody there?"
         things = things or (PERSON,)
         asks = asks or " " in asked
@@ -208,27 +208,16 @@ def _stop(code: str) -> frozenset[str]:
 
 
 @cache
-def _fillers(code: str) -> frozenset[str]:
-    """Return the `plain` words that name nothing: "thing", "something"."""
-    return frozenset(plain(str(language(code).watch["fillers"])).split())
+def _watched(code: str, *names: str) -> frozenset[str]:
+    """Return the `plain` words of these sets of conditions: "thing" of `fillers`, "anyone" of `people`."""
+    watch = language(code).watch
+    return frozenset(plain(" ".join(str(watch[name]) for name in names)).split())
 
 
 @cache
 def _places(code: str) -> frozenset[str]:
     """Return the `plain` words for places in the picture."""
     return frozenset(re.split(r"[, *]+", plain(",".join(language(code).places.values()))))
-
-
-@cache
-def _people(code: str) -> frozenset[str]:
-    """Return the `plain` words for people and what they stand at: "Is anyone at the door?"."""
-    watch = language(code).watch
-    return frozenset(plain(f"{watch['people']} {watch['faces']} {watch['door']}").split())
-
-
-@cache
-def _faces(code: str) -> frozenset[str]:
-    return frozenset(plain(str(language(code).watch["faces"])).split())
 
 
 @cache

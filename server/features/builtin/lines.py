@@ -104,6 +104,13 @@ class Piece:
         xs, ys = zip(*self.corners, strict=True)
         return Box(min(xs), min(ys), max(xs), max(ys), self.text, self.score)
 
+    def between(self, begin: float, end: float) -> Corners:
+        """Return the corners of a part of it, from one share of its width to another."""
+        (x0, y0), (x1, y1), (x2, y2), (x3, y3) = self.corners
+        above = tuple((x0 + (x1 - x0) * at, y0 + (y1 - y0) * at) for at in (begin, end))
+        below = tuple((x3 + (x2 - x3) * at, y3 + (y2 - y3) * at) for at in (end, begin))
+        return above + below
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:

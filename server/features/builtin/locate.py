@@ -105,18 +105,8 @@ def _part(piece: Piece, words: Sequence[str]) -> Box:
     if not spans:
         return piece.box
     first, last = spans[0][0], spans[-1][1]
-    begin, end = first / len(piece.text), last / len(piece.text)
-    top_left, top_right, bottom_right, bottom_left = piece.corners
-
-    def between(a: tuple[float, float], b: tuple[float, float], at: float) -> tuple[float, float]:
-        return a[0] + (b[0] - a[0]) * at, a[1] + (b[1] - a[1]) * at
-
-    corners = (
-        between(top_left, top_right, begin),
-        between(top_left, top_right, end),
-        between(bottom_left, bottom_right, end),
-        between(bottom_left, bottom_right, begin),
-    )
+    size = len(piece.text)
+    corners = piece.between(first / size, last / size)
     return replace(piece, text=piece.text[first:last], corners=corners).box
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.features.builtin.lines import EMPTY, TICKED, Corners, Piece
+from server.features.builtin.lines import EMPTY, TICKED, Piece
 from server.media.picture.encode import Bgr
 
 # A form has so many boxes at least; one square alone may be a letter or a stain.
@@ -91,7 +91,7 @@ def _strip(grey: cv2.typing.MatLike, piece: Piece) -> _Strip | None:
     if len(piece.text) < 2 or not 8 <= high <= grey.shape[0] / 4:
         return None
     wide = max(1, round(piece.width * _HIGH / high))
-    there = _between(piece, -_BEFORE * high / max(1.0, piece.width), 1.0)
+    there = piece.between(-_BEFORE * high / max(1.0, piece.width), 1.0)
     top, bottom = _BESIDE, _BESIDE + _HIGH
     right = _FRONT + wide
     flat = np.array([(0, top), (right, top), (right, bottom), (0, bottom)], np.float32)
@@ -128,7 +128,7 @@ def _parts(piece: Piece, strip: _Strip, between: float) -> list[tuple[str, Piece
         if text := piece.text[first:begin]:
             part = piece
             if cuts:
-                part = replace(piece, text=text, corners=_between(piece, left / wide, right / wide))
+                part = replace(piece, text=text, corners=piece.between(left / wide, right / wide))
             near = [one for one in boxes if left < one[2] <= _FRONT + left]
             boxes = [one for one in boxes if one not in near]
             found.append((near[-1][0] if near else "", part))
@@ -201,10 +201,3 @@ def _cuts(
 
 def _letters(text: str) -> int:
     return len(text) - sum(map(str.isspace, text))
-
-
-def _between(piece: Piece, left: float, right: float) -> Corners:
-    """Return the corners of a piece from one share of its width to another."""
-    a, b, c, d = (np.array(corner) for corner in piece.corners)
-    found = (a + (b - a) * left, a + (b - a) * right, d + (c - d) * right, d + (c - d) * left)
-    return tuple((float(x), float(y)) for x, y in found)

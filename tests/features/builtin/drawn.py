@@ -5,7 +5,7 @@ Labels, menus, walls, photographs on a wall, and drawings where nothing may be n
 
 from __future__ import annotations
 
-from tests.features.builtin.scenes import Box, Digits, Disc, Photo, Scene, Sheet, Stroke
+from tests.features.builtin.scenes import Box, Disc, Photo, Scene, Sheet, Stroke
 
 RECEIPT = """
 #Green Grocer
@@ -78,7 +78,7 @@ SCENES: dict[str, Scene] = {
         [Sheet(BUSES, 42, columns=(80, 360, 900), ink=(60, 220, 250), leading=2.3)], ground=DARK
     ),
     "exit": Scene([Sheet(EXIT, 40, ink=(245, 245, 245), leading=2.6)], ground=(80, 140, 30)),
-    "thermometer": Scene([Digits("21.5", "°C", at=(320, 240))], ground=(170, 180, 175)),
+    "thermometer": Scene([Sheet("###21.5 °C", 50, top=260)], ground=(170, 180, 175)),
     # Photographs on a wall
     "two people": Scene(
         [Photo("astronaut", (60, 130), 480), Photo("hopper", (740, 130), 430)], ground=WALL

@@ -1,4 +1,4 @@
-"""Draws what people hold up to a camera: sheets of print, displays, codes, coloured things.
+"""Draws what people hold up to a camera: sheets of print, codes, coloured things.
 
 For tests of the built-in engine.
 """
@@ -37,19 +37,6 @@ PAINT: dict[str, Colour] = {
     "brown": (30, 70, 130),
     "purple": (140, 40, 110),
 }
-_SEGMENTS = {
-    "0": "abcdef",
-    "1": "bc",
-    "2": "abged",
-    "3": "abgcd",
-    "4": "fgbc",
-    "5": "afgcd",
-    "6": "afgedc",
-    "7": "abc",
-    "8": "abcdefg",
-    "9": "abcdfg",
-    "-": "g",
-}
 
 
 @dataclass(frozen=True)
@@ -68,16 +55,6 @@ class Sheet:
     paper: Colour = PAPER
     top: int = 70
     leading: float = 1.75
-
-
-@dataclass(frozen=True)
-class Digits:
-    """A seven-segment display, with what stands small beside it."""
-
-    text: str
-    unit: str = ""
-    at: tuple[int, int] = (260, 230)
-    height: int = 190
 
 
 @dataclass(frozen=True)
@@ -121,7 +98,7 @@ class Photo:
     width: int
 
 
-Thing = Sheet | Digits | Barcode | Disc | Box | Stroke | Photo
+Thing = Sheet | Barcode | Disc | Box | Stroke | Photo
 
 
 @dataclass(frozen=True)
@@ -167,8 +144,6 @@ def _draw(bgr: Bgr, thing: Thing) -> None:
     match thing:
         case Sheet():
             _sheet(bgr, thing)
-        case Digits():
-            _digits(bgr, thing)
         case Barcode():
             code = zxingcpp.create_barcode(thing.text, zxingcpp.BarcodeFormat.QRCode)
             made = np.asarray(code.to_image(scale=thing.scale))
@@ -222,33 +197,3 @@ def _font(name: str) -> str:
 def _put(bgr: Bgr, text: str, at: tuple[int, int], font: Any, size: int, sheet: Sheet) -> None:
     if text:
         cv2.putText(bgr, text, at, sheet.ink, font, size, sheet.weight)
-
-
-def _digits(bgr: Bgr, thing: Digits) -> None:
-    (x, y), tall = thing.at, thing.height
-    thick, wide = max(4, tall // 9), tall // 2
-    for char in thing.text:
-        if char in ".:":
-            dots = [y + tall] if char == "." else [y + tall // 3, y + 2 * tall // 3]
-            for dot in dots:
-                cv2.circle(bgr, (x - thick // 3, dot), thick // 2 + 1, INK, -1)
-            x += thick
-            continue
-        middle, low = y + tall // 2, y + tall
-        lines = {
-            "a": ((x, y), (x + wide, y)),
-            "b": ((x + wide, y), (x + wide, middle)),
-            "c": ((x + wide, middle), (x + wide, low)),
-            "d": ((x, low), (x + wide, low)),
-            "e": ((x, middle), (x, low)),
-            "f": ((x, y), (x, middle)),
-            "g": ((x, middle), (x + wide, middle)),
-        }
-        for name in _SEGMENTS[char]:
-            (x0, y0), (x1, y1) = lines[name]
-            dx, dy = int(np.sign(x1 - x0)) * thick // 2, int(np.sign(y1 - y0)) * thick // 2
-            cv2.line(bgr, (x0 + dx, y0 + dy), (x1 - dx, y1 - dy), INK, thick)
-        x += wide + 2 * thick
-    if thing.unit:
-        font = cv2.FontFace("sans")
-        cv2.putText(bgr, thing.unit, (x + 60, y + tall // 3), INK, font, tall // 3, 500)

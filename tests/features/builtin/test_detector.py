@@ -122,14 +122,6 @@ def empty(kind: str) -> Bgr:
     return bgr
 
 
-def test_what_is_asked_about_needs_less(finder: ThingFinder) -> None:
-    """The detector alone is believed for a thing that somebody asks about, not for another one."""
-    small = photo("coffee")[:, 150:330]
-    names = {one.name for one in finder.find(small, ["cup"])}
-    assert names <= {"cup"}
-    assert {one.label for one in finder.boxes(photo("coffee"), 0.7)} >= {"cup"}
-
-
 def test_a_small_thing_that_is_asked_about_is_looked_for_in_parts(finder: ThingFinder) -> None:
     """At its place in the whole picture."""
     bgr = np.full((720, 1280, 3), 150, np.uint8)

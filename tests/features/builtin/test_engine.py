@@ -60,13 +60,8 @@ def scene(colour: tuple[int, int, int] = (215, 222, 225)) -> Bgr:
 
 @cache
 def _scene(colour: tuple[int, int, int]) -> Bgr:
-    return np.clip(np.array(colour) + _noise(), 0, 255).astype(np.uint8)
-
-
-@cache
-def _noise() -> NDArray[np.float64]:
-    """Make it once: it takes a tenth of a second."""
-    return np.random.default_rng(7).normal(0, 3, (720, 1280, 3))
+    noise = np.random.default_rng(7).normal(0, 3, (720, 1280, 3))
+    return np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
 
 
 def write(bgr: Bgr, lines: list[str], *, height: int = 14, at: tuple[int, int] = (200, 120)) -> Bgr:
@@ -550,14 +545,6 @@ async def find(
     return text, end.boxes
 
 
-def overlap(box: Box, left: float, top: float, right: float, bottom: float) -> float:
-    """Intersection over union with the true edges."""
-    wide = max(0.0, min(box.x2, right) - max(box.x1, left))
-    high = max(0.0, min(box.y2, bottom) - max(box.y1, top))
-    both = (box.x2 - box.x1) * (box.y2 - box.y1) + (right - left) * (bottom - top)
-    return wide * high / (both - wide * high)
-
-
 async def test_a_code_is_pointed_at(engine: BuiltinEngine) -> None:
     """With its kind as label, also in a picture that is shrunk for the search."""
     assert engine.status.capabilities.grounding
@@ -572,10 +559,10 @@ async def test_a_code_is_pointed_at(engine: BuiltinEngine) -> None:
         "QR code",
         "QR code: rechts, oben. Der QR code lautet: https://example.org",
     )
-    assert overlap(box, left, top, right, bottom) > 0.95
+    assert box.overlap(Box(left, top, right, bottom)) > 0.95
     large = np.asarray(cv2.resize(bgr, (2560, 1440)), np.uint8)
     _, (box,) = await find(engine, large, "Where is the QR code?")
-    assert overlap(box, 2 * left, 2 * top, 2 * right, 2 * bottom) > 0.95
+    assert box.overlap(Box(2 * left, 2 * top, 2 * right, 2 * bottom)) > 0.95
 
 
 async def test_a_colour_is_pointed_at(engine: BuiltinEngine) -> None:
@@ -586,8 +573,8 @@ async def test_a_colour_is_pointed_at(engine: BuiltinEngine) -> None:
     bgr[300:500, 500:700] = (210, 90, 40)
     bgr[650, 650] = (40, 40, 210)
     text, (large, small) = await find(engine, bgr, "Where is the red thing?")
-    assert overlap(large, 100, 100, 300, 200) > 0.9
-    assert overlap(small, 900, 500, 980, 560) > 0.85
+    assert large.overlap(Box(100, 100, 300, 200)) > 0.9
+    assert small.overlap(Box(900, 500, 980, 560)) > 0.85
     assert (large.label, text.split(".")[0]) == ("red", "Red: on the left, at the top")
     text, (blue,) = await find(engine, bgr, "Wo ist das blaue Ding?", language="de")
     assert blue.label == "blau"
@@ -607,7 +594,7 @@ async def test_a_word_is_pointed_at(engine: BuiltinEngine, question: str) -> Non
         cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, 40 / 21, 1)[0]
         for text in ("TOILET   ", "EXIT")
     )
-    assert overlap(box, 120 + left, 560, 120 + left + wide, 600) > 0.4
+    assert box.overlap(Box(120 + left, 560, 120 + left + wide, 600)) > 0.4
 
 
 async def test_text_upside_down_is_pointed_at_where_it_is(engine: BuiltinEngine) -> None:

@@ -86,11 +86,6 @@ def test_reading_goes_on_after_a_look(finder: Finder, reader: Reader) -> None:
     assert [piece.text for piece in reader.text(bgr)] == before != []
 
 
-def test_faces_are_looked_for_where_there_is_no_print(finder: Finder, reader: Reader) -> None:
-    """By the face model, if it is installed; none is found in a plain picture."""
-    assert finder.find(frame(Scene())) == Found()
-
-
 def test_without_a_reader_nobody_looked() -> None:
     broken = Reader()
     broken._ocr_failed = True

@@ -17,7 +17,7 @@ import pytest
 from server.core.frames import Frame
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import BuiltinEngine
-from server.features.builtin.language import LANGUAGES, language
+from server.features.builtin.language import language
 from server.features.builtin.notable import (
     Look,
     News,
@@ -30,11 +30,9 @@ from server.features.builtin.notable import (
 )
 from server.features.builtin.reader import Reader
 from server.features.describe import live_description
-from server.features.describe.live_description import LOOK_SECONDS, NEWS_SECONDS
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.base import Chunk, EngineRequest
-from server.models.prompts import UNCHANGED
 from server.shared.notices import NoticeContext
 from tests.features.builtin import scenes
 from tests.features.builtin.rows import row_of
@@ -130,16 +128,6 @@ def test_the_most_urgent_comes_first_and_two_at_most() -> None:
         NOTICES,
     ]
     assert sentences(News(), "en", first=False, things=True) == []
-
-
-@pytest.mark.parametrize("code", LANGUAGES)
-def test_each_language_says_what_cannot_be_noticed(code: str) -> None:
-    """And has words of its own for each."""
-    words, english = language(code), language("en")
-    said = [words.say(key, things="X") for key in ("notices", "notices_plain", "close")]
-    assert len(set(said)) == 3
-    if code != "en":
-        assert not set(said) & {english.say(key, things="X") for key in ("notices", "close")}
 
 
 def noticer() -> Noticer:
@@ -348,26 +336,3 @@ async def test_what_is_there_at_first_is_told_with_what_cannot_be_noticed(
         (said,) = await one.stay(wall("coffee", 500), 5)
         words = language("de")
         assert said == f"{words.say('close', things='eine Tasse')} {words.say('notices')}"
-
-
-@pytest.mark.slow
-async def test_at_most_one_in_five_seconds_however_much_changes(
-    engine: BuiltinEngine, clock: Clock
-) -> None:
-    views = [wall("coffee", 500), wall("astronaut", 430, 1060), wall("chelsea", 300, 900), wall()]
-    at = []
-    async with walk(engine, clock) as one:
-        for number in range(80):
-            at += [clock.now for _ in await one.see(views[number // 3 % 4])]
-        assert 3 <= len(at) <= 8
-        assert all(later - one >= NEWS_SECONDS for one, later in itertools.pairwise(at))
-        assert len(one.one.engine.requests) <= 40 / LOOK_SECONDS
-
-
-async def test_nothing_new_is_the_word_for_it(engine: BuiltinEngine, clock: Clock) -> None:
-    async with walk(engine, clock) as one:
-        await one.stay(wall(), 8)
-        await one.stay(wall("coffee", 150, 100), 3)
-        assert len(one.one.engine.requests) == 2
-        assert one.one.session.part("describe").text == NOTICES
-        assert UNCHANGED not in NOTICES

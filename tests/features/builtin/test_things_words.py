@@ -10,6 +10,7 @@ import pytest
 
 import server.features.builtin.language as module
 from server.features.builtin.conditions import Subject, read_condition
+from server.features.builtin.detector import numbers
 from server.features.builtin.intents import understand
 from server.features.builtin.language import LANGUAGES
 from server.features.builtin.seeking import sought, things_in
@@ -37,16 +38,6 @@ def read(name: str) -> dict[str, Any]:
 
 CLASSES = read("classes")
 IDS = {*CLASSES["detector"], *CLASSES["classifier"]}
-
-
-def numbers(ranges: str) -> list[int]:
-    """Return the numbers of ranges like "7-8 84"."""
-    found: list[int] = []
-    for part in ranges.split():
-        first, _, last = part.partition("-")
-        assert int(first) <= int(last or first)
-        found += range(int(first), int(last or first) + 1)
-    return found
 
 
 def test_each_class_has_one_name() -> None:
