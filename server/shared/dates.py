@@ -128,11 +128,6 @@ class Date:
 _ALL_NUMBERS = re.compile(r"[\d\s./-]+").fullmatch
 
 
-def names_month(text: str) -> bool:
-    """Return whether a `plain` text has the name of a month, with or without a day."""
-    return _NAMED_MONTH.search(text) is not None
-
-
 def order_in(rows: Iterable[str]) -> str:
     """Return the order of day, month and year that a package's print tells: "mdy", "dmy" or "ymd"; "" for none, or two."""
     text = plain("\n".join(rows))

@@ -440,10 +440,7 @@ class BuiltinEngine:
             return []
         found = await self._run(self._finder.find, bgr, intent.things)
         return asked_for(found, intent.things) or [
-            # "Where is it?" is asked of what print tells of, not of its page.
-            one
-            for one in found
-            if one.sure and one.name != _BOOK and not intent.things
+            one for one in found if one.sure and not intent.things
         ]
 
     def _faces(self, bgr: Bgr, place: str) -> list[Box] | None:
@@ -608,7 +605,6 @@ def rows_of(pieces: list[Piece]) -> tuple[tuple[Row, ...], bool]:
 
 # Rows of print beside which a picture is mostly print
 _PRINTED = 3
-_BOOK = "book"
 
 
 def believed(things: Sequence[Thing]) -> tuple[Thing, ...]:

@@ -29,8 +29,6 @@ _URL = re.compile(
     re.I,
 )
 _PHONE = re.compile(r"(?<![\d.,/\w])(?:\+|\(0|00|0|\d)(?:[\s()/.-]{0,3}\d){6,14}(?!\d|[.,]\d)")
-# "(8 - 17 h)" behind it
-_OPENS = re.compile(r"\([^()]*$")
 _PHONE_ROW = printed("phone")
 # Written like a number to call: with so many digits, and the first after a zero no other sign
 _MANY_DIGITS, _DIGITS = 9, range(7, 16)
@@ -90,13 +88,11 @@ def urls(row: str) -> list[str]:
 def phones(row: str) -> list[str]:
     """Return phone numbers: 7 to 15 digits, written like one or in a row with a word for one."""
     named = _PHONE_ROW.search(plain(row)) is not None
-    taken = [date.text for date in dates(row)]
     found = []
-    for text in (_OPENS.sub("", one).strip() for one in _PHONE.findall(row)):
+    for text in map(str.strip, _PHONE.findall(row)):
         digits = sum(map(str.isdigit, text))
         written = text.startswith("+") or (digits >= _MANY_DIGITS and bool(_WRITTEN.match(text)))
-        is_date = any(text in date or date in text for date in taken)
-        if digits in _DIGITS and not is_date and (named or written):
+        if digits in _DIGITS and (named or written):
             found.append(text)
     return found
 

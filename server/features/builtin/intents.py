@@ -134,9 +134,6 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
         want, things, switched = Want.LIGHT, (), False
     about = switched or (either and len(things) < 2) or wears
     of_colour = asks and not how_many and colours and len(more) < 2
-    if want is Want.COLOUR and colours and not asks:
-        # "What does a red light mean?"
-        want = Want.LOOKUP
     if want is Want.LOOKUP and of_colour and _ends_with_colour(text, one):
         want = Want.COLOUR
     elif want in (Want.LOOKUP, Want.FACES, Want.AMOUNT) and things and not more and not about:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median, median_low
 
 from server.media.picture.grounding import Box
-from server.models.routing import plain
-from server.shared.dates import names_month
 
 Corners = tuple[tuple[float, float], ...]
 
@@ -61,14 +59,6 @@ MOST_HEADING = 3
 _VALUE = 3
 # Lines of a list, at least
 _LISTED = 3
-# Of two columns so many lines at most stand on the same line, within so much of a height, and the
-# others so far from it: a table that is seen from the side drifts less.
-_MOST_LEVEL = 0.5
-_SAME, _DRIFT = 0.1, 0.45
-# Letters of a name
-_NAMED = 3
-# Lines that are farther apart are not side by side.
-_BESIDE_LINE = 0.75
 # What a line of a list ends in
 _PRICE_END = re.compile(r"\d[.,]\d\d\D{0,4}$")
 # Distance of two lines, in distances of most, from which a paragraph begins
@@ -284,12 +274,6 @@ _BETWEEN = re.compile(
     r"(?:(?<=[^\W\d_A-Z]{4}[.!])|(?<=\d{3}[.!])|(?<=[.,]\d\d[.!])|(?<=[\d ](?:am|pm|kg|cm|mm|km|ml|mg)[.!]))\s+(?=[A-ZÀ-Þ¿¡])"
     r"|(?<=\S)\s?[·•]\s?(?=[^\W\d_]{2}|\d{1,4} [^\W\d_]{3}|[€£$]\s?\d)"
 )
-# Words and signs that do not end a sentence, and the end of a row that is looked at for them
-_OPEN = re.compile(
-    r"(?:–| (?:no\.|nr\.|n[º°]|number|about|at|by|from|of|the|and|or|until|till|after|before|around|um|ab|bis|gegen|vers|dès|à|las|les|alle|dalle|às|om|vanaf|rond|ulicy|ul\.)"
-    r"|\d [ap]m,)$"
-)
-_END = 40
 # An address of e-mail or of the web
 _ADDRESS = re.compile(r"(?<!\S)[^\s@]++@|www\.|https?:")
 # What a row of a table ends in: "of which sugars 18.5 g"
@@ -314,15 +298,11 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
 
 
 def _goes_on(row: Row, below: str) -> bool:
-    """Return whether the line below goes on with a row's sentence: it begins small, or the row ends open."""
-    end = row.text[-_END:]
-    if len(row.cells) > 1 or end[-1:] in ".!?:" or below[:1] in BOXES:
+    """Return whether the line below goes on with a row's sentence: it begins small."""
+    if len(row.cells) > 1 or row.text[-1:] in ".!?:" or below[:1] in BOXES:
         return False
-    # "On Thursday 3", and below it "December"
-    month = end[-1:].isdigit() and names_month(plain(below).partition(" ")[0])
     is_value = _FIGURE_END.search(below) or _ADDRESS.match(below)
-    begins_small = below[:1].islower() and not is_value
-    return begins_small or below[:1] == "(" or month or _OPEN.search(end) is not None
+    return below[:1] == "(" or (below[:1].islower() and not is_value)
 
 
 def _line(row: Row, text: str) -> Row:
@@ -331,24 +311,20 @@ def _line(row: Row, text: str) -> Row:
 
 def _blocks(placed: list[_Spot]) -> list[list[_Spot]]:
     """Split text in columns into what is read one after the other; all of it is one block without."""
-    found = _columns(placed)
-    if found is None:
-        return [placed]
     # What goes across, such as a headline, parts the columns above it from those below.
-    return [block for part in found for block in _blocks(part)]
+    return [block for part in _columns(placed) for block in _blocks(part)] or [placed]
 
 
-def _columns(placed: list[_Spot]) -> list[list[_Spot]] | None:
-    """Return what is above two columns, in the first, in those beside it, and below; None without columns.
+def _columns(placed: list[_Spot]) -> list[list[_Spot]]:
+    """Return what is above two columns, in the first, in those beside it, and below; nothing without columns.
 
-    Lists and running text are columns, and so is what does not stand on the same lines: the rows of
-    a table do.
+    Lists and running text are columns.
     """
     if len(placed) < 2 * _LINES:
-        return None
+        return []
     high = max(1.0, median(spot.height for spot in placed))
     starts, ends = sorted(spot.left for spot in placed), sorted(spot.right for spot in placed)
-    best: tuple[float, list[list[_Spot]]] | None = None
+    found: list[list[_Spot]] = []
     for begin in sorted({round(start / high): start for start in starts}.values())[1:]:
         edge = begin - high / 2
         if min(bisect_left(ends, edge), len(placed) - bisect_left(starts, edge)) < _LINES:
@@ -359,11 +335,9 @@ def _columns(placed: list[_Spot]) -> list[list[_Spot]] | None:
             right = [spot for spot in placed[first:last] if spot.left >= edge]
             if min(len(left), len(right)) < _LINES:
                 continue
-            alike = any(all(map(kind, (left, right))) for kind in _KINDS)
-            level = 0.0 if alike or _begin_alike(left, right) else _level(left, right)
-            if level <= (best[0] if best else _MOST_LEVEL):
-                best = level, [placed[:first], left, right, placed[last:]]
-    return None if best is None else [part for part in best[1] if part]
+            if any(all(map(kind, (left, right))) for kind in (_is_list, _is_text)):
+                found = [placed[:first], left, right, placed[last:]]
+    return [part for part in found if part]
 
 
 def _bands(placed: Sequence[_Spot], across: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -380,26 +354,6 @@ def _bands(placed: Sequence[_Spot], across: Sequence[int]) -> Iterator[tuple[int
 
 def _same_line(one: _Spot, other: _Spot) -> bool:
     return abs(one.y - other.y) < 0.5 * min(one.height, other.height)
-
-
-def _level(left: Sequence[_Spot], right: Sequence[_Spot]) -> float:
-    """Return the share of lines on the right that stand as one on the lines of the left; 1 for a table."""
-    lines = [min(line, key=lambda spot: spot.left) for line in _lines(right)]
-    if sum(sum(map(str.isalpha, spot.piece.text)) >= _NAMED for spot in lines) * 2 <= len(lines):
-        # Figures
-        return 1
-    offsets = []
-    for spot in lines:
-        at = bisect_left(left, spot.y, key=lambda other: other.y)
-        beside = min(left[max(0, at - 1) : at + 1], key=lambda other: abs(other.y - spot.y))
-        offset = (spot.y - beside.y) / min(spot.height, beside.height)
-        if abs(offset) < _BESIDE_LINE:
-            offsets.append(offset)
-    offsets.sort()
-    if len(offsets) < _LINES or offsets[-1] - offsets[0] < _DRIFT:
-        return 1
-    most = max(bisect_right(offsets, one + _SAME) - at for at, one in enumerate(offsets))
-    return most / len(offsets)
 
 
 def _lines(placed: Sequence[_Spot]) -> list[list[_Spot]]:
@@ -437,24 +391,6 @@ def _is_text(column: Sequence[_Spot]) -> bool:
         return False
     words = median(len(text.split()) for text in lines)
     return words > _VALUE and median(map(len, lines)) >= _LETTERS
-
-
-_KINDS = (_is_list, _is_text)
-
-
-def _begin_alike(left: Sequence[_Spot], right: Sequence[_Spot]) -> bool:
-    """Return whether the lines of two columns begin with the same words: two timetables side by side."""
-    if len(_firsts(left) & _firsts(right)) < _LISTED:
-        return False
-    firsts = [_firsts([_from_left(line)[0] for line in _lines(column)]) for column in (left, right)]
-    both = firsts[0] & firsts[1]
-    return len(both) >= _LISTED and 2 * len(both) > max(map(len, firsts))
-
-
-def _firsts(spots: Sequence[_Spot]) -> set[str]:
-    """Return the first words of pieces that begin with one."""
-    words = (spot.piece.text.partition(" ")[0] for spot in spots)
-    return {word for word in words if any(map(str.isalpha, word))}
 
 
 def _from_left(line: Sequence[_Spot]) -> list[_Spot]:

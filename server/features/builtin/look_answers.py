@@ -17,8 +17,6 @@ MOVES = 0.008
 _DIM = 0.3
 # Rows of changed print that are told
 _ROWS = 4
-# Most colours that are told of a whole picture
-_MOST_COLOURS = 6
 # Share of the first colour of clothes that the second one has
 _OF_CLOTHES = 0.5
 # Things that others stand on or beside
@@ -38,12 +36,10 @@ def colour(s: Speaker) -> Answer:
         # In little light colours look like others.
         return Answer(own, s.say("light", light=_light(s)) if view.scene.brightness < _DIM else "")
     shares = view.colours.get("whole", ())
+    seen = [name for name, share in shares if share >= colours.LEAST]
     if intent.place == "whole" or _AROUND.search(plain(intent.question)):
-        ground = [one for one, share in shares if one in colours.NEUTRAL and share >= colours.LEAST]
-        vivid = [one for one, _ in shares if one not in colours.NEUTRAL]
         # Four blocks on a grey table: their colours, too
-        kept = {*ground[: max(2, _MOST_COLOURS - len(vivid))], *vivid}
-        seen = tuple(one for one, _ in shares if one in kept)[:_MOST_COLOURS]
+        seen = [one for one, _ in shares if one in seen or one not in colours.NEUTRAL]
         return Answer(s.say("see_things", things=s.names(seen)))
     if len(intent.colours) == 1 and not intent.things:
         return _is_there(s)
@@ -53,7 +49,6 @@ def colour(s: Speaker) -> Answer:
     if not missed or intent.place or view.pointed or view.subject:
         return Answer(s.colour_of(intent.place or "middle"), no)
     # It may stand beside the middle.
-    seen = tuple(name for name, share in shares if share >= colours.LEAST)
     return Answer(no, s.say("see_things", things=s.names(seen)))
 
 

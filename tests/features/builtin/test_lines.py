@@ -110,31 +110,6 @@ def test_the_columns_of_a_table_are_read_by_row(
     assert read(*pieces) == [f"{a} {b}" for a, b in zip(left, right, strict=True)]
 
 
-CONES = ("1 scoop", "2 scoops", "3 scoops", "99 with flake", "Waffle cone")
-FLAVOURS = ("Flavours today", "Vanilla", "Salted caramel", "Strawberry (vegan)", "Mint")
-
-
-@pytest.mark.parametrize("degrees", [0, 6])
-def test_what_does_not_stand_on_the_same_lines_is_no_table(degrees: float) -> None:
-    """Its own column is read after those beside it, between lines that go across."""
-    costs = [piece(f"{n}.60", 420, 100 + 30 * n) for n in range(len(CONES))]
-    flavours = [piece(one, 620, 105 + 25 * n, 200) for n, one in enumerate(FLAVOURS)]
-    whole = [
-        piece("Ice cream by the sea", 100, 50, 800, 36),
-        *column(100, *CONES),
-        *costs,
-        *flavours,
-        piece("Open daily from 11 to 6", 100, 300, 800),
-    ]
-    lines = read(*(turned(one, degrees) for one in whole))
-    assert [line for line in lines if line] == [
-        "Ice cream by the sea",
-        *(f"{one} {n}.60" for n, one in enumerate(CONES)),
-        *FLAVOURS,
-        "Open daily from 11 to 6",
-    ]
-
-
 @pytest.mark.parametrize("slant", [0, 3, -3])
 def test_a_table_that_is_seen_from_the_side_is_read_by_row(slant: float) -> None:
     """Its lines may drift against each other by a part of their height."""
@@ -148,22 +123,11 @@ def test_a_table_that_is_seen_from_the_side_is_read_by_row(slant: float) -> None
 
 CARD = ("LOST CAT", "Grey tabby tom, shy.", "Last seen on Sunday", "near the allotments.")
 NOTE = ("Piano lessons", "Beginners to grade 8", "First lesson is free", "Call us after 5 pm")
-DAYS = ("Monday", "Tuesday", "Thursday", "Friday")
 
 
-def test_cards_and_timetables_side_by_side_are_read_one_after_the_other() -> None:
+def test_cards_side_by_side_are_read_one_after_the_other() -> None:
     """Both stand on the same lines."""
     assert read(*column(100, *CARD), *column(420, *NOTE)) == [*CARD, "", *NOTE]
-    tables = [
-        piece
-        for x, hour in ((100, 7), (500, 9))
-        for piece in (*column(x, *DAYS), *column(x + 200, *(f"{hour}-1{n}" for n in range(4))))
-    ]
-    assert read(*tables) == [
-        *(f"{day} 7-1{n}" for n, day in enumerate(DAYS)),
-        "",
-        *(f"{day} 9-1{n}" for n, day in enumerate(DAYS)),
-    ]
 
 
 def test_a_paragraph_begins_where_more_room_is_above_it() -> None:

@@ -18,11 +18,10 @@ from tests.features.builtin.test_answers import ask, view
     ("lines", "found"),
     [
         (
-            ("It is closed in summer. Please write to", "us instead. Dogs wait", "outside."),
-            ("It is closed in summer.", "Please write to us instead.", "Dogs wait outside."),
+            ("It is closed in summer. Please write to", "us instead. Dogs wait", "(outside)."),
+            ("It is closed in summer.", "Please write to us instead.", "Dogs wait (outside)."),
         ),
         (("Single £2.40· Return £4.10",), ("Single £2.40", "Return £4.10")),
-        (("See you on Thursday 3", "December at 9."), ("See you on Thursday 3 December at 9.",)),
         # No ends of sentences
         *(
             ((one,), (one,))
