@@ -23,8 +23,6 @@ NAMES = (
     "beige",
 )
 NEUTRAL = frozenset({"black", "grey", "white"})
-# Those that shadows, wood and skin have, too
-DULL = NEUTRAL | {"brown", "beige"}
 _INDEX = {name: index for index, name in enumerate(NAMES)}
 # The upper end of each name's hues, exclusive
 _HUES = (
@@ -85,8 +83,6 @@ def name_pixels(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 # Below this saturation blue and turquoise may be the sky's light on something white or grey
 _SKY = 64
-# Brown with so much orange and yellow is the shade on a thing of these colours.
-_LIT = {"orange": 0.15, "yellow": 0.05}
 
 
 def shares(bgr: NDArray[np.uint8], *, lit: bool = False) -> list[tuple[str, float]]:
@@ -103,8 +99,6 @@ def _counted(small: NDArray[np.uint8], *, lit: bool = False) -> list[tuple[str, 
         _, sat, value = cv2.split(cv2.cvtColor(small, cv2.COLOR_BGR2HSV))
         sky = np.isin(named, (_INDEX["blue"], _INDEX["turquoise"])) & (sat < _SKY)
         named[sky] = np.where(value[sky] >= 190, _INDEX["white"], _INDEX["grey"])
-        if all(np.mean(named == _INDEX[name]) >= least for name, least in _LIT.items()):
-            named[named == _INDEX["brown"]] = _INDEX["orange"]
     counts = np.bincount(named.ravel(), minlength=len(NAMES)) / named.size
     order = np.argsort(-counts, kind="stable")
     return [(NAMES[n], float(counts[n])) for n in order if counts[n] >= _LEAST_THING]
@@ -189,19 +183,10 @@ def worn(bgr: NDArray[np.uint8], face: Box) -> list[tuple[str, float]]:
     return shares(bgr[int(top) : int(bottom), int(left) : int(right) + 1])
 
 
-# Least share of a further colour of a thing in its first one's, if it is of the light or the shade, too
-_FURTHER, _DULL_FURTHER = 0.3, 0.35
-# Share up to which black may be of windows, wheels and shadows
-_SHADE = 0.6
+# Least share of a further colour of a thing in its first one's
+_FURTHER = 0.3
 
 
 def told(shares: Sequence[tuple[str, float]]) -> tuple[str, ...]:
-    """Return the colours by which a thing is described, two at most: before the black of a bus's windows its blue."""
-    found = [
-        name
-        for at, (name, share) in enumerate(shares)
-        if not at or share >= (_DULL_FURTHER if name in DULL else _FURTHER) * shares[0][1]
-    ][:2]
-    if found[:1] == ["black"] and shares[0][1] < _SHADE:
-        found.sort(key=DULL.__contains__)
-    return tuple(found)
+    """Return the colours by which a thing is described, two at most."""
+    return tuple(name for name, share in shares if share >= _FURTHER * shares[0][1])[:2]

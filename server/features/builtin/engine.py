@@ -375,8 +375,8 @@ class BuiltinEngine:
             if faces is None:
                 return _Found(words.say("cannot"), ())
             boxes = [replace(face, label=words.face) for face in faces]
-        elif wanted := locate.wanted_colours(intent, question):
-            spots = await self._run(locate.colour_boxes, bgr, wanted)
+        elif intent.colours:
+            spots = await self._run(locate.colour_boxes, bgr, intent.colours)
             boxes = [replace(spot, label=words.colour_name(spot.label)) for spot in spots]
         else:
             pieces = await self._run(reader.placed_text, bgr)

@@ -11,7 +11,6 @@ import numpy as np
 
 from server.features.builtin import colours, facts, rank
 from server.features.builtin.intents import Intent, quoted
-from server.features.builtin.language import language
 from server.features.builtin.lines import LEAST_SCORE, Piece
 from server.features.builtin.wants import Want
 from server.media.picture.encode import Bgr, shrink
@@ -25,15 +24,6 @@ _SIDE = 320
 _LEAST_SPOT = 0.002
 _LEAST_OF_LARGEST = 0.1
 _WORD = re.compile(r"\S+")
-_TOKEN = re.compile(r"\w+")
-# By language: letters at a colour's end that its forms change, and what stands there then
-_ENDINGS: dict[str, tuple[int, str]] = {
-    "en": (0, "s"),
-    "de": (0, "e en er es em"),
-    "fr": (0, "e s es he te"),
-    "es": (1, "o a os as e es les"),
-    "ru": (2, "ыи ии ая яя ое ее ые ие ую юю ого ой ои ым ых ом"),
-}
 # Subjects that print shows without their words: "Where is the date?"
 _SHOWN = frozenset(
     {Want.DATE, Want.EXPIRY, Want.TIME, Want.PRICE, Want.TOTAL, Want.PHONE, Want.EMAIL, Want.URL}
@@ -50,24 +40,6 @@ _KINDS = frozenset(
 def is_print(intent: Intent) -> bool:
     """Return whether a question is about something that its letters show: a date, a price."""
     return intent.want in _SHOWN
-
-
-def wanted_colours(intent: Intent, question: str) -> tuple[str, ...]:
-    """Return the names from `colours.NAMES` that a question has, inflected ones ("blaue") too."""
-    tokens = _TOKEN.findall(plain(question))
-    words = language(intent.language)
-    more = (
-        name
-        for name in colours.NAMES
-        if any(_inflected(token, plain(words.colour_name(name)), words.code) for token in tokens)
-    )
-    return tuple(dict.fromkeys((*intent.colours, *more)))
-
-
-def _inflected(token: str, word: str, code: str) -> bool:
-    cut, ends = _ENDINGS.get(code, (0, ""))
-    stem = word[: len(word) - cut] if len(word) > cut + 1 else word
-    return token == word or (token.startswith(stem) and token[len(stem) :] in ends.split())
 
 
 def names_something(intent: Intent, question: str) -> bool:

@@ -15,7 +15,7 @@ from server.features.builtin.detector import PERSON, ThingFinder, classes
 from server.features.builtin.intents import Intent, quoted, understand
 from server.features.builtin.language import language_of, languages_of
 from server.features.builtin.lines import LEAST_SCORE
-from server.features.builtin.locate import colour_boxes, is_print, text_boxes, wanted_colours
+from server.features.builtin.locate import colour_boxes, is_print, text_boxes
 from server.features.builtin.reader import Reader
 from server.features.builtin.thing_words import names_in, words_of
 from server.features.builtin.wants import Want
@@ -69,9 +69,8 @@ def sought(words: str, tag: str, *, things: bool = True) -> Sought:
         placed = frozenset(classes().detector)
         found = [name for name in things_in(words, tag) if name in placed] if things else []
         if found:
-            names = (found[0],)
-            colours = wanted_colours(intent, words)
-            return Sought("thing", words_of(tag).one(found[0]), words, intent, names, colours)
+            name = words_of(tag).one(found[0])
+            return Sought("thing", name, words, intent, (found[0],), intent.colours)
         if intent.want is Want.CODE:
             return Sought("code", words, words, intent)
         if intent.want is Want.FACES:

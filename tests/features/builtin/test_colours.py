@@ -86,7 +86,7 @@ def test_the_skys_light_and_shade_are_no_colours_of_a_thing() -> None:
     [
         ("flower", ("orange",)),
         ("notebook", ("green",)),
-        ("goldfish", ("orange", "yellow")),
+        ("goldfish", ("yellow", "orange")),
         ("pencil", ("orange",)),
     ],
 )
