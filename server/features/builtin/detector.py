@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -43,10 +43,6 @@ _INSIDE = 0.85
 _SCENE = 0.85
 # Boxes that the classifier looks at
 _MOST = 6
-# The classifier's classes of what is drawn or printed: envelope, oscilloscope, web site, crossword puzzle,
-# menu. A picture that is one of them by so much is taken for a screen or a page, on which only a box with
-# a high score counts.
-_FLAT_CLASSES, _FLAT, _BOX_ON_FLAT = [549, 688, 916, 918, 922], 0.2, 0.9
 # Names of the kinds of a thing
 KINDS: dict[str, tuple[str, ...]] = {
     "bird": (
@@ -263,16 +259,12 @@ class ThingFinder:
         """Return the same of a picture whose `boxes` are known."""
         if self._load() is None or min(bgr.shape[:2]) < _LEAST_SIDE:
             return []
-        whole = cache(partial(self._classify, bgr))
         # Those that are asked about are looked at in any case.
         first = sorted(boxes, key=lambda box: box.label not in asked)[:_MOST]
-        flat = bool(asked or _likely(first) != first) and _is_flat(whole())
-        if flat:
-            first = _likely(first)
         found = [thing for box in first if (thing := self.name(bgr, box, asked)) is not None]
-        if asked and not flat and not asked_for(found, asked):
+        if asked and not asked_for(found, asked):
             found += self._in_tiles(bgr, asked)
-        if not found and (thing := self._of_middle(bgr, whole)) is not None:
+        if not found and (thing := self._of_middle(bgr)) is not None:
             found.append(thing)
         return found
 
@@ -287,8 +279,6 @@ class ThingFinder:
         there = [box for box in boxes if known is not None and box.overlap(known) >= _FOLLOWED]
         found = [Thing(box.label, box.confidence or 0.0, box, sure=True) for box in there]
         rest = [box for box in boxes if box not in there]
-        if rest and not there and _is_flat(self._classify(bgr)):
-            rest = _likely(rest)
         named = (self.name(bgr, box) for box in rest)
         found += [one for one in named if one is not None and one.name in names]
         if not any(one.sure for one in found):
@@ -332,8 +322,6 @@ class ThingFinder:
             if any(one.label == box.label and one.overlap(box) >= _FOLLOWED for one in known)
         ]
         rest = [box for box in boxes if box not in there][:_MOST]
-        if _likely(rest) != rest and _is_flat(self._classify(bgr)):
-            rest = _likely(rest)
         found = [Thing(box.label, box.confidence or 0.0, box, sure=False) for box in there]
         found += [one for box in rest if (one := self.name(bgr, box)) is not None]
         scene = _SCENE * bgr.shape[0] * bgr.shape[1]
@@ -459,16 +447,17 @@ class ThingFinder:
             return Thing(box.label, score, box, sure=False)
         return None
 
-    def _of_middle(self, bgr: Bgr, whole: Callable[[], F32]) -> Thing | None:
-        """Return what fills the picture, if its middle and the `whole` of it together look like it."""
-        if likeliest(whole())[1] < 2 * _ALONE - 1:
+    def _of_middle(self, bgr: Bgr) -> Thing | None:
+        """Return what fills the picture, if its middle and the whole of it together look like it."""
+        whole = self._classify(bgr)
+        if likeliest(whole)[1] < 2 * _ALONE - 1:
             # Whatever the middle is, the average stays below.
             return None
         height, width = bgr.shape[:2]
         side = int(min(height, width) * 224 / 256)
         top, left = (height - side) // 2, (width - side) // 2
         middle = self._classify(bgr[top : top + side, left : left + side])
-        name, weight = likeliest((middle + whole()) * np.float32(0.5))
+        name, weight = likeliest((middle + whole) * np.float32(0.5))
         if weight < max(_ALONE, _LEAST_OF.get(name, 0)):
             return None
         return Thing(name, weight, None, sure=False)
@@ -537,16 +526,6 @@ def _is_person(bgr: Bgr, box: Box) -> bool:
     score = box.confidence or 0.0
     fills = box.area >= _FILLS * bgr.shape[0] * bgr.shape[1] and box.width >= _WIDE * box.height
     return score >= (_PERSON_WIDE if fills else _PERSON)
-
-
-def _is_flat(weights: F32) -> bool:
-    """Return whether the classifier takes a picture for a drawing, a screen or a page."""
-    return float(weights[_FLAT_CLASSES].sum()) >= _FLAT
-
-
-def _likely(boxes: Sequence[Box]) -> list[Box]:
-    """Return the boxes that count on a flat picture, too."""
-    return [box for box in boxes if (box.confidence or 0.0) >= _BOX_ON_FLAT]
 
 
 def _with_margin(bgr: Bgr, box: Box) -> Bgr:

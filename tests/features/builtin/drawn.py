@@ -92,38 +92,11 @@ SCENES: dict[str, Scene] = {
     "white wall": Scene(ground=(238, 240, 240)),
     "red disc": Scene([Disc("red", (640, 360), 170)]),
     "drawn house": _house(),
-    "drawn cat": Scene(
-        [
-            Disc("grey", (640, 400), 180),
-            Stroke("grey", ((490, 310), (500, 150), (610, 240)), 0),
-            Stroke("grey", ((670, 240), (780, 150), (790, 310)), 0),
-            Disc("green", (570, 370), 26),
-            Disc("green", (710, 370), 26),
-            Stroke("black", ((640, 430), (600, 470)), 8),
-            Stroke("black", ((640, 430), (680, 470)), 8),
-        ]
-    ),
-    "drawn car": Scene(
-        [
-            Box("red", (340, 360), (600, 150)),
-            Stroke("red", ((440, 360), (520, 250), (760, 250), (840, 360)), 0),
-            Disc("black", (470, 520), 64),
-            Disc("black", (820, 520), 64),
-        ]
-    ),
     "drawn clock": Scene(
         [
             Disc("black", (640, 360), 230, 10),
             Stroke("black", ((640, 360), (640, 200)), 12),
             Stroke("black", ((640, 360), (750, 410)), 12),
-        ]
-    ),
-    "drawn person": Scene(
-        [
-            Disc("black", (640, 180), 70, 8),
-            Stroke("black", ((640, 250), (640, 450)), 8),
-            Stroke("black", ((520, 330), (760, 330)), 8),
-            Stroke("black", ((540, 620), (640, 450), (740, 620)), 8),
         ]
     ),
     "checkers": Scene(
