@@ -180,7 +180,7 @@ async def test_the_models_are_loaded_when_a_question_first_needs_them(
         threads.append(threading.current_thread().name)
         return load_session(path, sha256)
 
-    monkeypatch.setattr(detector, "session", loaded)
+    monkeypatch.setattr(detector, "load_session", loaded)
     engine = BuiltinEngine(heavy=heavy, reader=reader, finder=ThingFinder())
     await engine.warm()
     await ask(engine, write(scene(), ["EXIT"], height=60), "Read this")
