@@ -39,8 +39,6 @@ class Behaviour(StrEnum):
     ENDS_FIRST = "ends_first"
     # Takes the request and closes the connection.
     HANGS_UP = "hangs_up"
-    # [DONE] without finish_reason.
-    DONE_EARLY = "done_early"
     # The whole answer with its finish_reason; then the stream stays open without [DONE].
     NEVER_DONE = "never_done"
     # A 200 whose first event is an error; the same after two pieces.
@@ -154,10 +152,9 @@ class FakeOpenAI(HttpStandIn):
         self.api_key = api_key
         self.finish_reason: str | None = "stop"
         # The model's thoughts before the answer, as events of their own under this name. There are
-        # none when this is empty, or when the request wants none and the model can switch them off.
+        # none when this is empty, or when the request wants none.
         self.thoughts: list[str] = []
         self.thoughts_field = "reasoning_content"
-        self.thinking_can_be_switched_off = True
         # Answers that are sent as they are in place of `answer_for`: the deltas of a stream, or
         # with `unstreamed` one message. "modality" in a delta stands beside its choice, as in vLLM-Omni.
         self.deltas: list[dict[str, Any]] | None = None
@@ -185,8 +182,6 @@ class FakeOpenAI(HttpStandIn):
         # Status and words of the refusal of any tools
         self.refuses_tools: tuple[int, str] | None = None
         self.refused_fields: set[str] = set()
-        self.names_refused = True
-        self.keep_alive = 0.02
         # Of a 429
         self.retry_after = 7.0
         # More fields of the model's card, such as {"root": "/models/x"}.
@@ -373,7 +368,7 @@ class FakeOpenAI(HttpStandIn):
             while True:
                 if comment:
                     await _send(writer, ": keep-alive\n\n")
-                await asyncio.sleep(self.keep_alive)
+                await asyncio.sleep(0.02)
 
         def delta(content: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
             modality = {name: content[name] for name in ("modality",) if name in content}
@@ -399,7 +394,6 @@ class FakeOpenAI(HttpStandIn):
             Behaviour.ENDS_EARLY: 2,
             Behaviour.DIES_FIRST: 0,
             Behaviour.ENDS_FIRST: 0,
-            Behaviour.DONE_EARLY: 2,
             Behaviour.ERROR_LATER: 2,
             Behaviour.GARBAGE: 1,
             Behaviour.STRANGE_JSON: 1,
@@ -407,8 +401,7 @@ class FakeOpenAI(HttpStandIn):
         deltas: list[dict[str, Any]] = [{"content": piece} for piece in pieces]
         finish = self.finish_reason
         kwargs = seen.body.get("chat_template_kwargs") or {}
-        quiet = kwargs.get("enable_thinking") is False and self.thinking_can_be_switched_off
-        if self.thoughts and not quiet:
+        if self.thoughts and kwargs.get("enable_thinking") is not False:
             deltas = [{self.thoughts_field: text} for text in self.thoughts] + deltas
             if len(deltas) > seen.body["max_tokens"]:
                 deltas, finish = deltas[: seen.body["max_tokens"]], "length"
@@ -433,8 +426,6 @@ class FakeOpenAI(HttpStandIn):
             await event('{"choices": [{"del')
         if behaviour is Behaviour.STRANGE_JSON:
             await event({"choices": "none today"})
-        if behaviour is Behaviour.DONE_EARLY:
-            await event("[DONE]")
         if broken is None and behaviour is not Behaviour.ERROR_EVENT:
             if self.finishes_at is None:
                 await event(delta({}, finish))
@@ -483,8 +474,7 @@ class FakeOpenAI(HttpStandIn):
                 )
                 return 400, _error(text, 400)
             case Behaviour.REFUSES_FIELD if named:
-                keys = f": {named}" if self.names_refused else ""
-                return 400, _error(f"Unexpected keys in the request{keys}", 400)
+                return 400, _error(f"Unexpected keys in the request: {named}", 400)
             case Behaviour.REFUSES_FIELD_422 if named:
                 problems = [{"loc": ["body", name], "msg": "extra", "input": 1} for name in named]
                 return 422, {"detail": problems}
