@@ -46,7 +46,7 @@ from scripts.bench import random_gguf
 from scripts.bench.processes import MeasurementError, free_port
 from scripts.bench.program import say
 from server.features.hosting.catalogue.llama_cpp import LlamaServer as LlamaProgram
-from server.features.hosting.catalogue.llama_cpp import Serving, serve_arguments
+from server.features.hosting.catalogue.llama_cpp import LlamaServing, serve_arguments
 from server.features.hosting.control_groups import cores
 from server.features.hosting.host import HostProbe
 from server.media.picture import encode
@@ -99,7 +99,7 @@ class LlamaServer:
         program = find_program()
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        serving = Serving(
+        serving = LlamaServing(
             weights=str(folder / random_gguf.WEIGHTS),
             projector=str(folder / random_gguf.PROJECTOR),
             name="random",

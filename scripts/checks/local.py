@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from config import ConfigError, Settings, load
 from scripts.bench.http_json import Reply, request
 from scripts.checks.finding import Finding, State
-from server.features.hosting.catalogue.choice import CommandError, own_choice
+from server.features.hosting.catalogue.choice import CommandError, choice_from_settings
 from server.features.hosting.catalogue.command import command
 from server.features.hosting.catalogue.folder import ModelFolderError, read_model
 from server.features.hosting.host import HostProbe
@@ -107,7 +107,7 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
             trust_remote_code=settings.trust_remote_code,
         )
         model = read_model(folder)
-        command(own_choice(folder, settings.model_dtype), model, probe.probe(vllm=False))
+        command(choice_from_settings(folder, settings.model_dtype), model, probe.probe(vllm=False))
         return model.name
 
     try:

@@ -38,7 +38,7 @@ from server.features.hosting.catalogue.entry import (
 from server.features.hosting.catalogue.folder import ModelFolderError, read_model
 from server.features.hosting.catalogue.gguf import SUFFIX
 from server.features.hosting.catalogue.llama_cpp import LlamaServer
-from server.features.hosting.catalogue.machine import Host, described, gigabytes
+from server.features.hosting.catalogue.machine import Host, gigabytes, machine_summary
 from server.features.hosting.catalogue.modes import (
     ASSUMED_SPEED,
     Proposal,
@@ -46,8 +46,8 @@ from server.features.hosting.catalogue.modes import (
     no_llama_server,
     propose,
 )
-from server.features.hosting.catalogue.sizes import needed
-from server.features.hosting.host import HostProbe, memory_here
+from server.features.hosting.catalogue.sizes import memory_needed
+from server.features.hosting.host import HostProbe, system_memory
 from server.features.hosting.settings import HostingSettings
 
 # Folder of fetched models, each in a folder of its own.
@@ -164,7 +164,7 @@ def look(choice: Choice, settings: Settings) -> None:
     if choice.model.library is Library.LLAMA_CPP:
         # One that does not run, or is too old for the model, before gigabytes are fetched for it
         server, trouble = _llama_cpp(settings)
-        if trouble := no_llama_server(choice.model, Host(llama=server, llama_trouble=trouble)):
+        if trouble := no_llama_server(choice.model, Host(llama=server, llama_error=trouble)):
             raise ModelError(f"{trouble}\n{OTHERWISE}")
     elif settings.engine_python is not None:
         _require_libraries(settings.engine_python)
@@ -198,7 +198,7 @@ def _look_at_hub(choice: Choice) -> None:
 def _require_memory(choice: Choice) -> None:
     """Refuse a model that all memory does not hold, free or not, before it is fetched."""
     model = choice.model
-    there = memory_here()[0]
+    there = system_memory()[0]
     if model.memory_bytes <= there:
         return
     fitting = [
@@ -316,18 +316,18 @@ def at_hand(catalogue: Catalogue) -> list[Model]:
     models = []
     for model in catalogue:
         choice = Choice(model, kept_at(model), catalogue)
-        models.append(model.at(choice.folder) if whole(choice) else model)
+        models.append(model.with_folder(choice.folder) if whole(choice) else model)
     return models
 
 
 def describe(proposal: Proposal, host: Host, free: int | None, command: str) -> list[str]:
     """The lines for a person."""
     room = "" if free is None else f" {gigabytes(free)} free on the disk for models."
-    lines = [described(host) + room]
-    lines += proposal.passed
+    lines = [machine_summary(host) + room]
+    lines += proposal.skipped
     model = proposal.model
     if model is None:
-        if not proposal.passed:
+        if not proposal.skipped:
             lines.append("No model of the catalogue fits into this machine's memory.")
         return [*lines, _BUILTIN]
     kind = ", ".join(filter(None, (model.licence, model.languages)))
@@ -340,7 +340,7 @@ def describe(proposal: Proposal, host: Host, free: int | None, command: str) -> 
     else:
         lines.append(f"  It is here already: {model.folder}.")
     where = "of the GPU's memory" if host.gpus else "of memory"
-    lines.append(f"  About {gigabytes(needed(model, gpu=bool(host.gpus)))} {where}.")
+    lines.append(f"  About {gigabytes(memory_needed(model, gpu=bool(host.gpus)))} {where}.")
     lines += [f"  First word after {one.seconds:g} s on: {one.on}." for one in model.first_token]
     if model.note:
         lines.append(f"  {model.note}")
@@ -381,14 +381,14 @@ def propose_one() -> int:
         say("Nothing was fetched.")
     if not yes:
         return 1
-    if proposal.served:
+    if proposal.needs_vllm:
         return _fetch_for_vllm(model, settings)
     print(name_of(model))
     return 0
 
 
 def _command(proposal: Proposal, model: Model) -> str:
-    if proposal.served:
+    if proposal.needs_vllm:
         return f"bash scripts/download_model.sh {model.id}, then bash scripts/start_vllm_server.sh"
     return f"bash scripts/run.sh --model {name_of(model)}"
 

@@ -29,7 +29,7 @@ from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.catalogue.vllm import IMAGE_FLAGS, ROCM_ENVIRONMENT, Vllm, VllmError
 from server.features.hosting.control_groups import main_memory
 from server.features.hosting.gpu import Gpu, GpuError, GpuReader
-from server.features.hosting.host import ask_vllm
+from server.features.hosting.host import query_vllm
 from server.shared.processes.environment import child_environment
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _model(settings: Settings, chosen: argparse.Namespace) -> tuple[checkpoint.C
 def asked(program: str) -> Vllm:
     """Ask the installed vLLM for its version and flags. Raises ModelError."""
     try:
-        return ask_vllm(program)
+        return query_vllm(program)
     except VllmError as error:
         if engine_log.ON_CPU.search(error.output):
             raise ModelError(f"`{program}` failed. {engine_log.NO_GPU}") from None

@@ -13,19 +13,19 @@ from urllib.parse import urlsplit
 
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.disk import ModelError
-from server.features.hosting.catalogue.launch import Launch, typed
+from server.features.hosting.catalogue.launch import Launch, shell_line
 from server.features.hosting.catalogue.vllm import (
     HIGH_DETAIL_TOKENS,
     KEY,
     TOOL_PARSER,
-    Serving,
     Vllm,
     VllmError,
+    VllmServing,
     cpu_cache_bytes,
-    doubts,
     encoder_arguments,
     environment,
     serve_arguments,
+    version_warnings,
     video_bounds,
 )
 from server.models.families import of_type
@@ -74,7 +74,7 @@ def build(
     cache = cpu_cache_bytes(free_bytes) if vllm.for_cpu else None
     # The operator's own parser of tool calls wins.
     own = {word.partition("=")[0].replace("_", "-") for word in extra}
-    serving = Serving(
+    serving = VllmServing(
         folder=str(model.folder),
         name=settings.model_name,
         host=host,
@@ -110,7 +110,7 @@ def build(
     return Launch(
         argv,
         variables,
-        typed(argv, variables),
+        shell_line(argv, variables),
         port=port,
         base_url=settings.vllm_base_url,
         served_name=settings.model_name,
@@ -183,7 +183,7 @@ def _checked(extra: Sequence[str], vllm: Vllm | None, ours: Sequence[str]) -> li
 
 
 def _doubts(settings: Settings, model: Checkpoint, vllm: Vllm) -> list[str]:
-    said = doubts(vllm)
+    said = version_warnings(vllm)
     quantized = (model.quantization or {}).get("format")
     if quantized == "pack-quantized" and settings.model_dtype != "float16":
         said.append(

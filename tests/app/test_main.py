@@ -542,10 +542,10 @@ async def test_a_model_that_goes_last_disturbs_nobody(caplog: pytest.LogCaptureF
     async with running(engine="auto", vllm_base_url="http://127.0.0.1:9/v1") as run:
         place: ActiveEngine = run.program.added.provided[Hosting].active
         engines = run.program.engines
-        place.use(FakeEngine("local"), "fake")
+        place.activate(FakeEngine("local"), "fake")
         engines.probe_soon()
         assert engines.current is place
-    place.leave(EngineState.UNREACHABLE, "It has gone.")
+    place.deactivate(EngineState.UNREACHABLE, "It has gone.")
     engines.mark_lost(place)
     assert engines.current.name == "builtin"
     assert not [record for record in caplog.records if record.levelname == "ERROR"]

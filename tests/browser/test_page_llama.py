@@ -97,7 +97,7 @@ async def test_fetched_and_started_on_the_page_it_answers_the_camera(
                 assert time.monotonic() - began < FREED
 
             since = await page.now()
-            (served,) = descendants(manager.loaded._process.pid)
+            (served,) = descendants(manager.ready_runtime._process.pid)
             os.kill(served, signal.SIGKILL)
             await page.got('m.type === "ready" && m.engine === "builtin"', since=since)
             back = 'm.type === "ready" && m.engine === "local" && m.engine_state === "ready"'

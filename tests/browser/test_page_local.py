@@ -46,7 +46,7 @@ async def local(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 def worker_of(run: Running) -> int:
     """The process that answers, below the one that keeps it."""
-    loaded = run.program.added.provided[Hosting].manager.loaded
+    loaded = run.program.added.provided[Hosting].manager.ready_runtime
     assert isinstance(loaded, LocalEngine)
     assert loaded._worker.pid is not None
     (worker,) = descendants(loaded._worker.pid)

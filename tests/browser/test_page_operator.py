@@ -308,7 +308,7 @@ async def test_the_operator_switches_between_true_engines(
         await seen_loading(page, since)
         await expect(state).to_have_text("tiny runs in this program", timeout=LOADS * 1000)
         await expect(detail).to_contain_text(re.compile(r"It answers visitors.*MB of memory"))
-        loaded = run.program.added.provided[Hosting].manager.loaded
+        loaded = run.program.added.provided[Hosting].manager.ready_runtime
         assert isinstance(loaded, LocalEngine)
         assert weights[-1] == ("tiny", 100.0)
         # The shown command runs, word for word.
@@ -328,7 +328,7 @@ async def test_the_operator_switches_between_true_engines(
             "Uvicorn", timeout=LOADS * 1000
         )
         await expect(state).to_have_text("other runs in its own process", timeout=LOADS * 1000)
-        server = run.program.added.provided[Hosting].manager.loaded
+        server = run.program.added.provided[Hosting].manager.ready_runtime
         assert isinstance(server, ServerRuntime)
         assert weights[-1] == ("other", 100.0)
         assert shown.endswith(shlex.join(server._launch.argv))

@@ -27,9 +27,9 @@ from server.core.frames import Geometry
 from server.features.hosting.catalogue import vllm as catalogue_vllm
 from server.features.hosting.catalogue.engine_log import explanation
 from server.features.hosting.catalogue.launch import Launch
-from server.features.hosting.catalogue.vllm import Vllm, listed_flags
+from server.features.hosting.catalogue.vllm import Vllm, parse_flags
 from server.features.hosting.gpu import Gpu
-from server.features.hosting.host import ask_vllm
+from server.features.hosting.host import query_vllm
 from server.media.picture import prepare as resize
 from server.models import families
 from server.shared.processes.environment import child_environment
@@ -257,11 +257,11 @@ def test_a_vllm_that_can_only_log_requests_is_refused() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_flags_of_the_installed_one_are_found(version: str, tmp_path: Path) -> None:
     """However that version lists all of them; what an explanation names does not count."""
-    found = ask_vllm(str(install(tmp_path, version)))
+    found = query_vllm(str(install(tmp_path, version)))
     assert found.version == version
     assert found.flags == set(recorded(version))
     text = "  -tp N, --tensor-parallel-size N  Like --other\n  --a-b, --no-a-b\n        see --c"
-    assert listed_flags(text) == {"--tensor-parallel-size", "--a-b", "--no-a-b"}
+    assert parse_flags(text) == {"--tensor-parallel-size", "--a-b", "--no-a-b"}
 
 
 # The log

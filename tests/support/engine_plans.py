@@ -14,9 +14,15 @@ from pathlib import Path
 from server.features.hosting.active_engine import ActiveEngine
 from server.features.hosting.catalogue.choice import Choice, CommandError
 from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
-from server.features.hosting.catalogue.launch import Launch, typed
+from server.features.hosting.catalogue.launch import Launch, shell_line
 from server.features.hosting.host import HostProbe
-from server.features.hosting.manager import EngineManager, GpuFree, Loader, MakePlan, Tools
+from server.features.hosting.manager import (
+    EngineManager,
+    GpuFree,
+    MakePlan,
+    ManagerContext,
+    RuntimeFactory,
+)
 from server.features.hosting.planner import Planner, usable_port
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import ServerRuntime
@@ -60,7 +66,7 @@ def plan(chosen: Choice) -> Plan:
     argv = (program, "-S", str(STAND_IN), behaviour, str(chosen.port))
     env = {"VLLM_API_KEY": f"key-of-{behaviour}-{os.urandom(8).hex()}"}
     url = f"http://127.0.0.1:{chosen.port}/v1"
-    launch = Launch(argv, env, typed(argv, env), port=chosen.port, base_url=url)
+    launch = Launch(argv, env, shell_line(argv, env), port=chosen.port, base_url=url)
     return Plan(chosen, launch, VIDEO if behaviour == "video" else model(behaviour))
 
 
@@ -94,7 +100,7 @@ class Managed:
     async def load(self, chosen: Choice | str) -> ManagerStatus:
         """Start a model, by a stand-in's behaviour or as chosen; return the status at the end of that."""
         await self.manager.start(choice(chosen) if isinstance(chosen, str) else chosen)
-        return await self.manager.settled()
+        return await self.manager.wait_settled()
 
     async def ready(self, chosen: Choice | str) -> ManagerStatus:
         """As `load`, of one that can be loaded."""
@@ -110,7 +116,7 @@ class Managed:
 
     def loaded(self) -> Runtime | None:
         """The loaded model, ready or not."""
-        return self.manager._loaded
+        return self.manager._runtime
 
     def plan(self) -> Plan:
         """The plan that is carried out."""
@@ -158,7 +164,7 @@ async def managed_for_real(
 async def managed(
     *,
     planner: MakePlan = plan,
-    loader: Loader = stand_in,
+    loader: RuntimeFactory = stand_in,
     delays: tuple[float, ...] = (0.05, 0.05, 0.05),
     gpu_free: GpuFree = lambda: None,
     silent_seconds: float = 60.0,
@@ -167,7 +173,7 @@ async def managed(
     place, spare = ActiveEngine(), FakeEngine("builtin")
     engines = EngineSelector(place, prober=EngineProber(interval=0.5, seeking=0.1))
     engines.add(spare)
-    tools = Tools(
+    tools = ManagerContext(
         place,
         engines,
         planning=planning,
@@ -194,6 +200,6 @@ async def managed(
 async def settled(one: Managed, state: ManagerState, seconds: float = 240.0) -> str:
     """Wait until a true model server stands so; the words about the failure."""
     async with asyncio.timeout(seconds):
-        status = await one.manager.settled()
+        status = await one.manager.wait_settled()
     assert status.state is state, (status.error, one.lines[-20:])
     return status.error

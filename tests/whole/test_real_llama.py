@@ -307,7 +307,7 @@ async def test_fetched_from_a_mirror_it_answers_the_camera(
     """
     (tmp_path / "models.toml").write_text(CATALOGUE)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("server.features.hosting.hosting.KEPT", tmp_path / "models")
+    monkeypatch.setattr("server.features.hosting.hosting.MODELS_FOLDER", tmp_path / "models")
     scenes = {name: LiveEncoder(ColoredScene(name), rate=10) for name in ("red", "blue")}
     with running_hub() as hub:
         files = {path.name: path.read_bytes() for path in colors.iterdir()}
@@ -351,7 +351,7 @@ async def test_fetched_from_a_mirror_it_answers_the_camera(
             while any(await slots(first.base_url, first.key)):
                 assert time.monotonic() - began < FREED
 
-            (served,) = descendants(manager.loaded._process.pid)
+            (served,) = descendants(manager.ready_runtime._process.pid)
             os.kill(served, signal.SIGKILL)
             await red.page.next("ready", engine="builtin", timeout=LOADS)
             answer = await red.page.ask("How bright is it?", id="b", timeout=LOADS)
@@ -363,7 +363,7 @@ async def test_fetched_from_a_mirror_it_answers_the_camera(
             shutil.copytree(colors, tmp_path / "copy")
             await operator.ask("POST", "/start", model=str(tmp_path / "copy"), **chosen)
             await soon(lambda: run.program.engines.current.status.model == "copy", LOADS)
-            await manager.settled()
+            await manager.wait_settled()
             # On another page: what it says with turns before is its own affair.
             async with visitor(run, scenes["blue"]) as blue:
                 answer = await blue.page.ask(ASK_COLOR, timeout=LOADS)

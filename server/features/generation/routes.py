@@ -107,7 +107,7 @@ def _handing_over(making: GenerationJob, *, head: bool) -> Response:
 
 def _loaded(manager: EngineManager) -> Generator | None:
     """Return the loaded model if it makes videos or sound."""
-    model = manager.loaded
+    model = manager.ready_runtime
     return model if isinstance(model, Generator) else None
 
 

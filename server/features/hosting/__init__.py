@@ -20,9 +20,9 @@ def register(api: Api) -> None:
 
     hosting = Hosting(api)
     api.run("hosting", start=hosting.start, close=hosting.close, last=True)
-    api.on_engine_changed(hosting.channel.changed)
+    api.on_engine_changed(hosting.channel.publish_report)
     api.operator_sockets.parts.append(hosting.channel)
-    api.session_part(hosting.visitors.part)
+    api.session_part(hosting.progress.part)
     add_routes(api.operator_router(PREFIX), hosting)
     add_offer_routes(api.router(), api.services, hosting.offer)
     api.provide(Hosting, hosting)

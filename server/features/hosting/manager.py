@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from server.core.aio import TaskSet, in_pool
 from server.core.errors import BadRequest, Conflict, Draining
 from server.features.hosting.active_engine import (
-    ELSEWHERE,
-    NOTHING_LOADED,
-    STARTED_AGAIN,
+    NO_MODEL_DETAIL,
+    REMOTE_REMEDY,
+    RESTART_REMEDY,
     ActiveEngine,
 )
 from server.features.hosting.catalogue.choice import Choice
@@ -22,7 +22,14 @@ from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.catalogue.entry import Ability, Model, RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.planner import usable_port
-from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime, StartFailed, refined
+from server.features.hosting.runtime import (
+    OnLine,
+    OnProgress,
+    Plan,
+    Runtime,
+    StartFailed,
+    complete_capabilities,
+)
 from server.features.hosting.status import (
     ManagerState,
     ManagerStatus,
@@ -39,26 +46,26 @@ SILENT_SECONDS = 60.0
 # Seconds before a model that crashed is started again; after the last it has failed.
 RESTART_DELAYS = (1.0, 5.0, 20.0)
 # After so long a crash counts as the first again.
-_CALM_SECONDS = 300.0
+_STABLE_SECONDS = 300.0
 _WATCH_SECONDS = 2.0
 # Time for a GPU's memory to be freed after the end of its process.
-_RETURN_SECONDS = 15.0
-_RETURNED_SHARE = 0.95
+_GPU_FREE_SECONDS = 15.0
+_GPU_FREE_SHARE = 0.95
 # Ports that are tried for one model
-_PORTS = 3
-_OUR_FAULT = "Something went wrong inside this program; its log says where. Start the model again, or choose another."
-_CLOSING = "The server is about to stop."
+_PORT_TRIES = 3
+_INTERNAL_ERROR = "Something went wrong inside this program; its log says where. Start the model again, or choose another."
+_SHUTTING_DOWN = "The server is about to stop."
 
 # Finds the model and builds the command; blocking. Raises BadRequest.
 MakePlan = Callable[[Choice], Plan]
-Loader = Callable[[Plan, OnLine, OnProgress], Runtime]
+RuntimeFactory = Callable[[Plan, OnLine, OnProgress], Runtime]
 # Returns the free bytes of each GPU; None where there is no GPU, or it cannot be read. Blocking.
 GpuFree = Callable[[], Sequence[int] | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
-    """The manager's own tools."""
+class ManagerContext:
+    """The manager's own context."""
 
     active: ActiveEngine
     engines: EngineSelector
@@ -66,10 +73,10 @@ class Tools:
     planning: ThreadPoolExecutor
     measuring: ThreadPoolExecutor
     planner: MakePlan
-    loader: Loader
+    loader: RuntimeFactory
     gpu_free: GpuFree = lambda: None
     silent_seconds: float = SILENT_SECONDS
-    return_seconds: float = _RETURN_SECONDS
+    gpu_free_seconds: float = _GPU_FREE_SECONDS
     store: StatusStore = field(default_factory=StatusStore)
 
 
@@ -85,30 +92,30 @@ class EngineManager:
 
     def __init__(
         self,
-        tools: Tools,
+        context: ManagerContext,
         *,
         restart_delays: tuple[float, ...] = RESTART_DELAYS,
     ) -> None:
-        self.tools, self._delays = tools, restart_delays
-        self.active, self._engines, self._store = tools.active, tools.engines, tools.store
-        self.on_change, self.on_line = tools.store.on_change.append, tools.store.on_line.append
+        self.context, self._delays = context, restart_delays
+        self.active, self._engines, self._store = context.active, context.engines, context.store
+        self.on_change, self.on_line = context.store.on_change.append, context.store.on_line.append
         self._tasks = TaskSet("manager")
         # What is carried out, and the model that runs or is being loaded, with what is left of it
         self._work: asyncio.Task[None] | None = None
-        self._one_at_a_time = asyncio.Lock()
+        self._run_lock = asyncio.Lock()
         self._plan: Plan | None = None
-        self._loaded: Runtime | None = None
+        self._runtime: Runtime | None = None
         # The one that it is to replace, to go back to
         self._good: Plan | None = None
         # Nothing is under way.
         self._settled = asyncio.Event()
         self._settled.set()
         self._closing = False
-        self._planning = asyncio.Lock()
+        self._plan_lock = asyncio.Lock()
         # Times that an operator has stopped what was there
-        self._stops = 0
+        self._stop_count = 0
         # Free memory of the GPUs before the model was loaded
-        self._gpu_empty: Sequence[int] | None = None
+        self._gpu_free_before: Sequence[int] | None = None
 
     # Reading
 
@@ -116,14 +123,14 @@ class EngineManager:
         return self._store.status
 
     @property
-    def loaded(self) -> Runtime | None:
+    def ready_runtime(self) -> Runtime | None:
         """The model that is ready; None while none is."""
-        return self._loaded if self._store.status.state is ManagerState.READY else None
+        return self._runtime if self._store.status.state is ManagerState.READY else None
 
     def require(self, *abilities: Ability) -> Model:
         """Return the loaded model, which can do one of these. Raises WrongModel."""
         model = self._plan.model if self._plan is not None else None
-        if self.loaded is not None and model and not model.abilities.isdisjoint(abilities):
+        if self.ready_runtime is not None and model and not model.abilities.isdisjoint(abilities):
             return model
         raise wrong_model(self._store.status, model, abilities)
 
@@ -131,7 +138,7 @@ class EngineManager:
 
     async def preview(self, choice: Choice) -> Launch:
         """Return what `start` would run now. Raises BadRequest."""
-        return (await self._planned(choice)).launch
+        return (await self._make_plan(choice)).launch
 
     async def start(self, choice: Choice, *, preferred: bool = True) -> ManagerStatus:
         """Load this model in place of any other; return when that has begun, `settled` when it is
@@ -141,12 +148,12 @@ class EngineManager:
         Conflict when somebody stopped it before it had begun. A model that is being loaded is given
         up. `preferred`: it goes before every other engine while it is able to answer.
         """
-        stops = self._stops
-        async with self._planning:
-            plan = await self._planned(choice)
+        stops = self._stop_count
+        async with self._plan_lock:
+            plan = await self._make_plan(choice)
             if self._closing:
-                raise Draining(_CLOSING)
-            if self._stops > stops:
+                raise Draining(_SHUTTING_DOWN)
+            if self._stop_count > stops:
                 raise Conflict(
                     f"{plan.name} was stopped by an operator before it began to load. Start it again if it is wanted."
                 )
@@ -154,30 +161,30 @@ class EngineManager:
             self._engines.prefer(self.active if preferred else None)
         return self._store.status
 
-    async def begin(self, choice: Choice) -> None:
+    async def start_from_settings(self, choice: Choice) -> None:
         """Start the model that the settings name; the status shows why not. Raises nothing."""
         name = choice.model.rpartition("/")[2]
-        self.active.leave(EngineState.LOADING, f"{name} is about to be loaded.")
+        self.active.deactivate(EngineState.LOADING, f"{name} is about to be loaded.")
         try:
             await self.start(choice, preferred=False)
         except Conflict:
             log.info("the model of the settings was stopped before it began to load")
         except (BadRequest, Draining) as error:
             log.warning("LOCAL_MODEL cannot be loaded", extra={"reason": error.message})
-            self.active.leave(EngineState.MISCONFIGURED, error.message)
+            self.active.deactivate(EngineState.MISCONFIGURED, error.message)
             self._engines.probe_soon()
             failed = replace(self._store.status, state=ManagerState.FAILED, model=name)
             self._store.show(replace(failed, mode=choice.mode, error=error.message))
 
     async def stop(self) -> ManagerStatus:
         """Unload; return when its memory is given back. A model that is about to start does not."""
-        self._stops += 1
+        self._stop_count += 1
         self._engines.prefer(None)
         if not self._closing:
             self._replace(None)
-        return await self.settled()
+        return await self.wait_settled()
 
-    async def settled(self) -> ManagerStatus:
+    async def wait_settled(self) -> ManagerStatus:
         """Wait until no model is loading or stopping."""
         await self._settled.wait()
         return self._store.status
@@ -190,12 +197,12 @@ class EngineManager:
         await self._settled.wait()
         await self._tasks.close()
 
-    async def _planned(self, choice: Choice) -> Plan:
+    async def _make_plan(self, choice: Choice) -> Plan:
         if choice.mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
-            running = self._plan is not None and self._loaded is not None
+            running = self._plan is not None and self._runtime is not None
             own = self._plan.launch.port if self._plan is not None and running else None
             choice = choice.model_copy(update={"port": usable_port(choice.port, own)})
-        return await in_pool(self.tools.planning, self.tools.planner, choice)
+        return await in_pool(self.context.planning, self.context.planner, choice)
 
     # Carrying out
 
@@ -204,41 +211,41 @@ class EngineManager:
         self._settled.clear()
         if plan is None:
             self._good = None
-        elif self.loaded is not None:
+        elif self.ready_runtime is not None:
             self._good = self._plan
         if self._work is not None:
             self._work.cancel()
         if self._plan is not None:
-            self._leave(self._plan, plan)
+            self._take_out_of_service(self._plan, plan)
         elif plan is not None:
-            self.active.leave(EngineState.LOADING, f"{plan.name} is being loaded.")
-        if self._loaded is not None:
+            self.active.deactivate(EngineState.LOADING, f"{plan.name} is being loaded.")
+        if self._runtime is not None:
             stopping = replace(self._store.status, state=ManagerState.STOPPING, progress=None)
             self._store.show(stopping)
         elif plan is not None:
             self._show_loading(plan)
-        self._work = self._tasks.spawn(self._carry_out(plan), name="work")
+        self._work = self._tasks.spawn(self._run_plan(plan), name="work")
 
-    def _leave(self, plan: Plan, wanted: Plan | None) -> None:
+    def _take_out_of_service(self, plan: Plan, following: Plan | None) -> None:
         state, detail = EngineState.UNREACHABLE, f"{plan.name} has been stopped."
         cut = f"{plan.name} was stopped by an operator in mid-answer. Ask again."
         if self._closing:
-            detail, cut = _CLOSING, f"{_CLOSING} Ask again in a moment."
-        elif wanted is not None:
-            state, detail = EngineState.LOADING, f"{wanted.name} is being loaded."
-        self.active.leave(state, detail, cut)
+            detail, cut = _SHUTTING_DOWN, f"{_SHUTTING_DOWN} Ask again in a moment."
+        elif following is not None:
+            state, detail = EngineState.LOADING, f"{following.name} is being loaded."
+        self.active.deactivate(state, detail, cut)
         self._engines.mark_lost(self.active)
 
     def _show_loading(self, plan: Plan, error: str = "", phase: str = "starting") -> None:
         self._store.show(replace(loading_status(plan), error=error, progress=LoadProgress(phase)))
 
-    async def _carry_out(self, plan: Plan | None) -> None:
+    async def _run_plan(self, plan: Plan | None) -> None:
         # The task before it was cancelled, and may need a moment for its end.
-        async with self._one_at_a_time:
+        async with self._run_lock:
             await self._unload()
             self._plan = plan
             if plan is None:
-                self.active.leave(EngineState.UNREACHABLE, NOTHING_LOADED)
+                self.active.deactivate(EngineState.UNREACHABLE, NO_MODEL_DETAIL)
                 self._store.show(ManagerStatus())
                 self._settled.set()
                 return
@@ -246,31 +253,33 @@ class EngineManager:
             while plan is not None:
                 self._plan = plan
                 self._show_loading(plan, note)
-                self.active.leave(EngineState.LOADING, f"{plan.name} is being loaded.")
+                self.active.deactivate(EngineState.LOADING, f"{plan.name} is being loaded.")
                 try:
-                    why = await self._keep(note)
+                    why = await self._keep_running(note)
                 except Exception as exc:  # noqa: BLE001
                     # A mistake of ours: the next model can be loaded all the same.
                     log.error("a model's run broke off", extra={"error": type(exc).__name__})
-                    self.active.leave(EngineState.UNREACHABLE, why := _OUR_FAULT, _OUR_FAULT)
+                    self.active.deactivate(
+                        EngineState.UNREACHABLE, why := _INTERNAL_ERROR, _INTERNAL_ERROR
+                    )
                 await self._unload()
                 why, plan, self._good = f"{note} {why}".strip(), self._good, None
                 if plan is not None:
                     note = f"{why} {plan.name}, which worked before, is loaded again."
             self._show_failed(why)
 
-    async def _keep(self, note: str) -> str:
+    async def _keep_running(self, note: str) -> str:
         """Load the model, and again when it ends by itself; return why it does not run any more. `note`: shown with it."""
         if why := await self._load():
             return why
         crashes = 0
         while True:
-            self._use(note)
+            self._activate(note)
             note = ""
             name = self._plan.name if self._plan is not None else ""
-            how, calm = await self._watch()
-            why, crashes = f"{name} {how}", 0 if calm else crashes
-            self._ended(name, why, again=crashes < len(self._delays))
+            how, stable = await self._wait_end()
+            why, crashes = f"{name} {how}", 0 if stable else crashes
+            self._report_end(name, why, again=crashes < len(self._delays))
             while why:
                 await self._unload()
                 if crashes >= len(self._delays):
@@ -287,15 +296,15 @@ class EngineManager:
 
     async def _load(self, *, again: bool = False) -> str:
         """Load what is planned, on another port where its own is taken; return why that fails, "" when it answers."""
-        tools, store = self.tools, self._store
-        for others in reversed(range(_PORTS)):
+        context, store = self.context, self._store
+        for others in reversed(range(_PORT_TRIES)):
             plan = self._plan
             assert plan is not None
             if not again:
-                self._gpu_empty = await self._gpu_free()
-            self._loaded = tools.loader(plan, store.line, store.progress)
+                self._gpu_free_before = await self._gpu_free()
+            self._runtime = context.loader(plan, store.line, store.progress)
             try:
-                await self._loaded.start()
+                await self._runtime.start()
                 return ""
             except StartFailed as error:
                 await self._unload()
@@ -304,7 +313,7 @@ class EngineManager:
                     break
             try:
                 choice = plan.choice.model_copy(update={"port": usable_port(None)})
-                self._plan = await in_pool(tools.planning, tools.planner, choice)
+                self._plan = await in_pool(context.planning, context.planner, choice)
             except BadRequest:
                 # The first reason is the one to show.
                 break
@@ -312,22 +321,22 @@ class EngineManager:
             self._show_loading(self._plan, store.status.error)
         return why
 
-    def _use(self, note: str) -> None:
+    def _activate(self, note: str) -> None:
         """Let the model answer."""
-        plan, loaded = self._plan, self._loaded
+        plan, runtime = self._plan, self._runtime
         assert plan is not None
-        assert loaded is not None
+        assert runtime is not None
         remote = plan.choice.mode is RunMode.REMOTE
-        self.active.use(
-            loaded.engine,
+        self.active.activate(
+            runtime.engine,
             plan.model_id,
-            lambda found: refined(found, plan.choice, plan.model),
-            ELSEWHERE if remote else STARTED_AGAIN,
+            lambda found: complete_capabilities(found, plan.choice, plan.model),
+            REMOTE_REMEDY if remote else RESTART_REMEDY,
         )
         ready = replace(
             loading_status(plan),
             state=ManagerState.READY,
-            model=plan.shown_id(loaded.engine.status.model),
+            model=plan.display_id(runtime.engine.status.model),
             progress=None,
             error=note,
         )
@@ -337,29 +346,29 @@ class EngineManager:
         self._settled.set()
         log.info("a model is loaded", extra={"kind": str(plan.choice.mode)})
 
-    async def _watch(self) -> tuple[str, bool]:
+    async def _wait_end(self) -> tuple[str, bool]:
         """Return when the model has ended or hangs: how, and whether it had run for long."""
-        loaded, tools, plan = self._loaded, self.tools, self._plan
-        assert loaded is not None
+        runtime, context, plan = self._runtime, self.context, self._plan
+        assert runtime is not None
         assert plan is not None
         clock = asyncio.get_running_loop().time
         began = clock()
-        while not loaded.ended.is_set():
+        while not runtime.ended.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(_WATCH_SECONDS, tools.silent_seconds)):
-                    await loaded.ended.wait()
+                async with asyncio.timeout(min(_WATCH_SECONDS, context.silent_seconds)):
+                    await runtime.ended.wait()
             if plan.choice.mode is RunMode.REMOTE:
-                self._show_remote(plan, loaded)
-            elif self.active.silent_seconds() > tools.silent_seconds:
+                self._show_remote(plan, runtime)
+            elif self.active.silent_seconds() > context.silent_seconds:
                 break
         hung = "did not answer any more and was ended."
-        how = loaded.how_it_ended() if loaded.ended.is_set() else hung
-        return how, clock() - began >= _CALM_SECONDS
+        how = runtime.how_it_ended() if runtime.ended.is_set() else hung
+        return how, clock() - began >= _STABLE_SECONDS
 
-    def _ended(self, name: str, why: str, *, again: bool) -> None:
+    def _report_end(self, name: str, why: str, *, again: bool) -> None:
         more = " It is started again." if again else ""
         self._settled.clear()
-        self.active.leave(
+        self.active.deactivate(
             EngineState.LOADING if again else EngineState.UNREACHABLE,
             f"{name} ended unexpectedly.{more}",
             f"{name} ended unexpectedly in mid-answer.{more} Ask again in a moment.",
@@ -369,11 +378,11 @@ class EngineManager:
         if self._plan is not None:
             self._show_loading(self._plan, f"{why}{more}")
 
-    def _show_remote(self, plan: Plan, loaded: Runtime) -> None:
+    def _show_remote(self, plan: Plan, runtime: Runtime) -> None:
         """Show when a server elsewhere does not answer; it is used again when it does."""
-        status, found = self._store.status, loaded.engine.status.model
+        status, found = self._store.status, runtime.engine.status.model
         error = self.active.status.detail if self.active.silent_seconds() > 0 else ""
-        self._store.show(replace(status, model=plan.shown_id(found), error=error))
+        self._store.show(replace(status, model=plan.display_id(found), error=error))
 
     def _show_failed(self, why: str) -> None:
         plan, self._plan = self._plan, None
@@ -381,7 +390,7 @@ class EngineManager:
         log.warning(
             "a model could not be loaded", extra={"kind": str(plan.choice.mode), "reason": why}
         )
-        self.active.leave(EngineState.UNREACHABLE, why)
+        self.active.deactivate(EngineState.UNREACHABLE, why)
         self._engines.prefer(None)
         failed = replace(loading_status(plan), progress=None)
         self._store.show(replace(failed, state=ManagerState.FAILED, error=why))
@@ -389,23 +398,23 @@ class EngineManager:
 
     async def _unload(self) -> None:
         """Stop what is there, and wait for its memory. May be cancelled and called again."""
-        if self._loaded is None:
+        if self._runtime is None:
             return
         try:
-            await self._loaded.stop()
-            await self._gpu_returned()
+            await self._runtime.stop()
+            await self._wait_gpu_memory_free()
         except Exception as exc:  # noqa: BLE001
             # A model that could not be stopped must not keep others from being started.
             log.error("a model was not stopped", extra={"error": type(exc).__name__})
-        self._loaded = None
+        self._runtime = None
 
-    async def _gpu_returned(self) -> None:
+    async def _wait_gpu_memory_free(self) -> None:
         """Return once the memory of each GPU is free again, or after a while."""
         clock = asyncio.get_running_loop().time
-        due = clock() + self.tools.return_seconds
-        while (free := await self._gpu_free()) and self._gpu_empty and not self._closing:
-            pairs = zip(free, self._gpu_empty, strict=False)
-            if all(now >= before * _RETURNED_SHARE for now, before in pairs):
+        due = clock() + self.context.gpu_free_seconds
+        while (free := await self._gpu_free()) and self._gpu_free_before and not self._closing:
+            pairs = zip(free, self._gpu_free_before, strict=False)
+            if all(now >= before * _GPU_FREE_SHARE for now, before in pairs):
                 return
             if clock() > due:
                 log.warning("GPU memory was not given back in time")
@@ -413,4 +422,4 @@ class EngineManager:
             await asyncio.sleep(0.25)
 
     async def _gpu_free(self) -> Sequence[int] | None:
-        return await in_pool(self.tools.measuring, self.tools.gpu_free)
+        return await in_pool(self.context.measuring, self.context.gpu_free)

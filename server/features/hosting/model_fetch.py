@@ -34,13 +34,13 @@ PROGRAM = ROOT / "scripts" / "models" / "download.py"
 # Bytes that are left free: the disk is this server's and other programs', too.
 RESERVE_BYTES = 2 * 1024**3
 # Seconds between two looks at the disk
-LOOK_SECONDS = 2.0
+CHECK_SECONDS = 2.0
 # Of the hub's settings the process gets these; the token is for gated models.
-_PASSED = re.compile(
+_PASSED_VARIABLES = re.compile(
     r"^(HF_(ENDPOINT|TOKEN)|((HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy)|SSL_CERT_(FILE|DIR))$"
 )
 # Longest sentence of the process that is shown
-_MOST_CHARS = 600
+_MAX_ERROR_CHARS = 600
 
 
 class FetchState(StrEnum):
@@ -84,7 +84,7 @@ class ModelFetch:
         pool: ThreadPoolExecutor,
     ) -> None:
         self._known, self._kept, self._allowed, self._pool = known, kept, allowed, pool
-        own = {name: value for name, value in os.environ.items() if _PASSED.match(name)}
+        own = {name: value for name, value in os.environ.items() if _PASSED_VARIABLES.match(name)}
         self._environment = child_environment(os.environ, own)
         self._tasks = TaskSet("fetch")
         self.status = FetchStatus()
@@ -96,14 +96,14 @@ class ModelFetch:
         self._pausing = False
 
     @property
-    def refused(self) -> str:
+    def refusal(self) -> str:
         """The reason why nothing is fetched from here; "" where it is."""
         if not self._allowed:
             return "Fetching from here is off: set ALLOW_MODEL_DOWNLOADS=true, or fetch on the server's command line."
-        return self.unable
+        return self.missing_script
 
     @property
-    def unable(self) -> str:
+    def missing_script(self) -> str:
         """The reason why this installation fetches nothing, whoever asks; "" where it does."""
         if not PROGRAM.is_file():
             return (
@@ -122,7 +122,7 @@ class ModelFetch:
 
     def command(self, model: Model) -> str:
         """Return the command that does the same."""
-        asked = " ".join(_asked(model))
+        asked = " ".join(_arguments(model))
         return f"bash scripts/download_model.sh {asked} --to ~/models/{self.folder(model).name}"
 
     async def start(self, name: object, *, allowed: bool = False) -> None:
@@ -131,7 +131,7 @@ class ModelFetch:
         Raises BadRequest for a name that the catalogue has not, and without room; Conflict while another
         one is fetched, or where the settings forbid it; Draining.
         """
-        if refused := self.unable if allowed else self.refused:
+        if refused := self.missing_script if allowed else self.refusal:
             raise Conflict(refused)
         if self._closed:
             raise Draining("The server is about to stop and fetches nothing any more.")
@@ -160,7 +160,7 @@ class ModelFetch:
         self._watching = self._tasks.spawn(self._watch(process, folder), name="watch")
         log.info("the operator fetches a model")
 
-    async def settled(self) -> FetchStatus:
+    async def wait_settled(self) -> FetchStatus:
         """Wait until nothing is fetched."""
         if self._watching is not None:
             await asyncio.wait((self._watching,))
@@ -211,53 +211,53 @@ class ModelFetch:
     # The process
 
     def _run(self, model: Model, folder: Path) -> ChildProcess:
-        words = (sys.executable, str(PROGRAM), *_asked(model), "--to", str(folder), "--json")
+        words = (sys.executable, str(PROGRAM), *_arguments(model), "--to", str(folder), "--json")
         ring = LogRing([os.environ.get("HF_TOKEN", "")])
-        process = ChildProcess(words, self._environment, ring=ring, on_line=self._heard, cwd=ROOT)
+        process = ChildProcess(words, self._environment, ring=ring, on_line=self._on_line, cwd=ROOT)
         try:
             process.start()
         except ProcessFailed as error:
             raise BadRequest(error.message) from None
         return process
 
-    def _heard(self, line: str) -> None:
+    def _on_line(self, line: str) -> None:
         progress = _progress(line)
         if progress is not None and self._busy:
             self.status = replace(self.status, **progress)
 
     async def _watch(self, process: ChildProcess, folder: Path) -> None:
         """Wait for the end; end it before the disk is full."""
-        full = ""
+        disk_full = ""
         while process.running:
             try:
-                async with asyncio.timeout(LOOK_SECONDS):
+                async with asyncio.timeout(CHECK_SECONDS):
                     await process.ended.wait()
             except TimeoutError:
                 free = await in_pool(self._pool, disk_free, folder)
                 if free < RESERVE_BYTES // 2:
-                    full = (
+                    disk_full = (
                         f"The disk at {folder} is nearly full ({gigabytes(free)} left), so the fetch was stopped. Free some"
                         " room, and go on: what came is kept."
                     )
                     await process.stop()
-        self.status = self._ended(process, full)
+        self.status = self._final_status(process, disk_full)
         self._process, self._busy = None, False
         log.info("the fetch of a model ended", extra={"kind": str(self.status.state)})
 
-    def _ended(self, process: ChildProcess, full: str) -> FetchStatus:
+    def _final_status(self, process: ChildProcess, disk_full: str) -> FetchStatus:
         status = replace(self.status, error="")
         if process.status == 0:
             return replace(status, state=FetchState.DONE, done_bytes=status.total_bytes)
-        if full:
-            return replace(status, state=FetchState.FAILED, error=full)
+        if disk_full:
+            return replace(status, state=FetchState.FAILED, error=disk_full)
         if self._pausing:
             return replace(status, state=FetchState.PAUSED)
         said = [line for line in process.lines if _progress(line) is None and line.strip()]
         error = said[-1] if said else f"The program that fetches {process.how_it_ended()}."
-        return replace(status, state=FetchState.FAILED, error=error[:_MOST_CHARS])
+        return replace(status, state=FetchState.FAILED, error=error[:_MAX_ERROR_CHARS])
 
 
-def _asked(model: Model) -> list[str]:
+def _arguments(model: Model) -> list[str]:
     """Return a model and what of it is fetched, in the words of the program's command line."""
     words = [model.id]
     if model.revision:

@@ -27,7 +27,7 @@ from server.web.request_guard import Owner, RequestGuard, Services
 
 log = logging.getLogger(__name__)
 # The model of later starts, as scripts/run.sh keeps it
-REMEMBERED = ROOT / ".model"
+MODEL_FILE = ROOT / ".model"
 
 
 class ModelOffer:
@@ -61,9 +61,9 @@ class ModelOffer:
         """Return what the page shows to its visitor."""
         if owner is None:
             return {"state": "none"}
-        if self._busy and self._model is not None:
+        if self._is_running and self._model is not None:
             return self._progress(self._model)
-        found = await self._offered(owner)
+        found = await self._find_offer(owner)
         if found is None:
             return {"state": "none"}
         model, missing = found
@@ -84,9 +84,9 @@ class ModelOffer:
 
     async def start(self, owner: Owner) -> None:
         """Fetch and start it; does nothing while that is under way. Raises Conflict where none is offered."""
-        found = await self._offered(owner)
+        found = await self._find_offer(owner)
         # Two may have been pressed at once.
-        if self._busy:
+        if self._is_running:
             return
         if found is None:
             raise Conflict("No model is offered at the moment. Reload the page to see what is.")
@@ -100,23 +100,23 @@ class ModelOffer:
             return
         await cancel_and_wait((self._running,))
         await self._fetch.pause()
-        await self._fetch.settled()
+        await self._fetch.wait_settled()
         if self._manager.status().state is ManagerState.LOADING:
             await self._manager.stop()
 
     @property
-    def _busy(self) -> bool:
+    def _is_running(self) -> bool:
         return self._running is not None and not self._running.done()
 
-    async def _offered(self, owner: Owner) -> tuple[Model, int] | None:
+    async def _find_offer(self, owner: Owner) -> tuple[Model, int] | None:
         """Return the model that an owner may start, and the bytes still to be fetched; None for none."""
         if not self._basic():
             return None
-        found = await in_pool(self._pool, self._proposed, await self._fetch.free())
-        refused = self._fetch.unable if owner is Owner.MACHINE else self._fetch.refused
+        found = await in_pool(self._pool, self._propose, await self._fetch.free())
+        refused = self._fetch.missing_script if owner is Owner.MACHINE else self._fetch.refusal
         return None if found is not None and found[0].folder is None and refused else found
 
-    def _proposed(self, free: int | None) -> tuple[Model, int] | None:
+    def _propose(self, free: int | None) -> tuple[Model, int] | None:
         host = self._planner.host.probe(vllm=False)
         try:
             proposal = propose(self._planner.catalogue(), host, free)
@@ -124,9 +124,9 @@ class ModelOffer:
         except (CatalogueError, LlamaError):
             return None
         model = proposal.model
-        if model is None or proposal.served:
+        if model is None or proposal.needs_vllm:
             return None
-        here = model.at(model.folder or self._fetch.folder(model))
+        here = model.with_folder(model.folder or self._fetch.folder(model))
         if not modes(here, host)[_mode(model)].ok:
             return None
         missing = self._fetch.missing(model)
@@ -138,14 +138,14 @@ class ModelOffer:
 
     async def _run(self, model: Model) -> None:
         try:
-            await self._bring(model)
+            await self._fetch_and_start(model)
         except QwenCameraError as error:
             self._error = error.message
 
-    async def _bring(self, model: Model) -> None:
+    async def _fetch_and_start(self, model: Model) -> None:
         if model.folder is None:
             await self._fetch.start(model.id, allowed=True)
-            fetched = await self._fetch.settled()
+            fetched = await self._fetch.wait_settled()
             self._error = fetched.error
             if fetched.state is not FetchState.DONE:
                 return
@@ -153,7 +153,7 @@ class ModelOffer:
             # An operator has chosen another one meanwhile.
             return
         await self._manager.start(Choice(model=model.id, mode=_mode(model)), preferred=False)
-        status = await self._manager.settled()
+        status = await self._manager.wait_settled()
         self._error = status.error
         if status.state is ManagerState.READY:
             await in_pool(self._pool, _remember, model.folder or self._fetch.folder(model))
@@ -171,14 +171,14 @@ def _name(model: Model) -> str:
 def _remember(folder: Path) -> None:
     """Save the model for later starts of scripts/run.sh, as `run.sh --model` does."""
     with suppress(OSError):
-        REMEMBERED.write_text(f"{folder}\n", "utf-8")
+        MODEL_FILE.write_text(f"{folder}\n", "utf-8")
 
 
 def add_offer_routes(router: APIRouter, services: Services, offer: ModelOffer) -> None:
     guard = RequestGuard(services)
     from_page = [Depends(guard.origin)]
 
-    async def owning(owner: Owner | None = Depends(guard.owner)) -> Owner:
+    async def require_owner(owner: Owner | None = Depends(guard.owner)) -> Owner:
         if owner is None:
             raise Forbidden(
                 "Only the operator starts models here; without OPERATOR_TOKEN, whoever sits at the server's own machine.",
@@ -187,7 +187,7 @@ def add_offer_routes(router: APIRouter, services: Services, offer: ModelOffer) -
         return owner
 
     @router.get("/api/engine/offer", dependencies=from_page)
-    async def look(owner: Owner | None = Depends(guard.owner)) -> dict[str, Any]:
+    async def offer_status(owner: Owner | None = Depends(guard.owner)) -> dict[str, Any]:
         """The model that is offered where none answers.
 
         `state`: `none` (also for those who may not start it), `offered`, `fetching`, `checking`, `loading` or `failed`;
@@ -197,13 +197,13 @@ def add_offer_routes(router: APIRouter, services: Services, offer: ModelOffer) -
         return await offer.status(owner)
 
     @router.post("/api/engine/offer", status_code=202, dependencies=from_page)
-    async def start(owner: Owner = Depends(owning)) -> dict[str, Any]:
+    async def start(owner: Owner = Depends(require_owner)) -> dict[str, Any]:
         """Fetch and start that model: 202 and the same. 409 where none is offered."""
         await offer.start(owner)
         return await offer.status(owner)
 
     @router.delete("/api/engine/offer", dependencies=from_page)
-    async def stop(owner: Owner = Depends(owning)) -> dict[str, Any]:
+    async def stop(owner: Owner = Depends(require_owner)) -> dict[str, Any]:
         """Stop that; what was fetched is kept. The same."""
         await offer.stop()
         return await offer.status(owner)

@@ -34,7 +34,7 @@ class Plan:
         """The model's id; "" for the first model of a remote server."""
         return self.model.id if self.model is not None else self.choice.model
 
-    def shown_id(self, found: str = "") -> str:
+    def display_id(self, found: str = "") -> str:
         """Return the id for display. `found`: the server's name for it, when none was chosen."""
         where = urlsplit(self.choice.url).netloc
         return self.model_id or found or f"the first model at {where}"
@@ -73,7 +73,9 @@ class Runtime(Protocol):
         ...
 
 
-def refined(capabilities: Capabilities, choice: Choice, model: Model | None) -> Capabilities:
+def complete_capabilities(
+    capabilities: Capabilities, choice: Choice, model: Model | None
+) -> Capabilities:
     """Complete the server's capabilities with what is known about the model."""
     context = capabilities.context_length or choice.context
     if model is None:

@@ -36,19 +36,19 @@ _QUICK_SECONDS = 10.0
 _MISCONFIGURED_SECONDS = 10.0
 # docker and podman end with 128 and the number of the signal that ended what they ran.
 _BY_SIGNAL = 128
-_NOT_AS_EXPECTED = (
+_INCOMPATIBLE = (
     "It runs and answers, but not as an OpenAI-compatible server that has this model and takes our key. Its log may say"
     " why; choose another model, or another way to run it."
 )
 # No picture must go there.
-_PORT_OF_ANOTHER = (
+_FOREIGN_PORT = (
     "The program at its port is not the model that was started: another program has the port. Choose another port, or end"
     " that program."
 )
 # Remedy for an unknown reason
-_TRY = "Choose another way to run it, another precision, or another model."
+_REMEDY = "Choose another way to run it, another precision, or another model."
 # Lines of our own probes in a server's log
-_PROBED = re.compile(r'"GET /(?:health|v1/models)\b[^"]*" 200')
+_PROBE_LINE = re.compile(r'"GET /(?:health|v1/models)\b[^"]*" 200')
 
 
 class ServerRuntime:
@@ -80,10 +80,10 @@ class ServerRuntime:
         self._process = ChildProcess(
             launch.argv,
             environment,
-            ring=LogRing([launch.key], without=_PROBED),
-            on_line=self._line,
+            ring=LogRing([launch.key], without=_PROBE_LINE),
+            on_line=self._on_log_line,
             grace=grace,
-            after=_removal(launch.argv[0], launch.container) if launch.container else (),
+            after=_remove_command(launch.argv[0], launch.container) if launch.container else (),
         )
         self.ended = self._process.ended
         # The engine reads the model's folder where the server names it; in a container that is
@@ -121,17 +121,17 @@ class ServerRuntime:
         while True:
             if self._on_cpu:
                 raise StartFailed(f"It was stopped. {engine_log.NO_GPU}")
-            state = await self._probed()
+            state = await self._probe()
             if self.ended.is_set():
                 # No question is in its log yet.
                 lines = self._process.lines
                 raise StartFailed(
-                    f"It {self._how()}. {self._known_reason() or f'{engine_log.last_words(lines)} {_TRY}'}",
+                    f"It {self._exit_description()}. {self._known_reason() or f'{engine_log.last_error(lines)} {_REMEDY}'}",
                     port_taken=any(re.search(engine_log.PORT_TAKEN, line) for line in lines),
                 )
             answers = state in (EngineState.READY, EngineState.MISCONFIGURED)
             if answers and self._is_ours() is False:
-                raise StartFailed(_PORT_OF_ANOTHER, port_taken=True)
+                raise StartFailed(_FOREIGN_PORT, port_taken=True)
             if state is EngineState.READY:
                 return
             if state is not EngineState.MISCONFIGURED:
@@ -139,13 +139,13 @@ class ServerRuntime:
             elif wrong_since is None:
                 wrong_since = now()
             elif now() - wrong_since > self._wrong_seconds:
-                raise StartFailed(_NOT_AS_EXPECTED)
+                raise StartFailed(_INCOMPATIBLE)
             pause = _PROBE_SECONDS[now() - began > _QUICK_SECONDS]
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self.ended.wait()
 
-    async def _probed(self) -> EngineState:
+    async def _probe(self) -> EngineState:
         """Probe the server; returns at once when the program ends meanwhile."""
         probe = asyncio.create_task(self.engine.probe(), name="first probe")
         end = asyncio.create_task(self.ended.wait(), name="end")
@@ -162,7 +162,7 @@ class ServerRuntime:
             return None
         return usage.listens(pid, port)
 
-    def _line(self, line: str) -> None:
+    def _on_log_line(self, line: str) -> None:
         found = engine_log.progress(line)
         if found is not None:
             self._phase = found.phase
@@ -179,10 +179,10 @@ class ServerRuntime:
             await _remove(self._launch.argv[0], self._launch.container, self._environment)
 
     def how_it_ended(self) -> str:
-        reason = self._known_reason() or engine_log.last_words(self._process.lines)
-        return f"{self._how()}. {reason}"
+        reason = self._known_reason() or engine_log.last_error(self._process.lines)
+        return f"{self._exit_description()}. {reason}"
 
-    def _how(self) -> str:
+    def _exit_description(self) -> str:
         status = self._process.status or 0
         if self._launch.container and status > _BY_SIGNAL:
             with contextlib.suppress(ValueError):
@@ -264,14 +264,14 @@ class RemoteRuntime:
 _COMMAND_SECONDS = 20.0
 
 
-def _removal(program: str, name: str) -> tuple[str, ...]:
+def _remove_command(program: str, name: str) -> tuple[str, ...]:
     """Return the command of docker or podman that ends a container and removes what it wrote."""
     return (program, "rm", "--force", "--volumes", name)
 
 
 async def _remove(program: str, name: str, environment: Mapping[str, str]) -> None:
     """Remove the container, which the program itself may be unable to, as after SIGKILL."""
-    process = ChildProcess(_removal(program, name), environment, grace=1.0)
+    process = ChildProcess(_remove_command(program, name), environment, grace=1.0)
     with contextlib.suppress(ProcessFailed, TimeoutError):
         process.start()
         async with asyncio.timeout(_COMMAND_SECONDS):

@@ -47,7 +47,7 @@ class ManagerStatus:
 def loading_status(plan: Plan) -> ManagerStatus:
     return ManagerStatus(
         ManagerState.LOADING,
-        plan.shown_id(),
+        plan.display_id(),
         plan.model.model_type if plan.model is not None else None,
         plan.choice.mode,
         LoadProgress("starting"),
@@ -102,52 +102,54 @@ class StatusStore:
 # The model on its way, as everybody hears of it: its name, how far it is, and the time left
 
 # Seconds between two looks, and so between two messages to one client
-LOOK_SECONDS = 1.0
+BROADCAST_SECONDS = 1.0
 # Seconds of progress that a time left is told from, at least and at most
-_LEAST_SECONDS, _MOST_SECONDS = 3.0, 60.0
+_MIN_SECONDS, _MAX_SECONDS = 3.0, 60.0
 # A time left beyond this many seconds is a guess.
-_MOST_LEFT = 24 * 3600
+_MAX_LEFT = 24 * 3600
 # Phases of loading whose share says how far it is; the shorter ones around them have none.
-_FETCHES = ("fetching files", "fetching the image")
-_MEASURED = "loading weights"
-_ANSWERS = (None, ModelType.VISION, ModelType.OMNI)
+_FETCH_PHASES = ("fetching files", "fetching the image")
+_MEASURED_PHASE = "loading weights"
+_ANSWERING_TYPES = (None, ModelType.VISION, ModelType.OMNI)
 
 
-class Pace:
+class TimeLeft:
     """The time left of one step, by how its share has grown of late. Pure."""
 
     def __init__(self) -> None:
         self._step = ""
         # Seconds, and the share then; one a second
-        self._seen: deque[tuple[float, float]] = deque(maxlen=int(_MOST_SECONDS))
+        self._samples: deque[tuple[float, float]] = deque(maxlen=int(_MAX_SECONDS))
 
-    def left(self, step: str, share: float | None, now: float) -> int | None:
+    def estimate(self, step: str, share: float | None, now: float) -> int | None:
         """Return the seconds left; None while there is no telling. `share`: 0 to 100."""
-        if step != self._step or share is None or (self._seen and share < self._seen[-1][1]):
+        if step != self._step or share is None or (self._samples and share < self._samples[-1][1]):
             self._step = step
-            self._seen.clear()
+            self._samples.clear()
         if share is None:
             return None
-        self._seen.append((now, share))
-        began, first = self._seen[0]
+        self._samples.append((now, share))
+        began, first = self._samples[0]
         passed, grown = now - began, share - first
-        if passed < _LEAST_SECONDS or grown <= 0:
+        if passed < _MIN_SECONDS or grown <= 0:
             return None
         left = math.ceil((100 - share) * passed / grown)
-        return left if left <= _MOST_LEFT else None
+        return left if left <= _MAX_LEFT else None
 
 
-def coming(status: ManagerStatus, fetch: FetchStatus, pace: Pace, now: float) -> ModelComing:
+def model_progress(
+    status: ManagerStatus, fetch: FetchStatus, time_left: TimeLeft, now: float
+) -> ModelComing:
     """Build the message. Without a `model`: none is on its way."""
     share: float | None = None
     step: Literal["fetching", "loading"] = "fetching"
     # A model that answers questions, on this machine: another's name may be its address.
-    here = status.model_type in _ANSWERS and status.mode is not RunMode.REMOTE
+    here = status.model_type in _ANSWERING_TYPES and status.mode is not RunMode.REMOTE
     if status.state is ManagerState.LOADING and here:
         model, progress = status.model, status.progress or LoadProgress("")
-        if progress.phase not in _FETCHES:
+        if progress.phase not in _FETCH_PHASES:
             step = "loading"
-        if progress.phase in (*_FETCHES, _MEASURED):
+        if progress.phase in (*_FETCH_PHASES, _MEASURED_PHASE):
             share = progress.percent
     elif fetch.state in (FetchState.FETCHING, FetchState.CHECKING):
         model = fetch.model
@@ -161,26 +163,26 @@ def coming(status: ManagerStatus, fetch: FetchStatus, pace: Pace, now: float) ->
         model=model.rstrip("/").rpartition("/")[2],
         step=step,
         percent=int(share) if share is not None else None,
-        seconds_left=pace.left(f"{model} {step}", share, now),
+        seconds_left=time_left.estimate(f"{model} {step}", share, now),
     )
 
 
-class Visitors:
+class ProgressBroadcast:
     """Tells all sessions, on the event loop. `look` builds the message at a time.
 
     Bounds of a model's progress for visitors: one message a second.
     """
 
-    def __init__(self, look: Callable[[float], ModelComing]) -> None:
-        self._look = look
-        self.parts: WeakSet[Coming] = WeakSet()
-        self.told = ModelComing()
-        self._next_look = Timer()
+    def __init__(self, build: Callable[[float], ModelComing]) -> None:
+        self._build = build
+        self.parts: WeakSet[ModelProgressPart] = WeakSet()
+        self.last_sent = ModelComing()
+        self._next_tick = Timer()
 
-    def part(self, context: SessionContext) -> Coming:
-        part = Coming(context, self)
+    def part(self, context: SessionContext) -> ModelProgressPart:
+        part = ModelProgressPart(context, self)
         self.parts.add(part)
-        if not self._next_look:
+        if not self._next_tick:
             self._tick()
         return part
 
@@ -188,28 +190,28 @@ class Visitors:
         """Look, and tell what has changed; goes on while there are sessions."""
         if not self.parts:
             return
-        self._next_look.set(LOOK_SECONDS, self._tick)
-        message = self._look(asyncio.get_running_loop().time())
-        if message != self.told:
-            self.told = message
+        self._next_tick.set(BROADCAST_SECONDS, self._tick)
+        message = self._build(asyncio.get_running_loop().time())
+        if message != self.last_sent:
+            self.last_sent = message
             for part in self.parts:
                 part.outbox.put(message)
 
     def close(self) -> None:
         self.parts.clear()
-        self._next_look.cancel()
+        self._next_tick.cancel()
 
 
-class Coming(SessionPart):
+class ModelProgressPart(SessionPart):
     """One session's part: tells its client, also a new socket while a model is on its way."""
 
-    def __init__(self, context: SessionContext, visitors: Visitors) -> None:
+    def __init__(self, context: SessionContext, broadcast: ProgressBroadcast) -> None:
         self.outbox = context.outbox
-        self._visitors = visitors
+        self._broadcast = broadcast
 
     def greet(self) -> None:
-        if self._visitors.told.model:
-            self.outbox.put(self._visitors.told)
+        if self._broadcast.last_sent.model:
+            self.outbox.put(self._broadcast.last_sent)
 
     def stop(self) -> None:
-        self._visitors.parts.discard(self)
+        self._broadcast.parts.discard(self)

@@ -112,9 +112,9 @@ async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, Generat
             reply = await client.post("/api/engine/start", json=choice, timeout=_LONG)
             assert reply.status_code == 202, reply.text
             await asyncio.gather(*(one.start() for one in started.values()))
-            status = await run.program.added.provided[Hosting].manager.settled()
+            status = await run.program.added.provided[Hosting].manager.wait_settled()
             assert (status.state, status.error) == ("ready", "")
-        words = run.program.added.provided[Hosting].manager.loaded
+        words = run.program.added.provided[Hosting].manager.ready_runtime
         assert isinstance(words, Generator)
         yield started | {"words": words}
     finally:

@@ -51,7 +51,7 @@ async def start(run: Running, manner: str) -> None:
     await run.program.added.provided[Hosting].manager.start(
         Choice(model=f"tests/{manner}", mode=RunMode.IN_PROCESS)
     )
-    await run.program.added.provided[Hosting].manager.settled()
+    await run.program.added.provided[Hosting].manager.wait_settled()
 
 
 async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:

@@ -41,12 +41,12 @@ def load(plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
 async def started(manner: str) -> AsyncIterator[Managed]:
     async with managed(planner=plan, loader=load) as one:
         await one.manager.start(Choice(model=f"tests/{manner}", mode=RunMode.IN_PROCESS))
-        await one.manager.settled()
+        await one.manager.wait_settled()
         yield one
 
 
 def generating(one: Managed) -> Generator:
-    loaded = one.manager.loaded
+    loaded = one.manager.ready_runtime
     assert isinstance(loaded, Generator)
     return loaded
 
@@ -61,7 +61,7 @@ async def test_it_is_loaded_and_stopped() -> None:
         await soon(lambda: "a line of its log" in one.lines)
         loaded = generating(one)
         await one.manager.stop()
-        assert one.manager.loaded is None
+        assert one.manager.ready_runtime is None
         assert loaded._worker.pid is None
 
 
@@ -91,7 +91,7 @@ async def test_one_that_ends_is_started_again() -> None:
         with pytest.raises(Exception, match="SIGKILL"):
             async for _ in messages:
                 pass
-        await soon(lambda: one.manager.loaded not in (None, first))
+        await soon(lambda: one.manager.ready_runtime not in (None, first))
         assert any("VAE tiling" in seen.error for seen in one.seen)
 
 
@@ -109,7 +109,7 @@ async def test_one_that_was_ended_to_cancel_its_work_is_no_crash(
             await messages.aclose()
             await soon(lambda: loaded._worker.pid not in (None, *seen))
             seen.add(loaded._worker.pid)
-        assert one.manager.loaded is loaded
+        assert one.manager.ready_runtime is loaded
         assert not any(seen.error for seen in one.seen)
         assert loaded.rules == rules
         await one.manager.stop()

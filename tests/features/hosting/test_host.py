@@ -14,7 +14,7 @@ import pytest
 from server.features.hosting import control_groups, host
 from server.features.hosting.catalogue.llama_cpp import LlamaServer
 from server.features.hosting.catalogue.machine import Host, Vendor
-from server.features.hosting.host import ROOT, HostProbe, Programs, find_vllm, sandboxed
+from server.features.hosting.host import ROOT, HostProbe, ProgramCache, find_vllm, is_sandboxed
 from tests.support.vllm_stand_in import install, recorded
 
 ROCM = json.dumps(
@@ -83,7 +83,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 def test_this_machine_is_looked_at() -> None:
     found = HostProbe().probe()
     assert 0 < found.ram_free_bytes <= found.ram_total_bytes
-    assert found.gpus or found.gpu_trouble
+    assert found.gpus or found.gpu_error
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_cores_within_control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_vllm_is_asked_only_when_it_counts(machine: Machine) -> None:
     machine.tool("vllm", "exit 1")
-    assert not HostProbe().probe(vllm=False).vllm_trouble
+    assert not HostProbe().probe(vllm=False).vllm_error
     assert not machine.calls.exists()
 
 
@@ -224,12 +224,12 @@ def test_vllm_is_asked_only_when_it_counts(machine: Machine) -> None:
     ],
 )
 def test_a_vllm_that_does_not_run_is_told_apart(machine: Machine, script: str, says: str) -> None:
-    assert not HostProbe().probe().vllm_trouble
+    assert not HostProbe().probe().vllm_error
     assert "There is no /none here" in find_vllm("/none")[1]
     machine.tool("vllm", script)
     found = HostProbe().probe()
     assert found.vllm is None
-    assert says in found.vllm_trouble
+    assert says in found.vllm_error
 
 
 def test_the_vllm_beside_the_models_python_goes_first(machine: Machine, tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_whether_containers_can_be_started(
     found = HostProbe().probe()
     assert found.container_socket_ok is usable
     assert (found.container_program or "/None").rpartition("/")[2] == str(program)
-    assert says in found.container_trouble
+    assert says in found.container_error
 
 
 def test_podman_under_dockers_name_is_podman(machine: Machine) -> None:
@@ -315,7 +315,7 @@ def test_nvidias_container_toolkit_is_found(machine: Machine) -> None:
 def test_a_sandbox_is_a_service_without_new_privileges(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both together: a service without a sandbox is none, nor is a container."""
     # PR_SET_NO_NEW_PRIVS cannot be taken back, so a process of its own has it.
-    ask = "from server.features.hosting.host import sandboxed; print(sandboxed())"
+    ask = "from server.features.hosting.host import is_sandboxed; print(is_sandboxed())"
     locked = f"import ctypes; ctypes.CDLL(None).prctl(38, 1, 0, 0, 0); {ask}"
     for code, service, expected in (
         (locked, {"INVOCATION_ID": "0"}, "True"),
@@ -333,7 +333,7 @@ def test_a_sandbox_is_a_service_without_new_privileges(monkeypatch: pytest.Monke
         assert done.stdout.strip() == expected
     monkeypatch.setenv("INVOCATION_ID", "0")
     free = "NoNewPrivs:\t0" in Path("/proc/self/status").read_text("ascii")
-    assert sandboxed() is not free
+    assert is_sandboxed() is not free
 
 
 def test_no_python_with_torch(machine: Machine) -> None:
@@ -368,7 +368,7 @@ def test_llama_cpps_server_is_found_and_asked_once(machine: Machine) -> None:
     machine.tool("amd-smi", f"echo '{ROCM}'")
     beside = HostProbe().probe()
     assert beside.llama is None
-    assert "(llama-server) was not found. Install it: " in beside.llama_trouble
+    assert "(llama-server) was not found. Install it: " in beside.llama_error
 
 
 @pytest.mark.parametrize(
@@ -391,7 +391,7 @@ def test_what_is_wrong_with_llama_cpps_server_is_said(
         machine.tool("llama-server", script)
     found = HostProbe(llama_server=setting).probe()
     assert found.llama is None
-    assert says in found.llama_trouble
+    assert says in found.llama_error
 
 
 # A vLLM that takes its time to tell what it takes
@@ -427,8 +427,8 @@ def test_nobody_waits_for_one_that_takes_its_time(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     probe = HostProbe()
     for _ in range(3):
-        found = probe.probe(patience=0.2)
-        assert (found.vllm, found.vllm_trouble) == (None, "")
+        found = probe.probe(timeout=0.2)
+        assert (found.vllm, found.vllm_error) == (None, "")
         assert found.vllm_pending == str(slow.program)
     assert slow.asked == 1
     slow.speak()
@@ -436,7 +436,7 @@ def test_nobody_waits_for_one_that_takes_its_time(
     assert about(found) == (str(slow.program), "0.32")
     assert found.vllm_pending == ""
     before = slow.asked
-    assert about(probe.probe(patience=0.0))[1] == "0.32"
+    assert about(probe.probe(timeout=0.0))[1] == "0.32"
     assert slow.asked == before
 
 
@@ -444,6 +444,6 @@ def test_a_fault_of_ours_is_told() -> None:
     def broken(_: str) -> tuple[None, str]:
         raise RuntimeError("broken")
 
-    found, trouble = Programs().ask("/bin/vllm", 1, broken)
+    found, trouble = ProgramCache().query("/bin/vllm", 1, broken)
     assert found is None
     assert "cannot be asked what it takes (RuntimeError)" in trouble

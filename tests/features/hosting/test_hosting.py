@@ -19,16 +19,16 @@ from server.features.hosting.catalogue.command import command
 from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.catalogue.entry import Ability, Catalogue, Model, ModelType, RunMode
 from server.features.hosting.catalogue.launch import Launch
-from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor, described
+from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor, machine_summary
 from server.features.hosting.hosting import (
     LOG_SECONDS,
     MAX_LINE_CHARS,
     MAX_LINES,
     Hosting,
     OperatorChannel,
-    listed,
+    catalogue_errors,
+    model_list,
     report,
-    troubles,
 )
 from server.features.hosting.messages import Answering, EngineReport
 from server.features.hosting.runtime import Plan
@@ -113,16 +113,16 @@ async def told(reader: Reader, type: str) -> dict[str, Any]:
 
 
 async def test_who_joins_hears_how_it_stands_and_what_comes(place: Place) -> None:
-    place.channel.line("before")
+    place.channel.add_line("before")
     outbox = Outbox()
     place.channel.join(outbox)
     reader = outbox.attach()
     assert (await told(reader, "engine"))["state"] == "idle"
     assert (await told(reader, "log"))["lines"] == ["before"]
     place.state = "loading"
-    place.channel.changed()
-    place.channel.line("one")
-    place.channel.line("two\n")
+    place.channel.publish_report()
+    place.channel.add_line("one")
+    place.channel.add_line("two\n")
     assert (await told(reader, "engine"))["state"] == "loading"
     assert await told(reader, "log") == {"type": "log", "lines": ["one", "two"], "dropped": 0}
 
@@ -130,15 +130,15 @@ async def test_who_joins_hears_how_it_stands_and_what_comes(place: Place) -> Non
 async def test_nobody_else_hears_anything(place: Place) -> None:
     """Not before joining, not after leaving; and what waited for one that left goes to no other socket of its session."""
     outbox, other = Outbox(), Outbox()
-    place.channel.changed()
-    place.channel.line("before")
+    place.channel.publish_report()
+    place.channel.add_line("before")
     assert outbox.empty
     for one in (outbox, other):
         place.channel.join(one)
     assert waiting(outbox) == ["engine", "log"]
     place.channel.leave(outbox)
-    place.channel.changed()
-    place.channel.line("after")
+    place.channel.publish_report()
+    place.channel.add_line("after")
     await asyncio.sleep(LOG_SECONDS * 1.5)
     assert (outbox.empty, waiting(other)) == (True, ["engine", "log"])
     # It has left already.
@@ -149,11 +149,11 @@ async def test_a_flood_of_lines_is_bounded_and_counted(place: Place) -> None:
     """One message waits, the newest lines behind it; dropped lines are reported and counted, and never costs the socket."""
     outbox = Outbox()
     place.channel.join(outbox)
-    place.channel.line("first")
+    place.channel.add_line("first")
     await asyncio.sleep(LOG_SECONDS * 1.5)
     assert waiting(outbox) == ["engine", "log"]
     for number in range(MAX_LINES * 3):
-        place.channel.line(f"{number} " + "\U0001f600" * 1000)
+        place.channel.add_line(f"{number} " + "\U0001f600" * 1000)
     await asyncio.sleep(LOG_SECONDS * 1.5)
     assert waiting(outbox) == ["engine", "log"]
     assert outbox.size < MAX_BYTES
@@ -171,7 +171,7 @@ async def test_a_flood_of_lines_is_bounded_and_counted(place: Place) -> None:
 async def test_lines_are_text(place: Place) -> None:
     """Characters that would move a terminal's cursor, or break a line, become spaces."""
     outbox = Outbox()
-    place.channel.line("\x1b[31mred\x1b[0m\r50%\u2028next")
+    place.channel.add_line("\x1b[31mred\x1b[0m\r50%\u2028next")
     place.channel.join(outbox)
     reader = outbox.attach()
     await told(reader, "engine")
@@ -209,9 +209,9 @@ def test_loading_is_told_with_phase_percent_and_bytes() -> None:
 
 def test_every_model_has_every_way_with_a_reason_for_each_no() -> None:
     """On a machine that has nothing, too; the folder's path stays on the server."""
-    models = [model.at(Path("/srv/secret")) for model in Catalogue.load()]
+    models = [model.with_folder(Path("/srv/secret")) for model in Catalogue.load()]
     for host in (Host(), Host(gpus=(GPU,), sandboxed=True)):
-        rows = listed(models, host)
+        rows = model_list(models, host)
         assert [row["id"] for row in rows] == [model.id for model in models]
         for row in rows:
             assert [way["mode"] for way in row["modes"]] == [
@@ -219,23 +219,23 @@ def test_every_model_has_every_way_with_a_reason_for_each_no() -> None:
             ]
             assert all(way["ok"] or way["reason"] for way in row["modes"])
         assert "/srv/secret" not in str(rows)
-    rows = listed(models, Host(), best=models[1])
+    rows = model_list(models, Host(), best=models[1])
     assert [row["id"] for row in rows if row["recommended"]] == [models[1].id]
 
 
 def test_troubles_are_few() -> None:
     catalogue = Catalogue.load()
-    assert troubles(catalogue) == []
-    assert troubles(catalogue.with_local([], ["One."])) == ["One."]
-    many = troubles(catalogue.with_local([], [f"{n}." for n in range(50)]))
+    assert catalogue_errors(catalogue) == []
+    assert catalogue_errors(catalogue.with_local([], ["One."])) == ["One."]
+    many = catalogue_errors(catalogue.with_local([], [f"{n}." for n in range(50)]))
     assert many[:6] == ["0.", "1.", "2.", "3.", "4.", "5."]
     assert many[6:] == ["And 44 more folders that hold no model for this."]
 
 
 def test_the_machine_in_a_sentence() -> None:
-    assert described(Host()) == "This machine: No GPU."
+    assert machine_summary(Host()) == "This machine: No GPU."
     host = Host(gpus=(GPU,), ram_total_bytes=64 * 10**9, ram_free_bytes=41 * 10**9, sandboxed=True)
-    assert described(host) == (
+    assert machine_summary(host) == (
         "This machine: Some GPU (20 GB free); 41 GB of 64 GB of memory free; in systemd's sandbox."
     )
 

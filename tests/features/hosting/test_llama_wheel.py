@@ -19,8 +19,8 @@ import pytest
 
 from server.features.hosting import llama_wheel
 from server.features.hosting.catalogue.engine_log import explanation, progress
-from server.features.hosting.catalogue.llama_cpp import Serving, serve_arguments
-from server.features.hosting.host import ask_llama
+from server.features.hosting.catalogue.llama_cpp import LlamaServing, serve_arguments
+from server.features.hosting.host import query_llama
 from server.features.hosting.llama_wheel import LlamaError, install, require_machine
 from tests.real_model.gguf_files import PROJECTOR, WEIGHTS, write
 from tests.support.clients import bearer, trusted
@@ -40,13 +40,13 @@ class Planned(LlamaServer):
     limit: str = ""
 
     def command(self) -> Sequence[str | Path]:
-        server, trouble = ask_llama(str(PROGRAM))
+        server, trouble = query_llama(str(PROGRAM))
         assert server is not None, trouble
         assert server.version
         shell = ("sh", "-c", f'{self.limit}; exec "$@"', "sh") if self.limit else ()
         arguments = serve_arguments(
             server,
-            Serving(
+            LlamaServing(
                 weights=str(self.model / WEIGHTS),
                 projector=str(self.model / PROJECTOR),
                 name="some/model",

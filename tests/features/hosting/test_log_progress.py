@@ -7,7 +7,7 @@ import pytest
 from server.features.hosting.catalogue.engine_log import (
     LoadProgress,
     explanation,
-    last_words,
+    last_error,
     progress,
 )
 
@@ -87,14 +87,14 @@ def test_the_first_error_of_a_log_is_told() -> None:
         "(Worker pid=11353) ERROR 11-21 01:36:51 [multiproc_executor.py:953] RuntimeError: start (0) is too far.",
         "RuntimeError: Engine core initialization failed. See root cause above.",
     ]
-    assert last_words(log) == "Its log says: RuntimeError: start (0) is too far."
-    assert last_words([f"torch.OutOfMemoryError: {'x' * 1000}"]) == (
+    assert last_error(log) == "Its log says: RuntimeError: start (0) is too far."
+    assert last_error([f"torch.OutOfMemoryError: {'x' * 1000}"]) == (
         f"Its log says: torch.OutOfMemoryError: {'x' * 176}."
     )
-    assert last_words([log[0], "GGML_ASSERT(a) failed", " "]) == (
+    assert last_error([log[0], "GGML_ASSERT(a) failed", " "]) == (
         "Its log says: GGML_ASSERT(a) failed."
     )
-    assert last_words([]) == ""
+    assert last_error([]) == ""
 
 
 def test_a_vllm_for_the_cpu_is_not_blamed_for_it() -> None:

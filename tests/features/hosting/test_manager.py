@@ -89,7 +89,7 @@ async def test_a_model_is_loaded_answers_and_is_stopped(one: Managed) -> None:
     began = await one.manager.start(choice("serve"))
     assert began.state is ManagerState.LOADING
     assert began.shown.startswith("VLLM_API_KEY=********")
-    ready = await one.manager.settled()
+    ready = await one.manager.wait_settled()
     assert (ready.state, ready.model, ready.mode) == (
         ManagerState.READY,
         "tests/serve",
@@ -127,7 +127,7 @@ async def test_another_model_takes_its_place(one: Managed) -> None:
     await one.manager.start(choice("dies-not"))
     with pytest.raises(EngineFailed, match="was stopped by an operator in mid-answer"):
         await task
-    ready = await one.manager.settled()
+    ready = await one.manager.wait_settled()
     assert (ready.state, ready.model) == (ManagerState.READY, "tests/dies-not")
     assert not Path(f"/proc/{first}").exists()
     assert one.states() == ["loading", "ready", "stopping", "loading", "ready"]
@@ -184,7 +184,7 @@ async def test_vllm_s_worker_dies_in_mid_answer(one: Managed) -> None:
     with pytest.raises(EngineFailed):
         await ask(one, [])
     await soon(lambda: "Main memory does not hold" in one.manager.status().error)
-    assert (await one.manager.settled()).state is ManagerState.READY
+    assert (await one.manager.wait_settled()).state is ManagerState.READY
 
 
 async def test_kill_9_in_mid_answer(one: Managed) -> None:
@@ -199,7 +199,7 @@ async def test_kill_9_in_mid_answer(one: Managed) -> None:
     status = one.manager.status()
     assert status.state is ManagerState.LOADING
     assert "was ended by SIGKILL" in status.error
-    assert (await one.manager.settled()).state is ManagerState.READY
+    assert (await one.manager.wait_settled()).state is ManagerState.READY
     await soon(lambda: one.engines.current is one.manager.active)
     _, again = await asking(one, 2)
     again.cancel()
@@ -211,7 +211,7 @@ async def test_one_that_crashes_again_and_again_is_given_up() -> None:
     async with managed(delays=(0.02, 0.04)) as one:
         await one.manager.start(choice("dies"))
         async with asyncio.timeout(20):
-            while (status := await one.manager.settled()).state is not ManagerState.FAILED:
+            while (status := await one.manager.wait_settled()).state is not ManagerState.FAILED:
                 await asyncio.sleep(0.05)
         assert status.error.startswith("dies ended with status 3.")
         assert "started again 2 times without success" in status.error
@@ -229,7 +229,7 @@ async def test_one_that_answers_no_look_is_started_again() -> None:
         first = one.pid()
         await soon(lambda: one.manager.status().state is ManagerState.LOADING)
         assert "mute did not answer any more and was ended." in one.manager.status().error
-        assert (await one.manager.settled()).state is ManagerState.READY
+        assert (await one.manager.wait_settled()).state is ManagerState.READY
         assert one.pid() != first
 
 
@@ -298,11 +298,13 @@ async def test_a_taken_port_is_avoided() -> None:
 
 
 @asynccontextmanager
-async def with_gpus(late: float, return_seconds: float = 10) -> AsyncIterator[Managed]:
+async def with_gpus(late: float, gpu_free_seconds: float = 10) -> AsyncIterator[Managed]:
     """A model on two cards, loaded; `late`: seconds until their memory is back."""
     gpus = GpuStandIn(late=late)
     async with managed(gpu_free=gpus.free) as one:
-        one.manager.tools = dataclasses.replace(one.manager.tools, return_seconds=return_seconds)
+        one.manager.context = dataclasses.replace(
+            one.manager.context, gpu_free_seconds=gpu_free_seconds
+        )
         await one.ready("serve")
         loaded = one.loaded()
         assert loaded is not None
@@ -321,14 +323,14 @@ async def test_gpu_memory_is_waited_for() -> None:
 
 async def test_gpu_memory_that_does_not_come_back_is_not_waited_for_long() -> None:
     """Somebody else has it."""
-    async with with_gpus(late=60, return_seconds=0.4) as one:
+    async with with_gpus(late=60, gpu_free_seconds=0.4) as one:
         began = time.monotonic()
         await one.manager.stop()
         assert 0.4 < time.monotonic() - began < AT_ONCE_SECONDS
 
 
 async def test_nobody_waits_for_gpu_memory_at_the_end() -> None:
-    gone = with_gpus(late=NEVER_SECONDS, return_seconds=NEVER_SECONDS)
+    gone = with_gpus(late=NEVER_SECONDS, gpu_free_seconds=NEVER_SECONDS)
     async with gone as one, at_once():
         await one.manager.close()
 
@@ -395,7 +397,7 @@ async def test_what_is_stopped_before_it_begins_does_not_begin() -> None:
 
     async with managed(planner=slowly) as one:
         starting = asyncio.create_task(one.manager.start(choice("serve")))
-        beginning = asyncio.create_task(one.manager.begin(choice("serve")))
+        beginning = asyncio.create_task(one.manager.start_from_settings(choice("serve")))
         await asyncio.sleep(0.05)
         assert (await one.manager.stop()).state is ManagerState.IDLE
         go.set()
@@ -413,7 +415,7 @@ async def test_two_operators_at_once(one: Managed) -> None:
     await asyncio.gather(
         *(one.manager.start(choice(name)) for name in ("slow", "serve", "slow", "dies-not"))
     )
-    ready = await one.manager.settled()
+    ready = await one.manager.wait_settled()
     assert (ready.state, ready.model) == (ManagerState.READY, "tests/dies-not")
     idle = await asyncio.gather(one.manager.stop(), one.manager.stop())
     assert {status.state for status in idle} == {ManagerState.IDLE}
@@ -506,7 +508,7 @@ async def test_one_that_runs_elsewhere_is_not_started_again() -> None:
         ) as one:
             began = await one.manager.start(chosen)
             assert began.model == f"the first model at {where}"
-            ready = await one.manager.settled()
+            ready = await one.manager.wait_settled()
             assert (ready.state, ready.model) == (ManagerState.READY, "their/model")
             assert one.manager.active.status.model == "their/model"
             await soon(lambda: one.engines.current is one.manager.active)

@@ -197,7 +197,7 @@ async def test_the_disk_keeps_room(
         with pytest.raises(BadRequest, match="There is no room"):
             await fetch.start(NAME)
     assert not hub.asked
-    monkeypatch.setattr(model_fetch, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(model_fetch, "CHECK_SECONDS", 0.05)
     hub.models[NAME].stalls["model.safetensors"] = 1000
     left = [PLENTY]
     async with fetching(hub, tmp_path, free=lambda _: left[0]) as fetch:

@@ -41,8 +41,8 @@ def home(colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     catalogue = CATALOGUE.replace("weights_bytes = 1000", f"weights_bytes = {size}")
     (tmp_path / "models.toml").write_text(catalogue)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("server.features.hosting.hosting.KEPT", tmp_path / "models")
-    monkeypatch.setattr("server.features.hosting.offer.REMEMBERED", tmp_path / ".model")
+    monkeypatch.setattr("server.features.hosting.hosting.MODELS_FOLDER", tmp_path / "models")
+    monkeypatch.setattr("server.features.hosting.offer.MODEL_FILE", tmp_path / ".model")
     # So small a model is no quicker with more, and on a busy machine slower.
     monkeypatch.setattr("server.features.hosting.host.cores", lambda: 1)
     return tmp_path

@@ -35,7 +35,7 @@ class Told(HostProbe):
         # For each call, the value of `vllm`
         self.looked: list[bool] = []
 
-    def probe(self, *, vllm: bool = True, patience: float | None = None) -> Host:
+    def probe(self, *, vllm: bool = True, timeout: float | None = None) -> Host:
         self.looked.append(vllm)
         return self.host
 
@@ -128,8 +128,8 @@ def test_a_remote_server_needs_no_model_here(folder: Path) -> None:
     plan = planner(folder, Host()).plan(choice)
     assert (plan.model, plan.launch.base_url) == (None, "http://192.0.2.7:8001/v1")
     assert (plan.model_id, plan.name) == ("", "The remote model")
-    assert plan.shown_id() == "the first model at 192.0.2.7:8001"
-    assert plan.shown_id("their/model") == "their/model"
+    assert plan.display_id() == "the first model at 192.0.2.7:8001"
+    assert plan.display_id("their/model") == "their/model"
 
 
 def test_a_path_is_a_name_to_a_remote_server(folder: Path) -> None:
@@ -145,4 +145,4 @@ def test_what_is_wrong_with_a_folder_is_told_beside_the_others(folder: Path) -> 
     one = planner(folder)
     found = one.catalogue()
     assert found.find("mine") is not None
-    assert [str(folder.parent / "broken") in trouble for trouble in found.troubles] == [True]
+    assert [str(folder.parent / "broken") in trouble for trouble in found.errors] == [True]

@@ -49,7 +49,7 @@ def remote(model: FakeOpenAI) -> dict[str, Any]:
     return {"mode": "remote", "url": model.base_url}
 
 
-async def standing(run: Running) -> dict[str, Any]:
+async def engine_state(run: Running) -> dict[str, Any]:
     """The engine messages that an operator gets."""
     async with http(run, TOKEN) as client:
         reply = await client.get("/api/engine")
@@ -127,7 +127,7 @@ async def test_guesses_are_limited_like_access_codes() -> None:
 
 
 async def test_what_there_is(run: Running) -> None:
-    told = await standing(run)
+    told = await engine_state(run)
     builtin = {"engine": "builtin", "model": "builtin", "server": "", "where": ""}
     assert told["engine"] == {
         "type": "engine",
@@ -162,7 +162,7 @@ async def test_a_bad_choice_is_a_sentence(run: Running) -> None:
                 assert "secret" not in reply.text
             reply = await client.post(path, content=b"[1]")
             assert reply.status_code in (400, 415, 422)
-    assert (await standing(run))["engine"]["state"] == "idle"
+    assert (await engine_state(run))["engine"]["state"] == "idle"
 
 
 async def test_a_model_is_chosen_watched_and_stopped(run: Running, model: FakeOpenAI) -> None:
@@ -226,8 +226,8 @@ async def test_a_newer_socket_hears_nothing_of_an_older_ones_operator(
         attach = run.program.sessions.attach
 
         def say() -> None:
-            channel.line("a word of the engine")
-            channel.changed()
+            channel.add_line("a word of the engine")
+            channel.publish_report()
 
         def told_meanwhile(*given: Any) -> None:
             """An engine never is silent, also when the other socket begins to read."""
@@ -276,7 +276,7 @@ async def test_the_catalogue_is_the_one_that_the_settings_name(tmp_path: Path) -
     mine = tmp_path / "models.toml"
     mine.write_bytes(TINY)
     async with running(operator_token=TOKEN, catalogue=str(mine)) as one:
-        told = await standing(one)
+        told = await engine_state(one)
         assert "someone/tiny-vl" in str(told)
         assert "SmolVLM2" not in str(told)
         mine.write_text("a b c")
@@ -297,7 +297,7 @@ async def test_who_watches_is_told_where_it_is_another_one(model: FakeOpenAI) ->
             rate_limit_per_minute=0,
         ) as run,
     ):
-        told = (await standing(run))["engine"]
+        told = (await engine_state(run))["engine"]
         assert {role: one["model"] for role, one in told["roles"].items()} == {
             "watches": "small-vl"
         }
@@ -305,7 +305,7 @@ async def test_who_watches_is_told_where_it_is_another_one(model: FakeOpenAI) ->
         await small.close()
         run.program.engines.report_failure(run.program.engines.of(Role.WATCHES))
         await soon(lambda: run.program.engines.of(Role.WATCHES).name == "vllm", 10)
-        told = (await standing(run))["engine"]
+        told = (await engine_state(run))["engine"]
         assert "roles" not in told
         assert "using the fallback" in told["why"]
 
@@ -314,7 +314,7 @@ async def test_who_watches_is_told_where_it_is_another_one(model: FakeOpenAI) ->
 async def test_what_answers_is_told_with_its_host_and_why_nothing_better(model: FakeOpenAI) -> None:
     settings: dict[str, Any] = {"vllm_base_url": model.base_url, "rate_limit_per_minute": 0}
     async with running(operator_token=TOKEN, engine="auto", **settings) as run:
-        told = (await standing(run))["engine"]
+        told = (await engine_state(run))["engine"]
         assert told["state"] == "idle"
         assert told["answering"] == {
             "engine": "vllm",
@@ -326,13 +326,13 @@ async def test_what_answers_is_told_with_its_host_and_why_nothing_better(model: 
         await model.close()
         run.program.engines.probe_soon()
         await soon(lambda: run.program.engines.current.name == "builtin", 10)
-        told = (await standing(run))["engine"]
+        told = (await engine_state(run))["engine"]
         assert told["answering"]["engine"] == "builtin"
         assert told["why"].startswith(f"Nothing answers at {model.base_url}")
 
 
 async def test_fetching_is_left_to_the_command_line_by_default(run: Running) -> None:
-    listed = await standing(run)
+    listed = await engine_state(run)
     async with http(run, TOKEN) as client:
         command = next(one["fetch"] for one in listed["models"] if not one["here"])
         assert command.startswith("bash scripts/download_model.sh ")

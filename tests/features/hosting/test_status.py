@@ -14,9 +14,9 @@ from server.features.hosting.model_fetch import FetchState, FetchStatus
 from server.features.hosting.status import (
     ManagerState,
     ManagerStatus,
-    Pace,
     StatusStore,
-    coming,
+    TimeLeft,
+    model_progress,
 )
 from tests.support.clients import page_of
 from tests.support.running import running
@@ -49,7 +49,7 @@ LOADING = ManagerStatus(
 
 
 def told(status: ManagerStatus, fetch: FetchStatus | None = None) -> ModelComing:
-    return coming(status, fetch or FetchStatus(), Pace(), 0.0)
+    return model_progress(status, fetch or FetchStatus(), TimeLeft(), 0.0)
 
 
 def test_a_model_that_loads_is_named_without_its_folder() -> None:
@@ -86,16 +86,16 @@ def test_a_fetch_has_its_share_of_bytes() -> None:
 
 def test_the_time_left_is_measured_or_absent() -> None:
     """From the progress of the last minute; never before some seconds of it, and not from a step before."""
-    pace = Pace()
-    assert pace.left("a", 10.0, 0.0) is None
-    assert pace.left("a", 11.0, 1.0) is None
-    assert pace.left("a", 20.0, 10.0) == 80
-    assert pace.left("a", 20.0, 11.0) == 88
-    assert pace.left("b", 50.0, 12.0) is None
-    assert pace.left("b", 40.0, 20.0) is None
-    assert pace.left("b", None, 21.0) is None
-    stalled = Pace()
-    assert [stalled.left("a", 10.0, float(at)) for at in range(20)] == [None] * 20
+    pace = TimeLeft()
+    assert pace.estimate("a", 10.0, 0.0) is None
+    assert pace.estimate("a", 11.0, 1.0) is None
+    assert pace.estimate("a", 20.0, 10.0) == 80
+    assert pace.estimate("a", 20.0, 11.0) == 88
+    assert pace.estimate("b", 50.0, 12.0) is None
+    assert pace.estimate("b", 40.0, 20.0) is None
+    assert pace.estimate("b", None, 21.0) is None
+    stalled = TimeLeft()
+    assert [stalled.estimate("a", 10.0, float(at)) for at in range(20)] == [None] * 20
 
 
 @pytest.mark.slow

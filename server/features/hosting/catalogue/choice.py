@@ -32,7 +32,7 @@ class CommandError(BadRequest):
     """There is no command for the choice; `message` says what was given, why not and what to do."""
 
 
-def _whole(default: int | None, low: int, high: int, more: str = "") -> Any:
+def _integer(default: int | None, low: int, high: int, more: str = "") -> Any:
     said = f"a whole number from {low} to {high}{more}"
     return Field(default=default, ge=low, le=high, description=said)
 
@@ -64,18 +64,18 @@ class Choice(BaseModel):
         default="auto", description="auto, bfloat16, float16 or float32"
     )
     # On loopback
-    port: int = _whole(8002, 1024, 65_535)
+    port: int = _integer(8002, 1024, 65_535)
     # Tokens; absent: the model's own, MODEL_MAX_TOKENS at most
-    context: int | None = _whole(None, 512, 1_048_576)
+    context: int | None = _integer(None, 512, 1_048_576)
     # Share of the GPU's memory
     gpu_memory_utilization: float = _number(0.9, 0.05, 1)
     # GPUs that share the model (vLLM); absent: the fewest that hold it
-    gpus: int | None = _whole(None, 1, 16, ", or left out")
+    gpus: int | None = _integer(None, 1, 16, ", or left out")
     # Pictures in one request: that of now, and earlier ones for questions about the past and for
     # watches
-    images: int = _whole(4, 1, 64)
+    images: int = _integer(4, 1, 64)
     # Of one picture
-    visual_tokens: int = _whole(vllm.HIGH_DETAIL_TOKENS, 16, 16_384)
+    visual_tokens: int = _integer(vllm.HIGH_DETAIL_TOKENS, 16, 16_384)
     # Videos: the schedule's shift (Wan: 5 for 720p, 3 for 480p); null: the model's own
     flow_shift: float | None = _number(5.0, 0.1, 20, ", or null for the model's own")
     # Videos: saves memory, costs time
@@ -116,12 +116,12 @@ class Choice(BaseModel):
         if known is not None:
             given = data.get(name) if isinstance(data, Mapping) else None
             # A URL may hold a password, and a key is one.
-            said = "unusable" if name in ("url", "api_key") else shown(given)
+            said = "unusable" if name in ("url", "api_key") else printable(given)
             said = "missing" if first["type"] == "missing" else said
             raise CommandError(f"{name} is {said}; allowed is {known.description}.")
         if name:
             raise CommandError(
-                f"There is no field {shown(name)}; there are: {', '.join(cls.model_fields)}."
+                f"There is no field {printable(name)}; there are: {', '.join(cls.model_fields)}."
             )
         message = str(first["msg"]).removeprefix("Value error, ")
         raise CommandError(
@@ -156,7 +156,7 @@ class Choice(BaseModel):
         return value.rstrip("/")
 
     @model_validator(mode="after")
-    def _together(self) -> Choice:
+    def _validate(self) -> Choice:
         if self.mode is RunMode.REMOTE and not self.url:
             raise ValueError(
                 "The mode remote needs url, an http or https URL like http://192.0.2.7:8001/v1."
@@ -168,12 +168,14 @@ class Choice(BaseModel):
         return self
 
 
-def shown(value: object) -> str:
+def printable(value: object) -> str:
     text = value if isinstance(value, str) else repr(value)
     return clean(text) or "empty"
 
 
-def own_choice(folder: Path, dtype: Literal["auto", "bfloat16", "float16", "float32"]) -> Choice:
+def choice_from_settings(
+    folder: Path, dtype: Literal["auto", "bfloat16", "float16", "float32"]
+) -> Choice:
     """Build the choice for the settings LOCAL_MODEL and MODEL_DTYPE. Blocking."""
     mode = RunMode.SUBPROCESS if is_gguf(folder) else RunMode.IN_PROCESS
     return Choice(model=str(folder.absolute()), mode=mode, dtype=dtype)

@@ -9,12 +9,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from server.features.hosting.catalogue import llama_cpp, vllm
-from server.features.hosting.catalogue.choice import Choice, CommandError, shown
+from server.features.hosting.catalogue.choice import Choice, CommandError, printable
 from server.features.hosting.catalogue.entry import Ability, Library, Model, ModelType, RunMode
-from server.features.hosting.catalogue.launch import Launch, typed
+from server.features.hosting.catalogue.launch import Launch, shell_line
 from server.features.hosting.catalogue.machine import Host, Vendor
 from server.features.hosting.catalogue.modes import device, modes, offloads
-from server.features.hosting.catalogue.sizes import context_bytes, needed
+from server.features.hosting.catalogue.sizes import context_bytes, memory_needed
 from server.models.families import of_type
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -54,7 +54,7 @@ def command(
         return _remote(choice, model)
     if model is None:
         raise CommandError(
-            f"No model {shown(choice.model)} is known; give an id, an alias or a folder."
+            f"No model {printable(choice.model)} is known; give an id, an alias or a folder."
         )
     possible = modes(model, host, choice.dtype)[choice.mode]
     if not possible.ok or model.folder is None:
@@ -115,7 +115,7 @@ def _served(
     return Launch(
         tuple(argv),
         env,
-        typed(tuple(argv), env),
+        shell_line(tuple(argv), env),
         port=choice.port,
         base_url=f"http://{LOOPBACK}:{choice.port}/v1",
         served_name=name,
@@ -128,7 +128,7 @@ def _llama_cpp(
     choice: Choice, model: Model, folder: Path, host: Host, api_key: str, concurrent: int
 ) -> Launch:
     if host.llama is None:
-        raise CommandError(host.llama_trouble)
+        raise CommandError(host.llama_error)
     context = choice.context or DEFAULT_CONTEXT
     gpu = bool(host.gpus)
     most = llama_cpp.GPU_SLOTS if gpu else llama_cpp.CPU_SLOTS
@@ -139,7 +139,7 @@ def _llama_cpp(
     slots = max(1, min(most, concurrent or most, room))
     # One core is left to this program, which decodes the cameras' pictures meanwhile.
     threads = max(1, host.cores - 1) if host.cores else None
-    serving = llama_cpp.Serving(
+    serving = llama_cpp.LlamaServing(
         weights=str(folder / model.weights_file),
         projector=str(folder / model.projector_file),
         name=model.id,
@@ -171,11 +171,11 @@ def _vllm(choice: Choice, model: Model, folder: Path, host: Host, api_key: str) 
     assert found is not None
     serving = _serving(choice, model, host, str(folder))
     if found.for_cpu:
-        free_bytes = host.ram_total_bytes - needed(model, choice.dtype, gpu=False)
+        free_bytes = host.ram_total_bytes - memory_needed(model, choice.dtype, gpu=False)
         serving = dataclasses.replace(serving, cpu_cache_bytes=vllm.cpu_cache_bytes(free_bytes))
     arguments, warnings = vllm.serve_arguments(serving, found)
     env = {**vllm.environment(serving, found), **_key(vllm.KEY, api_key)}
-    warnings += vllm.doubts(found)
+    warnings += vllm.version_warnings(found)
     return _served(choice, arguments, env, serving.name, warnings, for_cpu=found.for_cpu)
 
 
@@ -212,7 +212,7 @@ def _in_process(choice: Choice, model: Model, folder: Path, host: Host) -> Launc
         *(host.engine_python or "", "-m", module, "--model", str(folder), "--dtype", choice.dtype),
         *own,
     )
-    return Launch(argv, env, typed(argv, env, str(ROOT)), served_name=model.id)
+    return Launch(argv, env, shell_line(argv, env, str(ROOT)), served_name=model.id)
 
 
 def _visible(where: str, host: Host) -> dict[str, str]:
@@ -241,7 +241,7 @@ def _making(choice: Choice, model: Model) -> list[str]:
     return [*shift, *(name for name, on in flags.items() if on)]
 
 
-def _serving(choice: Choice, model: Model, host: Host, folder: str) -> vllm.Serving:
+def _serving(choice: Choice, model: Model, host: Host, folder: str) -> vllm.VllmServing:
     inputs = {"image": choice.images}
     if Ability.VIDEO_IN in model.abilities:
         inputs["video"] = 0
@@ -254,7 +254,7 @@ def _serving(choice: Choice, model: Model, host: Host, folder: str) -> vllm.Serv
         factor = model.geometry.factor
         pixels = (4 * factor**2, choice.visual_tokens * factor**2)
         video = vllm.video_bounds(factor, choice.visual_tokens)
-    return vllm.Serving(
+    return vllm.VllmServing(
         folder=folder,
         name=model.id,
         host=LOOPBACK,
@@ -287,7 +287,7 @@ def _gpus(choice: Choice, model: Model, host: Host) -> int:
     while count * 2 <= there:
         totals = [gpu.total_bytes for gpu in host.gpus[:count]]
         usable = sum(total or 0 for total in totals) * choice.gpu_memory_utilization
-        if None in totals or needed(model, choice.dtype, gpu=True) <= usable:
+        if None in totals or memory_needed(model, choice.dtype, gpu=True) <= usable:
             break
         count *= 2
     return count
@@ -352,6 +352,6 @@ def _mounted(folder: Path) -> Path:
     ):
         return folder
     raise CommandError(
-        f"{shown(str(folder))} cannot be mounted: links in it lead out of it, as in a hub's cache, or its path has a comma or a"
+        f"{printable(str(folder))} cannot be mounted: links in it lead out of it, as in a hub's cache, or its path has a comma or a"
         " quote. Copy it (cp -rL FOLDER COPY), or choose another way."
     )

@@ -162,7 +162,7 @@ def explanation(
     return cause.format(memory=memory, context=context, dtype=dtype, port=port, path=path)
 
 
-def last_words(lines: Sequence[str]) -> str:
+def last_error(lines: Sequence[str]) -> str:
     """Return a sentence with a log's first Python error, which causes later ones, or its last line; "" without any."""
     errors = (match[1] for line in lines if (match := _ERROR.search(line)))
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")

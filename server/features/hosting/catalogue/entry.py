@@ -30,7 +30,7 @@ class RunMode(StrEnum):
     IN_PROCESS = "in_process"
 
 
-OURS = Path(__file__).with_name("models.toml")
+BUILTIN_FILE = Path(__file__).with_name("models.toml")
 MAX_MODELS = 500
 _TERABYTE = 10**12
 # One or two parts like a hub's ids; never a path out of a folder, never a flag of a program.
@@ -118,7 +118,7 @@ class Model(BaseModel):
     folder: Path | None = None
 
     @model_validator(mode="after")
-    def _together(self) -> Model:
+    def _validate(self) -> Model:
         if (self.boxes is None) != (Ability.GROUNDING not in self.abilities):
             raise ValueError("boxes and the ability grounding go together")
         files = bool(self.weights_file) + bool(self.projector_file)
@@ -141,14 +141,14 @@ class Model(BaseModel):
         """The names of its files in its repository; empty: all that are there."""
         if not self.weights_file:
             return ()
-        return (*parts_of(self.weights_file), self.projector_file)
+        return (*part_names(self.weights_file), self.projector_file)
 
-    def at(self, folder: Path) -> Model:
+    def with_folder(self, folder: Path) -> Model:
         """Return the same model with its files in `folder`."""
         return self.model_copy(update={"folder": folder})
 
 
-def parts_of(weights_file: str) -> list[str]:
+def part_names(weights_file: str) -> list[str]:
     """List the files of GGUF weights by the name of the first: one, or as many as the name says."""
     part = _PART.search(weights_file)
     if part is None:
@@ -161,13 +161,13 @@ def parts_of(weights_file: str) -> list[str]:
 class Catalogue:
     """Models by id and alias. Immutable; `with_local` returns a new one.
 
-    `troubles`: sentences about folders and files that could not be read.
+    `errors`: sentences about folders and files that could not be read.
     """
 
-    def __init__(self, models: Sequence[Model], troubles: Sequence[str] = ()) -> None:
+    def __init__(self, models: Sequence[Model], errors: Sequence[str] = ()) -> None:
         """Raises CatalogueError for a duplicate id or alias."""
         self._models = tuple(models)
-        self.troubles = tuple(troubles)
+        self.errors = tuple(errors)
         self._by_name: dict[str, Model] = {}
         for model in self._models:
             for name in (model.id.lower(), *model.aliases):
@@ -178,7 +178,7 @@ class Catalogue:
     @classmethod
     def load(cls, source: str = "") -> Catalogue:
         """Read ours, or the file that CATALOGUE names. Raises CatalogueError."""
-        path = Path(os.path.expanduser(source)) if source else OURS
+        path = Path(os.path.expanduser(source)) if source else BUILTIN_FILE
         try:
             return cls.read(path.read_text("utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
@@ -203,7 +203,7 @@ class Catalogue:
             raise CatalogueError(
                 f"The catalogue {source} has no [[model]] or more than {MAX_MODELS}; it needs 1 to {MAX_MODELS}."
             )
-        return cls([_entry(entry, number, source) for number, entry in enumerate(entries, 1)])
+        return cls([_parse_entry(entry, number, source) for number, entry in enumerate(entries, 1)])
 
     def find(self, name: str) -> Model | None:
         """Find a model by id (case-insensitive) or alias; None without one."""
@@ -219,22 +219,22 @@ class Catalogue:
             )
         return model
 
-    def with_local(self, local: Sequence[Model], troubles: Sequence[str] = ()) -> Catalogue:
+    def with_local(self, local: Sequence[Model], errors: Sequence[str] = ()) -> Catalogue:
         """Return a catalogue with the models found in local folders: known ones get their folder,
         others are appended.
 
         Figures read from a folder replace the catalogue's. A folder of another commit than the catalogue's is added under
-        another name. `troubles`: problems with other folders.
+        another name. `errors`: problems with other folders.
         """
         here: dict[str, Model] = {}
         others: list[Model] = []
         for found in local:
             known = self.find(found.id)
-            if known is None or not _is(known, found):
+            if known is None or not _is_same(known, found):
                 others.append(found)
             else:
                 here.setdefault(known.id, found)
-        models = [_merged(known, here.get(known.id)) for known in self._models]
+        models = [_merge(known, here.get(known.id)) for known in self._models]
         taken = {name for model in models for name in (model.id.lower(), *model.aliases)}
         for found in others:
             name = found.id
@@ -242,13 +242,13 @@ class Catalogue:
                 name += "-here"
             taken.add(name.lower())
             models.append(found if name == found.id else found.model_copy(update={"id": name}))
-        return Catalogue(models, (*self.troubles, *troubles))
+        return Catalogue(models, (*self.errors, *errors))
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models)
 
 
-def _merged(known: Model, found: Model | None) -> Model:
+def _merge(known: Model, found: Model | None) -> Model:
     if found is None:
         return known
     kept = {"id", "title", "aliases", "licence", "note", "needs", "languages", "default_for"}
@@ -259,14 +259,14 @@ def _merged(known: Model, found: Model | None) -> Model:
     return found.model_copy(update={name: getattr(known, name) for name in kept})
 
 
-def _is(known: Model, found: Model) -> bool:
+def _is_same(known: Model, found: Model) -> bool:
     """Return True when a folder holds the catalogue's model of that name, by the record of its download."""
     pinned = COMMIT.fullmatch(known.revision) is not None
     other = pinned and found.revision not in ("", known.revision)
     return known.id.lower() == found.id.lower() and not other
 
 
-def _entry(entry: Any, number: int, source: str) -> Model:
+def _parse_entry(entry: Any, number: int, source: str) -> Model:
     try:
         return Model.model_validate(entry)
     except ValidationError as error:

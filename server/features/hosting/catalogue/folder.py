@@ -18,10 +18,10 @@ from server.features.hosting.catalogue.entry import (
     Library,
     Model,
     ModelType,
-    parts_of,
+    part_names,
 )
 from server.features.hosting.catalogue.gguf import Gguf
-from server.features.hosting.catalogue.sizes import estimate
+from server.features.hosting.catalogue.sizes import estimate_memory
 from server.features.hosting.catalogue.weights import context_length, read_weights
 from server.models import families
 from server.models.families import Family
@@ -73,14 +73,14 @@ def read_model(folder: Path) -> Model:
     """Read a model's configuration and headers, but no weights. Raises ModelFolderError."""
     folder = Path(os.path.abspath(folder))
     try:
-        there = folder.is_dir()
-        if not there and gguf.is_gguf(folder):
+        is_folder = folder.is_dir()
+        if not is_folder and gguf.is_gguf(folder):
             return _gguf(folder.parent, folder)
-        if not there and folder.exists():
+        if not is_folder and folder.exists():
             raise ModelFolderError(
                 f"{folder} is no folder. A model is named by the folder that has its {CONFIG}."
             )
-        if there:
+        if is_folder:
             with os.scandir(folder) as entries:
                 next(entries, None)
             if (folder / PIPELINE).exists():
@@ -111,15 +111,15 @@ def find_models(roots: Iterable[Path]) -> tuple[list[Model], list[str]]:
     with the same id the first counts.
     """
     found: dict[str, Model] = {}
-    troubles: list[str] = []
+    errors: list[str] = []
     for folder in _candidates(roots):
         try:
             model = read_model(folder)
         except ModelFolderError as error:
-            troubles.append(error.message)
+            errors.append(error.message)
             continue
         found.setdefault(model.id.lower(), model)
-    return list(found.values()), troubles
+    return list(found.values()), errors
 
 
 def _candidates(roots: Iterable[Path]) -> list[Path]:
@@ -200,7 +200,7 @@ def _transformers(folder: Path) -> Model:
         architecture=kind,
         geometry=families.folder_geometry(folder),
         weights_bytes=weights.size,
-        memory_bytes=estimate(weights.size),
+        memory_bytes=estimate_memory(weights.size),
         context_length=context_length(config),
         dtype=weights.dtype or "bfloat16",
         quantization=quantization,
@@ -217,7 +217,7 @@ def _pipeline(folder: Path) -> Model:
         )
     at_work = (folder / part / CONFIG for part in ("transformer", "unet"))
     sizes = next((read_json(path) for path in at_work if path.is_file()), {})
-    family = _of_pipeline(index, sizes)
+    family = _pipeline_family(index, sizes)
     if family is None:
         raise ModelFolderError(
             f"{folder / PIPELINE} says {name}: a pipeline that makes neither video nor sound. Take one that does."
@@ -229,7 +229,7 @@ def _pipeline(folder: Path) -> Model:
         path = folder / part
         if not path.is_dir():
             raise ModelFolderError(f"{folder} lacks {part}, which {PIPELINE} names. {AGAIN}")
-        if (path / CONFIG).is_file() and not _WEIGHTLESS.search(_class(what)):
+        if (path / CONFIG).is_file() and not _PARTS_WITHOUT_WEIGHTS.search(_class_name(what)):
             weights = read_weights(path)
             size += weights.size
             # Two bytes a number in memory, whatever the stored format.
@@ -250,7 +250,7 @@ def _gguf(folder: Path, named: Path | None = None) -> Model:
     readers = [path for path in paths if files[path].reads_pictures]
     # Weights that are named to llama.cpp: whole, or the first of several parts
     weights = [path for path in paths if path not in readers]
-    heads = [path for path in weights if parts_of(path.name)[0] == path.name]
+    heads = [path for path in weights if part_names(path.name)[0] == path.name]
     if named is not None:
         heads = [path for path in heads if path == named]
     wrong = ""
@@ -269,10 +269,10 @@ def _gguf(folder: Path, named: Path | None = None) -> Model:
     if wrong:
         raise ModelFolderError(f"{named or folder} {wrong}.")
     head, reader = heads[0], min(readers, key=lambda path: files[path].size)
-    return _of_files(folder, head, files[head], reader, files[reader], named is not None)
+    return _gguf_model(folder, head, files[head], reader, files[reader], named is not None)
 
 
-def _of_files(
+def _gguf_model(
     folder: Path, head: Path, text: Gguf, reader: Path, pictures: Gguf, by_name: bool
 ) -> Model:
     kind = _kind(text, pictures)
@@ -288,7 +288,7 @@ def _of_files(
     if pictures.fields.get("clip.has_audio_encoder") is True:
         abilities.add(Ability.AUDIO_IN)
     return Model(
-        id=_plain(head.stem) if by_name else name,
+        id=_id_from_name(head.stem) if by_name else name,
         revision=commit,
         model_type=ModelType.OMNI if Ability.AUDIO_IN in abilities else ModelType.VISION,
         library=Library.LLAMA_CPP,
@@ -299,8 +299,8 @@ def _of_files(
         architecture=kind,
         geometry=family.geometry if family is not None else None,
         weights_bytes=size,
-        memory_bytes=estimate(size),
-        context_length=text.whole(f"{text.architecture}.context_length") or None,
+        memory_bytes=estimate_memory(size),
+        context_length=text.integer(f"{text.architecture}.context_length") or None,
         dtype="float16",
         quantization="gguf",
         weights_file=head.name,
@@ -321,7 +321,7 @@ def _kind(text: Gguf, pictures: Gguf) -> str:
 
 def _parts(head: Path) -> list[Path]:
     """List the files of weights. Raises ModelFolderError when one is missing."""
-    paths = [head.with_name(name) for name in parts_of(head.name)]
+    paths = [head.with_name(name) for name in part_names(head.name)]
     lost = next((path for path in paths if not path.is_file()), None)
     if lost is not None:
         raise ModelFolderError(
@@ -374,10 +374,10 @@ def _source(folder: Path) -> tuple[str, str]:
         if isinstance(name, str) and re.fullmatch(ID, name):
             known = isinstance(commit, str) and COMMIT.fullmatch(commit)
             return name, str(commit) if known else ""
-    return _plain(folder.name), ""
+    return _id_from_name(folder.name), ""
 
 
-def _plain(name: str) -> str:
+def _id_from_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:96] or "model"
 
 
@@ -385,24 +385,26 @@ def _plain(name: str) -> str:
 _VIDEO_VAES = ("Wan", "Video", "LTX", "CogVideo", "Mochi", "Temporal", "Cosmos", "Magvit")
 _AUDIO_VAES = ("Oobleck", "Audio", "Music", "SAME")
 # Names of parts that work on several frames
-_IN_TIME = re.compile(r"3D|Motion|Temporal")
+_TEMPORAL_PARTS = re.compile(r"3D|Motion|Temporal")
 # Parts of a pipeline without weights
-_WEIGHTLESS = re.compile(r"Scheduler|Tokenizer|Processor|FeatureExtractor|Guid")
+_PARTS_WITHOUT_WEIGHTS = re.compile(r"Scheduler|Tokenizer|Processor|FeatureExtractor|Guid")
 
 
-def _of_pipeline(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> Family | None:
+def _pipeline_family(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> Family | None:
     """Return the family for a diffusers model_index.json; None for a pipeline without video and
     sound.
 
     `transformer`: config.json of its transformer or unet.
     """
-    vae = _class(index.get("vae"))
+    vae = _class_name(index.get("vae"))
     # The file names the version that wrote it, not the oldest that knows its classes.
     needs = {"diffusers": ""}
-    in_time = any(_IN_TIME.search(_class(part)) for part in index.values())
-    video = in_time or any(name in vae for name in _VIDEO_VAES)
+    temporal = any(_TEMPORAL_PARTS.search(_class_name(part)) for part in index.values())
+    video = temporal or any(name in vae for name in _VIDEO_VAES)
     # Some video pipelines have a vocoder, too.
-    if any(name in vae for name in _AUDIO_VAES) or (_class(index.get("vocoder")) and not video):
+    if any(name in vae for name in _AUDIO_VAES) or (
+        _class_name(index.get("vocoder")) and not video
+    ):
         made = frozenset({Ability.TEXT_TO_AUDIO})
         return Family(ModelType.AUDIO, made, needs=needs, library=Library.DIFFUSERS)
     if not video:
@@ -420,7 +422,7 @@ def _of_pipeline(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> Fa
     return Family(ModelType.VIDEO, abilities, needs=needs, library=Library.DIFFUSERS)
 
 
-def _class(component: object) -> str:
+def _class_name(component: object) -> str:
     """Return the class of a component of model_index.json, [library, class]; "" for anything else."""
     if isinstance(component, list) and len(component) == 2 and isinstance(component[1], str):
         return component[1]

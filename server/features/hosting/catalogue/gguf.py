@@ -24,7 +24,7 @@ SUFFIX = ".gguf"
 AGAIN = (
     "Remove it, and fetch the model again: bash scripts/run.sh --model NAME, or the engine panel."
 )
-_MOST_TEXT = 4096
+_MAX_TEXT_BYTES = 4096
 _TEXT, _ARRAY = 8, 9
 
 
@@ -51,7 +51,7 @@ class Gguf:
         value = self.fields.get(name)
         return clean(value) if isinstance(value, str) else ""
 
-    def whole(self, name: str) -> int:
+    def integer(self, name: str) -> int:
         """Return a positive number; 0 without one."""
         value = self.fields.get(name)
         return value if type(value) is int and 0 < value <= 10**9 else 0
@@ -160,7 +160,7 @@ def _value(file: BufferedReader, kind: int) -> Value | None:
 def _text(file: BufferedReader) -> str | None:
     """Read a text; None for one that is too long to keep."""
     (length,) = _numbers(file, "Q")
-    if length > _MOST_TEXT:
+    if length > _MAX_TEXT_BYTES:
         file.seek(length, os.SEEK_CUR)
         return None
     return file.read(length).decode("utf-8", "replace")

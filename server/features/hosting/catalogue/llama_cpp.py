@@ -23,19 +23,19 @@ GPU_SLOTS = 4
 # Bytes of weights with which one thread reads all visual tokens in 3 s (docs/models.md, Speed without a GPU)
 _THREAD_BYTES = 92_000_000
 # Main memory for prompts that were computed (--cache-ram; its own default is 8 GiB)
-_CACHE_SHARE, _MOST_CACHE_BYTES = 0.125, 2_000_000_000
+_CACHE_SHARE, _MAX_CACHE_BYTES = 0.125, 2_000_000_000
 # Copies of a recurrent model's state for each slot (its own default is 32)
 _CHECKPOINTS = 8
 # Tokens computed at a time (its own default). A picture of more tokens is computed at once, too: some
 # models see it whole or not at all.
-_STEP, _MOST_STEP = 512, 4096
+_BATCH_TOKENS, _MAX_BATCH_TOKENS = 512, 4096
 # An option's own line without its explanation, which may name other flags
 _OPTION = re.compile(r"^ {0,2}(-\S.*?)(?: {2,}+(?!-)|$)", re.MULTILINE)
 _FLAG = re.compile(r"(?<![\w-])--[a-z0-9][a-z0-9-]*")
 # "version: 9049 (0d3e9a1)", "version: 0.5.0 (build 9412, commit 0c1e570)"
 _VERSION = re.compile(r"^version: (?:\S+ \(build )?(\d+)\b", re.MULTILINE)
 # A build that does not know its number calls itself 0 or 1; those that read pictures have one above this.
-_LEAST_BUILD = 1000
+_MIN_BUILD = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class LlamaServer:
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class LlamaServing:
     """The model, address and limits of a server."""
 
     weights: str
@@ -78,7 +78,7 @@ def read_help(path: str, said: str, version: str) -> LlamaServer | None:
     if not flags.issuperset(_NEEDED):
         return None
     found = _VERSION.search(version)
-    number = found[1] if found is not None and int(found[1]) > _LEAST_BUILD else ""
+    number = found[1] if found is not None and int(found[1]) > _MIN_BUILD else ""
     return LlamaServer(path, number, flags)
 
 
@@ -87,7 +87,7 @@ def picture_share(weights_bytes: int, threads: int) -> float:
     return min(1.0, threads * _THREAD_BYTES / max(1, weights_bytes))
 
 
-def serve_arguments(server: LlamaServer, serving: Serving) -> tuple[str, ...]:
+def serve_arguments(server: LlamaServer, serving: LlamaServing) -> tuple[str, ...]:
     """Return the command line: the flags of every version, and of the others those that this one has."""
     arguments = [
         *(server.words or (server.path,)),
@@ -113,9 +113,12 @@ def serve_arguments(server: LlamaServer, serving: Serving) -> tuple[str, ...]:
         least, most = serving.picture_tokens
         flag("--image-min-tokens", str(least))
         flag("--image-max-tokens", str(most))
-        if most > _STEP:
-            flag("--ubatch-size", str(min(_MOST_STEP, -(-most // _STEP) * _STEP)))
-    cache = min(int(max(0, serving.free_bytes) * _CACHE_SHARE), _MOST_CACHE_BYTES)
+        if most > _BATCH_TOKENS:
+            flag(
+                "--ubatch-size",
+                str(min(_MAX_BATCH_TOKENS, -(-most // _BATCH_TOKENS) * _BATCH_TOKENS)),
+            )
+    cache = min(int(max(0, serving.free_bytes) * _CACHE_SHARE), _MAX_CACHE_BYTES)
     flag("--cache-ram", str(cache // 1024**2))
     flag("--ctx-checkpoints", str(_CHECKPOINTS))
     # Older ones use the chat template of a model, and tell of their slots, only when they are asked to.
@@ -127,7 +130,7 @@ def serve_arguments(server: LlamaServer, serving: Serving) -> tuple[str, ...]:
     return tuple(arguments)
 
 
-def how_to_get(platform: str) -> str:
+def install_hint(platform: str) -> str:
     """Return a sentence with the ways to get llama.cpp for a GPU on a system, by its name in sys.platform."""
     ways = {"win32": "winget install llama.cpp"}.get(
         platform,

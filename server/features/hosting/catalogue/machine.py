@@ -51,7 +51,7 @@ class Host:
 
     gpus: tuple[HostGpu, ...] = ()
     # The reason for no GPU, as a sentence; empty with one
-    gpu_trouble: str = ""
+    gpu_error: str = ""
     # 0: unknown
     ram_total_bytes: int = 0
     ram_free_bytes: int = 0
@@ -65,19 +65,19 @@ class Host:
     torch_device: str = ""
     # None: not installed or not usable, with the reason in the trouble
     vllm: Vllm | None = None
-    vllm_trouble: str = ""
+    vllm_error: str = ""
     # The program whose help is being read, which may take minutes; empty: none
     vllm_pending: str = ""
     # llama.cpp's server; None: not found or not usable, with a sentence in the trouble
     llama: LlamaServer | None = None
-    llama_trouble: str = ""
+    llama_error: str = ""
     # Cores that a process may keep busy; 0: unknown
     cores: int = 0
     docker: str | None = None
     podman: str | None = None
     # True when this user can start containers, else a sentence with the reason
     container_socket_ok: bool = False
-    container_trouble: str = ""
+    container_error: str = ""
     # True when containers can use NVIDIA's GPUs (its container toolkit)
     nvidia_containers: bool = False
     # True in the systemd sandbox of deploy/qwen-webrtc.service: no devices, no homes, no containers
@@ -101,7 +101,7 @@ def gigabytes(count: int) -> str:
     return f"{count / GB:.0f} GB" if count >= 9.95 * GB else f"{count / GB:.1f} GB"
 
 
-def described(host: Host) -> str:
+def machine_summary(host: Host) -> str:
     """Describe the machine's resources for models in a sentence."""
     gpus = [
         f"{gpu.name}"

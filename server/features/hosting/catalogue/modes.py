@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from server.features.hosting.catalogue.entry import Library, Model, RunMode
-from server.features.hosting.catalogue.llama_cpp import how_to_get
+from server.features.hosting.catalogue.llama_cpp import install_hint
 from server.features.hosting.catalogue.machine import (
     GB,
     Host,
@@ -16,7 +16,7 @@ from server.features.hosting.catalogue.machine import (
     at_least,
     gigabytes,
 )
-from server.features.hosting.catalogue.sizes import needed
+from server.features.hosting.catalogue.sizes import memory_needed
 
 # Main memory reserved for the system and this server
 RAM_LEFT = 1 * GB
@@ -47,7 +47,7 @@ def modes(model: Model, host: Host, dtype: str = "auto") -> dict[RunMode, Possib
 
 def device(model: Model, host: Host, dtype: str = "auto") -> str:
     """Return the device for in-process models: "cuda" if the model fits there, else "cpu"."""
-    return "cuda" if _fits_gpu(host, needed(model, dtype, gpu=True)) else "cpu"
+    return "cuda" if _fits_gpu(host, memory_needed(model, dtype, gpu=True)) else "cpu"
 
 
 def offloads(model: Model, host: Host) -> bool:
@@ -55,7 +55,7 @@ def offloads(model: Model, host: Host) -> bool:
     if model.answers or device(model, host) == "cuda":
         return False
     part = int(model.memory_bytes * LARGEST_PART)
-    return _fits_gpu(host, part) and not _too_large(model.memory_bytes, _main(host))
+    return _fits_gpu(host, part) and not _too_large(model.memory_bytes, _usable_ram(host))
 
 
 def _fits_gpu(host: Host, need: int) -> bool:
@@ -82,10 +82,10 @@ def _remote(model: Model) -> Possible:
 def _subprocess(model: Model, host: Host, dtype: str) -> Possible:
     if model.library is Library.LLAMA_CPP:
         return _llama_cpp(model, host)
-    no = _no_server_for(model) or _code(model, host) or _no_subprocess_yet(host)
+    no = _no_server_for(model) or _untrusted_code(model, host) or _no_subprocess(host)
     large = _too_large_for_vllm if host.gpus else _too_large_here
     # What fetching does not mend comes first.
-    if no := no or large(model, host, dtype) or _not_here(model) or _no_vllm(model, host):
+    if no := no or large(model, host, dtype) or _missing_files(model) or _no_vllm(model, host):
         return Possible(False, no)
     version = host.vllm.version if host.vllm is not None else ""
     return Possible(True, f"vLLM {version}".strip() + ("." if host.gpus else " on the CPU."))
@@ -93,25 +93,30 @@ def _subprocess(model: Model, host: Host, dtype: str) -> Possible:
 
 def _llama_cpp(model: Model, host: Host) -> Possible:
     """Check its server, which takes GPUs by itself, and puts what does not fit there into main memory."""
-    total = 0 if host.gpu_total_bytes is None else _main(host) + host.gpu_total_bytes
-    need = needed(model, gpu=bool(host.gpus))
-    if no := no_llama_server(model, host) or _too_large(need, total) or _not_here(model):
+    total = 0 if host.gpu_total_bytes is None else _usable_ram(host) + host.gpu_total_bytes
+    need = memory_needed(model, gpu=bool(host.gpus))
+    if no := no_llama_server(model, host) or _too_large(need, total) or _missing_files(model):
         return Possible(False, no)
     version = f" {host.llama.version}" if host.llama is not None and host.llama.version else ""
     return Possible(True, f"llama.cpp's server{version}{'' if host.gpus else ' on the CPU'}.")
 
 
 def _container(model: Model, host: Host, dtype: str) -> Possible:
-    no = _gguf(model) or _no_server_for(model) or _code(model, host) or _no_containers(model, host)
-    if no := no or _too_large_for_vllm(model, host, dtype) or _not_here(model):
+    no = (
+        _gguf(model)
+        or _no_server_for(model)
+        or _untrusted_code(model, host)
+        or _no_containers(model, host)
+    )
+    if no := no or _too_large_for_vllm(model, host, dtype) or _missing_files(model):
         return Possible(False, no)
     return Possible(True, "vLLM's own image; the first start pulls it, about 10 GB.")
 
 
 def _in_process(model: Model, host: Host, dtype: str) -> Possible:
-    no = _gguf(model) or _code(model, host)
+    no = _gguf(model) or _untrusted_code(model, host)
     no = no or ("" if offloads(model, host) else _too_large_here(model, host, dtype))
-    if no := no or _not_here(model) or _no_library(model, host, model.library):
+    if no := no or _missing_files(model) or _no_library(model, host, model.library):
         return Possible(False, no)
     if offloads(model, host):
         return Possible(True, "On the GPU, its parts in turn (CPU offload), since not all fits.")
@@ -133,7 +138,7 @@ def _no_server_for(model: Model) -> str:
     return f"No server is started here for {model.name} ({model.model_type}): choose in-process."
 
 
-def _main(host: Host) -> int:
+def _usable_ram(host: Host) -> int:
     """Return the main memory that a model may have; 0: unknown."""
     return max(1, host.ram_total_bytes - RAM_LEFT) if host.ram_total_bytes else 0
 
@@ -149,19 +154,21 @@ def _too_large(need: int, total: int) -> str:
 
 
 def _too_large_for_vllm(model: Model, host: Host, dtype: str) -> str:
-    return _too_large(needed(model, dtype, gpu=True), int((host.gpu_total_bytes or 0) * GPU_SHARE))
+    return _too_large(
+        memory_needed(model, dtype, gpu=True), int((host.gpu_total_bytes or 0) * GPU_SHARE)
+    )
 
 
 def _too_large_here(model: Model, host: Host, dtype: str) -> str:
     if device(model, host, dtype) == "cuda":
         return ""
-    said = _too_large(needed(model, dtype, gpu=False), _main(host))
+    said = _too_large(memory_needed(model, dtype, gpu=False), _usable_ram(host))
     if said and host.gpus and host.torch_device != "cuda":
         said += " The GPU cannot be used: the torch that is installed is built for the CPU."
     return said
 
 
-def _no_subprocess_yet(host: Host) -> str:
+def _no_subprocess(host: Host) -> str:
     if host.sandboxed:
         return (
             "This server runs in systemd's sandbox, which has no access to GPUs. Start the model's server in its own unit"
@@ -182,18 +189,18 @@ def _no_containers(model: Model, host: Host) -> str:
     if program is None:
         return "Neither docker nor podman is installed. Install one, or choose another mode."
     if not host.container_socket_ok:
-        why = host.container_trouble or "This user may not use it."
+        why = host.container_error or "This user may not use it."
         return f"{program} is installed and cannot be used: {why}"
     if "vllm" not in model.needs:
         return f"The image runs vLLM, which does not know {model.architecture}. Choose in-process."
     if not host.gpus:
-        return f"The image needs an NVIDIA or AMD GPU. {host.gpu_trouble or 'No GPU was found.'}"
+        return f"The image needs an NVIDIA or AMD GPU. {host.gpu_error or 'No GPU was found.'}"
     if host.gpus[0].vendor is Vendor.NVIDIA and not host.nvidia_containers:
         return "Containers get no GPU here: install NVIDIA's container toolkit (nvidia-ctk), or choose subprocess."
     return ""
 
 
-def _not_here(model: Model) -> str:
+def _missing_files(model: Model) -> str:
     if model.folder is not None:
         return ""
     name = model.aliases[0] if model.aliases else model.id
@@ -203,7 +210,7 @@ def _not_here(model: Model) -> str:
     )
 
 
-def _code(model: Model, host: Host) -> str:
+def _untrusted_code(model: Model, host: Host) -> str:
     if not model.remote_code or host.trust_remote_code:
         return ""
     return (
@@ -215,7 +222,7 @@ def _code(model: Model, host: Host) -> str:
 def no_llama_server(model: Model, host: Host) -> str:
     """Return why llama.cpp's server cannot run it here, with a remedy; empty: it can."""
     if host.llama is None:
-        return host.llama_trouble or how_to_get(sys.platform)
+        return host.llama_error or install_hint(sys.platform)
     wanted = model.needs.get(Library.LLAMA_CPP, "")
     if at_least(host.llama.version, wanted):
         return ""
@@ -230,7 +237,7 @@ def _no_vllm(model: Model, host: Host) -> str:
         return f"vLLM does not know {model.architecture}. Choose in-process."
     if host.vllm is None:
         return (
-            host.vllm_trouble
+            host.vllm_error
             or "vLLM is not installed (docs.vllm.ai says how for each GPU, and for the CPU). In-process does without."
         )
     wanted = model.needs["vllm"]
@@ -241,7 +248,7 @@ def _no_vllm(model: Model, host: Host) -> str:
             f"{host.vllm.path} is a build for the CPU. Install the one for this GPU (docs.vllm.ai)."
         )
     if not host.gpus and not host.vllm.for_cpu:
-        why = host.gpu_trouble or "No GPU was found."
+        why = host.gpu_error or "No GPU was found."
         return f"{why} {host.vllm.path} needs one: only vLLM's build for the CPU runs without."
     return ""
 
@@ -282,10 +289,10 @@ class Proposal:
     # None: none can be had here
     model: Model | None
     # Why better ones that this machine has the memory for are passed over: sentences, best first
-    passed: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     @property
-    def served(self) -> bool:
+    def needs_vllm(self) -> bool:
         """True when vLLM serves it, which is started by itself."""
         model = self.model
         if model is None or model.library is not Library.TRANSFORMERS:
@@ -300,23 +307,23 @@ def propose(models: Iterable[Model], host: Host, free: int | None) -> Proposal:
 
     `free`: bytes on the disk for models; None: unknown.
     """
-    fitting = [model for model in _ranked(models) if _fits(model, host)]
-    passed = []
-    told = False
+    fitting = [model for model in _rank(models) if _fits(model, host)]
+    skipped = []
+    reported = False
     for model in fitting:
-        if model.library is Library.LLAMA_CPP and (trouble := no_llama_server(model, host)):
-            if not told:
-                passed.append(f"{model.name} would fit. {trouble}")
-            told = True
+        if model.library is Library.LLAMA_CPP and (reason := no_llama_server(model, host)):
+            if not reported:
+                skipped.append(f"{model.name} would fit. {reason}")
+            reported = True
             if host.gpus or host.unified_bytes:
                 nvidia = any(gpu.vendor is Vendor.NVIDIA for gpu in host.gpus)
                 by_vllm = nvidia and model.default_for in _LARGE
-                return Proposal(None, (*passed, _BY_VLLM) if by_vllm else tuple(passed))
+                return Proposal(None, (*skipped, _BY_VLLM) if by_vllm else tuple(skipped))
             continue
-        if not (trouble := _no_room(model, free)):
-            return Proposal(model, tuple(passed))
-        passed.append(trouble)
-    return Proposal(None, tuple(passed))
+        if not (reason := _no_room(model, free)):
+            return Proposal(model, tuple(skipped))
+        skipped.append(reason)
+    return Proposal(None, tuple(skipped))
 
 
 def minutes(size: int) -> int:
@@ -324,7 +331,7 @@ def minutes(size: int) -> int:
     return max(1, round(size / ASSUMED_SPEED / 60))
 
 
-def _ranked(models: Iterable[Model]) -> list[Model]:
+def _rank(models: Iterable[Model]) -> list[Model]:
     """Return the defaults, those for the largest machines first; without any, all that answer."""
     answering = [model for model in models if model.answers and model.memory_bytes]
     order = list(MachineClass)
@@ -342,14 +349,14 @@ def _fits(model: Model, host: Host) -> bool:
     if model.remote_code and not host.trust_remote_code:
         return False
     total = host.gpu_total_bytes if host.gpus else None
-    need = needed(model, gpu=True)
+    need = memory_needed(model, gpu=True)
     if total and need <= total * GPU_SHARE:
         return True
     if model.library is Library.LLAMA_CPP and 0 < need <= host.unified_bytes:
         return True
     # Without a GPU the larger ones would answer, too, after minutes.
     small = model.default_for in (None, MachineClass.CPU)
-    return small and needed(model, gpu=False) + RAM_LEFT <= host.ram_total_bytes
+    return small and memory_needed(model, gpu=False) + RAM_LEFT <= host.ram_total_bytes
 
 
 def _no_room(model: Model, free: int | None) -> str:

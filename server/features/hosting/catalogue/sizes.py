@@ -14,12 +14,12 @@ CONTEXT = 8192
 _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 
-def estimate(weights_bytes: int) -> int:
+def estimate_memory(weights_bytes: int) -> int:
     """Return the memory of a model whose files say no more than their size: a tenth for one context."""
     return weights_bytes + weights_bytes // 10 + OVERHEAD_BYTES
 
 
-def needed(model: Model, dtype: str = "auto", *, gpu: bool) -> int:
+def memory_needed(model: Model, dtype: str = "auto", *, gpu: bool) -> int:
     """Return the bytes of weights, one context, one picture and the library when computed in `dtype`; 0 when they are
     unknown.
 

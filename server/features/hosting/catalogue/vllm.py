@@ -81,7 +81,7 @@ class Vllm:
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class VllmServing:
     """The model, address and limits of a vLLM server."""
 
     folder: str
@@ -111,7 +111,7 @@ class Serving:
     trust_remote_code: bool = False
 
 
-def listed_flags(text: str) -> frozenset[str]:
+def parse_flags(text: str) -> frozenset[str]:
     """Return the flags that have a line of their own in an argparse help text."""
     lines = _OPTION.findall(_COLOUR.sub("", text))
     return frozenset(flag for line in lines for flag in _FLAG.findall(line))
@@ -122,7 +122,7 @@ def cpu_cache_bytes(free_bytes: int) -> int:
     return min(max(free_bytes // 2, _CACHE_BYTES[0]), _CACHE_BYTES[1])
 
 
-def environment(serving: Serving, vllm: Vllm) -> dict[str, str]:
+def environment(serving: VllmServing, vllm: Vllm) -> dict[str, str]:
     """Return the environment variables of the server, except for its key."""
     if serving.amd and not vllm.for_cpu:
         return {**ENVIRONMENT, **ROCM_ENVIRONMENT}
@@ -132,7 +132,7 @@ def environment(serving: Serving, vllm: Vllm) -> dict[str, str]:
     return {**ENVIRONMENT, "VLLM_CPU_KVCACHE_SPACE": str(max(1, serving.cpu_cache_bytes >> 30))}
 
 
-def serve_arguments(serving: Serving, vllm: Vllm) -> tuple[list[str], list[str]]:
+def serve_arguments(serving: VllmServing, vllm: Vllm) -> tuple[list[str], list[str]]:
     """Return the command line, and a warning for each flag that this vLLM lacks.
 
     Raises VllmError for a version that cannot keep questions out of its log.
@@ -198,7 +198,7 @@ def video_bounds(factor: int, visual_tokens: int) -> dict[str, int]:
     return {"num_frames": frames, "width": side, "height": side}
 
 
-def _inputs(serving: Serving, vllm: Vllm) -> dict[str, Any]:
+def _inputs(serving: VllmServing, vllm: Vllm) -> dict[str, Any]:
     """Return the inputs of each kind. One video where this vLLM keeps no more memory for it than for a
     picture: without its size, it would for 14 or 32 pictures at full size.
     """
@@ -210,7 +210,7 @@ def _inputs(serving: Serving, vllm: Vllm) -> dict[str, Any]:
     return inputs
 
 
-def doubts(vllm: Vllm) -> list[str]:
+def version_warnings(vllm: Vllm) -> list[str]:
     """Return a warning about an old or unknown version."""
     if vllm.numbers is not None and vllm.numbers >= SAFE_VERSION:
         return []

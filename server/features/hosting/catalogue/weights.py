@@ -43,7 +43,7 @@ _DTYPE_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class WeightFiles:
     # Bytes of the files
     size: int
     # Bytes of the numbers in them
@@ -56,7 +56,7 @@ class Weights:
     each: int
 
 
-def read_weights(folder: Path) -> Weights:
+def read_weights(folder: Path) -> WeightFiles:
     """Read the headers of all shards.
 
     Raises ModelFolderError when one is missing, damaged or truncated.
@@ -76,7 +76,7 @@ def read_weights(folder: Path) -> Weights:
                 f"{folder} lacks {', '.join(map(clean, lost[:5]))}{more} of {len(shards)} files with weights."
                 " bash scripts/download_model.sh fetches what is missing."
             )
-        return _summed(folder / shard for shard in shards)
+        return _sum(folder / shard for shard in shards)
     raise ModelFolderError(_no_weights(folder))
 
 
@@ -134,7 +134,7 @@ def _header(path: Path) -> tuple[int, int, Counter[str]]:
     return size, end, elements
 
 
-def _summed(paths: Iterable[Path]) -> Weights:
+def _sum(paths: Iterable[Path]) -> WeightFiles:
     size = held = 0
     elements: Counter[str] = Counter()
     for path in paths:
@@ -146,7 +146,7 @@ def _summed(paths: Iterable[Path]) -> Weights:
     )
     packed = not elements.keys() <= {*_DTYPE_NAMES, "F8_E4M3", "F8_E5M2"}
     each = _DTYPE_BYTES.get(heaviest, 1)
-    return Weights(size, held, packed, _DTYPE_NAMES.get(heaviest, ""), each)
+    return WeightFiles(size, held, packed, _DTYPE_NAMES.get(heaviest, ""), each)
 
 
 def context_length(config: Mapping[str, Any]) -> int | None:

@@ -208,7 +208,7 @@ def test_a_format_that_does_not_fit_is_refused() -> None:
 def test_a_folder_that_can_not_be_mounted_is_refused() -> None:
     """A comma would end the mount's source."""
     with pytest.raises(CommandError, match=r"/a,readonly=false cannot be mounted"):
-        built("container", model=QWEN.at(Path("/a,readonly=false")))
+        built("container", model=QWEN.with_folder(Path("/a,readonly=false")))
 
 
 def test_a_folder_with_links_out_of_it_is_not_mounted(tmp_path: Path) -> None:
@@ -217,11 +217,11 @@ def test_a_folder_with_links_out_of_it_is_not_mounted(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     (folder / "again.json").symlink_to("config.json")
-    words = built("container", model=QWEN.at(folder)).argv
+    words = built("container", model=QWEN.with_folder(folder)).argv
     assert value(words, "--mount") == f"type=bind,src={folder},dst=/model,readonly"
     (folder / "model.safetensors").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(CommandError, match=r"links in it lead out of it.*cp -rL FOLDER COPY"):
-        built("container", model=QWEN.at(folder))
+        built("container", model=QWEN.with_folder(folder))
 
 
 def test_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,7 +286,7 @@ def test_remote_starts_nothing() -> None:
 @pytest.mark.parametrize("mode", ["subprocess", "container", "in_process"])
 def test_what_is_shown_is_what_runs(mode: str) -> None:
     """Read back by a shell's rules it is the very words, the key hidden."""
-    launch = built(mode, model=QWEN.at(Path("/a folder/with 'quotes' $HOME `id`; rm")))
+    launch = built(mode, model=QWEN.with_folder(Path("/a folder/with 'quotes' $HOME `id`; rm")))
     words = shlex.split(launch.shown)
     assert tuple(words[-len(launch.argv) :]) == launch.argv
     assert KEY not in launch.shown

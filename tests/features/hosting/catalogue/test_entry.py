@@ -129,7 +129,7 @@ def test_a_pinned_commit_holds_for_what_lies_here() -> None:
     """Another commit's files get a name of their own; without one, kind and size tell."""
     ours, theirs = "a1" * 20, "b2" * 20
     catalogue = Catalogue.read(ENTRY + f'revision = "{ours}"', "here")
-    found = catalogue.require("one").at(Path("/m")).model_copy(update={"aliases": ()})
+    found = catalogue.require("one").with_folder(Path("/m")).model_copy(update={"aliases": ()})
     for revision, taken in ((ours, True), ("", True), (theirs, False)):
         joined = catalogue.with_local([found.model_copy(update={"revision": revision})])
         assert (joined.require("one").folder is not None) is taken
@@ -141,9 +141,9 @@ def test_a_pinned_commit_holds_for_what_lies_here() -> None:
 
 def test_troubles_stay_with_it() -> None:
     catalogue = Catalogue.read(ENTRY, "here")
-    assert catalogue.troubles == ()
+    assert catalogue.errors == ()
     both = catalogue.with_local([], ["One."]).with_local([], ["Two."])
-    assert both.troubles == ("One.", "Two.")
+    assert both.errors == ("One.", "Two.")
     assert list(both) == list(catalogue)
 
 
@@ -197,7 +197,7 @@ def test_a_model_never_changes() -> None:
     model = Catalogue.read(ENTRY, "here").require("one")
     with pytest.raises(ValidationError, match="frozen"):
         model.id = "x"
-    assert model.at(Path("/m")).folder == Path("/m")
+    assert model.with_folder(Path("/m")).folder == Path("/m")
     assert (model.name, model.boxes, model.answers) == ("model", None, True)
     grounded = model.model_dump() | {"abilities": [Ability.GROUNDING], "boxes": "thousandths"}
     assert Model.model_validate(grounded).boxes is BoxUnit.THOUSANDTHS

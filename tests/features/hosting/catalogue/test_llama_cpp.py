@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 from server.core.frames import Geometry
-from server.features.hosting.catalogue.choice import Choice, CommandError, own_choice
+from server.features.hosting.catalogue.choice import Choice, CommandError, choice_from_settings
 from server.features.hosting.catalogue.command import command
 from server.features.hosting.catalogue.entry import Library, RunMode
 from server.features.hosting.catalogue.launch import Launch
-from server.features.hosting.catalogue.llama_cpp import KEY, LlamaServer, how_to_get, read_help
+from server.features.hosting.catalogue.llama_cpp import KEY, LlamaServer, install_hint, read_help
 from server.features.hosting.catalogue.machine import GB, Host
 from server.features.hosting.catalogue.modes import modes
 from tests.features.hosting.catalogue.test_command import value
 from tests.features.hosting.catalogue.test_modes import ALL, LAPTOP, MODEL
 
 HELP = (Path(__file__).parents[3] / "data" / "llama_help.txt").read_text("utf-8")
-OURS = "version: 9412 (0c1e570)\nbuilt with GNU 12.2.0 for Linux x86_64\n"
+BUILTIN_FILE = "version: 9412 (0c1e570)\nbuilt with GNU 12.2.0 for Linux x86_64\n"
 SECRET = "keyOfTheTestThatNobodyMaySee"
 GGUF = MODEL.model_copy(
     update={
@@ -39,7 +39,7 @@ GGUF = MODEL.model_copy(
 
 
 def installed(**changes: Any) -> LlamaServer:
-    found = read_help("/usr/bin/llama-server", HELP, OURS)
+    found = read_help("/usr/bin/llama-server", HELP, BUILTIN_FILE)
     assert found is not None
     return replace(found, **changes)
 
@@ -62,7 +62,7 @@ def test_flags_are_those_that_the_help_lists() -> None:
 @pytest.mark.parametrize(
     ("said", "version"),
     [
-        (OURS, "9412"),
+        (BUILTIN_FILE, "9412"),
         ("version: 0.5.0 (build 9412, commit 0c1e570)", "9412"),
         ("version: 0.5.0-dev (build 1, commit 0c1e570)", ""),
         ("version: 0 (unknown)", ""),
@@ -77,8 +77,8 @@ def test_the_version_is_the_number_of_its_build(said: str, version: str) -> None
 
 
 def test_another_program_is_no_llama_server() -> None:
-    assert read_help("x", "usage: x [--model FILE] [--port N]", OURS) is None
-    assert read_help("x", HELP.replace("--mmproj FILE", "--other FILE"), OURS) is None
+    assert read_help("x", "usage: x [--model FILE] [--port N]", BUILTIN_FILE) is None
+    assert read_help("x", HELP.replace("--mmproj FILE", "--other FILE"), BUILTIN_FILE) is None
 
 
 def test_the_command_on_a_laptop() -> None:
@@ -151,7 +151,7 @@ def test_pictures_of_a_model_without_known_sizes_are_its_own_affair() -> None:
     ("host", "model", "says"),
     [
         (
-            replace(LAPTOP, llama_trouble="It was not found. Install it."),
+            replace(LAPTOP, llama_error="It was not found. Install it."),
             GGUF,
             "It was not found. Install it.",
         ),
@@ -190,11 +190,11 @@ def test_local_model_is_run_by_what_runs_it(tmp_path: Path) -> None:
     (tmp_path / "gguf").mkdir()
     file = tmp_path / "gguf" / "a.gguf"
     file.touch()
-    assert own_choice(file, "auto").mode is RunMode.SUBPROCESS
-    assert own_choice(file.parent, "auto").mode is RunMode.SUBPROCESS
+    assert choice_from_settings(file, "auto").mode is RunMode.SUBPROCESS
+    assert choice_from_settings(file.parent, "auto").mode is RunMode.SUBPROCESS
     (tmp_path / "gguf" / "model.safetensors").touch()
-    assert own_choice(file.parent, "auto").mode is RunMode.IN_PROCESS
-    assert own_choice(tmp_path / "none", "auto").mode is RunMode.IN_PROCESS
+    assert choice_from_settings(file.parent, "auto").mode is RunMode.IN_PROCESS
+    assert choice_from_settings(tmp_path / "none", "auto").mode is RunMode.IN_PROCESS
 
 
 @pytest.mark.parametrize(
@@ -202,6 +202,6 @@ def test_local_model_is_run_by_what_runs_it(tmp_path: Path) -> None:
     [("win32", "winget install"), ("linux", "a release of")],
 )
 def test_the_way_to_get_it_is_that_of_the_system(platform: str, way: str) -> None:
-    said = how_to_get(platform)
+    said = install_hint(platform)
     assert way in said
     assert said.endswith("Where it is not in the PATH, name it in LLAMA_SERVER.")

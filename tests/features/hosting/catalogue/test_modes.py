@@ -104,7 +104,7 @@ def test_everything_works_where_everything_is() -> None:
         ),
         (
             RunMode.SUBPROCESS,
-            without(gpus=(), gpu_trouble="No GPU was found (none).", engine_python=None),
+            without(gpus=(), gpu_error="No GPU was found (none).", engine_python=None),
             "No GPU was found (none). /usr/bin/vllm needs one: only vLLM's build for the CPU runs without.",
         ),
         (
@@ -119,7 +119,7 @@ def test_everything_works_where_everything_is() -> None:
         ),
         (
             RunMode.SUBPROCESS,
-            without(vllm=None, vllm_trouble="/usr/bin/vllm does not run.", engine_python=None),
+            without(vllm=None, vllm_error="/usr/bin/vllm does not run.", engine_python=None),
             "/usr/bin/vllm does not run.",
         ),
         (
@@ -141,7 +141,7 @@ def test_everything_works_where_everything_is() -> None:
         (RunMode.CONTAINER, without(docker=None), "Neither docker nor podman is installed"),
         (
             RunMode.CONTAINER,
-            without(container_socket_ok=False, container_trouble="Ask root."),
+            without(container_socket_ok=False, container_error="Ask root."),
             "/usr/bin/docker is installed and cannot be used: Ask root.",
         ),
         (RunMode.CONTAINER, without(gpus=()), "needs an NVIDIA or AMD GPU. No GPU was found."),
@@ -418,27 +418,30 @@ def test_why_a_better_one_is_passed_over() -> None:
     host = machine(64, 24)
     lacks = propose(models, replace(host, llama=None), PLENTY)
     assert lacks.model is None
-    assert "quick would fit." in lacks.passed[0]
-    assert [text for text in lacks.passed[1:] if "the profile gpu-24g" in text] == [
-        *lacks.passed[1:]
+    assert "quick would fit." in lacks.skipped[0]
+    assert [text for text in lacks.skipped[1:] if "the profile gpu-24g" in text] == [
+        *lacks.skipped[1:]
     ]
-    assert len(lacks.passed) == 2
+    assert len(lacks.skipped) == 2
     for other in (machine(64, 24, vendor=Vendor.AMD), apple(64)):
-        (only,) = propose(models, replace(other, llama=None), PLENTY).passed
+        (only,) = propose(models, replace(other, llama=None), PLENTY).skipped
         assert "vLLM" not in only
     assert (
         "This machine has a GPU, and llama.cpp's server for it (llama-server) was"
-        in lacks.passed[0]
+        in lacks.skipped[0]
     )
     full = propose(models, host, 8 * GB)
     assert full.model is not None
     assert full.model.default_for is MachineClass.GPU_8G
-    assert [text.split(" needs ")[1].split(" on ")[0] for text in full.passed] == ["18 GB", "10 GB"]
-    assert "8.0 GB are free" in full.passed[0]
+    assert [text.split(" needs ")[1].split(" on ")[0] for text in full.skipped] == [
+        "18 GB",
+        "10 GB",
+    ]
+    assert "8.0 GB are free" in full.skipped[0]
     none = propose(models, host, GB)
     assert none.model is None
-    assert none.passed
-    here = [m.at(Path("/m")) if m.default_for is MachineClass.GPU_24G else m for m in models]
+    assert none.skipped
+    here = [m.with_folder(Path("/m")) if m.default_for is MachineClass.GPU_24G else m for m in models]
     found = propose(here, host, GB).model
     assert found is not None
     assert found.default_for is MachineClass.GPU_24G
@@ -468,7 +471,7 @@ def test_only_the_largest_are_served_by_vllm() -> None:
     models = catalogue()
     for host, served in ((machine(8), False), (machine(64, 24), False), (machine(128, 192), True)):
         found = propose(models, host, PLENTY)
-        assert found.served is served
+        assert found.needs_vllm is served
 
 
 def test_minutes_of_a_download() -> None:

@@ -16,7 +16,7 @@ from server.features.hosting.catalogue.machine import GB
 from server.features.hosting.catalogue.sizes import (
     CONTEXT,
     OVERHEAD_BYTES,
-    needed,
+    memory_needed,
 )
 from server.media.picture.prepare import budget_pixels, smart_resize, visual_tokens
 from server.models import families
@@ -190,7 +190,7 @@ def test_pictures_cut_into_tiles_cost_what_is_told(true: dict[str, Any], tmp_pat
 def test_the_catalogues_figures_are_those_of_the_published_sizes(
     true: dict[str, Any], name: str
 ) -> None:
-    """Weights to the number, memory rounded."""
+    """WeightFiles to the number, memory rounded."""
     known = Catalogue.load().require(name)
     found = true["models"][name]
     assert known.parameters == found["parameters"]
@@ -228,15 +228,15 @@ def test_the_catalogues_figures_are_those_of_the_published_sizes(
 def test_memory_goes_with_the_format(stored: str, dtype: str, gpu: bool, gigabytes: float) -> None:
     """On a GPU never more than 16 bits unless somebody says so."""
     model = MODEL.model_copy(update={"dtype": stored})
-    assert needed(model, dtype, gpu=gpu) == pytest.approx(gigabytes * GB, rel=1e-6)
+    assert memory_needed(model, dtype, gpu=gpu) == pytest.approx(gigabytes * GB, rel=1e-6)
 
 
 def test_what_has_no_other_format_is_as_it_is() -> None:
     """Quantised weights, and what makes something; unknown stays so."""
     quantised = MODEL.model_copy(update={"quantization": "fp8"})
-    assert needed(quantised, "float32", gpu=False) == 19 * GB
-    assert needed(MAKER, "float32", gpu=False) == MAKER.memory_bytes
-    assert needed(MODEL.model_copy(update={"memory_bytes": 0}), gpu=False) == 0
+    assert memory_needed(quantised, "float32", gpu=False) == 19 * GB
+    assert memory_needed(MAKER, "float32", gpu=False) == MAKER.memory_bytes
+    assert memory_needed(MODEL.model_copy(update={"memory_bytes": 0}), gpu=False) == 0
 
 
 # The concurrent answers of a GPU, their speed, and DEPLOY's sizes, which are computed from them
