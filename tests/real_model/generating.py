@@ -22,7 +22,7 @@ import transformers
 from PIL import Image
 
 from server.features.local_models.worker import loading, weights
-from server.features.local_models.worker.generating import AnswerError, Generator, Prompt
+from server.features.local_models.worker.generating import AnswerError, AnswerGenerator, Prompt
 from server.features.local_models.worker.loading import LoadedModel
 from tests.real_model import hearing
 
@@ -37,7 +37,7 @@ def loaded(folder: Path) -> LoadedModel:
     return LoadedModel(model.eval(), processor, weights.read(folder), "cpu", "float32", 8192)
 
 
-def ask(generator: Generator, stop: threading.Event) -> tuple[Any, str]:
+def ask(generator: AnswerGenerator, stop: threading.Event) -> tuple[Any, str]:
     said: list[str] = []
     question = [{"type": "image_url"}, {"type": "text", "text": ASKED["question"]}]
     messages = [
@@ -48,7 +48,7 @@ def ask(generator: Generator, stop: threading.Event) -> tuple[Any, str]:
     return outcome, "".join(said)
 
 
-def code(generator: Generator) -> str:
+def code(generator: AnswerGenerator) -> str:
     try:
         ask(generator, threading.Event())
     except AnswerError as error:
@@ -115,7 +115,7 @@ def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     tiny, random = map(Path, sys.argv[1:])
     one = loaded(tiny)
-    generator = Generator(one)
+    generator = AnswerGenerator(one)
     layers = one.model.model.language_model.layers
     found: dict[str, Any] = {}
 
@@ -149,7 +149,7 @@ def main() -> None:
     # Not even the model's own settings know where it ends.
     known = one.model.generation_config.eos_token_id
     one.model.generation_config.eos_token_id = None
-    outcome, said = ask(Generator(one), threading.Event())
+    outcome, said = ask(AnswerGenerator(one), threading.Event())
     found["no end"] = [outcome.reason, said]
     one.model.generation_config.eos_token_id = known
 

@@ -14,7 +14,7 @@ from PIL import Image
 from server.features.local_models.worker import loading, weights
 from server.features.local_models.worker.generating import (
     AnswerError,
-    Generator,
+    AnswerGenerator,
     Prompt,
     decode_sound,
 )
@@ -40,7 +40,7 @@ class Asked:
     def __init__(self, folder: Path) -> None:
         options = Options(folder, "float32", "cpu", 2048, False)
         self.loaded = loading.load(options, weights.read(folder), lambda *_: None)
-        self.generator = Generator(self.loaded)
+        self.generator = AnswerGenerator(self.loaded)
         self.heard: list[list[float]] = []
         self.prompts: list[list[int]] = []
         model = self.loaded.model
@@ -95,7 +95,7 @@ def found(folder: Path) -> dict[str, Any]:
     one, two = noise(1.0, 1), noise(2.0, 2)
     video = {"type": "video_url", "video_url": {"url": 4 * ","}}
     told: dict[str, Any] = {
-        "hears": omni.generator.hears(PICTURE),
+        "hears": omni.generator.takes_sound(PICTURE),
         "spoken": omni.ask([system, *turn, last(LOOK, SOUND)], [one]),
         "silent": omni.ask([system, *turn, last(LOOK)], []),
         "scene": omni.ask([system, last(LOOK, LOOK, LOOK, text("Heard:"), SOUND)], [two], 3),
@@ -115,6 +115,6 @@ def found(folder: Path) -> dict[str, Any]:
         told["video"] = omni.ask([system, last(video, LOOK, text("Heard:"), SOUND)], [two], 5)
     deaf = folder / "qwen3_vl"
     options = Options(deaf, "float32", "cpu", 2048, False)
-    generator = Generator(loading.load(options, weights.read(deaf), lambda *_: None))
-    told["deaf"] = generator.hears(PICTURE)
+    generator = AnswerGenerator(loading.load(options, weights.read(deaf), lambda *_: None))
+    told["deaf"] = generator.takes_sound(PICTURE)
     return told

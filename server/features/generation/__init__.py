@@ -14,7 +14,7 @@ NEEDS = ("hosting",)
 
 def register(api: Api) -> None:
     """Run models that make videos or sound, and let operators use them."""
-    from server.features.generation.generator import Generator
+    from server.features.generation.generator import GenerationRuntime
     from server.features.generation.job import GenerationJob
     from server.features.generation.routes import add_routes
     from server.features.hosting.hosting import PREFIX, Hosting
@@ -22,7 +22,9 @@ def register(api: Api) -> None:
     def make(plan: Plan, _key: str, on_line: OnLine, on_progress: OnProgress) -> Runtime:
         launch, model = plan.launch, plan.model
         assert model is not None
-        return Generator(model, launch.argv, launch.env, on_line=on_line, on_progress=on_progress)
+        return GenerationRuntime(
+            model, launch.argv, launch.env, on_line=on_line, on_progress=on_progress
+        )
 
     job = GenerationJob(metrics=api.metrics, pool=api.pools.heavy)
     hosting = api.require_service(Hosting)

@@ -93,9 +93,9 @@ def video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
     `seconds` * `fps` is taken to the nearest count that the model makes; `frames` instead of
     `seconds` has to be such a count. Raises BadRequest.
     """
-    factor, step, most = rules.factor, rules.frame_step, _most_frames(rules)
-    usual = {"width": _usual_side(_WIDTH, factor), "height": _usual_side(_HEIGHT, factor)}
-    asked = _checked(VideoRequest, given, rules, **usual)
+    factor, step, most = rules.factor, rules.frame_step, _max_frames(rules)
+    defaults = {"width": _default_side(_WIDTH, factor), "height": _default_side(_HEIGHT, factor)}
+    asked = _validate(VideoRequest, given, rules, **defaults)
     for name, side in (("width", asked.width), ("height", asked.height)):
         if side % factor:
             raise BadRequest(f"{name} is {side}; the loaded model needs multiples of {factor}.")
@@ -136,17 +136,17 @@ def video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
 
 def sound_request(given: Mapping[str, Any], rules: Rules) -> SoundRequest:
     """Check a client's request. Raises BadRequest."""
-    asked = _checked(SoundRequest, given, rules)
+    asked = _validate(SoundRequest, given, rules)
     if asked.seconds is not None:
-        _check_taken("seconds", "length", rules)
+        _require_field("seconds", "length", rules)
     return asked
 
 
-def _checked(kind: type[R], given: Mapping[str, Any], rules: Rules, **usual: int) -> R:
+def _validate(kind: type[R], given: Mapping[str, Any], rules: Rules, **defaults: int) -> R:
     """Check the fields of a request by themselves. Raises BadRequest, without the words of the request."""
     try:
         asked = kind.model_validate(
-            usual | {name: value for name, value in given.items() if value is not None}
+            defaults | {name: value for name, value in given.items() if value is not None}
         )
     except ValidationError as exc:
         problem = exc.errors(include_input=False, include_url=False, include_context=False)[0]
@@ -154,16 +154,16 @@ def _checked(kind: type[R], given: Mapping[str, Any], rules: Rules, **usual: int
         raise BadRequest(f"{name}: {problem['msg']}.") from None
     for name, field, what in _OPTIONAL:
         if name in asked.model_fields_set and getattr(asked, name) != "":
-            _check_taken(field, what, rules)
+            _require_field(field, what, rules)
     return asked
 
 
-def _check_taken(field: str, what: str, rules: Rules) -> None:
+def _require_field(field: str, what: str, rules: Rules) -> None:
     if field not in rules.takes:
         raise BadRequest(f"The model that is loaded takes no {what}. Leave it out.")
 
 
-def limits(rules: Rules) -> dict[str, Any]:
+def request_limits(rules: Rules) -> dict[str, Any]:
     """The bounds for this model and what it takes for what is left out, for a page's form."""
     factor, video = rules.factor, rules.output == "video"
     return {
@@ -171,10 +171,10 @@ def limits(rules: Rules) -> dict[str, Any]:
         "first_frame": rules.first_frame,
         "factor": factor,
         "frame_step": rules.frame_step,
-        "min_side": _least_side(factor),
-        "max_side": _most_side(factor),
+        "min_side": _min_side(factor),
+        "max_side": _max_side(factor),
         "max_pixels": MAX_PIXELS,
-        "max_frames": _most_frames(rules),
+        "max_frames": _max_frames(rules),
         "max_fps": MAX_FPS,
         "max_seconds": MAX_SECONDS,
         "max_steps": MAX_STEPS,
@@ -182,8 +182,8 @@ def limits(rules: Rules) -> dict[str, Any]:
         "max_text": MAX_TEXT_CHARS,
         "sample_rate": rules.sample_rate,
         "defaults": {
-            "width": _usual_side(_WIDTH, factor),
-            "height": _usual_side(_HEIGHT, factor),
+            "width": _default_side(_WIDTH, factor),
+            "height": _default_side(_HEIGHT, factor),
             "seconds": _SECONDS if video else None,
             "fps": _FPS,
             "steps": _STEPS,
@@ -192,18 +192,18 @@ def limits(rules: Rules) -> dict[str, Any]:
     }
 
 
-def _most_frames(rules: Rules) -> int:
+def _max_frames(rules: Rules) -> int:
     return (MAX_FRAMES - 1) // rules.frame_step * rules.frame_step + 1
 
 
-def _least_side(factor: int) -> int:
+def _min_side(factor: int) -> int:
     return -(-MIN_SIDE // factor) * factor
 
 
-def _most_side(factor: int) -> int:
+def _max_side(factor: int) -> int:
     return MAX_SIDE // factor * factor
 
 
-def _usual_side(usual: int, factor: int) -> int:
+def _default_side(usual: int, factor: int) -> int:
     """The multiple of `factor` next to it."""
-    return min(_most_side(factor), max(_least_side(factor), round(usual / factor) * factor))
+    return min(_max_side(factor), max(_min_side(factor), round(usual / factor) * factor))

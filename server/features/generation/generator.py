@@ -20,7 +20,7 @@ from server.shared.processes.wire import WorkerMessage
 from server.shared.processes.worker_process import ModelWorker, NotLoaded, WorkerEnded, WorkerJob
 
 
-class Mute:
+class NonAnsweringEngine:
     """The engine of a model that makes videos or sound: it is never chosen, and refuses each question."""
 
     name = "local"
@@ -56,12 +56,12 @@ CANCEL_SECONDS = 10.0
 # Without any word of the worker: a step of a large model on a CPU takes minutes.
 SILENT_SECONDS = 3600.0
 # The advice after a failure
-_LESS = {"video": "a smaller or shorter video", "sound": "something shorter"}
+_SMALLER = {"video": "a smaller or shorter video", "sound": "something shorter"}
 # Codes of failures whose sentence a client may read; any other failure is EngineFailed.
-_REFUSALS = frozenset({"refused", "missing", "broken"})
+_PUBLIC_CODES = frozenset({"refused", "missing", "broken"})
 
 
-class Generator:
+class GenerationRuntime:
     """One model; see `Runtime`. `argv`, `env`, `on_line`: see `ModelWorker`.
 
     Where its process had to be ended with work that was cancelled, another one loads the model again:
@@ -79,9 +79,9 @@ class Generator:
     ) -> None:
         self._argv, self._env, self._on_line = tuple(argv), dict(env), on_line
         self._on_progress = on_progress
-        self._worker = self._new()
+        self._worker = self._new_worker()
         # Its process is ended since its work was cancelled.
-        self._given_up = False
+        self._killed_by_cancel = False
         self._tasks = TaskSet("generator")
         self._job: WorkerJob | None = None
         self._stopping = False
@@ -89,19 +89,19 @@ class Generator:
         self.rules = Rules("video")
         self.backend = ""
         self.ended = asyncio.Event()
-        self.engine: Engine = Mute(model)
+        self.engine: Engine = NonAnsweringEngine(model)
 
     @property
     def busy(self) -> bool:
         return self._job is not None
 
-    def _new(self) -> ModelWorker:
+    def _new_worker(self) -> ModelWorker:
         return ModelWorker(self._argv, self._env, on_message=self._receive, on_line=self._on_line)
 
     async def start(self) -> None:
         """See `Runtime.start`."""
         await self._load()
-        self._tasks.spawn(self._keep(), name="keep")
+        self._tasks.spawn(self._reload_after_cancel(), name="keep")
 
     async def _load(self) -> None:
         try:
@@ -124,7 +124,7 @@ class Generator:
         self.rules = Rules.read(header["rules"])
         self.backend = str(header["backend"])
 
-    async def _keep(self) -> None:
+    async def _reload_after_cancel(self) -> None:
         """Load the model again where a cancellation ended its process; set `ended` after any other end.
 
         Not under `supervise`: an exception ends the model, and the manager loads it again.
@@ -132,10 +132,14 @@ class Generator:
         try:
             while True:
                 await self._worker.ended.wait()
-                if not self._given_up:
+                if not self._killed_by_cancel:
                     break
                 # At once: what is asked for meanwhile waits until the model is loaded.
-                ended, self._worker, self._given_up = self._worker, self._new(), False
+                ended, self._worker, self._killed_by_cancel = (
+                    self._worker,
+                    self._new_worker(),
+                    False,
+                )
                 await ended.stop()
                 await self._load()
         except StartFailed:
@@ -155,7 +159,7 @@ class Generator:
         if self._job is not None:
             raise RuntimeError("one piece of work at a time")
         if self._worker.ended.is_set():
-            raise self._gone()
+            raise self._ended_error()
         worker, now = self._worker, asyncio.get_running_loop().time
         job = self._job = worker.begin({"type": "generate", **asked}, picture)
         try:
@@ -167,10 +171,10 @@ class Generator:
                         "The model has reported nothing for an hour and was stopped. Load it again, and ask for less."
                     ) from None
                 if message is None:
-                    raise self._gone()
+                    raise self._ended_error()
                 if message.type == "error":
                     text = str(message.header.get("message"))
-                    refused = message.header.get("code") in _REFUSALS
+                    refused = message.header.get("code") in _PUBLIC_CODES
                     raise EngineRefused(text) if refused else EngineFailed(text)
                 yield message
                 if message.type == "end":
@@ -193,7 +197,7 @@ class Generator:
                 await job.ended.wait()
         if not job.ended.is_set():
             log.warning("work that was cancelled went on: its process is ended")
-            self._given_up = True
+            self._killed_by_cancel = True
             worker.kill()
             await worker.ended.wait()
 
@@ -212,13 +216,13 @@ class Generator:
         )
         return f"{self._worker.how_it_ended()}. Where memory is short, {less}."
 
-    def _gone(self) -> EngineError:
+    def _ended_error(self) -> EngineError:
         if self._stopping:
             return EngineUnavailable("The model was unloaded before this was done. Load it again.")
         how = self._worker.how_it_ended()
         return EngineUnavailable(
             f"The model's process {how} before this was done. Ask again once it is loaded again; where memory is short,"
-            f" for {_LESS[self.rules.output]}."
+            f" for {_SMALLER[self.rules.output]}."
         )
 
     def _receive(self, message: WorkerMessage) -> None:

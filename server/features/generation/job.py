@@ -31,7 +31,7 @@ from server.features.generation.bounds import (
     SoundRequest,
     VideoRequest,
 )
-from server.features.generation.generator import Generator
+from server.features.generation.generator import GenerationRuntime
 from server.shared.processes.wire import WorkerMessage
 
 log = logging.getLogger(__name__)
@@ -47,14 +47,14 @@ _INDEX_BYTES = 4096 + 48 * MAX_FRAMES
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class ResultFile:
     """A file, in memory."""
 
     data: bytes
     media_type: str
 
 
-class TooManyBytes(Exception):
+class ResultTooLarge(Exception):
     """The file got too large. Outside the tree of errors: its callers say what that means."""
 
 
@@ -79,7 +79,7 @@ class Mp4Writer:
         self._count = 0
 
     def add(self, rgb: bytes | memoryview) -> None:
-        """The next frame: height * width * 3 bytes. Raises TooManyBytes, ValueError."""
+        """The next frame: height * width * 3 bytes. Raises ResultTooLarge, ValueError."""
         pixels = np.frombuffer(rgb, np.uint8).reshape(self._shape)
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
             format="yuv420p",
@@ -95,10 +95,10 @@ class Mp4Writer:
         for packet in self._stream.encode(frame):
             self._container.mux(packet)
             if self._file.tell() > self._most:
-                raise TooManyBytes
+                raise ResultTooLarge
 
     def finish(self) -> bytes:
-        """The file. Raises TooManyBytes."""
+        """The file. Raises ResultTooLarge."""
         self._encode(None)
         self._container.close()
         return self._file.getvalue()
@@ -108,7 +108,7 @@ class Mp4Writer:
         self._file.close()
 
 
-def cover(bgr: NDArray[np.uint8], width: int, height: int) -> bytes:
+def crop_and_resize(bgr: NDArray[np.uint8], width: int, height: int) -> bytes:
     """Return RGB of `width` * `height` pixels: the largest part around the middle of that ratio."""
     rows, columns = bgr.shape[:2]
     part_rows = min(rows, max(1, round(columns * height / width)))
@@ -186,17 +186,17 @@ class GenerationJob:
 
     def __init__(self, *, metrics: Metrics, pool: ThreadPoolExecutor) -> None:
         # kind: video, sound; result: ok, cancelled, error
-        self._ended_works = metrics.counter(
+        self._ended_counter = metrics.counter(
             "generations_total", "Videos and sounds by how they ended", "kind", "result"
         )
-        self._dropped_works = metrics.counter(
+        self._dropped_counter = metrics.counter(
             "generations_dropped_total", "Videos and sounds that nobody took in time"
         )
         self._pool = pool
         self._progress = JobProgress()
         self._began = 0.0
         # The result that waits
-        self._made: Made | None = None
+        self._result: ResultFile | None = None
         self._expiry = Timer()
         self._tasks = TaskSet("making")
         self._task: asyncio.Task[None] | None = None
@@ -204,11 +204,11 @@ class GenerationJob:
     @property
     def progress(self) -> JobProgress:
         if self._task is not None:
-            return replace(self._progress, elapsed=self._elapsed())
+            return replace(self._progress, elapsed=self._elapsed_seconds())
         return self._progress
 
     def start(
-        self, model: Generator, asked: VideoRequest | SoundRequest, picture: bytes = b""
+        self, model: GenerationRuntime, asked: VideoRequest | SoundRequest, picture: bytes = b""
     ) -> JobProgress:
         """Begin.
 
@@ -231,7 +231,7 @@ class GenerationJob:
         self._task = self._tasks.spawn(self._run(model, asked, picture), name="making")
         return self.progress
 
-    def check_free(self, model: Generator) -> None:
+    def check_free(self, model: GenerationRuntime) -> None:
         """Raises Busy while something is made."""
         if self._task is None and not model.busy:
             return
@@ -255,15 +255,15 @@ class GenerationJob:
                 # It was cancelled before it had begun.
                 self._task = None
                 self._update(state=JobState.CANCELLED)
-                self._ended_works.labels(self._progress.kind, "cancelled").inc()
-        elif self._made is not None:
+                self._ended_counter.labels(self._progress.kind, "cancelled").inc()
+        elif self._result is not None:
             self._drop()
             self._update(state=JobState.CANCELLED)
         return self.progress
 
-    def take(self) -> Made:
-        """Return the result, until one `handed_over`. Raises NotFound."""
-        made = self._made
+    def take(self) -> ResultFile:
+        """Return the result, until one `mark_delivered`. Raises NotFound."""
+        made = self._result
         if made is None:
             raise NotFound(
                 "There is nothing to take: a result is handed over once, and dropped when nobody takes it within "
@@ -271,9 +271,9 @@ class GenerationJob:
             )
         return made
 
-    def handed_over(self, made: Made) -> None:
+    def mark_delivered(self, made: ResultFile) -> None:
         """Drop a result that has arrived, unless it was cancelled or newer work begun."""
-        if self._made is made:
+        if self._result is made:
             self._forget()
             self._update(state=JobState.TAKEN)
 
@@ -284,7 +284,7 @@ class GenerationJob:
     # The work
 
     async def _run(
-        self, model: Generator, asked: VideoRequest | SoundRequest, picture: bytes
+        self, model: GenerationRuntime, asked: VideoRequest | SoundRequest, picture: bytes
     ) -> None:
         kind, result = self._progress.kind, "error"
         try:
@@ -293,24 +293,28 @@ class GenerationJob:
             else:
                 made = await self._sound(model, asked)
             result = "ok"
-            self._keep(made)
+            self._store(made)
         except asyncio.CancelledError:
             result = "cancelled"
             self._update(state=JobState.CANCELLED)
             raise
         except QwenCameraError as error:
-            self._fail(error)
+            self._set_failed(error)
         except Exception as error:  # noqa: BLE001 - of any encoder: counted, logged, reported
             log.error("generating failed", extra={"error": type(error).__name__})
-            self._fail(Internal("Something went wrong in the server. Its log has the details."))
+            self._set_failed(
+                Internal("Something went wrong in the server. Its log has the details.")
+            )
         finally:
-            self._update(elapsed=self._elapsed())
+            self._update(elapsed=self._elapsed_seconds())
             self._task = None
-            self._ended_works.labels(kind, result).inc()
+            self._ended_counter.labels(kind, result).inc()
 
     # One file in memory, an MP4 or a WAV, of the frames or pieces that a model sends
 
-    async def _video(self, model: Generator, asked: VideoRequest, picture: bytes) -> Made:
+    async def _video(
+        self, model: GenerationRuntime, asked: VideoRequest, picture: bytes
+    ) -> ResultFile:
         """Raises EngineError; when cancelled, the model's work has ended."""
         writer: Mp4Writer | None = None
         made = 0
@@ -335,8 +339,8 @@ class GenerationJob:
             data = await in_pool(self._pool, writer.finish)
             writer = None
             self._update(seconds=round(made / asked.fps, 3))
-            return Made(data, "video/mp4")
-        except TooManyBytes:
+            return ResultFile(data, "video/mp4")
+        except ResultTooLarge:
             raise self._too_large("video", "smaller or shorter one") from None
         finally:
             if writer is not None:
@@ -355,7 +359,7 @@ class GenerationJob:
         self._update(width=width, height=height)
         return Mp4Writer(width, height, fps, MAX_RESULT_BYTES)
 
-    async def _sound(self, model: Generator, asked: SoundRequest) -> Made:
+    async def _sound(self, model: GenerationRuntime, asked: SoundRequest) -> ResultFile:
         """Raises EngineError; when cancelled, the model's work has ended."""
         pcm = bytearray()
         rate, channels = model.rules.sample_rate, 1
@@ -374,8 +378,8 @@ class GenerationJob:
         data = bytes(pcm)
         if asked.format == "pcm":
             # RFC 2586's L16 is big end first; this is what sound cards take.
-            return Made(data, f"audio/pcm;rate={rate};channels={channels}")
-        return Made(await in_pool(self._pool, wav, data, rate, channels), "audio/wav")
+            return ResultFile(data, f"audio/pcm;rate={rate};channels={channels}")
+        return ResultFile(await in_pool(self._pool, wav, data, rate, channels), "audio/wav")
 
     def _step(self, message: WorkerMessage) -> None:
         step, steps = int(message.header["step"]), int(message.header["steps"])
@@ -389,20 +393,20 @@ class GenerationJob:
             f"Ask for a {instead}."
         )
 
-    def _elapsed(self) -> float:
+    def _elapsed_seconds(self) -> float:
         return round(time.monotonic() - self._began, 1)
 
     def _update(self, **changed: Any) -> None:
         self._progress = replace(self._progress, **changed)
 
-    def _fail(self, error: QwenCameraError) -> None:
+    def _set_failed(self, error: QwenCameraError) -> None:
         fields = {"code": error.code, "message": error.message, "retryable": error.retryable}
         self._update(state=JobState.FAILED, error=fields)
 
     # The result
 
-    def _keep(self, made: Made) -> None:
-        self._made = made
+    def _store(self, made: ResultFile) -> None:
+        self._result = made
         self._update(
             state=JobState.READY, phase="", bytes=len(made.data), media_type=made.media_type
         )
@@ -414,10 +418,10 @@ class GenerationJob:
 
     def _drop(self) -> None:
         """Drop and count a result that nobody took."""
-        if self._made is not None:
-            self._dropped_works.inc()
+        if self._result is not None:
+            self._dropped_counter.inc()
         self._forget()
 
     def _forget(self) -> None:
-        self._made = None
+        self._result = None
         self._expiry.cancel()

@@ -13,9 +13,14 @@ from fastapi.responses import StreamingResponse
 from server.core.aio import in_pool
 from server.core.errors import EngineUnavailable
 from server.core.frames import Detail
-from server.features.generation.bounds import VideoRequest, limits, sound_request, video_request
-from server.features.generation.generator import Generator
-from server.features.generation.job import GenerationJob, cover
+from server.features.generation.bounds import (
+    VideoRequest,
+    request_limits,
+    sound_request,
+    video_request,
+)
+from server.features.generation.generator import GenerationRuntime
+from server.features.generation.job import GenerationJob, crop_and_resize
 from server.features.generation.rules import Output
 from server.features.hosting.catalogue.entry import Ability
 from server.models.base import Capabilities
@@ -30,15 +35,19 @@ _AS_IT_IS = Capabilities(wants_pixels=True)
 _PIECE_BYTES = 64 * 1024
 
 
-def add_routes(router: APIRouter, api: Api, making: GenerationJob, manager: EngineManager) -> None:
+def add_routes(router: APIRouter, api: Api, job: GenerationJob, manager: EngineManager) -> None:
     """`manager` has the model that is loaded."""
 
-    def standing() -> dict[str, Any]:
+    def current_job() -> dict[str, Any]:
         model = _loaded(manager)
         takes = None
         if model is not None:
-            takes = {"kind": model.rules.output, "backend": model.backend, **limits(model.rules)}
-        return {"making": asdict(making.progress), "takes": takes}
+            takes = {
+                "kind": model.rules.output,
+                "backend": model.backend,
+                **request_limits(model.rules),
+            }
+        return {"making": asdict(job.progress), "takes": takes}
 
     def add(kind: Output) -> None:
         @router.get(f"/{kind}")
@@ -51,7 +60,7 @@ def add_routes(router: APIRouter, api: Api, making: GenerationJob, manager: Engi
             `max_fps`, `max_seconds`, `max_steps`, `max_guidance`, `max_text`, `sample_rate`,
             `defaults`. `making`: `JobProgress`.
             """
-            return standing()
+            return current_job()
 
         @router.post(f"/{kind}", status_code=202)
         async def start(body: dict[str, Any]) -> dict[str, Any]:
@@ -60,37 +69,37 @@ def add_routes(router: APIRouter, api: Api, making: GenerationJob, manager: Engi
             """
             model = _loaded_for(manager, kind, body)
             if kind == "sound":
-                making.start(model, sound_request(body, model.rules))
-                return standing()
+                job.start(model, sound_request(body, model.rules))
+                return current_job()
             asked = video_request(body, model.rules)
             picture = b""
             if asked.camera:
                 # Before preparing a picture, which may take half a second
-                making.check_free(model)
+                job.check_free(model)
                 picture = await _first_frame(api, asked)
-            making.start(model, asked, picture)
-            return standing()
+            job.start(model, asked, picture)
+            return current_job()
 
         @router.delete(f"/{kind}")
         async def cancel() -> dict[str, Any]:
             """Cancel the work. The same."""
-            await making.cancel()
-            return standing()
+            await job.cancel()
+            return current_job()
 
         @router.get(f"/{kind}/result")
         async def result(request: Request) -> Response:
             """The file, MP4, WAV or PCM, once; again only where the connection broke. Kept for 10
             minutes.
             """
-            return _handing_over(making, head=bool(request.scope.get("head")))
+            return _result_response(job, head=bool(request.scope.get("head")))
 
     add("video")
     add("sound")
 
 
-def _handing_over(making: GenerationJob, *, head: bool) -> Response:
+def _result_response(job: GenerationJob, *, head: bool) -> Response:
     """Send the result once; after a HEAD or a broken connection it stays available."""
-    made = making.take()
+    made = job.take()
     headers = {"Content-Length": str(len(made.data))}
     if head:
         return Response(headers=headers, media_type=made.media_type)
@@ -100,18 +109,18 @@ def _handing_over(making: GenerationJob, *, head: bool) -> Response:
             yield made.data[at : at + _PIECE_BYTES]
             # uvicorn accepts data also after the client has gone: let the task that notices it run.
             await asyncio.sleep(0)
-        making.handed_over(made)
+        job.mark_delivered(made)
 
     return StreamingResponse(pieces(), media_type=made.media_type, headers=headers)
 
 
-def _loaded(manager: EngineManager) -> Generator | None:
+def _loaded(manager: EngineManager) -> GenerationRuntime | None:
     """Return the loaded model if it makes videos or sound."""
     model = manager.ready_runtime
-    return model if isinstance(model, Generator) else None
+    return model if isinstance(model, GenerationRuntime) else None
 
 
-def _loaded_for(manager: EngineManager, kind: Output, body: dict[str, Any]) -> Generator:
+def _loaded_for(manager: EngineManager, kind: Output, body: dict[str, Any]) -> GenerationRuntime:
     """Return the loaded generating model for this kind. Raises WrongModel."""
     model = _loaded(manager)
     if model is not None and model.rules.output == kind:
@@ -135,4 +144,4 @@ async def _first_frame(api: Api, asked: VideoRequest) -> bytes:
     made = await in_pool(pool, api.preparer.make, frame, _AS_IT_IS, Detail.HIGH)
     if made.bgr is None:
         raise RuntimeError("a picture without pixels")
-    return await in_pool(pool, cover, made.bgr, asked.width, asked.height)
+    return await in_pool(pool, crop_and_resize, made.bgr, asked.width, asked.height)

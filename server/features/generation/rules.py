@@ -53,7 +53,7 @@ def is_pipeline(folder: Path) -> bool:
     return (folder / "model_index.json").is_file()
 
 
-def own_code(folder: Path) -> str:
+def find_own_code(folder: Path) -> str:
     """The file of a pipeline that would run as a program when it is loaded; "" where there is none.
 
     Raises ModelFolderError. Newer diffusers asks before it runs one, older does not.
@@ -71,8 +71,8 @@ def pixel_rules(folder: Path) -> tuple[int, int]:
     """Multiple of the sides in pixels, and frames a latent, of a pipeline. Raises ModelFolderError."""
     vae = _component(folder, "vae")
     transformer = _component(folder, "transformer") or _component(folder, "unet")
-    spatial = _whole(vae, "scale_factor_spatial", "spatial_compression_ratio")
-    temporal = _whole(vae, "scale_factor_temporal", "temporal_compression_ratio")
+    spatial = _positive_integer(vae, "scale_factor_spatial", "spatial_compression_ratio")
+    temporal = _positive_integer(vae, "scale_factor_temporal", "temporal_compression_ratio")
     patch = transformer.get("patch_size", 2)
     if isinstance(patch, list):
         patch = math.lcm(*(int(one) for one in patch[1:])) if len(patch) > 1 else patch[0]
@@ -85,7 +85,7 @@ def _component(folder: Path, name: str) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def _whole(config: Mapping[str, Any], *names: str) -> int:
+def _positive_integer(config: Mapping[str, Any], *names: str) -> int:
     """The first of `names` that is a whole number above 0; 0 when none is."""
     for name in names:
         value = config.get(name)

@@ -95,16 +95,16 @@ class LocalEngine:
         self._on_progress = on_progress
         self._limits = TimeLimits()
         # The folder that code of the model's own is copied to before it runs
-        self._modules: tempfile.TemporaryDirectory[str] | None = None
+        self._code_folder: tempfile.TemporaryDirectory[str] | None = None
         extra = dict(env)
         if own_code:
-            self._modules = tempfile.TemporaryDirectory(prefix="qwen-camera-")
-            extra["HF_MODULES_CACHE"] = self._modules.name
+            self._code_folder = tempfile.TemporaryDirectory(prefix="qwen-camera-")
+            extra["HF_MODULES_CACHE"] = self._code_folder.name
         self.status = EngineStatus(
             EngineState.UNREACHABLE, "The local model was not started yet.", folder.name
         )
         self._worker = ModelWorker(
-            argv, extra, on_message=self._receive, on_line=on_line, on_exit=self._exited
+            argv, extra, on_message=self._receive, on_line=on_line, on_exit=self._on_exit
         )
         # Set when the worker has ended, by itself or stopped.
         self.ended = self._worker.ended
@@ -112,18 +112,20 @@ class LocalEngine:
         self._turn = asyncio.Lock()
         self._thinking = ThinkingPolicy(thinking)
         # The loop time since when it owes a sign of life; None before the first
-        self._asked_at: float | None = None
+        self._probe_sent_at: float | None = None
         self._closed = False
         self.engine: Engine = self
 
     def how_it_ended(self) -> str:
-        return f"ended ({cause(self._worker.status)})."
+        return f"ended ({exit_cause(self._worker.status)})."
 
     async def start(self) -> None:
         """See `Runtime.start`; once."""
-        self._say(EngineState.LOADING, f"The model {self.folder.name} is being loaded: starting.")
+        self._set_status(
+            EngineState.LOADING, f"The model {self.folder.name} is being loaded: starting."
+        )
         try:
-            self._became_ready(await self._worker.load(self._limits.load))
+            self._on_ready(await self._worker.load(self._limits.load))
             return
         except ProcessFailed as error:
             state = EngineState.MISCONFIGURED
@@ -139,19 +141,19 @@ class LocalEngine:
         except WorkerEnded:
             if self._closed:
                 raise StartFailed(self.status.detail) from None
-            state, why = EngineState.UNREACHABLE, self._unexpected_end(" while it loaded")
+            state, why = EngineState.UNREACHABLE, self._unexpected_end_detail(" while it loaded")
         await self._worker.stop()
-        self._say(state, why)
+        self._set_status(state, why)
         raise StartFailed(why)
 
     async def probe(self) -> EngineStatus:
         """Ask for a sign of life without waiting; a worker silent for long is ended."""
         if self.status.ready:
             now = asyncio.get_running_loop().time()
-            if self._asked_at is None or self._worker.heard_at >= self._asked_at:
-                self._asked_at = now
+            if self._probe_sent_at is None or self._worker.heard_at >= self._probe_sent_at:
+                self._probe_sent_at = now
                 self._worker.send({"type": "state"})
-            elif now - self._asked_at > self._limits.silent:
+            elif now - self._probe_sent_at > self._limits.silent:
                 log.error("the local model's process gives no sign of life and is ended")
                 self._worker.kill()
         return self.status
@@ -161,10 +163,10 @@ class LocalEngine:
         self._closed = True
         await self._worker.stop()
         await self._tasks.close()
-        if self._modules is not None:
-            self._modules.cleanup()
-            self._modules = None
-        self._say(EngineState.UNREACHABLE, "The local model was stopped.")
+        if self._code_folder is not None:
+            self._code_folder.cleanup()
+            self._code_folder = None
+        self._set_status(EngineState.UNREACHABLE, "The local model was stopped.")
 
     stop = close
 
@@ -224,11 +226,11 @@ class LocalEngine:
             while not parser.enough:
                 message = await answer.next(due)
                 if message is None:
-                    raise self._died(began)
+                    raise self._ended_error(began)
                 if message.type == "error":
                     if sound and message.header["code"] == "sound":
                         raise _SoundRefused
-                    raise refusal(str(message.header["code"]), context)
+                    raise error_for_code(str(message.header["code"]), context)
                 if message.type == "end":
                     ended = message.header
                     parser.finish = "length" if ended["reason"] == "length" else "stop"
@@ -239,7 +241,7 @@ class LocalEngine:
                 for chunk in parser.take(Piece(str(message.header["text"]), began=True)):
                     yield chunk
         except TimeoutError:
-            raise too_slow(self._limits, began, now() >= deadline) from None
+            raise timeout_error(self._limits, began, now() >= deadline) from None
         finally:
             await self._stop_answer(answer)
         for chunk in parser.end(whole=True):
@@ -274,7 +276,7 @@ class LocalEngine:
         if not self.status.ready:
             raise EngineUnavailable(self.status.detail)
 
-    def _died(self, began: bool) -> EngineError:
+    def _ended_error(self, began: bool) -> EngineError:
         if self._closed:
             return EngineUnavailable("The local model was stopped.")
         when = "in mid-answer" if began else "before it answered"
@@ -295,10 +297,12 @@ class LocalEngine:
         progress = LoadProgress(shown, percent, header["done"], header["total"])
         if percent is not None:
             shown += f", {percent:.0f} %"
-        self._say(EngineState.LOADING, f"The model {self.folder.name} is being loaded: {shown}.")
+        self._set_status(
+            EngineState.LOADING, f"The model {self.folder.name} is being loaded: {shown}."
+        )
         self._on_progress(progress)
 
-    def _became_ready(self, header: dict[str, Any]) -> None:
+    def _on_ready(self, header: dict[str, Any]) -> None:
         family, switch = (
             families.find_family(header["model_type"], self.folder.name),
             header["thinking_switch"],
@@ -314,16 +318,16 @@ class LocalEngine:
         )
         log.info("the local model is loaded", extra={"engine": self.name})
 
-    def _exited(self) -> None:
+    def _on_exit(self) -> None:
         if self.status.ready and not self._closed:
-            self._say(EngineState.UNREACHABLE, self._unexpected_end())
+            self._set_status(EngineState.UNREACHABLE, self._unexpected_end_detail())
 
-    def _unexpected_end(self, during: str = "") -> str:
+    def _unexpected_end_detail(self, during: str = "") -> str:
         status = self._worker.status
         log.error("the local model's process ended", extra={"status": status})
-        return f"The local model's process ended{during} ({cause(status)}). Load it again, or a smaller one."
+        return f"The local model's process ended{during} ({exit_cause(status)}). Load it again, or a smaller one."
 
-    def _say(self, state: EngineState, detail: str) -> None:
+    def _set_status(self, state: EngineState, detail: str) -> None:
         # Everybody may see the progress of loading.
         public = detail if state is EngineState.LOADING else ""
         self.status = dataclasses.replace(
@@ -382,7 +386,7 @@ def make_runtime(
 # Sentences on failures
 
 
-def refusal(code: str, context_length: int | None) -> EngineError:
+def error_for_code(code: str, context_length: int | None) -> EngineError:
     """The error for a code of the worker's (see `worker.generating.AnswerError`)."""
     match code:
         case "context":
@@ -416,7 +420,7 @@ def refusal(code: str, context_length: int | None) -> EngineError:
     return EngineFailed("The local model failed at this question. Ask again.", public=True)
 
 
-def too_slow(limits: TimeLimits, began: bool, total: bool) -> EngineTimeout:
+def timeout_error(limits: TimeLimits, began: bool, total: bool) -> EngineTimeout:
     """`began`: a first piece came. `total`: it was the limit of the whole answer."""
     if total:
         return EngineTimeout(
@@ -433,7 +437,7 @@ def too_slow(limits: TimeLimits, began: bool, total: bool) -> EngineTimeout:
     )
 
 
-def cause(status: int | None) -> str:
+def exit_cause(status: int | None) -> str:
     """Say in a few words how a process ended, from its exit status or minus its signal's number."""
     if status is None or status >= 0:
         return f"status {status}"

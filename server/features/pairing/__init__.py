@@ -47,7 +47,7 @@ def register(api: Api) -> None:
             access.authority,
             out=sys.stderr,
             keys=sys.stdin,
-            answer=lambda line: device_command(line, devices, forget),
+            run_command=lambda line: device_command(line, devices, forget),
         )
         terminal.start()
         shown.append(terminal)

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 PAIRING_SECONDS = 300.0
 MAX_CODE_CHARS = 64
 # Old codes that are still distinguished from wrong ones.
-_REMEMBERED = 8
+_MAX_CODES = 8
 # The kind of a device's end, as other processes hear it. A time in place of its name means all that
 # were paired by then.
 DEVICE = "device"
@@ -36,7 +36,7 @@ DEVICE = "device"
 _NAME = re.compile(r"[0-9a-f]{12}", re.ASCII)
 
 
-class Redeemed(StrEnum):
+class RedeemResult(StrEnum):
     OK = "ok"
     USED = "used"
     EXPIRED = "expired"
@@ -55,9 +55,9 @@ class _Code:
 # The page has these sentences in its languages (client/core/dialogs/dialogs.js).
 ASK_PAIRED = "This server asks for an access code. Enter it, or scan a new QR code: its terminal shows one on Enter."
 PAIRING_REFUSED = {
-    Redeemed.USED: "This pairing code was used already; each one is good for one device.",
-    Redeemed.EXPIRED: "This pairing code has expired; each one is good for five minutes.",
-    Redeemed.UNKNOWN: "This pairing code is not from this server, or from before its restart.",
+    RedeemResult.USED: "This pairing code was used already; each one is good for one device.",
+    RedeemResult.EXPIRED: "This pairing code has expired; each one is good for five minutes.",
+    RedeemResult.UNKNOWN: "This pairing code is not from this server, or from before its restart.",
 }
 SCAN_AGAIN = "Press Enter in the server's terminal and scan the new one."
 NOT_PAIRED = "This device is not paired any more."
@@ -74,7 +74,7 @@ class PairingCodes:
 
     def __init__(self) -> None:
         self.on_redeemed: list[Callable[[], object]] = []
-        self._codes: deque[_Code] = deque(maxlen=_REMEMBERED)
+        self._codes: deque[_Code] = deque(maxlen=_MAX_CODES)
 
     def issue(self, now: float) -> str:
         """Issue a new code: 128 random bits as 22 URL-safe characters."""
@@ -84,22 +84,22 @@ class PairingCodes:
         self._codes.append(_Code(digest(fresh), now + PAIRING_SECONDS))
         return fresh
 
-    def redeem(self, given: str, now: float) -> Redeemed:
+    def redeem(self, given: str, now: float) -> RedeemResult:
         """Redeem a code, which invalidates it. Takes the same time for any code."""
         wanted = digest(given)
         # All of them are compared.
         alike = [code for code in self._codes if hmac.compare_digest(code.digest, wanted)]
         if not alike:
-            return Redeemed.UNKNOWN
+            return RedeemResult.UNKNOWN
         found = alike[0]
         if found.used:
-            return Redeemed.USED
+            return RedeemResult.USED
         if now >= found.expires_at:
-            return Redeemed.EXPIRED
+            return RedeemResult.EXPIRED
         found.used = True
-        for tell in self.on_redeemed:
-            tell()
-        return Redeemed.OK
+        for callback in self.on_redeemed:
+            callback()
+        return RedeemResult.OK
 
 
 class PairingBody(TokenBody):
@@ -152,7 +152,7 @@ class Pairing(AuthMethod):
         A right one passes whatever the rate of its address: it has 128 random bits.
         """
         redeemed = self.codes.redeem(code, time.monotonic())
-        if redeemed is Redeemed.OK:
+        if redeemed is RedeemResult.OK:
             return
         await self._guard.limit(request)
         await self._guard.guess("pairing", False, request)
@@ -189,7 +189,7 @@ class Pairing(AuthMethod):
             self._failures.labels("origin").inc()
             raise Forbidden("A paired device gets in from this server's own page alone.")
         agent = request.headers.get("user-agent", "")
-        device = self.devices.recognise(cookie, agent, time.time())
+        device = self.devices.verify(cookie, agent, time.time())
         if device is None:
             self._failures.labels("device").inc()
             raise DeviceForgotten(f"{NOT_PAIRED} {self.ask}")
@@ -245,7 +245,7 @@ class Pairing(AuthMethod):
                         "paired_seconds": max(0, round(now - one.device.since)),
                         "seen_seconds": max(0, round(now - one.last_seen)),
                     }
-                    for one in self.devices.listed()
+                    for one in self.devices.seen()
                 ]
             }
 
@@ -282,8 +282,8 @@ COOKIE = "qwen-camera-device"
 # The one route that takes it, with what lies below
 COOKIE_PATH = "/api/token"
 DEVICE_SECONDS = 30 * 86_400
-# Listed devices; the least recently seen one leaves the list, but stays paired.
-MAX_LISTED = 1000
+# Most devices in the list; the least recently seen one leaves the list, but stays paired.
+MAX_SEEN_DEVICES = 1000
 _ID = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
 # Part of a User-Agent to the device's kind; the first match counts.
 _KINDS = {
@@ -298,7 +298,7 @@ _KINDS = {
 
 
 @dataclass(slots=True)
-class Listed:
+class SeenDevice:
     """A device seen since the start. Times are seconds since the epoch."""
 
     device: Device
@@ -324,18 +324,18 @@ class Devices:
 
     def __init__(self, key: str) -> None:
         self._signer = Signer(key)
-        self._forgotten = Revocations(DEVICE_SECONDS)
-        self._listed: OrderedDict[str, Listed] = OrderedDict()
+        self._revoked = Revocations(DEVICE_SECONDS)
+        self._seen: OrderedDict[str, SeenDevice] = OrderedDict()
 
     def pair(self, user_agent: str, now: float) -> tuple[str, Device]:
         """Create a new device and its token, valid for DEVICE_SECONDS."""
-        id, at = secrets.token_urlsafe(16), self._forgotten.begin(now)
+        id, at = secrets.token_urlsafe(16), self._revoked.begin(now)
         device = Device(session_hash(id), at)
         token = self._signer.sign({"jti": id, "iat": at, "exp": at + DEVICE_SECONDS})
-        self._note(device, user_agent, now)
+        self._mark_seen(device, user_agent, now)
         return token, device
 
-    def recognise(self, token: str, user_agent: str, now: float) -> Device | None:
+    def verify(self, token: str, user_agent: str, now: float) -> Device | None:
         """Return the device of a token; None when it is not ours, expired, or removed."""
         try:
             claims = self._signer.read(token)
@@ -345,35 +345,35 @@ class Devices:
         if not isinstance(id, str) or _ID.fullmatch(id) is None or type(at) is not int:
             return None
         device = Device(session_hash(id), at)
-        if self._forgotten.refuses(device.name, at) or at + DEVICE_SECONDS <= now:
+        if self._revoked.refuses(device.name, at) or at + DEVICE_SECONDS <= now:
             return None
-        self._note(device, user_agent, now)
+        self._mark_seen(device, user_agent, now)
         return device
 
     def refuses(self, claims: Claims) -> bool:
         """Return True when a session's token belongs to a removed device."""
-        return bool(claims.device) and self._forgotten.refuses(claims.device, claims.auth_time)
+        return bool(claims.device) and self._revoked.refuses(claims.device, claims.auth_time)
 
-    def listed(self) -> list[Listed]:
+    def seen(self) -> list[SeenDevice]:
         """Return the devices seen since the start, the last one first."""
-        return list(reversed(self._listed.values()))
+        return list(reversed(self._seen.values()))
 
     def forget(self, name: str, now: float) -> bool:
         """Remove a device, also an unlisted one. Returns True when it was listed."""
-        known = self._listed.pop(name, None)
-        self._forgotten.add(name, known.device.since if known else int(now), now)
+        known = self._seen.pop(name, None)
+        self._revoked.add(name, known.device.since if known else int(now), now)
         return known is not None
 
     def forget_all(self, before: int, now: float) -> int:
         """Remove all devices paired by then (seconds since the epoch); return the number of listed ones."""
-        self._forgotten.add_all(before, now)
-        gone = [name for name, one in self._listed.items() if one.device.since <= before]
+        self._revoked.add_all(before, now)
+        gone = [name for name, one in self._seen.items() if one.device.since <= before]
         for name in gone:
-            del self._listed[name]
+            del self._seen[name]
         return len(gone)
 
-    def _note(self, device: Device, user_agent: str, now: float) -> None:
-        self._listed[device.name] = Listed(device, kind_of(user_agent), now)
-        self._listed.move_to_end(device.name)
-        if len(self._listed) > MAX_LISTED:
-            self._listed.popitem(last=False)
+    def _mark_seen(self, device: Device, user_agent: str, now: float) -> None:
+        self._seen[device.name] = SeenDevice(device, kind_of(user_agent), now)
+        self._seen.move_to_end(device.name)
+        if len(self._seen) > MAX_SEEN_DEVICES:
+            self._seen.popitem(last=False)

@@ -16,11 +16,11 @@ import segno
 from server.core.aio import Timer
 from server.features.pairing.pairing import PAIRING_SECONDS, Devices, PairingCodes
 
-_FOR_GOOD = "That holds until the server stops; to forget all of them for good, start it with --forget-devices."
+_UNTIL_RESTART = "That holds until the server stops; to forget all of them for good, start it with --forget-devices."
 # Default for a terminal that does not report its size
 _SIZE = os.terminal_size((80, 24))
 # Interval at which a background program checks if it is in the foreground.
-FRONT_SECONDS = 2.0
+FOREGROUND_CHECK_SECONDS = 2.0
 
 
 def page_urls(scheme: str, host: str, pairing_hosts: Sequence[str], port: int) -> list[str]:
@@ -43,7 +43,7 @@ def pairing_url(url: str, code: str) -> str:
     return f"{url}/#pair={code}"
 
 
-def _ago(seconds: float) -> str:
+def _format_age(seconds: float) -> str:
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{seconds // size:.0f} {unit} ago"
@@ -72,14 +72,14 @@ class PairingTerminal:
         *,
         out: TextIO,
         keys: TextIO | None,
-        answer: Callable[[str], str] = lambda line: "",
+        run_command: Callable[[str], str] = lambda line: "",
     ) -> None:
         """`access_code`: one created for this run, to be shown.
 
         `authority`: DER of the certificate that phones should trust. `keys`: the input.
-        `answer(line)` executes a typed command, and returns the result in words.
+        `run_command(line)` executes a typed command, and returns the result in words.
         """
-        self._answer = answer
+        self._run_command = run_command
         self._codes = codes
         self._urls = urls
         self._access_code = access_code
@@ -94,16 +94,16 @@ class PairingTerminal:
         )
         self._expiry = Timer()
         # The next check for the foreground
-        self._listening = Timer()
+        self._foreground_check = Timer()
 
     def start(self) -> None:
         """Start reading keys and signals. Call it in the event loop of the main thread."""
         if not self._shows:
             self._write("  Phones          there is no terminal to show a code in: set ACCESS_CODE")
             return
-        self._codes.on_redeemed.append(self._redeemed)
+        self._codes.on_redeemed.append(self._on_redeemed)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.show)
-        self._listen()
+        self._watch_keys()
         if self._authority is not None:
             first, second = fingerprint(self._authority)
             self._write(
@@ -114,10 +114,10 @@ class PairingTerminal:
 
     def close(self) -> None:
         self._expiry.cancel()
-        self._listening.cancel()
+        self._foreground_check.cancel()
         if self._shows:
             asyncio.get_running_loop().remove_signal_handler(signal.SIGUSR1)
-            self._leave_keys()
+            self._stop_watching_keys()
 
     def show(self) -> None:
         """Show a new code, which invalidates the previous one.
@@ -156,7 +156,7 @@ class PairingTerminal:
         if not drawn:
             return ["  No QR code: this terminal cannot draw it. Type the address."]
 
-        for quiet in (QUIET, LEAST_QUIET):
+        for quiet in (QUIET, MIN_QUIET):
             picture = qr_lines(url, quiet)
             wide = len(picture[0])
             # The lines below, and one for the cursor
@@ -177,7 +177,7 @@ class PairingTerminal:
         # An unknown size is 0.
         return os.terminal_size((size.columns or _SIZE.columns, size.lines or _SIZE.lines))
 
-    def _redeemed(self) -> None:
+    def _on_redeemed(self) -> None:
         self._expiry.cancel()
         self._write(
             "  A device was let in with this code, and gets in again for 30 days"
@@ -191,30 +191,30 @@ class PairingTerminal:
             self._out.write(f"{text}\n")
             self._out.flush()
 
-    def _in_front(self) -> bool:
+    def _in_foreground(self) -> bool:
         try:
             return self._keys is not None and os.tcgetpgrp(self._keys) == os.getpgrp()
         except OSError:
             return False
 
-    def _listen(self) -> None:
+    def _watch_keys(self) -> None:
         if self._keys is None:
             return
-        if self._in_front():
+        if self._in_foreground():
             asyncio.get_running_loop().add_reader(self._keys, self._key, self._keys)
         else:
             # No signal reports that a running program comes to the foreground.
-            self._listening.set(FRONT_SECONDS, self._listen)
+            self._foreground_check.set(FOREGROUND_CHECK_SECONDS, self._watch_keys)
 
-    def _leave_keys(self) -> None:
+    def _stop_watching_keys(self) -> None:
         if self._keys is not None:
             asyncio.get_running_loop().remove_reader(self._keys)
 
     def _key(self, keys: int) -> None:
-        if not self._in_front():
+        if not self._in_foreground():
             # The line belongs to another program.
-            self._leave_keys()
-            self._listen()
+            self._stop_watching_keys()
+            self._watch_keys()
             return
         typed = b""
         with suppress(OSError):
@@ -222,9 +222,9 @@ class PairingTerminal:
             typed = os.read(keys, 4096)
         line = typed.decode("utf-8", "replace").strip()
         if not typed:  # closed, or Ctrl+D
-            self._leave_keys()
+            self._stop_watching_keys()
         elif line:
-            self._write(self._answer(line))
+            self._write(self._run_command(line))
         else:
             self.show()
 
@@ -235,20 +235,20 @@ def device_command(line: str, devices: Devices, forget: Callable[[str | None], o
     `forget(name)` removes a device, `forget(None)` all.
     """
     command, _, name = line.partition(" ")
-    listed = devices.listed()
+    listed = devices.seen()
     if command == "forget" and name == "all":
         forget(None)
-        return f"  All devices are forgotten. {_FOR_GOOD}"
+        return f"  All devices are forgotten. {_UNTIL_RESTART}"
     if command == "forget" and name in {one.device.name for one in listed}:
         forget(name)
-        return f"  That device is forgotten. {_FOR_GOOD}"
+        return f"  That device is forgotten. {_UNTIL_RESTART}"
     if command == "forget":
         return "  No device of that name was seen since the start: devices lists them."
     if command == "devices" and listed:
         now = time.time()
         lines = [
-            f"  {one.device.name}   {one.kind:10}   paired {_ago(now - one.device.since)},"
-            f" seen {_ago(now - one.last_seen)}"
+            f"  {one.device.name}   {one.kind:10}   paired {_format_age(now - one.device.since)},"
+            f" seen {_format_age(now - one.last_seen)}"
             for one in listed
         ]
         return "\n".join([*lines, "  To end their access: forget and the name, or forget all."])
@@ -267,7 +267,7 @@ _HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (Tru
 # Light modules around it (ISO/IEC 18004, section 6.3.8), and the fewest for small terminals: phones
 # still find a code with two.
 QUIET = 4
-LEAST_QUIET = 2
+MIN_QUIET = 2
 
 
 def qr_lines(text: str, quiet: int) -> list[str]:

@@ -11,7 +11,7 @@ from server.core.errors import BadRequest
 from server.features.generation.bounds import (
     MAX_FRAMES,
     MAX_PIXELS,
-    limits,
+    request_limits,
     sound_request,
     video_request,
 )
@@ -43,7 +43,7 @@ def test_many_frames_a_second_are_fewer_seconds_where_nobody_said_how_many() -> 
 @pytest.mark.parametrize("rules", [WAN, PLAIN, Rules("video", 28, 3), MUSIC, SPEECH])
 def test_a_form_is_told_what_is_taken_for_what_is_left_out(rules: Rules) -> None:
     """The bounds and the values are those that a request is checked by."""
-    told = limits(rules)
+    told = request_limits(rules)
     usual = told["defaults"]
     if rules.output == "sound":
         asked = sound_request({"prompt": "x"}, rules)

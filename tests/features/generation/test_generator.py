@@ -22,8 +22,8 @@ from server.features.generation.bounds import (
     sound_request,
     video_request,
 )
-from server.features.generation.generator import Generator
-from server.features.generation.job import GenerationJob, JobState, Made
+from server.features.generation.generator import GenerationRuntime
+from server.features.generation.job import GenerationJob, JobState, ResultFile
 from server.features.hosting.hosting import Hosting
 from server.features.hosting.runtime import StartFailed
 from server.shared.processes import reaper
@@ -76,10 +76,12 @@ def env(home: Path, **more: str) -> dict[str, str]:
 NO_FILES = ("/bin/sh", "-c", 'ulimit -f 1 && exec "$@"', "sh")
 
 
-def worker(folder: Path, *options: str, before: tuple[str, ...] = (), **more: str) -> Generator:
+def worker(
+    folder: Path, *options: str, before: tuple[str, ...] = (), **more: str
+) -> GenerationRuntime:
     own = ("-m", "server.features.generation.worker", "--model", str(folder), *options)
     argv = (*before, str(PYTHON), *own)
-    return Generator(WAN, argv, env(folder.parent, **more))
+    return GenerationRuntime(WAN, argv, env(folder.parent, **more))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -94,7 +96,7 @@ async def run(models: Path) -> AsyncIterator[Running]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, Generator]]:
+async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, GenerationRuntime]]:
     """One for each model, `words` by the program."""
     started = {
         "picture": worker(
@@ -115,13 +117,13 @@ async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, Generat
             status = await run.program.added.provided[Hosting].manager.wait_settled()
             assert (status.state, status.error) == ("ready", "")
         words = run.program.added.provided[Hosting].manager.ready_runtime
-        assert isinstance(words, Generator)
+        assert isinstance(words, GenerationRuntime)
         yield started | {"words": words}
     finally:
         await asyncio.gather(*(one.stop() for one in started.values()))
 
 
-def video(model: Generator, **changed: Any) -> VideoRequest:
+def video(model: GenerationRuntime, **changed: Any) -> VideoRequest:
     given = {
         "prompt": "a red ball rolls",
         "negative_prompt": "blue",
@@ -137,10 +139,10 @@ def video(model: Generator, **changed: Any) -> VideoRequest:
 
 async def made(
     pool: ThreadPoolExecutor,
-    model: Generator,
+    model: GenerationRuntime,
     request: VideoRequest | SoundRequest,
     picture: bytes = b"",
-) -> Made:
+) -> ResultFile:
     making = GenerationJob(metrics=Metrics("0"), pool=pool)
     try:
         making.start(model, request, picture)
@@ -152,17 +154,21 @@ async def made(
 
 
 async def all_of(
-    model: Generator, request: VideoRequest, picture: bytes = b""
+    model: GenerationRuntime, request: VideoRequest, picture: bytes = b""
 ) -> list[WorkerMessage]:
     return [message async for message in model.make(request.model_dump(), picture)]
 
 
-async def payloads(model: Generator, request: VideoRequest, picture: bytes = b"") -> list[bytes]:
+async def payloads(
+    model: GenerationRuntime, request: VideoRequest, picture: bytes = b""
+) -> list[bytes]:
     """The frames as the worker sent them."""
     return [m.payload for m in await all_of(model, request, picture) if m.type == "frame"]
 
 
-async def test_a_video_from_words(workers: dict[str, Generator], pool: ThreadPoolExecutor) -> None:
+async def test_a_video_from_words(
+    workers: dict[str, GenerationRuntime], pool: ThreadPoolExecutor
+) -> None:
     """By its folder's rules, in the size asked for; another seed makes other frames."""
     model = workers["words"]
     rules = model.rules
@@ -180,7 +186,7 @@ async def test_a_video_from_words(workers: dict[str, Generator], pool: ThreadPoo
     assert await payloads(model, video(model, negative_prompt="")) != same
 
 
-async def test_a_model_that_does_both(workers: dict[str, Generator]) -> None:
+async def test_a_model_that_does_both(workers: dict[str, GenerationRuntime]) -> None:
     """One that takes words alone takes a picture, too, with the same weights."""
     model = workers["words"]
     with_picture = video(model, steps=1, camera="given")
@@ -190,7 +196,7 @@ async def test_a_model_that_does_both(workers: dict[str, Generator]) -> None:
     assert red != blue != none != red
 
 
-async def test_each_step_is_told(workers: dict[str, Generator]) -> None:
+async def test_each_step_is_told(workers: dict[str, GenerationRuntime]) -> None:
     """Steps, then frames, then the end."""
     model = workers["words"]
     messages = await all_of(model, video(model, steps=3))
@@ -215,7 +221,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[WorkerMessage]:
 
 @pytest.mark.parametrize("steps", [1, _STEPS])
 async def test_cancelling_stops_the_model(
-    workers: dict[str, Generator], taken: list[WorkerMessage], steps: int
+    workers: dict[str, GenerationRuntime], taken: list[WorkerMessage], steps: int
 ) -> None:
     """By its own count of steps, and while it decodes; the next one is made at once."""
     model = workers["words"]
@@ -246,7 +252,7 @@ def cpu_seconds(pid: int | None) -> float:
 
 
 async def test_a_video_from_the_cameras_picture(
-    workers: dict[str, Generator], pool: ThreadPoolExecutor
+    workers: dict[str, GenerationRuntime], pool: ThreadPoolExecutor
 ) -> None:
     """Another picture makes another video; the worker can write no file of a frame's size."""
     model = workers["picture"]
@@ -257,7 +263,7 @@ async def test_a_video_from_the_cameras_picture(
     assert red != blue
 
 
-async def test_speech(workers: dict[str, Generator], pool: ThreadPoolExecutor) -> None:
+async def test_speech(workers: dict[str, GenerationRuntime], pool: ThreadPoolExecutor) -> None:
     """A model of transformers: its own rate, one channel, 16 bit; longer words make longer speech."""
     model = workers["speech"]
     assert (model.backend, model.rules.output, model.rules.takes) == ("transformers", "sound", ())
@@ -273,7 +279,7 @@ async def test_speech(workers: dict[str, Generator], pool: ThreadPoolExecutor) -
 
 
 async def test_sound_token_by_token(
-    workers: dict[str, Generator], pool: ThreadPoolExecutor, taken: list[WorkerMessage]
+    workers: dict[str, GenerationRuntime], pool: ThreadPoolExecutor, taken: list[WorkerMessage]
 ) -> None:
     """As long as asked for, each token told as a step; cancelled, it stops within a token."""
     model = workers["tune"]
@@ -293,7 +299,9 @@ async def test_sound_token_by_token(
     assert taken[-1].header["step"] < 200
 
 
-async def test_sound_of_a_pipeline(workers: dict[str, Generator], pool: ThreadPoolExecutor) -> None:
+async def test_sound_of_a_pipeline(
+    workers: dict[str, GenerationRuntime], pool: ThreadPoolExecutor
+) -> None:
     """As long as asked for, at its own rate and channels; vLLM-Omni is for videos."""
     model = workers["music"]
     assert (model.backend, model.rules.sample_rate) == ("diffusers", 8000)
@@ -306,7 +314,9 @@ async def test_sound_of_a_pipeline(workers: dict[str, Generator], pool: ThreadPo
     assert len(sound.data) == 0.5 * 8000 * 2 * 2
 
 
-async def test_the_whole_way_of_an_operator(workers: dict[str, Generator], run: Running) -> None:
+async def test_the_whole_way_of_an_operator(
+    workers: dict[str, GenerationRuntime], run: Running
+) -> None:
     """The program loads the model by its folder and makes a video; sound does not fit."""
     wishes = {"prompt": "a red ball", "width": 96, "height": 64, "seconds": 0.3, "steps": 2}
     async with http(run, TOKEN) as client:
@@ -329,7 +339,7 @@ async def test_the_whole_way_of_an_operator(workers: dict[str, Generator], run: 
 
 
 async def test_a_failing_model_says_so_without_what_was_asked(
-    workers: dict[str, Generator],
+    workers: dict[str, GenerationRuntime],
 ) -> None:
     """The class of the failure and its place, and the model goes on."""
     model = workers["words"]
@@ -373,7 +383,9 @@ async def test_what_can_not_be_loaded_has_a_sentence(models: Path, tmp_path: Pat
         assert words in sentence
 
 
-async def test_nothing_loaded_and_stopped(workers: dict[str, Generator], run: Running) -> None:
+async def test_nothing_loaded_and_stopped(
+    workers: dict[str, GenerationRuntime], run: Running
+) -> None:
     """Stopping gives the memory back, and what is asked for then says what to start."""
     async with http(run, TOKEN) as client:
         reply = await client.post("/api/engine/stop", json={}, timeout=60)

@@ -21,14 +21,14 @@ from server.core.errors import Busy, NotFound
 from server.core.metrics import Metrics
 from server.features.generation import job
 from server.features.generation.bounds import SoundRequest, VideoRequest
-from server.features.generation.generator import Generator
+from server.features.generation.generator import GenerationRuntime
 from server.features.generation.job import (
     GenerationJob,
     JobProgress,
     JobState,
     Mp4Writer,
-    TooManyBytes,
-    cover,
+    ResultTooLarge,
+    crop_and_resize,
 )
 from server.features.hosting.runtime import StartFailed
 from tests.support.children import alive
@@ -39,13 +39,13 @@ VIDEO = VideoRequest(prompt="a red ball", steps=3, seed=7, width=64, height=32, 
 SOUND = SoundRequest(prompt="rain", steps=1, seed=7, seconds=0.5)
 
 
-def generator(manner: str, **more: Any) -> Generator:
+def generator(manner: str, **more: Any) -> GenerationRuntime:
     argv = (sys.executable, "-m", "tests.generating.stand_in", manner)
-    return Generator(WAN, argv, {}, **more)
+    return GenerationRuntime(WAN, argv, {}, **more)
 
 
 @asynccontextmanager
-async def loaded(manner: str, **more: Any) -> AsyncIterator[Generator]:
+async def loaded(manner: str, **more: Any) -> AsyncIterator[GenerationRuntime]:
     one = generator(manner, **more)
     try:
         await one.start()
@@ -59,7 +59,9 @@ async def ended(making: GenerationJob) -> JobProgress:
     return making.progress
 
 
-async def done(making: GenerationJob, model: Generator, request: Any = VIDEO) -> JobProgress:
+async def done(
+    making: GenerationJob, model: GenerationRuntime, request: Any = VIDEO
+) -> JobProgress:
     """Begin, and return the progress at the end."""
     making.start(model, request)
     return await ended(making)
@@ -78,7 +80,7 @@ def why(progress: JobProgress) -> str:
 
 
 def counted(making: GenerationJob, kind: str, result: str) -> float:
-    return float(making._ended_works.labels(kind, result)._value.get())
+    return float(making._ended_counter.labels(kind, result)._value.get())
 
 
 async def test_a_video_is_made_and_handed_over_once(making: GenerationJob) -> None:
@@ -98,7 +100,7 @@ async def test_a_video_is_made_and_handed_over_once(making: GenerationJob) -> No
     shades = [float(frame.mean()) for frame in decoded(made.data, "gray")]
     assert len(shades) == 9
     assert shades == sorted(shades, reverse=True)
-    making.handed_over(made)
+    making.mark_delivered(made)
     assert making.progress.state is JobState.TAKEN
     with pytest.raises(NotFound, match="handed over once"):
         making.take()
@@ -183,7 +185,7 @@ async def test_what_ends_badly_has_a_sentence(
     """A failure, a death, frames that fit no video: said, counted, nothing kept."""
     async with loaded(manner) as model:
         progress = await done(making, model)
-        assert (progress.state, making._made) == (JobState.FAILED, None)
+        assert (progress.state, making._result) == (JobState.FAILED, None)
         assert progress.error is not None
         assert progress.error["code"] == code
         assert words in progress.error["message"]
@@ -217,7 +219,7 @@ async def test_a_result_that_nobody_takes_goes(
 ) -> None:
     """By itself after a time, for the next one, or when it is cancelled; counted each time."""
     monkeypatch.setattr(job, "KEEP_SECONDS", 0.05)
-    dropped = making._dropped_works._value
+    dropped = making._dropped_counter._value
     async with loaded("video") as model:
         await done(making, model)
         await soon(lambda: making.progress.state is JobState.EXPIRED)
@@ -274,7 +276,7 @@ async def test_a_worker_that_does_not_load_says_why(making: GenerationJob) -> No
     for one, words in (
         (generator("unloadable"), "not enough memory to load"),
         (generator("dies-early"), "status 7"),
-        (Generator(WAN, ("/nowhere/python",), {}), "ENGINE_PYTHON"),
+        (GenerationRuntime(WAN, ("/nowhere/python",), {}), "ENGINE_PYTHON"),
     ):
         with pytest.raises(StartFailed, match=words):
             await one.start()
@@ -338,11 +340,11 @@ def test_the_index_is_in_front_of_the_pictures() -> None:
 
 
 def test_it_never_grows_beyond_its_bound() -> None:
-    """A file that grows too large raises TooManyBytes, while frames come or at the end."""
+    """A file that grows too large raises ResultTooLarge, while frames come or at the end."""
     whole = made(list(noise(30)))
     assert made(list(noise(30)), most=len(whole)) == whole
     for most in (len(whole) - 1, len(whole) // 2, 5000, 16):
-        with pytest.raises(TooManyBytes):
+        with pytest.raises(ResultTooLarge):
             made(list(noise(30)), most=most)
     writer = Mp4Writer(WIDTH, HEIGHT, 16, 2**20)
     writer.add(plain(RED))
@@ -375,7 +377,7 @@ def test_the_middle_of_the_picture_in_the_videos_shape(width: int, height: int) 
     # A disc in the middle stays a disc.
     rows, columns = np.ogrid[:720, :1280]
     bgr[(rows - 360) ** 2 + (columns - 640) ** 2 < 150**2, 2] = 220
-    rgb = np.frombuffer(cover(bgr, width, height), np.uint8).reshape(height, width, 3)
+    rgb = np.frombuffer(crop_and_resize(bgr, width, height), np.uint8).reshape(height, width, 3)
     assert tuple(rgb[0, 0]) == (0, 90, 10)
     assert tuple(rgb[height // 2, width // 2]) == (220, 90, 10)
     disc = rgb[..., 0] > 110

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from config import load
 from server.app.app import Program, build
 from server.core.errors import FrameWithheld, WrongModel
-from server.features.generation.generator import Generator
+from server.features.generation.generator import GenerationRuntime
 from server.features.generation.job import GenerationJob
 from server.features.generation.routes import add_routes
 from server.features.hosting.catalogue.entry import Ability, Model
@@ -41,7 +41,7 @@ class Desk:
     program: Program
     app: FastAPI
     client: httpx.AsyncClient
-    making: GenerationJob
+    job: GenerationJob
 
     async def ask(self, method: str, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
         reply = await self.client.request(method, path, json=body or None)
@@ -52,9 +52,9 @@ class Desk:
         async with asyncio.timeout(10):
             while True:
                 _, told = await self.ask("GET", "/api/engine/video")
-                making: dict[str, Any] = told["making"]
-                if making["state"] not in ("working", "cancelling"):
-                    return making
+                job: dict[str, Any] = told["making"]
+                if job["state"] not in ("working", "cancelling"):
+                    return job
                 await asyncio.sleep(0.01)
 
     async def first_shade(self) -> float:
@@ -75,7 +75,7 @@ def live(session: Session) -> CameraConnection:
 class Manager:
     """The engine manager's words, about a model that is there or not."""
 
-    def __init__(self, loaded: Generator | None) -> None:
+    def __init__(self, loaded: GenerationRuntime | None) -> None:
         self.loaded = loaded
 
     def require(self, *abilities: Ability) -> Model:
@@ -92,11 +92,11 @@ async def desk(manner: str | None, *filters: PrivacyFilter) -> AsyncIterator[Des
     preparer = PicturePreparer(filters, settings.visual_token_budget)
     app = FastAPI()
     install_error_handlers(app, program.metrics)
-    model: Generator | None = None if manner is None else generator(manner)
-    making = GenerationJob(metrics=program.metrics, pool=program.pools.heavy)
+    model: GenerationRuntime | None = None if manner is None else generator(manner)
+    job = GenerationJob(metrics=program.metrics, pool=program.pools.heavy)
     api = replace(program.api("generation"), preparer=preparer)
     router = api.operator_router(PREFIX)
-    add_routes(router, api, making, cast("EngineManager", Manager(model)))
+    add_routes(router, api, job, cast("EngineManager", Manager(model)))
     app.include_router(router)
     guard_app(app, https=False)
     transport = httpx.ASGITransport(app)
@@ -107,9 +107,9 @@ async def desk(manner: str | None, *filters: PrivacyFilter) -> AsyncIterator[Des
         try:
             if model is not None:
                 await model.start()
-            yield Desk(program, app, client, making)
+            yield Desk(program, app, client, job)
         finally:
-            await making.close()
+            await job.close()
             if model is not None:
                 await model.stop()
             await program.close()
@@ -123,12 +123,12 @@ async def test_a_video_goes_to_the_page_once() -> None:
         assert (told["takes"]["kind"], told["takes"]["factor"]) == ("video", 16)
         status, told = await one.ask("POST", "/api/engine/video", **VIDEO, seed=5)
         assert (status, told["making"]["state"], told["making"]["frames"]) == (202, "working", 9)
-        making = await one.done()
-        assert (making["state"], making["seed"], making["seconds"]) == ("ready", 5, 0.562)
+        job = await one.done()
+        assert (job["state"], job["seed"], job["seconds"]) == ("ready", 5, 0.562)
         head = await one.client.head("/api/engine/video/result")
-        assert head.headers["content-length"] == str(making["bytes"])
+        assert head.headers["content-length"] == str(job["bytes"])
         reply = await one.client.get("/api/engine/video/result")
-        assert (reply.status_code, len(reply.content)) == (200, making["bytes"])
+        assert (reply.status_code, len(reply.content)) == (200, job["bytes"])
         assert reply.headers["content-type"] == "video/mp4"
         assert reply.headers["cache-control"] == "no-store"
         assert len(decoded(reply.content)) == 9
@@ -196,7 +196,7 @@ async def test_only_an_operator() -> None:
                     body = VIDEO if method == "POST" else {}
                     status, told = await one.ask(method, f"/api/engine/{kind}{path}", **body)
                     assert (status, told["error"]["code"]) == (401, "unauthorized")
-        assert one.making.progress.state == "idle"
+        assert one.job.progress.state == "idle"
 
 
 @pytest.mark.parametrize(

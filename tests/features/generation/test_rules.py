@@ -9,7 +9,7 @@ import pytest
 
 from server.features.generation.rules import (
     Rules,
-    own_code,
+    find_own_code,
     pixel_rules,
 )
 from server.models.files import ModelFolderError
@@ -69,10 +69,10 @@ def test_code_that_comes_with_a_pipeline_is_found(tmp_path: Path) -> None:
     ):
         index.write_text(json.dumps(parts))
         # Named alone it is a library.
-        assert own_code(tmp_path) == ""
+        assert find_own_code(tmp_path) == ""
         if file:
             (tmp_path / file).write_text("")
-            assert own_code(tmp_path) == file
+            assert find_own_code(tmp_path) == file
             (tmp_path / file).unlink()
 
 

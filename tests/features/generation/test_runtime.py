@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from server.core.errors import EngineRefused, WrongModel
-from server.features.generation.generator import Generator
+from server.features.generation.generator import GenerationRuntime
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
 from server.features.hosting.catalogue.launch import Launch
@@ -34,7 +34,9 @@ def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
 def load(plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
     assert isinstance(plan.model, Model)
     launch = plan.launch
-    return Generator(plan.model, launch.argv, launch.env, on_line=on_line, on_progress=on_progress)
+    return GenerationRuntime(
+        plan.model, launch.argv, launch.env, on_line=on_line, on_progress=on_progress
+    )
 
 
 @asynccontextmanager
@@ -45,9 +47,9 @@ async def started(manner: str) -> AsyncIterator[Managed]:
         yield one
 
 
-def generating(one: Managed) -> Generator:
+def generating(one: Managed) -> GenerationRuntime:
     loaded = one.manager.ready_runtime
-    assert isinstance(loaded, Generator)
+    assert isinstance(loaded, GenerationRuntime)
     return loaded
 
 

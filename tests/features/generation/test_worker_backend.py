@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from server.features.generation.worker.backend import (
-    Refused,
-    eight_bits,
+    BackendError,
     rgb_frames,
-    sound_of,
+    to_sound,
+    to_uint8,
 )
 
 # Three frames of 4x6 pixels: red, green, blue.
@@ -64,25 +64,25 @@ def test_frames_of_every_form(made: Any) -> None:
 @pytest.mark.parametrize("made", ["a path", None, np.zeros((2, 2)), np.zeros((2, 5, 6, 7))])
 def test_what_is_no_video(made: Any) -> None:
     """Said, not shown as noise."""
-    with pytest.raises(Refused, match="no video"):
+    with pytest.raises(BackendError, match="no video"):
         list(rgb_frames(made))
 
 
 def test_pictures_that_are_no_numbers() -> None:
     """NaN is refused with a reason; values a little out of range are clipped."""
-    with pytest.raises(Refused, match="NaN"):
-        eight_bits(np.full((2, 2, 3), np.nan, np.float32))
-    assert eight_bits(np.full((1, 1, 3), 1.2, np.float32)).max() == 255
+    with pytest.raises(BackendError, match="NaN"):
+        to_uint8(np.full((2, 2, 3), np.nan, np.float32))
+    assert to_uint8(np.full((1, 1, 3), 1.2, np.float32)).max() == 255
 
 
 def test_samples_of_every_form() -> None:
     """One channel or two, with ones in front: 16 bit, channels in turn."""
     wave = np.asarray([0.0, 0.5, -1.0, 2.0], np.float32)
     for made in (wave, wave[None], [Tensor(wave[None, None])]):
-        sound = sound_of(made, 8000)
+        sound = to_sound(made, 8000)
         assert (sound.rate, sound.channels) == (8000, 1)
         assert np.frombuffer(sound.pcm, "<i2").tolist() == [0, 16384, -32767, 32767]
-    both = sound_of(np.stack([wave, -wave]), 8000)
+    both = to_sound(np.stack([wave, -wave]), 8000)
     assert both.channels == 2
     assert np.frombuffer(both.pcm, "<i2").tolist()[:4] == [0, 0, 16384, -16384]
     for bad, words in (
@@ -90,5 +90,5 @@ def test_samples_of_every_form() -> None:
         ([], "no sound"),
         (np.asarray([np.nan]), "NaN"),
     ):
-        with pytest.raises(Refused, match=words):
-            sound_of(bad, 8000)
+        with pytest.raises(BackendError, match=words):
+            to_sound(bad, 8000)

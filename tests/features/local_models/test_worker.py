@@ -14,9 +14,9 @@ import pytest
 
 from server.features.local_models.worker.detokenize import Detokenizer
 from server.features.local_models.worker.weights import (
-    Weights,
+    ModelWeights,
     choose_dtype,
-    needed,
+    memory_needed,
     read,
 )
 from server.models.files import ModelFolderError
@@ -132,19 +132,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_whole_folder_tells_its_size(folder: Path) -> None:
-    assert read(folder) == Weights(216, "bfloat16", 2, "some_vl", 4096)
+    assert read(folder) == ModelWeights(216, "bfloat16", 2, "some_vl", 4096)
     safetensors(folder / "two.safetensors", (1000,), "F8_E4M3")
-    assert read(folder) == Weights(1016, "", 1, "some_vl", 4096)
+    assert read(folder) == ModelWeights(1016, "", 1, "some_vl", 4096)
     # Packed: how many numbers are in one nobody can tell, and what they take is what they take.
     safetensors(folder / "two.safetensors", (1000,), "I32")
-    assert read(folder) == Weights(4016, "", 2, "some_vl", 4096)
+    assert read(folder) == ModelWeights(4016, "", 2, "some_vl", 4096)
 
 
 def test_a_single_file_does(folder: Path) -> None:
     (folder / "model.safetensors.index.json").unlink()
     safetensors(folder / "model.safetensors", (3,), "F32")
     (folder / "config.json").write_text('{"model_type": "some_vl"}')
-    assert read(folder) == Weights(12, "float32", 4, "some_vl", None)
+    assert read(folder) == ModelWeights(12, "float32", 4, "some_vl", None)
 
 
 @pytest.mark.parametrize(
@@ -197,10 +197,10 @@ def test_what_a_model_needs_follows_its_format() -> None:
     """7.5 billion numbers stored in 16 bits take twice as much in 32; more than the weights is asked for, of large ones no more
     than of others.
     """
-    half, whole = (needed(15 * 10**9, 2, one) for one in ("bfloat16", "float32"))
+    half, whole = (memory_needed(15 * 10**9, 2, one) for one in ("bfloat16", "float32"))
     assert 16 * 10**9 < half < 18 * 10**9
     assert whole - half == 15 * 10**9
-    assert needed(10**9, 2, "bfloat16") < 1.4 * 10**9
+    assert memory_needed(10**9, 2, "bfloat16") < 1.4 * 10**9
 
 
 def test_free_memory_knows_the_process_limit() -> None:

@@ -36,12 +36,12 @@ async def test_a_device_is_known_by_what_it_keeps() -> None:
     now = time.time()
     known = Devices(KEY)
     token, device = known.pair(IPHONE, now)
-    assert known.recognise(token, IPHONE, now) == device
-    assert Devices(KEY).recognise(token, IPHONE, now) == device
-    assert Devices(KEY[::-1]).recognise(token, IPHONE, now) is None
-    assert known.recognise(token, IPHONE, now + DEVICE_SECONDS - 2) == device
-    assert known.recognise(token, IPHONE, now + DEVICE_SECONDS + 1) is None
-    [listed] = known.listed()
+    assert known.verify(token, IPHONE, now) == device
+    assert Devices(KEY).verify(token, IPHONE, now) == device
+    assert Devices(KEY[::-1]).verify(token, IPHONE, now) is None
+    assert known.verify(token, IPHONE, now + DEVICE_SECONDS - 2) == device
+    assert known.verify(token, IPHONE, now + DEVICE_SECONDS + 1) is None
+    [listed] = known.seen()
     assert (listed.device, listed.kind) == (device, "iPhone")
     assert device.name not in token
     assert known.pair(IPHONE, now)[1].name != device.name
@@ -55,28 +55,28 @@ async def test_forgotten_devices_are_not_known() -> None:
     names = [device.name for _, device in tokens]
     assert known.forget(names[0], now)
     assert not known.forget(names[0], now)
-    assert known.recognise(tokens[0][0], IPHONE, now) is None
-    assert known.recognise(tokens[1][0], IPHONE, now) is not None
+    assert known.verify(tokens[0][0], IPHONE, now) is None
+    assert known.verify(tokens[1][0], IPHONE, now) is not None
     assert known.refuses(Claims("s", int(now), names[0]))
     assert not known.refuses(Claims("s", int(now)))
     assert known.forget_all(int(now), now) == 2
-    assert all(known.recognise(token, IPHONE, now) is None for token, _ in tokens)
+    assert all(known.verify(token, IPHONE, now) is None for token, _ in tokens)
     token, device = known.pair(IPHONE, now)
-    assert known.recognise(token, IPHONE, now) == device
+    assert known.verify(token, IPHONE, now) == device
     assert known.forget_all(int(now), now) == 0
-    assert [one.device for one in known.listed()] == [device]
+    assert [one.device for one in known.seen()] == [device]
 
 
 async def test_the_list_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one unheard of for longest is not listed any more, and stays paired."""
-    monkeypatch.setattr(devices, "MAX_LISTED", 2)
+    monkeypatch.setattr(devices, "MAX_SEEN_DEVICES", 2)
     now = time.time()
     known = Devices(KEY)
     first, second = [known.pair(IPHONE, now)[0] for _ in range(2)]
-    known.recognise(first, IPHONE, now)
+    known.verify(first, IPHONE, now)
     known.pair(IPHONE, now)
-    assert len(known.listed()) == 2
-    assert known.recognise(second, IPHONE, now) is not None
+    assert len(known.seen()) == 2
+    assert known.verify(second, IPHONE, now) is not None
 
 
 # Over HTTP

@@ -23,10 +23,10 @@ from server.features.pairing.pairing import (
     PAIRING_SECONDS,
     Devices,
     PairingCodes,
-    Redeemed,
+    RedeemResult,
 )
 from server.features.pairing.terminal import (
-    LEAST_QUIET,
+    MIN_QUIET,
     PairingTerminal,
     device_command,
     page_urls,
@@ -91,7 +91,7 @@ async def test_it_shows_a_code_that_works() -> None:
         assert "  BF:FD:28:" in screen.text
         plain = re.sub(r"\x1b\[[\d;]*m", "", screen.text)
         assert max(map(len, plain.splitlines())) <= 80
-        assert codes.redeem(code, time.monotonic()) is Redeemed.OK
+        assert codes.redeem(code, time.monotonic()) is RedeemResult.OK
         assert "A device was let in" in screen.text
 
 
@@ -102,8 +102,8 @@ async def test_a_signal_brings_another_code() -> None:
             while len(screen.codes) < 2:
                 await asyncio.sleep(0.01)
         first, second = screen.codes
-        assert codes.redeem(first, time.monotonic()) is Redeemed.EXPIRED
-        assert codes.redeem(second, time.monotonic()) is Redeemed.OK
+        assert codes.redeem(first, time.monotonic()) is RedeemResult.EXPIRED
+        assert codes.redeem(second, time.monotonic()) is RedeemResult.OK
         assert "Access code" not in screen.text
 
 
@@ -124,7 +124,7 @@ async def test_the_code_comes_last_and_fits_a_screen_of_24_lines(url: str) -> No
         shown = on_screen(screen.text)
         [code] = screen.codes
         assert read_qr(shown) == read_qr(screen.text) == pairing_url(url, code)
-        picture = qr_lines(pairing_url(url, code), LEAST_QUIET)
+        picture = qr_lines(pairing_url(url, code), MIN_QUIET)
         assert shown.count("\x1b[38;5;16;48;5;231m") >= len(picture)
         assert shown.splitlines()[-2:] == [
             f"{'' if len(url) == 51 else '  '}{pairing_url(url, code)}",
@@ -203,7 +203,7 @@ PROGRAM = """
 import asyncio, sys
 from server.features.pairing import terminal
 from server.features.pairing.pairing import PairingCodes
-terminal.FRONT_SECONDS = 0.05
+terminal.FOREGROUND_CHECK_SECONDS = 0.05
 async def main():
     terminal.PairingTerminal(PairingCodes(), ["https://a:1"], None, None, out=sys.stderr, keys=sys.stdin).start()
     await asyncio.sleep(30)
@@ -252,8 +252,8 @@ def test_a_code_is_good_once() -> None:
     codes = PairingCodes()
     codes.on_redeemed.append(lambda: redeemed.append(True))
     code = codes.issue(0)
-    assert codes.redeem(code, 1) is Redeemed.OK
-    assert codes.redeem(code, 2) is Redeemed.USED
+    assert codes.redeem(code, 1) is RedeemResult.OK
+    assert codes.redeem(code, 2) is RedeemResult.USED
     assert redeemed == [True]
 
 
@@ -261,10 +261,10 @@ def test_a_code_is_good_for_five_minutes() -> None:
     """To the moment, and used codes stay used when their time is over."""
     codes = PairingCodes()
     code = codes.issue(100)
-    assert codes.redeem(code, 100 + PAIRING_SECONDS) is Redeemed.EXPIRED
+    assert codes.redeem(code, 100 + PAIRING_SECONDS) is RedeemResult.EXPIRED
     other = codes.issue(1000)
-    assert codes.redeem(other, 999.9 + PAIRING_SECONDS) is Redeemed.OK
-    assert codes.redeem(other, 5000) is Redeemed.USED
+    assert codes.redeem(other, 999.9 + PAIRING_SECONDS) is RedeemResult.OK
+    assert codes.redeem(other, 5000) is RedeemResult.USED
     assert PAIRING_SECONDS == 300
 
 
@@ -272,8 +272,8 @@ def test_a_new_code_ends_the_one_before() -> None:
     """Whoever photographed the screen has nothing once the next one is shown."""
     codes = PairingCodes()
     first, second = codes.issue(0), codes.issue(1)
-    assert codes.redeem(first, 2) is Redeemed.EXPIRED
-    assert codes.redeem(second, 2) is Redeemed.OK
+    assert codes.redeem(first, 2) is RedeemResult.EXPIRED
+    assert codes.redeem(second, 2) is RedeemResult.OK
 
 
 def test_codes_are_long_and_all_different() -> None:
@@ -296,7 +296,7 @@ def test_no_code_is_kept_in_the_clear() -> None:
 def test_guesses_are_refused(guess: str) -> None:
     """Any text, lone surrogates too, is just not a code; and it costs the right one nothing."""
     codes = PairingCodes()
-    assert codes.redeem(guess, 0) is Redeemed.UNKNOWN
+    assert codes.redeem(guess, 0) is RedeemResult.UNKNOWN
     code = codes.issue(0)
-    assert codes.redeem(guess, 0) is Redeemed.UNKNOWN
-    assert codes.redeem(code, 0) is Redeemed.OK
+    assert codes.redeem(guess, 0) is RedeemResult.UNKNOWN
+    assert codes.redeem(code, 0) is RedeemResult.OK

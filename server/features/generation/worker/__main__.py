@@ -24,16 +24,16 @@ from pathlib import Path
 import numpy as np
 
 from server.core import core_dumps
-from server.features.generation.rules import is_pipeline, own_code
+from server.features.generation.rules import find_own_code, is_pipeline
 from server.features.generation.worker import pipelines, speech
 from server.features.generation.worker.backend import (
     Backend,
-    Loading,
-    Refused,
+    BackendError,
+    GenerationTask,
+    LoadOptions,
     Sound,
-    Stop,
+    StopFlag,
     Stopped,
-    Task,
 )
 from server.models.files import ModelFolderError
 from server.shared.processes import wire
@@ -48,23 +48,23 @@ from server.shared.processes.wire import (
 # Frames that the other side was sent and has not taken yet.
 WINDOW = 4
 # Seconds between two looks whether the work is cancelled, while no frame may be sent
-_LOOK_SECONDS = 0.1
+_CHECK_SECONDS = 0.1
 # Sound is sent in pieces of this size.
-_PIECE_BYTES = 1024 * 1024
+_CHUNK_BYTES = 1024 * 1024
 _NO_MEMORY = (
     "There was not enough memory{where}. Ask for something smaller or shorter, or load the model in a 16-bit data type; "
     "one that makes videos also with VAE tiling or offloaded to main memory."
 )
 
 
-class Worker:
+class GenerationWorker:
     """One model. Work is done on the thread that calls `run`."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         busy = {"code": "busy", "message": "The model is at work. Wait for it."}
         self.jobs = WorkerJobs(channel, "generate", busy=busy, other=self._take)
-        self._stop = Stop()
+        self._stop = StopFlag()
         # The job in work, its steps, and the frames that may be sent now
         self._current: int | None = None
         self._step = 0
@@ -74,14 +74,14 @@ class Worker:
         if message.type == "took" and message.header.get("id") == self._current:
             self._window.release()
 
-    def run(self, folder: Path, how: Loading) -> int:
+    def run(self, folder: Path, how: LoadOptions) -> int:
         """Load, then work until the input ends; the exit status when loading fails."""
         began = time.monotonic()
         self._channel.send("loading", phase="starting")
         try:
             backend = self._load(folder, how)
         except Exception as error:  # noqa: BLE001 - libraries raise anything
-            code, message = explained(error, " to load the model")
+            code, message = explain(error, " to load the model")
             self._channel.send("failed", code=code, message=message)
             return 1
         self._channel.send(
@@ -93,17 +93,17 @@ class Worker:
         while True:
             self._generate(backend, *self.jobs.next())
 
-    def _load(self, folder: Path, how: Loading) -> Backend:
+    def _load(self, folder: Path, how: LoadOptions) -> Backend:
         if not folder.is_dir():
-            raise Refused(
+            raise BackendError(
                 "The model's folder is not there, or cannot be read. Give the folder of a model.",
                 "missing",
             )
         self._channel.send("loading", phase="weights")
         if not is_pipeline(folder):
             return speech.load(folder, how, self._stop)
-        if file := own_code(folder):
-            raise Refused(
+        if file := find_own_code(folder):
+            raise BackendError(
                 f"This model comes with code of its own ({file}), which is not run here. Choose a model without."
             )
         return pipelines.load(folder, how, self._stop)
@@ -113,7 +113,7 @@ class Worker:
     ) -> None:
         id, send = message.header["id"], self._channel.send
         self._current, self._step, self._window = id, 0, threading.Semaphore(WINDOW)
-        self._stop.heed(stop)
+        self._stop.set_event(stop)
 
         def on_step(step: int, steps: int) -> None:
             self._step = step
@@ -124,12 +124,12 @@ class Worker:
             self._stop.check()
             made = backend.make(task, on_step)
             if isinstance(made, Sound):
-                for at in range(0, len(made.pcm), _PIECE_BYTES):
-                    piece = made.pcm[at : at + _PIECE_BYTES]
+                for at in range(0, len(made.pcm), _CHUNK_BYTES):
+                    piece = made.pcm[at : at + _CHUNK_BYTES]
                     send("sound", piece, id=id, rate=made.rate, channels=made.channels)
             else:
                 for index, frame in enumerate(made):
-                    while not self._window.acquire(timeout=_LOOK_SECONDS):
+                    while not self._window.acquire(timeout=_CHECK_SECONDS):
                         self._stop.check()
                     self._stop.check()
                     size = {"width": frame.shape[1], "height": frame.shape[0]}
@@ -138,24 +138,24 @@ class Worker:
         except Stopped:
             self.jobs.finish(id, "end", step=self._step)
         except Exception as error:  # noqa: BLE001 - libraries raise anything
-            code, text = explained(error, " for this")
+            code, text = explain(error, " for this")
             self.jobs.finish(id, "error", code=code, message=text)
         finally:
-            _give_back()
+            _release_memory()
 
 
-def _task(message: wire.WorkerMessage) -> Task:
+def _task(message: wire.WorkerMessage) -> GenerationTask:
     header = message.header
-    given = {f.name: header[f.name] for f in fields(Task) if f.name in header}
+    given = {f.name: header[f.name] for f in fields(GenerationTask) if f.name in header}
     if message.payload:
         shape = (int(header["height"]), int(header["width"]), 3)
         given["picture"] = np.frombuffer(message.payload, np.uint8).reshape(shape)
-    return Task(**given)
+    return GenerationTask(**given)
 
 
-def explained(error: BaseException, where: str) -> tuple[str, str]:
+def explain(error: BaseException, where: str) -> tuple[str, str]:
     """A code and a sentence; the error's own text is left out: it may repeat the prompt."""
-    if isinstance(error, Refused):
+    if isinstance(error, BackendError):
         return error.code, error.message
     if isinstance(error, ModelFolderError):
         return "broken", error.message
@@ -181,7 +181,7 @@ def explained(error: BaseException, where: str) -> tuple[str, str]:
     return "failed", f"The model failed ({origin(error)}). Try other values, or another model."
 
 
-def _give_back() -> None:
+def _release_memory() -> None:
     """Memory that the last work left."""
     gc.collect()
     torch = sys.modules.get("torch")
@@ -208,9 +208,9 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     given = vars(_arguments(argv))
-    folder, how = given.pop("model"), Loading(**given)
+    folder, how = given.pop("model"), LoadOptions(**given)
     channel = claim_output()
-    worker = Worker(channel)
+    worker = GenerationWorker(channel)
     worker.jobs.listen(claim_input())
     return worker.run(folder, how)
 

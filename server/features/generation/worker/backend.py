@@ -18,13 +18,13 @@ class Stopped(Exception):
     """The work was cancelled. Outside the tree of errors: it stays in the worker's process."""
 
 
-class Stop:
+class StopFlag:
     """Says whether the work now going on is to end."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
 
-    def heed(self, event: threading.Event) -> None:
+    def set_event(self, event: threading.Event) -> None:
         """Take the event of the work that begins now."""
         self._event = event
 
@@ -34,7 +34,7 @@ class Stop:
             raise Stopped
 
 
-def watch(modules: Iterable[Any], stop: Stop) -> None:
+def install_stop_hooks(modules: Iterable[Any], stop: StopFlag) -> None:
     """Have each block of these torch modules check `stop` before its work.
 
     A block is a child of a `ModuleList`: a layer of a transformer, a stage of an autoencoder. So a
@@ -61,7 +61,7 @@ def watch(modules: Iterable[Any], stop: Stop) -> None:
 OnStep = Callable[[int, int], None]
 
 
-class Refused(Exception):
+class BackendError(Exception):
     """The model cannot do it; `message` is a sentence for people that holds nothing of what was
     asked.
 
@@ -76,7 +76,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class GenerationTask:
     """One checked request. `picture` is RGB, (height, width, 3), of the video's size."""
 
     prompt: str
@@ -101,22 +101,22 @@ class Sound:
     channels: int
 
 
-Made = Iterator[NDArray[np.uint8]] | Sound
+Result = Iterator[NDArray[np.uint8]] | Sound
 
 
 class Backend(Protocol):
-    """A loaded model. Its calls block; they raise Refused, Stopped and what libraries raise."""
+    """A loaded model. Its calls block; they raise BackendError, Stopped and what libraries raise."""
 
     name: str
     rules: Rules
 
-    def make(self, task: Task, on_step: OnStep) -> Made:
+    def make(self, task: GenerationTask, on_step: OnStep) -> Result:
         """Frames of a video in order, (height, width, 3) of RGB; or sound."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Loading:
+class LoadOptions:
     # The autoencoder works on one tile of a picture at a time: less memory, slower.
     vae_tiling: bool = False
     # The shift of a flow-matching schedule; None keeps that of the model's files.
@@ -129,26 +129,26 @@ class Loading:
     dtype: str = "auto"
 
 
-def torch_device(how: Loading) -> str:
-    """ "cuda" (ROCm's name, too) or "cpu". Raises Refused."""
+def torch_device(how: LoadOptions) -> str:
+    """ "cuda" (ROCm's name, too) or "cpu". Raises BackendError."""
     import torch
 
     if torch.cuda.is_available():
         if how.cpu_offload and find_spec("accelerate") is None:
-            raise Refused(
+            raise BackendError(
                 "cpu_offload needs the package accelerate, which is not in the models' environment. Install it there.",
                 "missing",
             )
         return "cuda"
     if how.cpu_offload:
-        raise Refused(
+        raise BackendError(
             "cpu_offload was asked for, and there is no GPU to take the load off. Load the model without it."
         )
     return "cpu"
 
 
-def torch_dtype(how: Loading, device: str) -> Any:
-    """Raises Refused."""
+def torch_dtype(how: LoadOptions, device: str) -> Any:
+    """Raises BackendError."""
     import torch
 
     named = {
@@ -158,7 +158,7 @@ def torch_dtype(how: Loading, device: str) -> Any:
         "bfloat16": torch.bfloat16,
     }
     if how.dtype not in named:
-        raise Refused(f"The data type is not one of {', '.join(named)}. Choose one of these.")
+        raise BackendError(f"The data type is not one of {', '.join(named)}. Choose one of these.")
     return named[how.dtype]
 
 
@@ -169,7 +169,7 @@ def rgb_frames(made: Any) -> Iterator[NDArray[np.uint8]]:
     """Frames of one video from whatever a pipeline gives for it: an array, a tensor, pictures,
     lists of these.
 
-    Raises Refused when it is no video or no numbers.
+    Raises BackendError when it is no video or no numbers.
     """
     if isinstance(made, list | tuple):
         for one in made:
@@ -180,13 +180,13 @@ def rgb_frames(made: Any) -> Iterator[NDArray[np.uint8]]:
     elif not isinstance(made, np.ndarray) and hasattr(made, "convert"):
         made = np.asarray(made.convert("RGB"))
     if not isinstance(made, np.ndarray):
-        raise Refused(_NO_VIDEO, "failed")
+        raise BackendError(_NO_VIDEO, "failed")
     for frame in _channels_last(made):
-        yield eight_bits(frame[..., :3])
+        yield to_uint8(frame[..., :3])
 
 
 def _channels_last(made: NDArray[Any]) -> NDArray[Any]:
-    """Order the axes of one video: frames, rows, columns, 3 or 4 channels. Raises Refused."""
+    """Order the axes of one video: frames, rows, columns, 3 or 4 channels. Raises BackendError."""
     while made.ndim > 4 and made.shape[0] == 1:
         made = made[0]
     if made.ndim == 3:
@@ -195,27 +195,27 @@ def _channels_last(made: NDArray[Any]) -> NDArray[Any]:
         # Channels before the pixels, or before the frames.
         made = np.moveaxis(made, 1 if made.shape[1] in (3, 4) else 0, -1)
     if made.ndim != 4 or made.shape[-1] not in (3, 4):
-        raise Refused(_NO_VIDEO, "failed")
+        raise BackendError(_NO_VIDEO, "failed")
     return made
 
 
-def eight_bits(frame: NDArray[Any]) -> NDArray[np.uint8]:
-    """A picture of 0 to 1, or already of 8 bits. Raises Refused for one with NaN."""
+def to_uint8(frame: NDArray[Any]) -> NDArray[np.uint8]:
+    """A picture of 0 to 1, or already of 8 bits. Raises BackendError for one with NaN."""
     if frame.dtype == np.uint8:
         return np.ascontiguousarray(frame)
     if not np.isfinite(frame).all():
-        raise Refused(
+        raise BackendError(
             "The model computed pictures that are no numbers (NaN). Load it with another data type: bfloat16 or float32.",
             "failed",
         )
     return np.ascontiguousarray((frame * 255.0).round().clip(0, 255), np.uint8)
 
 
-def sound_of(made: Any, rate: int) -> Sound:
+def to_sound(made: Any, rate: int) -> Sound:
     """Sound from whatever a model gives for it: samples of -1 to 1, (samples), (channels, samples)
     or with ones in front.
 
-    Raises Refused.
+    Raises BackendError.
     """
     while isinstance(made, list | tuple) and len(made) > 0:
         made = made[0]
@@ -227,9 +227,11 @@ def sound_of(made: Any, rate: int) -> Sound:
     if samples.ndim == 1:
         samples = samples[None]
     if samples.ndim != 2 or samples.shape[0] > 2 or samples.size == 0:
-        raise Refused("The model gave something that is no sound. Choose another model.", "failed")
+        raise BackendError(
+            "The model gave something that is no sound. Choose another model.", "failed"
+        )
     if not np.isfinite(samples).all():
-        raise Refused(
+        raise BackendError(
             "The model computed sound that is no numbers (NaN). Load it with another data type: float32.",
             "failed",
         )

@@ -12,31 +12,31 @@ from numpy.typing import NDArray
 
 from server.features.generation.rules import SAMPLE_RATE, FirstFrame, Output, Rules, pixel_rules
 from server.features.generation.worker.backend import (
-    Loading,
-    Made,
+    BackendError,
+    GenerationTask,
+    LoadOptions,
     OnStep,
-    Refused,
+    Result,
     Sound,
-    Stop,
-    Task,
+    StopFlag,
+    install_stop_hooks,
     rgb_frames,
-    sound_of,
+    to_sound,
     torch_device,
     torch_dtype,
-    watch,
 )
 
 # The names of the pipelines' field for the length of a sound
 _LENGTHS = ("audio_length_in_s", "audio_end_in_s")
 
 
-def load(folder: Path, how: Loading, stop: Stop) -> DiffusersBackend:
-    """Raises Refused, ModelFolderError and what diffusers raises."""
+def load(folder: Path, how: LoadOptions, stop: StopFlag) -> DiffusersBackend:
+    """Raises BackendError, ModelFolderError and what diffusers raises."""
     device = torch_device(how)
     try:
         import diffusers
     except ImportError:
-        raise Refused(
+        raise BackendError(
             "This model is a diffusers pipeline, and diffusers is not in the models' environment. Install it there: "
             "pip install -r requirements-models.txt",
             "missing",
@@ -57,7 +57,7 @@ def load(folder: Path, how: Loading, stop: Stop) -> DiffusersBackend:
     vae: Any = getattr(pipe, "vae", None)
     if how.vae_tiling:
         if not hasattr(vae, "enable_tiling"):
-            raise Refused(
+            raise BackendError(
                 "vae_tiling was asked for, and this model's autoencoder has none. Load it without."
             )
         vae.enable_tiling()
@@ -70,7 +70,7 @@ def load(folder: Path, how: Loading, stop: Stop) -> DiffusersBackend:
     return DiffusersBackend(pipe, folder, how, stop)
 
 
-def _shift(pipe: Any, how: Loading) -> None:
+def _shift(pipe: Any, how: LoadOptions) -> None:
     """Set the shift of the schedule, where it has one that does not follow the size."""
     scheduler = getattr(pipe, "scheduler", None)
     if how.flow_shift is None or scheduler is None:
@@ -111,7 +111,7 @@ class DiffusersBackend:
 
     name = "diffusers"
 
-    def __init__(self, pipe: Any, folder: Path, how: Loading, stop: Stop) -> None:
+    def __init__(self, pipe: Any, folder: Path, how: LoadOptions, stop: StopFlag) -> None:
         self._pipe = pipe
         self._stop = stop
         self._takes = inspect.signature(pipe.__call__).parameters
@@ -120,7 +120,7 @@ class DiffusersBackend:
         # Compiled code and hooks on its blocks do not go together: there it stops at the end of a
         # step.
         if not how.compile:
-            watch(pipe.components.values(), stop)
+            install_stop_hooks(pipe.components.values(), stop)
 
     def _read_rules(self, folder: Path) -> Rules:
         takes = [
@@ -135,11 +135,11 @@ class DiffusersBackend:
         ]
         output: Output = "video" if "num_frames" in self._takes else "sound"
         if output == "sound" and not any(name in self._takes for name in _LENGTHS):
-            raise Refused(
+            raise BackendError(
                 f"{type(self._pipe).__name__} makes neither videos nor sound. Choose a model that does."
             )
         if output == "video" and "prompt" not in self._takes:
-            raise Refused(
+            raise BackendError(
                 f"{type(self._pipe).__name__} takes no sentence to make a video from. Choose a model that does."
             )
         first: FirstFrame = "never"
@@ -164,11 +164,11 @@ class DiffusersBackend:
                 return rate
         return SAMPLE_RATE
 
-    def make(self, task: Task, on_step: OnStep) -> Made:
+    def make(self, task: GenerationTask, on_step: OnStep) -> Result:
         making = self._video if self.rules.output == "video" else self._sound
         return making(task, on_step)
 
-    def _video(self, task: Task, on_step: OnStep) -> Iterator[NDArray[np.uint8]]:
+    def _video(self, task: GenerationTask, on_step: OnStep) -> Iterator[NDArray[np.uint8]]:
         asked: dict[str, Any] = {
             "num_frames": task.frames,
             "width": task.width,
@@ -187,14 +187,14 @@ class DiffusersBackend:
         made = self._call(pipe, asked, task, on_step)
         yield from rgb_frames(made.frames)
 
-    def _sound(self, task: Task, on_step: OnStep) -> Sound:
+    def _sound(self, task: GenerationTask, on_step: OnStep) -> Sound:
         asked: dict[str, Any] = {}
         if task.seconds is not None:
             asked[next(name for name in _LENGTHS if name in self._takes)] = task.seconds
         made = self._call(self._pipe, asked, task, on_step)
-        return sound_of(made.audios, self.rules.sample_rate)
+        return to_sound(made.audios, self.rules.sample_rate)
 
-    def _call(self, pipe: Any, asked: dict[str, Any], task: Task, on_step: OnStep) -> Any:
+    def _call(self, pipe: Any, asked: dict[str, Any], task: GenerationTask, on_step: OnStep) -> Any:
         import torch
 
         asked |= {"prompt": task.prompt, "generator": torch.Generator("cpu").manual_seed(task.seed)}
@@ -226,7 +226,7 @@ class DiffusersBackend:
         except NameError as error:
             # The image-to-video pipeline of Wan uses ftfy without asking whether it is there
             # (diffusers 0.42).
-            raise Refused(
+            raise BackendError(
                 f"This pipeline needs the package {error.name}, which is not in the models' environment. Install it there: "
                 "pip install -r requirements-models.txt",
                 "missing",

@@ -7,27 +7,29 @@ from typing import Any
 
 from server.features.generation.rules import SAMPLE_RATE, Rules
 from server.features.generation.worker.backend import (
-    Loading,
+    BackendError,
+    GenerationTask,
+    LoadOptions,
     OnStep,
-    Refused,
     Sound,
-    Stop,
-    Task,
-    sound_of,
+    StopFlag,
+    install_stop_hooks,
+    to_sound,
     torch_device,
     torch_dtype,
-    watch,
 )
 
 # A sound of no given length, of a model that makes it token by token.
 _DEFAULT_SECONDS = 10.0
 
 
-def load(folder: Path, how: Loading, stop: Stop) -> SpeechBackend:
-    """Raises Refused and what transformers raises."""
+def load(folder: Path, how: LoadOptions, stop: StopFlag) -> SpeechBackend:
+    """Raises BackendError and what transformers raises."""
     for wanted, name in ((how.vae_tiling, "vae_tiling"), (how.compile, "compile")):
         if wanted:
-            raise Refused(f"{name} was asked for, which is for videos. Load this model without it.")
+            raise BackendError(
+                f"{name} was asked for, which is for videos. Load this model without it."
+            )
     device = torch_device(how)
     if how.cpu_offload:
         # It has no parts that could take turns.
@@ -46,13 +48,13 @@ def load(folder: Path, how: Loading, stop: Stop) -> SpeechBackend:
         )
     except ValueError as error:
         if "trust_remote_code" in str(error):
-            raise Refused(
+            raise BackendError(
                 "This model comes with code of its own, which is not run here. Choose a model without."
             ) from None
         # Its text lists every class that it would have taken.
         if "Unrecognized" not in str(error):
             raise
-        raise Refused(
+        raise BackendError(
             "This model makes neither speech nor sound that transformers knows of. Choose another, or load it as what it is."
         ) from None
     try:
@@ -68,7 +70,7 @@ class SpeechBackend:
 
     name = "transformers"
 
-    def __init__(self, model: Any, reader: Any, stop: Stop) -> None:
+    def __init__(self, model: Any, reader: Any, stop: StopFlag) -> None:
         self._model = model
         self._reader = reader
         self._stop = stop
@@ -83,9 +85,9 @@ class SpeechBackend:
         self._by_tokens = bool(model.can_generate())
         takes = ["seconds"] if self._by_tokens and self._frame_rate else []
         self.rules = Rules("sound", takes=tuple(takes), sample_rate=int(rate or SAMPLE_RATE))
-        watch([model], stop)
+        install_stop_hooks([model], stop)
 
-    def make(self, task: Task, on_step: OnStep) -> Sound:
+    def make(self, task: GenerationTask, on_step: OnStep) -> Sound:
         import torch
 
         torch.manual_seed(task.seed)
@@ -97,9 +99,9 @@ class SpeechBackend:
             else:
                 made = self._model(**inputs).waveform
                 on_step(1, 1)
-        return sound_of(made, self.rules.sample_rate)
+        return to_sound(made, self.rules.sample_rate)
 
-    def _limits(self, task: Task, on_step: OnStep) -> dict[str, Any]:
+    def _limits(self, task: GenerationTask, on_step: OnStep) -> dict[str, Any]:
         stop, done = self._stop, 0
         tokens = 0
         if self._frame_rate:

@@ -32,13 +32,13 @@ from server.shared.processes.wire import (
 )
 
 if TYPE_CHECKING:
-    from server.features.local_models.worker.generating import Generator
+    from server.features.local_models.worker.generating import AnswerGenerator
 
 # The exit status after a fault that the GPU does not recover from within a process.
 _GPU_FAULT = 3
 # Reasons why a loaded model does not answer its trial question, by the code of
 # `generating.AnswerError`
-_TRIED = {
+_TRIAL_ERRORS = {
     "memory": "There is not enough memory to answer with this model beside loading it. End what else uses memory, or choose a"
     " smaller model.",
     "numbers": "The model was loaded, and its numbers overflow in {}. Choose bfloat16 or float32 (MODEL_DTYPE, or the number"
@@ -50,13 +50,13 @@ _TRIED = {
 }
 
 
-class Worker:
+class AnswerWorker:
     """Reads in one thread, works in the main one."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self.jobs = WorkerJobs(channel, "answer", busy={"code": "busy"}, other=self._take)
-        self._generator: Generator | None = None
+        self._generator: AnswerGenerator | None = None
 
     def _take(self, message: WorkerMessage) -> None:
         if message.type == "state":
@@ -64,14 +64,16 @@ class Worker:
             steps = self._generator.steps if self._generator is not None else 0
             self._channel.send("state", steps=steps)
 
-    def work(self, generator: Generator) -> None:
+    def work(self, generator: AnswerGenerator) -> None:
         """Answer questions for ever."""
         self._generator = generator
         while True:
             message, stop = self.jobs.next()
             self._answer(generator, message, stop)
 
-    def _answer(self, generator: Generator, message: WorkerMessage, stop: threading.Event) -> None:
+    def _answer(
+        self, generator: AnswerGenerator, message: WorkerMessage, stop: threading.Event
+    ) -> None:
         from server.features.local_models.worker.generating import (
             AnswerError,
             Prompt,
@@ -118,7 +120,7 @@ class Worker:
             )
 
 
-def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
+def run(arguments: argparse.Namespace, channel: Channel, worker: AnswerWorker) -> int:
     """Load and work; the exit status when it cannot."""
 
     def report(
@@ -155,7 +157,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
     options = loading.Options(**vars(arguments))
     try:
         loaded = loading.load(options, found, report)
-        generator = generating.Generator(loaded)
+        generator = generating.AnswerGenerator(loaded)
         report("warming")
         # In the form of a question: a template that does not take it fails now.
         asked = [{"type": "image"}, {"type": "text", "text": "Hello"}]
@@ -164,15 +166,15 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
             {"role": "user", "content": asked},
         ]
         trial: list[str] = []
-        prompt = generating.Prompt(say, [loading.grey()])
+        prompt = generating.Prompt(say, [loading.grey_image()])
         generator.answer(prompt, 2, threading.Event(), trial.append)
     except loading.LoadError as error:
         return failed(error.code, error.message)
     except generating.AnswerError as error:
-        return failed(error.code, _TRIED[error.code].format(loaded.dtype))
+        return failed(error.code, _TRIAL_ERRORS[error.code].format(loaded.dtype))
     except Exception as error:  # noqa: BLE001
         # The trial: nobody has asked anything yet.
-        why = f"The model was loaded and does not answer ({type(error).__name__}): {loading.shortened(str(error))}"
+        why = f"The model was loaded and does not answer ({type(error).__name__}): {loading.shorten(str(error))}"
         if "chat template" in str(error):
             why = "The model has no chat template, so it was not made to answer questions."
         return failed("model", f"{why} Choose another one, or another number format.")
@@ -182,8 +184,8 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
         context=loaded.context,
         device=loaded.device,
         dtype=loaded.dtype,
-        video=generator.takes_video(loading.grey()),
-        hears=generator.hears(loading.grey()),
+        video=generator.takes_video(loading.grey_image()),
+        hears=generator.takes_sound(loading.grey_image()),
         thinking_switch=generator.switch,
         # Also with thinking switched off
         thinking_opened=trial[:1] != [] and trial[0] in OPEN,
@@ -206,7 +208,7 @@ def main() -> int:
     parser.add_argument("--trust-remote-code", action="store_true", help="run the model's own code")
     arguments = parser.parse_args()
     channel = claim_output()
-    worker = Worker(channel)
+    worker = AnswerWorker(channel)
     worker.jobs.listen(sys.stdin.buffer)
     return exit_process(run(arguments, channel, worker))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 # Tokens that are waited for at most until a character is whole; four make any.
-_HELD_BACK = 8
+_MAX_WAIT_TOKENS = 8
 # The character for bytes that are none, or not yet
 _BROKEN = "\ufffd"
 # Tokens that are decoded together at most while none of them gives a text
@@ -29,7 +29,7 @@ class Detokenizer:
         self._start = 0
         self._whole = 0
         # The part of the text from `_start` on that was given out
-        self._given = ""
+        self._emitted = ""
         # Tokens since a text was given out
         self._waited = 0
 
@@ -39,24 +39,24 @@ class Detokenizer:
         self._waited += 1
         text = self._decode(self._ids[self._start :])
         whole = text.rstrip(_BROKEN)
-        if whole == text or self._waited >= _HELD_BACK:
-            return self._give(text, all_of_it=True)
-        return self._give(whole, all_of_it=False)
+        if whole == text or self._waited >= _MAX_WAIT_TOKENS:
+            return self._emit(text, all_of_it=True)
+        return self._emit(whole, all_of_it=False)
 
     def end(self) -> str:
         """Return the rest that is text."""
-        return self._give(self._decode(self._ids[self._start :]).rstrip(_BROKEN), all_of_it=True)
+        return self._emit(self._decode(self._ids[self._start :]).rstrip(_BROKEN), all_of_it=True)
 
-    def _give(self, text: str, *, all_of_it: bool) -> str:
+    def _emit(self, text: str, *, all_of_it: bool) -> str:
         # Some tokenizers give nothing of bytes until all in a row are there, not even the text that
         # was given out before.
-        known = all_of_it or text.startswith(self._given)
-        fresh = text[len(self._given) :] if known else ""
+        known = all_of_it or text.startswith(self._emitted)
+        fresh = text[len(self._emitted) :] if known else ""
         if all_of_it and (fresh or len(self._ids) - self._start > _WINDOW):
             self._start, self._whole = self._whole, len(self._ids)
-            self._given = self._decode(self._ids[self._start :])
+            self._emitted = self._decode(self._ids[self._start :])
         elif fresh:
-            self._given = text
+            self._emitted = text
         if fresh:
             self._waited = 0
         return fresh

@@ -24,9 +24,9 @@ from server.models.thinking import CLOSE, OPEN
 Messages = list[dict[str, Any]]
 Samples = NDArray[np.float32]
 # Larger ones are not decoded; the server sends none near that.
-_MOST_PIXELS = 64_000_000
+_MAX_PIXELS = 64_000_000
 # Tokens that earlier turns leave to the answer at least
-_LEAST_ANSWER = 64
+_MIN_ANSWER_TOKENS = 64
 # Tokens at the end of a prompt that may open the model's thoughts
 _OPENING_TOKENS = 8
 # The variable of templates (Qwen's, GLM's and others) that switches thinking on and off
@@ -66,7 +66,7 @@ class Outcome:
     completion_tokens: int
 
 
-class Generator:
+class AnswerGenerator:
     """The one who uses the model. `steps` is how often the model itself ran, over all answers."""
 
     def __init__(self, loaded: LoadedModel) -> None:
@@ -75,7 +75,7 @@ class Generator:
         self._stop = threading.Event()
         # The next step is an answer's first.
         self._first = False
-        self._ends = _ends(loaded)
+        self._end_tokens = _end_tokens(loaded)
         self._marks = _marks(loaded.tokenizer)
         self._template = str(getattr(loaded.processor, "chat_template", None) or "")
         # The template can switch thinking on and off.
@@ -85,7 +85,7 @@ class Generator:
         for part in loaded.model.modules():
             if isinstance(part, torch.nn.ModuleList):
                 for layer in part:
-                    layer.register_forward_pre_hook(self._halt)
+                    layer.register_forward_pre_hook(self._raise_if_stopped)
 
     def answer(
         self,
@@ -104,12 +104,12 @@ class Generator:
         """
         self._stop, self._first = stop, True
         prompt_tokens = 0
-        words = _Words(self._loaded.tokenizer, self._ends, self._marks, stop, emit)
+        words = _TextStreamer(self._loaded.tokenizer, self._end_tokens, self._marks, stop, emit)
         try:
-            reserve = min(max_tokens, _LEAST_ANSWER) + thoughts
-            inputs = self._fitting(prompt, reserve)
+            reserve = min(max_tokens, _MIN_ANSWER_TOKENS) + thoughts
+            inputs = self._fit(prompt, reserve)
             prompt_tokens = int(inputs["input_ids"].shape[1])
-            words.opened = self._opened(inputs["input_ids"])
+            words.opened = self._opening_mark(inputs["input_ids"])
             limit = min(max_tokens + thoughts, self._loaded.context - prompt_tokens)
             with torch.inference_mode():
                 self._loaded.model.generate(
@@ -130,23 +130,25 @@ class Generator:
             raise AnswerError("memory") from None
         if stop.is_set():
             return Outcome("cancelled", prompt_tokens, words.count)
-        return Outcome("length" if words.cut(limit) else "stop", prompt_tokens, words.count)
+        return Outcome(
+            "length" if words.reached_limit(limit) else "stop", prompt_tokens, words.count
+        )
 
     def takes_video(self, frame: Image.Image) -> bool:
         """Find whether template, processor and libraries take frames beside a picture."""
         if not reads_videos(self._loaded.processor):
             return False
         video = {"type": "video_url", "video_url": {"url": 4 * ","}}
-        inputs = self._tried("video", [video, {"type": "image"}], [frame] * 5)
+        inputs = self._try_inputs("video", [video, {"type": "image"}], [frame] * 5)
         return inputs is not None and "pixel_values_videos" in inputs
 
-    def hears(self, frame: Image.Image) -> bool:
+    def takes_sound(self, frame: Image.Image) -> bool:
         if getattr(self._loaded.processor, "feature_extractor", None) is None:
             return False
         asked = [{"type": "image"}, {"type": "input_audio"}]
-        return self._tried("sound", asked, [frame], [np.zeros(16_000, np.float32)]) is not None
+        return self._try_inputs("sound", asked, [frame], [np.zeros(16_000, np.float32)]) is not None
 
-    def _tried(
+    def _try_inputs(
         self,
         kind: str,
         parts: Messages,
@@ -162,13 +164,13 @@ class Generator:
             print(f"this model takes no {kind} ({type(error).__name__})", file=sys.stderr)
             return None
 
-    def _opened(self, prompt: torch.Tensor) -> str:
+    def _opening_mark(self, prompt: torch.Tensor) -> str:
         """Return the mark of thoughts that the prompt ends with; "" where it ends with none."""
         end = prompt[0, -_OPENING_TOKENS:].tolist()
         text = str(self._loaded.tokenizer.decode(end, skip_special_tokens=False)).rstrip()
         return next((mark for mark in OPEN if text.endswith(mark.rstrip())), "")
 
-    def _fitting(self, prompt: Prompt, answer: int) -> Any:
+    def _fit(self, prompt: Prompt, answer: int) -> Any:
         """The prompt, without the oldest turns where all of them leave no room for an answer of so
         many tokens.
 
@@ -189,27 +191,29 @@ class Generator:
 
     def _inputs(self, prompt: Prompt) -> Any:
         try:
-            inputs = self._templated(prompt)
+            inputs = self._apply_template(prompt)
         except (TemplateError, TypeError):
             try:
-                inputs = self._templated(replace(prompt, messages=without_system(prompt.messages)))
+                inputs = self._apply_template(
+                    replace(prompt, messages=without_system(prompt.messages))
+                )
             except TemplateError:
                 raise AnswerError("template") from None
-        if prompt.sounds and not hears(inputs):
+        if prompt.sounds and not has_sound(inputs):
             raise AnswerError("sound")
         model = self._loaded.model
         return inputs.to(model.device, dtype=model.dtype)
 
-    def _templated(self, prompt: Prompt) -> Any:
+    def _apply_template(self, prompt: Prompt) -> Any:
         return self._loaded.processor.apply_chat_template(
-            for_template(prompt.messages, prompt.pictures, prompt.sounds),
+            template_messages(prompt.messages, prompt.pictures, prompt.sounds),
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
             add_generation_prompt=True,
             # A variable that the template does not have would go to the processor.
             **({_SWITCH: prompt.think} if self.switch else {}),
-            **for_processor(self._loaded.processor, prompt.messages, prompt.pictures),
+            **processor_options(self._loaded.processor, prompt.messages, prompt.pictures),
         )
 
     def _settings(self, limit: int) -> Any:
@@ -218,9 +222,9 @@ class Generator:
         settings.max_new_tokens, settings.max_length = limit, None
         settings.do_sample, settings.num_beams = False, 1
         settings.temperature = settings.top_p = settings.top_k = None
-        settings.eos_token_id = sorted(self._ends) or None
+        settings.eos_token_id = sorted(self._end_tokens) or None
         if settings.pad_token_id is None:
-            settings.pad_token_id = min(self._ends, default=None)
+            settings.pad_token_id = min(self._end_tokens, default=None)
         return settings
 
     def _count(self, *_: object) -> None:
@@ -234,13 +238,13 @@ class Generator:
             if logits is not None and bool(logits[:, -1].isnan().any()):
                 raise AnswerError("numbers")
 
-    def _halt(self, *_: object) -> None:
+    def _raise_if_stopped(self, *_: object) -> None:
         # The first step over a long prompt may take seconds: it is stopped in its middle.
         if self._stop.is_set():
             raise _Stopped
 
 
-def _ends(loaded: LoadedModel) -> set[int]:
+def _end_tokens(loaded: LoadedModel) -> set[int]:
     stated = loaded.model.generation_config.eos_token_id
     ends = [*stated] if isinstance(stated, list | tuple) else [stated]
     return {
@@ -258,7 +262,7 @@ def _marks(tokenizer: Any) -> dict[int, str]:
     }
 
 
-class _Words:
+class _TextStreamer:
     """The streamer of `generate`: it turns tokens into text."""
 
     def __init__(
@@ -269,7 +273,7 @@ class _Words:
         stop: threading.Event,
         emit: Callable[[str], None],
     ) -> None:
-        self._ends = ends
+        self._end_tokens = ends
         self._marks = marks
         # The mark of thoughts that the prompt ends with; it comes before the first token.
         self.opened = ""
@@ -306,9 +310,9 @@ class _Words:
         """A stopping criterion, for every answer of the batch of one."""
         return torch.full((input_ids.shape[0],), self._stop.is_set(), device=input_ids.device)
 
-    def cut(self, limit: int) -> bool:
+    def reached_limit(self, limit: int) -> bool:
         """Find whether the limit ended the answer, and not the model."""
-        return self.count >= limit and self._last not in self._ends
+        return self.count >= limit and self._last not in self._end_tokens
 
 
 # A chat with pictures in the form that a model's processor takes
@@ -318,7 +322,7 @@ def decode(jpeg: bytes) -> Image.Image:
     """Decode a JPEG. Raises AnswerError."""
     try:
         picture = Image.open(io.BytesIO(jpeg), formats=("JPEG",))
-        if picture.width * picture.height > _MOST_PIXELS:
+        if picture.width * picture.height > _MAX_PIXELS:
             raise AnswerError("picture")
         return picture.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
@@ -332,7 +336,7 @@ def decode_sound(pcm: bytes) -> Samples:
     return np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
 
 
-def hears(inputs: Any) -> bool:
+def has_sound(inputs: Any) -> bool:
     return any("audio" in name or "input_features" in name for name in inputs)
 
 
@@ -341,11 +345,11 @@ def reads_videos(processor: Any) -> bool:
     return part is not None and not isinstance(part, NoVideo)
 
 
-def for_processor(
+def processor_options(
     processor: Any, messages: Messages, pictures: Sequence[Image.Image]
 ) -> dict[str, Any]:
     """Return the processor's options for these pictures and frames of a video."""
-    options = _tiled(processor, pictures)
+    options = _tile_options(processor, pictures)
     if any(_frames(part) for message in messages for part in _parts(message)):
         # All frames: they were chosen before.
         options["do_sample_frames"] = False
@@ -364,7 +368,7 @@ def _frames(part: dict[str, Any]) -> int:
     return part["video_url"]["url"].count(",") if part["type"] == "video_url" else 0
 
 
-def _tiled(processor: Any, pictures: Sequence[Image.Image]) -> dict[str, Any]:
+def _tile_options(processor: Any, pictures: Sequence[Image.Image]) -> dict[str, Any]:
     """Limit the tiles of a processor that cuts a picture into them: as many as it fills, and none
     of an enlarged picture.
 
@@ -386,18 +390,18 @@ def _edge(size: Any) -> int:
     return found if isinstance(found, int) else 0
 
 
-def for_template(
+def template_messages(
     messages: Messages, pictures: Sequence[Image.Image], sounds: Sequence[Samples] = ()
 ) -> Messages:
     """Put pictures and sounds into the messages, in the form that every template knows."""
     left, heard = iter(pictures), iter(sounds)
     return [
-        {"role": one["role"], "content": [_shown(part, left, heard) for part in _parts(one)]}
+        {"role": one["role"], "content": [_fill_part(part, left, heard) for part in _parts(one)]}
         for one in messages
     ]
 
 
-def _shown(
+def _fill_part(
     part: dict[str, Any], left: Iterator[Image.Image], heard: Iterator[Samples]
 ) -> dict[str, Any]:
     """Put the next picture, the next frames or the next sound into a part."""

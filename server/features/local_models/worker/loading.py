@@ -20,11 +20,11 @@ from transformers.utils import PushToHubMixin, logging
 
 from server.features.hosting.control_groups import cores
 from server.features.local_models.worker.weights import (
-    Weights,
+    ModelWeights,
     choose_dtype,
     free_ram,
     gigabytes,
-    needed,
+    memory_needed,
 )
 
 # phase, percent (0 to 100; None when there is no telling), bytes done, bytes in all
@@ -62,7 +62,7 @@ class Options:
 class LoadedModel:
     model: Any
     processor: Any
-    weights: Weights
+    weights: ModelWeights
     device: str
     dtype: str
     context: int
@@ -72,7 +72,7 @@ class LoadedModel:
         return getattr(self.processor, "tokenizer", self.processor)
 
 
-def load(options: Options, weights: Weights, report: Report) -> LoadedModel:
+def load(options: Options, weights: ModelWeights, report: Report) -> LoadedModel:
     """Raises LoadError."""
     gpu = _use_gpu(options.device)
     dtype = _dtype(options, weights, gpu)
@@ -92,7 +92,7 @@ def load(options: Options, weights: Weights, report: Report) -> LoadedModel:
         report("processor", None, None, None)
         processor = _processor(options.folder, shared)
         report("weights", 0.0, 0, weights.bytes)
-        with _reported(report, weights.bytes):
+        with _report_progress(report, weights.bytes):
             model, found = transformers.AutoModelForImageTextToText.from_pretrained(
                 options.folder,
                 config=config,
@@ -144,7 +144,7 @@ def _use_gpu(device: str) -> bool:
     return there and device != "cpu"
 
 
-def _dtype(options: Options, weights: Weights, gpu: bool) -> str:
+def _dtype(options: Options, weights: ModelWeights, gpu: bool) -> str:
     if gpu:
         # Older GPUs of NVIDIA's emulate it, slower than float16.
         hip = getattr(torch.version, "hip", None)
@@ -152,7 +152,7 @@ def _dtype(options: Options, weights: Weights, gpu: bool) -> str:
     else:
         quick = _quick_bfloat16()
     free = free_ram()
-    wide = needed(weights.bytes, weights.bytes_each, "float32")
+    wide = memory_needed(weights.bytes, weights.bytes_each, "float32")
     return choose_dtype(
         options.dtype, weights.dtype, gpu=gpu, bfloat16=quick, roomy=free is None or wide < free
     )
@@ -165,9 +165,9 @@ def _quick_bfloat16() -> bool:
     return ask is not None and bool(ask().get("avx512_bf16"))
 
 
-def _place(weights: Weights, dtype: str, gpu: bool) -> Any:
+def _place(weights: ModelWeights, dtype: str, gpu: bool) -> Any:
     """`device_map`: the processor, the GPU with the most room, or all. Raises LoadError."""
-    need = needed(weights.bytes, weights.bytes_each, dtype)
+    need = memory_needed(weights.bytes, weights.bytes_each, dtype)
     if not gpu:
         free = free_ram()
         if free is not None and need > free:
@@ -187,19 +187,19 @@ def _processor(folder: Path, shared: dict[str, Any]) -> Any:
     except ImportError:
         if not missing_video_libraries():
             raise
-    do_without_video()
+    disable_video_processors()
     return transformers.AutoProcessor.from_pretrained(folder, **shared)
 
 
 @contextlib.contextmanager
-def _reported(report: Report, total: int) -> Iterator[None]:
+def _report_progress(report: Report, total: int) -> Iterator[None]:
     """Report the share of the weights that is loaded, in bytes: all parts count alike."""
 
     def bar(make: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         things = args[0] if args else named.get("iterable")
         if not hasattr(things, "__len__") or not hasattr(things, "__iter__"):
             return make(*args, **named)
-        return _Counted(
+        return _ProgressBar(
             things, lambda share: report("weights", 100.0 * share, int(total * share), total)
         )
 
@@ -211,7 +211,7 @@ def _reported(report: Report, total: int) -> Iterator[None]:
         hook(before)
 
 
-class _Counted:
+class _ProgressBar:
     """A progress bar that reports each hundredth."""
 
     def __init__(self, things: Any, report: Callable[[float], None]) -> None:
@@ -231,9 +231,9 @@ class _Counted:
 
 
 def _no_memory(
-    weights: Weights, dtype: str, free: int | None = None, on: str = "this machine"
+    weights: ModelWeights, dtype: str, free: int | None = None, on: str = "this machine"
 ) -> LoadError:
-    need = gigabytes(needed(weights.bytes, weights.bytes_each, dtype))
+    need = gigabytes(memory_needed(weights.bytes, weights.bytes_each, dtype))
     there = f", and {on} has {gigabytes(free)} free" if free is not None else ""
     return LoadError(
         "memory",
@@ -242,7 +242,7 @@ def _no_memory(
     )
 
 
-def _reason(error: Exception, folder: Path, weights: Weights, dtype: str) -> LoadError:
+def _reason(error: Exception, folder: Path, weights: ModelWeights, dtype: str) -> LoadError:
     words = " ".join(str(error).split())
     low = words.lower()
     if "can't allocate memory" in low or "cannot allocate memory" in low or "out of memory" in low:
@@ -257,7 +257,7 @@ def _reason(error: Exception, folder: Path, weights: Weights, dtype: str) -> Loa
         return LoadError("model", f"{_damaged(folder)} Download it again.")
     return LoadError(
         "model",
-        f"transformers {transformers.__version__} could not load the model ({type(error).__name__}): {shortened(words)} Download it"
+        f"transformers {transformers.__version__} could not load the model ({type(error).__name__}): {shorten(words)} Download it"
         " again, or choose another one.",
     )
 
@@ -271,7 +271,7 @@ def _damaged(folder: Path) -> str:
     return "A file in the model's folder is damaged: it is not JSON."
 
 
-def shortened(words: str) -> str:
+def shorten(words: str) -> str:
     """Somebody else's sentence, of a bearable length and with an end."""
     words = " ".join(words.split())
     if len(words) > _REASON_CHARS:
@@ -279,7 +279,7 @@ def shortened(words: str) -> str:
     return words if words.endswith((".", "…", "!", "?")) else f"{words}."
 
 
-def grey() -> Image.Image:
+def grey_image() -> Image.Image:
     return Image.new("RGB", (224, 224), (128, 128, 128))
 
 
@@ -305,7 +305,7 @@ def missing_video_libraries() -> bool:
     return find_spec("torchvision") is None or find_spec("num2words") is None
 
 
-def do_without_video() -> None:
+def disable_video_processors() -> None:
     """Have processors load without a video processor in this process (transformers 5.23)."""
     if find_spec("torchvision") is None:
         auto = importlib.import_module("transformers.models.auto.video_processing_auto")

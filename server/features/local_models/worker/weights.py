@@ -19,7 +19,7 @@ _EXTRA_BYTES = 200 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class ModelWeights:
     bytes: int
     # The number format that most of it is stored in, by torch's name; "" when it is none that torch
     # computes with.
@@ -31,7 +31,7 @@ class Weights:
     context_length: int | None
 
 
-def read(folder: Path) -> Weights:
+def read(folder: Path) -> ModelWeights:
     """Check that the config can be read and each shard is whole. Raises ModelFolderError."""
     if not folder.is_dir():
         raise ModelFolderError(
@@ -48,7 +48,7 @@ def read(folder: Path) -> Weights:
     dtype = found.dtype if found.dtype in BYTES_EACH else ""
     # Packed numbers stay as they are, in what is about two bytes for what is computed.
     each = 2 if not dtype and found.packed else found.each
-    return Weights(found.bytes, dtype, each, kind, context_length(config))
+    return ModelWeights(found.bytes, dtype, each, kind, context_length(config))
 
 
 def _shown(path: Path) -> str:
@@ -58,7 +58,7 @@ def _shown(path: Path) -> str:
 # Number format, memory and tokens on this machine
 
 
-def needed(weights_bytes: int, bytes_each: int, dtype: str) -> int:
+def memory_needed(weights_bytes: int, bytes_each: int, dtype: str) -> int:
     """Return the bytes that a model needs in that format; stored it has `bytes_each` a number."""
     computed = weights_bytes * BYTES_EACH[dtype] // bytes_each
     return computed + min(int(computed * _EXTRA_SHARE), _EXTRA_MOST) + _EXTRA_BYTES

@@ -441,7 +441,9 @@ def test_why_a_better_one_is_passed_over() -> None:
     none = propose(models, host, GB)
     assert none.model is None
     assert none.skipped
-    here = [m.with_folder(Path("/m")) if m.default_for is MachineClass.GPU_24G else m for m in models]
+    here = [
+        m.with_folder(Path("/m")) if m.default_for is MachineClass.GPU_24G else m for m in models
+    ]
     found = propose(here, host, GB).model
     assert found is not None
     assert found.default_for is MachineClass.GPU_24G
