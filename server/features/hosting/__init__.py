@@ -1,8 +1,7 @@
-"""The model that an operator chooses: planned, fetched, loaded, switched, stopped; and what this
-machine and its vLLM are able to run.
+"""Models that an operator chooses: plan, fetch, load, switch and stop them.
 
-`hosting.py` has the parts together. `manager` runs one model at a time; `catalogue/` has known
-models, and the command that runs one.
+`hosting.py` connects the parts. `manager.py` runs one model at a time; `catalogue/` lists the known
+models and builds the command that runs one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The engine of the model that an operator chose: the loaded one, or why there is none."""
+"""The engine of the model that an operator chose: passes questions to the loaded engine, or says why there is none."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from server.models.base import Capabilities, Chunk, Engine, EngineRequest, Engin
 
 NO_MODEL_DETAIL = "No model is loaded here. An operator can start one in the engine panel, or LOCAL_MODEL can name one."
 NO_MODEL = EngineStatus(EngineState.UNREACHABLE, NO_MODEL_DETAIL, unused=True)
-# Remedy for a model that does not answer
-RESTART_REMEDY = "It is started again if it stays so; an operator can start another model."
+# Remedies for a model that does not answer
+RESTART_REMEDY = "It is restarted if that lasts; an operator can start another model."
 REMOTE_REMEDY = (
-    "It runs elsewhere and is used again when it answers; an operator can start another model."
+    "It is a remote server, used again when it answers; an operator can start another model."
 )
-# A broken connection is noticed shortly before the end of its process.
+# Seconds by which a broken connection may precede the end of the process
 _NOTICE_SECONDS = 0.5
 # retry_after for questions while a model is loading, seconds
 _RETRY_SECONDS = 5.0
@@ -32,14 +32,13 @@ Refine = Callable[[Capabilities], Capabilities]
 
 @dataclass(slots=True, eq=False)
 class _ActiveModel:
-    """A loaded engine with the running answers."""
+    """The loaded engine and its running answers."""
 
     engine: Engine
-    # Set to end its answers at once, with the sentence `message`
+    # Set to end the answers at once, with `message` as their error
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     message: str = ""
-    # Timeouts of the answers that wait for a chunk; without a deadline until the answers have to
-    # end
+    # Timeouts of the answers that wait for a chunk; `end` gives them a deadline
     waits: set[asyncio.Timeout] = field(default_factory=set)
 
     def end(self, message: str) -> None:
@@ -52,7 +51,9 @@ class _ActiveModel:
 
 
 class ActiveEngine:
-    """See `Engine`. Only the manager calls `activate` and `deactivate`; it owns the engines."""
+    """Stands for the loaded engine; see `Engine`. Only the manager, which owns the engines, calls `activate` and
+    `deactivate`.
+    """
 
     name = "local"
 
@@ -61,7 +62,7 @@ class ActiveEngine:
         self._model = self._silence = ""
         self._refine: Refine = lambda found: found
         self._absent = NO_MODEL
-        # Time of the first failed probe, by the event loop's clock; None while it answers.
+        # Loop time of the first failed probe in a row; None while it answers
         self._silent_since: float | None = None
 
     @property
@@ -79,8 +80,8 @@ class ActiveEngine:
             detail = f"{model or 'The model'} does not answer. {self._silence}"
         elif inner.state is EngineState.MISCONFIGURED:
             detail = (
-                f"The program that answers there is not the chosen {model or 'model'} any more. An operator can start it again in the engine panel, with"
-                " the right address, name and key."
+                f"The server at that address no longer has {model or 'the model'}, or refuses the key. An operator can start it again"
+                " in the engine panel, with the right address, name and key."
             )
         else:
             detail = inner.detail
@@ -89,7 +90,7 @@ class ActiveEngine:
         )
 
     def silent_seconds(self) -> float:
-        """Return the seconds for which its probes have failed."""
+        """Return for how many seconds its probes have failed."""
         if self._silent_since is None:
             return 0.0
         return asyncio.get_running_loop().time() - self._silent_since
@@ -101,16 +102,16 @@ class ActiveEngine:
         refine: Refine = lambda found: found,
         silence: str = RESTART_REMEDY,
     ) -> None:
-        """Let `engine` answer from now on, under this model name ("": the engine's own).
+        """Put `engine` into service under this model name ("": the engine's own).
 
-        `refine` completes its capabilities, `silence` is the remedy when it does not answer.
+        `refine` completes its capabilities; `silence`: the remedy while it does not answer.
         """
         self._current = _ActiveModel(engine)
         self._model, self._refine, self._silence = model, refine, silence
         self._silent_since = None
 
     def deactivate(self, state: EngineState, detail: str, message: str = "") -> None:
-        """Remove the engine, because of `detail`; running answers end at once with `message`."""
+        """Take the engine out of service; running answers end with `message`, or else with `detail`."""
         self._absent = NO_MODEL if detail == NO_MODEL_DETAIL else EngineStatus(state, detail)
         current, self._current = self._current, None
         if current is not None:
@@ -121,7 +122,7 @@ class ActiveEngine:
         if engine is not None:
             found = await engine.probe()
             if engine is not self.inner:
-                # It was replaced meanwhile.
+                # Replaced during the probe
                 return self.status
             if found.state is not EngineState.UNREACHABLE:
                 self._silent_since = None
@@ -130,9 +131,10 @@ class ActiveEngine:
         return self.status
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
-        """See `Engine.answer`.
+        """Yield the chunks of an answer; see `Engine.answer`.
 
-        Unloading ends it with EngineFailed, or before the first chunk with EngineUnavailable.
+        Raises EngineFailed if the engine is taken out of service during the answer, EngineUnavailable before the first
+        chunk.
         """
         current = self._current
         if current is None:
@@ -160,18 +162,15 @@ class ActiveEngine:
                         ) from None
                     raise
                 began = True
-                # It does not hang, even if its other answers are slow.
+                # A chunk proves that it works, even if its probes time out.
                 self._silent_since = None
                 yield chunk
 
     async def _next(self, chunks: AsyncGenerator[Chunk, None], current: _ActiveModel) -> Chunk:
-        """Read the next chunk.
-
-        Raises TimeoutError when the engine was removed, StopAsyncIteration at the end.
-        """
+        """Return the next chunk. Raises TimeoutError if the engine was taken out of service, StopAsyncIteration at the end."""
         if current.ended.is_set():
             raise TimeoutError
-        # Without a deadline until `deactivate` sets one. The consumer's code does not run within it.
+        # `end` sets the deadline. The block ends before the consumer runs, which the timeout must not cancel.
         async with asyncio.timeout(None) as wait:
             current.waits.add(wait)
             try:

@@ -1,6 +1,6 @@
-"""Main memory and cores that this process may have, within the limits of its control groups (version 2).
+"""Main memory and cores that this process may use, within the limits of its control groups (version 2).
 
-Standard library only: the models' workers use it, too. psutil knows no control groups.
+psutil ignores control groups. Standard library only, because the workers of models use this module, too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def main_memory() -> tuple[int, int]:
-    """Return the bytes of main memory, all and available, within the limits of the control groups."""
+    """Return the bytes of main memory, total and available, within all limits; (0, 0) if unknown."""
     try:
         lines = Path("/proc/meminfo").read_text("ascii").splitlines()
         found = {name: rest for name, _, rest in (line.partition(":") for line in lines)}
@@ -27,7 +27,7 @@ def main_memory() -> tuple[int, int]:
         with contextlib.suppress(OSError, ValueError):
             limit = int((group / "memory.max").read_text("ascii"))
             used = int((group / "memory.current").read_text("ascii"))
-            # Copies of what is in files, weights that were read before all, make room for what programs ask for.
+            # The page cache, such as weights that were read, is freed when programs need memory.
             for line in (group / "memory.stat").read_text("ascii").splitlines():
                 name, _, count = line.partition(" ")
                 if name in ("inactive_file", "active_file"):
@@ -37,7 +37,7 @@ def main_memory() -> tuple[int, int]:
 
 
 def cores() -> int:
-    """Return the cores that this process may keep busy, by its affinity and its control groups."""
+    """Return the number of cores that affinity and control groups allow this process, at least 1."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found = [there or 1]
     for group in _groups():
@@ -48,10 +48,10 @@ def cores() -> int:
 
 
 def _groups() -> Iterator[Path]:
-    """List this process's groups, the own one first."""
+    """Yield the folders of this process's group and of the groups above it."""
     with contextlib.suppress(OSError):
         for line in OWN_GROUPS.read_text("ascii").splitlines():
-            # Version 2 names no controllers.
+            # Lines of version 2 name no controllers.
             if line.startswith("0::"):
                 folder = CGROUPS / line[3:].lstrip("/")
                 yield from (one for one in (folder, *folder.parents) if one.is_relative_to(CGROUPS))

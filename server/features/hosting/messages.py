@@ -1,4 +1,4 @@
-"""Messages about models: to operators the state of the engine that they manage, and its log; to everybody the model on its way."""
+"""Messages to operators about the engine and its log, and to visitors about a model that is fetched or loaded."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from server.core.messages import ServerMessage
 
 
 class LoadingProgress(BaseModel):
-    """The progress of loading."""
+    """Progress of loading a model."""
 
-    # What is done now
+    # Current phase
     phase: str
     # 0 to 100; absent: unknown
     percent: float | None = None
-    # Read so far
+    # Bytes read so far
     done_bytes: int | None = None
-    # All that is read
+    # Bytes to read in all
     total_bytes: int | None = None
 
 
@@ -42,25 +42,25 @@ class EngineReport(ServerMessage):
     newest_only: ClassVar[bool] = True
     # `idle`, `loading`, `ready`, `stopping` or `failed`
     state: str
-    # The model that was chosen
+    # The chosen model
     model: str | None = None
     # `vision`, `omni`, `speech`, `audio` or `video`
     model_type: str | None = None
     # `remote`, `subprocess`, `container` or `in_process`
     mode: str | None = None
-    # How far loading is
+    # Progress of loading
     progress: LoadingProgress | None = None
     # The command that runs, quoted for a shell, secrets masked
     command: str | None = None
     # The failure, and the remedy
     error: str | None = None
-    # It answers visitors, rather than another engine.
+    # This engine answers visitors, not another one.
     answers: bool = False
     # The engine that answers visitors; absent: none
     answering: Answering | None = None
-    # Why no better one answers, with the remedy
+    # Why no better engine answers, with the remedy
     why: str | None = None
-    # The engines of `watches` and `reads`, where they are other ones than the engine that answers
+    # Engines of `watches` and `reads`, if they differ from the engine that answers
     roles: dict[str, Answering] | None = None
 
 
@@ -76,13 +76,13 @@ class LogLines(ServerMessage):
 
 
 class ModelComing(ServerMessage):
-    """A model is on its way: it is fetched, or loaded, and another engine answers meanwhile. At most once a second."""
+    """A model is being fetched or loaded, and another engine answers meanwhile. At most once a second."""
 
     type: Literal["model_coming"] = "model_coming"
     newest_only: ClassVar[bool] = True
-    # Its name; empty: none is on its way any more
+    # Its name; empty: done, no model is fetched or loaded
     model: str = ""
-    # What is done now
+    # Current step
     step: Literal["fetching", "loading"] = "loading"
     # Of this step, 0 to 100; absent: unknown
     percent: int | None = None

@@ -1,7 +1,7 @@
-"""Fetch a model of the catalogue for an operator: one at a time, in a process of its own.
+"""Fetch models of the catalogue for an operator, one at a time, in a child process.
 
-The process is scripts/models/download.py, which goes on where it was stopped, compares every file with
-the hub's checksum, and asks public addresses alone (or HF_ENDPOINT).
+The process runs scripts/models/download.py, which resumes, compares each file with the hub's checksum, and connects to
+public addresses (or HF_ENDPOINT) only.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from server.shared.processes.process import ChildProcess, LogRing, ProcessFailed
 log = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = ROOT / "scripts" / "models" / "download.py"
-# Bytes that are left free: the disk is this server's and other programs', too.
+# Bytes that stay free on the disk for other programs
 RESERVE_BYTES = 2 * 1024**3
-# Seconds between two looks at the disk
+# Seconds between two checks of the disk
 CHECK_SECONDS = 2.0
-# Of the hub's settings the process gets these; the token is for gated models.
+# Environment variables that the process gets; HF_TOKEN is for gated models.
 _PASSED_VARIABLES = re.compile(
     r"^(HF_(ENDPOINT|TOKEN)|((HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy)|SSL_CERT_(FILE|DIR))$"
 )
-# Longest sentence of the process that is shown
+# Most characters of an error of the process
 _MAX_ERROR_CHARS = 600
 
 
 class FetchState(StrEnum):
-    """The state of the last fetch. A paused or failed one goes on where it stopped."""
+    """State of the last fetch. A paused or failed one can be resumed."""
 
     IDLE = "idle"
     FETCHING = "fetching"
@@ -56,7 +56,7 @@ class FetchState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FetchStatus:
-    """`total_bytes` is 0 while unknown."""
+    """Progress of the last fetch. `total_bytes`: 0 while unknown."""
 
     state: FetchState = FetchState.IDLE
     model: str = ""
@@ -66,13 +66,12 @@ class FetchStatus:
 
 
 class ModelFetch:
-    """The fetch under way. Everything on the event loop; the disk is looked at in `pool`.
+    """Fetches one model at a time. Call it on the event loop; the disk is read in `pool`.
 
-    `known`: models of the catalogue; blocking. `kept`: the folder that models are kept in, each in one
-    of its own.
+    `known` returns the models of the catalogue, and blocks. `kept`: the folder of models, one subfolder each.
 
     Bounds of a model that is fetched: one, in a process of its own; a second one is refused
-    (409). It ends before the disk is full; what came is kept.
+    (409). It ends before the disk is full; the fetched part is kept.
     """
 
     def __init__(
@@ -90,29 +89,27 @@ class ModelFetch:
         self.status = FetchStatus()
         self._process: ChildProcess | None = None
         self._watching: asyncio.Task[None] | None = None
-        # From the first look at the catalogue until the process has ended
+        # True from the search in the catalogue until the process has ended
         self._busy = False
         self._closed = False
         self._pausing = False
 
     @property
     def refusal(self) -> str:
-        """The reason why nothing is fetched from here; "" where it is."""
+        """Why operators cannot fetch models; "" if they can."""
         if not self._allowed:
-            return "Fetching from here is off: set ALLOW_MODEL_DOWNLOADS=true, or fetch on the server's command line."
+            return "Downloads from the panel are off. Set ALLOW_MODEL_DOWNLOADS=true, or use the server's command line."
         return self.missing_script
 
     @property
     def missing_script(self) -> str:
-        """The reason why this installation fetches nothing, whoever asks; "" where it does."""
+        """Why this installation cannot fetch models at all; "" if it can."""
         if not PROGRAM.is_file():
-            return (
-                "This installation has no scripts/models, which fetches models: fetch it elsewhere."
-            )
+            return "This installation has no scripts/models, which fetches models. Fetch the model on another machine."
         return ""
 
     async def free(self) -> int | None:
-        """Return the free bytes where models are kept; None when the disk does not tell."""
+        """Return the free bytes on the disk of models; None if unknown."""
         with suppress(OSError):
             return await in_pool(self._pool, disk_free, self._kept)
         return None
@@ -121,23 +118,23 @@ class ModelFetch:
         return self._kept / model.id.rpartition("/")[2]
 
     def command(self, model: Model) -> str:
-        """Return the command that does the same."""
+        """Return the shell command that fetches the model."""
         asked = " ".join(_arguments(model))
         return f"bash scripts/download_model.sh {asked} --to ~/models/{self.folder(model).name}"
 
     async def start(self, name: object, *, allowed: bool = False) -> None:
-        """Fetch the model, or go on with it; return when its process has begun. `allowed`: whatever the settings say.
+        """Fetch a model of the catalogue, or resume; return when the process has started.
 
-        Raises BadRequest for a name that the catalogue has not, and without room; Conflict while another
-        one is fetched, or where the settings forbid it; Draining.
+        `allowed`: ignore ALLOW_MODEL_DOWNLOADS. Raises BadRequest for an unknown name or a full disk, Conflict while
+        another one is fetched or if the settings forbid it, Draining after `close`.
         """
         if refused := self.missing_script if allowed else self.refusal:
             raise Conflict(refused)
         if self._closed:
-            raise Draining("The server is about to stop and fetches nothing any more.")
+            raise Draining("The server is shutting down and starts no more downloads.")
         if self._busy:
             raise Conflict(
-                f"{self.status.model or 'A model'} is being fetched. Pause it, or wait until it is here."
+                f"{self.status.model or 'A model'} is being fetched, and one at a time is allowed. Pause it, or wait."
             )
         self._busy, self._pausing = True, False
         try:
@@ -158,31 +155,31 @@ class ModelFetch:
             before.total_bytes or model.weights_bytes,
         )
         self._watching = self._tasks.spawn(self._watch(process, folder), name="watch")
-        log.info("the operator fetches a model")
+        log.info("operator started a model download")
 
     async def wait_settled(self) -> FetchStatus:
-        """Wait until nothing is fetched."""
+        """Wait until no fetch is running."""
         if self._watching is not None:
             await asyncio.wait((self._watching,))
         return self.status
 
     async def pause(self) -> None:
-        """End the process; what came is kept. Nothing happens while nothing is fetched."""
+        """Stop the process, and keep the fetched part. Does nothing without one."""
         process = self._process
         if process is not None and process.running:
             self._pausing = True
             await process.stop()
 
     async def close(self) -> None:
-        """End it with the server. Safe to call twice."""
+        """Stop the process and refuse new fetches. Safe to call twice."""
         self._closed = True
         await self.pause()
         await self._tasks.close()
 
-    # In a thread
+    # Called in the pool
 
     def missing(self, model: Model) -> int:
-        """Return the bytes of it that are still to be fetched."""
+        """Return the bytes of the model that are still to be fetched. Blocking."""
         if model.folder is not None:
             return 0
         files = [path for path in self.folder(model).rglob("*") if path.is_file()]
@@ -191,12 +188,12 @@ class ModelFetch:
     def _find(self, name: object) -> Model:
         if isinstance(name, str):
             for model in self._known():
-                # A folder's name is no repository; ids of the hub have an owner.
+                # Ids of the hub have an owner; others are names of local folders.
                 if model.id == name and "/" in model.id and model.folder is None:
                     return model
         shown = repr(name)[:80]
         raise BadRequest(
-            f"{shown} is no model of the catalogue that could be fetched. The panel lists them: give the id of one that is not here."
+            f"{shown} is not in the catalogue, or is on this machine already. Give the id of a model that the panel offers to fetch."
         )
 
     def _require_space(self, model: Model, folder: Path) -> None:
@@ -204,8 +201,8 @@ class ModelFetch:
         free = disk_free(folder)
         if free < needed:
             raise BadRequest(
-                f"There is no room for {model.name}: it needs {gigabytes(needed)} with what stays free, and {gigabytes(free)}"
-                f" are free at {folder}. Remove something there, or choose a smaller model."
+                f"The disk is too full for {model.name}: it needs {gigabytes(needed)} with the reserve, and {gigabytes(free)}"
+                f" are free at {folder}. Free some space there, or choose a smaller model."
             )
 
     # The process
@@ -226,7 +223,7 @@ class ModelFetch:
             self.status = replace(self.status, **progress)
 
     async def _watch(self, process: ChildProcess, folder: Path) -> None:
-        """Wait for the end; end it before the disk is full."""
+        """Wait until the process ends; stop it before the disk is full."""
         disk_full = ""
         while process.running:
             try:
@@ -236,13 +233,13 @@ class ModelFetch:
                 free = await in_pool(self._pool, disk_free, folder)
                 if free < RESERVE_BYTES // 2:
                     disk_full = (
-                        f"The disk at {folder} is nearly full ({gigabytes(free)} left), so the fetch was stopped. Free some"
-                        " room, and go on: what came is kept."
+                        f"The disk at {folder} is nearly full ({gigabytes(free)} left), so the download was stopped. Free some"
+                        " space, and resume; the fetched part is kept."
                     )
                     await process.stop()
         self.status = self._final_status(process, disk_full)
         self._process, self._busy = None, False
-        log.info("the fetch of a model ended", extra={"kind": str(self.status.state)})
+        log.info("model download ended", extra={"kind": str(self.status.state)})
 
     def _final_status(self, process: ChildProcess, disk_full: str) -> FetchStatus:
         status = replace(self.status, error="")
@@ -253,12 +250,12 @@ class ModelFetch:
         if self._pausing:
             return replace(status, state=FetchState.PAUSED)
         said = [line for line in process.lines if _progress(line) is None and line.strip()]
-        error = said[-1] if said else f"The program that fetches {process.how_it_ended()}."
+        error = said[-1] if said else f"The download program {process.how_it_ended()}."
         return replace(status, state=FetchState.FAILED, error=error[:_MAX_ERROR_CHARS])
 
 
 def _arguments(model: Model) -> list[str]:
-    """Return a model and what of it is fetched, in the words of the program's command line."""
+    """Return the model's arguments for the download program."""
     words = [model.id]
     if model.revision:
         words += ["--revision", model.revision]
@@ -266,7 +263,7 @@ def _arguments(model: Model) -> list[str]:
 
 
 def _progress(line: str) -> dict[str, Any] | None:
-    """Read a line of the process's progress; None for any other."""
+    """Parse a progress line of the process; return None for any other line."""
     try:
         facts = json.loads(line)
         state, done, total = FetchState(facts["phase"]), int(facts["done"]), int(facts["total"])
@@ -278,7 +275,7 @@ def _progress(line: str) -> dict[str, Any] | None:
 
 
 def disk_free(folder: Path) -> int:
-    """Return the free bytes where a folder is or will be. Raises OSError."""
+    """Return the free bytes of the disk of a folder, which need not exist. Raises OSError."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free

@@ -1,4 +1,4 @@
-"""The model that basic mode offers on the page: proposed for this machine, fetched and started by one press."""
+"""The model that basic mode offers on the page: proposed for this machine, fetched and started with one button."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from server.features.hosting.status import ManagerState
 from server.web.request_guard import Owner, RequestGuard, Services
 
 log = logging.getLogger(__name__)
-# The model of later starts, as scripts/run.sh keeps it
+# File with the model of later starts, which scripts/run.sh reads
 MODEL_FILE = ROOT / ".model"
 
 
 class ModelOffer:
-    """The proposed model and its way here. Everything on the event loop; what blocks runs in `pool`.
+    """Proposes a model, fetches and starts it. Call it on the event loop; blocking work runs in `pool`.
 
-    `basic`: True while no model answers.
+    `basic` returns True while no model answers.
 
     Bounds of a model that basic mode offers: one, fetched and started once at a time.
     """
@@ -49,7 +49,7 @@ class ModelOffer:
         self._planner, self._fetch, self._manager = planner, fetch, manager
         self._basic, self._pool = basic, pool
         self._tasks = TaskSet("offer")
-        # From the press until the model answers
+        # Runs from the start until the model answers
         self._running: asyncio.Task[None] | None = None
         self._model: Model | None = None
         self._error = ""
@@ -58,7 +58,7 @@ class ModelOffer:
         await self._tasks.close()
 
     async def status(self, owner: Owner | None) -> dict[str, Any]:
-        """Return what the page shows to its visitor."""
+        """Return the offer and its progress for the page of `owner`; state "none" for other visitors."""
         if owner is None:
             return {"state": "none"}
         if self._is_running and self._model is not None:
@@ -83,19 +83,21 @@ class ModelOffer:
         return {"state": state, "model": _name(model), "done_bytes": done, "total_bytes": total}
 
     async def start(self, owner: Owner) -> None:
-        """Fetch and start it; does nothing while that is under way. Raises Conflict where none is offered."""
+        """Fetch and start the offered model. Does nothing while that is running. Raises Conflict without an offer."""
         found = await self._find_offer(owner)
-        # Two may have been pressed at once.
+        # Another request may have started it meanwhile.
         if self._is_running:
             return
         if found is None:
-            raise Conflict("No model is offered at the moment. Reload the page to see what is.")
+            raise Conflict(
+                "No model is offered at the moment. Reload the page to see the current state."
+            )
         self._model, self._error = found[0], ""
         self._running = self._tasks.spawn(self._run(found[0]), name="run")
-        log.info("the proposed model is fetched and started")
+        log.info("proposed model requested")
 
     async def stop(self) -> None:
-        """Stop it; what was fetched is kept."""
+        """Stop fetching or loading; keep the fetched part."""
         if self._running is None or self._running.done():
             return
         await cancel_and_wait((self._running,))
@@ -109,7 +111,7 @@ class ModelOffer:
         return self._running is not None and not self._running.done()
 
     async def _find_offer(self, owner: Owner) -> tuple[Model, int] | None:
-        """Return the model that an owner may start, and the bytes still to be fetched; None for none."""
+        """Return the model that the owner may start, and the bytes still to be fetched; None without one."""
         if not self._basic():
             return None
         found = await in_pool(self._pool, self._propose, await self._fetch.free())
@@ -131,7 +133,7 @@ class ModelOffer:
             return None
         missing = self._fetch.missing(model)
         if model.library is Library.LLAMA_CPP and not with_server:
-            # A llama-server that is found wins.
+            # xllamacpp is fetched only where no llama-server was found.
             found = host.llama.path if host.llama is not None else ""
             missing += llama_wheel.WHEEL_BYTES if found == llama_wheel.PACKAGE else 0
         return model, missing
@@ -150,7 +152,7 @@ class ModelOffer:
             if fetched.state is not FetchState.DONE:
                 return
         if not self._basic():
-            # An operator has chosen another one meanwhile.
+            # An operator has started another model meanwhile.
             return
         await self._manager.start(Choice(model=model.id, mode=_mode(model)), preferred=False)
         status = await self._manager.wait_settled()
@@ -164,12 +166,12 @@ def _mode(model: Model) -> RunMode:
 
 
 def _name(model: Model) -> str:
-    """Return its name as in the message `model_coming`."""
+    """Return the model's name as in the message `model_coming`."""
     return model.id.rpartition("/")[2]
 
 
 def _remember(folder: Path) -> None:
-    """Save the model for later starts of scripts/run.sh, as `run.sh --model` does."""
+    """Save the model for later starts, as `run.sh --model` does."""
     with suppress(OSError):
         MODEL_FILE.write_text(f"{folder}\n", "utf-8")
 
@@ -181,7 +183,7 @@ def add_offer_routes(router: APIRouter, services: Services, offer: ModelOffer) -
     async def require_owner(owner: Owner | None = Depends(guard.owner)) -> Owner:
         if owner is None:
             raise Forbidden(
-                "Only the operator starts models here; without OPERATOR_TOKEN, whoever sits at the server's own machine.",
+                "Only the operator may start models; without OPERATOR_TOKEN, only a browser on the server's own machine.",
                 visitors="Only administrators start models. Ask your administrator.",
             )
         return owner

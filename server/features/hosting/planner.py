@@ -1,4 +1,4 @@
-"""Plan an operator's choice: find the model, examine the machine, build the command. Blocking."""
+"""Turn an operator's choice into a plan: find the model, examine the machine, build the command. Blocking."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from server.features.hosting.runtime import Plan
 
 @dataclass(eq=False)
 class Planner:
-    """Plans with fresh data each time. Thread-safe."""
+    """Makes plans; reads catalogue, folders and machine at each call. Thread-safe."""
 
     host: HostProbe
-    # Models' folders, or folders with such
+    # Folders of models, or folders that contain some
     roots: Sequence[Path] = ()
-    # Returns the catalogue without them
+    # Read the catalogue, without the models of `roots`.
     load: Callable[[], Catalogue] = Catalogue.load
-    # Most tokens when the choice names none
+    # Context in tokens if the choice names none
     context: int = DEFAULT_CONTEXT
-    # Concurrent questions
+    # Answers at a time
     concurrent: int = 0
-    # The models at the last reading
+    # The models of the last `catalogue` call
     known: tuple[Model, ...] = field(default=(), init=False)
 
     def catalogue(self) -> Catalogue:
-        """Return the known models and those in the roots, with troubles. Raises CatalogueError."""
+        """Return the models of the catalogue and of the roots, with errors. Raises CatalogueError."""
         found = self.load().with_local(*find_models(self.roots))
         self.known = tuple(found)
         return found
 
     def plan(self, choice: Choice) -> Plan:
-        """Raises BadRequest."""
+        """Return the plan of a choice. Raises BadRequest if it cannot run here."""
         model = self._model(choice)
         launch = command(
             choice,
@@ -56,7 +56,7 @@ class Planner:
 
     def _model(self, choice: Choice) -> Model | None:
         if choice.mode is RunMode.REMOTE:
-            # On a remote server a path may be a model's name, as with `transformers serve`.
+            # A remote server may name a model by a path, as `transformers serve` does.
             return self.catalogue().find(choice.model) if choice.model else None
         if choice.model.startswith("/"):
             return read_model(Path(choice.model))
@@ -64,7 +64,10 @@ class Planner:
 
 
 def usable_port(wanted: int | None, own: int | None = None) -> int:
-    """Return `wanted` if it is free on loopback, or already ours (`own`); else a free port."""
+    """Return `wanted` if it is free on loopback or equals `own`, the port of our running model; else a free port.
+
+    Raises BadRequest if no port is free.
+    """
     if wanted is not None and wanted == own:
         return wanted
     for port in (wanted, 0):
@@ -72,4 +75,6 @@ def usable_port(wanted: int | None, own: int | None = None) -> int:
             with suppress(OSError), closing(socket.create_server(("127.0.0.1", port))) as listening:
                 found: int = listening.getsockname()[1]
                 return found
-    raise BadRequest("No port is free on this machine. End what has them.")
+    raise BadRequest(
+        "No TCP port is free on this machine. End programs that hold ports, and try again."
+    )

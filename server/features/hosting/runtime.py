@@ -1,4 +1,4 @@
-"""A plan of a model to start, and the interface of a loaded one, wherever it runs: the manager knows no more of it."""
+"""The plan of a model to start, and the interface of a runtime, which the manager uses for every mode."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OnProgress = Callable[[LoadProgress], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A choice that can be started."""
+    """A checked choice with its command."""
 
     choice: Choice
     launch: Launch
@@ -35,7 +35,7 @@ class Plan:
         return self.model.id if self.model is not None else self.choice.model
 
     def display_id(self, found: str = "") -> str:
-        """Return the id for display. `found`: the server's name for it, when none was chosen."""
+        """Return the id for display. `found`: the name that the server reports, used if none was chosen."""
         where = urlsplit(self.choice.url).netloc
         return self.model_id or found or f"the first model at {where}"
 
@@ -48,7 +48,7 @@ class Plan:
 
 
 class StartFailed(OperatorError):
-    """A model could not be loaded; `message` is for people. `port_taken`: another may do."""
+    """A model could not be loaded; `message` is for operators. `port_taken`: another port may work."""
 
     def __init__(self, message: str, *, port_taken: bool = False) -> None:
         super().__init__(message)
@@ -56,33 +56,35 @@ class StartFailed(OperatorError):
 
 
 class Runtime(Protocol):
+    """A model that is started and stopped: a process, a container or a remote server."""
+
     engine: Engine
-    # Set when it is gone, by itself or stopped.
+    # Set when it has ended, by itself or stopped
     ended: asyncio.Event
 
     async def start(self) -> None:
-        """Return when it answers. Raises StartFailed; `stop` is due in any case."""
+        """Start, and return when it answers. Raises StartFailed; call `stop` in any case."""
         ...
 
     async def stop(self) -> None:
-        """Return when nothing of it is left. Safe to call twice, and after a cancellation."""
+        """Stop, and return when its processes have ended. Safe to call twice, and after a cancellation."""
         ...
 
     def how_it_ended(self) -> str:
-        """Return the end of a sentence that begins with its name, and the reason in its log."""
+        """Return how it ended, and the reason from its log; the text follows the model's name."""
         ...
 
 
 def complete_capabilities(
     capabilities: Capabilities, choice: Choice, model: Model | None
 ) -> Capabilities:
-    """Complete the server's capabilities with what is known about the model."""
+    """Return the capabilities that the server reports, completed from the catalogue and the choice."""
     context = capabilities.context_length or choice.context
     if model is None:
         return dataclasses.replace(capabilities, context_length=context)
     sizes = capabilities.geometry
     if model.library is Library.LLAMA_CPP:
-        # Its server names no folder from which the engine could read them.
+        # llama.cpp's server reports no folder from which the engine could read the sizes.
         sizes = model.geometry or sizes
     return dataclasses.replace(
         capabilities,
@@ -94,5 +96,5 @@ def complete_capabilities(
     )
 
 
-# Makes the runtime of a plan, with the key of a remote server
+# Make the runtime of a plan; the string is the API key of a remote server.
 MakeRuntime = Callable[[Plan, str, OnLine, OnProgress], Runtime]

@@ -1,6 +1,6 @@
-"""A model server: a process or container that is started here, or a server elsewhere.
+"""Runtimes of model servers: a process or container that is started here, or a remote server.
 
-docker and podman understand the same few commands here.
+The commands used here are the same for docker and podman.
 """
 
 from __future__ import annotations
@@ -27,32 +27,31 @@ from server.shared.processes.environment import child_environment
 from server.shared.processes.process import ChildProcess, LogRing, ProcessFailed
 
 log = logging.getLogger(__name__)
-# Until a model has to answer: large weights come from slow disks, images over the network.
+# Seconds within which a model has to answer: large weights come from slow disks, images over the network.
 LOAD_SECONDS = 3600.0
-# Between two probes of a server that is starting: at first, and later
+# Seconds between two probes of a starting server: in its first _QUICK_SECONDS, and later
 _PROBE_SECONDS = (0.1, 0.5)
 _QUICK_SECONDS = 10.0
-# The server at the port may be another one for so long.
+# Seconds for which a server may answer without being usable
 _MISCONFIGURED_SECONDS = 10.0
 # docker and podman end with 128 and the number of the signal that ended what they ran.
 _BY_SIGNAL = 128
 _INCOMPATIBLE = (
-    "It runs and answers, but not as an OpenAI-compatible server that has this model and takes our key. Its log may say"
-    " why; choose another model, or another way to run it."
+    "It answers, but not as an OpenAI-compatible server that has this model and accepts our key. See its log, or choose"
+    " another model or mode."
 )
-# No picture must go there.
+# Fatal, because pictures must not go to another program
 _FOREIGN_PORT = (
-    "The program at its port is not the model that was started: another program has the port. Choose another port, or end"
-    " that program."
+    "Another program answers at the port of the model. Choose another port, or end that program."
 )
-# Remedy for an unknown reason
-_REMEDY = "Choose another way to run it, another precision, or another model."
-# Lines of our own probes in a server's log
+# Remedy for an unknown cause
+_REMEDY = "Choose another mode, precision or model."
+# Lines of a server's log about our own probes
 _PROBE_LINE = re.compile(r'"GET /(?:health|v1/models)\b[^"]*" 200')
 
 
 class ServerRuntime:
-    """A server that is started here, as a process or in a container."""
+    """A model server that is started here, as a process or in a container."""
 
     def __init__(
         self,
@@ -86,8 +85,7 @@ class ServerRuntime:
             after=_remove_command(launch.argv[0], launch.container) if launch.container else (),
         )
         self.ended = self._process.ended
-        # The engine reads the model's folder where the server names it; in a container that is
-        # another path.
+        # The engine reads sizes from the folder that the server names, which in a container is another path.
         geometry = model.geometry if launch.container else None
         self._is_vllm = model.library is not Library.LLAMA_CPP
         endpoint = Endpoint(
@@ -110,8 +108,8 @@ class ServerRuntime:
                 await self._until_ready()
         except TimeoutError:
             raise StartFailed(
-                f"It did not answer within {LOAD_SECONDS / 60:.0f} min (last: {self._phase}). Its log shows how"
-                " far it came; choose a smaller model, or faster disks."
+                f"It did not answer within {LOAD_SECONDS / 60:.0f} min (last phase: {self._phase}). See its log, and choose a"
+                " smaller model or faster disks."
             ) from None
 
     async def _until_ready(self) -> None:
@@ -123,7 +121,7 @@ class ServerRuntime:
                 raise StartFailed(f"It was stopped. {engine_log.NO_GPU}")
             state = await self._probe()
             if self.ended.is_set():
-                # No question is in its log yet.
+                # The log may be shown: it contains no question yet.
                 lines = self._process.lines
                 raise StartFailed(
                     f"It {self._exit_description()}. {self._known_reason() or f'{engine_log.last_error(lines)} {_REMEDY}'}",
@@ -146,7 +144,7 @@ class ServerRuntime:
                     await self.ended.wait()
 
     async def _probe(self) -> EngineState:
-        """Probe the server; returns at once when the program ends meanwhile."""
+        """Probe the server. Return at once if its process ends meanwhile."""
         probe = asyncio.create_task(self.engine.probe(), name="first probe")
         end = asyncio.create_task(self.ended.wait(), name="end")
         try:
@@ -156,7 +154,7 @@ class ServerRuntime:
             await cancel_and_wait((probe, end))
 
     def _is_ours(self) -> bool | None:
-        """Return True when the started program listens at our port; None when unknown."""
+        """Return whether the started program listens at our port; None if unknown."""
         pid, port = self._process.pid, self._launch.port
         if self._launch.container or pid is None or port is None:
             return None
@@ -175,7 +173,7 @@ class ServerRuntime:
         await self._process.stop()
         await self.engine.close()
         if self._launch.container and self._process.pid is not None:
-            # The cleanup command may have been killed.
+            # The removal in the keeper process may have been killed.
             await _remove(self._launch.argv[0], self._launch.container, self._environment)
 
     def how_it_ended(self) -> str:
@@ -190,9 +188,9 @@ class ServerRuntime:
         return self._process.how_it_ended()
 
     def _known_reason(self) -> str:
-        """Return the reason, or "" where it is not a known one."""
+        """Return the cause of the failure if it is a known one, else ""."""
         choice = self._choice
-        # As the panel calls them.
+        # Settings by their names in the panel
         reason = engine_log.explanation(
             self._process.lines,
             memory=f"the share of GPU memory (now {choice.gpu_memory_utilization:g})",
@@ -206,12 +204,12 @@ class ServerRuntime:
         if self._launch.container:
             killed = self._process.status == _BY_SIGNAL + signal.SIGKILL
         if not reason and killed:
-            return "The system ended it, most likely for want of main memory: choose a smaller model, or end other programs."
+            return "The system killed it, probably because main memory was full. Choose a smaller model, or end other programs."
         return reason
 
 
 class RemoteRuntime:
-    """A server that runs elsewhere: nothing is started and nothing stopped."""
+    """A remote model server, which is neither started nor stopped here."""
 
     def __init__(
         self, plan: Plan, *, api_key: str, thinking: ThinkingLimits, machines: Mapping[str, str]
@@ -236,19 +234,19 @@ class RemoteRuntime:
         status = await self.engine.probe()
         if status.state is EngineState.UNREACHABLE:
             raise StartFailed(
-                f"Nothing answers at {self._url}. Start that server, or give its right address."
+                f"Nothing answers at {self._url}. Start that server, or correct the address."
             )
         if status.state is EngineState.MISCONFIGURED:
             reason = f"cannot be used. {status.detail}"
             if status.trouble is Trouble.KEY:
-                given = "refuses the key that was given" if self._has_key else "asks for a key"
-                reason = f"{given}. Give the one that it was started with, beside the address."
+                given = "refuses the given API key" if self._has_key else "requires an API key"
+                reason = f"{given}. Enter the key that it was started with."
             elif status.trouble is Trouble.PROTOCOL:
-                reason = "is not OpenAI-compatible. Check the address: that of such a server ends in /v1 as a rule."
+                reason = "is not OpenAI-compatible. Check the address, which usually ends in /v1."
             raise StartFailed(f"The server at {self._url} {reason}")
         if status.state is EngineState.LOADING:
             raise StartFailed(
-                f"The server at {self._url} is still loading. Choose it again when it has finished."
+                f"The server at {self._url} is still loading. Choose it again when it is ready."
             )
 
     async def stop(self) -> None:
@@ -258,19 +256,19 @@ class RemoteRuntime:
         return "is gone."
 
 
-# The removal of the container that a model runs in
+# Removal of a container
 
-# For the command to docker or podman, which may wait for others
+# Seconds for the command of docker or podman, which may wait for other commands
 _COMMAND_SECONDS = 20.0
 
 
 def _remove_command(program: str, name: str) -> tuple[str, ...]:
-    """Return the command of docker or podman that ends a container and removes what it wrote."""
+    """Return the command that stops a container and removes it with its volumes."""
     return (program, "rm", "--force", "--volumes", name)
 
 
 async def _remove(program: str, name: str, environment: Mapping[str, str]) -> None:
-    """Remove the container, which the program itself may be unable to, as after SIGKILL."""
+    """Remove the container in case `docker run --rm` could not, as after SIGKILL."""
     process = ChildProcess(_remove_command(program, name), environment, grace=1.0)
     with contextlib.suppress(ProcessFailed, TimeoutError):
         process.start()

@@ -1,4 +1,4 @@
-"""The settings of models that run here."""
+"""Settings of the models that this server runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class HostingSettings(FeatureSettings):
         source = self.catalogue
         if source and not Path(os.path.expanduser(source)).is_file():
             yield (
-                f"CATALOGUE is {quote(source)}, but there is no such file. Allowed: {_CATALOGUE}. Leave it empty for our own."
+                f"CATALOGUE is {quote(source)}, but there is no such file. Allowed: {_CATALOGUE}. Empty: the built-in catalogue."
             )
         operators = self.core("operator_token").get_secret_value()
         if self.core("engine") == "local" and self.local_model is None and not operators:

@@ -1,4 +1,4 @@
-"""The manager's status, who hears of it, and the error about a model without an ability; for visitors the model on its way."""
+"""The manager's status and its listeners; the error for a missing ability; the progress that visitors see."""
 
 from __future__ import annotations
 
@@ -31,12 +31,14 @@ class ManagerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ManagerStatus:
+    """State of the model that an operator chose."""
+
     state: ManagerState = ManagerState.IDLE
     # The model's id; empty when none is loaded or loading
     model: str = ""
     model_type: ModelType | None = None
     mode: RunMode | None = None
-    # While it loads
+    # None unless it loads
     progress: LoadProgress | None = None
     # The command, secrets masked
     shown: str = ""
@@ -58,7 +60,7 @@ def loading_status(plan: Plan) -> ManagerStatus:
 def wrong_model(
     status: ManagerStatus, model: Model | None, wanted: Sequence[Ability]
 ) -> WrongModel:
-    """Build the error: what is loaded, one of `wanted` is needed, how to switch."""
+    """Return the error: what is loaded, which of the `wanted` abilities is needed, and how to switch."""
     loaded = "No model is loaded."
     if status.state is ManagerState.READY:
         loaded = (
@@ -70,17 +72,17 @@ def wrong_model(
         loaded = f"{status.model} is being loaded."
     needed = " or ".join(one.replace("_", " ") for one in wanted)
     return WrongModel(
-        f"{loaded} This needs a model for {needed}. Start one in the engine panel: it takes the place of the one that is loaded."
+        f"{loaded} This needs a model for {needed}. Start one in the engine panel; it replaces the loaded one."
     )
 
 
 class StatusStore:
-    """The manager's status, and its listeners, called at once, on the event loop. Written only by the manager."""
+    """The manager's status. Calls its listeners at each change, on the event loop. Only the manager writes it."""
 
     def __init__(self) -> None:
         self.status = ManagerStatus()
         self.on_change: list[Callable[[ManagerStatus], None]] = []
-        # Called with each line of the engine's own log, without secrets
+        # Called with each redacted line of the engine's log
         self.on_line: list[Callable[[str], None]] = []
 
     def show(self, status: ManagerStatus) -> None:
@@ -90,7 +92,7 @@ class StatusStore:
                 listener(status)
 
     def progress(self, progress: LoadProgress) -> None:
-        """Report the progress; ignored unless a model loads."""
+        """Set the progress. Ignored unless a model is loading."""
         if self.status.state is ManagerState.LOADING:
             self.show(replace(self.status, progress=progress))
 
@@ -99,30 +101,30 @@ class StatusStore:
             listener(line)
 
 
-# The model on its way, as everybody hears of it: its name, how far it is, and the time left
+# Progress of a model that is fetched or loaded, for all visitors: its name, its share, the time left
 
-# Seconds between two looks, and so between two messages to one client
+# Seconds between two messages
 BROADCAST_SECONDS = 1.0
-# Seconds of progress that a time left is told from, at least and at most
+# Seconds of progress from which the time left is estimated, at least and at most
 _MIN_SECONDS, _MAX_SECONDS = 3.0, 60.0
-# A time left beyond this many seconds is a guess.
+# Longest time left that is reported, in seconds
 _MAX_LEFT = 24 * 3600
-# Phases of loading whose share says how far it is; the shorter ones around them have none.
+# Phases whose percentage is reported; the shorter phases around them would make it run back.
 _FETCH_PHASES = ("fetching files", "fetching the image")
 _MEASURED_PHASE = "loading weights"
 _ANSWERING_TYPES = (None, ModelType.VISION, ModelType.OMNI)
 
 
 class TimeLeft:
-    """The time left of one step, by how its share has grown of late. Pure."""
+    """Estimates the time left of a step from the growth of its share in the last minute. Pure."""
 
     def __init__(self) -> None:
         self._step = ""
-        # Seconds, and the share then; one a second
+        # (time in s, share), one a second
         self._samples: deque[tuple[float, float]] = deque(maxlen=int(_MAX_SECONDS))
 
     def estimate(self, step: str, share: float | None, now: float) -> int | None:
-        """Return the seconds left; None while there is no telling. `share`: 0 to 100."""
+        """Return the seconds left; None if unknown. `share`: 0 to 100, None if unknown. `now`: monotonic seconds."""
         if step != self._step or share is None or (self._samples and share < self._samples[-1][1]):
             self._step = step
             self._samples.clear()
@@ -140,10 +142,10 @@ class TimeLeft:
 def model_progress(
     status: ManagerStatus, fetch: FetchStatus, time_left: TimeLeft, now: float
 ) -> ModelComing:
-    """Build the message. Without a `model`: none is on its way."""
+    """Return the message for visitors; with an empty `model` if none is fetched or loaded."""
     share: float | None = None
     step: Literal["fetching", "loading"] = "fetching"
-    # A model that answers questions, on this machine: another's name may be its address.
+    # Only local models that answer questions: the name of a remote one may contain its address.
     here = status.model_type in _ANSWERING_TYPES and status.mode is not RunMode.REMOTE
     if status.state is ManagerState.LOADING and here:
         model, progress = status.model, status.progress or LoadProgress("")
@@ -153,7 +155,7 @@ def model_progress(
             share = progress.percent
     elif fetch.state in (FetchState.FETCHING, FetchState.CHECKING):
         model = fetch.model
-        # The share of checking begins anew.
+        # The share starts again at 0 while checking, so it is reported only while fetching.
         if fetch.state is FetchState.FETCHING and fetch.total_bytes > 0:
             share = 100 * fetch.done_bytes / fetch.total_bytes
     else:
@@ -168,7 +170,7 @@ def model_progress(
 
 
 class ProgressBroadcast:
-    """Tells all sessions, on the event loop. `look` builds the message at a time.
+    """Sends the progress to all sessions when it changes, on the event loop. `build(now)` returns the message.
 
     Bounds of a model's progress for visitors: one message a second.
     """
@@ -187,7 +189,7 @@ class ProgressBroadcast:
         return part
 
     def _tick(self) -> None:
-        """Look, and tell what has changed; goes on while there are sessions."""
+        """Send a changed message, and set the next tick while there are sessions."""
         if not self.parts:
             return
         self._next_tick.set(BROADCAST_SECONDS, self._tick)
@@ -203,7 +205,7 @@ class ProgressBroadcast:
 
 
 class ModelProgressPart(SessionPart):
-    """One session's part: tells its client, also a new socket while a model is on its way."""
+    """Part of one session: sends the progress, also to each new socket of the session."""
 
     def __init__(self, context: SessionContext, broadcast: ProgressBroadcast) -> None:
         self.outbox = context.outbox

@@ -218,7 +218,7 @@ def test_vllm_is_asked_only_when_it_counts(machine: Machine) -> None:
     [
         (
             "echo 'ImportError: libtorch.so' >&2; exit 1",
-            "failed: ImportError: libtorch.so. Is vLLM",
+            "failed: ImportError: libtorch.so. Install vLLM again",
         ),
         ("echo 'RuntimeError: Failed to infer device type' >&2; exit 1", "finds no GPU and would"),
     ],
@@ -375,7 +375,11 @@ def test_llama_cpps_server_is_found_and_asked_once(machine: Machine) -> None:
     ("setting", "script", "says"),
     [
         ("/nowhere/llama-server", None, "LLAMA_SERVER is /nowhere/llama-server, and there is no"),
-        ("", "echo usage", "llama-server --help does not list what llama.cpp's llama-server takes"),
+        (
+            "",
+            "echo usage",
+            "llama-server --help does not list the options of llama.cpp's llama-server",
+        ),
         (
             "",
             "echo 'libggml.so: cannot open shared object file' >&2; exit 127",
@@ -446,4 +450,4 @@ def test_a_fault_of_ours_is_told() -> None:
 
     found, trouble = ProgramCache().query("/bin/vllm", 1, broken)
     assert found is None
-    assert "cannot be asked what it takes (RuntimeError)" in trouble
+    assert "cannot be queried (RuntimeError)" in trouble

@@ -62,8 +62,8 @@ async def test_what_another_feature_runs(
     monkeypatch.setattr(hosting.planner, "plan", lambda *_: plan)
     with pytest.raises(BadRequest) as caught:
         await hosting.manager.preview(choice)
-    assert f"the feature {feature} is off" in caught.value.message
-    assert f"add {feature} to FEATURES" in caught.value.message
+    assert f"needs the feature {feature}." in caught.value.message
+    assert "Add it to FEATURES" in caught.value.message
 
 
 async def test_a_preview_says_where_pictures_go(
@@ -229,7 +229,7 @@ def test_troubles_are_few() -> None:
     assert catalogue_errors(catalogue.with_local([], ["One."])) == ["One."]
     many = catalogue_errors(catalogue.with_local([], [f"{n}." for n in range(50)]))
     assert many[:6] == ["0.", "1.", "2.", "3.", "4.", "5."]
-    assert many[6:] == ["And 44 more folders that hold no model for this."]
+    assert many[6:] == ["44 more folders hold no usable model."]
 
 
 def test_the_machine_in_a_sentence() -> None:

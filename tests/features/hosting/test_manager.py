@@ -158,7 +158,7 @@ async def test_what_can_not_be_changes_nothing(one: Managed) -> None:
         ("oom", "The GPU's memory is full. Lower the share of GPU memory (now 0.9)"),
         ("cpu", "It was stopped. This vLLM finds no GPU"),
         ("leaves", "It ended with status 7. Its log says: children"),
-        ("raises", "Its log says: RuntimeError: what nobody has seen before. Choose another way"),
+        ("raises", "Its log says: RuntimeError: what nobody has seen before. Choose another mode"),
         ("absent", "no-such-program is not there or may not be run. Install it"),
     ],
 )
@@ -193,7 +193,7 @@ async def test_kill_9_in_mid_answer(one: Managed) -> None:
     await soon(lambda: one.engines.current is one.manager.active)
     _, task = await asking(one, 2)
     os.kill(one.pid(), signal.SIGKILL)
-    with pytest.raises(EngineFailed, match=r"serve ended unexpectedly in mid-answer\. It is st"):
+    with pytest.raises(EngineFailed, match=r"serve ended unexpectedly in mid-answer\. It is being"):
         async with at_once():
             await task
     status = one.manager.status()
@@ -214,11 +214,11 @@ async def test_one_that_crashes_again_and_again_is_given_up() -> None:
             while (status := await one.manager.wait_settled()).state is not ManagerState.FAILED:
                 await asyncio.sleep(0.05)
         assert status.error.startswith("dies ended with status 3.")
-        assert "started again 2 times without success" in status.error
+        assert "restarted 2 times without success" in status.error
         phases = [s.progress.phase for s in one.seen if s.progress]
         assert [p for p in dict.fromkeys(phases) if "again" in p] == [
-            "starting again in 0.02 s (1 of 2)",
-            "starting again in 0.04 s (2 of 2)",
+            "restarting in 0.02 s (1 of 2)",
+            "restarting in 0.04 s (2 of 2)",
         ]
 
 
@@ -228,7 +228,7 @@ async def test_one_that_answers_no_look_is_started_again() -> None:
         await one.load("mute")
         first = one.pid()
         await soon(lambda: one.manager.status().state is ManagerState.LOADING)
-        assert "mute did not answer any more and was ended." in one.manager.status().error
+        assert "mute stopped answering and was ended." in one.manager.status().error
         assert (await one.manager.wait_settled()).state is ManagerState.READY
         assert one.pid() != first
 
@@ -243,7 +243,7 @@ async def test_a_mistake_of_ours_is_no_end() -> None:
 
     async with managed(loader=broken) as one:
         error = await one.fails("slow")
-        assert error.startswith("Something went wrong inside this program")
+        assert error.startswith("An internal error stopped the model")
         await one.ready("serve")
 
 
@@ -367,7 +367,7 @@ async def test_one_that_does_not_take_its_own_key() -> None:
     started: list[int | None] = []
     async with managed(loader=impatient) as one:
         error = await one.fails("locked")
-        assert "locked could not be started. It runs and answers, but not as an" in error
+        assert "locked could not be started. It answers, but not as an" in error
         assert len(started) == 1
 
 
@@ -466,7 +466,7 @@ async def test_a_mistake_while_it_is_stopped_is_no_end_either() -> None:
 
     async with managed(loader=loader) as one:
         error = await one.fails("serve")
-        assert error.startswith("Something went wrong inside this program")
+        assert error.startswith("An internal error stopped the model")
         await one.manager.start(choice("serve"))
         await asyncio.sleep(0.05)
         await one.ready("serve")
@@ -487,8 +487,8 @@ async def test_a_mistake_of_ours_in_the_moment_of_getting_ready(
 
             broken.setattr(one.engines, "probe_soon", fail)
             error = await one.fails("serve")
-        assert error.startswith("Something went wrong inside this program")
-        assert "a model's run broke off" in caplog.text
+        assert error.startswith("An internal error stopped the model")
+        assert "model task failed" in caplog.text
         assert "secret words" not in caplog.text
         await one.ready("serve")
 
@@ -514,7 +514,9 @@ async def test_one_that_runs_elsewhere_is_not_started_again() -> None:
             await soon(lambda: one.engines.current is one.manager.active)
             await server.close()
             await soon(lambda: one.engines.current is one.spare)
-            await soon(lambda: "does not answer. It runs elsewhere" in one.manager.status().error)
+            await soon(
+                lambda: "does not answer. It is a remote server" in one.manager.status().error
+            )
             await asyncio.sleep(0.5)
             assert one.manager.status().state is ManagerState.READY
             server.models = ["another/model"]

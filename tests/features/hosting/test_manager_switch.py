@@ -134,8 +134,8 @@ async def test_things_that_may_be_wrong_are_a_sentence_each() -> None:
         for chosen in (remote(server), remote(server, api_key="wrong")):
             found.append(await one.fails(chosen))
     wanted = (
-        "asks for a key. Give the one that it was started with, beside the address.",
-        "refuses the key that was given.",
+        "requires an API key. Enter the key that it was started with.",
+        "refuses the given API key.",
     )
     for sentence in wanted:
         assert [sentence in one for one in found].count(True) == 1, (sentence, found)

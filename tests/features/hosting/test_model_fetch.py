@@ -165,7 +165,7 @@ async def test_only_models_of_the_catalogue(hub: Hub, tmp_path: Path) -> None:
             NAME + "\n",
             "x" * 9999,
         ):
-            with pytest.raises(BadRequest, match="no model of the catalogue") as refused:
+            with pytest.raises(BadRequest, match="not in the catalogue") as refused:
                 await fetch.start(name)
             assert len(refused.value.message) < 300
         assert fetch.status == FetchStatus()
@@ -194,7 +194,7 @@ async def test_the_disk_keeps_room(
 ) -> None:
     async with fetching(hub, tmp_path, free=lambda _: RESERVE_BYTES) as fetch:
         assert await fetch.free() == RESERVE_BYTES
-        with pytest.raises(BadRequest, match="There is no room"):
+        with pytest.raises(BadRequest, match="The disk is too full"):
             await fetch.start(NAME)
     assert not hub.asked
     monkeypatch.setattr(model_fetch, "CHECK_SECONDS", 0.05)

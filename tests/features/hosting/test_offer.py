@@ -265,7 +265,7 @@ async def test_a_full_disk_says_so(home: Path, hub: Hub, monkeypatch: pytest.Mon
         await person.press()
         failed = await person.end()
         assert failed["state"] == "failed"
-        assert "There is no room for Colors" in failed["error"]
+        assert "The disk is too full for Colors" in failed["error"]
     assert files(home) == set()
 
 

@@ -368,7 +368,7 @@ async def test_a_model_of_the_catalogue_is_fetched_over_the_routes(
             fetch = one.program.added.provided[Hosting].fetch
             fetch._kept = tmp_path / "models"
             other = await client.post("/api/engine/fetch", json={"model": "someone/else"})
-            assert "no model of the catalogue" in message(other, 400)
+            assert "not in the catalogue" in message(other, 400)
             begun = await client.post("/api/engine/fetch", json={"model": name})
             assert begun.status_code == 202, begun.text
             told = begun.json()

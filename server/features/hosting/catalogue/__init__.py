@@ -1,4 +1,4 @@
-"""Known models, the ways in which each can run on this machine, and the exact command.
+"""Known models, the modes in which each can run on a machine, and the command that runs it.
 
-Reads files, starts nothing.
+Reads files; starts no program.
 """

@@ -1,4 +1,4 @@
-"""An operator's choice of a model and how to run it, with every field checked."""
+"""An operator's choice of a model and how to run it; every field is validated."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,199}")
 
 
 class CommandError(BadRequest):
-    """There is no command for the choice; `message` says what was given, why not and what to do."""
+    """The choice cannot run; `message` says what was given, why it fails, and what to do."""
 
 
 def _integer(default: int | None, low: int, high: int, more: str = "") -> Any:
@@ -49,7 +49,7 @@ def _flag() -> Any:
 class Choice(BaseModel):
     """A model and how to run it."""
 
-    # A field's `description` says what is allowed, and ends the error about a bad value.
+    # The `description` of a field lists the allowed values, and ends its error message.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     # An id or alias of the catalogue, or a model's absolute folder; needed unless `remote`. For
@@ -76,7 +76,7 @@ class Choice(BaseModel):
     images: int = _integer(4, 1, 64)
     # Of one picture
     visual_tokens: int = _integer(vllm.HIGH_DETAIL_TOKENS, 16, 16_384)
-    # Videos: the schedule's shift (Wan: 5 for 720p, 3 for 480p); null: the model's own
+    # Videos: shift of the schedule (Wan: 5 for 720p, 3 for 480p); null: the model's own
     flow_shift: float | None = _number(5.0, 0.1, 20, ", or null for the model's own")
     # Videos: saves memory, costs time
     vae_tiling: bool = _flag()
@@ -115,7 +115,7 @@ class Choice(BaseModel):
         known = cls.model_fields.get(name)
         if known is not None:
             given = data.get(name) if isinstance(data, Mapping) else None
-            # A URL may hold a password, and a key is one.
+            # Do not repeat secrets: a URL may contain a password.
             said = "unusable" if name in ("url", "api_key") else printable(given)
             said = "missing" if first["type"] == "missing" else said
             raise CommandError(f"{name} is {said}; allowed is {known.description}.")
@@ -133,14 +133,14 @@ class Choice(BaseModel):
     def _model(cls, value: str) -> str:
         path = value.startswith("/") and value.isprintable()
         if value and not path and not _NAME.fullmatch(value):
-            raise ValueError("no name")
+            raise ValueError("not a name")
         return value
 
     @field_validator("api_key")
     @classmethod
     def _api_key(cls, value: SecretStr) -> SecretStr:
         if not re.fullmatch(r"[\x21-\x7e]*", value.get_secret_value()):
-            raise ValueError("no key")
+            raise ValueError("not a key")
         return value
 
     @field_validator("url")
@@ -152,7 +152,7 @@ class Choice(BaseModel):
         bad = parts.username or parts.password or parts.query or parts.fragment or parts.port == 0
         plain = value.isprintable() and not any(char in value for char in " \\'\"<>")
         if parts.scheme not in ("http", "https") or not parts.hostname or bad or not plain:
-            raise ValueError("no URL")
+            raise ValueError("not a URL")
         return value.rstrip("/")
 
     @model_validator(mode="after")
@@ -176,6 +176,6 @@ def printable(value: object) -> str:
 def choice_from_settings(
     folder: Path, dtype: Literal["auto", "bfloat16", "float16", "float32"]
 ) -> Choice:
-    """Build the choice for the settings LOCAL_MODEL and MODEL_DTYPE. Blocking."""
+    """Return the choice for the settings LOCAL_MODEL and MODEL_DTYPE. Blocking."""
     mode = RunMode.SUBPROCESS if is_gguf(folder) else RunMode.IN_PROCESS
     return Choice(model=str(folder.absolute()), mode=mode, dtype=dtype)

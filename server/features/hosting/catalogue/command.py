@@ -1,4 +1,4 @@
-"""Build the exact command that runs a model, as a list of arguments without a shell."""
+"""Build the command that runs a model, as a list of arguments without a shell."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ROOT = Path(__file__).resolve().parents[4]
 DEFAULT_CONTEXT = 8192
 LOOPBACK = "127.0.0.1"
 MOUNTED_AT = "/model"
-# Of what loads with transformers or diffusers
+# Environment of processes that use transformers or diffusers
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-# Within the container
+# Port inside the container
 _INNER_PORT = 8000
-# Images of the vLLM project, each pinned to the newest release whose tag was seen, by its digest where it is known.
+# Images of the vLLM project, pinned to a release, and by digest where it is known
 IMAGES = {
     Vendor.NVIDIA: "docker.io/vllm/vllm-openai:v0.32.0",
     Vendor.AMD: "docker.io/vllm/vllm-openai-rocm:v0.31.0"
@@ -43,25 +43,24 @@ def command(
     concurrent: int = 0,
     container: str = "qwen-camera-engine",
 ) -> Launch:
-    """Build the command for a choice.
+    """Return the command for a choice. Raises CommandError with the reason if the mode cannot work.
 
-    `model`: from the catalogue or a folder; None: any model of a remote server. `api_key`: the key
-    that a started server requires. `context`: most tokens when the choice names none. `concurrent`:
-    concurrent questions, for llama.cpp. `container`: name of the container, used by this program only. Raises
-    CommandError with the reason when the mode cannot work.
+    `model`: from the catalogue or a folder; None: any model of a remote server. `api_key`: the key that a started server
+    requires. `context`: most tokens if the choice names none. `concurrent`: answers at a time, for llama.cpp; 0: its
+    limit. `container`: a unique name for the container.
     """
     if choice.mode is RunMode.REMOTE:
         return _remote(choice, model)
     if model is None:
         raise CommandError(
-            f"No model {printable(choice.model)} is known; give an id, an alias or a folder."
+            f"The model {printable(choice.model)} is unknown. Give an id or alias of the catalogue, or a folder."
         )
     possible = modes(model, host, choice.dtype)[choice.mode]
     if not possible.ok or model.folder is None:
         raise CommandError(possible.reason)
     if choice.context and model.context_length and choice.context > model.context_length:
         raise CommandError(
-            f"context is {choice.context}; {model.name} takes at most {model.context_length} tokens."
+            f"context is {choice.context}, but {model.name} takes {model.context_length} tokens at most. Choose a smaller context."
         )
     tokens = choice.context or min(model.context_length or context, context)
     choice = choice.model_copy(update={"context": tokens})
@@ -111,7 +110,7 @@ def _served(
     warnings: Iterable[str],
     **more: Any,
 ) -> Launch:
-    """Return the launch of a server on loopback. `name`: the model's in requests."""
+    """Return the launch of a server on loopback. `name`: the model's name in requests."""
     return Launch(
         tuple(argv),
         env,
@@ -134,10 +133,10 @@ def _llama_cpp(
     most = llama_cpp.GPU_SLOTS if gpu else llama_cpp.CPU_SLOTS
     total = (host.gpu_total_bytes if gpu else host.ram_total_bytes) or 0
     each = context_bytes(model, context)
-    # One context is counted already.
+    # memory_bytes includes one context.
     room = (total - model.memory_bytes) // each + 1 if total and each else most
     slots = max(1, min(most, concurrent or most, room))
-    # One core is left to this program, which decodes the cameras' pictures meanwhile.
+    # One core stays free for this server, which decodes cameras meanwhile.
     threads = max(1, host.cores - 1) if host.cores else None
     serving = llama_cpp.LlamaServing(
         weights=str(folder / model.weights_file),
@@ -158,7 +157,7 @@ def _llama_cpp(
 
 
 def _picture_tokens(choice: Choice, model: Model) -> tuple[int, int] | None:
-    """Return the least and most tokens of a picture, of a model whose pictures may have any size."""
+    """Return the minimum and maximum tokens of a picture; None if the model's pictures have fixed sizes."""
     if model.geometry is None or model.geometry.tokens is not None:
         return None
     token = model.geometry.factor**2
@@ -216,7 +215,7 @@ def _in_process(choice: Choice, model: Model, folder: Path, host: Host) -> Launc
 
 
 def _visible(where: str, host: Host) -> dict[str, str]:
-    """Restrict a process to the GPU with the most free memory, or with "cpu" to none."""
+    """Return variables that restrict a process to the GPU with the most free memory; for "cpu" to none."""
     names = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
     if where == "cpu":
         return dict.fromkeys(names, "") if host.gpus else {}
@@ -225,7 +224,7 @@ def _visible(where: str, host: Host) -> dict[str, str]:
     most = max(range(len(host.gpus)), key=lambda at: host.gpus[at].free_bytes or 0)
     if host.gpus[most].vendor is Vendor.AMD:
         return {"HIP_VISIBLE_DEVICES": str(most)}
-    # CUDA orders GPUs by speed; the driver, whose order we have, by slot.
+    # Our list has the driver's order, by PCI slot; CUDA's default order is by speed.
     return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(most)}
 
 
@@ -248,8 +247,7 @@ def _serving(choice: Choice, model: Model, host: Host, folder: str) -> vllm.Vllm
     if Ability.AUDIO_IN in model.abilities:
         inputs["audio"] = 1
     pixels = video = None
-    # Image processors other than Qwen's name these limits differently; our pictures have the
-    # right size in any case.
+    # Only Qwen's image processors have limits of these names. Our pictures have the right size in any case.
     if model.geometry is not None and of_type(model.architecture).paired_frames:
         factor = model.geometry.factor
         pixels = (4 * factor**2, choice.visual_tokens * factor**2)
@@ -277,11 +275,15 @@ def _is_amd(host: Host) -> bool:
 
 
 def _gpus(choice: Choice, model: Model, host: Host) -> int:
-    """Return the GPUs for the model: a power of two, since its heads are divided evenly."""
+    """Return the number of GPUs for the model: the smallest power of two that holds it, since tensor parallelism divides
+    the attention heads evenly. Raises CommandError.
+    """
     there = len(host.gpus)
     if choice.gpus is not None:
         if choice.gpus > there:
-            raise CommandError(f"gpus is {choice.gpus}; this machine has {there}.")
+            raise CommandError(
+                f"gpus is {choice.gpus}, but this machine has {there}. Choose fewer."
+            )
         return choice.gpus
     count = 1
     while count * 2 <= there:
@@ -297,15 +299,13 @@ def _key(variable: str, api_key: str) -> dict[str, str]:
     return {variable: api_key} if api_key else {}
 
 
-# The command line of a container: its image, its GPUs, and the folder to mount
+# Command line of a container
 
 
 def _container_words(
     choice: Choice, folder: Path, host: Host, name: str, variables: Iterable[str]
 ) -> tuple[str, ...]:
-    """Return the arguments up to `serve`. Raises CommandError. `variables`: names of the environment variables that are
-    passed to the container.
-    """
+    """Return the arguments up to `serve`. `variables`: names of environment variables to pass on. Raises CommandError."""
     program = host.container_program or ""
     podman, ram = program == host.podman, host.ram_total_bytes
     if _is_amd(host):
@@ -319,23 +319,21 @@ def _container_words(
     return (
         *(program, "run", "--rm", "--name", name),
         *gpu,
-        # vLLM's processes share pictures and weights in shared memory; the default of 64 MiB is too
-        # small.
+        # vLLM's processes exchange pictures and weights in shared memory; the default of 64 MiB is too small.
         *("--ipc=private", "--shm-size=8g"),
-        # Memory and swap together may be as large as memory alone: that keeps pictures and questions out of
-        # swap. The bound itself is the whole machine.
+        # A total of memory and swap equal to the memory keeps pictures and questions out of swap.
         *((f"--memory={ram}b", f"--memory-swap={ram}b") if ram else ()),
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
-        # Otherwise SELinux hides the folder, or requires relabelling it.
+        # Otherwise SELinux hides the folder unless it is relabelled.
         *("--security-opt", "label=disable"),
         *("--ulimit", "core=0", "--log-driver", "none"),
-        # A proxy's URL may contain a password, and the container downloads nothing.
+        # The URL of a proxy may contain a password, and the container needs no network.
         *(("--http-proxy=false",) if podman else ()),
-        # Removal waits for this time; the server has already been asked to stop.
+        # Seconds that the removal waits; the server already had its grace period.
         *(("--stop-timeout", "1") if podman else ()),
         *("--mount", f"type=bind,src={_mounted(folder)},dst={MOUNTED_AT},readonly"),
         *("--publish", f"{LOOPBACK}:{choice.port}:{_INNER_PORT}"),
-        # Names only, so that the values do not appear in the process list.
+        # Names without values, which would appear in the process list
         *(word for key in variables for word in ("--env", key)),
         *("--entrypoint", "vllm"),
         choice.image or IMAGES[host.gpus[0].vendor],
@@ -344,7 +342,7 @@ def _container_words(
 
 
 def _mounted(folder: Path) -> Path:
-    """Return the folder, which a container can see whole. Raises CommandError."""
+    """Return the folder if it can be mounted completely. Raises CommandError."""
     root = folder.resolve()
     links = (path for path in folder.rglob("*") if path.is_symlink())
     if not any(char in str(folder) for char in ',"\n') and all(
@@ -353,5 +351,5 @@ def _mounted(folder: Path) -> Path:
         return folder
     raise CommandError(
         f"{printable(str(folder))} cannot be mounted: links in it lead out of it, as in a hub's cache, or its path has a comma or a"
-        " quote. Copy it (cp -rL FOLDER COPY), or choose another way."
+        " quote. Copy it (cp -rL FOLDER COPY), or choose another mode."
     )

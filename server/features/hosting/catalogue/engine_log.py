@@ -1,6 +1,6 @@
-"""Read from an engine's log how far its start is, and why it failed, as a sentence. Pure.
+"""Parse the log of an engine: the progress of its start, and the cause of a failure. Pure.
 
-Known are the logs of vLLM, llama.cpp's server, `transformers serve`, docker and podman.
+Knows the logs of vLLM, llama.cpp's server, `transformers serve`, docker and podman.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ _PHASE_CHARS = 60
 
 @dataclass(frozen=True, slots=True)
 class LoadProgress:
-    # A few words: "loading weights"
+    """Progress of loading a model."""
+
+    # Such as "loading weights"
     phase: str
-    # Of this phase, 0 to 100; None when unknown.
+    # 0 to 100, of this phase; None: unknown
     percent: float | None = None
-    # Bytes of this phase; None when it does not count bytes.
+    # Bytes of this phase; None: not counted
     done_bytes: int | None = None
     total_bytes: int | None = None
 
 
-# Patterns with what they mean; the first that matches is used.
+# Patterns and their meanings; the first match counts.
 Table = tuple[tuple[re.Pattern[str], str], ...]
 
 
@@ -53,12 +55,12 @@ _PHASES = _table(
 )
 
 PORT_TAKEN = r"(?i)address already in use|\[Errno 98\]|port is already allocated|couldn't bind [\w ]{0,20}socket"
-# Also used for vLLM's help, which fails without a GPU in some builds.
+# Also for vLLM's help, which fails without a GPU in some builds
 NO_GPU = (
     "This vLLM finds no GPU and would run on the CPU. It is a build for another maker's GPU, or this user may not open"
     " the GPU (AMD: /dev/kfd, groups render and video). Install the build for this GPU."
 )
-# `{memory}`, `{context}` and `{dtype}` name a setting with its value; `{port}` and `{path}` are values.
+# `{memory}`, `{context}` and `{dtype}` are names of settings with their values; `{port}` and `{path}` are values.
 _CAUSES = _table(
     (
         r"platform (?:is )?cpu\b|device_config=cpu|device_type=cpu|Failed to infer device type",
@@ -66,19 +68,19 @@ _CAUSES = _table(
     ),
     (
         r"Free memory on device.*less than desired GPU memory utilization",
-        "Other programs hold the GPU's memory. End them, or lower {memory}; should the context not fit then, lower"
+        "Other programs use the GPU's memory. End them, or lower {memory}; if the context no longer fits then, lower"
         " {context}, too.",
     ),
     (
         r"larger than the available KV cache memory|max seq len .* is larger than|No available memory for the cache blocks"
         r"|max_model_len \(?\d+\)? is greater than the derived",
-        "The context does not fit beside the weights, or the model takes no such long one. Lower {context}, or, when nothing"
+        "The context does not fit beside the weights, or exceeds the model's limit. Lower {context}, or, if nothing"
         " else uses the GPU, raise {memory}. 8-bit weights leave more room: python3 scripts/convert_model.py --help",
     ),
     (
         r"OutOfMemoryError|(?:CUDA|HIP) out of memory|OUT_OF_RESOURCES|hipErrorOutOfMemory|ErrorOutOfDeviceMemory",
-        "The GPU's memory is full. Lower {memory} when other programs need it, too, {context} when the model's own share is too"
-        " small, or take 8-bit weights: python3 scripts/convert_model.py --help",
+        "The GPU's memory is full. Lower {memory} if other programs use the GPU, too, lower {context} if the model's share is"
+        " too small, or use 8-bit weights: python3 scripts/convert_model.py --help",
     ),
     (
         r"can't allocate|[Cc]annot allocate|\bMemoryError|Available memory on node|failed to allocate"
@@ -88,14 +90,14 @@ _CAUSES = _table(
     ),
     (
         r"(?i)no space left on device",
-        "A disk is full: where images are kept (vLLM's takes 10 GB), ~/.cache or /dev/shm. Make room there.",
+        "A disk is full: that of container images (vLLM's takes 10 GB), ~/.cache or /dev/shm. Free some space there.",
     ),
     (PORT_TAKEN, "Another program has port {port}. End it, or choose another port."),
     (
         r"no ROCm-capable device|No (?:HIP|CUDA) GPUs|hipErrorNoDevice|driver version is insufficient|driver too old"
         r"|could not select device driver|nvidia-container-cli|unresolvable CDI|error gathering device information"
         r"|stat /dev/(?:kfd|dri)",
-        "It cannot open the GPU. Check the driver, the access of this user (AMD: groups render and video), and for a container"
+        "It cannot open the GPU. Check the driver, the rights of this user (AMD: groups render and video), and for a container"
         " the maker's container toolkit.",
     ),
     (
@@ -107,7 +109,7 @@ _CAUSES = _table(
     (
         r"architectures? .* (?:is|are) not supported|not recognize this architecture|unknown model architecture"
         r"|unknown (?:vision |audio )?projector type|unknown pre-tokenizer",
-        "It does not know the kind of this model, which is newer. Upgrade it, or name a newer one.",
+        "It does not know the kind of this model, which is newer. Upgrade it, or choose a newer one.",
     ),
     (
         r"SafetensorError|HeaderTooLarge|IncompleteBuffer|InvalidHeader|size of tensor .* must match|exceeds dimension size"
@@ -123,14 +125,14 @@ _CAUSES = _table(
         "llama.cpp's server needs the library libgomp. Install it: apt install libgomp1 (Debian, Ubuntu) or dnf install libgomp.",
     ),
 )
-# With this line vLLM continues on the CPU, so it has to be stopped.
+# After this line vLLM would continue on the CPU, so it has to be stopped.
 ON_CPU = _CAUSES[0][0]
-# As a traceback ends: "RuntimeError: …", behind whatever a logger puts before it
+# Last line of a traceback, "RuntimeError: …", also after the prefix of a logger
 _ERROR = re.compile(r"(?:^|[\s\]])((?:\w+\.)*[A-Z]\w*(?:Error|Exception): \S.*)")
 
 
 def progress(line: str) -> LoadProgress | None:
-    """Return the progress in a line; None for any other line."""
+    """Return the progress that a line reports; None for other lines."""
     bar = _BAR.match(line)
     what = bar["what"].strip() if bar is not None else line
     phase = next((text for pattern, text in _PHASES if pattern.search(what)), "")
@@ -150,9 +152,9 @@ def explanation(
     port: object = "",
     path: object = "its folder",
 ) -> str:
-    """Return the cause of a failure and the remedy; "" for an unknown failure.
+    """Return the cause of a failure and the remedy; "" if unknown.
 
-    `memory`, `context` and `dtype` name the settings to change. `for_cpu`: computing on the CPU is intended.
+    `memory`, `context` and `dtype`: names of the settings to change. `for_cpu`: it is meant to run on the CPU.
     """
     kept = list(lines)
     if ours := next((line.removeprefix(FAILED) for line in kept if line.startswith(FAILED)), ""):
@@ -163,7 +165,9 @@ def explanation(
 
 
 def last_error(lines: Sequence[str]) -> str:
-    """Return a sentence with a log's first Python error, which causes later ones, or its last line; "" without any."""
+    """Return a sentence with the first Python error of a log, which causes later ones, or else its last line; "" for an
+    empty log.
+    """
     errors = (match[1] for line in lines if (match := _ERROR.search(line)))
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     said = next(errors, last)[:_ERROR_CHARS].rstrip(". ")

@@ -1,4 +1,4 @@
-"""A model's properties, and the catalogue of models, read from `models.toml` or a file like it."""
+"""Properties of a model, and the catalogue of models, read from `models.toml` or a file of the same form."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from server.models.files import clean
 
 
 class RunMode(StrEnum):
-    """The way in which a model runs."""
+    """How a model runs."""
 
     REMOTE = "remote"
     SUBPROCESS = "subprocess"
@@ -33,9 +33,9 @@ class RunMode(StrEnum):
 BUILTIN_FILE = Path(__file__).with_name("models.toml")
 MAX_MODELS = 500
 _TERABYTE = 10**12
-# One or two parts like a hub's ids; never a path out of a folder, never a flag of a program.
+# NAME or OWNER/NAME, as on the hub; never a path out of a folder or an option of a program
 ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
-# The whole name of a commit
+# Full hash of a commit
 COMMIT = re.compile(r"[0-9a-f]{40}")
 ALIAS = r"^[a-z0-9][a-z0-9.-]{0,39}$"
 MAX_PARTS = 64
@@ -45,18 +45,18 @@ _GGUF = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,119}\.gguf)?$"
 
 
 class CatalogueError(BadRequest):
-    """The catalogue cannot be read, or has no such model; `message` is a sentence for operators."""
+    """The catalogue cannot be read, or has no such model; `message` is for operators."""
 
 
 class FirstToken(BaseModel):
-    """The time to a model's first token with one picture, as somebody measured it."""
+    """A measured time to the first token of an answer about one picture."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seconds: float = Field(gt=0, le=3600, allow_inf_nan=False)
-    # What it was measured on, and with
+    # Hardware and software of the measurement
     on: str = Field(min_length=1, max_length=120)
-    # Where the measurement can be read: an address, or a file of this project
+    # An address, or a file of this project
     source: str = Field(pattern=r"^(https://|docs/figures/)[!-~]{1,240}$")
 
 
@@ -69,8 +69,8 @@ class Model(BaseModel):
     id: str = Field(pattern=ID)
     title: str = Field(default="", max_length=80)
     aliases: tuple[Annotated[str, Field(pattern=ALIAS)], ...] = Field(default=(), max_length=8)
-    # Branch, tag or commit to fetch; empty for the newest. With a commit's 40 digits, local files
-    # of another commit are not this model. For a folder: the commit in its record.
+    # Branch, tag or commit to fetch; empty for the newest. With a full commit hash, local files of another commit are
+    # not this model. For a folder: the commit in its record.
     revision: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")
     model_type: ModelType
     # model_type of config.json ("qwen2_5_vl"), or the class of a diffusers pipeline ("WanPipeline")
@@ -79,15 +79,15 @@ class Model(BaseModel):
     abilities: frozenset[Ability] = Field(min_length=1)
     # The unit of its boxes; None without GROUNDING
     boxes: BoxUnit | None = None
-    # None: it accepts any size and resizes pictures itself
+    # None: it accepts pictures of any size, and resizes them itself
     geometry: Geometry | None = None
     # None: unknown
     parameters: int | None = Field(default=None, gt=0, le=_TERABYTE * 10)
-    # Size of its files, and of the weights in memory in their stored format; 0: unknown
+    # Bytes of its files, and of the weights in memory in their stored format; 0: unknown
     weights_bytes: int = Field(ge=0, le=_TERABYTE * 10)
-    # Memory (GPU, or main memory without one) for answering: weights, one context, one picture
+    # Bytes of memory (of the GPU, or main memory without one) for weights, one context and one picture
     memory_bytes: int = Field(ge=0, le=_TERABYTE * 10)
-    # Names of the figures that were computed or guessed rather than read
+    # Names of the fields above that are computed or guessed, not read from files
     estimates: frozenset[str] = frozenset()
     # Tokens of prompt and answer together; None: unknown or not applicable
     context_length: int | None = Field(default=None, gt=0)
@@ -95,24 +95,23 @@ class Model(BaseModel):
     dtype: str = Field(default="bfloat16", pattern=r"^[a-z0-9]{2,12}$")
     # SPDX id, or the licence's own name
     licence: str = Field(default="", max_length=80)
-    # Those that its maker names, or how many; empty: not said
+    # Those that its maker names, or how many; empty: unknown
     languages: str = Field(default="", max_length=120)
-    # The class of machines that it is proposed for; of several of a class the first that fits
+    # Machine class that it is proposed for; of several models of a class the first that fits
     default_for: MachineClass | None = None
-    # By class of machine; empty: nobody is known to have measured it
+    # Empty: no measurement is known
     first_token: tuple[FirstToken, ...] = Field(default=(), max_length=8)
-    # Libraries that run it, with the least version ("transformers" = "4.49.0"); an empty version:
-    # unknown. Others do not run it.
+    # Libraries that run it, with the minimum version ("transformers" = "4.49.0"); empty version: unknown. No other
+    # library runs it.
     needs: Mapping[str, str] = Field(default_factory=dict)
-    # True: it has code of its own, which runs only with TRUST_REMOTE_CODE
+    # True: it contains Python code, which runs only with TRUST_REMOTE_CODE
     remote_code: bool = False
-    # "compressed-tensors", "gptq" and the like, of a GGUF file "Q4_K_M" and the like; empty: none
+    # Such as "compressed-tensors" or "gptq", or "Q4_K_M" for GGUF; empty: none
     quantization: str = Field(default="", max_length=40)
-    # Of llama.cpp: the file of weights, and the one that reads pictures (mmproj). Of their
-    # repository only these are fetched.
+    # For llama.cpp: the file of weights, and the multimodal projector (mmproj). Only these files are fetched.
     weights_file: str = Field(default="", pattern=_GGUF)
     projector_file: str = Field(default="", pattern=_GGUF)
-    # A sentence about when to choose it
+    # A sentence on when to choose it
     note: str = Field(default="", max_length=400)
     # Folder of its files; None: not on this machine. Never set in a catalogue's file.
     folder: Path | None = None
@@ -133,23 +132,23 @@ class Model(BaseModel):
 
     @property
     def answers(self) -> bool:
-        """True when it answers questions about pictures."""
+        """Whether it answers questions about pictures."""
         return Ability.IMAGES in self.abilities
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The names of its files in its repository; empty: all that are there."""
+        """Names of its files in the repository; empty: all files."""
         if not self.weights_file:
             return ()
         return (*part_names(self.weights_file), self.projector_file)
 
     def with_folder(self, folder: Path) -> Model:
-        """Return the same model with its files in `folder`."""
+        """Return a copy of the model whose files are in `folder`."""
         return self.model_copy(update={"folder": folder})
 
 
 def part_names(weights_file: str) -> list[str]:
-    """List the files of GGUF weights by the name of the first: one, or as many as the name says."""
+    """Return the names of the files of GGUF weights: the given one, or all parts that its name counts."""
     part = _PART.search(weights_file)
     if part is None:
         return [weights_file]
@@ -159,32 +158,34 @@ def part_names(weights_file: str) -> list[str]:
 
 
 class Catalogue:
-    """Models by id and alias. Immutable; `with_local` returns a new one.
+    """Models by id and alias. Immutable.
 
     `errors`: sentences about folders and files that could not be read.
     """
 
     def __init__(self, models: Sequence[Model], errors: Sequence[str] = ()) -> None:
-        """Raises CatalogueError for a duplicate id or alias."""
+        """Raise CatalogueError for a duplicate id or alias."""
         self._models = tuple(models)
         self.errors = tuple(errors)
         self._by_name: dict[str, Model] = {}
         for model in self._models:
             for name in (model.id.lower(), *model.aliases):
                 if name in self._by_name:
-                    raise CatalogueError(f"The catalogue names {name} twice; each may stand once.")
+                    raise CatalogueError(
+                        f"The catalogue has {name} twice, as an id or alias. Rename or remove one of the two."
+                    )
                 self._by_name[name] = model
 
     @classmethod
     def load(cls, source: str = "") -> Catalogue:
-        """Read ours, or the file that CATALOGUE names. Raises CatalogueError."""
+        """Read the file `source`; "": the built-in catalogue. Raises CatalogueError."""
         path = Path(os.path.expanduser(source)) if source else BUILTIN_FILE
         try:
             return cls.read(path.read_text("utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise CatalogueError(
-                f"CATALOGUE: {path} cannot be read ({reason}). Leave it empty for our own."
+                f"CATALOGUE: {path} cannot be read ({reason}). Leave it empty for the built-in catalogue."
             ) from None
 
     @classmethod
@@ -201,30 +202,29 @@ class Catalogue:
             ) from None
         if not isinstance(entries, list) or not 0 < len(entries) <= MAX_MODELS:
             raise CatalogueError(
-                f"The catalogue {source} has no [[model]] or more than {MAX_MODELS}; it needs 1 to {MAX_MODELS}."
+                f"The catalogue {source} needs 1 to {MAX_MODELS} entries [[model]]; it has none, or more."
             )
         return cls([_parse_entry(entry, number, source) for number, entry in enumerate(entries, 1)])
 
     def find(self, name: str) -> Model | None:
-        """Find a model by id (case-insensitive) or alias; None without one."""
+        """Return the model with this id (case-insensitive) or alias; None without one."""
         return self._by_name.get(name) or self._by_name.get(name.lower())
 
     def require(self, name: str) -> Model:
-        """Find a model like `find`. Raises CatalogueError with the known names."""
+        """Return the model that `find` returns. Raises CatalogueError with the known names."""
         model = self.find(name)
         if model is None:
             known = ", ".join(one.aliases[0] if one.aliases else one.id for one in self._models)
             raise CatalogueError(
-                f"The catalogue has no model {clean(name)}. It has: {known[:600]}. To use another model, give its folder."
+                f"The catalogue has no model {clean(name)}. It has: {known[:600]}. For another model, give the path of its folder."
             )
         return model
 
     def with_local(self, local: Sequence[Model], errors: Sequence[str] = ()) -> Catalogue:
-        """Return a catalogue with the models found in local folders: known ones get their folder,
-        others are appended.
+        """Return a catalogue with models of local folders: known models get their folder, others are appended.
 
-        Figures read from a folder replace the catalogue's. A folder of another commit than the catalogue's is added under
-        another name. `errors`: problems with other folders.
+        Figures read from a folder replace the catalogue's. A folder with another commit than the catalogue's is added
+        under another name. `errors`: sentences about unusable folders.
         """
         here: dict[str, Model] = {}
         others: list[Model] = []
@@ -254,13 +254,13 @@ def _merge(known: Model, found: Model | None) -> Model:
     kept = {"id", "title", "aliases", "licence", "note", "needs", "languages", "default_for"}
     kept |= {"first_token", "parameters"}
     if found.library is Library.LLAMA_CPP:
-        # The files name their kind by llama.cpp's names, of which not all are known here.
+        # GGUF files use llama.cpp's names of kinds, of which not all are known here.
         kept |= {"model_type", "architecture", "abilities", "boxes", "geometry", "quantization"}
     return found.model_copy(update={name: getattr(known, name) for name in kept})
 
 
 def _is_same(known: Model, found: Model) -> bool:
-    """Return True when a folder holds the catalogue's model of that name, by the record of its download."""
+    """Return whether a folder holds the catalogue's model of the same name, in the pinned commit."""
     pinned = COMMIT.fullmatch(known.revision) is not None
     other = pinned and found.revision not in ("", known.revision)
     return known.id.lower() == found.id.lower() and not other
@@ -274,5 +274,5 @@ def _parse_entry(entry: Any, number: int, source: str) -> Model:
     where = ".".join(str(part) for part in first["loc"]) or "the whole"
     name = f" ({entry['id']})" if isinstance(entry, dict) and "id" in entry else ""
     raise CatalogueError(
-        f"Model {number}{name} of the catalogue {source} is wrong: {where}: {first['msg']}."
+        f"Model {number}{name} of the catalogue {source} is invalid: {where}: {first['msg']}."
     )

@@ -1,4 +1,4 @@
-"""Read a model's kind, abilities and sizes from its folder; check that its files are complete."""
+"""Read the kind, abilities and sizes of a model from its folder, and check that its files are complete."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from server.models.files import (
 __all__ = ["ModelFolderError", "find_models", "read_model"]
 CONFIG = "config.json"
 PIPELINE = "model_index.json"
-# Written beside the files by scripts/download_model.sh.
+# Record that scripts/download_model.sh writes beside the files
 RECORD = "model-files.json"
 GGUF = gguf.SUFFIX
 MAX_FOLDERS = 200
-# The name of a kind of models
+# Name of a kind of model
 _KIND = r"[A-Za-z0-9_.-]{1,80}"
-# Types of config.json by llama.cpp's kinds of what reads pictures, else by its architectures of the
-# text, which models of several families have
+# `model_type` of config.json by llama.cpp's projector type; otherwise by its architecture of the text model, which
+# several families may share
 _GGUF_PROJECTORS = {
     "qwen2vl_merger": "qwen2_vl",
     "qwen2.5vl_merger": "qwen2_5_vl",
@@ -65,12 +65,12 @@ _GGUF_TEXTS = {
     "qwen35": "qwen3_5",
     "qwen35moe": "qwen3_5_moe",
 }
-# Activations of a video pipeline for a short video at 480p
+# Bytes of activations of a video pipeline for a short video at 480p
 MAKING_BYTES = 6_000_000_000
 
 
 def read_model(folder: Path) -> Model:
-    """Read a model's configuration and headers, but no weights. Raises ModelFolderError."""
+    """Read the configuration and headers of a model, but no weights. Blocking. Raises ModelFolderError."""
     folder = Path(os.path.abspath(folder))
     try:
         is_folder = folder.is_dir()
@@ -78,7 +78,7 @@ def read_model(folder: Path) -> Model:
             return _gguf(folder.parent, folder)
         if not is_folder and folder.exists():
             raise ModelFolderError(
-                f"{folder} is no folder. A model is named by the folder that has its {CONFIG}."
+                f"{folder} is not a folder. Name the folder that contains the model's {CONFIG}."
             )
         if is_folder:
             with os.scandir(folder) as entries:
@@ -89,7 +89,7 @@ def read_model(folder: Path) -> Model:
                 return _gguf(folder)
             return _transformers(folder)
     except OSError as error:
-        # A file in it may be unreadable even if the folder is readable.
+        # The error may be about a file in the folder.
         raise unreadable_error(
             Path(error.filename) if isinstance(error.filename, str) else folder, error
         ) from None
@@ -105,10 +105,10 @@ def read_model(folder: Path) -> Model:
 
 
 def find_models(roots: Iterable[Path]) -> tuple[list[Model], list[str]]:
-    """Find the models in `roots`: models' folders, or folders with such one or two levels below.
+    """Return the models in `roots`, and an error for each unusable folder. Blocking.
 
-    Returns the models, and a sentence for each unusable one. A missing root is no error. Of two
-    with the same id the first counts.
+    A root is a model's folder, or contains some one or two levels below. Missing roots are skipped. Of two models with the
+    same id the first counts.
     """
     found: dict[str, Model] = {}
     errors: list[str] = []
@@ -124,9 +124,9 @@ def find_models(roots: Iterable[Path]) -> tuple[list[Model], list[str]]:
 
 def _candidates(roots: Iterable[Path]) -> list[Path]:
     folders: list[Path] = []
-    # Settings may name a root twice.
+    # Without duplicates: settings may name a root twice.
     level = list(dict.fromkeys(Path(os.path.abspath(root)) for root in roots))
-    # Do not descend into a model: its parts are no models.
+    # Do not descend into a model: its subfolders are parts of it.
     for _ in range(3):
         folders += [path for path in level if _is_model(path) and path not in folders]
         if len(folders) >= MAX_FOLDERS:
@@ -140,7 +140,7 @@ def _children(path: Path) -> list[Path]:
     try:
         return sorted(child for child in path.iterdir() if child.is_dir())[:MAX_FOLDERS]
     except OSError:
-        # Missing or unreadable: no model.
+        # Missing or unreadable
         return []
 
 
@@ -155,7 +155,7 @@ def _is_model(path: Path) -> bool:
 
 
 def _family_of(config: Mapping[str, Any]) -> families.Family | None:
-    """Return the family for a transformers config.json; None for a model without use here."""
+    """Return the family of a transformers config.json; None for a model that sees no pictures."""
     known = families.FAMILIES.get(str(config.get("model_type")))
     if known is not None:
         return known
@@ -173,7 +173,7 @@ def _family_of(config: Mapping[str, Any]) -> families.Family | None:
     if isinstance(config.get("talker_config"), dict):
         kind = families.ModelType.OMNI
         abilities.add(families.Ability.SPEECH_OUT)
-    # Its least versions are unknown.
+    # Unknown minimum versions
     return families.Family(kind, frozenset(abilities), needs={"transformers": "", "vllm": ""})
 
 
@@ -182,13 +182,13 @@ def _transformers(folder: Path) -> Model:
     kind = config.get("model_type")
     if not isinstance(kind, str) or not re.fullmatch(_KIND, kind):
         raise ModelFolderError(
-            f"{folder / CONFIG} names no model_type, so the kind of this model is unknown. {AGAIN}"
+            f"{folder / CONFIG} has no model_type, so the kind of this model is unknown. {AGAIN}"
         )
     family = _family_of(config)
     if family is None:
         raise ModelFolderError(
-            f"{folder / CONFIG} says model_type {kind}: a model that sees no pictures, since there is no vision_config. Take one that"
-            " answers about pictures, or one that makes video or sound."
+            f"{folder / CONFIG} has model_type {kind} and no vision_config, so this model sees no pictures. Choose one that answers about"
+            " pictures, or one that makes video or sound."
         )
     weights = read_weights(folder)
     quantised = config.get("quantization_config")
@@ -213,14 +213,14 @@ def _pipeline(folder: Path) -> Model:
     name = index.get("_class_name")
     if not isinstance(name, str) or not re.fullmatch(_KIND, name):
         raise ModelFolderError(
-            f"{folder / PIPELINE} names no _class_name, so the kind of this model is unknown. {AGAIN}"
+            f"{folder / PIPELINE} has no _class_name, so the kind of this model is unknown. {AGAIN}"
         )
     at_work = (folder / part / CONFIG for part in ("transformer", "unet"))
     sizes = next((read_json(path) for path in at_work if path.is_file()), {})
     family = _pipeline_family(index, sizes)
     if family is None:
         raise ModelFolderError(
-            f"{folder / PIPELINE} says {name}: a pipeline that makes neither video nor sound. Take one that does."
+            f"{folder / PIPELINE} names the pipeline {name}, which makes neither video nor sound. Choose one that does."
         )
     size = loaded = 0
     for part, what in index.items():
@@ -232,7 +232,7 @@ def _pipeline(folder: Path) -> Model:
         if (path / CONFIG).is_file() and not _PARTS_WITHOUT_WEIGHTS.search(_class_name(what)):
             weights = read_weights(path)
             size += weights.size
-            # Two bytes a number in memory, whatever the stored format.
+            # In memory each number has two bytes, whatever its stored format.
             loaded += weights.size * 2 // max(2, weights.each)
     return _model(
         folder,
@@ -244,27 +244,30 @@ def _pipeline(folder: Path) -> Model:
 
 
 def _gguf(folder: Path, named: Path | None = None) -> Model:
-    """Read a model of llama.cpp: its one file of weights (or `named`), and what reads pictures."""
+    """Read a model of llama.cpp: its file of weights, and its multimodal projector.
+
+    `named`: the file of weights, if a folder contains several. Raises ModelFolderError.
+    """
     paths = sorted(path for path in folder.iterdir() if path.suffix == GGUF and path.is_file())
     files = {path: gguf.read(path) for path in paths}
     readers = [path for path in paths if files[path].reads_pictures]
-    # Weights that are named to llama.cpp: whole, or the first of several parts
+    # Files that llama.cpp loads by name: whole weights, or the first of several parts
     weights = [path for path in paths if path not in readers]
     heads = [path for path in weights if part_names(path.name)[0] == path.name]
     if named is not None:
         heads = [path for path in heads if path == named]
     wrong = ""
     if not (heads and readers) and any(folder.glob("*.part")):
-        wrong = "is not complete: its download goes on with the command that began it, or in the engine panel"
+        wrong = "is incomplete. Continue its download with the same command, or in the engine panel"
     elif not heads:
-        wrong = "holds no model's weights, only what reads pictures for one (mmproj) or a further part: put the weights beside it"
+        wrong = "has a multimodal projector (mmproj) or a later part, but no weights. Put the weights beside it"
     elif len(heads) > 1:
         names = ", ".join(clean(path.name) for path in heads[:3])
-        wrong = f"holds several models ({names}): name the file of one, such as {heads[0]}, or keep each in a folder of its own"
+        wrong = f"has several models ({names}). Name the file of one, such as {heads[0]}, or give each its own folder"
     elif not readers:
         wrong = (
-            f"holds {clean(heads[0].name)} without what reads pictures for it, so it would see none: put the file of the same"
-            " model whose name begins with mmproj beside it"
+            f"has {clean(heads[0].name)} without its multimodal projector, so it would see no pictures. Put the file mmproj-*.gguf"
+            " of the same model beside it"
         )
     if wrong:
         raise ModelFolderError(f"{named or folder} {wrong}.")
@@ -277,10 +280,8 @@ def _gguf_model(
 ) -> Model:
     kind = _kind(text, pictures)
     name, commit = _source(folder)
-    # One that llama.cpp's words do not tell may be known by its name.
-    family = families.find_family(kind) or families.find_family(
-        None, text.text("general.name"), name
-    )
+    # A family that llama.cpp's names do not identify may be known by the model's name.
+    family = families.find_family(kind) or families.find_family(None, text.text("general.name"), name)
     size = pictures.size + sum(path.stat().st_size for path in _parts(head))
     abilities = {Ability.IMAGES}
     if family is not None and family.boxes is not None:
@@ -309,18 +310,18 @@ def _gguf_model(
 
 
 def _kind(text: Gguf, pictures: Gguf) -> str:
-    """Return the type that config.json has for this model; llama.cpp's own name for unknown ones."""
+    """Return the `model_type` that config.json has for this model; llama.cpp's architecture if unknown."""
     known = _GGUF_PROJECTORS.get(pictures.projector) or _GGUF_TEXTS.get(text.architecture)
     kind = known or text.architecture
     if not re.fullmatch(_KIND, kind):
         raise ModelFolderError(
-            f"The GGUF file names no architecture, so the kind of this model is unknown. {gguf.AGAIN}"
+            f"The GGUF file has no architecture, so the kind of this model is unknown. {gguf.AGAIN}"
         )
     return kind
 
 
 def _parts(head: Path) -> list[Path]:
-    """List the files of weights. Raises ModelFolderError when one is missing."""
+    """Return the files of the weights. Raises ModelFolderError if one is missing."""
     paths = [head.with_name(name) for name in part_names(head.name)]
     lost = next((path for path in paths if not path.is_file()), None)
     if lost is not None:
@@ -345,13 +346,12 @@ def _model(folder: Path, family: Family, **fields: Any) -> Model:
     )
 
 
-# Their parts
+# Parts of a folder
 
 
 def _remote_code(folder: Path, kind: str) -> bool:
-    """Return True when it needs code from its folder: a class in a file that exists there."""
-    # The model's own class is in the library when its type is known here; processors may still have
-    # code.
+    """Return True if the model needs Python code from its folder: a configuration names a class in a file there."""
+    # The model class of a known family is in the library; its processors may still need code.
     names = ["processor_config.json", "preprocessor_config.json", "tokenizer_config.json"]
     if kind not in families.FAMILIES:
         names.append(CONFIG)
@@ -366,7 +366,7 @@ def _remote_code(folder: Path, kind: str) -> bool:
 
 
 def _source(folder: Path) -> tuple[str, str]:
-    """Return id and commit from the record of its download, else the folder's name and ""."""
+    """Return the id and commit of the download's record; without one, the folder's name and ""."""
     if (folder / RECORD).is_file():
         source = read_json(folder / RECORD).get("source")
         source = source if isinstance(source, dict) else {}
@@ -381,27 +381,26 @@ def _id_from_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:96] or "model"
 
 
-# Parts of names of diffusers' autoencoders for video and sound; `AutoencoderKL` is for pictures.
+# Substrings in the names of diffusers' autoencoders for video and for sound; `AutoencoderKL` is for pictures.
 _VIDEO_VAES = ("Wan", "Video", "LTX", "CogVideo", "Mochi", "Temporal", "Cosmos", "Magvit")
 _AUDIO_VAES = ("Oobleck", "Audio", "Music", "SAME")
-# Names of parts that work on several frames
+# Names of components that process several frames
 _TEMPORAL_PARTS = re.compile(r"3D|Motion|Temporal")
-# Parts of a pipeline without weights
+# Names of components without weights
 _PARTS_WITHOUT_WEIGHTS = re.compile(r"Scheduler|Tokenizer|Processor|FeatureExtractor|Guid")
 
 
 def _pipeline_family(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> Family | None:
-    """Return the family for a diffusers model_index.json; None for a pipeline without video and
-    sound.
+    """Return the family of a diffusers model_index.json; None if the pipeline makes neither video nor sound.
 
     `transformer`: config.json of its transformer or unet.
     """
     vae = _class_name(index.get("vae"))
-    # The file names the version that wrote it, not the oldest that knows its classes.
+    # The file records the version that wrote it, not the oldest one that has its classes.
     needs = {"diffusers": ""}
     temporal = any(_TEMPORAL_PARTS.search(_class_name(part)) for part in index.values())
     video = temporal or any(name in vae for name in _VIDEO_VAES)
-    # Some video pipelines have a vocoder, too.
+    # A vocoder alone means sound, but some video pipelines have one, too.
     if any(name in vae for name in _AUDIO_VAES) or (
         _class_name(index.get("vocoder")) and not video
     ):
@@ -409,13 +408,12 @@ def _pipeline_family(index: Mapping[str, Any], transformer: Mapping[str, Any]) -
         return Family(ModelType.AUDIO, made, needs=needs, library=Library.DIFFUSERS)
     if not video:
         return None
-    # A transformer with more input than output channels requires a picture's channels beside the
-    # noise.
+    # With more input than output channels the transformer requires a picture beside the noise.
     inward, outward = transformer.get("in_channels"), transformer.get("out_channels")
     if isinstance(inward, int) and isinstance(outward, int) and inward > outward:
         abilities = frozenset({Ability.IMAGE_TO_VIDEO})
     elif index.get("expand_timesteps") is True:
-        # Wan2.2 TI2V: an optional picture is the first frame of the noise.
+        # Wan2.2 TI2V: an optional picture replaces the first frame of the noise.
         abilities = frozenset({Ability.TEXT_TO_VIDEO, Ability.IMAGE_TO_VIDEO})
     else:
         abilities = frozenset({Ability.TEXT_TO_VIDEO})
@@ -423,7 +421,7 @@ def _pipeline_family(index: Mapping[str, Any], transformer: Mapping[str, Any]) -
 
 
 def _class_name(component: object) -> str:
-    """Return the class of a component of model_index.json, [library, class]; "" for anything else."""
+    """Return the class name of a component of model_index.json, which is [library, class]; "" for anything else."""
     if isinstance(component, list) and len(component) == 2 and isinstance(component[1], str):
         return component[1]
     return ""

@@ -1,7 +1,7 @@
-"""Read the header of a GGUF file: what llama.cpp's models say about themselves.
+"""Read the header of a GGUF file (github.com/ggml-org/ggml, docs/gguf.md): the metadata of a model for llama.cpp.
 
-Read here, and not by the package `gguf`, which decodes every word of the vocabulary, for seconds. Texts of a field that is
-kept have 4,096 bytes at most; arrays and weights are not read.
+The package `gguf` would decode the whole vocabulary, which takes seconds. Texts above 4,096 bytes, arrays and weights are
+skipped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from server.models.files import ModelFolderError, clean, unreadable_error
 
 Value = str | int | float | bool
 SUFFIX = ".gguf"
-# What to do about a file that is not as it was made
+# Remedy for a damaged file
 AGAIN = (
     "Remove it, and fetch the model again: bash scripts/run.sh --model NAME, or the engine panel."
 )
@@ -28,7 +28,7 @@ _MAX_TEXT_BYTES = 4096
 _TEXT, _ARRAY = 8, 9
 
 
-# Numbers by the format's number of their type: struct's letters
+# Format characters of `struct`, by GGUF's number of the type
 _LETTERS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 # By ggml's number of a type (ggml.h): the numbers in a block and its bytes. A type without them is not checked.
 _BLOCKS = (
@@ -40,11 +40,11 @@ _BLOCKS = (
 
 @dataclass(frozen=True, slots=True)
 class Gguf:
-    """The facts that a file gives of itself; none is trusted."""
+    """Metadata of a file; none of it is trusted."""
 
-    # By name, such as "general.architecture"; long texts and lists are left out
+    # By name, such as "general.architecture"; without arrays and long texts
     fields: Mapping[str, Value]
-    # Of the file
+    # Bytes of the file
     size: int
 
     def text(self, name: str) -> str:
@@ -52,7 +52,7 @@ class Gguf:
         return clean(value) if isinstance(value, str) else ""
 
     def integer(self, name: str) -> int:
-        """Return a positive number; 0 without one."""
+        """Return a positive integer of at most 1e9; 0 without one."""
         value = self.fields.get(name)
         return value if type(value) is int and 0 < value <= 10**9 else 0
 
@@ -62,19 +62,17 @@ class Gguf:
 
     @property
     def projector(self) -> str:
-        """The kind of a file that reads pictures (mmproj); "" for others, and its own kinds."""
+        """Projector type of a multimodal projector (mmproj); "" for other files."""
         return self.text("clip.vision.projector_type") or self.text("clip.projector_type")
 
     @property
     def reads_pictures(self) -> bool:
-        """True for the file that goes with a model's weights and turns pictures into its tokens."""
+        """Whether the file is a multimodal projector, which turns pictures into tokens, and not a model's weights."""
         return self.architecture == "clip" or self.text("general.type") == "mmproj"
 
 
 def is_gguf(path: Path) -> bool:
-    """Return True for such a file, and for a folder with some and no weights of another form, beside which
-    hubs keep a config.json, too; False for what cannot be read.
-    """
+    """Return True for a GGUF file, and for a folder with GGUF files and no .safetensors files; False if unreadable."""
     try:
         if not path.is_dir():
             return path.suffix == SUFFIX and path.is_file()
@@ -97,13 +95,13 @@ def read(path: Path) -> Gguf:
 def _read(path: Path, size: int, _changed: int) -> Gguf:
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
-            raise ModelFolderError(f"{path} is no GGUF file, whatever its name says. {AGAIN}")
+            raise ModelFolderError(f"{path} is not a GGUF file, although its name says so. {AGAIN}")
         try:
             fields, tensors = _fields(file)
             needed = _least_bytes(file, fields, tensors)
         except (struct.error, LookupError, ValueError, OverflowError, MemoryError):
             raise ModelFolderError(
-                f"{path} is cut off or damaged: its header makes no sense. {AGAIN}"
+                f"{path} is truncated or damaged: its header is invalid. {AGAIN}"
             ) from None
     if needed > size:
         raise ModelFolderError(
@@ -141,7 +139,7 @@ def _least_bytes(file: BufferedReader, fields: Mapping[str, Value], tensors: int
 
 
 def _value(file: BufferedReader, kind: int) -> Value | None:
-    """Read a field's value; None for one that is not kept."""
+    """Read a field's value; return None for a skipped one."""
     if kind == _TEXT:
         return _text(file)
     if kind != _ARRAY:
@@ -151,14 +149,14 @@ def _value(file: BufferedReader, kind: int) -> Value | None:
     if kind != _TEXT:
         file.seek(count * struct.calcsize(f"<{_LETTERS[kind]}"), os.SEEK_CUR)
         return None
-    # The words of a vocabulary: only their lengths are looked at.
+    # Skip the texts of a vocabulary; only their lengths are read.
     for _ in range(count):
         file.seek(_numbers(file, "Q")[0], os.SEEK_CUR)
     return None
 
 
 def _text(file: BufferedReader) -> str | None:
-    """Read a text; None for one that is too long to keep."""
+    """Read a text; return None, and skip it, if it is longer than _MAX_TEXT_BYTES."""
     (length,) = _numbers(file, "Q")
     if length > _MAX_TEXT_BYTES:
         file.seek(length, os.SEEK_CUR)

@@ -1,7 +1,4 @@
-"""A command that will be started: its arguments, and the environment variables that it sets.
-
-Pure.
-"""
+"""The command that runs a model: arguments and environment variables. Pure."""
 
 from __future__ import annotations
 
@@ -18,11 +15,11 @@ HIDDEN = "********"
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A command with its environment, as it will be started."""
+    """A command with its environment."""
 
     # Arguments, started without a shell; empty when nothing is started
     argv: tuple[str, ...]
-    # Variables beside those of `processes.environment`; secrets are only here
+    # Variables added to those of `processes.environment`. Secrets are only here.
     env: Mapping[str, str] = field(repr=False)
     # The command for a shell, with secrets hidden
     shown: str
@@ -32,24 +29,23 @@ class Launch:
     base_url: str = ""
     # The model's name in requests; empty: the first that the server lists
     served_name: str = ""
-    # True: a build for the CPU. Any other that reports computing on the CPU has failed to use its
-    # GPU.
+    # True: a build for the CPU. Any other build that computes on the CPU has failed to use its GPU.
     for_cpu: bool = False
-    # Share of the configured visual tokens that it reads in time
+    # Share of VISUAL_TOKEN_BUDGET that this machine reads within about 3 s
     picture_share: float = 1.0
     # Name of the container that it starts; empty for none
     container: str = ""
-    # Sentences about probable mistakes and about flags left out
+    # Sentences about probable mistakes and omitted flags
     warnings: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
-        """The key that the server asks of everybody; "" for none."""
+        """API key that the server requires; "": none."""
         return next((self.env[name] for name in SECRETS if name in self.env), "")
 
 
 def shell_line(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None = None) -> str:
-    """Write a command as one would type it, quoted for a POSIX shell, with secrets hidden."""
+    """Return a command for display, quoted for a POSIX shell, with secrets hidden."""
     words = [
         f"{name}={HIDDEN if name in SECRETS else shlex.quote(value)}" for name, value in env.items()
     ]

@@ -1,7 +1,4 @@
-"""Build the arguments of llama.cpp's server from the flags that the installed one lists in its help.
-
-Starts nothing. Pure.
-"""
+"""Build the arguments of llama.cpp's server, with the flags that the installed one lists in its help. Pure."""
 
 from __future__ import annotations
 
@@ -9,43 +6,43 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# The environment variable with the key that it asks of everybody
+# Environment variable with the API key that the server requires
 KEY = "LLAMA_API_KEY"
 PROGRAM = "llama-server"
-# Before the sentence with which ours ends (llama_wheel.py)
+# Prefix of the error with which llama_wheel.py ends
 FAILED = "llama_wheel: "
-# Flags of every version that reads pictures; a program without them is no llama-server.
+# Flags of every version that accepts pictures
 _NEEDED = ("--model", "--mmproj", "--port", "--parallel")
-# Answers at a time on a CPU: a question, and beside it a watch or a description. Each makes the
-# other slower, and further ones wait.
+# Answers at a time on a CPU (a question, and a watch or a description), and on a GPU; others wait. On a CPU each
+# answer slows the other.
 CPU_SLOTS = 2
 GPU_SLOTS = 4
-# Bytes of weights with which one thread reads all visual tokens in 3 s (docs/models.md, Speed without a GPU)
+# Bytes of weights for which one thread reads the default visual tokens in 3 s (docs/models.md, Speed without a GPU)
 _THREAD_BYTES = 92_000_000
-# Main memory for prompts that were computed (--cache-ram; its own default is 8 GiB)
+# Cache of computed prompts (--cache-ram, by default 8 GiB): share of free memory, and most bytes
 _CACHE_SHARE, _MAX_CACHE_BYTES = 0.125, 2_000_000_000
-# Copies of a recurrent model's state for each slot (its own default is 32)
+# Saved states of a recurrent model per slot (--ctx-checkpoints, by default 32)
 _CHECKPOINTS = 8
-# Tokens computed at a time (its own default). A picture of more tokens is computed at once, too: some
-# models see it whole or not at all.
+# Tokens of a batch (--ubatch-size, its default), and at most. A picture has to fit into one batch, because some models
+# attend to all of it.
 _BATCH_TOKENS, _MAX_BATCH_TOKENS = 512, 4096
-# An option's own line without its explanation, which may name other flags
+# The line of an option without its explanation, which may name other flags
 _OPTION = re.compile(r"^ {0,2}(-\S.*?)(?: {2,}+(?!-)|$)", re.MULTILINE)
 _FLAG = re.compile(r"(?<![\w-])--[a-z0-9][a-z0-9-]*")
 # "version: 9049 (0d3e9a1)", "version: 0.5.0 (build 9412, commit 0c1e570)"
 _VERSION = re.compile(r"^version: (?:\S+ \(build )?(\d+)\b", re.MULTILINE)
-# A build that does not know its number calls itself 0 or 1; those that read pictures have one above this.
+# Builds without a number report 0 or 1; those that accept pictures have numbers above this.
 _MIN_BUILD = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class LlamaServer:
-    """A llama-server. `version` is the number of its build; "" when it has none."""
+    """A llama-server. `version`: its build number; "" if unknown."""
 
     path: str
     version: str
     flags: frozenset[str]
-    # The command's words, the path alone where empty, and its environment
+    # Arguments that start it (empty: the path), and additional environment variables
     words: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -64,16 +61,16 @@ class LlamaServing:
     context: int
     # Answers at a time
     slots: int
-    # None: its own choice, the machine's real cores
+    # None: its default, the physical cores
     threads: int | None
-    # Main memory that is free beside the model
+    # Bytes of main memory that are free beside the model
     free_bytes: int
-    # Least and most tokens of a picture; None: the model's own limits
+    # Minimum and maximum tokens of a picture; None: the model's own limits
     picture_tokens: tuple[int, int] | None = None
 
 
 def read_help(path: str, said: str, version: str) -> LlamaServer | None:
-    """Read the texts of --help and --version; None for a program that is no llama-server."""
+    """Parse the output of --help and --version; return None if the program is no llama-server."""
     flags = frozenset(flag for line in _OPTION.findall(said) for flag in _FLAG.findall(line))
     if not flags.issuperset(_NEEDED):
         return None
@@ -83,12 +80,12 @@ def read_help(path: str, said: str, version: str) -> LlamaServer | None:
 
 
 def picture_share(weights_bytes: int, threads: int) -> float:
-    """Return the share of the configured visual tokens that a CPU reads within about 3 s."""
+    """Return the share of VISUAL_TOKEN_BUDGET that a CPU reads within about 3 s, 1 at most."""
     return min(1.0, threads * _THREAD_BYTES / max(1, weights_bytes))
 
 
 def serve_arguments(server: LlamaServer, serving: LlamaServing) -> tuple[str, ...]:
-    """Return the command line: the flags of every version, and of the others those that this one has."""
+    """Return the command line, with those optional flags that this version has."""
     arguments = [
         *(server.words or (server.path,)),
         "--model",
@@ -97,7 +94,7 @@ def serve_arguments(server: LlamaServer, serving: LlamaServing) -> tuple[str, ..
         serving.projector,
     ]
     arguments += ["--host", serving.host, "--port", str(serving.port)]
-    # Each slot has its share of the context.
+    # The slots divide this context evenly.
     arguments += ["--parallel", str(serving.slots)]
     arguments += ["--ctx-size", str(serving.context * serving.slots)]
 
@@ -121,7 +118,7 @@ def serve_arguments(server: LlamaServer, serving: LlamaServing) -> tuple[str, ..
     cache = min(int(max(0, serving.free_bytes) * _CACHE_SHARE), _MAX_CACHE_BYTES)
     flag("--cache-ram", str(cache // 1024**2))
     flag("--ctx-checkpoints", str(_CHECKPOINTS))
-    # Older ones use the chat template of a model, and tell of their slots, only when they are asked to.
+    # Older versions use the chat template, and report slots, only with these flags.
     flag("--jinja")
     flag("--slots")
     flag("--no-webui") or flag("--no-ui")
@@ -131,13 +128,13 @@ def serve_arguments(server: LlamaServer, serving: LlamaServing) -> tuple[str, ..
 
 
 def install_hint(platform: str) -> str:
-    """Return a sentence with the ways to get llama.cpp for a GPU on a system, by its name in sys.platform."""
+    """Return a sentence on how to install llama.cpp for a GPU. `platform`: as sys.platform."""
     ways = {"win32": "winget install llama.cpp"}.get(
         platform,
         "brew install llama.cpp (Homebrew), nix profile install nixpkgs#llama-cpp (Nix), or a release of"
         " github.com/ggml-org/llama.cpp for this GPU",
     )
     return (
-        f"This machine has a GPU, and llama.cpp's server for it ({PROGRAM}) was not found. Install it: {ways}. Where it is not in"
-        " the PATH, name it in LLAMA_SERVER."
+        f"This machine has a GPU, and llama.cpp's server for it ({PROGRAM}) was not found. Install it: {ways}. If it is not in"
+        " the PATH, set LLAMA_SERVER to it."
     )

@@ -1,7 +1,4 @@
-"""Facts about a machine that runs models: GPUs, memory, installed programs.
-
-Pure data, with comparisons of versions.
-"""
+"""Facts about a machine that runs models (GPUs, memory, programs), and comparison of versions. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ GB = 1_000_000_000
 
 
 class MachineClass(StrEnum):
-    """A class of machines with a default model of its own, the weakest first."""
+    """Class of machines with its own default model, the weakest first."""
 
     # A laptop or a server without a GPU
     CPU = "cpu"
@@ -40,22 +37,24 @@ class Vendor(StrEnum):
 class HostGpu:
     vendor: Vendor
     name: str
-    # None: not reported, for example for a part of a divided GPU
+    # None: not reported, for example by a partition of a GPU
     total_bytes: int | None
     free_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Resources and programs found on a machine; by default none."""
+    """Resources and programs of a machine; by default none.
+
+    The fields `*_error` are sentences with the reason and the remedy; empty without an error.
+    """
 
     gpus: tuple[HostGpu, ...] = ()
-    # The reason for no GPU, as a sentence; empty with one
     gpu_error: str = ""
     # 0: unknown
     ram_total_bytes: int = 0
     ram_free_bytes: int = 0
-    # What a GPU without memory of its own may have of that, as Apple's does; 0: there is none
+    # Bytes of it that a GPU without memory of its own may use, such as Apple's; 0: no such GPU
     unified_bytes: int = 0
     # A Python with torch, and its installed libraries with their versions: "torch", "transformers",
     # "diffusers"
@@ -63,22 +62,22 @@ class Host:
     libraries: Mapping[str, str] = field(default_factory=dict)
     # Device of its torch beside the CPU: "cuda" (also for ROCm) or ""
     torch_device: str = ""
-    # None: not installed or not usable, with the reason in the trouble
+    # None: not installed or not usable
     vllm: Vllm | None = None
     vllm_error: str = ""
-    # The program whose help is being read, which may take minutes; empty: none
+    # Path of a vLLM whose help is still being read, which may take minutes
     vllm_pending: str = ""
-    # llama.cpp's server; None: not found or not usable, with a sentence in the trouble
+    # llama.cpp's server; None: not found or not usable
     llama: LlamaServer | None = None
     llama_error: str = ""
-    # Cores that a process may keep busy; 0: unknown
+    # Physical cores that this process may use; 0: unknown
     cores: int = 0
     docker: str | None = None
     podman: str | None = None
-    # True when this user can start containers, else a sentence with the reason
+    # Whether this user can start containers
     container_socket_ok: bool = False
     container_error: str = ""
-    # True when containers can use NVIDIA's GPUs (its container toolkit)
+    # Whether containers can use NVIDIA's GPUs (its container toolkit)
     nvidia_containers: bool = False
     # True in the systemd sandbox of deploy/qwen-webrtc.service: no devices, no homes, no containers
     sandboxed: bool = False
@@ -91,7 +90,7 @@ class Host:
 
     @property
     def gpu_total_bytes(self) -> int | None:
-        """The memory of all GPUs; None when one does not report it."""
+        """Bytes of memory of all GPUs; None if one does not report it."""
         totals = [gpu.total_bytes for gpu in self.gpus]
         return None if None in totals else sum(total or 0 for total in totals)
 
@@ -102,7 +101,7 @@ def gigabytes(count: int) -> str:
 
 
 def machine_summary(host: Host) -> str:
-    """Describe the machine's resources for models in a sentence."""
+    """Return a sentence about the machine's resources for models."""
     gpus = [
         f"{gpu.name}"
         + (f" ({gigabytes(gpu.free_bytes)} free)" if gpu.free_bytes is not None else "")
@@ -120,7 +119,7 @@ def machine_summary(host: Host) -> str:
 
 
 def at_least(version: str, wanted: str) -> bool:
-    """Return True when a version is `wanted` or newer, by its numbers, or when either has none."""
+    """Return whether a version is `wanted` or newer; True if either contains no numbers."""
     mine, needed = _numbers(version), _numbers(wanted)
     if not mine or not needed:
         return True

@@ -1,4 +1,4 @@
-"""The modes in which a model can run on a machine, for each other one reason and remedy; the model proposed for a machine."""
+"""Decide in which modes a model can run on a machine, and which model to propose for it."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from server.features.hosting.catalogue.machine import (
 )
 from server.features.hosting.catalogue.sizes import memory_needed
 
-# Main memory reserved for the system and this server
+# Bytes of main memory reserved for the system and this server
 RAM_LEFT = 1 * GB
-# Usable share of a GPU's memory; the driver and others take the rest (vLLM's own default is 0.9)
+# Usable share of GPU memory; the driver and others take the rest (vLLM's default is 0.9)
 GPU_SHARE = 0.92
-# Largest share of a pipeline on the GPU at a time with offloading, with its activations: 0.45 to
-# 0.6 for Wan's pipelines
+# Largest share of a pipeline, with activations, that is on the GPU at a time with CPU offload: 0.45 to 0.6 for
+# Wan's pipelines
 LARGEST_PART = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class Possible:
-    """The verdict on a mode; `reason`: why not and what to do, or what to know when it can."""
+    """Whether a mode works. `reason`: if not, why and what to do; else a note about it."""
 
     ok: bool
     reason: str = ""
 
 
 def modes(model: Model, host: Host, dtype: str = "auto") -> dict[RunMode, Possible]:
-    """Check every mode, in the order of display. `dtype`: the format to compute in."""
+    """Check every mode, in the order of the panel. `dtype`: the number format to compute in."""
     return {
         RunMode.IN_PROCESS: _in_process(model, host, dtype),
         RunMode.SUBPROCESS: _subprocess(model, host, dtype),
@@ -51,7 +51,7 @@ def device(model: Model, host: Host, dtype: str = "auto") -> str:
 
 
 def offloads(model: Model, host: Host) -> bool:
-    """Find whether a generating model fits on the GPU only part by part, beside main memory."""
+    """Return True if a generating model fits only with CPU offload: its parts on the GPU, the whole in main memory."""
     if model.answers or device(model, host) == "cuda":
         return False
     part = int(model.memory_bytes * LARGEST_PART)
@@ -84,7 +84,7 @@ def _subprocess(model: Model, host: Host, dtype: str) -> Possible:
         return _llama_cpp(model, host)
     no = _no_server_for(model) or _untrusted_code(model, host) or _no_subprocess(host)
     large = _too_large_for_vllm if host.gpus else _too_large_here
-    # What fetching does not mend comes first.
+    # First the obstacles that remain after fetching the files
     if no := no or large(model, host, dtype) or _missing_files(model) or _no_vllm(model, host):
         return Possible(False, no)
     version = host.vllm.version if host.vllm is not None else ""
@@ -92,7 +92,7 @@ def _subprocess(model: Model, host: Host, dtype: str) -> Possible:
 
 
 def _llama_cpp(model: Model, host: Host) -> Possible:
-    """Check its server, which takes GPUs by itself, and puts what does not fit there into main memory."""
+    """Check llama.cpp's server, which uses GPUs by itself, and main memory for layers that do not fit there."""
     total = 0 if host.gpu_total_bytes is None else _usable_ram(host) + host.gpu_total_bytes
     need = memory_needed(model, gpu=bool(host.gpus))
     if no := no_llama_server(model, host) or _too_large(need, total) or _missing_files(model):
@@ -123,7 +123,7 @@ def _in_process(model: Model, host: Host, dtype: str) -> Possible:
     return Possible(True, f"On the {'GPU' if device(model, host, dtype) == 'cuda' else 'CPU'}.")
 
 
-# Reasons against a mode
+# Obstacles to a mode: a sentence with the reason and the remedy, or ""
 
 
 def _gguf(model: Model) -> str:
@@ -139,16 +139,16 @@ def _no_server_for(model: Model) -> str:
 
 
 def _usable_ram(host: Host) -> int:
-    """Return the main memory that a model may have; 0: unknown."""
+    """Return the bytes of main memory that a model may use; 0: unknown."""
     return max(1, host.ram_total_bytes - RAM_LEFT) if host.ram_total_bytes else 0
 
 
 def _too_large(need: int, total: int) -> str:
-    """Compare with all the memory, taken or not, that this machine has for a model, 0 being unknown."""
+    """Compare the bytes needed with `total`, whether free or not; 0: unknown."""
     if not total or need <= total:
         return ""
     return (
-        f"It takes about {gigabytes(need)} of memory, and this machine has {gigabytes(total)} for it. Choose a smaller or"
+        f"It needs about {gigabytes(need)} of memory, and this machine has {gigabytes(total)} for it. Choose a smaller or"
         " quantised model."
     )
 
@@ -164,7 +164,7 @@ def _too_large_here(model: Model, host: Host, dtype: str) -> str:
         return ""
     said = _too_large(memory_needed(model, dtype, gpu=False), _usable_ram(host))
     if said and host.gpus and host.torch_device != "cuda":
-        said += " The GPU cannot be used: the torch that is installed is built for the CPU."
+        said += " The GPU cannot be used, because the installed torch is built for the CPU."
     return said
 
 
@@ -214,21 +214,21 @@ def _untrusted_code(model: Model, host: Host) -> str:
     if not model.remote_code or host.trust_remote_code:
         return ""
     return (
-        f"{model.name} comes with code of its own, which would run with this server's rights. Read it, and set"
+        f"{model.name} contains Python code, which would run with this server's rights. Read it, and set"
         " TRUST_REMOTE_CODE=true if you trust it."
     )
 
 
 def no_llama_server(model: Model, host: Host) -> str:
-    """Return why llama.cpp's server cannot run it here, with a remedy; empty: it can."""
+    """Return why llama.cpp's server cannot run the model here, with the remedy; "" if it can."""
     if host.llama is None:
         return host.llama_error or install_hint(sys.platform)
     wanted = model.needs.get(Library.LLAMA_CPP, "")
     if at_least(host.llama.version, wanted):
         return ""
     return (
-        f"It needs llama.cpp {wanted} or newer, and {host.llama.version} is installed ({host.llama.path}): upgrade it the way it"
-        " was installed, or name a newer one in LLAMA_SERVER."
+        f"It needs llama.cpp {wanted} or newer, and {host.llama.version} is installed ({host.llama.path}). Upgrade it, or"
+        " set LLAMA_SERVER to a newer one."
     )
 
 
@@ -238,24 +238,26 @@ def _no_vllm(model: Model, host: Host) -> str:
     if host.vllm is None:
         return (
             host.vllm_error
-            or "vLLM is not installed (docs.vllm.ai says how for each GPU, and for the CPU). In-process does without."
+            or "vLLM is not installed. Install it (see docs.vllm.ai), or choose in-process."
         )
     wanted = model.needs["vllm"]
     if not at_least(host.vllm.version, wanted):
-        return f"It needs vLLM {wanted} or newer, and {host.vllm.version} is installed."
+        return (
+            f"It needs vLLM {wanted} or newer, and {host.vllm.version} is installed. Upgrade vLLM."
+        )
     if host.gpus and host.vllm.for_cpu:
         return (
-            f"{host.vllm.path} is a build for the CPU. Install the one for this GPU (docs.vllm.ai)."
+            f"{host.vllm.path} is built for the CPU. Install the build for this GPU (docs.vllm.ai)."
         )
     if not host.gpus and not host.vllm.for_cpu:
         why = host.gpu_error or "No GPU was found."
-        return f"{why} {host.vllm.path} needs one: only vLLM's build for the CPU runs without."
+        return f"{why} {host.vllm.path} needs one. Install vLLM's build for the CPU, or choose in-process."
     return ""
 
 
 def _no_library(model: Model, host: Host, library: Library) -> str:
     if host.engine_python is None:
-        return "No Python with torch was found. Make one: bash scripts/models.sh, or name one in ENGINE_PYTHON."
+        return "No Python with torch was found. Run bash scripts/models.sh, or set ENGINE_PYTHON to one."
     for name in ("torch", library.value):
         if name not in host.libraries:
             return (
@@ -275,25 +277,25 @@ def _no_library(model: Model, host: Host, library: Library) -> str:
 
 # The model of the catalogue that is proposed for a machine
 
-# Bytes that are left free on a disk
+# Bytes that stay free on the disk
 ROOM_LEFT = 2 * 1024**3
-# Bytes a second that a download is assumed to have: 50 Mbit/s
+# Assumed speed of a download in bytes per second: 50 Mbit/s
 ASSUMED_SPEED = 50_000_000 / 8
-# vLLM serves on such machines.
+# Machine classes with a vLLM profile
 _LARGE = (MachineClass.GPU_24G, MachineClass.MI300X)
 _BY_VLLM = "Or serve it with vLLM: the profile gpu-24g of deploy/docker-compose.yml (DEPLOY.md)."
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    # None: none can be had here
+    # None: no model fits
     model: Model | None
-    # Why better ones that this machine has the memory for are passed over: sentences, best first
+    # Sentences on why better models that fit into the memory are skipped, best first
     skipped: tuple[str, ...] = ()
 
     @property
     def needs_vllm(self) -> bool:
-        """True when vLLM serves it, which is started by itself."""
+        """Whether the model needs vLLM, which people start separately."""
         model = self.model
         if model is None or model.library is not Library.TRANSFORMERS:
             return False
@@ -301,11 +303,10 @@ class Proposal:
 
 
 def propose(models: Iterable[Model], host: Host, free: int | None) -> Proposal:
-    """Choose the default of the largest class of machines that fits; without one, for a catalogue
-    of one's own, the largest model that does. None for a GPU that only lacks llama.cpp's server, which a model for the
-    processor would leave idle.
+    """Propose the default model of the largest machine class that fits; the largest model, if a catalogue has no defaults.
 
-    `free`: bytes on the disk for models; None: unknown.
+    Proposes none for a GPU without llama.cpp's server: a model for the CPU would leave the GPU idle. `free`: bytes on the
+    disk for models; None: unknown.
     """
     fitting = [model for model in _rank(models) if _fits(model, host)]
     skipped = []
@@ -327,12 +328,12 @@ def propose(models: Iterable[Model], host: Host, free: int | None) -> Proposal:
 
 
 def minutes(size: int) -> int:
-    """Return the minutes that a download of so many bytes takes at the assumed speed, at least 1."""
+    """Return the minutes that a download of `size` bytes takes at ASSUMED_SPEED, at least 1."""
     return max(1, round(size / ASSUMED_SPEED / 60))
 
 
 def _rank(models: Iterable[Model]) -> list[Model]:
-    """Return the defaults, those for the largest machines first; without any, all that answer."""
+    """Return the default models, those for the largest machines first; without any, all models that answer, by memory."""
     answering = [model for model in models if model.answers and model.memory_bytes]
     order = list(MachineClass)
     defaults = [model for model in answering if model.default_for is not None]
@@ -354,7 +355,7 @@ def _fits(model: Model, host: Host) -> bool:
         return True
     if model.library is Library.LLAMA_CPP and 0 < need <= host.unified_bytes:
         return True
-    # Without a GPU the larger ones would answer, too, after minutes.
+    # Without a GPU the larger models would take minutes for an answer.
     small = model.default_for in (None, MachineClass.CPU)
     return small and memory_needed(model, gpu=False) + RAM_LEFT <= host.ram_total_bytes
 

@@ -1,4 +1,4 @@
-"""Memory that a model needs. Pure."""
+"""Compute the memory that a model needs. Pure."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from server.features.hosting.catalogue.entry import Model
 
-# Memory beside weights and context: one picture's activations, the library itself
+# Bytes beside weights and context: the activations for one picture, and the library
 OVERHEAD_BYTES = 800_000_000
-# Tokens of the one context that is counted, unless the model's is shorter
+# Tokens of the one context that `memory_bytes` includes, unless the model's is shorter
 CONTEXT = 8192
 _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 
 def estimate_memory(weights_bytes: int) -> int:
-    """Return the memory of a model whose files say no more than their size: a tenth for one context."""
+    """Return the bytes of memory of a model of which only the file size is known: a tenth for one context."""
     return weights_bytes + weights_bytes // 10 + OVERHEAD_BYTES
 
 
 def memory_needed(model: Model, dtype: str = "auto", *, gpu: bool) -> int:
-    """Return the bytes of weights, one context, one picture and the library when computed in `dtype`; 0 when they are
-    unknown.
+    """Return the bytes for weights, one context, one picture and the library in the format `dtype`; 0: unknown.
 
-    "auto" is the stored format, on a GPU at most 16 bits. For generating models it is `memory_bytes`, counted with 16 bits.
+    "auto": the stored format, on a GPU 16 bits at most. For generating models: `memory_bytes`, which assumes 16 bits.
     """
     if not (model.memory_bytes and model.weights_bytes and model.answers) or model.quantization:
         return model.memory_bytes
@@ -34,6 +33,6 @@ def memory_needed(model: Model, dtype: str = "auto", *, gpu: bool) -> int:
 
 
 def context_bytes(model: Model, context: int) -> int:
-    """Return the bytes of the keys and values of so many tokens; 0 when the model's sizes are unknown."""
+    """Return the bytes of the keys and values of `context` tokens; 0: unknown."""
     counted = max(0, model.memory_bytes - model.weights_bytes - OVERHEAD_BYTES)
     return counted * context // min(model.context_length or CONTEXT, CONTEXT)

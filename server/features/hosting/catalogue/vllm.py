@@ -1,7 +1,4 @@
-"""Build the arguments of `vllm serve` from the flags that the installed vLLM lists in its help.
-
-Starts nothing.
-"""
+"""Build the arguments of `vllm serve`, with the flags that the installed vLLM lists in its help. Starts nothing."""
 
 from __future__ import annotations
 
@@ -14,12 +11,12 @@ from typing import Any
 
 from server.core.errors import OperatorError
 
-# Visual tokens of a picture at high detail (`vision.resize.HIGH_TOKENS`).
+# Visual tokens of a picture at high detail (`vision.resize.HIGH_TOKENS`)
 HIGH_DETAIL_TOKENS = 1280
-# Older versions lack fixes for pictures that crash vLLM.
+# Older versions lack fixes for pictures that crash vLLM
 SAFE_VERSION = (0, 30)
 KEY = "VLLM_API_KEY"
-# Flags that vLLM 0.30 and newer list, for images whose help was not read.
+# Flags of vLLM 0.30 and newer, for container images whose help is not read
 IMAGE_FLAGS = frozenset(
     {
         *("--served-model-name", "--host", "--port", "--dtype", "--gpu-memory-utilization"),
@@ -29,53 +26,55 @@ IMAGE_FLAGS = frozenset(
         *("--enable-prompt-tokens-details", "--mm-encoder-tp-mode"),
     }
 )
-# A host that cannot exist (RFC 2606): pictures are sent as data: URLs, and vLLM must not fetch any.
+# A host that cannot exist (RFC 2606): vLLM must not fetch pictures, which are sent as data: URLs.
 NO_DOMAIN = "none.invalid"
-# Environment: no usage reports, no downloads.
+# Environment without usage reports and downloads
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
-# On AMD's GPUs, as AMD's guide "vLLM V1 performance optimization" (ROCm documentation) has it for MI300X:
-# AITER's kernels for attention, matrices and norms; kernel arguments in the GPU's memory, so that each of
-# the many kernels begins sooner; weights that are read straight into the GPU; hipBLASLt for matrices.
+# Environment for AMD's GPUs, from AMD's guide "vLLM V1 performance optimization" for MI300X (ROCm documentation):
+# AITER's kernels for attention, matrices and norms; kernel arguments in GPU memory, so that kernels start sooner;
+# weights that are read directly into the GPU; hipBLASLt for matrices.
 ROCM_ENVIRONMENT = {
     "VLLM_ROCM_USE_AITER": "1",
     "HIP_FORCE_DEV_KERNARG": "1",
     "SAFETENSORS_FAST_GPU": "1",
     "TORCH_BLAS_PREFER_HIPBLASLT": "1",
 }
-# On the CPU: the flag for the memory of keys and values, and its least and largest value
+# Flag for the memory of keys and values on the CPU; its minimum and maximum are _CACHE_BYTES
 _CACHE_FLAG = "--kv-cache-memory-bytes"
 TOOL_PARSER = "--tool-call-parser"
 _ENCODER = "--mm-encoder-tp-mode"
 _CACHE_BYTES = (256 << 20, 2 << 30)
-# An option's own line without its explanation, which may name other flags.
+# The line of an option without its explanation, which may name other flags
 _OPTION = re.compile(r"^ {1,4}(-\S.*?)(?: {2,}|$)", re.MULTILINE)
 _FLAG = re.compile(r"(?<![\w-])--[a-z0-9][a-z0-9-]*")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class VllmError(OperatorError):
-    """vLLM is missing, or cannot be started with the required flags; `message` says why."""
+    """vLLM is missing, or cannot be started with the required flags; `message` is for operators."""
 
     def __init__(self, message: str, output: str = "") -> None:
         super().__init__(message)
-        # Output of its help
+        # What the program printed
         self.output = output
 
 
 @dataclass(frozen=True, slots=True)
 class Vllm:
+    """An installed vLLM, or one of a container image."""
+
     version: str
     flags: frozenset[str]
-    # True: a build that computes on the CPU even if there is a GPU
+    # True: a build that computes on the CPU, even with a GPU
     for_cpu: bool = False
-    # Beginning of its command line, before the model's folder
+    # Arguments before the model's folder
     words: tuple[str, ...] = ("vllm", "serve")
-    # The program
+    # Path of the program
     path: str = "vllm"
 
     @property
     def numbers(self) -> tuple[int, int] | None:
-        """Major and minor version; None when the version has another form."""
+        """Major and minor version; None if the version has another form."""
         match = re.match(r"(\d+)\.(\d+)", self.version)
         return None if match is None else (int(match[1]), int(match[2]))
 
@@ -94,36 +93,36 @@ class VllmServing:
     memory: float
     # Tokens
     context: int
-    # Inputs of each kind in one request, with vLLM's names: {"image": 4, "video": 0}
+    # Most inputs of each kind in one request, by vLLM's names: {"image": 4, "video": 0}
     inputs: Mapping[str, int]
-    # Least and most pixels of a picture; None: the model's own limits
+    # Minimum and maximum pixels of a picture; None: the model's own limits
     pixels: tuple[int, int] | None
-    # Of a model whose videos are known: the largest one, for which vLLM keeps memory, with vLLM's names
+    # Size of the largest video, for which vLLM reserves memory, by vLLM's names; None: unknown
     video: Mapping[str, int] | None = None
     # GPUs that share the model
     gpus: int = 1
-    # The GPUs are AMD's
+    # True: GPUs of AMD
     amd: bool = False
-    # On the CPU: bytes of main memory for keys and values; vLLM's default takes most of all memory
+    # On the CPU: bytes of main memory for keys and values, since vLLM's default takes most of the memory
     cpu_cache_bytes: int | None = None
-    # The parser of the model's tool calls; "": it takes no tools.
+    # vLLM's parser of the model's tool calls; "": none
     tool_parser: str = ""
     trust_remote_code: bool = False
 
 
 def parse_flags(text: str) -> frozenset[str]:
-    """Return the flags that have a line of their own in an argparse help text."""
+    """Return the flags that an argparse help text lists on lines of their own."""
     lines = _OPTION.findall(_COLOUR.sub("", text))
     return frozenset(flag for line in lines for flag in _FLAG.findall(line))
 
 
 def cpu_cache_bytes(free_bytes: int) -> int:
-    """Return the memory for keys and values on the CPU: half of what is free, 256 MiB to 2 GiB."""
+    """Return the bytes for keys and values on the CPU: half of the free memory, 256 MiB to 2 GiB."""
     return min(max(free_bytes // 2, _CACHE_BYTES[0]), _CACHE_BYTES[1])
 
 
 def environment(serving: VllmServing, vllm: Vllm) -> dict[str, str]:
-    """Return the environment variables of the server, except for its key."""
+    """Return the environment variables of the server, without its API key."""
     if serving.amd and not vllm.for_cpu:
         return {**ENVIRONMENT, **ROCM_ENVIRONMENT}
     if serving.cpu_cache_bytes is None or _CACHE_FLAG in vllm.flags:
@@ -135,7 +134,7 @@ def environment(serving: VllmServing, vllm: Vllm) -> dict[str, str]:
 def serve_arguments(serving: VllmServing, vllm: Vllm) -> tuple[list[str], list[str]]:
     """Return the command line, and a warning for each flag that this vLLM lacks.
 
-    Raises VllmError for a version that cannot keep questions out of its log.
+    Raises VllmError if the version cannot keep questions out of its log.
     """
     arguments = [*vllm.words, serving.folder]
     warnings: list[str] = []
@@ -159,7 +158,7 @@ def serve_arguments(serving: VllmServing, vllm: Vllm) -> tuple[list[str], list[s
         # Compiling needs a compiler and takes minutes.
         flag("--enforce-eager")
     flag("--max-model-len", str(serving.context))
-    # vLLM reserves memory for this number only.
+    # vLLM reserves memory for this many inputs.
     flag("--limit-mm-per-prompt", json.dumps(_inputs(serving, vllm)))
     if serving.pixels is not None:
         least, most = serving.pixels
@@ -171,7 +170,7 @@ def serve_arguments(serving: VllmServing, vllm: Vllm) -> tuple[list[str], list[s
         flag("--trust-remote-code")
     flag("--enable-prefix-caching")
     arguments.append(_no_request_log(vllm))
-    # Useful, but not in all versions.
+    # Optional flags, which not all versions have
     tools = (("--enable-auto-tool-choice",), (TOOL_PARSER, serving.tool_parser))
     for name, *values in (
         ("--allowed-media-domains", NO_DOMAIN),
@@ -184,27 +183,31 @@ def serve_arguments(serving: VllmServing, vllm: Vllm) -> tuple[list[str], list[s
 
 
 def encoder_arguments(gpus: int, vllm: Vllm) -> tuple[str, ...]:
-    """Return the arguments for the encoder of pictures of a model that is spread over so many GPUs.
+    """Return the arguments for the vision encoder of a model on several GPUs.
 
-    It is small: each GPU has all of it and takes some of the pictures.
+    The encoder is small: each GPU gets a copy, and the pictures are divided among them.
     """
     return (_ENCODER, "data") if gpus > 1 and _ENCODER in vllm.flags else ()
 
 
 def video_bounds(factor: int, visual_tokens: int) -> dict[str, int]:
-    """Return a video of the recent past that has no more visual tokens than one picture, with vLLM's names."""
+    """Return the size of a video of the recent past with no more visual tokens than one picture, by vLLM's names.
+
+    `factor`: pixels of the side of a token.
+    """
     frames = 8
     side = factor * math.isqrt(max(1, visual_tokens * 2 // frames))
     return {"num_frames": frames, "width": side, "height": side}
 
 
 def _inputs(serving: VllmServing, vllm: Vllm) -> dict[str, Any]:
-    """Return the inputs of each kind. One video where this vLLM keeps no more memory for it than for a
-    picture: without its size, it would for 14 or 32 pictures at full size.
+    """Return the inputs of each kind, with one video if this vLLM accepts its size.
+
+    Without the size vLLM would reserve memory for 14 or 32 pictures of full size.
     """
     inputs: dict[str, Any] = dict(serving.inputs)
     video = serving.video
-    # Sizes came after 0.11; 0.30 is tested.
+    # Added after 0.11; tested with 0.30 and newer.
     if video is not None and vllm.numbers is not None and vllm.numbers >= SAFE_VERSION:
         inputs["video"] = {"count": 1, **video}
     return inputs
@@ -215,14 +218,14 @@ def version_warnings(vllm: Vllm) -> list[str]:
     if vllm.numbers is not None and vllm.numbers >= SAFE_VERSION:
         return []
     return [
-        f"vLLM {vllm.version or 'of an unknown version'} is below 0.30, as far as it says, and may lack fixes for pictures"
-        " that crash it. The server makes the pictures itself; let nobody else reach this port, and upgrade when there is"
+        f"vLLM {vllm.version or 'of an unknown version'} seems to be below 0.30, and may lack fixes for pictures that crash it."
+        " This server sends only pictures that it encoded itself. Let nobody else reach the port, and upgrade when there is"
         " a build for your GPU."
     ]
 
 
 def _no_request_log(vllm: Vllm) -> str:
-    # On by default in 0.9.2 and off in later versions, so it is always set.
+    # The default is on in 0.9.2 and off in newer versions, so set it in any case.
     for name in ("--no-enable-log-requests", "--disable-log-requests"):
         if name in vllm.flags:
             return name

@@ -1,6 +1,6 @@
-"""Read the headers of a folder's weights: files, sizes, formats; and the context of its configuration.
+"""Read the headers of a folder's .safetensors files (sizes, formats), and the context length of its configuration.
 
-Standard library only, because the workers use it in an environment without our other packages.
+Standard library only, because the workers use this module in an environment without our other packages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from server.models.files import (
     unreadable_error,
 )
 
-# Largest header of the safetensors format.
+# Largest header that the safetensors format allows
 MAX_HEADER_BYTES = 100_000_000
 _WEIGHTS = ("model.safetensors", "diffusion_pytorch_model.safetensors")
 _DTYPE_BYTES = {
@@ -32,7 +32,7 @@ _DTYPE_BYTES = {
     **dict.fromkeys(("F32", "I32", "U32"), 4),
     **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
 }
-# The longest text that a model was made for
+# Names of the context length in configurations
 _CONTEXT_NAMES = (
     "max_position_embeddings",
     "model_max_length",
@@ -44,23 +44,22 @@ _DTYPE_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "
 
 @dataclass(frozen=True, slots=True)
 class WeightFiles:
-    # Bytes of the files
+    """Sizes and number format of a model's weights."""
+
+    # Bytes of the files, headers included
     size: int
-    # Bytes of the numbers in them
+    # Bytes of the tensors
     bytes: int
-    # True when one number holds several weights
+    # True if one stored number holds several weights
     packed: bool
-    # Format of most of them, with torch's name; "" unknown
+    # Number format of most weights, by torch's name; "": unknown
     dtype: str
-    # Bytes of one such number
+    # Bytes of one number in that format
     each: int
 
 
 def read_weights(folder: Path) -> WeightFiles:
-    """Read the headers of all shards.
-
-    Raises ModelFolderError when one is missing, damaged or truncated.
-    """
+    """Read the headers of all shards. Raises ModelFolderError if one is missing, damaged or truncated."""
     for name in _WEIGHTS:
         index = folder / f"{name}.index.json"
         if index.exists():
@@ -73,8 +72,8 @@ def read_weights(folder: Path) -> WeightFiles:
         if lost:
             more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
             raise ModelFolderError(
-                f"{folder} lacks {', '.join(map(clean, lost[:5]))}{more} of {len(shards)} files with weights."
-                " bash scripts/download_model.sh fetches what is missing."
+                f"{folder} lacks {', '.join(map(clean, lost[:5]))}{more} of {len(shards)} files of weights."
+                " Fetch them: bash scripts/download_model.sh"
             )
         return _sum(folder / shard for shard in shards)
     raise ModelFolderError(_no_weights(folder))
@@ -84,11 +83,9 @@ def _no_weights(folder: Path) -> str:
     """Return the error text for a folder without weights."""
     begin = f"There are no weights in {folder}: neither {_WEIGHTS[0]} nor an index of its parts."
     if any(path.suffix in (".part", ".incomplete") for path in folder.iterdir()):
-        return (
-            f"{begin} Their download is not complete: bash scripts/download_model.sh continues it."
-        )
+        return f"{begin} The download is incomplete. Continue it: bash scripts/download_model.sh"
     return (
-        f"{begin} Only these are read, since other formats run code when they are loaded. {AGAIN}"
+        f"{begin} Other formats are not read, because they run code when they are loaded. {AGAIN}"
     )
 
 
@@ -98,15 +95,14 @@ def _shards(index: Path) -> list[str]:
         raise ModelFolderError(f"{index} is damaged: it has no weight_map. {AGAIN}")
     found = sorted(set(map(str, names.values())))
     if any("/" in name or name.startswith(".") for name in found):
-        raise ModelFolderError(
-            f"{index} names a file outside of the folder. Do not use this model."
-        )
+        raise ModelFolderError(f"{index} names a file outside the folder. Do not use this model.")
     return found
 
 
 def _header(path: Path) -> tuple[int, int, Counter[str]]:
-    """Read a safetensors header (github.com/huggingface/safetensors): the bytes of the file and of its numbers, and the
-    numbers by their format. Raises ModelFolderError.
+    """Read a safetensors header (github.com/huggingface/safetensors).
+
+    Returns the bytes of the file, the bytes of its tensors, and the count of numbers by format. Raises ModelFolderError.
     """
     elements: Counter[str] = Counter()
     end = 0
@@ -125,11 +121,11 @@ def _header(path: Path) -> tuple[int, int, Counter[str]]:
         raise unreadable_error(path, error) from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ModelFolderError(
-            f"{path} is damaged: its beginning is no safetensors header. {AGAIN}"
+            f"{path} is damaged: its header is not a safetensors header. {AGAIN}"
         ) from None
     if size < 8 + length + end:
         raise ModelFolderError(
-            f"{path} is cut short: it has {size} bytes of {8 + length + end}. {AGAIN}"
+            f"{path} is truncated: it has {size} of {8 + length + end} bytes. {AGAIN}"
         )
     return size, end, elements
 
@@ -150,13 +146,13 @@ def _sum(paths: Iterable[Path]) -> WeightFiles:
 
 
 def context_length(config: Mapping[str, Any]) -> int | None:
-    """Return the tokens of the text model, from any of the places where configs keep them; None where none says."""
+    """Return the context length in tokens, from wherever the configuration keeps it; None if it has none."""
     outer = object_in(config, "thinker_config") or config
     inner = [object_in(outer, name) for name in ("text_config", "llm_config", "language_config")]
     for part in (*inner, outer):
         for name in _CONTEXT_NAMES:
             found = part.get(name)
-            # A larger one is a mistake, or means "no limit".
+            # Larger values are mistakes, or mean "no limit".
             if type(found) is int and 0 < found <= 10**9:
                 return found
     return None

@@ -215,5 +215,5 @@ def test_the_setting_names_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("~", "Is a directory"),
         ("~/picture", "not UTF-8 text"),
     ):
-        with pytest.raises(CatalogueError, match=f"{says}.*Leave it empty for our own"):
+        with pytest.raises(CatalogueError, match=f"{says}.*Leave it empty for the built-in catalogue"):
             Catalogue.load(source)
