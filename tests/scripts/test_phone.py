@@ -124,7 +124,7 @@ def test_a_phone_gets_in_by_the_code_on_the_screen(tmp_path: Path) -> None:
             again = phone.post("/api/token", json={"pairing_code": code})
             assert again.status_code == 401
             assert "used already" in again.json()["detail"]
-            terminal.read_until(lambda text: "A device was let in" in text, 5)
+            terminal.read_until(lambda text: "A device was paired" in text, 5)
             terminal.type("\n")
             text = terminal.read_until(lambda text: len(re.findall(CODE_SHOWN, text)) == 2, 5)
             other = urlsplit(read_qr(text)).fragment.removeprefix("pair=")

@@ -200,7 +200,7 @@ async def test_a_switch_that_fails_leaves_the_first_one(colors: Path, tmp_path: 
         cut.mkdir()
         for path in colors.iterdir():
             (cut / path.name).write_bytes(path.read_bytes()[:-1000])
-        with pytest.raises(Exception, match="is cut off: it has"):
+        with pytest.raises(Exception, match="is truncated: it has"):
             await one.manager.start(choice(cut))
         assert one.manager.status().state is ManagerState.READY
         assert await color(one, "red") == "It is red"

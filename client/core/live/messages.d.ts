@@ -594,25 +594,25 @@ export interface EngineReport {
   type: "engine";
   /** `idle`, `loading`, `ready`, `stopping` or `failed` */
   state: string;
-  /** The model that was chosen */
+  /** The chosen model */
   model?: string;
   /** `vision`, `omni`, `speech`, `audio` or `video` */
   model_type?: string;
   /** `remote`, `subprocess`, `container` or `in_process` */
   mode?: string;
-  /** How far loading is */
+  /** Progress of loading */
   progress?: LoadingProgress;
   /** The command that runs, quoted for a shell, secrets masked */
   command?: string;
   /** The failure, and the remedy */
   error?: string;
-  /** It answers visitors, rather than another engine. */
+  /** This engine answers visitors, not another one. */
   answers: boolean;
   /** The engine that answers visitors; absent: none */
   answering?: Answering;
-  /** Why no better one answers, with the remedy */
+  /** Why no better engine answers, with the remedy */
   why?: string;
-  /** The engines of `watches` and `reads`, where they are other ones than the engine that answers */
+  /** Engines of `watches` and `reads`, if they differ from the engine that answers */
   roles?: Record<string, Answering>;
 }
 
@@ -625,12 +625,12 @@ export interface LogLines {
   dropped: number;
 }
 
-/** A model is on its way: it is fetched, or loaded, and another engine answers meanwhile. At most once a second. */
+/** A model is being fetched or loaded, and another engine answers meanwhile. At most once a second. */
 export interface ModelComing {
   type: "model_coming";
-  /** Its name; empty: none is on its way any more */
+  /** Its name; empty: done, no model is fetched or loaded */
   model: string;
-  /** What is done now */
+  /** Current step */
   step: "fetching" | "loading";
   /** Of this step, 0 to 100; absent: unknown */
   percent?: number;
@@ -1088,15 +1088,15 @@ export interface CameraInfo {
   asked: boolean;
 }
 
-/** The progress of loading. */
+/** Progress of loading a model. */
 export interface LoadingProgress {
-  /** What is done now */
+  /** Current phase */
   phase: string;
   /** 0 to 100; absent: unknown */
   percent?: number;
-  /** Read so far */
+  /** Bytes read so far */
   done_bytes?: number;
-  /** All that is read */
+  /** Bytes to read in all */
   total_bytes?: number;
 }
 

@@ -1,4 +1,4 @@
-"""Videos and sound from words: what may be asked, the worker, the MP4 or WAV; all in memory."""
+"""Make videos and sound from text, in a worker process; results stay in memory."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from server.app.api import Api
     from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 
-# It loads the models.
+# It starts the models.
 NEEDS = ("hosting",)
 
 
 def register(api: Api) -> None:
-    """Run models that make videos or sound, and let operators use them."""
+    """Register the runtime of models that make videos or sound, and operators' routes."""
     from server.features.generation.generator import GenerationRuntime
     from server.features.generation.job import GenerationJob
     from server.features.generation.routes import add_routes
@@ -29,7 +29,7 @@ def register(api: Api) -> None:
     job = GenerationJob(metrics=api.metrics, pool=api.pools.heavy)
     hosting = api.require_service(Hosting)
     hosting.runtimes["generation"] = make
-    # A video in work ends before its model, at once.
+    # Close the job before its model, so that it ends at once.
     api.run("generation", close=job.close)
     add_routes(api.operator_router(PREFIX), api, job, hosting.manager)
     api.provide(GenerationJob, job)

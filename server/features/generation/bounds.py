@@ -1,8 +1,4 @@
-"""Check a request to a generating model: every value against fixed bounds and the model's own
-rules.
-
-Each error says what was given and what is allowed.
-"""
+"""Validate a request to a generating model against fixed bounds and the model's rules."""
 
 from __future__ import annotations
 
@@ -23,13 +19,13 @@ MAX_FPS = 60
 MAX_SECONDS = 60.0
 MAX_STEPS = 100
 MAX_GUIDANCE = 20.0
-# The largest that a page's numbers and torch's generators agree about.
+# Largest seed that JavaScript numbers and torch's generators both represent
 MAX_SEED = 2**32 - 1
-# The defaults of fields that are left out
+# Defaults of omitted fields
 _WIDTH, _HEIGHT = 832, 480
 _SECONDS, _FPS, _STEPS = 5.0, 16, 50
 _VIDEO_GUIDANCE, _SOUND_GUIDANCE = 5.0, 7.0
-# What a model may not take: a request's field, its word in `Rules.takes`, and its name in errors
+# Optional features of models: field of the request, name in `Rules.takes`, name in errors
 _OPTIONAL = (
     ("negative_prompt", "negative", "negative sentence"),
     ("guidance", "guidance", "guidance"),
@@ -38,47 +34,47 @@ _OPTIONAL = (
 
 
 class _Request(BaseModel):
-    """The fields of every request."""
+    """Fields of every request."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-    # What to make, not only spaces
+    # What to make; not only spaces
     prompt: str = Field(max_length=MAX_TEXT_CHARS, pattern=r"\S")
-    # Things to leave out
+    # What to avoid
     negative_prompt: str = Field(default="", max_length=MAX_TEXT_CHARS)
-    # Steps of the model
+    # Denoising steps
     steps: int = Field(default=_STEPS, ge=1, le=MAX_STEPS)
-    # Without it one is drawn.
+    # Absent: a random one
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
 
 
 class VideoRequest(_Request):
-    """The request for a video.
+    """Request for a video.
 
-    `seconds` may stand in place of `frames`: with `fps` they are rounded to the nearest count that the model makes.
+    Give `frames` or `seconds`; `seconds` times `fps` is rounded to the nearest number of frames that the model makes.
     """
 
     # Weight of the prompt
     guidance: float = Field(default=_VIDEO_GUIDANCE, ge=0, le=MAX_GUIDANCE)
-    # A multiple of the model's `factor`, 1920 × 1088 pixels at most
+    # A multiple of the model's `factor`; 1920 × 1088 pixels at most
     width: int = Field(default=_WIDTH, ge=MIN_SIDE, le=MAX_SIDE)
     # As `width`
     height: int = Field(default=_HEIGHT, ge=MIN_SIDE, le=MAX_SIDE)
-    # A count that the model makes (Wan: 4k+1), in place of `seconds`
+    # A number of frames that the model makes (Wan: 4k+1), instead of `seconds`
     frames: int = Field(default=0, ge=1, le=MAX_FRAMES)
-    # Length, in place of `frames`
+    # Length, instead of `frames`
     seconds: float = Field(default=_SECONDS, gt=0, le=MAX_SECONDS)
     # Frames a second
     fps: int = Field(default=_FPS, ge=1, le=MAX_FPS)
-    # The token of the session whose camera's picture it begins with; empty: none
+    # Token of the session whose camera provides the first frame; empty: none
     camera: str = Field(default="", repr=False)
 
 
 class SoundRequest(_Request):
-    """The request for speech, or sound of another kind."""
+    """Request for speech or other sound."""
 
     # Weight of the prompt
     guidance: float = Field(default=_SOUND_GUIDANCE, ge=0, le=MAX_GUIDANCE)
-    # Without it the model decides.
+    # Absent: the model decides
     seconds: float | None = Field(default=None, ge=0.1, le=MAX_SECONDS)
     # WAV, or `pcm`: 16 bit, little endian, no header
     format: Literal["wav", "pcm"] = "wav"
@@ -88,10 +84,9 @@ R = TypeVar("R", VideoRequest, SoundRequest)
 
 
 def video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
-    """Check a client's request.
+    """Validate a request, and return it with `frames` and `seconds` set. Raises BadRequest.
 
-    `seconds` * `fps` is taken to the nearest count that the model makes; `frames` instead of
-    `seconds` has to be such a count. Raises BadRequest.
+    `seconds` * `fps` is rounded to the nearest number of frames that the model makes; a given `frames` has to be one.
     """
     factor, step, most = rules.factor, rules.frame_step, _max_frames(rules)
     defaults = {"width": _default_side(_WIDTH, factor), "height": _default_side(_HEIGHT, factor)}
@@ -105,24 +100,24 @@ def video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
         )
     if asked.camera and rules.first_frame == "never":
         raise BadRequest(
-            "`camera` names a first frame, and the loaded model begins with words alone. "
+            "`camera` asks for a first frame, but the loaded model makes videos from text only. "
             "Leave it out, or load a model for image-to-video."
         )
     if not asked.camera and rules.first_frame == "must":
         raise BadRequest(
-            "The model that is loaded begins with a picture, and none was given. Send `camera` with a session's token "
-            "to begin with what its camera shows, or load a model for text-to-video."
+            "The loaded model needs a first frame, and none was given. Send a session's token as `camera` to use the picture of "
+            "its camera, or load a model for text-to-video."
         )
     if asked.frames and "seconds" in asked.model_fields_set:
-        raise BadRequest("Both seconds and frames were given; allowed is one of them.")
+        raise BadRequest("Both seconds and frames were given. Give one of them.")
     if (asked.frames - 1) % step and asked.frames:
         raise BadRequest(
-            f"frames is {asked.frames}; the model that is loaded makes {step}k+1 of them, such as "
+            f"frames is {asked.frames}; the loaded model makes {step}k+1 frames, such as "
             f"{min(most, rules.nearest_frames(asked.frames))}."
         )
     frames, fps = asked.frames, asked.fps
     if not frames:
-        # With many frames a second fewer seconds, where the client gave none.
+        # At a high frame rate shorten the default length.
         given_seconds = "seconds" in asked.model_fields_set
         wanted = fps * (asked.seconds if given_seconds else min(_SECONDS, most / fps))
         if not wanted >= 1 or round(wanted) > MAX_FRAMES:
@@ -135,7 +130,7 @@ def video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
 
 
 def sound_request(given: Mapping[str, Any], rules: Rules) -> SoundRequest:
-    """Check a client's request. Raises BadRequest."""
+    """Validate a request. Raises BadRequest."""
     asked = _validate(SoundRequest, given, rules)
     if asked.seconds is not None:
         _require_field("seconds", "length", rules)
@@ -143,7 +138,7 @@ def sound_request(given: Mapping[str, Any], rules: Rules) -> SoundRequest:
 
 
 def _validate(kind: type[R], given: Mapping[str, Any], rules: Rules, **defaults: int) -> R:
-    """Check the fields of a request by themselves. Raises BadRequest, without the words of the request."""
+    """Validate each field of a request. Raises BadRequest, whose text repeats no value of the request."""
     try:
         asked = kind.model_validate(
             defaults | {name: value for name, value in given.items() if value is not None}
@@ -160,11 +155,11 @@ def _validate(kind: type[R], given: Mapping[str, Any], rules: Rules, **defaults:
 
 def _require_field(field: str, what: str, rules: Rules) -> None:
     if field not in rules.takes:
-        raise BadRequest(f"The model that is loaded takes no {what}. Leave it out.")
+        raise BadRequest(f"The loaded model takes no {what}. Leave it out.")
 
 
 def request_limits(rules: Rules) -> dict[str, Any]:
-    """The bounds for this model and what it takes for what is left out, for a page's form."""
+    """Return the bounds and defaults of this model for the page's form."""
     factor, video = rules.factor, rules.output == "video"
     return {
         "fields": list(rules.takes),
@@ -205,5 +200,5 @@ def _max_side(factor: int) -> int:
 
 
 def _default_side(usual: int, factor: int) -> int:
-    """The multiple of `factor` next to it."""
+    """Return the allowed multiple of `factor` nearest to a default side, in pixels."""
     return min(_max_side(factor), max(_min_side(factor), round(usual / factor) * factor))

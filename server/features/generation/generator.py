@@ -1,4 +1,4 @@
-"""A model that makes videos or sound in a worker here, as the engine manager runs it: one piece of work at a time."""
+"""Runtime of a model that makes videos or sound in a worker process; one job at a time."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from server.shared.processes.worker_process import ModelWorker, NotLoaded, Worke
 
 
 class NonAnsweringEngine:
-    """The engine of a model that makes videos or sound: it is never chosen, and refuses each question."""
+    """Engine of a model that makes videos or sound: it is never selected, and refuses every question."""
 
     name = "local"
 
     def __init__(self, model: Model) -> None:
         self._why = (
-            f"{model.name} is loaded, a {model.model_type} model, which answers no questions. That needs a model that answers "
-            "questions about pictures: an operator can start one in the engine panel, and it takes the place of this one."
+            f"{model.name} is loaded, a {model.model_type} model, which answers no questions. An operator can replace it in the "
+            "engine panel by a model that answers questions about pictures."
         )
-        # Ready would say that it can be asked, unreachable that it is to be started again.
+        # BUSY, because READY would make it selectable, and UNREACHABLE would have it restarted.
         self.status = EngineStatus(
             EngineState.BUSY, self._why, model.id, Capabilities(images=False, streaming=False)
         )
@@ -43,29 +43,28 @@ class NonAnsweringEngine:
         yield
 
     async def close(self) -> None:
-        """It has nothing to give back."""
+        """Do nothing."""
 
 
 log = logging.getLogger(__name__)
 _PHASES = {"starting": "starting", "weights": "loading weights"}
-# Between the first sign of life and the last, a model has to be there: large weights come from slow
-# disks.
+# Seconds for loading: large weights come from slow disks.
 LOAD_SECONDS = 3600.0
-# Seconds for cancelled work to end, before its process is ended instead
+# Seconds for a cancelled job to end before its process is killed
 CANCEL_SECONDS = 10.0
-# Without any word of the worker: a step of a large model on a CPU takes minutes.
+# Seconds without a message of the worker: a step of a large model on a CPU takes minutes.
 SILENT_SECONDS = 3600.0
-# The advice after a failure
+# Advice after a failure, by kind
 _SMALLER = {"video": "a smaller or shorter video", "sound": "something shorter"}
-# Codes of failures whose sentence a client may read; any other failure is EngineFailed.
+# Codes of errors that refuse the request (EngineRefused); any other code is EngineFailed.
 _PUBLIC_CODES = frozenset({"refused", "missing", "broken"})
 
 
 class GenerationRuntime:
-    """One model; see `Runtime`. `argv`, `env`, `on_line`: see `ModelWorker`.
+    """Runtime of one model; see `Runtime`. `argv`, `env`, `on_line`: see `ModelWorker`.
 
-    Where its process had to be ended with work that was cancelled, another one loads the model again:
-    that is no crash.
+    If a cancelled job does not end, its process is killed and the model loaded again in a new one, which does not count as
+    a crash.
     """
 
     def __init__(
@@ -80,12 +79,12 @@ class GenerationRuntime:
         self._argv, self._env, self._on_line = tuple(argv), dict(env), on_line
         self._on_progress = on_progress
         self._worker = self._new_worker()
-        # Its process is ended since its work was cancelled.
+        # True if the process was killed to end a cancelled job
         self._killed_by_cancel = False
         self._tasks = TaskSet("generator")
         self._job: WorkerJob | None = None
         self._stopping = False
-        # The model's rules and backend; before `start` has returned they mean nothing.
+        # Valid after `start` has returned
         self.rules = Rules("video")
         self.backend = ""
         self.ended = asyncio.Event()
@@ -99,7 +98,7 @@ class GenerationRuntime:
         return ModelWorker(self._argv, self._env, on_message=self._receive, on_line=self._on_line)
 
     async def start(self) -> None:
-        """See `Runtime.start`."""
+        """Load the model; see `Runtime.start`."""
         await self._load()
         self._tasks.spawn(self._reload_after_cancel(), name="keep")
 
@@ -114,27 +113,27 @@ class GenerationRuntime:
             raise StartFailed(error.message) from None
         except TimeoutError:
             raise StartFailed(
-                "The model was not loaded within an hour. Choose a smaller one."
+                "The model did not load within an hour. Choose a smaller one."
             ) from None
         except WorkerEnded:
             how = self._worker.how_it_ended()
             raise StartFailed(
-                f"The model's process {how} while it was being loaded. Its log says why."
+                f"The model's process {how} while it loaded. See its log for the cause."
             ) from None
         self.rules = Rules.read(header["rules"])
         self.backend = str(header["backend"])
 
     async def _reload_after_cancel(self) -> None:
-        """Load the model again where a cancellation ended its process; set `ended` after any other end.
+        """Reload the model after a cancellation killed its process; set `ended` after any other end.
 
-        Not under `supervise`: an exception ends the model, and the manager loads it again.
+        Not under `supervise`: after an exception the manager restarts the model.
         """
         try:
             while True:
                 await self._worker.ended.wait()
                 if not self._killed_by_cancel:
                     break
-                # At once: what is asked for meanwhile waits until the model is loaded.
+                # Replace it at once, so that requests wait until the model is loaded.
                 ended, self._worker, self._killed_by_cancel = (
                     self._worker,
                     self._new_worker(),
@@ -145,19 +144,19 @@ class GenerationRuntime:
         except StartFailed:
             pass
         except Exception as exc:  # noqa: BLE001
-            log_failure("generator", exc, "the worker is not started again")
+            log_failure("generator", exc, "the worker is not restarted")
         self.ended.set()
 
     async def make(
         self, asked: Mapping[str, Any], picture: bytes = b""
     ) -> AsyncGenerator[WorkerMessage]:
-        """Yield the worker's messages: `step`, `frame` and `sound`, and `end` at last.
+        """Run a job, and yield the worker's messages: `step`, `frame` or `sound`, and finally `end`. One job at a time.
 
-        One piece of work at a time. Closing it cancels the work: within a layer's time, else by ending its process. A frame was taken once the next message is asked
-        for. Raises EngineRefused, EngineFailed, EngineUnavailable.
+        Closing the generator cancels the job, within the time of one layer, or by killing its process. Asking for the next
+        message acknowledges a frame. Raises EngineRefused, EngineFailed, EngineUnavailable.
         """
         if self._job is not None:
-            raise RuntimeError("one piece of work at a time")
+            raise RuntimeError("one job at a time")
         if self._worker.ended.is_set():
             raise self._ended_error()
         worker, now = self._worker, asyncio.get_running_loop().time
@@ -168,7 +167,7 @@ class GenerationRuntime:
                     message = await job.next(now() + SILENT_SECONDS)
                 except TimeoutError:
                     raise EngineFailed(
-                        "The model has reported nothing for an hour and was stopped. Load it again, and ask for less."
+                        "The model reported nothing for an hour and was stopped. Load it again, and ask for something smaller."
                     ) from None
                 if message is None:
                     raise self._ended_error()
@@ -188,7 +187,7 @@ class GenerationRuntime:
                 self._job = None
 
     async def _cancel(self, worker: ModelWorker, job: WorkerJob) -> None:
-        """Returns when the work has ended, with its process where it does not otherwise."""
+        """Cancel the job and wait for its end; kill the process if it does not end within CANCEL_SECONDS."""
         if job.ended.is_set():
             return
         job.cancel()
@@ -196,13 +195,13 @@ class GenerationRuntime:
             async with asyncio.timeout(CANCEL_SECONDS):
                 await job.ended.wait()
         if not job.ended.is_set():
-            log.warning("work that was cancelled went on: its process is ended")
+            log.warning("cancelled job did not end; its process is killed")
             self._killed_by_cancel = True
             worker.kill()
             await worker.ended.wait()
 
     async def stop(self) -> None:
-        """Returns when nothing is left of it. Safe to call twice."""
+        """Stop the worker; return when it has ended. Safe to call twice."""
         self._stopping = True
         await self._tasks.close()
         await self._worker.stop()
@@ -214,19 +213,21 @@ class GenerationRuntime:
             if self.rules.output == "video"
             else "load it in a 16-bit data type, or ask for something shorter"
         )
-        return f"{self._worker.how_it_ended()}. Where memory is short, {less}."
+        return f"{self._worker.how_it_ended()}. If memory is short, {less}."
 
     def _ended_error(self) -> EngineError:
         if self._stopping:
-            return EngineUnavailable("The model was unloaded before this was done. Load it again.")
+            return EngineUnavailable(
+                "The model was unloaded before the job was done. Load it again."
+            )
         how = self._worker.how_it_ended()
         return EngineUnavailable(
-            f"The model's process {how} before this was done. Ask again once it is loaded again; where memory is short,"
-            f" for {_SMALLER[self.rules.output]}."
+            f"The model's process {how} before the job was done. Ask again when it is loaded again; if memory is short,"
+            f" ask for {_SMALLER[self.rules.output]}."
         )
 
     def _receive(self, message: WorkerMessage) -> None:
-        # Loaded again, it is not shown as loading.
+        # A reload after a cancellation is not shown as loading.
         if message.type == "loading" and not self.backend:
             phase = _PHASES.get(str(message.header.get("phase")), "loading")
             self._on_progress(LoadProgress(phase))

@@ -1,4 +1,4 @@
-"""One video or sound at a time: asked for, made in memory, handed over once, kept nowhere."""
+"""The job that makes a video or sound: one at a time, in memory; its result is delivered once."""
 
 from __future__ import annotations
 
@@ -36,33 +36,32 @@ from server.shared.processes.wire import WorkerMessage
 
 log = logging.getLogger(__name__)
 
-# An MP4 is H.264, 4:2:0, BT.709, with its index in front so that a page plays it at once. A WAV has 16-bit PCM.
+# MP4: H.264, 4:2:0, BT.709, with the index at the front, so that a page plays it at once. WAV: 16-bit PCM.
 
-# Visually clean, about a tenth of a bit a pixel (x264's scale).
+# Quality on x264's scale: visually lossless, about 0.1 bit per pixel
 CRF = "18"
-# The index: a fixed part, and what a frame's size, time, place and order take. libavformat's own
-# way of putting it in front ("faststart") reads the file again by its name, which one in memory has
-# not: room is kept for it instead.
+# Bytes reserved for the index: a constant, and 48 per frame. libavformat's "faststart" would reopen the file by its name,
+# which a file in memory does not have.
 _INDEX_BYTES = 4096 + 48 * MAX_FRAMES
 
 
 @dataclass(frozen=True, slots=True)
 class ResultFile:
-    """A file, in memory."""
+    """The finished file, in memory."""
 
     data: bytes
     media_type: str
 
 
 class ResultTooLarge(Exception):
-    """The file got too large. Outside the tree of errors: its callers say what that means."""
+    """The file exceeds its limit. Outside the tree of errors: the caller raises EngineFailed."""
 
 
 class Mp4Writer:
-    """One video. Belongs to one thread at a time; ends with `finish` or `discard`."""
+    """Writes one MP4 in memory. For one thread at a time; call `finish` or `discard` at the end."""
 
     def __init__(self, width: int, height: int, fps: int, most_bytes: int) -> None:
-        """`width`, `height`: pixels, even."""
+        """`width`, `height`: even, in pixels. `fps`: frames per second."""
         self._file, self._most = io.BytesIO(), most_bytes
         options = {"moov_size": str(_INDEX_BYTES), "fflags": "+bitexact"}
         self._container = av.open(self._file, "w", format="mp4", options=options)
@@ -79,7 +78,7 @@ class Mp4Writer:
         self._count = 0
 
     def add(self, rgb: bytes | memoryview) -> None:
-        """The next frame: height * width * 3 bytes. Raises ResultTooLarge, ValueError."""
+        """Add a frame of height * width * 3 bytes. Raises ResultTooLarge, ValueError."""
         pixels = np.frombuffer(rgb, np.uint8).reshape(self._shape)
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
             format="yuv420p",
@@ -98,18 +97,21 @@ class Mp4Writer:
                 raise ResultTooLarge
 
     def finish(self) -> bytes:
-        """The file. Raises ResultTooLarge."""
+        """Return the file. Raises ResultTooLarge."""
         self._encode(None)
         self._container.close()
         return self._file.getvalue()
 
     def discard(self) -> None:
-        """Give everything back; nothing is made."""
+        """Release the memory without a result."""
         self._file.close()
 
 
 def crop_and_resize(bgr: NDArray[np.uint8], width: int, height: int) -> bytes:
-    """Return RGB of `width` * `height` pixels: the largest part around the middle of that ratio."""
+    """Return RGB of `width` * `height` pixels: the largest centred part of that aspect ratio, resized.
+
+    `bgr`: (height, width, 3).
+    """
     rows, columns = bgr.shape[:2]
     part_rows = min(rows, max(1, round(columns * height / width)))
     part_columns = min(columns, max(1, round(rows * width / height)))
@@ -121,9 +123,9 @@ def crop_and_resize(bgr: NDArray[np.uint8], width: int, height: int) -> bytes:
     return np.ascontiguousarray(sized[..., ::-1]).tobytes()
 
 
-# A minute of 1080p at the encoder's quality is about a third of it.
+# About three minutes of 1080p at this quality
 MAX_RESULT_BYTES = 256 * 1024 * 1024
-# A result that nobody has taken goes.
+# Seconds for which a result is kept
 KEEP_SECONDS = 600.0
 
 
@@ -140,45 +142,43 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """The progress of the newest piece of work, and its result; no words of the request are in it."""
+    """Progress of the latest job, and facts about its result; contains no text of the request."""
 
-    # `idle`, `working`, `cancelling`, `ready` (the result waits to be taken), `taken`, `cancelled`,
-    # `failed`, or `expired` (nobody took it)
+    # `idle`, `working`, `cancelling`, `ready` (the result can be fetched), `taken` (it was), `cancelled`, `failed`, or
+    # `expired` (it was not fetched in time)
     state: JobState = JobState.IDLE
-    # `video` or `sound`; empty before the first
+    # `video` or `sound`; empty before the first job
     kind: str = ""
-    # `steps`, `decoding` (the model's last part) or `encoding`
+    # `steps`, `decoding` (by the model's autoencoder) or `encoding`
     phase: str = ""
     # Steps so far
     step: int = 0
-    # All of them; 0: unknown so far
+    # Steps in all; 0: unknown
     steps: int = 0
     # Frames so far
     made: int = 0
-    # All of them
+    # Frames in all
     frames: int = 0
-    # Pixels
+    # Width in pixels
     width: int = 0
-    # Pixels
+    # Height in pixels
     height: int = 0
     # Length of the video or sound
     seconds: float = 0.0
-    # The one that was used
+    # The seed that was used
     seed: int = 0
     # Seconds of work so far
     elapsed: float = 0.0
     # Size of the result
     bytes: int = 0
-    # Of the result
+    # Media type of the result
     media_type: str = ""
     # The error, as in an error's body; null without one
     error: dict[str, Any] | None = None
 
 
 class GenerationJob:
-    """Owner of the one piece of work and its result.
-
-    `pool` encodes, with one thread, in turn. All methods belong to the event loop.
+    """Owns the current job and its result. `pool`: the thread that encodes. Call all methods on the event loop.
 
     Bounds of the job for a video or sound, and its result: one; 256 MiB; the result is delivered
     once (again after a broken connection), and dropped after 10 minutes or for the next one.
@@ -195,7 +195,7 @@ class GenerationJob:
         self._pool = pool
         self._progress = JobProgress()
         self._began = 0.0
-        # The result that waits
+        # The result until it is delivered
         self._result: ResultFile | None = None
         self._expiry = Timer()
         self._tasks = TaskSet("making")
@@ -210,10 +210,9 @@ class GenerationJob:
     def start(
         self, model: GenerationRuntime, asked: VideoRequest | SoundRequest, picture: bytes = b""
     ) -> JobProgress:
-        """Begin.
+        """Start a job, and drop a result that was not fetched. Raises Busy while a job runs.
 
-        `picture` is RGB of the video's size, for a request with `camera`. A result not taken is
-        dropped. Raises Busy while something is made.
+        `picture`: RGB of the video's size, for a request with `camera`.
         """
         self.check_free(model)
         self._drop()
@@ -232,27 +231,27 @@ class GenerationJob:
         return self.progress
 
     def check_free(self, model: GenerationRuntime) -> None:
-        """Raises Busy while something is made."""
+        """Raise Busy while a job runs."""
         if self._task is None and not model.busy:
             return
         now = self._progress
         done = f" (step {now.step} of {now.steps})" if now.steps else ""
         raise Busy(
-            f"A {now.kind or 'video'} is being made{done}; one at a time is allowed. Wait for it, or cancel it.",
+            f"A {now.kind or 'video'} is being made{done}, and one at a time is allowed. Wait, or cancel it.",
             retry_after=5.0,
         )
 
     async def cancel(self) -> JobProgress:
-        """End the running work and drop the waiting result; returns when that is done."""
+        """Cancel the running job, or drop the result; return when that is done."""
         task = self._task
         if task is not None:
-            # A second cancelling would end the waiting for the model's own end.
+            # A second cancellation would interrupt the wait for the end of the model's work.
             if self._progress.state is not JobState.CANCELLING:
                 self._update(state=JobState.CANCELLING)
                 task.cancel()
             await asyncio.wait({task})
             if self._task is task:
-                # It was cancelled before it had begun.
+                # The task was cancelled before it had begun.
                 self._task = None
                 self._update(state=JobState.CANCELLED)
                 self._ended_counter.labels(self._progress.kind, "cancelled").inc()
@@ -262,17 +261,17 @@ class GenerationJob:
         return self.progress
 
     def take(self) -> ResultFile:
-        """Return the result, until one `mark_delivered`. Raises NotFound."""
+        """Return the result, which stays until `mark_delivered`. Raises NotFound."""
         made = self._result
         if made is None:
             raise NotFound(
-                "There is nothing to take: a result is handed over once, and dropped when nobody takes it within "
-                f"{KEEP_SECONDS / 60:.0f} minutes."
+                "There is no result. A result can be fetched once, within "
+                f"{KEEP_SECONDS / 60:.0f} minutes. Start a new job."
             )
         return made
 
     def mark_delivered(self, made: ResultFile) -> None:
-        """Drop a result that has arrived, unless it was cancelled or newer work begun."""
+        """Drop a result that was sent completely, unless it was replaced or dropped meanwhile."""
         if self._result is made:
             self._forget()
             self._update(state=JobState.TAKEN)
@@ -281,7 +280,7 @@ class GenerationJob:
         self._forget()
         await self._tasks.close()
 
-    # The work
+    # The job's task
 
     async def _run(
         self, model: GenerationRuntime, asked: VideoRequest | SoundRequest, picture: bytes
@@ -301,7 +300,7 @@ class GenerationJob:
         except QwenCameraError as error:
             self._set_failed(error)
         except Exception as error:  # noqa: BLE001 - of any encoder: counted, logged, reported
-            log.error("generating failed", extra={"error": type(error).__name__})
+            log.error("generation failed", extra={"error": type(error).__name__})
             self._set_failed(
                 Internal("Something went wrong in the server. Its log has the details.")
             )
@@ -310,12 +309,12 @@ class GenerationJob:
             self._task = None
             self._ended_counter.labels(kind, result).inc()
 
-    # One file in memory, an MP4 or a WAV, of the frames or pieces that a model sends
+    # One file in memory, from the frames or pieces that a model sends
 
     async def _video(
         self, model: GenerationRuntime, asked: VideoRequest, picture: bytes
     ) -> ResultFile:
-        """Raises EngineError; when cancelled, the model's work has ended."""
+        """Return the file. Raises EngineError. A cancellation is raised after the model's work has ended."""
         writer: Mp4Writer | None = None
         made = 0
         try:
@@ -344,8 +343,7 @@ class GenerationJob:
             raise self._too_large("video", "smaller or shorter one") from None
         finally:
             if writer is not None:
-                # In the pool, behind the frame that may be encoded still: nobody waits for it. A
-                # pool that is closed has nobody either.
+                # In the pool, after a frame that may still be encoded. Do not wait for it; RuntimeError: the pool is closed.
                 with suppress(RuntimeError):
                     self._pool.submit(writer.discard)
 
@@ -360,7 +358,7 @@ class GenerationJob:
         return Mp4Writer(width, height, fps, MAX_RESULT_BYTES)
 
     async def _sound(self, model: GenerationRuntime, asked: SoundRequest) -> ResultFile:
-        """Raises EngineError; when cancelled, the model's work has ended."""
+        """Return the file. Raises EngineError. A cancellation is raised after the model's work has ended."""
         pcm = bytearray()
         rate, channels = model.rules.sample_rate, 1
         async with aclosing(model.make(asked.model_dump())) as messages:
@@ -377,19 +375,19 @@ class GenerationJob:
         self._update(seconds=round(len(pcm) / (SAMPLE_BYTES * channels * rate), 3))
         data = bytes(pcm)
         if asked.format == "pcm":
-            # RFC 2586's L16 is big end first; this is what sound cards take.
+            # Not RFC 2586's L16, which is big-endian
             return ResultFile(data, f"audio/pcm;rate={rate};channels={channels}")
         return ResultFile(await in_pool(self._pool, wav, data, rate, channels), "audio/wav")
 
     def _step(self, message: WorkerMessage) -> None:
         step, steps = int(message.header["step"]), int(message.header["steps"])
-        # The last step is behind it, and the pictures are not there yet.
+        # All steps are done, but no frame has come yet.
         phase = "decoding" if steps and step >= steps else "steps"
         self._update(step=step, steps=steps, phase=phase)
 
     def _too_large(self, what: str, instead: str) -> EngineFailed:
         return EngineFailed(
-            f"The {what} is larger than {MAX_RESULT_BYTES // 2**20} MiB, which is the most that is kept. "
+            f"The {what} is larger than {MAX_RESULT_BYTES // 2**20} MiB (limit). "
             f"Ask for a {instead}."
         )
 
@@ -417,7 +415,7 @@ class GenerationJob:
         self._update(state=JobState.EXPIRED)
 
     def _drop(self) -> None:
-        """Drop and count a result that nobody took."""
+        """Drop a result, and count it as not fetched."""
         if self._result is not None:
             self._dropped_counter.inc()
         self._forget()

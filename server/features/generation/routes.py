@@ -1,4 +1,4 @@
-"""Operators' routes for videos and sound: start a job, watch it, fetch the result, cancel."""
+"""Operators' routes for videos and sound: start a job, read its progress, cancel it, fetch the result."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from server.app.api import Api
     from server.features.hosting.manager import EngineManager
 
-# The camera's picture in its own size, filtered.
+# The camera's picture in full size, after the privacy filters
 _AS_IT_IS = Capabilities(wants_pixels=True)
-# A result is sent in pieces of this size.
+# Bytes of a piece of the response
 _PIECE_BYTES = 64 * 1024
 
 
 def add_routes(router: APIRouter, api: Api, job: GenerationJob, manager: EngineManager) -> None:
-    """`manager` has the model that is loaded."""
+    """Add the routes for `video` and `sound`. `manager` has the loaded model."""
 
     def current_job() -> dict[str, Any]:
         model = _loaded(manager)
@@ -52,7 +52,7 @@ def add_routes(router: APIRouter, api: Api, job: GenerationJob, manager: EngineM
     def add(kind: Output) -> None:
         @router.get(f"/{kind}")
         async def progress() -> dict[str, Any]:
-            """The piece of work, `making`, and what the loaded model takes.
+            """The current job, `making`, and what the loaded model accepts.
 
             `takes` is `null` without such a model; else `kind`, `backend`, and the bounds for this
             model: `fields` (of `negative`, `guidance`, `steps`, `seconds`), `first_frame` (`never`,
@@ -64,7 +64,7 @@ def add_routes(router: APIRouter, api: Api, job: GenerationJob, manager: EngineM
 
         @router.post(f"/{kind}", status_code=202)
         async def start(body: dict[str, Any]) -> dict[str, Any]:
-            """Make a video or sound; one job runs at a time. 202 and the same. Body: `VideoRequest` or
+            """Start a job; one runs at a time. Answers 202 and the same. Body: `VideoRequest` or
             `SoundRequest`.
             """
             model = _loaded_for(manager, kind, body)
@@ -74,7 +74,7 @@ def add_routes(router: APIRouter, api: Api, job: GenerationJob, manager: EngineM
             asked = video_request(body, model.rules)
             picture = b""
             if asked.camera:
-                # Before preparing a picture, which may take half a second
+                # First, because preparing a picture may take half a second
                 job.check_free(model)
                 picture = await _first_frame(api, asked)
             job.start(model, asked, picture)
@@ -82,15 +82,13 @@ def add_routes(router: APIRouter, api: Api, job: GenerationJob, manager: EngineM
 
         @router.delete(f"/{kind}")
         async def cancel() -> dict[str, Any]:
-            """Cancel the work. The same."""
+            """Cancel the job. Answers the same."""
             await job.cancel()
             return current_job()
 
         @router.get(f"/{kind}/result")
         async def result(request: Request) -> Response:
-            """The file, MP4, WAV or PCM, once; again only where the connection broke. Kept for 10
-            minutes.
-            """
+            """The result, as MP4, WAV or PCM: once, or again if the connection broke. Kept for 10 minutes."""
             return _result_response(job, head=bool(request.scope.get("head")))
 
     add("video")
@@ -98,7 +96,7 @@ def add_routes(router: APIRouter, api: Api, job: GenerationJob, manager: EngineM
 
 
 def _result_response(job: GenerationJob, *, head: bool) -> Response:
-    """Send the result once; after a HEAD or a broken connection it stays available."""
+    """Return the response with the result. It stays available after a HEAD request or a broken connection."""
     made = job.take()
     headers = {"Content-Length": str(len(made.data))}
     if head:
@@ -107,7 +105,7 @@ def _result_response(job: GenerationJob, *, head: bool) -> Response:
     async def pieces() -> AsyncIterator[bytes]:
         for at in range(0, len(made.data), _PIECE_BYTES):
             yield made.data[at : at + _PIECE_BYTES]
-            # uvicorn accepts data also after the client has gone: let the task that notices it run.
+            # uvicorn accepts data even after the client has disconnected: let the task run that notices it.
             await asyncio.sleep(0)
         job.mark_delivered(made)
 
@@ -115,13 +113,13 @@ def _result_response(job: GenerationJob, *, head: bool) -> Response:
 
 
 def _loaded(manager: EngineManager) -> GenerationRuntime | None:
-    """Return the loaded model if it makes videos or sound."""
+    """Return the loaded model if it makes videos or sound; else None."""
     model = manager.ready_runtime
     return model if isinstance(model, GenerationRuntime) else None
 
 
 def _loaded_for(manager: EngineManager, kind: Output, body: dict[str, Any]) -> GenerationRuntime:
-    """Return the loaded generating model for this kind. Raises WrongModel."""
+    """Return the loaded model that makes this kind. Raises WrongModel, EngineUnavailable."""
     model = _loaded(manager)
     if model is not None and model.rules.output == kind:
         return model
@@ -130,12 +128,14 @@ def _loaded_for(manager: EngineManager, kind: Output, body: dict[str, Any]) -> G
         manager.require(Ability.IMAGE_TO_VIDEO if given else Ability.TEXT_TO_VIDEO)
     else:
         manager.require(Ability.TEXT_TO_SPEECH, Ability.TEXT_TO_AUDIO)
-    # The manager still has the model, but it has just ended.
-    raise EngineUnavailable("The model has just ended. Wait until it is loaded again.")
+    # The manager has not noticed yet that the model has ended.
+    raise EngineUnavailable(
+        "The model's process has just ended. Try again when the model is loaded again."
+    )
 
 
 async def _first_frame(api: Api, asked: VideoRequest) -> bytes:
-    """Take the sharpest filtered picture of the next 0.4 s from the camera of the token's session.
+    """Return the sharpest filtered picture of the next 0.4 s of the session's camera, as RGB of the requested size.
 
     Raises Unauthorized, NotFound, CameraError.
     """

@@ -1,6 +1,6 @@
-"""Read from a generating model's files what it takes: sizes, frame counts, fields, rates.
+"""Read the rules of a generating model from its files: sizes, frame counts, fields, sample rate.
 
-Standard library only: the worker in the models' environment reads it, too.
+Standard library only, because the worker in the models' environment uses this module, too.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from typing import Any, Literal
 
 from server.models.files import read_json
 
-# For files that say nothing: an autoencoder of 8 pixels a latent below patches of 2x2, and four
-# frames a latent behind the first (Wan 2.1, its config.json files).
+# Defaults for files without these values, from the config.json files of Wan 2.1: an autoencoder with 8 pixels per latent
+# and patches of 2x2; four frames per latent after the first one
 FACTOR = 16
 FRAME_STEP = 4
-# Hz, where the model's files do not say
+# Hz, for model files without a sample rate
 SAMPLE_RATE = 24_000
 Output = Literal["video", "sound"]
-# The use of a picture that a model may begin with
+# Whether a video may or must begin with a picture
 FirstFrame = Literal["never", "may", "must"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The rules of one model. `frames` are `frame_step` * k + 1."""
+    """Rules of one model. The number of frames is a multiple of `frame_step`, plus 1."""
 
     output: Output
-    # Sides are multiples of it, in pixels.
+    # Width and height are multiples of it, in pixels.
     factor: int = FACTOR
     frame_step: int = FRAME_STEP
     first_frame: FirstFrame = "never"
@@ -39,24 +39,24 @@ class Rules:
     sample_rate: int = SAMPLE_RATE
 
     def nearest_frames(self, wanted: float) -> int:
-        """The nearest count that the model can make; of two the larger, as on the page."""
+        """Return the nearest number of frames that the model can make; of two the larger, as the page does."""
         return max(0, math.floor((wanted - 1) / self.frame_step + 0.5)) * self.frame_step + 1
 
     @classmethod
     def read(cls, message: Mapping[str, Any]) -> Rules:
-        """Read the rules from a worker's message."""
+        """Return the rules in a worker's message `ready`."""
         return cls(**{**message, "takes": tuple(message["takes"])})
 
 
 def is_pipeline(folder: Path) -> bool:
-    """Find whether the folder holds a diffusers pipeline; else it holds one model of transformers."""
+    """Return True if the folder contains a diffusers pipeline; otherwise it contains a transformers model."""
     return (folder / "model_index.json").is_file()
 
 
 def find_own_code(folder: Path) -> str:
-    """The file of a pipeline that would run as a program when it is loaded; "" where there is none.
+    """Return the Python file that a pipeline would run when it is loaded; "" without one.
 
-    Raises ModelFolderError. Newer diffusers asks before it runs one, older does not.
+    Newer versions of diffusers ask before they run it, older ones do not. Raises ModelFolderError.
     """
     for part, what in read_json(folder / "model_index.json").items():
         if not isinstance(what, list) or not what or not isinstance(what[0], str):
@@ -68,7 +68,7 @@ def find_own_code(folder: Path) -> str:
 
 
 def pixel_rules(folder: Path) -> tuple[int, int]:
-    """Multiple of the sides in pixels, and frames a latent, of a pipeline. Raises ModelFolderError."""
+    """Return `factor` and `frame_step` of a pipeline (see `Rules`). Raises ModelFolderError."""
     vae = _component(folder, "vae")
     transformer = _component(folder, "transformer") or _component(folder, "unet")
     spatial = _positive_integer(vae, "scale_factor_spatial", "spatial_compression_ratio")
@@ -86,7 +86,7 @@ def _component(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _positive_integer(config: Mapping[str, Any], *names: str) -> int:
-    """The first of `names` that is a whole number above 0; 0 when none is."""
+    """Return the value of the first of `names` that is a positive integer; 0 without one."""
     for name in names:
         value = config.get(name)
         if isinstance(value, int) and value > 0:

@@ -1,6 +1,6 @@
-"""Models that this server loads itself, each in a worker process with torch; `worker/` is that process.
+"""Models that this server loads itself, each in a worker process with torch (`worker/`).
 
-`hosting` chooses the model, and `processes` starts and ends the worker.
+`hosting` chooses the model; `server.shared.processes` starts and ends the worker.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from server.app.api import Api
 
-# It loads the models.
+# It starts the models.
 NEEDS = ("hosting",)
 
 
 def register(api: Api) -> None:
-    """Run models in this server."""
+    """Register the runtime of in-process models."""
     from server.features.hosting.hosting import Hosting
     from server.features.local_models.engine import make_runtime
     from server.models.thinking import ThinkingLimits

@@ -1,4 +1,4 @@
-"""A model in a process of this program: transformers where torch is (see `worker`)."""
+"""Engine of a model that transformers runs in a worker process (see `worker`)."""
 
 from __future__ import annotations
 
@@ -44,35 +44,34 @@ from server.shared.processes.wire import WorkerMessage
 from server.shared.processes.worker_process import ModelWorker, NotLoaded, WorkerEnded, WorkerJob
 
 log = logging.getLogger(__name__)
-# Seconds for a stopped answer to end before the next may begin, and before its worker is given up:
-# a layer of a large model takes tens of seconds over a long prompt on a CPU.
+# Seconds that a cancelled answer may take to end before the next one is sent, and before its worker is killed: one layer
+# of a large model may take tens of seconds for a long prompt on a CPU.
 _STOP_SECONDS = 2.0
 _STUCK_SECONDS = 60.0
 _RETRY_SECONDS = 5.0
 
 
 class _SoundRefused(Exception):
-    """The model could not use the sound. Outside the tree of errors: the words go alone then."""
+    """The model could not use the sound, so the question is repeated as text. Outside the tree of errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """Seconds; without a GPU a large model's first word takes tens of them."""
+    """Limits in seconds. Without a GPU the first token of a large model takes tens of seconds."""
 
     load: float = 1800.0
     first_token: float = 120.0
     between_tokens: float = 30.0
     total: float = 300.0
-    # Without a sign of life, whether it answers or not
+    # Without a reply to a probe
     silent: float = 60.0
 
 
 class LocalEngine:
-    """One model in one worker, from `start` to its end; one answer at a time. See `Runtime`.
+    """Runtime and engine of one model in one worker; one answer at a time. Make another one to load it again.
 
-    To load it again, make another one. `argv`, `env`, `on_line`: see `ModelWorker`; with `own_code` there
-    is a folder for the model's own code, removed at the end. `on_progress` gets the progress of
-    loading, on the event loop.
+    `argv`, `env`, `on_line`: see `ModelWorker`. `own_code`: provide a temporary folder for the model's Python code.
+    `on_progress` is called with the progress of loading, on the event loop.
 
     Bounds of a local model's worker, its log: one answer at a time; a message of 8 + 256 MiB; its
     log like an engine's.
@@ -94,7 +93,7 @@ class LocalEngine:
         self.folder = folder
         self._on_progress = on_progress
         self._limits = TimeLimits()
-        # The folder that code of the model's own is copied to before it runs
+        # Temporary folder to which transformers copies the model's Python code before running it
         self._code_folder: tempfile.TemporaryDirectory[str] | None = None
         extra = dict(env)
         if own_code:
@@ -106,12 +105,12 @@ class LocalEngine:
         self._worker = ModelWorker(
             argv, extra, on_message=self._receive, on_line=on_line, on_exit=self._on_exit
         )
-        # Set when the worker has ended, by itself or stopped.
+        # Set when the worker has ended, by itself or stopped
         self.ended = self._worker.ended
         self._tasks = TaskSet("answers")
         self._turn = asyncio.Lock()
         self._thinking = ThinkingPolicy(thinking)
-        # The loop time since when it owes a sign of life; None before the first
+        # Loop time of the last probe that was sent; None before the first
         self._probe_sent_at: float | None = None
         self._closed = False
         self.engine: Engine = self
@@ -120,7 +119,7 @@ class LocalEngine:
         return f"ended ({exit_cause(self._worker.status)})."
 
     async def start(self) -> None:
-        """See `Runtime.start`; once."""
+        """Load the model; see `Runtime.start`. Call it once."""
         self._set_status(
             EngineState.LOADING, f"The model {self.folder.name} is being loaded: starting."
         )
@@ -137,7 +136,7 @@ class LocalEngine:
             state, why = EngineState.MISCONFIGURED, error.message
         except TimeoutError:
             state = EngineState.UNREACHABLE
-            why = f"The model was not loaded within {self._limits.load:g} s. Choose a smaller one."
+            why = f"The model did not load within {self._limits.load:g} s. Choose a smaller one."
         except WorkerEnded:
             if self._closed:
                 raise StartFailed(self.status.detail) from None
@@ -147,19 +146,19 @@ class LocalEngine:
         raise StartFailed(why)
 
     async def probe(self) -> EngineStatus:
-        """Ask for a sign of life without waiting; a worker silent for long is ended."""
+        """Send a probe without waiting for the reply; kill a worker that has not replied to the last one in time."""
         if self.status.ready:
             now = asyncio.get_running_loop().time()
             if self._probe_sent_at is None or self._worker.heard_at >= self._probe_sent_at:
                 self._probe_sent_at = now
                 self._worker.send({"type": "state"})
             elif now - self._probe_sent_at > self._limits.silent:
-                log.error("the local model's process gives no sign of life and is ended")
+                log.error("local model process does not respond and is killed")
                 self._worker.kill()
         return self.status
 
     async def close(self) -> None:
-        """End the worker and its memory; answers that still run fail. Safe to call twice."""
+        """Stop the worker; running answers fail. Safe to call twice."""
         self._closed = True
         await self._worker.stop()
         await self._tasks.close()
@@ -173,10 +172,7 @@ class LocalEngine:
     # Answering
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
-        """See `Engine.answer`.
-
-        A model that cannot use a sound gets the words alone.
-        """
+        """Yield the chunks of an answer; see `Engine.answer`. Ask again without the sound if the model cannot use it."""
         async with self._turn:
             deadline = asyncio.get_running_loop().time() + self._limits.total
             sound = request.sound
@@ -195,7 +191,7 @@ class LocalEngine:
     async def _attempt(
         self, request: EngineRequest, deadline: float, sound_refused: bool
     ) -> AsyncGenerator[Chunk, None]:
-        """Ask once. Raises _SoundRefused before anything else of the answer."""
+        """Ask once. Raises _SoundRefused before the first chunk."""
         sound = request.sound.samples.tobytes() if request.sound is not None else b""
         pictures = [one.picture.jpeg for one in request.pictures]
         jpegs = [jpeg for jpeg in pictures if jpeg is not None]
@@ -209,16 +205,16 @@ class LocalEngine:
         due = min(deadline, now() + self._limits.first_token)
         header = {
             "type": "answer",
-            # The pictures are the payload, so the messages need no addresses.
+            # The pictures are the payload, so the messages contain no URLs.
             "messages": prompts.chat_messages(
                 request, [""] * len(pictures), {"type": "input_audio"}
             ),
             "max_tokens": request.max_tokens,
             "pictures": [len(jpeg) for jpeg in jpegs],
             "sound": len(sound),
-            # Tokens above `max_tokens`
+            # Tokens for thinking, above `max_tokens`
             "thoughts": self._thinking.budget(context),
-            # False switches thinking off where that can be.
+            # False switches thinking off, if the template can
             "think": self._thinking.mode is not Mode.OFF,
         }
         answer = self._worker.begin(header, b"".join((*jpegs, sound)))
@@ -250,12 +246,11 @@ class LocalEngine:
             yield chunk
 
     async def _stop_answer(self, answer: WorkerJob) -> None:
-        """Stop an answer that has not ended: wait a little for the worker, else end that."""
+        """Cancel an answer that has not ended, and wait _STOP_SECONDS for its end; kill the worker after _STUCK_SECONDS."""
         answer.cancel()
         if answer.ended.is_set():
             return
-        # It goes on when the caller is cancelled, or does not wait any longer; not once all is
-        # being closed.
+        # A task of its own continues when the caller is cancelled or stops waiting. RuntimeError: the engine is closing.
         with suppress(RuntimeError):
             self._tasks.spawn(self._end_stuck(answer), name="stop")
             with suppress(TimeoutError):
@@ -267,7 +262,7 @@ class LocalEngine:
             async with asyncio.timeout(_STUCK_SECONDS):
                 await answer.ended.wait()
         except TimeoutError:
-            log.error("the local model does not stop; its worker is ended")
+            log.error("local model does not stop; its process is killed")
             self._worker.kill()
 
     def _check_ready(self) -> None:
@@ -281,14 +276,14 @@ class LocalEngine:
             return EngineUnavailable("The local model was stopped.")
         when = "in mid-answer" if began else "before it answered"
         return EngineFailed(
-            f"The local model's process ended {when}; it may have run out of memory. It is started again: ask again in a"
+            f"The local model's process ended {when}, perhaps for lack of memory. It is being restarted. Ask again in a"
             " moment."
         )
 
-    # Messages of the worker
+    # Messages from the worker
 
     def _receive(self, message: WorkerMessage) -> None:
-        # Beside it `state`, the sign of life
+        # Any other message is `state`, the reply to a probe.
         if message.type != "progress":
             return
         header = message.header
@@ -307,16 +302,16 @@ class LocalEngine:
             families.find_family(header["model_type"], self.folder.name),
             header["thinking_switch"],
         )
-        # Its own template says more than its family.
+        # A switch in the model's own template is more reliable than its family.
         self._thinking.use_family(None if switch else family, thinks=switch)
         if header["thinking_opened"]:
             self._thinking.mode = Mode.BUDGET
-        # The worker writes the mark that the prompt ends with.
+        # The worker sends the opening mark that the prompt ends with.
         self._thinking.opened = False
         self.status = EngineStatus(
             EngineState.READY, "", self.folder.name, capabilities_of(header, self.folder)
         )
-        log.info("the local model is loaded", extra={"engine": self.name})
+        log.info("local model loaded", extra={"engine": self.name})
 
     def _on_exit(self) -> None:
         if self.status.ready and not self._closed:
@@ -324,20 +319,20 @@ class LocalEngine:
 
     def _unexpected_end_detail(self, during: str = "") -> str:
         status = self._worker.status
-        log.error("the local model's process ended", extra={"status": status})
-        return f"The local model's process ended{during} ({exit_cause(status)}). Load it again, or a smaller one."
+        log.error("local model process ended", extra={"status": status})
+        return f"The local model's process ended{during} ({exit_cause(status)}). Load it again, or choose a smaller model."
 
     def _set_status(self, state: EngineState, detail: str) -> None:
-        # Everybody may see the progress of loading.
+        # Visitors see only the progress of loading.
         public = detail if state is EngineState.LOADING else ""
         self.status = dataclasses.replace(
             self.status, state=state, detail=detail, for_visitors=public
         )
 
 
-# Read a worker's messages about its model: the progress of loading, and the abilities then.
+# Messages of a worker about its model: progress, and capabilities
 
-# The names of the worker's phases for people
+# Names of the worker's phases for people
 _PHASES = {
     "checking": "checking the files",
     "importing": "starting torch and transformers",
@@ -348,8 +343,8 @@ _PHASES = {
 
 
 def capabilities_of(header: Mapping[str, Any], folder: Path) -> Capabilities:
-    """Read a message of type `ready`, of the model in `folder`."""
-    # The worker cuts a picture into no more tiles than it fills.
+    """Return the capabilities in a message `ready`, of the model in `folder`."""
+    # The worker splits a picture into only as many tiles as it fills.
     found = families.folder_geometry(folder, filled=True)
     found = found or families.of_type(header["model_type"]).geometry
     family = families.find_family(header["model_type"])
@@ -368,7 +363,7 @@ def capabilities_of(header: Mapping[str, Any], folder: Path) -> Capabilities:
 def make_runtime(
     thinking: ThinkingLimits, plan: Plan, key: str, on_line: OnLine, on_progress: OnProgress
 ) -> Runtime:
-    """Make the runtime of a model that answers and runs in this server; it needs no `key`."""
+    """Return the runtime of an in-process model; `key` is unused."""
     model = plan.model
     assert model is not None
     assert model.folder is not None
@@ -383,11 +378,11 @@ def make_runtime(
     )
 
 
-# Sentences on failures
+# Errors
 
 
 def error_for_code(code: str, context_length: int | None) -> EngineError:
-    """The error for a code of the worker's (see `worker.generating.AnswerError`)."""
+    """Return the error for a code of `worker.generating.AnswerError`."""
     match code:
         case "context":
             length = f" of {context_length:,} tokens" if context_length else ""
@@ -402,26 +397,26 @@ def error_for_code(code: str, context_length: int | None) -> EngineError:
             )
         case "memory":
             return EngineFailed(
-                "The local model ran out of memory at this question. Ask with less detail, or load a smaller model."
+                "The local model ran out of memory for this question. Ask with less detail, or load a smaller model."
             )
         case "template":
             return EngineRefused(
-                "The model's chat template does not take a question about a picture. Load another model."
+                "The model's chat template does not support questions about pictures. Load another model."
             )
         case "numbers":
             return EngineFailed(
-                "The local model's numbers overflow in the format that it is computed in. Load it in bfloat16 or float32"
+                "The local model's numbers overflow in its number format. Load it in bfloat16 or float32"
                 " (MODEL_DTYPE, or the number format in the engine panel)."
             )
         case "busy":
             return EngineUnavailable(
                 "The local model is busy. Ask again in a moment.", retry_after=1.0, public=True
             )
-    return EngineFailed("The local model failed at this question. Ask again.", public=True)
+    return EngineFailed("The local model failed to answer this question. Ask again.", public=True)
 
 
 def timeout_error(limits: TimeLimits, began: bool, total: bool) -> EngineTimeout:
-    """`began`: a first piece came. `total`: it was the limit of the whole answer."""
+    """Return the error for a time limit. `began`: the answer had begun. `total`: the limit of the whole answer."""
     if total:
         return EngineTimeout(
             f"The answer was not complete after {limits.total:g} s. Ask for something shorter.",
@@ -429,7 +424,7 @@ def timeout_error(limits: TimeLimits, began: bool, total: bool) -> EngineTimeout
         )
     if began:
         return EngineTimeout(
-            f"The local model fell silent in mid-answer for {limits.between_tokens:g} s. Ask again.",
+            f"The local model sent nothing for {limits.between_tokens:g} s in mid-answer. Ask again.",
             public=True,
         )
     return EngineTimeout(
@@ -438,7 +433,7 @@ def timeout_error(limits: TimeLimits, began: bool, total: bool) -> EngineTimeout
 
 
 def exit_cause(status: int | None) -> str:
-    """Say in a few words how a process ended, from its exit status or minus its signal's number."""
+    """Describe the end of a process. `status`: its exit status, or its signal's number negated."""
     if status is None or status >= 0:
         return f"status {status}"
     name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"

@@ -1,6 +1,4 @@
-"""Pairing of phones: one-time codes on the terminal, also as QR codes, and devices that get in again
-without a code for 30 days.
-"""
+"""Pairing of phones: one-time codes in the terminal, also as QR codes; paired devices have access for 30 days."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Let paired devices in; show codes on the terminal where PAIRING_HOSTS names this machine."""
+    """Authenticate paired devices; show codes in the terminal if PAIRING_HOSTS is set."""
     from server.core.aio import TaskSet
     from server.features.pairing.pairing import DEVICE, Devices, Pairing
     from server.features.pairing.settings import PairingSettings

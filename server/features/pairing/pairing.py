@@ -27,10 +27,10 @@ from server.web.request_guard import AuthMethod, Device, RequestGuard, Services,
 log = logging.getLogger(__name__)
 PAIRING_SECONDS = 300.0
 MAX_CODE_CHARS = 64
-# Old codes that are still distinguished from wrong ones.
+# Codes that are kept, to tell used and expired codes from wrong ones
 _MAX_CODES = 8
-# The kind of a device's end, as other processes hear it. A time in place of its name means all that
-# were paired by then.
+# Kind of the announcement to other processes that a device was removed. A time (epoch seconds) instead of a name means
+# all devices paired until then.
 DEVICE = "device"
 # A `session_hash`
 _NAME = re.compile(r"[0-9a-f]{12}", re.ASCII)
@@ -45,14 +45,14 @@ class RedeemResult(StrEnum):
 
 @dataclass(slots=True)
 class _Code:
-    # SHA-256; the code itself is not kept.
+    # SHA-256 of the code, which is not kept
     digest: bytes
     # Monotonic seconds
     expires_at: float
     used: bool = False
 
 
-# The page has these sentences in its languages (client/core/dialogs/dialogs.js).
+# The page has translations of these sentences (client/core/dialogs/dialogs.js).
 ASK_PAIRED = "This server asks for an access code. Enter it, or scan a new QR code: its terminal shows one on Enter."
 PAIRING_REFUSED = {
     RedeemResult.USED: "This pairing code was used already; each one is good for one device.",
@@ -64,10 +64,9 @@ NOT_PAIRED = "This device is not paired any more."
 
 
 class PairingCodes:
-    """Issues and redeems codes. One is valid at a time: a new one replaces the previous one.
-    `now` is monotonic seconds.
+    """Issues and redeems codes. A new code replaces the previous one. `now`: monotonic seconds.
 
-    Each of `on_redeemed` is called when one was redeemed.
+    `on_redeemed`: functions that are called after a code was redeemed.
 
     Bounds of pairing codes: one is valid at a time; digests of the last 8, the oldest is dropped.
     """
@@ -77,7 +76,7 @@ class PairingCodes:
         self._codes: deque[_Code] = deque(maxlen=_MAX_CODES)
 
     def issue(self, now: float) -> str:
-        """Issue a new code: 128 random bits as 22 URL-safe characters."""
+        """Return a new code: 128 random bits as 22 URL-safe characters."""
         for code in self._codes:
             code.expires_at = min(code.expires_at, now)
         fresh = secrets.token_urlsafe(16)
@@ -85,9 +84,9 @@ class PairingCodes:
         return fresh
 
     def redeem(self, given: str, now: float) -> RedeemResult:
-        """Redeem a code, which invalidates it. Takes the same time for any code."""
+        """Redeem a code, which invalidates it. Takes the same time for right and wrong codes."""
         wanted = digest(given)
-        # All of them are compared.
+        # Compare all, for a constant time.
         alike = [code for code in self._codes if hmac.compare_digest(code.digest, wanted)]
         if not alike:
             return RedeemResult.UNKNOWN
@@ -103,23 +102,23 @@ class PairingCodes:
 
 
 class PairingBody(TokenBody):
-    """The code with which a client gets in."""
+    """Body of a request for access with a pairing code."""
 
-    # A code from the server's terminal; it works once, for five minutes.
+    # Code from the server's terminal; it works once, within five minutes.
     pairing_code: str | None = Field(default=None, max_length=MAX_CODE_CHARS)
 
 
 class DeviceForgotten(Unauthorized):
-    """The cookie's device is not paired any more; the answer deletes the cookie."""
+    """The cookie's device is no longer paired; the response deletes the cookie."""
 
 
 class Pairing(AuthMethod):
-    """The way in by a code of the terminal, and by the cookie that it leaves."""
+    """Access by a pairing code, and by the cookie that the device gets for it."""
 
     body = PairingBody
 
     def __init__(self, services: Services, devices: Devices, *, shown: bool) -> None:
-        """`shown`: the terminal shows codes."""
+        """`shown`: the terminal shows pairing codes."""
         self.codes = PairingCodes()
         self.devices = devices
         self._services = services
@@ -147,9 +146,9 @@ class Pairing(AuthMethod):
         return device
 
     async def _redeem(self, request: Request, code: str) -> None:
-        """Use up a pairing code. Raises Unauthorized, or RateLimited for a wrong one.
+        """Redeem a pairing code. Raises Unauthorized or RateLimited.
 
-        A right one passes whatever the rate of its address: it has 128 random bits.
+        Only wrong codes count for the rate limit: a right one has 128 random bits, so nobody guesses it.
         """
         redeemed = self.codes.redeem(code, time.monotonic())
         if redeemed is RedeemResult.OK:
@@ -160,10 +159,10 @@ class Pairing(AuthMethod):
         raise Unauthorized(f"{PAIRING_REFUSED[redeemed]} {SCAN_AGAIN}")
 
     def _pair(self, request: Request, response: Response) -> Device:
-        """Pair a device: set a cookie with its token, which lets it in from now on."""
+        """Pair a device: set a cookie with its token, which gives access for DEVICE_SECONDS."""
         agent = request.headers.get("user-agent", "")
         token, device = self.devices.pair(agent, time.time())
-        # Scripts cannot read it, other sites cannot have it sent, and only COOKIE_PATH gets it.
+        # Not readable by scripts, not sent by requests of other sites, and only sent to COOKIE_PATH
         response.set_cookie(
             COOKIE,
             token,
@@ -183,11 +182,13 @@ class Pairing(AuthMethod):
         cookie = request.cookies.get(COOKIE)
         if cookie is None:
             return None
-        # The origin's value is checked before; a browser always sends it here.
+        # The value of Origin was checked before. A browser always sends it with this request.
         site = request.headers.get("sec-fetch-site", "same-origin")
         if "origin" not in request.headers or site != "same-origin":
             self._failures.labels("origin").inc()
-            raise Forbidden("A paired device gets in from this server's own page alone.")
+            raise Forbidden(
+                "The cookie of a paired device works only on this server's own page. Open the page there."
+            )
         agent = request.headers.get("user-agent", "")
         device = self.devices.verify(cookie, agent, time.time())
         if device is None:
@@ -195,19 +196,22 @@ class Pairing(AuthMethod):
             raise DeviceForgotten(f"{NOT_PAIRED} {self.ask}")
         return device
 
-    # Devices that are forgotten
+    # Removal of devices
 
     async def forget(self, name: str | None) -> int:
-        """Forget a paired device, or all of them (None), and end their sessions, in all processes.
+        """Remove a paired device, or all (None), and end their sessions, in all processes.
 
-        Returns the number of the devices seen since the start.
+        Returns the number of removed devices that were seen since the start.
         """
         end = name or str(int(time.time()))
         await self._sessions.replicas.announce_end(f"{DEVICE} {end}")
         return await self.end(end)
 
     async def end(self, name: str) -> int:
-        """Forget a device here; a time means all that were paired by then. Returns their number."""
+        """Remove a device in this process; a time (epoch seconds) means all devices paired until then.
+
+        Returns the number of removed devices that were seen since the start.
+        """
         now = int(time.time())
         if name.isdecimal() and len(name) < 12:
             before = int(name)
@@ -221,9 +225,7 @@ class Pairing(AuthMethod):
     def add_routes(self, router: APIRouter) -> None:
         @router.delete(f"{COOKIE_PATH}/device", dependencies=[Depends(self._guard.origin)])
         async def forget_this_device(request: Request) -> Response:
-            """Forget the device whose cookie this is; its page works until its session has ended.
-            Answers `forgotten`: boolean.
-            """
+            """Remove the device of this cookie; its page works until the session ends. Answers `forgotten`: boolean."""
             try:
                 device = self._device(request)
             except DeviceForgotten:
@@ -279,13 +281,13 @@ def _without_device(response: Response) -> Response:
 # ones.
 
 COOKIE = "qwen-camera-device"
-# The one route that takes it, with what lies below
+# The route that accepts the cookie, and those below it
 COOKIE_PATH = "/api/token"
 DEVICE_SECONDS = 30 * 86_400
 # Most devices in the list; the least recently seen one leaves the list, but stays paired.
 MAX_SEEN_DEVICES = 1000
 _ID = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
-# Part of a User-Agent to the device's kind; the first match counts.
+# Kind of device by a substring of its User-Agent; the first match counts.
 _KINDS = {
     "iPhone": "iPhone",
     "iPad": "iPad",
@@ -299,7 +301,7 @@ _KINDS = {
 
 @dataclass(slots=True)
 class SeenDevice:
-    """A device seen since the start. Times are seconds since the epoch."""
+    """A paired device that was seen since the start. `last_seen`: seconds since the epoch."""
 
     device: Device
     kind: str
@@ -307,16 +309,14 @@ class SeenDevice:
 
 
 def kind_of(user_agent: str) -> str:
-    """Return the kind of device for a User-Agent, never a part of its text."""
+    """Return the kind of device of a User-Agent; never a part of that text, which a client chooses."""
     return next((kind for mark, kind in _KINDS.items() if mark in user_agent), "Device")
 
 
 class Devices:
-    """Signs and checks devices' tokens.
+    """Signs and verifies the tokens of devices. `now`: seconds since the epoch.
 
-    Nothing is stored: removed devices are known until the server stops.
-
-    `key` signs; another one removes all devices permanently. `now` is seconds since the epoch.
+    Nothing is stored on disk, so removals are known until the server stops. A new `key` removes all devices permanently.
 
     Bounds of paired devices since the start, and removed ones: 1,000 listed, the least recently
     seen is dropped; 10,000 removed, as for sessions.
@@ -328,7 +328,7 @@ class Devices:
         self._seen: OrderedDict[str, SeenDevice] = OrderedDict()
 
     def pair(self, user_agent: str, now: float) -> tuple[str, Device]:
-        """Create a new device and its token, valid for DEVICE_SECONDS."""
+        """Return the token of a new device, valid for DEVICE_SECONDS, and the device."""
         id, at = secrets.token_urlsafe(16), self._revoked.begin(now)
         device = Device(session_hash(id), at)
         token = self._signer.sign({"jti": id, "iat": at, "exp": at + DEVICE_SECONDS})
@@ -336,7 +336,7 @@ class Devices:
         return token, device
 
     def verify(self, token: str, user_agent: str, now: float) -> Device | None:
-        """Return the device of a token; None when it is not ours, expired, or removed."""
+        """Return the device of a token; None if the token is invalid or expired, or the device was removed."""
         try:
             claims = self._signer.read(token)
         except TokenRefused:
@@ -351,21 +351,21 @@ class Devices:
         return device
 
     def refuses(self, claims: Claims) -> bool:
-        """Return True when a session's token belongs to a removed device."""
+        """Return True if a session's token belongs to a removed device."""
         return bool(claims.device) and self._revoked.refuses(claims.device, claims.auth_time)
 
     def seen(self) -> list[SeenDevice]:
-        """Return the devices seen since the start, the last one first."""
+        """Return the devices seen since the start, the most recent first."""
         return list(reversed(self._seen.values()))
 
     def forget(self, name: str, now: float) -> bool:
-        """Remove a device, also an unlisted one. Returns True when it was listed."""
+        """Remove a device. Return True if it was seen since the start."""
         known = self._seen.pop(name, None)
         self._revoked.add(name, known.device.since if known else int(now), now)
         return known is not None
 
     def forget_all(self, before: int, now: float) -> int:
-        """Remove all devices paired by then (seconds since the epoch); return the number of listed ones."""
+        """Remove all devices paired until `before` (epoch seconds); return how many of them were seen since the start."""
         self._revoked.add_all(before, now)
         gone = [name for name, one in self._seen.items() if one.device.since <= before]
         for name in gone:

@@ -1,4 +1,4 @@
-"""The settings of pairing."""
+"""Settings of pairing."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from server.core.settings import FeatureSettings, list_of, names, path
 
 
 def read_secret(path: Path) -> str:
-    """Read a secret from a file that only its owner can read.
+    """Return the secret in a file that only its owner can read.
 
-    Raises OSError, and ValueError with a relative clause for an error text.
+    Raises OSError; ValueError, whose text is a relative clause for the error about the setting.
     """
     with path.open("rb") as stream:
         status = os.fstat(stream.fileno())
         text = stream.read(4096).decode("ascii", "replace").strip()
     if status.st_mode & 0o077:
-        raise ValueError("which can be read by others than its owner; chmod 600 changes that")
+        raise ValueError("which other users can read; run chmod 600 on it")
     if len(text) < MIN_SECRET_CHARS:
         raise ValueError(f"which has fewer than {MIN_SECRET_CHARS} characters")
     return text
@@ -53,8 +53,8 @@ class PairingSettings(FeatureSettings):
             return
         if not core.https_enabled:
             yield (
-                "PAIRING_HOSTS is set but HTTPS_ENABLED is false: phones find a page that gets no camera, and the pairing"
-                " code goes there in the clear. Start with bash scripts/run.sh --https."
+                "PAIRING_HOSTS is set but HTTPS_ENABLED is false: on phones the page gets no camera, and the pairing code is"
+                " sent unencrypted. Start with bash scripts/run.sh --https."
             )
         served = {
             normalise_origin(f"https://{f'[{host}]' if ':' in host else host}:{core.port}")
@@ -62,17 +62,18 @@ class PairingSettings(FeatureSettings):
         }
         if core.allowed_origins and not served & set(core.allowed_origins):
             yield (
-                f"ALLOWED_ORIGINS has no address of this machine like https://{hosts[0]}:{core.port}, so pages that phones"
-                " open there are refused. Add it, or leave the list empty."
+                f"ALLOWED_ORIGINS has no address of this machine like https://{hosts[0]}:{core.port}, so phones are refused there."
+                " Add it, or leave the list empty."
             )
 
     def needs_code(self) -> bool:
-        # Whoever pairs must be the only one who gets in.
+        # Without an access code, anybody could enter and pairing would be pointless.
         return bool(self.pairing_hosts)
 
     def device_key(self) -> str:
-        """Return the key of device tokens. It changes with each secret that somebody set, and not
-        with those that are made for one run.
+        """Return the key that signs device tokens.
+
+        It depends on the secrets that are set, not on those generated for one run, so that devices stay paired.
         """
         core: Any = self
         secret = core.jwt_secret_key.get_secret_value()

@@ -1,4 +1,4 @@
-"""Pairing in the terminal: shows QR codes at the start and on request, lists and removes devices."""
+"""Pairing in the terminal: show QR codes at the start and on request; list and remove devices."""
 
 from __future__ import annotations
 
@@ -16,18 +16,15 @@ import segno
 from server.core.aio import Timer
 from server.features.pairing.pairing import PAIRING_SECONDS, Devices, PairingCodes
 
-_UNTIL_RESTART = "That holds until the server stops; to forget all of them for good, start it with --forget-devices."
-# Default for a terminal that does not report its size
+_UNTIL_RESTART = "This holds until the server stops. To remove all devices permanently, start it with --forget-devices."
+# Size of a terminal that does not report its own
 _SIZE = os.terminal_size((80, 24))
-# Interval at which a background program checks if it is in the foreground.
+# Seconds between two checks of a background program for the foreground
 FOREGROUND_CHECK_SECONDS = 2.0
 
 
 def page_urls(scheme: str, host: str, pairing_hosts: Sequence[str], port: int) -> list[str]:
-    """Return the page's URLs for phones, best first; at least one.
-
-    `host`: the listening address.
-    """
+    """Return the page's URLs for phones, best first; at least one. `host`: the listening address."""
     if host == "0.0.0.0":
         hosts = [name for name in pairing_hosts if ":" not in name]
     elif host == "::":
@@ -39,7 +36,7 @@ def page_urls(scheme: str, host: str, pairing_hosts: Sequence[str], port: int) -
 
 
 def pairing_url(url: str, code: str) -> str:
-    """Add a pairing code as the fragment, which is in no request, log or Referer."""
+    """Return the URL with a pairing code in its fragment, which appears in no request, log or Referer."""
     return f"{url}/#pair={code}"
 
 
@@ -51,7 +48,7 @@ def _format_age(seconds: float) -> str:
 
 
 def fingerprint(authority: bytes) -> tuple[str, str]:
-    """Format a certificate's SHA-256 as phones do, in two halves: the whole is wider than a terminal."""
+    """Return a certificate's SHA-256 as phones show it, in two halves that fit a terminal. `authority`: DER."""
     text = hashlib.sha256(authority).digest().hex(":").upper()
     return text[:47], text[48:]
 
@@ -59,8 +56,8 @@ def fingerprint(authority: bytes) -> tuple[str, str]:
 class PairingTerminal:
     """Shows a code at the start, on Enter and on SIGUSR1; reports used and expired codes.
 
-    No secret is written when `out` is no terminal, because it may be a file. A background program
-    must not read from its terminal, so Enter works only in the foreground.
+    Writes no secret if `out` is not a terminal, because it may be a file. Enter works only in the foreground, because a
+    background program must not read from its terminal.
     """
 
     def __init__(
@@ -74,10 +71,8 @@ class PairingTerminal:
         keys: TextIO | None,
         run_command: Callable[[str], str] = lambda line: "",
     ) -> None:
-        """`access_code`: one created for this run, to be shown.
-
-        `authority`: DER of the certificate that phones should trust. `keys`: the input.
-        `run_command(line)` executes a typed command, and returns the result in words.
+        """`access_code`: shown, if it was generated for this run. `authority`: DER of the certificate that phones should
+        trust. `keys`: the input. `run_command(line)` runs a typed command and returns its output.
         """
         self._run_command = run_command
         self._codes = codes
@@ -93,13 +88,13 @@ class PairingTerminal:
             else f"kill -USR1 {os.getpid()} makes a new code"
         )
         self._expiry = Timer()
-        # The next check for the foreground
+        # Next check for the foreground
         self._foreground_check = Timer()
 
     def start(self) -> None:
-        """Start reading keys and signals. Call it in the event loop of the main thread."""
+        """Show a code, and begin to read keys and signals. Call it on the event loop of the main thread."""
         if not self._shows:
-            self._write("  Phones          there is no terminal to show a code in: set ACCESS_CODE")
+            self._write("  Phones          no terminal to show a pairing code in: set ACCESS_CODE")
             return
         self._codes.on_redeemed.append(self._on_redeemed)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.show)
@@ -120,10 +115,7 @@ class PairingTerminal:
             self._stop_watching_keys()
 
     def show(self) -> None:
-        """Show a new code, which invalidates the previous one.
-
-        Its picture is last, with the address and its lifetime.
-        """
+        """Show a new code, which invalidates the previous one. The QR code, its URL and its lifetime come last."""
         url = pairing_url(self._urls[0], self._codes.issue(time.monotonic()))
         lines = []
         if len(self._urls) > 1:
@@ -137,7 +129,7 @@ class PairingTerminal:
         )
         columns, rows = self._size()
         below = [
-            # In one line if possible
+            # Indented if it fits on one line
             f"  {url}" if len(url) + 2 <= columns else url,
             f"  Good for one device and {PAIRING_SECONDS / 60:g} minutes: {self._ask_again}.",
         ]
@@ -147,26 +139,26 @@ class PairingTerminal:
         )
 
     def _picture(self, url: str, below: Sequence[str], columns: int, rows: int) -> list[str]:
-        """Return the QR code's lines if it fits above the lines `below`; otherwise the reason."""
+        """Return the lines of the QR code if it fits above the lines `below`; otherwise lines with the reason."""
         try:
             "▀".encode(self._out.encoding or "ascii")
             drawn = os.environ.get("TERM") != "dumb"
         except UnicodeEncodeError:
             drawn = False
         if not drawn:
-            return ["  No QR code: this terminal cannot draw it. Type the address."]
+            return ["  No QR code: this terminal cannot display it. Type the address."]
 
         for quiet in (QUIET, MIN_QUIET):
             picture = qr_lines(url, quiet)
             wide = len(picture[0])
-            # The lines below, and one for the cursor
+            # Includes the lines below, and one for the cursor
             high = len(picture) + sum(-(-len(line) // max(wide, columns)) for line in below) + 1
             if wide <= columns and high <= rows:
                 indent = "  " if columns > wide + 2 else ""
                 return [f"{indent}{_BLACK_ON_WHITE}{line}{_RESET}" for line in picture]
         return [
             f"  No QR code: it needs {wide} columns and {high} lines, and this terminal has {columns} and {rows}.",
-            "  Make it larger and ask for a new code, or type the address.",
+            "  Enlarge it and request a new code, or type the address.",
         ]
 
     def _size(self) -> os.terminal_size:
@@ -174,15 +166,15 @@ class PairingTerminal:
             size = os.get_terminal_size(self._out.fileno())
         except OSError:
             return _SIZE
-        # An unknown size is 0.
+        # 0: unknown
         return os.terminal_size((size.columns or _SIZE.columns, size.lines or _SIZE.lines))
 
     def _on_redeemed(self) -> None:
         self._expiry.cancel()
         self._write(
-            "  A device was let in with this code, and gets in again for 30 days"
-            f"{' (typed here, devices lists who may)' if self._keys is not None else ''}.\n"
-            f"  To let in another one: {self._ask_again}."
+            "  A device was paired with this code, and has access for 30 days"
+            f"{' (type devices to list them)' if self._keys is not None else ''}.\n"
+            f"  To pair another one: {self._ask_again}."
         )
 
     def _write(self, text: str) -> None:
@@ -203,7 +195,7 @@ class PairingTerminal:
         if self._in_foreground():
             asyncio.get_running_loop().add_reader(self._keys, self._key, self._keys)
         else:
-            # No signal reports that a running program comes to the foreground.
+            # No signal reports that a program comes to the foreground, so check again later.
             self._foreground_check.set(FOREGROUND_CHECK_SECONDS, self._watch_keys)
 
     def _stop_watching_keys(self) -> None:
@@ -212,7 +204,7 @@ class PairingTerminal:
 
     def _key(self, keys: int) -> None:
         if not self._in_foreground():
-            # The line belongs to another program.
+            # The line belongs to the foreground program.
             self._stop_watching_keys()
             self._watch_keys()
             return
@@ -230,10 +222,7 @@ class PairingTerminal:
 
 
 def device_command(line: str, devices: Devices, forget: Callable[[str | None], object]) -> str:
-    """Execute a typed command about devices, and return the result in words.
-
-    `forget(name)` removes a device, `forget(None)` all.
-    """
+    """Run a typed command about devices, and return its output. `forget(name)` removes a device, `forget(None)` all."""
     command, _, name = line.partition(" ")
     listed = devices.seen()
     if command == "forget" and name == "all":
@@ -243,7 +232,7 @@ def device_command(line: str, devices: Devices, forget: Callable[[str | None], o
         forget(name)
         return f"  That device is forgotten. {_UNTIL_RESTART}"
     if command == "forget":
-        return "  No device of that name was seen since the start: devices lists them."
+        return "  No device with that name was seen since the start. Type devices to list them."
     if command == "devices" and listed:
         now = time.time()
         lines = [
@@ -251,32 +240,35 @@ def device_command(line: str, devices: Devices, forget: Callable[[str | None], o
             f" seen {_format_age(now - one.last_seen)}"
             for one in listed
         ]
-        return "\n".join([*lines, "  To end their access: forget and the name, or forget all."])
+        return "\n".join(
+            [*lines, "  To end their access, type forget and the name, or forget all."]
+        )
     if command == "devices":
         return "  No paired device was seen since the start."
-    return "  Enter makes a new code. devices lists the paired devices. forget and a name, or forget all, ends their access."
+    return "  Enter shows a new code; devices lists the paired devices; forget NAME or forget all ends their access."
 
 
 # QR codes as text for terminals. Pure.
 
-# Black on white with any terminal's colours, because scanners need dark modules.
+# Black on white in any colour scheme, because scanners need dark modules.
 _BLACK_ON_WHITE = "\x1b[38;5;16;48;5;231m"
 _RESET = "\x1b[0m"
-# (upper module dark, lower module dark) to the character.
+# Character by (upper module dark, lower module dark)
 _HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
-# Light modules around it (ISO/IEC 18004, section 6.3.8), and the fewest for small terminals: phones
-# still find a code with two.
+# Quiet zone in modules (ISO/IEC 18004, section 6.3.8), and the minimum for small terminals: phones still find a code
+# with two.
 QUIET = 4
 MIN_QUIET = 2
 
 
 def qr_lines(text: str, quiet: int) -> list[str]:
-    """Draw a QR code with half blocks, two rows per line, without colours: a URL of up to 78 characters takes 41
-    columns and 21 lines.
+    """Return the lines of a QR code in half blocks, two rows of modules per line, without colours.
+
+    `quiet`: the quiet zone in modules. A URL of up to 78 characters takes 41 columns and 21 lines.
     """
     code = segno.make(text, error="l", micro=False)
     rows = [[bool(module) for module in row] for row in code.matrix_iter(border=quiet)]
-    # Lower half of the last line for an odd number of rows.
+    # An odd number of rows needs an empty lower half.
     rows += [[False] * len(rows[0])] * (len(rows) % 2)
     return [
         "".join(_HALVES[pair] for pair in zip(upper, lower, strict=True))

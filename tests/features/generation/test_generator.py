@@ -366,7 +366,7 @@ async def test_what_can_not_be_loaded_has_a_sentence(models: Path, tmp_path: Pat
     cases = {
         tmp_path / "nowhere": "folder is not there",
         broken: "Fetch the model again",
-        own.parent: "code of its own (vae/mine.py)",
+        own.parent: "Python code (vae/mine.py)",
     }
 
     async def refusal(folder: Path) -> str:

@@ -102,7 +102,7 @@ async def test_a_video_is_made_and_handed_over_once(making: GenerationJob) -> No
     assert shades == sorted(shades, reverse=True)
     making.mark_delivered(made)
     assert making.progress.state is JobState.TAKEN
-    with pytest.raises(NotFound, match="handed over once"):
+    with pytest.raises(NotFound, match="can be fetched once"):
         making.take()
     assert counted(making, "video", "ok") == 1
 

@@ -178,7 +178,9 @@ async def test_what_breaks_off_is_asked_for_again_or_said(visit: Visit, run: Run
     await section.get_by_role("button", name="Make it").click()
     await expect(section.get_by_role("status")).to_contain_text("At work")
     await run.program.added.provided[Hosting].manager.stop()
-    await expect(section.get_by_role("alert")).to_contain_text("was unloaded before this was done")
+    await expect(section.get_by_role("alert")).to_contain_text(
+        "was unloaded before the job was done"
+    )
     await expect(section.get_by_role("progressbar")).to_be_hidden()
     await expect(section.get_by_label("Prompt")).to_be_hidden()
 

@@ -45,7 +45,7 @@ def own_code(folder: Path) -> None:
 BAD: list[tuple[Callable[[Path], object], str, str]] = [
     (shutil.rmtree, "There is no folder", "download_model.sh"),
     (lambda f: (f / "model.safetensors.index.json").unlink(), "nor an index of its parts", "again"),
-    (own_code, "code of its own", "TRUST_REMOTE_CODE=true"),
+    (own_code, "Python code", "TRUST_REMOTE_CODE=true"),
 ]
 
 

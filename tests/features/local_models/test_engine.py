@@ -587,7 +587,7 @@ def cpu_of_children() -> float:
 
 async def test_files_that_are_missing_or_damaged(tiny_model: Path, tmp_path: Path) -> None:
     begin = cpu_of_children()
-    assert "is no folder" in await failing(local(tmp_path / "none"))
+    assert "is not a readable folder" in await failing(local(tmp_path / "none"))
     copy = tmp_path / "copy"
     shutil.copytree(tiny_model, copy)
     assert "float8 format" in await failing(local(copy, "--dtype", "float8 format"))

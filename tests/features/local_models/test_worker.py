@@ -150,9 +150,9 @@ def test_a_single_file_does(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (shutil.rmtree, "is no folder"),
+        (shutil.rmtree, "is not a readable folder"),
         (lambda one: (one / "config.json").unlink(), "no config.json"),
-        (lambda one: (one / "config.json").write_text("{}"), "names no model_type"),
+        (lambda one: (one / "config.json").write_text("{}"), "has no model_type"),
         (lambda one: (one / "two.safetensors").write_bytes(b""), "two.safetensors is damaged"),
     ],
 )

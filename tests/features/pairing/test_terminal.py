@@ -92,7 +92,7 @@ async def test_it_shows_a_code_that_works() -> None:
         plain = re.sub(r"\x1b\[[\d;]*m", "", screen.text)
         assert max(map(len, plain.splitlines())) <= 80
         assert codes.redeem(code, time.monotonic()) is RedeemResult.OK
-        assert "A device was let in" in screen.text
+        assert "A device was paired" in screen.text
 
 
 async def test_a_signal_brings_another_code() -> None:
@@ -191,12 +191,12 @@ def test_devices_are_listed_and_removed_by_typed_commands() -> None:
     assert "No paired device" in answer("devices")
     _, phone = devices.pair("iPhone", time.time())
     assert f"{phone.name}   iPhone       paired just now, seen just now" in answer("devices")
-    assert "No device of that name" in answer("forget somebody")
+    assert "No device with that name" in answer("forget somebody")
     assert gone == []
     assert "That device is forgotten" in answer(f"forget {phone.name}")
     assert "All devices are forgotten" in answer("forget all")
     assert gone == [phone.name, None]
-    assert answer("help").startswith("  Enter makes a new code.")
+    assert answer("help").startswith("  Enter shows a new code;")
 
 
 PROGRAM = """

@@ -1,4 +1,4 @@
-"""Runs inside the models' environment: `python -m server.features.generation.worker`.
+"""Worker process in the models' environment: `python -m server.features.generation.worker`.
 
-Knows torch, numpy and its own folder.
+Imports torch, numpy, this folder, and modules of the server that need no library.
 """

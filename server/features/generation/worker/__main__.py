@@ -1,14 +1,13 @@
-"""Loads one model that makes videos or sound, and makes them for requests over a pair of pipes.
+"""Worker process: load one model, and make videos or sound for requests on standard input.
 
     python -m server.features.generation.worker --model FOLDER --flow-shift 5.0
 
-Frames of `server.shared.processes.wire`. In: `generate` (`id`, the fields of a `Task` and others; the payload is
-the first frame's RGB, its size the video's), `cancel` (`id`), `took` (`id`: a frame was
-worked off). Out: `loading` (`phase`), then `ready` (`backend`, `rules`, `seconds`) or
-`failed` (`code`, `message`) and an end. For each `generate`: `step` (`step`, `steps`), `frame`
-(`index`, `width`, `height`, payload RGB; at most `WINDOW` of them that were not taken) or `sound`
-(`rate`, `channels`, payload PCM), and at last `end` (`step`: how many were done) or `error` (`code`,
-`message`); all with its `id`. The end of the input ends it.
+Messages of `server.shared.processes.wire`. In: `generate` (`id`, the fields of a `GenerationTask` and others; the payload
+is the first frame as RGB, of the video's size), `cancel` (`id`), `took` (`id`: acknowledges a frame).
+Out: `loading` (`phase`), then `ready` (`backend`, `rules`, `seconds`), or `failed` (`code`, `message`) and the end. For each
+`generate`: `step` (`step`, `steps`), `frame` (`index`, `width`, `height`, payload RGB; at most `WINDOW` of them
+unacknowledged) or `sound` (`rate`, `channels`, payload PCM), and finally `end` (`step`: steps done) or `error` (`code`,
+`message`); all with its `id`. It ends when its input ends.
 """
 
 from __future__ import annotations
@@ -45,27 +44,27 @@ from server.shared.processes.wire import (
     origin,
 )
 
-# Frames that the other side was sent and has not taken yet.
+# Most frames that are sent and not acknowledged
 WINDOW = 4
-# Seconds between two looks whether the work is cancelled, while no frame may be sent
+# Seconds between two checks for a cancellation while the window is full
 _CHECK_SECONDS = 0.1
-# Sound is sent in pieces of this size.
+# Bytes of a piece of sound
 _CHUNK_BYTES = 1024 * 1024
 _NO_MEMORY = (
-    "There was not enough memory{where}. Ask for something smaller or shorter, or load the model in a 16-bit data type; "
-    "one that makes videos also with VAE tiling or offloaded to main memory."
+    "There was not enough memory{where}. Ask for something smaller or shorter, or load the model in a 16-bit data type, "
+    "or, for videos, with VAE tiling or CPU offload."
 )
 
 
 class GenerationWorker:
-    """One model. Work is done on the thread that calls `run`."""
+    """Runs one model. Jobs run on the thread that calls `run`."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        busy = {"code": "busy", "message": "The model is at work. Wait for it."}
+        busy = {"code": "busy", "message": "The model is busy. Wait for the current job."}
         self.jobs = WorkerJobs(channel, "generate", busy=busy, other=self._take)
         self._stop = StopFlag()
-        # The job in work, its steps, and the frames that may be sent now
+        # The current job, its steps done, and the number of frames that may be sent
         self._current: int | None = None
         self._step = 0
         self._window = threading.Semaphore(WINDOW)
@@ -75,7 +74,7 @@ class GenerationWorker:
             self._window.release()
 
     def run(self, folder: Path, how: LoadOptions) -> int:
-        """Load, then work until the input ends; the exit status when loading fails."""
+        """Load the model, then run jobs until the input ends. Return the exit status if loading fails."""
         began = time.monotonic()
         self._channel.send("loading", phase="starting")
         try:
@@ -96,7 +95,7 @@ class GenerationWorker:
     def _load(self, folder: Path, how: LoadOptions) -> Backend:
         if not folder.is_dir():
             raise BackendError(
-                "The model's folder is not there, or cannot be read. Give the folder of a model.",
+                "The model's folder does not exist, or cannot be read. Name the folder of a model.",
                 "missing",
             )
         self._channel.send("loading", phase="weights")
@@ -104,7 +103,7 @@ class GenerationWorker:
             return speech.load(folder, how, self._stop)
         if file := find_own_code(folder):
             raise BackendError(
-                f"This model comes with code of its own ({file}), which is not run here. Choose a model without."
+                f"This model contains Python code ({file}), which generation does not run. Choose a model without code."
             )
         return pipelines.load(folder, how, self._stop)
 
@@ -154,7 +153,7 @@ def _task(message: wire.WorkerMessage) -> GenerationTask:
 
 
 def explain(error: BaseException, where: str) -> tuple[str, str]:
-    """A code and a sentence; the error's own text is left out: it may repeat the prompt."""
+    """Return a code and a sentence for an error, without the error's text, which may repeat the prompt."""
     if isinstance(error, BackendError):
         return error.code, error.message
     if isinstance(error, ModelFolderError):
@@ -165,24 +164,24 @@ def explain(error: BaseException, where: str) -> tuple[str, str]:
     if isinstance(error, ImportError) and error.name:
         return (
             "missing",
-            f"The package {error.name} is not in the models' environment. Install it there: "
+            f"The models' environment lacks the package {error.name}. Install it there: "
             "pip install -r requirements-models.txt",
         )
     if kind in ("SafetensorError", "OSError", "JSONDecodeError"):
         return (
             "broken",
-            f"The model's files are missing or broken ({origin(error)}). Fetch the model again.",
+            f"The model's files are missing or damaged ({origin(error)}). Fetch the model again.",
         )
     if isinstance(error, OSError):
         return (
             "broken",
-            f"A file is missing or cannot be used ({origin(error)}). If it is one of the model's, fetch the model again.",
+            f"A file is missing or unusable ({origin(error)}). If it belongs to the model, fetch the model again.",
         )
     return "failed", f"The model failed ({origin(error)}). Try other values, or another model."
 
 
 def _release_memory() -> None:
-    """Memory that the last work left."""
+    """Free the memory of the last job."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

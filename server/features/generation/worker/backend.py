@@ -1,4 +1,4 @@
-"""The protocol of all ways to make videos and sound, and their common parts."""
+"""The interface of backends that make videos or sound, and their common functions."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from server.features.generation.rules import Rules
 
 
 class Stopped(Exception):
-    """The work was cancelled. Outside the tree of errors: it stays in the worker's process."""
+    """The job was cancelled. Outside the tree of errors, because it stays in the worker's process."""
 
 
 class StopFlag:
-    """Says whether the work now going on is to end."""
+    """Whether the current job is cancelled."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
 
     def set_event(self, event: threading.Event) -> None:
-        """Take the event of the work that begins now."""
+        """Set the event of the job that begins now."""
         self._event = event
 
     def check(self) -> None:
-        """Raises Stopped once it is set."""
+        """Raise Stopped if the job is cancelled."""
         if self._event.is_set():
             raise Stopped
 
 
 def install_stop_hooks(modules: Iterable[Any], stop: StopFlag) -> None:
-    """Have each block of these torch modules check `stop` before its work.
+    """Register a hook that checks `stop` before each block of these torch modules.
 
-    A block is a child of a `ModuleList`: a layer of a transformer, a stage of an autoencoder. So a
-    cancelled step ends within one layer, not when the step is over.
+    A block is a child of a `ModuleList`: a layer of a transformer, or a stage of an autoencoder. So a cancelled step ends
+    within one layer.
     """
     import torch
 
@@ -57,15 +57,14 @@ def install_stop_hooks(modules: Iterable[Any], stop: StopFlag) -> None:
         block.register_forward_pre_hook(check)
 
 
-# Called after each step: the number of steps done, and of all (0: unknown)
+# Called after each step with the number of steps done, and in all (0: unknown)
 OnStep = Callable[[int, int], None]
 
 
 class BackendError(Exception):
-    """The model cannot do it; `message` is a sentence for people that holds nothing of what was
-    asked.
+    """The model cannot do the job; `message` is for people, and repeats nothing of the request.
 
-    Outside the server's tree of errors: it stays in the worker's process.
+    Outside the server's tree of errors, because it stays in the worker's process.
     """
 
     def __init__(self, message: str, code: str = "refused") -> None:
@@ -77,7 +76,7 @@ class BackendError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class GenerationTask:
-    """One checked request. `picture` is RGB, (height, width, 3), of the video's size."""
+    """One validated request. `picture`: RGB, (height, width, 3), of the video's size."""
 
     prompt: str
     negative_prompt: str
@@ -94,7 +93,7 @@ class GenerationTask:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """PCM, 16 bit, little endian, channels in turn; `rate` in Hz."""
+    """PCM: 16 bit, little endian, channels interleaved; `rate` in Hz."""
 
     pcm: bytes
     rate: int
@@ -105,50 +104,52 @@ Result = Iterator[NDArray[np.uint8]] | Sound
 
 
 class Backend(Protocol):
-    """A loaded model. Its calls block; they raise BackendError, Stopped and what libraries raise."""
+    """A loaded model. Calls block; they raise BackendError, Stopped, and errors of libraries."""
 
     name: str
     rules: Rules
 
     def make(self, task: GenerationTask, on_step: OnStep) -> Result:
-        """Frames of a video in order, (height, width, 3) of RGB; or sound."""
+        """Return the frames of a video, each RGB (height, width, 3), or sound."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    # The autoencoder works on one tile of a picture at a time: less memory, slower.
+    """How to load a model."""
+
+    # Decode pictures in tiles: less memory, slower
     vae_tiling: bool = False
-    # The shift of a flow-matching schedule; None keeps that of the model's files.
+    # Shift of a flow-matching schedule; None: that of the model's files
     flow_shift: float | None = None
-    # Parts wait in main memory until it is their turn on the GPU.
+    # Keep components in main memory while they are not used on the GPU
     cpu_offload: bool = False
-    # Compile the transformer first: minutes of waiting, then quicker steps.
+    # Compile the transformer: takes minutes, then steps are faster
     compile: bool = False
-    # "auto": bfloat16 on a GPU, float32 without
+    # "auto": bfloat16 on a GPU, float32 on a CPU
     dtype: str = "auto"
 
 
 def torch_device(how: LoadOptions) -> str:
-    """ "cuda" (ROCm's name, too) or "cpu". Raises BackendError."""
+    """Return "cuda" (also for ROCm) or "cpu". Raises BackendError."""
     import torch
 
     if torch.cuda.is_available():
         if how.cpu_offload and find_spec("accelerate") is None:
             raise BackendError(
-                "cpu_offload needs the package accelerate, which is not in the models' environment. Install it there.",
+                "cpu_offload needs the package accelerate, which the models' environment lacks. Install it there.",
                 "missing",
             )
         return "cuda"
     if how.cpu_offload:
         raise BackendError(
-            "cpu_offload was asked for, and there is no GPU to take the load off. Load the model without it."
+            "cpu_offload needs a GPU, and this machine has none. Load the model without it."
         )
     return "cpu"
 
 
 def torch_dtype(how: LoadOptions, device: str) -> Any:
-    """Raises BackendError."""
+    """Return the torch dtype. Raises BackendError."""
     import torch
 
     named = {
@@ -158,18 +159,17 @@ def torch_dtype(how: LoadOptions, device: str) -> Any:
         "bfloat16": torch.bfloat16,
     }
     if how.dtype not in named:
-        raise BackendError(f"The data type is not one of {', '.join(named)}. Choose one of these.")
+        raise BackendError(f"The data type is unknown. Choose one of {', '.join(named)}.")
     return named[how.dtype]
 
 
-_NO_VIDEO = "The model gave something that is no video. Choose another model."
+_NO_VIDEO = "The model returned something that is not a video. Choose another model."
 
 
 def rgb_frames(made: Any) -> Iterator[NDArray[np.uint8]]:
-    """Frames of one video from whatever a pipeline gives for it: an array, a tensor, pictures,
-    lists of these.
+    """Yield the frames of one video from what a pipeline returns: an array, a tensor, pictures, or lists of these.
 
-    Raises BackendError when it is no video or no numbers.
+    Raises BackendError if it is no video, or contains NaN.
     """
     if isinstance(made, list | tuple):
         for one in made:
@@ -186,13 +186,13 @@ def rgb_frames(made: Any) -> Iterator[NDArray[np.uint8]]:
 
 
 def _channels_last(made: NDArray[Any]) -> NDArray[Any]:
-    """Order the axes of one video: frames, rows, columns, 3 or 4 channels. Raises BackendError."""
+    """Return a video as (frames, rows, columns, 3 or 4 channels). Raises BackendError."""
     while made.ndim > 4 and made.shape[0] == 1:
         made = made[0]
     if made.ndim == 3:
         made = made[None]
     if made.ndim == 4 and made.shape[-1] not in (3, 4):
-        # Channels before the pixels, or before the frames.
+        # Channels are the second axis, or the first.
         made = np.moveaxis(made, 1 if made.shape[1] in (3, 4) else 0, -1)
     if made.ndim != 4 or made.shape[-1] not in (3, 4):
         raise BackendError(_NO_VIDEO, "failed")
@@ -200,22 +200,20 @@ def _channels_last(made: NDArray[Any]) -> NDArray[Any]:
 
 
 def to_uint8(frame: NDArray[Any]) -> NDArray[np.uint8]:
-    """A picture of 0 to 1, or already of 8 bits. Raises BackendError for one with NaN."""
+    """Convert a picture from 0 to 1 (or already of 8 bits) to 8 bits. Raises BackendError for NaN."""
     if frame.dtype == np.uint8:
         return np.ascontiguousarray(frame)
     if not np.isfinite(frame).all():
         raise BackendError(
-            "The model computed pictures that are no numbers (NaN). Load it with another data type: bfloat16 or float32.",
+            "The model's numbers overflowed (NaN). Load it with another data type: bfloat16 or float32.",
             "failed",
         )
     return np.ascontiguousarray((frame * 255.0).round().clip(0, 255), np.uint8)
 
 
 def to_sound(made: Any, rate: int) -> Sound:
-    """Sound from whatever a model gives for it: samples of -1 to 1, (samples), (channels, samples)
-    or with ones in front.
-
-    Raises BackendError.
+    """Return sound from what a model returns: samples from -1 to 1, shaped (samples) or (channels, samples), possibly with
+    leading axes of length 1. Raises BackendError.
     """
     while isinstance(made, list | tuple) and len(made) > 0:
         made = made[0]
@@ -228,11 +226,11 @@ def to_sound(made: Any, rate: int) -> Sound:
         samples = samples[None]
     if samples.ndim != 2 or samples.shape[0] > 2 or samples.size == 0:
         raise BackendError(
-            "The model gave something that is no sound. Choose another model.", "failed"
+            "The model returned something that is not sound. Choose another model.", "failed"
         )
     if not np.isfinite(samples).all():
         raise BackendError(
-            "The model computed sound that is no numbers (NaN). Load it with another data type: float32.",
+            "The model's numbers overflowed (NaN). Load it with another data type: float32.",
             "failed",
         )
     pcm = (samples.T.clip(-1, 1) * 32767.0).round().astype("<i2")

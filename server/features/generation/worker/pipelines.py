@@ -1,4 +1,4 @@
-"""Videos and sound with diffusers: any pipeline that it knows, chosen by the folder's own files."""
+"""Backend for diffusers: any of its pipelines, chosen by the files of the model's folder."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from server.features.generation.worker.backend import (
     torch_dtype,
 )
 
-# The names of the pipelines' field for the length of a sound
+# Names of the parameter for the length of a sound, by pipeline
 _LENGTHS = ("audio_length_in_s", "audio_end_in_s")
 
 
 def load(folder: Path, how: LoadOptions, stop: StopFlag) -> DiffusersBackend:
-    """Raises BackendError, ModelFolderError and what diffusers raises."""
+    """Load a pipeline. Raises BackendError, ModelFolderError, and errors of diffusers."""
     device = torch_device(how)
     try:
         import diffusers
     except ImportError:
         raise BackendError(
-            "This model is a diffusers pipeline, and diffusers is not in the models' environment. Install it there: "
+            "This model is a diffusers pipeline, which the models' environment lacks. Install it there: "
             "pip install -r requirements-models.txt",
             "missing",
         ) from None
-    # Its warnings repeat what was asked.
+    # Warnings repeat parts of the request.
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
     pipe = diffusers.DiffusionPipeline.from_pretrained(
         str(folder),
         dtype=torch_dtype(how, device),
         local_files_only=True,
-        # Never a pickle, which may hold a program.
+        # Never a pickle, which may contain a program
         use_safetensors=True,
     )
     stop.check()
@@ -58,7 +58,7 @@ def load(folder: Path, how: LoadOptions, stop: StopFlag) -> DiffusersBackend:
     if how.vae_tiling:
         if not hasattr(vae, "enable_tiling"):
             raise BackendError(
-                "vae_tiling was asked for, and this model's autoencoder has none. Load it without."
+                "This model's autoencoder does not support vae_tiling. Load it without."
             )
         vae.enable_tiling()
     if how.cpu_offload:
@@ -71,7 +71,7 @@ def load(folder: Path, how: LoadOptions, stop: StopFlag) -> DiffusersBackend:
 
 
 def _shift(pipe: Any, how: LoadOptions) -> None:
-    """Set the shift of the schedule, where it has one that does not follow the size."""
+    """Set the shift of the schedule, unless it has none, or one that depends on the size."""
     scheduler = getattr(pipe, "scheduler", None)
     if how.flow_shift is None or scheduler is None:
         return
@@ -92,11 +92,9 @@ def _compile(pipe: Any) -> None:
 
 
 def _for_pictures(pipe: Any) -> Any:
-    """The same parts as a pipeline that begins with a picture, of a model that does both (Wan 2.2
-    5B); else None.
+    """Return the image-to-video pipeline with the same components, for a model that does both (Wan 2.2 5B); else None.
 
-    Such a model has a time of its own for each part of a frame, and the first frame's is the end of
-    the way.
+    Such a model has a timestep for each patch; those of a given first frame are 0.
     """
     import diffusers
 
@@ -107,7 +105,7 @@ def _for_pictures(pipe: Any) -> Any:
 
 
 class DiffusersBackend:
-    """One pipeline."""
+    """Backend of one pipeline."""
 
     name = "diffusers"
 
@@ -117,8 +115,7 @@ class DiffusersBackend:
         self._takes = inspect.signature(pipe.__call__).parameters
         self._for_pictures = None if "image" in self._takes else _for_pictures(pipe)
         self.rules = self._read_rules(folder)
-        # Compiled code and hooks on its blocks do not go together: there it stops at the end of a
-        # step.
+        # Compiled modules do not support these hooks: a compiled model stops at the end of a step.
         if not how.compile:
             install_stop_hooks(pipe.components.values(), stop)
 
@@ -140,14 +137,14 @@ class DiffusersBackend:
             )
         if output == "video" and "prompt" not in self._takes:
             raise BackendError(
-                f"{type(self._pipe).__name__} takes no sentence to make a video from. Choose a model that does."
+                f"{type(self._pipe).__name__} does not accept a prompt. Choose a model that does."
             )
         first: FirstFrame = "never"
         if "image" in self._takes:
             first = (
                 "must" if self._takes["image"].default in (None, inspect.Parameter.empty) else "may"
             )
-            # A pipeline of both kinds has its words first and can do without the picture.
+            # If the prompt is the first parameter, the pipeline does both, and the picture is optional.
             if next(iter(self._takes)) == "prompt":
                 first = "may"
         if self._for_pictures is not None:
@@ -179,7 +176,7 @@ class DiffusersBackend:
             from PIL import Image
 
             asked["image"] = Image.fromarray(task.picture)
-        # For models that were trained at several rates
+        # For models trained at several frame rates
         for name in ("frame_rate", "fps"):
             if name in self._takes:
                 asked[name] = task.fps
@@ -224,10 +221,9 @@ class DiffusersBackend:
         try:
             return pipe(**asked)
         except NameError as error:
-            # The image-to-video pipeline of Wan uses ftfy without asking whether it is there
-            # (diffusers 0.42).
+            # Wan's image-to-video pipeline uses ftfy without checking that it is installed (diffusers 0.42).
             raise BackendError(
-                f"This pipeline needs the package {error.name}, which is not in the models' environment. Install it there: "
+                f"This pipeline needs the package {error.name}, which the models' environment lacks. Install it there: "
                 "pip install -r requirements-models.txt",
                 "missing",
             ) from None

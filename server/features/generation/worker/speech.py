@@ -1,4 +1,4 @@
-"""Speech and sound with transformers: any model that its `AutoModelForTextToWaveform` knows."""
+"""Backend for speech and sound models of transformers (`AutoModelForTextToWaveform`)."""
 
 from __future__ import annotations
 
@@ -19,43 +19,41 @@ from server.features.generation.worker.backend import (
     torch_dtype,
 )
 
-# A sound of no given length, of a model that makes it token by token.
+# Default length in seconds, for a model that generates sound token by token
 _DEFAULT_SECONDS = 10.0
 
 
 def load(folder: Path, how: LoadOptions, stop: StopFlag) -> SpeechBackend:
-    """Raises BackendError and what transformers raises."""
+    """Load a model. Raises BackendError, and errors of transformers."""
     for wanted, name in ((how.vae_tiling, "vae_tiling"), (how.compile, "compile")):
         if wanted:
-            raise BackendError(
-                f"{name} was asked for, which is for videos. Load this model without it."
-            )
+            raise BackendError(f"{name} is for videos. Load this model without it.")
     device = torch_device(how)
     if how.cpu_offload:
-        # It has no parts that could take turns.
+        # It has no components to offload one by one.
         device = "cpu"
     import transformers
 
-    # Its warnings repeat what was asked.
+    # Warnings repeat parts of the request.
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    # No code of the model's own is run; without this, transformers asks on standard input.
+    # Do not run the model's Python code; without this, transformers asks on standard input.
     common: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        # Never a pickle, which may hold a program.
+        # Never a pickle, which may contain a program
         model = transformers.AutoModelForTextToWaveform.from_pretrained(
             str(folder), dtype=torch_dtype(how, device), use_safetensors=True, **common
         )
     except ValueError as error:
         if "trust_remote_code" in str(error):
             raise BackendError(
-                "This model comes with code of its own, which is not run here. Choose a model without."
+                "This model contains Python code, which generation does not run. Choose a model without code."
             ) from None
-        # Its text lists every class that it would have taken.
+        # The text lists every supported class: replace it.
         if "Unrecognized" not in str(error):
             raise
         raise BackendError(
-            "This model makes neither speech nor sound that transformers knows of. Choose another, or load it as what it is."
+            "transformers does not know this as a model for speech or sound. Choose another model."
         ) from None
     try:
         reader = transformers.AutoProcessor.from_pretrained(str(folder), **common)
@@ -66,7 +64,7 @@ def load(folder: Path, how: LoadOptions, stop: StopFlag) -> SpeechBackend:
 
 
 class SpeechBackend:
-    """One model."""
+    """Backend of one model."""
 
     name = "transformers"
 
@@ -77,10 +75,9 @@ class SpeechBackend:
         config = model.config
         codec = getattr(config, "audio_encoder", None)
         rate = getattr(config, "sampling_rate", None) or getattr(codec, "sampling_rate", None)
-        # Tokens a second, of a model that makes sound token by token
+        # Tokens per second, of a model that generates sound token by token
         self._frame_rate = float(getattr(codec, "frame_rate", 0) or 0)
-        # A token's codes come one after another: so many steps later than the first the last one is
-        # whole.
+        # Additional steps: the codebooks are delayed against each other, so the last token is complete this much later.
         self._late = max(0, int(getattr(getattr(config, "decoder", None), "num_codebooks", 1)) - 1)
         self._by_tokens = bool(model.can_generate())
         takes = ["seconds"] if self._by_tokens and self._frame_rate else []

@@ -1,11 +1,9 @@
-"""The worker's process: loads one model, then answers requests from standard input until it ends.
+"""Worker process: load one model, then answer requests from standard input until it ends.
 
-Frames (see `wire`) go both ways. In: `answer` (id, messages, max_tokens, thoughts, think; pictures,
-the number of bytes of each, and sound, its bytes or 0; they are the payload, in the order of the
-messages, the sound last), `cancel` (id),
-`state`. Out: `progress` (phase, percent, done, total), then `ready` or `failed` (code, message),
-then `delta` (id, text) and `end` (id, reason, counts) or `error` (id, code) of each answer, and
-`state` (steps). Output of libraries goes to standard error.
+Messages of `wire`. In: `answer` (id, messages, max_tokens, thoughts, think, pictures: bytes of each, sound: bytes or 0;
+the payload is the pictures in the order of the messages, then the sound), `cancel` (id), `state`.
+Out: `progress` (phase, percent, done, total), then `ready` or `failed` (code, message); for each answer `delta` (id, text)
+and `end` (id, reason, counts) or `error` (id, code); `state` (steps). Output of libraries goes to standard error.
 """
 
 from __future__ import annotations
@@ -34,24 +32,22 @@ from server.shared.processes.wire import (
 if TYPE_CHECKING:
     from server.features.local_models.worker.generating import AnswerGenerator
 
-# The exit status after a fault that the GPU does not recover from within a process.
+# Exit status after a GPU fault, which only a new process recovers from
 _GPU_FAULT = 3
-# Reasons why a loaded model does not answer its trial question, by the code of
-# `generating.AnswerError`
+# Errors of the trial question, by the code of `generating.AnswerError`
 _TRIAL_ERRORS = {
-    "memory": "There is not enough memory to answer with this model beside loading it. End what else uses memory, or choose a"
-    " smaller model.",
-    "numbers": "The model was loaded, and its numbers overflow in {}. Choose bfloat16 or float32 (MODEL_DTYPE, or the number"
+    "memory": "The model was loaded, but there is not enough memory to answer. End other programs, or choose a smaller model.",
+    "numbers": "The model was loaded, but its numbers overflow in {}. Choose bfloat16 or float32 (MODEL_DTYPE, or the number"
     " format in the engine panel).",
-    "template": "The model's chat template does not take a question about a picture. Choose a model that answers about"
+    "template": "The model's chat template does not support questions about pictures. Choose a model that answers about"
     " pictures.",
     "context": "A question about one picture does not fit into the context. Choose a larger one, or another model.",
-    "picture": "The model was loaded and reads no pictures. Choose another one.",
+    "picture": "The model was loaded, but cannot read pictures. Choose another one.",
 }
 
 
 class AnswerWorker:
-    """Reads in one thread, works in the main one."""
+    """Reads requests in one thread, and answers in the main thread."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -60,12 +56,12 @@ class AnswerWorker:
 
     def _take(self, message: WorkerMessage) -> None:
         if message.type == "state":
-            # 0 while it loads
+            # 0 while the model loads
             steps = self._generator.steps if self._generator is not None else 0
             self._channel.send("state", steps=steps)
 
     def work(self, generator: AnswerGenerator) -> None:
-        """Answer questions for ever."""
+        """Answer questions until the process ends."""
         self._generator = generator
         while True:
             message, stop = self.jobs.next()
@@ -103,10 +99,10 @@ class AnswerWorker:
         except AnswerError as error:
             self.jobs.finish(id, "error", code=error.code)
         except Exception as error:  # noqa: BLE001
-            # Libraries and a model's own code raise anything: one answer fails.
+            # Libraries and a model's code raise anything: fail this answer only.
             sys.stderr.write(f"answer failed: {origin(error)}\n")
             self.jobs.finish(id, "error", code="failed")
-            # Older versions of torch have no class for it.
+            # Older versions of torch have no exception class for GPU faults.
             fault = str(error).startswith(("CUDA error", "HIP error"))
             if fault or type(error).__name__ == "AcceleratorError":
                 os._exit(_GPU_FAULT)
@@ -121,7 +117,7 @@ class AnswerWorker:
 
 
 def run(arguments: argparse.Namespace, channel: Channel, worker: AnswerWorker) -> int:
-    """Load and work; the exit status when it cannot."""
+    """Load the model and answer. Return the exit status if loading fails."""
 
     def report(
         phase: str, percent: float | None = None, done: int | None = None, total: int | None = None
@@ -143,11 +139,10 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: AnswerWorker) -
         return failed("model", error.message)
     report("importing")
     try:
-        # They take seconds, and may be broken.
+        # The imports take seconds, and fail in a broken environment.
         from server.features.local_models.worker import generating, loading
     except Exception as error:  # noqa: BLE001
-        # A broken installation fails in many ways (missing libraries, wrong versions); nobody has
-        # asked anything yet.
+        # A broken installation fails in many ways. The error text may be shown: it contains no question yet.
         words = " ".join(str(error).split())[:300]
         return failed(
             "python",
@@ -159,7 +154,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: AnswerWorker) -
         loaded = loading.load(options, found, report)
         generator = generating.AnswerGenerator(loaded)
         report("warming")
-        # In the form of a question: a template that does not take it fails now.
+        # A question about a picture, so that an unsuitable template fails now
         asked = [{"type": "image"}, {"type": "text", "text": "Hello"}]
         say: generating.Messages = [
             {"role": "system", "content": "Answer."},
@@ -173,10 +168,10 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: AnswerWorker) -
     except generating.AnswerError as error:
         return failed(error.code, _TRIAL_ERRORS[error.code].format(loaded.dtype))
     except Exception as error:  # noqa: BLE001
-        # The trial: nobody has asked anything yet.
-        why = f"The model was loaded and does not answer ({type(error).__name__}): {loading.shorten(str(error))}"
+        # The error text of the trial may be shown: it contains no question.
+        why = f"The model was loaded, but does not answer ({type(error).__name__}): {loading.shorten(str(error))}"
         if "chat template" in str(error):
-            why = "The model has no chat template, so it was not made to answer questions."
+            why = "The model has no chat template, so it does not answer questions."
         return failed("model", f"{why} Choose another one, or another number format.")
     channel.send(
         "ready",
@@ -187,7 +182,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: AnswerWorker) -
         video=generator.takes_video(loading.grey_image()),
         hears=generator.takes_sound(loading.grey_image()),
         thinking_switch=generator.switch,
-        # Also with thinking switched off
+        # True if the prompt opens thoughts even with thinking switched off
         thinking_opened=trial[:1] != [] and trial[0] in OPEN,
     )
     worker.work(generator)
@@ -197,7 +192,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: AnswerWorker) -
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m server.features.local_models.worker",
-        description="Answers on its standard streams with a model.",
+        description="Loads a model, and answers requests on standard input.",
     )
     parser.add_argument(
         "--model", type=Path, required=True, dest="folder", help="the model's folder"

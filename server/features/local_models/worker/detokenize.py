@@ -1,40 +1,37 @@
-"""Text out of tokens, one at a time. Pure."""
+"""Turn a stream of tokens into text. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-# Tokens that are waited for at most until a character is whole; four make any.
+# Most tokens to wait for an incomplete character; four tokens make any character.
 _MAX_WAIT_TOKENS = 8
-# The character for bytes that are none, or not yet
+# Replacement for incomplete or invalid bytes
 _BROKEN = "\ufffd"
-# Tokens that are decoded together at most while none of them gives a text
+# Most tokens that are decoded together while they give no text
 _WINDOW = 64
 
 
 class Detokenizer:
-    """Turns tokens into pieces of text that together are the text of all, but for a character that
-    is never completed.
+    """Turns tokens into pieces of text that add up to the text of all tokens, without a last incomplete character.
 
-    A token may be a part of a character, or have a space before it only where another token is: so
-    each piece is what the newest tokens add to those just before them. `decode` gives the text of
-    some tokens.
+    A token may be part of a character, and its leading space may depend on the token before it. So each piece is the
+    difference between the text with and without the newest tokens. `decode` returns the text of some tokens.
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
         self._decode = decode
         self._ids: list[int] = []
-        # Tokens are decoded together from `_start` on; those from `_whole` on may have been given
-        # out in part.
+        # Tokens from `_start` on are decoded together; those from `_whole` on may be emitted in part.
         self._start = 0
         self._whole = 0
-        # The part of the text from `_start` on that was given out
+        # Emitted part of the text from `_start` on
         self._emitted = ""
-        # Tokens since a text was given out
+        # Tokens since the last emitted text
         self._waited = 0
 
     def push(self, token: int) -> str:
-        """Return the text that is complete now; "" while a character is not whole."""
+        """Add a token; return the text that it completes, "" if a character is incomplete."""
         self._ids.append(token)
         self._waited += 1
         text = self._decode(self._ids[self._start :])
@@ -44,12 +41,11 @@ class Detokenizer:
         return self._emit(whole, all_of_it=False)
 
     def end(self) -> str:
-        """Return the rest that is text."""
+        """Return the remaining text."""
         return self._emit(self._decode(self._ids[self._start :]).rstrip(_BROKEN), all_of_it=True)
 
     def _emit(self, text: str, *, all_of_it: bool) -> str:
-        # Some tokenizers give nothing of bytes until all in a row are there, not even the text that
-        # was given out before.
+        # Some tokenizers return nothing, not even emitted text, while bytes of a character are missing.
         known = all_of_it or text.startswith(self._emitted)
         fresh = text[len(self._emitted) :] if known else ""
         if all_of_it and (fresh or len(self._ids) - self._start > _WINDOW):

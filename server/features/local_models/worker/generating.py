@@ -1,4 +1,4 @@
-"""One answer: a chat and its pictures in, pieces of text out, stopped as soon as somebody says so."""
+"""Generate one answer from a chat with pictures and sound; stream it as text; stop it at once when cancelled."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from server.models.thinking import CLOSE, OPEN
 
 Messages = list[dict[str, Any]]
 Samples = NDArray[np.float32]
-# Larger ones are not decoded; the server sends none near that.
+# Pixels above which a picture is not decoded; the server sends much smaller ones.
 _MAX_PIXELS = 64_000_000
-# Tokens that earlier turns leave to the answer at least
+# Tokens that earlier turns leave for the answer, at least
 _MIN_ANSWER_TOKENS = 64
-# Tokens at the end of a prompt that may open the model's thoughts
+# Tokens at the end of a prompt in which the opening mark of thoughts is searched
 _OPENING_TOKENS = 8
-# The variable of templates (Qwen's, GLM's and others) that switches thinking on and off
+# Variable of chat templates (of Qwen, GLM and others) that switches thinking
 _SWITCH = "enable_thinking"
 
 
 class AnswerError(Exception):
-    """This answer cannot be given. `code` is picture, sound, context, template, memory, numbers or
-    failed.
+    """The question cannot be answered.
 
-    Outside the server's tree of errors: it stays in the worker's process.
+    `code`: picture, sound, context, template, memory, numbers or failed. Outside the server's tree of errors, because it
+    stays in the worker's process.
     """
 
     def __init__(self, code: str) -> None:
@@ -47,19 +47,23 @@ class AnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
+    """A chat. Parts of its messages stand for the pictures and sounds, in their order."""
+
     messages: Messages
     pictures: Sequence[Image.Image]
     sounds: Sequence[Samples] = ()
-    # False switches thinking off where the template can.
+    # False switches thinking off, if the template can
     think: bool = False
 
 
 class _Stopped(Exception):
-    """Raised out of the model's own layers."""
+    """Raised by a hook in the model's layers when the answer is cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
+    """How an answer ended."""
+
     # stop | length | cancelled
     reason: str
     prompt_tokens: int
@@ -67,18 +71,18 @@ class Outcome:
 
 
 class AnswerGenerator:
-    """The one who uses the model. `steps` is how often the model itself ran, over all answers."""
+    """Answers with the model. `steps`: forward passes since the start."""
 
     def __init__(self, loaded: LoadedModel) -> None:
         self._loaded = loaded
         self.steps = 0
         self._stop = threading.Event()
-        # The next step is an answer's first.
+        # True before the first forward pass of an answer
         self._first = False
         self._end_tokens = _end_tokens(loaded)
         self._marks = _marks(loaded.tokenizer)
         self._template = str(getattr(loaded.processor, "chat_template", None) or "")
-        # The template can switch thinking on and off.
+        # True if the template can switch thinking
         self.switch = _SWITCH in self._template
         loaded.model.register_forward_pre_hook(self._count)
         loaded.model.register_forward_hook(self._check)
@@ -96,11 +100,10 @@ class AnswerGenerator:
         *,
         thoughts: int = 0,
     ) -> Outcome:
-        """`emit` gets pieces of text as they come. Setting `stop` ends it within a layer. Raises
-        AnswerError.
+        """Generate an answer, and call `emit` with each piece of its text. Raises AnswerError.
 
-        `thoughts` are tokens above `max_tokens`. When the prompt opens the thoughts, the first
-        piece is the mark that it ends with.
+        `stop`: set it to end the answer within one layer. `thoughts`: tokens above `max_tokens`. If the prompt ends with
+        an opening mark of thoughts, that mark is emitted first.
         """
         self._stop, self._first = stop, True
         prompt_tokens = 0
@@ -121,7 +124,7 @@ class AnswerGenerator:
         except _Stopped:
             return Outcome("cancelled", prompt_tokens, words.count)
         except (MemoryError, RuntimeError) as error:
-            # The CPU's allocator has no exception of its own.
+            # On the CPU, torch raises a plain RuntimeError.
             memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
             if not memory and "allocate memory" not in str(error):
                 raise
@@ -135,7 +138,7 @@ class AnswerGenerator:
         )
 
     def takes_video(self, frame: Image.Image) -> bool:
-        """Find whether template, processor and libraries take frames beside a picture."""
+        """Return True if template, processor and libraries accept video frames beside a picture."""
         if not reads_videos(self._loaded.processor):
             return False
         video = {"type": "video_url", "video_url": {"url": 4 * ","}}
@@ -143,6 +146,7 @@ class AnswerGenerator:
         return inputs is not None and "pixel_values_videos" in inputs
 
     def takes_sound(self, frame: Image.Image) -> bool:
+        """Return True if template and processor accept sound beside a picture."""
         if getattr(self._loaded.processor, "feature_extractor", None) is None:
             return False
         asked = [{"type": "image"}, {"type": "input_audio"}]
@@ -155,27 +159,26 @@ class AnswerGenerator:
         pictures: Sequence[Image.Image],
         sounds: Sequence[Samples] = (),
     ) -> Any:
-        """Return the inputs of such a question; None where the model takes none of this kind."""
+        """Return the inputs of a trial question with these parts; None if the model does not support them."""
         content = [*parts, {"type": "text", "text": "Hello"}]
         try:
             return self._inputs(Prompt([{"role": "user", "content": content}], pictures, sounds))
         except Exception as error:  # noqa: BLE001
-            # Each processor fails in its own way; pictures go one by one then, and questions as text.
+            # Each processor fails in its own way. The server then sends single pictures, and text without sound.
             print(f"this model takes no {kind} ({type(error).__name__})", file=sys.stderr)
             return None
 
     def _opening_mark(self, prompt: torch.Tensor) -> str:
-        """Return the mark of thoughts that the prompt ends with; "" where it ends with none."""
+        """Return the opening mark of thoughts that the prompt ends with; "" without one."""
         end = prompt[0, -_OPENING_TOKENS:].tolist()
         text = str(self._loaded.tokenizer.decode(end, skip_special_tokens=False)).rstrip()
         return next((mark for mark in OPEN if text.endswith(mark.rstrip())), "")
 
     def _fit(self, prompt: Prompt, answer: int) -> Any:
-        """The prompt, without the oldest turns where all of them leave no room for an answer of so
-        many tokens.
+        """Return the inputs of a prompt, without its oldest turns if they leave fewer than `answer` tokens.
 
-        The server cuts the history by an estimate, and cannot know how many tokens every processor
-        makes of a picture.
+        The server cuts the history by an estimate, since the tokens of a picture depend on the processor. Raises
+        AnswerError.
         """
         while True:
             inputs = self._inputs(prompt)
@@ -217,7 +220,7 @@ class AnswerGenerator:
         )
 
     def _settings(self, limit: int) -> Any:
-        """The model's own, but always its likeliest word: the same picture, the same answer."""
+        """Return the model's generation settings with greedy decoding, so that the same picture gives the same answer."""
         settings = copy.deepcopy(self._loaded.model.generation_config)
         settings.max_new_tokens, settings.max_length = limit, None
         settings.do_sample, settings.num_beams = False, 1
@@ -231,7 +234,7 @@ class AnswerGenerator:
         self.steps += 1
 
     def _check(self, _module: object, _args: object, output: Any) -> None:
-        """Refuse a model whose numbers overflowed: it would repeat one senseless word."""
+        """Raise AnswerError if the first logits contain NaN: the model would repeat one token."""
         if self._first:
             self._first = False
             logits = getattr(output, "logits", None)
@@ -239,7 +242,7 @@ class AnswerGenerator:
                 raise AnswerError("numbers")
 
     def _raise_if_stopped(self, *_: object) -> None:
-        # The first step over a long prompt may take seconds: it is stopped in its middle.
+        # In each layer, because the first forward pass over a long prompt takes seconds.
         if self._stop.is_set():
             raise _Stopped
 
@@ -257,13 +260,13 @@ def _marks(tokenizer: Any) -> dict[int, str]:
     return {
         id: str(one.content)
         for id, one in added
-        # A mark may have more than the token.
+        # A mark may be longer than its special token.
         if one.special and any(mark.startswith(str(one.content)) for mark in (*OPEN, *CLOSE))
     }
 
 
 class _TextStreamer:
-    """The streamer of `generate`: it turns tokens into text."""
+    """Streamer for transformers' `generate`: turns tokens into text."""
 
     def __init__(
         self,
@@ -275,7 +278,7 @@ class _TextStreamer:
     ) -> None:
         self._end_tokens = ends
         self._marks = marks
-        # The mark of thoughts that the prompt ends with; it comes before the first token.
+        # Opening mark of thoughts that the prompt ends with; emitted before the first token
         self.opened = ""
         self._stop = stop
         self._emit = emit
@@ -286,7 +289,7 @@ class _TextStreamer:
                 tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
             )
         )
-        # Tokens of the answer, its end included.
+        # Tokens of the answer, including its end token
         self.count = 0
 
     def put(self, value: torch.Tensor) -> None:
@@ -307,15 +310,15 @@ class _TextStreamer:
             self._emit(text)
 
     def stopped(self, input_ids: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
-        """A stopping criterion, for every answer of the batch of one."""
+        """Stopping criterion of `generate`. Return a boolean tensor with one element per answer of the batch."""
         return torch.full((input_ids.shape[0],), self._stop.is_set(), device=input_ids.device)
 
     def reached_limit(self, limit: int) -> bool:
-        """Find whether the limit ended the answer, and not the model."""
+        """Return True if the token limit ended the answer, not the model."""
         return self.count >= limit and self._last not in self._end_tokens
 
 
-# A chat with pictures in the form that a model's processor takes
+# Convert a chat with pictures into the form that processors accept
 
 
 def decode(jpeg: bytes) -> Image.Image:
@@ -330,7 +333,7 @@ def decode(jpeg: bytes) -> Image.Image:
 
 
 def decode_sound(pcm: bytes) -> Samples:
-    """Return samples of -1 to 1 of `pcm`, 16 bit, little endian, 16 kHz. Raises AnswerError."""
+    """Convert PCM (16 bit, little endian, 16 kHz) to samples from -1 to 1. Raises AnswerError."""
     if not pcm or len(pcm) % 2:
         raise AnswerError("sound")
     return np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
@@ -348,10 +351,10 @@ def reads_videos(processor: Any) -> bool:
 def processor_options(
     processor: Any, messages: Messages, pictures: Sequence[Image.Image]
 ) -> dict[str, Any]:
-    """Return the processor's options for these pictures and frames of a video."""
+    """Return the keyword arguments of the processor for these pictures and video frames."""
     options = _tile_options(processor, pictures)
     if any(_frames(part) for message in messages for part in _parts(message)):
-        # All frames: they were chosen before.
+        # The server has chosen the frames, so use all of them.
         options["do_sample_frames"] = False
     return {"processor_kwargs": options} if options else {}
 
@@ -362,18 +365,15 @@ def _parts(message: dict[str, Any]) -> Messages:
 
 
 def _frames(part: dict[str, Any]) -> int:
-    """Return the number of frames of a part that is a video, else 0. They are payload, like pictures:
-    its address has a comma before each.
-    """
+    """Return the number of frames of a video part, 0 for other parts. Its URL has one comma per frame."""
     return part["video_url"]["url"].count(",") if part["type"] == "video_url" else 0
 
 
 def _tile_options(processor: Any, pictures: Sequence[Image.Image]) -> dict[str, Any]:
-    """Limit the tiles of a processor that cuts a picture into them: as many as it fills, and none
-    of an enlarged picture.
+    """Return options that keep a processor from enlarging pictures before it splits them into tiles.
 
-    A SmolVLM would make 2,048 pixels of any side, 17 tiles of 512, of a picture that has a quarter
-    of that. The limit is one for all pictures of a request, so the largest one sets it.
+    SmolVLM would enlarge any picture to 2,048 pixels: 17 tiles of 512. The limit applies to all pictures of a request, so
+    the largest one determines it.
     """
     images = getattr(processor, "image_processor", None)
     most, tile = (_edge(getattr(images, name, None)) for name in ("size", "max_image_size"))
@@ -384,7 +384,7 @@ def _tile_options(processor: Any, pictures: Sequence[Image.Image]) -> dict[str, 
 
 
 def _edge(size: Any) -> int:
-    """Return the longest edge that a processor's setting names; 0 for none."""
+    """Return the longest edge in a size setting of a processor, in pixels; 0 without one."""
     found = size.get("longest_edge") if hasattr(size, "get") else None
     found = found or getattr(size, "longest_edge", None)
     return found if isinstance(found, int) else 0
@@ -393,7 +393,7 @@ def _edge(size: Any) -> int:
 def template_messages(
     messages: Messages, pictures: Sequence[Image.Image], sounds: Sequence[Samples] = ()
 ) -> Messages:
-    """Put pictures and sounds into the messages, in the form that every template knows."""
+    """Return the messages with pictures and sounds, in the form that chat templates accept."""
     left, heard = iter(pictures), iter(sounds)
     return [
         {"role": one["role"], "content": [_fill_part(part, left, heard) for part in _parts(one)]}
@@ -404,7 +404,7 @@ def template_messages(
 def _fill_part(
     part: dict[str, Any], left: Iterator[Image.Image], heard: Iterator[Samples]
 ) -> dict[str, Any]:
-    """Put the next picture, the next frames or the next sound into a part."""
+    """Return a part with the next picture, frames or sound."""
     if part["type"] == "text":
         return part
     if part["type"] == "input_audio":
@@ -415,9 +415,9 @@ def _fill_part(
 
 
 def without_oldest(messages: Messages) -> Messages:
-    """Leave out the older half of the turns, if there are any; pictures stay, before the rest."""
+    """Return the messages without the older half of the turns; their pictures move to the oldest remaining turn."""
     first = 1 if messages[0]["role"] == "system" else 0
-    # The last message is the question; a program's conversation may have two of one side in a row.
+    # The last message is the question. A program's chat may have two messages of one role in a row.
     turns = (len(messages) - first - 1) // 2
     gone = messages[first : first + 2 * -(-turns // 2)]
     rest = messages[first + len(gone) :]
@@ -425,7 +425,7 @@ def without_oldest(messages: Messages) -> Messages:
         part
         for message in gone
         if not isinstance(message["content"], str)
-        # A text at the end is the question; texts before it are captions.
+        # The last text is the question; texts before it are captions, which stay.
         for part in _without_question(message["content"])
     ]
     if pictures:
@@ -438,7 +438,7 @@ def _without_question(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def without_system(messages: Messages) -> Messages:
-    """Put the system text before the person's first words, for templates that take none."""
+    """Return the messages with the system text in the first user message, for templates without a system role."""
     texts = [m["content"] for m in messages if m["role"] == "system"]
     rest = copy.deepcopy([m for m in messages if m["role"] != "system"])
     begin = {"type": "text", "text": "\n".join(texts) + "\n"}

@@ -1,4 +1,4 @@
-"""Loads a model with its processor, and says how far it is."""
+"""Load a model with its processor, and report the progress."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from server.features.local_models.worker.weights import (
     memory_needed,
 )
 
-# phase, percent (0 to 100; None when there is no telling), bytes done, bytes in all
+# Phase, percent (0 to 100; None: unknown), bytes done, bytes in all
 Report = Callable[[str, float | None, int | None, int | None], None]
-# A processor by itself is given to what else the machine does: the camera's pictures come first.
+# Niceness of a worker on the CPU, so that decoding the cameras has priority
 _NICENESS = 5
 _REASON_CHARS = 300
 
 
 class LoadError(Exception):
-    """A model cannot be loaded. `message` is a sentence that says why and what to do.
+    """A model cannot be loaded; `message` says why, and what to do.
 
-    Outside the server's tree of errors: it stays in the worker's process.
+    Outside the server's tree of errors, because it stays in the worker's process.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -49,17 +49,21 @@ class LoadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
+    """Options of the worker's command line."""
+
     folder: Path
     dtype: str
-    # auto | cpu | cuda (which is ROCm, too)
+    # auto | cpu | cuda (also for ROCm)
     device: str
-    # Tokens at most; the model's own smaller limit holds.
+    # Most tokens; a smaller limit of the model applies.
     context: int
     trust_remote_code: bool
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
+    """A model with its processor, and where and how it computes."""
+
     model: Any
     processor: Any
     weights: ModelWeights
@@ -73,7 +77,7 @@ class LoadedModel:
 
 
 def load(options: Options, weights: ModelWeights, report: Report) -> LoadedModel:
-    """Raises LoadError."""
+    """Load a model. Raises LoadError."""
     gpu = _use_gpu(options.device)
     dtype = _dtype(options, weights, gpu)
     placed = _place(weights, dtype, gpu)
@@ -87,7 +91,7 @@ def load(options: Options, weights: ModelWeights, report: Report) -> LoadedModel
     }
     try:
         config = transformers.AutoConfig.from_pretrained(options.folder, **shared)
-        # For a model that also hears and speaks: the part that answers with text
+        # Of a model that also hears and speaks, only the part that answers with text
         config = getattr(config, "thinker_config", config)
         report("processor", None, None, None)
         processor = _processor(options.folder, shared)
@@ -105,14 +109,13 @@ def load(options: Options, weights: ModelWeights, report: Report) -> LoadedModel
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise _no_memory(weights, dtype) from error
     except Exception as error:
-        # Model code raises whatever it likes; nobody has asked anything yet, so its words may be
-        # shown.
+        # Model code raises anything. The text may be shown: it contains no question yet.
         raise _reason(error, options.folder, weights, dtype) from error
     if found["missing_keys"]:
         some = sorted(found["missing_keys"])[0]
         raise LoadError(
             "model",
-            f"The weights lack {len(found['missing_keys'])} parts that the model needs, {some[:80]} for one. Download it again.",
+            f"The weights lack {len(found['missing_keys'])} parts that the model needs, such as {some[:80]}. Download it again.",
         )
     report("weights", 100.0, weights.bytes, weights.bytes)
     return LoadedModel(
@@ -126,8 +129,8 @@ def load(options: Options, weights: ModelWeights, report: Report) -> LoadedModel
 
 
 def _share_processor() -> None:
-    """Leave a core to the camera, unless OMP_NUM_THREADS is set: waiting threads spin."""
-    # A sandbox may forbid it.
+    """Lower the priority, and leave one core to the cameras unless OMP_NUM_THREADS is set: idle threads spin."""
+    # A sandbox may forbid a change of priority.
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
     if "OMP_NUM_THREADS" not in os.environ:
@@ -139,14 +142,14 @@ def _use_gpu(device: str) -> bool:
     if device == "cuda" and not there:
         raise LoadError(
             "device",
-            "This Python's torch finds no GPU. Install the torch that is built for it (CUDA or ROCm), or use the processor.",
+            "This Python's torch finds no GPU. Install the build for the GPU (CUDA or ROCm), or use the CPU.",
         )
     return there and device != "cpu"
 
 
 def _dtype(options: Options, weights: ModelWeights, gpu: bool) -> str:
     if gpu:
-        # Older GPUs of NVIDIA's emulate it, slower than float16.
+        # NVIDIA GPUs before compute capability 8 emulate bfloat16, slower than float16.
         hip = getattr(torch.version, "hip", None)
         quick = bool(hip) or torch.cuda.get_device_capability()[0] >= 8
     else:
@@ -159,14 +162,17 @@ def _dtype(options: Options, weights: ModelWeights, gpu: bool) -> str:
 
 
 def _quick_bfloat16() -> bool:
-    """Find whether this CPU has instructions for it, as far as torch knows."""
-    # Older versions of torch do not know.
+    """Return True if torch reports bfloat16 instructions of this CPU."""
+    # Missing in older versions of torch
     ask = getattr(torch.cpu, "get_capabilities", None)
     return ask is not None and bool(ask().get("avx512_bf16"))
 
 
 def _place(weights: ModelWeights, dtype: str, gpu: bool) -> Any:
-    """`device_map`: the processor, the GPU with the most room, or all. Raises LoadError."""
+    """Return the `device_map`: None for the CPU, the GPU with the most free memory, or "auto" for all GPUs.
+
+    Raises LoadError if the model does not fit.
+    """
     need = memory_needed(weights.bytes, weights.bytes_each, dtype)
     if not gpu:
         free = free_ram()
@@ -193,7 +199,7 @@ def _processor(folder: Path, shared: dict[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def _report_progress(report: Report, total: int) -> Iterator[None]:
-    """Report the share of the weights that is loaded, in bytes: all parts count alike."""
+    """Report the loaded share of the weights, while the block runs. All tensors count equally."""
 
     def bar(make: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         things = args[0] if args else named.get("iterable")
@@ -212,7 +218,7 @@ def _report_progress(report: Report, total: int) -> Iterator[None]:
 
 
 class _ProgressBar:
-    """A progress bar that reports each hundredth."""
+    """Replacement for a tqdm bar that reports each percent."""
 
     def __init__(self, things: Any, report: Callable[[float], None]) -> None:
         self._things = things
@@ -238,7 +244,7 @@ def _no_memory(
     return LoadError(
         "memory",
         f"There is not enough memory: the model needs about {need} in {dtype}{there}."
-        " End what else uses it, or choose a smaller model.",
+        " End other programs, or choose a smaller model.",
     )
 
 
@@ -250,8 +256,8 @@ def _reason(error: Exception, folder: Path, weights: ModelWeights, dtype: str) -
     if "trust_remote_code" in low:
         return LoadError(
             "code",
-            f"This model ({weights.model_type}) brings Python code of its own, which is not run unless TRUST_REMOTE_CODE=true"
-            " says so. Read the code first, or choose a model that transformers knows.",
+            f"This model ({weights.model_type}) contains Python code, which runs only with TRUST_REMOTE_CODE=true. Read the code"
+            " before you set that, or choose a model that transformers knows.",
         )
     if isinstance(error, json.JSONDecodeError):
         return LoadError("model", f"{_damaged(folder)} Download it again.")
@@ -272,7 +278,7 @@ def _damaged(folder: Path) -> str:
 
 
 def shorten(words: str) -> str:
-    """Somebody else's sentence, of a bearable length and with an end."""
+    """Return an error text of a library with _REASON_CHARS characters at most, ending like a sentence."""
     words = " ".join(words.split())
     if len(words) > _REASON_CHARS:
         words = words[:_REASON_CHARS].rpartition(" ")[0] + " …"
@@ -283,17 +289,15 @@ def grey_image() -> Image.Image:
     return Image.new("RGB", (224, 224), (128, 128, 128))
 
 
-# Load processors without their video part: it needs torchvision and more, and a question about a
-# picture does not need it.  `AutoProcessor` loads all parts of a processor or none. When a video
-# library is missing, `NoVideo`, which does nothing, replaces the video part; the parts for
-# pictures and text are the model's own.
+# `AutoProcessor` loads all parts of a processor or none. Its video part needs torchvision and more, which questions about
+# pictures do not need. So if a video library is missing, `NoVideo` replaces the video part.
 
 
 class NoVideo(PushToHubMixin):  # type: ignore[misc]  # transformers is not where types are checked
-    """The stand-in for a video processor."""
+    """Placeholder for a video processor."""
 
     model_input_names: tuple[str, ...] = ()
-    # Some processors pass these on whether there is a video or not.
+    # Some processors read these without a video.
     num_frames = None
     fps = None
 
@@ -306,7 +310,7 @@ def missing_video_libraries() -> bool:
 
 
 def disable_video_processors() -> None:
-    """Have processors load without a video processor in this process (transformers 5.23)."""
+    """Patch transformers (5.23) so that processors load without their video part in this process."""
     if find_spec("torchvision") is None:
         auto = importlib.import_module("transformers.models.auto.video_processing_auto")
         auto.AutoVideoProcessor.from_pretrained = staticmethod(lambda *_, **__: NoVideo())
@@ -317,8 +321,7 @@ def disable_video_processors() -> None:
 
         ProcessorMixin.check_argument_for_proper_class = let_pass
     if find_spec("num2words") is None:
-        # It spells out how many frames a video has. The module is only there in versions that know
-        # the model.
+        # SmolVLM's processor spells out the number of frames. Older versions of transformers lack the module.
         try:
             module = importlib.import_module("transformers.models.smolvlm.processing_smolvlm")
         except ImportError:

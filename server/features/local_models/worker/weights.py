@@ -1,4 +1,4 @@
-"""Read from a model's files what its folder holds, without loading it; choose number format and memory for it here."""
+"""Read the sizes of a model from its files without loading it; choose a number format that fits this machine."""
 
 from __future__ import annotations
 
@@ -13,40 +13,41 @@ from server.models.files import ModelFolderError, read_json
 
 DTYPES = ("auto", "float16", "bfloat16", "float32")
 BYTES_EACH = {"float16": 2, "bfloat16": 2, "float32": 4}
-# Memory beside the weights: for computing, and for a picture in work.
+# Memory beside the weights, for activations: share of the weights, its maximum in bytes, and a constant
 _EXTRA_SHARE, _EXTRA_MOST = 0.10, 10**9
 _EXTRA_BYTES = 200 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class ModelWeights:
+    """Sizes and kind of a model."""
+
     bytes: int
-    # The number format that most of it is stored in, by torch's name; "" when it is none that torch
-    # computes with.
+    # Stored number format of most weights, by torch's name; "" if torch does not compute in it
     dtype: str
-    # Bytes per number, in most of the weights
+    # Bytes per number of most weights
     bytes_each: int
     model_type: str
-    # Tokens; None when the config does not say.
+    # Tokens; None: unknown
     context_length: int | None
 
 
 def read(folder: Path) -> ModelWeights:
-    """Check that the config can be read and each shard is whole. Raises ModelFolderError."""
+    """Read configuration and headers, and check that each shard is complete. Raises ModelFolderError."""
     if not folder.is_dir():
         raise ModelFolderError(
-            f"{_shown(folder)} is no folder that can be read. LOCAL_MODEL must name one with a model's config.json and"
-            " its .safetensors files; scripts/download_model.sh makes one."
+            f"{_shown(folder)} is not a readable folder. Set LOCAL_MODEL to a folder with config.json and .safetensors"
+            " files, such as scripts/download_model.sh makes."
         )
     config = read_json(folder / "config.json")
     kind = config.get("model_type")
     if not isinstance(kind, str):
         raise ModelFolderError(
-            f"config.json in {_shown(folder)} names no model_type, so it is no model for transformers. Download it again."
+            f"config.json in {_shown(folder)} has no model_type, so transformers cannot load the model. Download it again."
         )
     found = read_weights(folder)
     dtype = found.dtype if found.dtype in BYTES_EACH else ""
-    # Packed numbers stay as they are, in what is about two bytes for what is computed.
+    # Packed weights stay packed; count two bytes per number for the rest.
     each = 2 if not dtype and found.packed else found.each
     return ModelWeights(found.bytes, dtype, each, kind, context_length(config))
 
@@ -59,16 +60,16 @@ def _shown(path: Path) -> str:
 
 
 def memory_needed(weights_bytes: int, bytes_each: int, dtype: str) -> int:
-    """Return the bytes that a model needs in that format; stored it has `bytes_each` a number."""
+    """Return the bytes of memory that a model needs in `dtype`; it is stored with `bytes_each` bytes per number."""
     computed = weights_bytes * BYTES_EACH[dtype] // bytes_each
     return computed + min(int(computed * _EXTRA_SHARE), _EXTRA_MOST) + _EXTRA_BYTES
 
 
 def choose_dtype(asked: str, stored: str, *, gpu: bool, bfloat16: bool, roomy: bool) -> str:
-    """Choose the format to compute in.
+    """Return the number format to compute in.
 
-    `bfloat16` tells whether the device computes in it quickly, `roomy` whether twice the bytes fit.
-    A CPU has no arithmetic for float16, so there it is never used.
+    `bfloat16`: the device computes in it fast. `roomy`: float32 fits into memory. Never float16 on a CPU, which has no
+    arithmetic for it.
     """
     if gpu:
         if asked != "auto":
@@ -82,7 +83,7 @@ def choose_dtype(asked: str, stored: str, *, gpu: bool, bfloat16: bool, roomy: b
 
 
 def free_ram() -> int | None:
-    """Bytes that this process may still take, by all limits; None when unknown."""
+    """Return the bytes of memory that this process may still allocate, within all limits; None: unknown."""
     total, free = main_memory()
     found = [free if total else None, _within_limit()]
     return min((value for value in found if value is not None), default=None)

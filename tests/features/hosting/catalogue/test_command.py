@@ -310,9 +310,9 @@ def test_foreign_code_is_never_a_field() -> None:
 def test_an_impossible_mode_has_no_command() -> None:
     with pytest.raises(CommandError, match="Neither docker nor podman"):
         built("container", replace(HOST, docker=None))
-    with pytest.raises(CommandError, match="No model some/model is known"):
+    with pytest.raises(CommandError, match="The model some/model is unknown"):
         built("subprocess", model=None)
-    with pytest.raises(CommandError, match="context is 200000; model takes at most 128000"):
+    with pytest.raises(CommandError, match="context is 200000, but model takes 128000"):
         built("subprocess", context=200_000)
 
 

@@ -153,7 +153,7 @@ def test_troubles_stay_with_it() -> None:
         ("[[model]", "is not TOML"),
         ("a = 1", "has no [[model]]"),
         ("model = 1", "has no [[model]]"),
-        ("model = [1]", "Model 1 of the catalogue here is wrong"),
+        ("model = [1]", "Model 1 of the catalogue here is invalid"),
         (ENTRY + ENTRY, "names some/model twice"),
         (ENTRY.replace('"vision"', '"wings"'), "Model 1 (some/model) of the catalogue here"),
         (ENTRY.replace("some/model", "../model"), "id: String should match"),
@@ -215,5 +215,7 @@ def test_the_setting_names_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("~", "Is a directory"),
         ("~/picture", "not UTF-8 text"),
     ):
-        with pytest.raises(CatalogueError, match=f"{says}.*Leave it empty for the built-in catalogue"):
+        with pytest.raises(
+            CatalogueError, match=f"{says}.*Leave it empty for the built-in catalogue"
+        ):
             Catalogue.load(source)

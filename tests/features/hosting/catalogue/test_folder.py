@@ -314,23 +314,23 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     ),
     (lambda f: (f / "config.json").write_text("[" * 99_999), "is damaged: it is not JSON"),
     (lambda f: (f / "config.json").write_text("[]"), "is no JSON object"),
-    (lambda f: (f / "config.json").write_text("{}"), "names no model_type"),
+    (lambda f: (f / "config.json").write_text("{}"), "has no model_type"),
     (lambda f: (f / "config.json").unlink(), "has no config.json: … Download"),
     (
         lambda f: write(f / "config.json", {"model_type": "llama"}),
-        "says model_type llama: a model that sees no pictures … Take one that answers about pict",
+        "has model_type llama and no vision_config … sees no pictures. Choose one that answers about",
     ),
     (
         lambda f: (f / "b.safetensors").unlink(),
-        "lacks b.safetensors of 2 files with weights. … fetches what",
+        "lacks b.safetensors of 2 files of weights. … Fetch them",
     ),
     (
         lambda f: write(f / "model.safetensors.index.json", {"weight_map": {"x": "../b"}}),
-        "names a file outside of the folder",
+        "names a file outside the folder",
     ),
-    (lambda f: cut(f / "b.safetensors"), "b.safetensors is cut short: it has … again"),
-    (lambda f: (f / "b.safetensors").write_bytes(b""), "is no safetensors header"),
-    (lambda f: write(f / "model_index.json", {}), "names no _class_name"),
+    (lambda f: cut(f / "b.safetensors"), "b.safetensors is truncated: it has … again"),
+    (lambda f: (f / "b.safetensors").write_bytes(b""), "is not a safetensors header"),
+    (lambda f: write(f / "model_index.json", {}), "has no _class_name"),
     (
         lambda f: write(
             f / "model_index.json",
@@ -340,7 +340,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     ),
     (lambda f: write(f / "model_index.json", WAN), "lacks scheduler, which model_index.json"),
     # Numbers that no model has
-    (lambda f: header(f / "a.safetensors", data_offsets=[0]), "is no safetensors header"),
+    (lambda f: header(f / "a.safetensors", data_offsets=[0]), "is not a safetensors header"),
     # Not a regular file
     (lambda f: pipe(f / "config.json"), "config.json is not a regular file. Download"),
     (
@@ -353,14 +353,14 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     ),
     # Another kind of folder
     (lambda f: only(f), "has no config.json"),
-    (lambda f: only(f, "model-Q4_K_M.gguf"), "model-Q4_K_M.gguf is no GGUF file"),
+    (lambda f: only(f, "model-Q4_K_M.gguf"), "model-Q4_K_M.gguf is not a GGUF file"),
     (
         lambda f: only(f, "pytorch_model.bin", config=QWEN),
-        "Only these are read, since other formats run code",
+        "Other formats are not read, because they run code",
     ),
     (
         lambda f: only(f, "model.safetensors.part", config=QWEN),
-        "Their download is not complete: bash scripts/download_model.sh continues",
+        "The download is incomplete. Continue it: bash scripts/download_model.sh",
     ),
     # Files beside the weights
     (lambda f: (f / "preprocessor_config.json").write_text("{"), "preprocessor_config.json is dam"),
@@ -386,7 +386,7 @@ def test_a_broken_folder_is_named(
 def test_no_folder_and_no_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelFolderError, match="There is no folder"):
         read_model(tmp_path / "none")
-    for name, says in (("a.gguf", "a.gguf is no GGUF file"), ("b", "is no folder. A model is")):
+    for name, says in (("a.gguf", "a.gguf is not a GGUF file"), ("b", "is not a folder. Name the")):
         (tmp_path / name).write_text("x")
         with pytest.raises(ModelFolderError, match=says):
             read_model(tmp_path / name)
@@ -522,11 +522,13 @@ def test_a_gguf_model_of_several_parts_needs_all(pair: Path) -> None:
 def test_half_a_gguf_model_is_named(pair: Path) -> None:
     """Without what reads pictures it would see none; that alone says nothing."""
     (pair / "mmproj-Model-F16.gguf").rename(pair.parent / "kept.gguf")
-    with pytest.raises(ModelFolderError, match=r"Model-Q4_K_M.gguf without what reads pictures"):
+    with pytest.raises(
+        ModelFolderError, match=r"Model-Q4_K_M.gguf without its multimodal projector"
+    ):
         read_model(pair)
     (pair / "Model-Q4_K_M.gguf").unlink()
     (pair.parent / "kept.gguf").rename(pair / "mmproj-Model-F16.gguf")
-    with pytest.raises(ModelFolderError, match="holds no model's weights, only what reads"):
+    with pytest.raises(ModelFolderError, match="has a multimodal projector"):
         read_model(pair)
 
 

@@ -43,7 +43,7 @@ def test_a_file_that_is_cut_off_is_named_wherever_that_is(tmp_path: Path) -> Non
         path.write_bytes(whole[:length])
         with pytest.raises(
             ModelFolderError,
-            match=r"is cut off.*Remove it, and fetch the model again: bash scripts/run\.sh --model NAME",
+            match=r"is truncated.*Remove it, and fetch the model again: bash scripts/run\.sh --model NAME",
         ) as caught:
             gguf.read(path)
         assert str(path) in caught.value.message
@@ -57,7 +57,7 @@ def test_the_bytes_of_every_format_are_known(tmp_path: Path) -> None:
             path.write_bytes(header(tensor=(block * 3, number, 0)) + bytes(size * 3))
             gguf.read(path)
             path.write_bytes(header(tensor=(block * 3, number, 0)) + bytes(size * 3 - 1))
-            with pytest.raises(ModelFolderError, match="is cut off: it has"):
+            with pytest.raises(ModelFolderError, match="is truncated: it has"):
                 gguf.read(path)
 
 
@@ -83,12 +83,15 @@ def header(
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"PK\x03\x04" + bytes(100), "is no GGUF file, whatever its name says"),
-        (header(version=1) + bytes(4), "is cut off or damaged"),
-        (header(counts=(2**60, 0)), "is cut off or damaged"),
-        (header(counts=(1, 1), fields=text(b"a") + struct.pack("<I", 77)), "is cut off or damaged"),
-        (header(counts=(1, 1), fields=struct.pack("<Q", 2**63)), "is cut off or damaged"),
-        (header(tensor=(2**62, 0, 0)), "is cut off: it has"),
+        (b"PK\x03\x04" + bytes(100), "is not a GGUF file, although its name says so"),
+        (header(version=1) + bytes(4), "is truncated or damaged"),
+        (header(counts=(2**60, 0)), "is truncated or damaged"),
+        (
+            header(counts=(1, 1), fields=text(b"a") + struct.pack("<I", 77)),
+            "is truncated or damaged",
+        ),
+        (header(counts=(1, 1), fields=struct.pack("<Q", 2**63)), "is truncated or damaged"),
+        (header(tensor=(2**62, 0, 0)), "is truncated: it has"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

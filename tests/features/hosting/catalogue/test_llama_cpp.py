@@ -163,7 +163,7 @@ def test_pictures_of_a_model_without_known_sizes_are_its_own_affair() -> None:
         (
             replace(HERE, ram_total_bytes=4 * GB),
             GGUF,
-            "It takes about 4.0 GB of memory, and this machine has 3.0 GB for it. Choose a smaller",
+            "It needs about 4.0 GB of memory, and this machine has 3.0 GB for it. Choose a smaller",
         ),
         (HERE, GGUF.model_copy(update={"folder": None}), "Its files (3.0 GB) are not on this"),
     ],
@@ -204,4 +204,4 @@ def test_local_model_is_run_by_what_runs_it(tmp_path: Path) -> None:
 def test_the_way_to_get_it_is_that_of_the_system(platform: str, way: str) -> None:
     said = install_hint(platform)
     assert way in said
-    assert said.endswith("Where it is not in the PATH, name it in LLAMA_SERVER.")
+    assert said.endswith("If it is not in the PATH, set LLAMA_SERVER to it.")

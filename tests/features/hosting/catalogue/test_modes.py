@@ -100,17 +100,17 @@ def test_everything_works_where_everything_is() -> None:
         (
             RunMode.SUBPROCESS,
             without(vllm=None, engine_python=None),
-            "vLLM is not installed (docs.vllm.ai says how for each GPU, and for the CPU). In-process does without.",
+            "vLLM is not installed. Install it (see docs.vllm.ai), or choose in-process.",
         ),
         (
             RunMode.SUBPROCESS,
             without(gpus=(), gpu_error="No GPU was found (none).", engine_python=None),
-            "No GPU was found (none). /usr/bin/vllm needs one: only vLLM's build for the CPU runs without.",
+            "No GPU was found (none). /usr/bin/vllm needs one. Install vLLM's build for the CPU, or choose in-process.",
         ),
         (
             RunMode.SUBPROCESS,
             without(vllm=FOR_CPU, engine_python=None),
-            "/usr/bin/vllm is a build for the CPU. Install the one for this GPU (docs.vllm.ai).",
+            "/usr/bin/vllm is built for the CPU. Install the build for this GPU (docs.vllm.ai).",
         ),
         (
             RunMode.SUBPROCESS,
@@ -125,7 +125,7 @@ def test_everything_works_where_everything_is() -> None:
         (
             RunMode.SUBPROCESS,
             without(gpus=(), torch_device="", vllm=FOR_CPU, ram_total_bytes=8 * GB),
-            "It takes about 19 GB of memory, and this machine has 7.0 GB for it. Choose a smaller or",
+            "It needs about 19 GB of memory, and this machine has 7.0 GB for it. Choose a smaller or",
         ),
         (
             RunMode.SUBPROCESS,
@@ -135,7 +135,7 @@ def test_everything_works_where_everything_is() -> None:
         (
             RunMode.SUBPROCESS,
             without(gpus=(replace(CARD, total_bytes=16 * GB),)),
-            "It takes about 19 GB of memory, and this machine has 15 GB for it. Choose a smaller or",
+            "It needs about 19 GB of memory, and this machine has 15 GB for it. Choose a smaller or",
         ),
         (RunMode.CONTAINER, without(sandboxed=True), "may not start containers"),
         (RunMode.CONTAINER, without(docker=None), "Neither docker nor podman is installed"),
@@ -146,7 +146,7 @@ def test_everything_works_where_everything_is() -> None:
         ),
         (RunMode.CONTAINER, without(gpus=()), "needs an NVIDIA or AMD GPU. No GPU was found."),
         (RunMode.CONTAINER, without(nvidia_containers=False), "nvidia-ctk"),
-        (RunMode.IN_PROCESS, without(engine_python=None), "or name one in ENGINE_PYTHON"),
+        (RunMode.IN_PROCESS, without(engine_python=None), "or set ENGINE_PYTHON to one"),
         (
             RunMode.IN_PROCESS,
             without(libraries=libraries(torch=None)),
@@ -160,12 +160,12 @@ def test_everything_works_where_everything_is() -> None:
         (
             RunMode.IN_PROCESS,
             without(gpus=(), torch_device="", ram_total_bytes=8 * GB),
-            "It takes about 19 GB of memory, and this machine has 7.0 GB for it. Choose a smaller or",
+            "It needs about 19 GB of memory, and this machine has 7.0 GB for it. Choose a smaller or",
         ),
         (
             RunMode.IN_PROCESS,
             without(torch_device="", ram_total_bytes=8 * GB),
-            "the torch that is installed is built for the CPU",
+            "the installed torch is built for the CPU",
         ),
     ],
 )
