@@ -152,7 +152,7 @@ def test_what_failed_once_is_asked_again(
     flag.touch()
     assert not probe.probe().libraries
     assert machine.calls.read_text() == "engine-python\n"
-    monkeypatch.setattr(host, "_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(host, "_RETRY_SECONDS", 0.0)
     assert probe.probe().libraries == {"torch": "1"}
     probe.probe()
     assert machine.calls.read_text() == "engine-python\n" * 2
@@ -374,7 +374,7 @@ def test_llama_cpps_server_is_found_and_asked_once(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("setting", "script", "says"),
     [
-        ("/nowhere/llama-server", None, "LLAMA_SERVER is /nowhere/llama-server, and there is no"),
+        ("/nowhere/llama-server", None, "LLAMA_SERVER is /nowhere/llama-server, which is not found"),
         (
             "",
             "echo usage",

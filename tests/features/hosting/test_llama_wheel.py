@@ -212,7 +212,7 @@ def test_a_second_one_waits_for_the_first(index: Path) -> None:
             {"PIP_NO_INDEX": "0", "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1"},
             "The package index cannot be reached",
         ),
-        ("# nothing\n", {}, "This installation has no "),
+        ("# nothing\n", {}, "llama.cpp.s server cannot be installed, because"),
         ("", {"HOME": "/dev/null"}, "cannot be installed to /dev/null/models"),
     ],
 )

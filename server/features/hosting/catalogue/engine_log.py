@@ -68,7 +68,7 @@ _CAUSES = _table(
     ),
     (
         r"Free memory on device.*less than desired GPU memory utilization",
-        "Other programs use the GPU's memory. End them, or lower {memory}; if the context no longer fits then, lower"
+        "Other programs hold the GPU's memory. End them, or lower {memory}; if the context no longer fits then, lower"
         " {context}, too.",
     ),
     (

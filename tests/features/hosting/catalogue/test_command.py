@@ -83,7 +83,7 @@ def test_as_few_gpus_as_it_fits_in(gigabytes: int, there: int, used: int) -> Non
         found = value(words, "--tensor-parallel-size") if used > 1 else "1"
         assert found == str(used)
         assert ("--tensor-parallel-size" in words) is (used > 1)
-    with pytest.raises(CommandError, match=f"gpus is 16; this machine has {there}"):
+    with pytest.raises(CommandError, match=f"gpus is 16, but this machine has {there}"):
         built("subprocess", host, model, gpus=16)
 
 
@@ -198,7 +198,7 @@ def test_a_format_that_does_not_fit_is_refused() -> None:
     host = replace(HOST, gpus=(card,))
     assert built("container", host).argv
     with pytest.raises(
-        CommandError, match="takes about 37 GB of memory, and this machine has 28 GB"
+        CommandError, match="needs about 37 GB of memory, and this machine has 28 GB"
     ):
         built("container", host, dtype="float32")
     two = replace(HOST, gpus=(card, card))

@@ -151,10 +151,10 @@ def test_troubles_stay_with_it() -> None:
     ("text", "says"),
     [
         ("[[model]", "is not TOML"),
-        ("a = 1", "has no [[model]]"),
-        ("model = 1", "has no [[model]]"),
+        ("a = 1", "needs 1 to 500 entries [[model]]"),
+        ("model = 1", "needs 1 to 500 entries [[model]]"),
         ("model = [1]", "Model 1 of the catalogue here is invalid"),
-        (ENTRY + ENTRY, "names some/model twice"),
+        (ENTRY + ENTRY, "has some/model twice"),
         (ENTRY.replace('"vision"', '"wings"'), "Model 1 (some/model) of the catalogue here"),
         (ENTRY.replace("some/model", "../model"), "id: String should match"),
         (ENTRY.replace("some/model", "-x"), "id: String should match"),
