@@ -391,7 +391,11 @@ def test_a_model_for_something_else_is_fetched_and_not_loaded(scratch: BufferPoo
         (["tiny"], {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
         pytest.param(["code"], {}, "TRUST_REMOTE_CODE=true", marks=pytest.mark.night),
         pytest.param(
-            *(["tiny"], {"CATALOGUE": "/nowhere.toml"}, "Leave it empty for the built-in catalogue"),
+            *(
+                ["tiny"],
+                {"CATALOGUE": "/nowhere.toml"},
+                "Leave it empty for the built-in catalogue",
+            ),
             marks=pytest.mark.night,
         ),
         pytest.param(

@@ -374,7 +374,11 @@ def test_llama_cpps_server_is_found_and_asked_once(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("setting", "script", "says"),
     [
-        ("/nowhere/llama-server", None, "LLAMA_SERVER is /nowhere/llama-server, which is not found"),
+        (
+            "/nowhere/llama-server",
+            None,
+            "LLAMA_SERVER is /nowhere/llama-server, which is not found",
+        ),
         (
             "",
             "echo usage",

@@ -30,7 +30,7 @@ _TEXT, _ARRAY = 8, 9
 
 # Format characters of `struct`, by GGUF's number of the type
 _LETTERS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
-# By ggml's number of a type (ggml.h): the numbers in a block and its bytes. A type without them is not checked.
+# Numbers per block and bytes per block, by ggml's number of the type (ggml.h); "-": unknown, not checked
 _BLOCKS = (
     "1/4 1/2 32/18 32/20 - - 32/22 32/24 32/34 - 256/84 256/110 256/144 256/176 256/210 "
     "256/292 256/66 256/74 256/98 256/50 32/18 256/110 256/82 256/136 1/1 1/2 1/4 1/8 1/8 "
@@ -83,7 +83,7 @@ def is_gguf(path: Path) -> bool:
 
 
 def read(path: Path) -> Gguf:
-    """Read a file's header. Blocking. Raises ModelFolderError, also for one that is cut off."""
+    """Read the header of a file, and check that the file is complete. Blocking. Raises ModelFolderError."""
     try:
         stat = path.stat()
         return _read(path, stat.st_size, stat.st_mtime_ns)
@@ -105,13 +105,13 @@ def _read(path: Path, size: int, _changed: int) -> Gguf:
             ) from None
     if needed > size:
         raise ModelFolderError(
-            f"{path} is cut off: it has {size:,} bytes of at least {needed:,}. {AGAIN}"
+            f"{path} is truncated: it has {size:,} of at least {needed:,} bytes. {AGAIN}"
         )
     return Gguf(fields, size)
 
 
 def _fields(file: BufferedReader) -> tuple[dict[str, Value], int]:
-    """Return the fields and the number of tensors, whose table follows in the file."""
+    """Return the metadata fields, and the number of tensors, whose table follows."""
     version, tensors, count = _numbers(file, "IQQ")
     if version not in (2, 3):
         raise ValueError
@@ -125,7 +125,7 @@ def _fields(file: BufferedReader) -> tuple[dict[str, Value], int]:
 
 
 def _least_bytes(file: BufferedReader, fields: Mapping[str, Value], tensors: int) -> int:
-    """Read the table of tensors, and return the bytes that a file with all of them has at least."""
+    """Read the table of tensors; return the minimum size in bytes of a file that contains them all."""
     blocks, end = _BLOCKS.split(), 0
     for _ in range(tensors):
         _text(file)
