@@ -405,14 +405,14 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
 
     @router.get("")
     async def engine() -> dict[str, Any]:
-        """The engines: `engine` (the fields of the message `engine`), `models`, `fetch`, `machine`,
+        """The engine and the models: `engine` (the fields of the message `engine`), `models`, `fetch`, `machine`,
         `troubles`, `pending`.
 
         `models`: a list of `id`, `name`, `aliases`, `type`, `abilities`, `weights_bytes`,
-        `memory_bytes`, `context_length`, `licence`, `note`, `here`, `recommended` (true for the one
-        that is proposed for this machine), `fetch` (the command; empty for one that is here), and
-        `modes`, a list of `mode`, `ok`, `reason`. `fetch`: as in `GET /api/engine/fetch`. `machine`: a sentence. `troubles`: sentences about what cannot be read.
-        `pending`: ask again soon.
+        `memory_bytes`, `context_length`, `licence`, `note`, `here` (true: its files are on this machine), `recommended`
+        (true: proposed for this machine), `fetch` (the command that fetches it; empty if it is here), and `modes`, a list
+        of `mode`, `ok`, `reason`. `fetch`: as in `GET /api/engine/fetch`. `machine`: a sentence about this machine.
+        `troubles`: errors of the catalogue and of folders. `pending`: true while a vLLM is examined; ask again soon.
         """
         models, host = await hosting.probe()
         free = await hosting.fetch.free()
@@ -432,28 +432,28 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
 
         `state` (`idle`, `fetching`, `checking`, `paused`, `failed`, `done`), `model`, `done_bytes`,
         `total_bytes` (0: unknown), `free_bytes` (on the disk where models are kept; `null`:
-        unknown), `error`, `refused` (why nothing can be fetched from here).
+        unknown), `error`, `refused` (why operators cannot fetch models; empty if they can).
         """
         return await fetch_state(hosting.fetch)
 
     @router.post("/fetch", status_code=202)
     async def fetch(body: dict[str, Any]) -> dict[str, Any]:
-        """Download `model` (`OWNER/NAME` of the catalogue), or go on with it: 202 and the same. 409
-        while another one is fetched, or without `ALLOW_MODEL_DOWNLOADS`.
+        """Download `model` (`OWNER/NAME` of the catalogue), or resume: 202 and the same. 409 while another model is fetched,
+        or without `ALLOW_MODEL_DOWNLOADS`.
         """
         await hosting.fetch.start(body.get("model"))
         return await fetch_state(hosting.fetch)
 
     @router.delete("/fetch")
     async def pause_fetch() -> dict[str, Any]:
-        """Pause the download, and keep the part that came. The same."""
+        """Pause the download, and keep the fetched part. Answers the same."""
         await hosting.fetch.pause()
         return await fetch_state(hosting.fetch)
 
     @router.post("/preview")
     async def preview(body: dict[str, Any]) -> dict[str, Any]:
-        """The command that a choice would run. Body: `Choice`. Answers `command`, `elsewhere` (the
-        other machine that pictures would go to) and `warnings`.
+        """The command that a choice would run. Body: `Choice`. Answers `command`, `elsewhere` (the machine that pictures
+        would go to; empty: this one) and `warnings`.
         """
         return await hosting.preview(Choice.read(body))
 
@@ -467,7 +467,7 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
 
     @router.post("/stop")
     async def stop() -> dict[str, Any]:
-        """Stop the model. Answers `engine`; after 20 s also while it still stops."""
+        """Stop the model. Answers `engine` when it has stopped, or after 20 s."""
         log.info("operator stopped the model")
         # If it takes longer, stopping continues, and the message `engine` reports the end.
         with suppress(TimeoutError):

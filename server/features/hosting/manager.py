@@ -65,7 +65,7 @@ GpuFree = Callable[[], Sequence[int] | None]
 
 @dataclass(frozen=True, slots=True)
 class ManagerContext:
-    """What the manager works with."""
+    """Dependencies and time limits of the manager."""
 
     active: ActiveEngine
     engines: EngineSelector

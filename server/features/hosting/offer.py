@@ -190,22 +190,22 @@ def add_offer_routes(router: APIRouter, services: Services, offer: ModelOffer) -
 
     @router.get("/api/engine/offer", dependencies=from_page)
     async def offer_status(owner: Owner | None = Depends(guard.owner)) -> dict[str, Any]:
-        """The model that is offered where none answers.
+        """The model that the page offers while none answers.
 
-        `state`: `none` (also for those who may not start it), `offered`, `fetching`, `checking`, `loading` or `failed`;
-        the others have `model`. With `offered` and `failed`: `bytes` (still to be fetched) and `error`. While it is on
-        its way: `done_bytes`, `total_bytes` (0: unknown).
+        `state`: `none` (also for visitors who may not start it), `offered`, `fetching`, `checking`, `loading` or `failed`.
+        All but `none` have `model`; `offered` and `failed` have `bytes` (still to be fetched) and `error`; the others
+        `done_bytes` and `total_bytes` (0: unknown).
         """
         return await offer.status(owner)
 
     @router.post("/api/engine/offer", status_code=202, dependencies=from_page)
     async def start(owner: Owner = Depends(require_owner)) -> dict[str, Any]:
-        """Fetch and start that model: 202 and the same. 409 where none is offered."""
+        """Fetch and start the offered model: 202 and the same. 409 without an offer."""
         await offer.start(owner)
         return await offer.status(owner)
 
     @router.delete("/api/engine/offer", dependencies=from_page)
     async def stop(owner: Owner = Depends(require_owner)) -> dict[str, Any]:
-        """Stop that; what was fetched is kept. The same."""
+        """Stop fetching or loading it, and keep the fetched part. Answers the same."""
         await offer.stop()
         return await offer.status(owner)

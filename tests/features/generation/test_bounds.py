@@ -130,7 +130,7 @@ def test_texts_and_unknown_fields(given: dict[str, Any], words: str) -> None:
 def test_a_first_frame_goes_with_the_model() -> None:
     """A model for words takes none, one for pictures needs one, one for both takes both."""
     assert "Leave it out" in refusal({"camera": "token"})
-    assert "Send `camera`" in refusal({}, FROM_PICTURE)
+    assert "as `camera`" in refusal({}, FROM_PICTURE)
     assert video_request({"prompt": "x", "camera": "token"}, FROM_PICTURE).camera
     assert not video_request({"prompt": "x"}, PLAIN).camera
     assert video_request({"prompt": "x", "camera": "token"}, PLAIN).camera

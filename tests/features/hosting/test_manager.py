@@ -216,7 +216,7 @@ async def test_one_that_crashes_again_and_again_is_given_up() -> None:
         assert status.error.startswith("dies ended with status 3.")
         assert "restarted 2 times without success" in status.error
         phases = [s.progress.phase for s in one.seen if s.progress]
-        assert [p for p in dict.fromkeys(phases) if "again" in p] == [
+        assert [p for p in dict.fromkeys(phases) if "restarting" in p] == [
             "restarting in 0.02 s (1 of 2)",
             "restarting in 0.04 s (2 of 2)",
         ]
@@ -537,8 +537,8 @@ async def test_an_operation_that_the_model_can_not_do(one: Managed) -> None:
     with pytest.raises(WrongModel) as caught:
         one.manager.require(Ability.TEXT_TO_VIDEO)
     assert caught.value.message == (
-        "serve is loaded, a vision model. This needs a model for text to video. Start one in the engine panel: it takes"
-        " the place of the one that is loaded."
+        "serve is loaded, a vision model. This needs a model for text to video. Start one in the engine panel; it replaces"
+        " the loaded one."
     )
     await one.load("video")
     assert one.manager.require(Ability.TEXT_TO_VIDEO).id == "tests/video"

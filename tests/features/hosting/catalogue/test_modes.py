@@ -202,7 +202,7 @@ def test_what_fits_depends_on_the_format() -> None:
     assert modes(MODEL, room)[RunMode.IN_PROCESS].ok
     for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
         no = modes(MODEL, room, "float32")[mode]
-        assert (no.ok, "takes about 37 GB of memory" in no.reason) == (False, True)
+        assert (no.ok, "needs about 37 GB of memory" in no.reason) == (False, True)
     card = replace(CARD, total_bytes=14 * GB)
     small = replace(ALL, gpus=(card,))
     wide = MODEL.model_copy(update={"dtype": "float32"})
