@@ -90,57 +90,57 @@ def video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
     """
     factor, step, most = rules.factor, rules.frame_step, _max_frames(rules)
     defaults = {"width": _default_side(_WIDTH, factor), "height": _default_side(_HEIGHT, factor)}
-    asked = _validate(VideoRequest, given, rules, **defaults)
-    for name, side in (("width", asked.width), ("height", asked.height)):
+    request = _validate(VideoRequest, given, rules, **defaults)
+    for name, side in (("width", request.width), ("height", request.height)):
         if side % factor:
             raise BadRequest(f"{name} is {side}; the loaded model needs multiples of {factor}.")
-    if (pixels := asked.width * asked.height) > MAX_PIXELS:
+    if (pixels := request.width * request.height) > MAX_PIXELS:
         raise BadRequest(
-            f"{asked.width}x{asked.height} are {pixels} pixels; at most {MAX_PIXELS} are allowed. Ask for a smaller video."
+            f"{request.width}x{request.height} are {pixels} pixels; at most {MAX_PIXELS} are allowed. Ask for a smaller video."
         )
-    if asked.camera and rules.first_frame == "never":
+    if request.camera and rules.first_frame == "never":
         raise BadRequest(
             "`camera` asks for a first frame, but the loaded model makes videos from text only. "
             "Leave it out, or load a model for image-to-video."
         )
-    if not asked.camera and rules.first_frame == "must":
+    if not request.camera and rules.first_frame == "must":
         raise BadRequest(
             "The loaded model needs a first frame, and none was given. Send a session's token as `camera` to use the picture of "
             "its camera, or load a model for text-to-video."
         )
-    if asked.frames and "seconds" in asked.model_fields_set:
+    if request.frames and "seconds" in request.model_fields_set:
         raise BadRequest("Both seconds and frames were given. Give one of them.")
-    if (asked.frames - 1) % step and asked.frames:
+    if (request.frames - 1) % step and request.frames:
         raise BadRequest(
-            f"frames is {asked.frames}; the loaded model makes {step}k+1 frames, such as "
-            f"{min(most, rules.nearest_frames(asked.frames))}."
+            f"frames is {request.frames}; the loaded model makes {step}k+1 frames, such as "
+            f"{min(most, rules.nearest_frames(request.frames))}."
         )
-    frames, fps = asked.frames, asked.fps
+    frames, fps = request.frames, request.fps
     if not frames:
         # At a high frame rate shorten the default length.
-        given_seconds = "seconds" in asked.model_fields_set
-        wanted = fps * (asked.seconds if given_seconds else min(_SECONDS, most / fps))
+        given_seconds = "seconds" in request.model_fields_set
+        wanted = fps * (request.seconds if given_seconds else min(_SECONDS, most / fps))
         if not wanted >= 1 or round(wanted) > MAX_FRAMES:
             raise BadRequest(
-                f"{asked.seconds:g} s at {fps} frames/s are {wanted:g} frames; allowed are 1 to {most}. "
+                f"{request.seconds:g} s at {fps} frames/s are {wanted:g} frames; allowed are 1 to {most}. "
                 f"Ask for {1 / fps:.2g} to {most / fps:.1f} s."
             )
         frames = min(most, rules.nearest_frames(wanted))
-    return asked.model_copy(update={"frames": frames, "seconds": frames / fps})
+    return request.model_copy(update={"frames": frames, "seconds": frames / fps})
 
 
 def sound_request(given: Mapping[str, Any], rules: Rules) -> SoundRequest:
     """Validate a request. Raises BadRequest."""
-    asked = _validate(SoundRequest, given, rules)
-    if asked.seconds is not None:
+    request = _validate(SoundRequest, given, rules)
+    if request.seconds is not None:
         _require_field("seconds", "length", rules)
-    return asked
+    return request
 
 
 def _validate(kind: type[R], given: Mapping[str, Any], rules: Rules, **defaults: int) -> R:
     """Validate each field of a request. Raises BadRequest, whose text repeats no value of the request."""
     try:
-        asked = kind.model_validate(
+        request = kind.model_validate(
             defaults | {name: value for name, value in given.items() if value is not None}
         )
     except ValidationError as exc:
@@ -148,9 +148,9 @@ def _validate(kind: type[R], given: Mapping[str, Any], rules: Rules, **defaults:
         name = ascii(str(problem["loc"][0])[:24])[1:-1]
         raise BadRequest(f"{name}: {problem['msg']}.") from None
     for name, field, what in _OPTIONAL:
-        if name in asked.model_fields_set and getattr(asked, name) != "":
+        if name in request.model_fields_set and getattr(request, name) != "":
             _require_field(field, what, rules)
-    return asked
+    return request
 
 
 def _require_field(field: str, what: str, rules: Rules) -> None:

@@ -148,7 +148,7 @@ class GenerationRuntime:
         self.ended.set()
 
     async def make(
-        self, asked: Mapping[str, Any], picture: bytes = b""
+        self, request: Mapping[str, Any], picture: bytes = b""
     ) -> AsyncGenerator[WorkerMessage]:
         """Run a job, and yield the worker's messages: `step`, `frame` or `sound`, and finally `end`. One job at a time.
 
@@ -160,7 +160,7 @@ class GenerationRuntime:
         if self._worker.ended.is_set():
             raise self._ended_error()
         worker, now = self._worker, asyncio.get_running_loop().time
-        job = self._job = worker.begin({"type": "generate", **asked}, picture)
+        job = self._job = worker.begin({"type": "generate", **request}, picture)
         try:
             while True:
                 try:

@@ -208,7 +208,7 @@ class GenerationJob:
         return self._progress
 
     def start(
-        self, model: GenerationRuntime, asked: VideoRequest | SoundRequest, picture: bytes = b""
+        self, model: GenerationRuntime, request: VideoRequest | SoundRequest, picture: bytes = b""
     ) -> JobProgress:
         """Start a job, and drop a result that was not fetched. Raises Busy while a job runs.
 
@@ -216,18 +216,18 @@ class GenerationJob:
         """
         self.check_free(model)
         self._drop()
-        seed = secrets.randbelow(MAX_SEED + 1) if asked.seed is None else asked.seed
-        asked = asked.model_copy(update={"seed": seed})
+        seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
+        request = request.model_copy(update={"seed": seed})
         self._began = time.monotonic()
         self._progress = JobProgress(JobState.WORKING, model.rules.output, "steps", seed=seed)
-        if isinstance(asked, VideoRequest):
+        if isinstance(request, VideoRequest):
             self._update(
-                frames=asked.frames,
-                width=asked.width,
-                height=asked.height,
-                seconds=round(asked.seconds, 3),
+                frames=request.frames,
+                width=request.width,
+                height=request.height,
+                seconds=round(request.seconds, 3),
             )
-        self._task = self._tasks.spawn(self._run(model, asked, picture), name="making")
+        self._task = self._tasks.spawn(self._run(model, request, picture), name="making")
         return self.progress
 
     def check_free(self, model: GenerationRuntime) -> None:
@@ -283,14 +283,14 @@ class GenerationJob:
     # The job's task
 
     async def _run(
-        self, model: GenerationRuntime, asked: VideoRequest | SoundRequest, picture: bytes
+        self, model: GenerationRuntime, request: VideoRequest | SoundRequest, picture: bytes
     ) -> None:
         kind, result = self._progress.kind, "error"
         try:
-            if isinstance(asked, VideoRequest):
-                made = await self._video(model, asked, picture)
+            if isinstance(request, VideoRequest):
+                made = await self._video(model, request, picture)
             else:
-                made = await self._sound(model, asked)
+                made = await self._sound(model, request)
             result = "ok"
             self._store(made)
         except asyncio.CancelledError:
@@ -312,14 +312,14 @@ class GenerationJob:
     # One file in memory, from the frames or pieces that a model sends
 
     async def _video(
-        self, model: GenerationRuntime, asked: VideoRequest, picture: bytes
+        self, model: GenerationRuntime, request: VideoRequest, picture: bytes
     ) -> ResultFile:
         """Return the file. Raises EngineError. A cancellation is raised after the model's work has ended."""
         writer: Mp4Writer | None = None
         made = 0
         try:
             async with aclosing(
-                model.make(asked.model_dump(exclude={"camera"}), picture)
+                model.make(request.model_dump(exclude={"camera"}), picture)
             ) as messages:
                 async for message in messages:
                     if message.type == "step":
@@ -330,14 +330,14 @@ class GenerationJob:
                             raise EngineFailed(
                                 f"The model made more than {MAX_FRAMES} frames, the most allowed."
                             )
-                        writer = writer or self._writer(message, asked.fps)
+                        writer = writer or self._writer(message, request.fps)
                         self._update(made=made, phase="encoding")
                         await in_pool(self._pool, writer.add, message.payload)
             if writer is None:
                 raise EngineFailed("The model made no frames. Try other values.")
             data = await in_pool(self._pool, writer.finish)
             writer = None
-            self._update(seconds=round(made / asked.fps, 3))
+            self._update(seconds=round(made / request.fps, 3))
             return ResultFile(data, "video/mp4")
         except ResultTooLarge:
             raise self._too_large("video", "smaller or shorter one") from None
@@ -357,11 +357,11 @@ class GenerationJob:
         self._update(width=width, height=height)
         return Mp4Writer(width, height, fps, MAX_RESULT_BYTES)
 
-    async def _sound(self, model: GenerationRuntime, asked: SoundRequest) -> ResultFile:
+    async def _sound(self, model: GenerationRuntime, request: SoundRequest) -> ResultFile:
         """Return the file. Raises EngineError. A cancellation is raised after the model's work has ended."""
         pcm = bytearray()
         rate, channels = model.rules.sample_rate, 1
-        async with aclosing(model.make(asked.model_dump())) as messages:
+        async with aclosing(model.make(request.model_dump())) as messages:
             async for message in messages:
                 if message.type == "step":
                     self._step(message)
@@ -374,7 +374,7 @@ class GenerationJob:
             raise EngineFailed("The model made no sound. Try other words.")
         self._update(seconds=round(len(pcm) / (SAMPLE_BYTES * channels * rate), 3))
         data = bytes(pcm)
-        if asked.format == "pcm":
+        if request.format == "pcm":
             # Not RFC 2586's L16, which is big-endian
             return ResultFile(data, f"audio/pcm;rate={rate};channels={channels}")
         return ResultFile(await in_pool(self._pool, wav, data, rate, channels), "audio/wav")

@@ -71,13 +71,13 @@ def add_routes(router: APIRouter, api: Api, job: GenerationJob, manager: EngineM
             if kind == "sound":
                 job.start(model, sound_request(body, model.rules))
                 return current_job()
-            asked = video_request(body, model.rules)
+            request = video_request(body, model.rules)
             picture = b""
-            if asked.camera:
+            if request.camera:
                 # First, because preparing a picture may take half a second
                 job.check_free(model)
-                picture = await _first_frame(api, asked)
-            job.start(model, asked, picture)
+                picture = await _first_frame(api, request)
+            job.start(model, request, picture)
             return current_job()
 
         @router.delete(f"/{kind}")
@@ -134,14 +134,14 @@ def _loaded_for(manager: EngineManager, kind: Output, body: dict[str, Any]) -> G
     )
 
 
-async def _first_frame(api: Api, asked: VideoRequest) -> bytes:
+async def _first_frame(api: Api, request: VideoRequest) -> bytes:
     """Return the sharpest filtered picture of the next 0.4 s of the session's camera, as RGB of the requested size.
 
     Raises Unauthorized, NotFound, CameraError.
     """
-    session = api.sessions.find(api.access.tokens.verify(asked.camera).session_id)
+    session = api.sessions.find(api.access.tokens.verify(request.camera).session_id)
     frame, pool = await session.camera.sharpest(), api.pools.prepare
     made = await in_pool(pool, api.preparer.make, frame, _AS_IT_IS, Detail.HIGH)
     if made.bgr is None:
         raise RuntimeError("a picture without pixels")
-    return await in_pool(pool, crop_and_resize, made.bgr, asked.width, asked.height)
+    return await in_pool(pool, crop_and_resize, made.bgr, request.width, request.height)

@@ -119,8 +119,8 @@ class ModelFetch:
 
     def command(self, model: Model) -> str:
         """Return the shell command that fetches the model."""
-        asked = " ".join(_arguments(model))
-        return f"bash scripts/download_model.sh {asked} --to ~/models/{self.folder(model).name}"
+        arguments = " ".join(_arguments(model))
+        return f"bash scripts/download_model.sh {arguments} --to ~/models/{self.folder(model).name}"
 
     async def start(self, name: object, *, allowed: bool = False) -> None:
         """Fetch a model of the catalogue, or resume; return when the process has started.

@@ -253,22 +253,22 @@ class Pairing(AuthMethod):
 
         @router.delete("/devices/{name}")
         async def forget(name: str) -> dict[str, Any]:
-            """Forget a device: until the server stops, and for good with another key
-            (`--forget-devices`, `DEVICE_KEY_PATH`). Answers `forgotten`: integer.
+            """Remove a device until the server stops; a new key (`--forget-devices`, `DEVICE_KEY_PATH`) removes all devices
+            permanently. Answers `forgotten`: integer.
             """
             if _NAME.fullmatch(name) is None:
                 raise BadRequest(
-                    "A device's name has 12 digits of 0-9 and a-f, as GET /api/operator/devices has it."
+                    "The name of a device has 12 hexadecimal digits. GET /api/operator/devices lists the names."
                 )
             count = await self.forget(name)
-            log.info("the operator forgets a device", extra={"count": count})
+            log.info("operator removed a device", extra={"count": count})
             return {"forgotten": count}
 
         @router.delete("/devices")
         async def forget_all() -> dict[str, Any]:
-            """Forget all devices. Answers `forgotten`: integer."""
+            """Remove all devices. Answers `forgotten`: integer."""
             count = await self.forget(None)
-            log.info("the operator forgets all devices", extra={"count": count})
+            log.info("operator removed all devices", extra={"count": count})
             return {"forgotten": count}
 
 
@@ -277,8 +277,7 @@ def _without_device(response: Response) -> Response:
     return response
 
 
-# Paired devices: their tokens, which they keep in a cookie, the list of seen devices, and removed
-# ones.
+# Paired devices: their tokens, which are cookies; the devices seen since the start; removed devices
 
 COOKIE = "qwen-camera-device"
 # The route that accepts the cookie, and those below it

@@ -166,7 +166,7 @@ class DiffusersBackend:
         return making(task, on_step)
 
     def _video(self, task: GenerationTask, on_step: OnStep) -> Iterator[NDArray[np.uint8]]:
-        asked: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "num_frames": task.frames,
             "width": task.width,
             "height": task.height,
@@ -175,33 +175,38 @@ class DiffusersBackend:
         if task.picture is not None:
             from PIL import Image
 
-            asked["image"] = Image.fromarray(task.picture)
+            arguments["image"] = Image.fromarray(task.picture)
         # For models trained at several frame rates
         for name in ("frame_rate", "fps"):
             if name in self._takes:
-                asked[name] = task.fps
+                arguments[name] = task.fps
         pipe = self._pipe if task.picture is None else self._for_pictures or self._pipe
-        made = self._call(pipe, asked, task, on_step)
+        made = self._call(pipe, arguments, task, on_step)
         yield from rgb_frames(made.frames)
 
     def _sound(self, task: GenerationTask, on_step: OnStep) -> Sound:
-        asked: dict[str, Any] = {}
+        arguments: dict[str, Any] = {}
         if task.seconds is not None:
-            asked[next(name for name in _LENGTHS if name in self._takes)] = task.seconds
-        made = self._call(self._pipe, asked, task, on_step)
+            arguments[next(name for name in _LENGTHS if name in self._takes)] = task.seconds
+        made = self._call(self._pipe, arguments, task, on_step)
         return to_sound(made.audios, self.rules.sample_rate)
 
-    def _call(self, pipe: Any, asked: dict[str, Any], task: GenerationTask, on_step: OnStep) -> Any:
+    def _call(
+        self, pipe: Any, arguments: dict[str, Any], task: GenerationTask, on_step: OnStep
+    ) -> Any:
         import torch
 
-        asked |= {"prompt": task.prompt, "generator": torch.Generator("cpu").manual_seed(task.seed)}
+        arguments |= {
+            "prompt": task.prompt,
+            "generator": torch.Generator("cpu").manual_seed(task.seed),
+        }
         rules = self.rules
         if task.negative_prompt and "negative" in rules.takes:
-            asked["negative_prompt"] = task.negative_prompt
+            arguments["negative_prompt"] = task.negative_prompt
         if "guidance" in rules.takes:
-            asked["guidance_scale"] = task.guidance
+            arguments["guidance_scale"] = task.guidance
         if "steps" in rules.takes:
-            asked["num_inference_steps"] = task.steps
+            arguments["num_inference_steps"] = task.steps
 
         def step_done(step: int) -> None:
             self._stop.check()
@@ -213,13 +218,13 @@ class DiffusersBackend:
                 step_done(step)
                 return values
 
-            asked["callback_on_step_end"] = at_end
+            arguments["callback_on_step_end"] = at_end
         elif "callback" in self._takes:
-            asked["callback"] = lambda step, _, __: step_done(step)
+            arguments["callback"] = lambda step, _, __: step_done(step)
         if "steps" in rules.takes and {"callback_on_step_end", "callback"} & self._takes.keys():
             on_step(0, task.steps)
         try:
-            return pipe(**asked)
+            return pipe(**arguments)
         except NameError as error:
             # Wan's image-to-video pipeline uses ftfy without checking that it is installed (diffusers 0.42).
             raise BackendError(
