@@ -27,8 +27,8 @@ class NonAnsweringEngine:
 
     def __init__(self, model: Model) -> None:
         self._why = (
-            f"{model.name} is loaded, a {model.model_type} model, which answers no questions. An operator can replace it in the "
-            "engine panel by a model that answers questions about pictures."
+            f"{model.name} is loaded, a {model.model_type} model, which answers no questions. An operator can start one that "
+            "answers questions about pictures in the engine panel."
         )
         # BUSY, because READY would make it selectable, and UNREACHABLE would have it restarted.
         self.status = EngineStatus(

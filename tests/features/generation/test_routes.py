@@ -76,7 +76,7 @@ class Manager:
     """The engine manager's words, about a model that is there or not."""
 
     def __init__(self, loaded: GenerationRuntime | None) -> None:
-        self.loaded = loaded
+        self.ready_runtime = loaded
 
     def require(self, *abilities: Ability) -> Model:
         raise WrongModel(

@@ -158,7 +158,7 @@ def test_pictures_of_a_model_without_known_sizes_are_its_own_affair() -> None:
         (
             replace(HERE, llama=installed(version="9000")),
             GGUF,
-            "It needs llama.cpp b9049 or newer, and 9000 is installed (/usr/bin/llama-server): upgrade it",
+            "It needs llama.cpp b9049 or newer, and 9000 is installed (/usr/bin/llama-server). Upgrade it",
         ),
         (
             replace(HERE, ram_total_bytes=4 * GB),
