@@ -281,7 +281,9 @@ def _gguf_model(
     kind = _kind(text, pictures)
     name, commit = _source(folder)
     # A family that llama.cpp's names do not identify may be known by the model's name.
-    family = families.find_family(kind) or families.find_family(None, text.text("general.name"), name)
+    family = families.find_family(kind) or families.find_family(
+        None, text.text("general.name"), name
+    )
     size = pictures.size + sum(path.stat().st_size for path in _parts(head))
     abilities = {Ability.IMAGES}
     if family is not None and family.boxes is not None:
