@@ -330,19 +330,19 @@ FEATURE_COMMANDS = frozenset(
         VoiceCommand.WHERE_WAS,
     }
 )
-_ORDER_WORDS = tomllib.loads(Path(__file__).with_name("order_words.toml").read_text("utf-8"))
-_FORMS = _ORDER_WORDS.pop("forms")
+_COMMAND_WORDS = tomllib.loads(Path(__file__).with_name("command_words.toml").read_text("utf-8"))
+_FORMS = _COMMAND_WORDS.pop("forms")
 # The words of each command without a condition, except "stop", by language
-ORDERS: dict[VoiceCommand, dict[str, str]] = {
-    VoiceCommand(name): words for name, words in _ORDER_WORDS.items()
+COMMANDS: dict[VoiceCommand, dict[str, str]] = {
+    VoiceCommand(name): words for name, words in _COMMAND_WORDS.items()
 }
 
 
 @cache
 def _commands() -> dict[str, VoiceCommand]:
     return {
-        bare(phrase): order
-        for order, words in ORDERS.items()
+        bare(phrase): command
+        for command, words in COMMANDS.items()
         for phrases in words.values()
         for phrase in phrases.split(",")
     }
@@ -373,10 +373,10 @@ def parse_command(said: str) -> tuple[VoiceCommand, str] | None:
     for of_thing, kind in ((VoiceCommand.GUIDE_TO, "lead"), (VoiceCommand.WHERE_WAS, "where")):
         if (thing := _thing_in(text, kind)) and bare(text) not in _commands():
             return of_thing, thing
-    order = _commands().get(bare(text)) if len(text) <= _MOST_COMMAND_CHARS else None
-    if order is VoiceCommand.CAMERA_OFF and _QUESTION.search(text):
+    command = _commands().get(bare(text)) if len(text) <= _MOST_COMMAND_CHARS else None
+    if command is VoiceCommand.CAMERA_OFF and _QUESTION.search(text):
         return None
-    return (order, "") if order is not None else None
+    return (command, "") if command is not None else None
 
 
 def _thing_in(text: str, kind: str) -> str:

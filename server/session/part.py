@@ -254,7 +254,7 @@ class SessionPart:
     routes: Mapping[QuestionMode, QuestionRoute] = {}
     # Supported commands, spoken or typed: each function returns whether the command with this argument is possible
     # now. A command that no part supports is a question.
-    orders: Mapping[VoiceCommand, Callable[[str], bool]] = {}
+    commands: Mapping[VoiceCommand, Callable[[str], bool]] = {}
 
     @property
     def tools(self) -> Sequence[Tool]:
@@ -480,9 +480,9 @@ class FeatureParts:
             return []
         return [tool for part in self for tool in part.tools]
 
-    def handles_command(self, order: VoiceCommand, condition: str) -> bool:
+    def handles_command(self, command: VoiceCommand, condition: str) -> bool:
         """Return whether a part supports a command now."""
-        return any(part.orders[order](condition) for part in self if order in part.orders)
+        return any(part.commands[command](condition) for part in self if command in part.commands)
 
     def frame_source(self) -> FrameSource | None:
         """Return the source of the next question's frames; None for the session's own camera."""

@@ -136,25 +136,25 @@ class Commands:
 
     def take(self, message: wire.Chat, spoken: Spoken | None) -> bool:
         """Send the command of a message to the client; False for a question."""
-        order = parse_command(message.content)
-        if order is None or not message.id or not self.includes(*order, message, spoken):
+        command = parse_command(message.content)
+        if command is None or not message.id or not self.includes(*command, message, spoken):
             return False
-        self.send(message.id, *order)
+        self.send(message.id, *command)
         return True
 
     def includes(
-        self, order: VoiceCommand, condition: str, message: wire.Chat, spoken: Spoken | None
+        self, command: VoiceCommand, condition: str, message: wire.Chat, spoken: Spoken | None
     ) -> bool:
         """Return whether this is a command: any spoken one, and a typed one that a feature supports."""
-        if self._features.handles_command(order, condition):
+        if self._features.handles_command(command, condition):
             return spoken is not None or message.orders
-        return spoken is not None and order not in FEATURE_COMMANDS
+        return spoken is not None and command not in FEATURE_COMMANDS
 
-    def send(self, id: str, order: VoiceCommand, condition: str) -> None:
+    def send(self, id: str, command: VoiceCommand, condition: str) -> None:
         """Have the client carry out a command, and stop a spoken answer."""
         self._context.speech.interrupt("user")
         self._context.outbox.put(
-            wire.Transcript(id=id, text="", final=True, order=order, condition=condition or None)
+            wire.Transcript(id=id, text="", final=True, order=command, condition=condition or None)
         )
 
 
@@ -268,12 +268,12 @@ class QuestionService:
     def _stop(self, message: wire.Chat, spoken: Spoken | None) -> bool:
         """Stop speech, a feature's work, or an answer of several looks; return False if it is a question."""
         running, id = self.state.running, message.id
-        ordered = self._commands.includes(VoiceCommand.STOP, "", message, spoken)
-        if not ordered and (running is None or running.stage is not Stage.LOOKS):
+        is_command = self._commands.includes(VoiceCommand.STOP, "", message, spoken)
+        if not is_command and (running is None or running.stage is not Stage.LOOKS):
             return False
         self._context.speech.interrupt("user")
         self.state.cancel(None, "user")
-        if ordered and id is not None:
+        if is_command and id is not None:
             # A command, not a question
             self._commands.send(id, VoiceCommand.STOP, "")
         elif id is not None:

@@ -326,13 +326,13 @@ SPOKEN = ASKED["orders"]
 def test_every_language_has_words_for_each() -> None:
     """The same languages as in the other tables."""
     without = {VoiceCommand.WATCH, VoiceCommand.GUIDE_TO, VoiceCommand.WHERE_WAS, VoiceCommand.STOP}
-    assert routing.ORDERS.keys() == {*VoiceCommand} - without
-    assert all(words.keys() == LANGUAGES for words in routing.ORDERS.values())
+    assert routing.COMMANDS.keys() == {*VoiceCommand} - without
+    assert all(words.keys() == LANGUAGES for words in routing.COMMANDS.values())
 
 
 def test_no_words_stand_twice() -> None:
     """Of a language, after courtesies, accents and capitals are gone: a second one would never be looked at."""
-    for order, words in routing.ORDERS.items():
+    for order, words in routing.COMMANDS.items():
         for language, phrases in words.items():
             found = [bare(phrase) for phrase in phrases.split(",")]
             assert sorted(found) == sorted(set(found)), (order, language)
@@ -341,7 +341,7 @@ def test_no_words_stand_twice() -> None:
 def test_no_words_are_those_of_two_orders() -> None:
     """In any language: nobody says in which one he speaks."""
     found: dict[str, VoiceCommand] = {}
-    for order, words in routing.ORDERS.items():
+    for order, words in routing.COMMANDS.items():
         for phrase in ",".join(words.values()).split(","):
             assert found.setdefault(bare(phrase), order) is order, phrase
             assert not routing.wants_reading(plain(phrase)), phrase
@@ -359,10 +359,10 @@ def test_no_order_is_what_the_page_says_of_one(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", sorted(LANGUAGES))
-@pytest.mark.parametrize("order", sorted(routing.ORDERS))
+@pytest.mark.parametrize("order", sorted(routing.COMMANDS))
 def test_each_phrase_alone_is_its_order(order: VoiceCommand, language: str) -> None:
     """And nothing else; also with a mark at its end."""
-    for phrase in routing.ORDERS[order][language].split(","):
+    for phrase in routing.COMMANDS[order][language].split(","):
         assert parse_command(phrase) == (order, ""), phrase
         assert parse_command(f"{phrase.strip().capitalize()}!") == (order, ""), phrase
         assert not is_stop(phrase)

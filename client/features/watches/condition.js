@@ -1,4 +1,4 @@
-// "Tell me when", in the page's languages: as server/models/order_words.toml has it for speech
+// "Tell me when", in the page's languages: as server/models/command_words.toml has it for speech
 const BEGINS = [
   /^(?:please[, ]+)?(?:tell|let|alert|notify|warn|ring|ping)(?: (?:me|us))(?: know)?(?: here)?,? (?:when(?:ever)?|if|once|as soon as)\s+(?=\S)/i,
   /^(?:bitte )?(?:sag|sage|gib|melde|warn|warne)(?: (?:mir|dich|mich))(?: bitte)?(?: bescheid)?,? (?:wenn|falls|sobald)\s+(?=\S)/i,

@@ -119,7 +119,7 @@ class LiveDescription(BackgroundPart):
         # Used only where the description is about what matters (`notable`)
         self._notices = Notices(first=True)
         self.handlers = {DescribeSettings: self._set}
-        self.orders = {
+        self.commands = {
             VoiceCommand.NOTABLE: lambda _: True,
             VoiceCommand.STOP: lambda _: self.on,
             VoiceCommand.DESCRIBE_OFF: lambda _: self.on,

@@ -87,7 +87,7 @@ class Guidance(BackgroundPart):
         self._on = False
         self.leading = Leading(context, seeker)
         self.scanning = Scanning(context, scanner)
-        self.orders = {
+        self.commands = {
             VoiceCommand.GUIDE_TO: lambda _: True,
             VoiceCommand.SCAN: lambda _: True,
             VoiceCommand.WHERE_WAS: self.scanning.can_answer,

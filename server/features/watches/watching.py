@@ -106,7 +106,7 @@ class Watching(BackgroundPart):
         self.alerts = KeptAlerts(context.outbox, self._counters.alerts_dropped.inc)
         self.triggers = WatchTriggers(context, self._list, self.frames)
         self.queue = WatchQueue(self, context)
-        self.orders = {VoiceCommand.WATCH_OFF: lambda _: True}
+        self.commands = {VoiceCommand.WATCH_OFF: lambda _: True}
         self.handlers = {
             messages.Watch: self._begin,
             messages.Unwatch: lambda message: self.remove(message.id),

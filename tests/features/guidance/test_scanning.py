@@ -184,7 +184,7 @@ async def test_frames_come_soon_after_each_other_for_a_minute() -> None:
         assert camera.on_between
         show(one, 60, now + 62)
         assert not camera.on_between
-        assert one.session.part("guidance").orders[VoiceCommand.WHERE_WAS]("the cup")
+        assert one.session.part("guidance").commands[VoiceCommand.WHERE_WAS]("the cup")
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.2])
@@ -195,8 +195,8 @@ async def test_what_was_seen_is_kept_no_longer_than_the_recent_past(seconds: flo
         one.session.handle(Scan(type="scan", on=False))
         ended = time.monotonic()
         part = one.session.part("guidance")
-        assert part.orders[VoiceCommand.WHERE_WAS]("the cup")
-        await until(lambda: not part.orders[VoiceCommand.WHERE_WAS]("the cup"))
+        assert part.commands[VoiceCommand.WHERE_WAS]("the cup")
+        await until(lambda: not part.commands[VoiceCommand.WHERE_WAS]("the cup"))
         assert time.monotonic() - ended >= seconds
         assert [thing["label"] for thing in (await scanned(one))["things"]] == ["a cup"]
         assert not takes_frames(one)
@@ -225,7 +225,7 @@ async def test_all_of_it_goes(how: str, over: bool) -> None:
         else:
             await one.session.close("session_ended")
         part = one.session.part("guidance")
-        assert not part.orders[VoiceCommand.WHERE_WAS]("the cup")
+        assert not part.commands[VoiceCommand.WHERE_WAS]("the cup")
         assert part.scanning.running is (how == "scan")
         if how != "session":
             assert [one for one in await told(one) if one.get("things")] == []
@@ -245,7 +245,7 @@ async def test_a_goal_ends_it_and_it_ends_a_goal() -> None:
         await turn(one, finding, 60, now + 1)
         one.session.handle(Scan(type="scan", on=False))
         one.session.handle(Goal(type="goal", thing="the cup"))
-        assert part.orders[VoiceCommand.WHERE_WAS]("the cup")
+        assert part.commands[VoiceCommand.WHERE_WAS]("the cup")
 
 
 async def test_filters_hold_for_each_look() -> None:
@@ -270,7 +270,7 @@ async def test_two_sessions_never_tell_each_other() -> None:
         async with beside(one, scanner=finding.scanner) as guest:
             now = await turn(one, finding, 60, time.monotonic())
             assert await told(guest) == []
-            assert not guest.session.part("guidance").orders[VoiceCommand.WHERE_WAS]("the cup")
+            assert not guest.session.part("guidance").commands[VoiceCommand.WHERE_WAS]("the cup")
             guest.session.handle(Scan(type="scan"))
             finding.open.clear()
             show(guest, 0, now + 1)
