@@ -138,12 +138,12 @@ export interface Resume {
   token: string;
 }
 
-/** The cameras that are shown and asked about. */
+/** Settings of the cameras: stills, and the selection for questions. */
 export interface Settings {
   type: "settings";
-  /** A `still` a second, for cameras that the client does not see itself */
+  /** Send a `still` per second, for a camera that the client does not display itself */
   stills?: boolean;
-  /** Ids of the cameras that questions are about; `1` at first. Unknown ones do not count. */
+  /** Ids of the cameras that questions are about; initially `1`. Unknown ids are ignored. */
   cameras?: Array<string>;
 }
 
@@ -567,25 +567,25 @@ export interface Moved {
   type: "moved";
 }
 
-/** A recent picture of the camera, after the privacy filters. */
+/** Recent picture of a camera, after the privacy filters. */
 export interface Still {
   type: "still";
-  /** JPEG data URL, at most 640 px, and 36 KiB before base64; absent when a filter withheld it */
+  /** JPEG data URL, at most 640 px, and 36 KiB before base64; absent if a filter withheld it */
   image?: string;
-  /** Pixels of the camera's picture */
+  /** Width of the camera's picture, pixels */
   width?: number;
-  /** Pixels of the camera's picture */
+  /** Height of the camera's picture, pixels */
   height?: number;
-  /** A privacy filter withheld it. */
+  /** True if a privacy filter withheld it */
   withheld: boolean;
-  /** A further camera's id; absent: the session's own */
+  /** Id of a further camera; absent: the session's own */
   camera?: string;
 }
 
-/** The cameras of a session with more than its own. */
+/** All cameras of a session that has further ones. */
 export interface CameraList {
   type: "cameras";
-  /** The session's own first */
+  /** Beginning with the session's own */
   cameras: Array<CameraInfo>;
 }
 
@@ -1076,15 +1076,15 @@ export interface SecondLook {
   compared: number;
 }
 
-/** One camera of the session. */
+/** Camera of the session. */
 export interface CameraInfo {
-  /** `1` is the session's own. */
+  /** `1`: the session's own */
   id: string;
-  /** The person's name for it */
+  /** Name given by the person, or a default */
   name: string;
-  /** As `camera` in `status`; absent: nothing was sent yet. */
+  /** As `camera` in `status`; absent before the first frame */
   state?: "starting" | "live" | "stalled" | "frozen" | "ended";
-  /** Questions are about it. */
+  /** True if questions are about it */
   asked: boolean;
 }
 

@@ -1,5 +1,5 @@
-"""Other devices as cameras: a session's own one by WHIP, further ones that join by a link, their
-stills for the page, and questions about several.
+"""Other devices as cameras: WHIP, further cameras that join by a link, stills for the page, and questions
+about several cameras.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Let cameras publish by WHIP, and join sessions."""
+    """Add the routes for WHIP and for joining cameras, and the sessions' part."""
     from server.core.aio import TaskSet
     from server.features.cameras.cameras import OWN, Cameras, connection_key, counter
     from server.features.cameras.messages import CameraSettings
@@ -23,7 +23,7 @@ def register(api: Api) -> None:
     def ended(session_id: str, camera: str) -> None:
         slot = connection_key(session_id, camera)
         tasks.spawn(services.webrtc.disconnect(slot), name="disconnect")
-        # The own camera's is the session's.
+        # The own camera uses the session's slot, which is kept.
         if camera != OWN:
             tasks.spawn(sessions.replicas.leave(slot), name="free slot")
 

@@ -1,4 +1,4 @@
-"""The further cameras of one session: invited, joined, named, chosen for questions, lost and ended."""
+"""Further cameras of one session: invitations, names, selection for questions, and stills."""
 
 from __future__ import annotations
 
@@ -40,63 +40,63 @@ from server.session.request.question import Question
 from server.session.session import Session
 from server.session_manager import SessionManager
 
-# Seconds without a page after which further cameras end: a page that reconnects is back by then.
+# Seconds without a page after which further cameras end; reconnecting takes less.
 UNWATCHED_SECONDS = 120.0
 
 
 class CameraLost(CameraError):
-    """A further camera that a question is about gives no picture."""
+    """Raised if a further camera chosen for a question has no picture."""
 
     code = "camera_lost"
 
 
 @dataclass(slots=True, eq=False)
 class SessionCamera:
-    """A camera of a session: its own one, a further one, or an invitation to be one."""
+    """Camera of a session: its own one, a further one, or an invitation for one."""
 
     id: str
-    # The person's name for it; "" for none
+    # Name given by the person; "" for none
     name: str
     camera: Camera
     stills: Stills
-    # Of another device that sends it or may; None where only the page does
+    # Admission of another device; None if only the page sends
     admission: Admission | None = None
 
     @property
     def shown(self) -> str:
-        """The name of it, or that of a camera without one."""
+        """Its name, or a default name."""
         return self.name or default_camera_name(self.id)
 
 
 class Cameras(SessionPart):
-    """Owner of the further cameras, at most three beside the session's own. Belongs to the event loop.
+    """Owner of the further cameras of a session. Call all methods on the event loop.
 
-    Bounds of further cameras: 3; a fourth is refused. Each counts as a session, and is dropped
-    after 10 minutes without a connection; its frames are bounded as any camera's.
+    Bounds of further cameras: 3; a fourth is refused. Each counts as a session, and ends after 10
+    minutes without a connection; its frames are bounded like any camera's.
     """
 
     def __init__(self, context: SessionContext, ended: Callable[[str, str], None]) -> None:
-        """`ended(session_id, camera)` is called for each one that ends, whose connection is to be closed."""
+        """`ended(session_id, camera)`: called for each camera that ends, to close its connection."""
         self._session_id = context.id
         self._sample_rate = context.limits.sample_rate
         self._outbox = context.outbox
         self._services = context.services
         self._ended = ended
-        # Its stills are for a page whose session's own camera is another device.
+        # Stills for a page whose own camera is another device
         stills = Stills(camera=context.camera, outbox=self._outbox, services=self._services)
         self._own = SessionCamera(OWN, "", context.camera, stills)
         self.handlers = {CameraSettings: self._set}
-        # By id: the own one, and the others in the order in which they were invited
+        # By id: the own one, then the others in order of invitation
         self._all = {OWN: self._own}
-        # What sent when another device was invited to be the session's own camera
+        # The connection at the time when another device was invited as own camera
         self._before: CameraConnection | None = None
-        # Ids of the cameras that questions are about
+        # Ids of the cameras chosen for questions
         self._chosen: tuple[str, ...] = (OWN,)
         self._listening = True
-        # Ends those that nobody sends to, and all of them where no page is there
+        # Timers that end cameras without a connection, and all cameras without a page
         self._timer, self._left = Timer(), Timer()
         self._tasks = TaskSet("cameras")
-        # The list that the client has; None before the first
+        # The list last sent to the client; None before the first
         self._reported: CameraList | None = None
 
     @property
@@ -105,7 +105,7 @@ class Cameras(SessionPart):
 
     @property
     def own_name(self) -> str:
-        """The person's name for the session's own camera; "" when it has none."""
+        """Name given by the person to the session's own camera; "" without one."""
         return self._own.name
 
     @property
@@ -125,21 +125,21 @@ class Cameras(SessionPart):
     # Joining
 
     def invite(self, name: str) -> Admission:
-        """Invite a camera with this name. Raises Conflict when there are as many as may be, BadRequest."""
+        """Invite a camera. Raises Conflict beyond `MOST_CAMERAS`, BadRequest for a bad name."""
         free = [id for id in OTHERS if id not in self._all]
         if not free:
             raise Conflict(
-                f"A session has {MOST_CAMERAS} cameras at most. End one of them, then add another."
+                f"A session has at most {MOST_CAMERAS} cameras. End one of them, then add another."
             )
         id = free[0]
         name = free_name(clean_name(name), id, [one.shown for one in self._all.values()])
         camera = Camera(
             sample_rate=self._sample_rate,
             metrics=self._services.metrics,
-            # An invitation alone keeps no session.
+            # An invitation alone must not keep the session alive.
             dark_since=-math.inf,
         )
-        # Nothing is asked about it yet.
+        # It is not chosen for questions yet.
         camera.measures_scenes = False
         stills = Stills(camera=camera, outbox=self._outbox, services=self._services, id=id)
         admission = Admission(self._session_id, id, time.monotonic())
@@ -153,7 +153,7 @@ class Cameras(SessionPart):
         return admission
 
     def invite_own(self) -> Admission:
-        """Invite another device to be the session's own camera, in place of who was invited before.
+        """Invite another device as the session's own camera, replacing an earlier invitation.
 
         The invitation ends with the next connection of the page's own camera.
         """
@@ -162,7 +162,7 @@ class Cameras(SessionPart):
         return admission
 
     def redeem(self, code: CameraSecret) -> tuple[str, str, str] | None:
-        """Change a one-time code for its camera's id and name, and a token; None for one that is not good."""
+        """Exchange a one-time code for camera id, name and token; None for an invalid code."""
         for admission in self._admissions:
             token = admission.redeem(code, time.monotonic())
             if token is not None:
@@ -170,39 +170,39 @@ class Cameras(SessionPart):
         return None
 
     def admit(self, token: CameraSecret) -> Admission | None:
-        """Find the admission of a token; None for none."""
+        """Return the admission of a token; None for an invalid token."""
         now = time.monotonic()
         return next((one for one in self._admissions if one.admits(token, now)), None)
 
     def check(self, admission: Admission, token: CameraSecret) -> None:
-        """Raises NotFound for a camera that has ended, and for a token that is over."""
+        """Raise NotFound for an ended camera or an expired token."""
         if self.admit(token) is not admission:
             raise NotFound(
-                "This camera was ended by its person, or another device has taken its place. Ask for another link."
+                "This camera was ended, or replaced by another device. Ask for another link."
             )
 
-    # For the person
+    # Actions of the person
 
     def rename(self, id: str, name: str) -> None:
-        """Give a camera another name. Raises NotFound, BadRequest."""
+        """Rename a camera. Raises NotFound, BadRequest."""
         camera = self._find(id)
         taken = [one.shown for one in self._all.values() if one is not camera]
         camera.name = free_name(clean_name(name), id, taken)
         self.report()
 
     async def end(self, id: str) -> None:
-        """End a camera; its tokens are over. Of the own one only another device that sends ends. Raises NotFound."""
+        """End a camera and revoke its tokens; for the own one end only another device. Raises NotFound."""
         if id == OWN:
             self._own.admission = None
             feed = self._own.camera.feed
-            # The page's own: switched on again while the request to end the device was on its way
+            # Not if the page's own camera was switched on again meanwhile
             if feed is None or not feed.sender_controlled:
                 self._ended(self._session_id, OWN)
         else:
             await self._end(self._find(id))
 
     def choose(self, ids: Sequence[str]) -> None:
-        """Ask about these cameras from now on. Unknown ones do not count; without any it is the own."""
+        """Choose the cameras for later questions. Unknown ids are ignored; without any, the own one."""
         self._chosen = tuple(id for id in self._all if id in ids) or (OWN,)
         for one in self._further:
             one.camera.measures_scenes = one.id in self._chosen
@@ -217,11 +217,11 @@ class Cameras(SessionPart):
     async def views(
         self, question: Question, needs: Capabilities, own: OwnFrame, waits: Callable[[], None]
     ) -> tuple[View, ...]:
-        """Wait for a frame of each chosen camera, all within the time that one has.
+        """Wait for a frame of each chosen camera, all within the time limit of one.
 
-        Raises CameraError with the camera's name, EngineRefused when the engine takes fewer pictures.
+        Raises CameraError with the camera's name, EngineRefused if the engine takes fewer pictures.
         """
-        # Those that are chosen meanwhile are for the next question.
+        # A later selection counts for the next question only.
         chosen = [(id, self._find(id).shown) for id in self._chosen]
         most = needs.most_pictures(together=len(chosen) > 1)
         if most is not None and len(chosen) > most:
@@ -233,7 +233,7 @@ class Cameras(SessionPart):
                 if id == OWN:
                     (frame, held), scene = await own(), camera.scene
                 else:
-                    # Another device has a clock of its own: the time of the question here counts.
+                    # Another device has a different clock: use the question's time on this machine.
                     asked = replace(question.asked, sent=None)
                     frame, held = await camera.frame_after(asked, waits), False
                     scene = camera.scene_of(frame)
@@ -243,7 +243,7 @@ class Cameras(SessionPart):
         return tuple(found)
 
     def camera(self, id: str) -> Camera:
-        """Raises NotFound for one that has ended."""
+        """Return a camera by its id. Raises NotFound for an ended one."""
         return self._find(id).camera
 
     # Messages
@@ -262,13 +262,13 @@ class Cameras(SessionPart):
             one.stills.listen(connected)
 
     def greet(self) -> None:
-        """Tell a new socket of the cameras."""
+        """Send the list of cameras to a new socket."""
         if self._further or self.own_name:
             self._reported = None
             self.report()
 
     def report(self) -> None:
-        """Tell the client of the cameras, if anything about them has changed."""
+        """Send the list of cameras to the client if it has changed."""
         message = CameraList(
             cameras=[
                 CameraInfo(
@@ -285,7 +285,7 @@ class Cameras(SessionPart):
 
     async def close(self) -> None:
         self._left.cancel()
-        # The last one ends the other timer.
+        # Ending the last one cancels the other timer.
         for one in self._further:
             await self._end(one)
         await self._own.stills.close()
@@ -298,7 +298,7 @@ class Cameras(SessionPart):
         return [one.admission for one in self._all.values() if one.admission is not None]
 
     def _look_after_guest(self) -> None:
-        """Note that the guest sends, or has gone; end the invitation when the page's own camera is back."""
+        """Update the guest's admission; end it once the page's own camera is back."""
         guest, feed = self._own.admission, self._own.camera.feed
         if guest is None:
             return
@@ -313,7 +313,7 @@ class Cameras(SessionPart):
     def _find(self, id: str) -> SessionCamera:
         camera = self._all.get(id)
         if camera is None:
-            raise NotFound("This session has no such camera; it was ended, or never joined.")
+            raise NotFound("Camera not found in this session: it was ended, or never joined.")
         return camera
 
     def _changed(self, further: SessionCamera, admission: Admission) -> None:
@@ -338,7 +338,7 @@ class Cameras(SessionPart):
         await further.stills.close()
 
     def _arm(self) -> None:
-        """Set the timer of the next camera that ends by itself."""
+        """Set the timer for the next camera to expire."""
         self._timer.cancel()
         ends = [
             one.admission.until
@@ -359,19 +359,19 @@ class Cameras(SessionPart):
         for one in self._further:
             if one.admission is not None and one.admission.over(now):
                 self._tasks.spawn(self._end(one), name="end")
-        # Those that end are timed no more by then.
+        # Cameras that are ending are skipped.
         self._arm()
 
 
 def _named(error: CameraError | NotFound, name: str) -> CameraError:
-    """Say which camera has no frame."""
+    """Return the error with the camera's name."""
     if isinstance(error, NoCamera | NotFound):
         return CameraLost(
             f"The camera {name} is not connected. Connect it again, or choose other cameras, and ask again."
         )
     if isinstance(error, CameraStalled):
         return CameraLost(
-            f"No new picture came from the camera {name}, so this was not answered from an old one."
+            f"The camera {name} sent no new picture, and questions are not answered from old ones."
             " Check its connection, or choose other cameras, and ask again."
         )
     return error
@@ -386,15 +386,15 @@ def cameras_of(session: Session) -> Cameras:
 
 
 async def invite(sessions: SessionManager, session_id: str, name: str) -> Admission:
-    """Invite a further camera, with one of the slots that all processes share.
+    """Invite a further camera, and take one of the slots shared by all processes.
 
-    Raises what `SessionManager.check_room` and `Cameras.invite` raise.
+    Raises the errors of `SessionManager.check_room` and `Cameras.invite`.
     """
     sessions.check_room(session_id)
     cameras = cameras_of(sessions.find(session_id))
     invited = cameras.invite(name)
     if not await sessions.replicas.take(connection_key(session_id, invited.camera)):
-        # It may have ended meanwhile.
+        # The camera may have ended meanwhile.
         with suppress(NotFound):
             await cameras.end(invited.camera)
         raise sessions.capacity.full()
@@ -402,7 +402,7 @@ async def invite(sessions: SessionManager, session_id: str, name: str) -> Admiss
 
 
 def admitted(sessions: SessionManager, token: str) -> tuple[Session, Admission] | None:
-    """Find an invited camera by its token; None for none."""
+    """Return the session and admission of a camera's token; None for an invalid token."""
     secret = read_token(token)
     session = sessions.get(secret.session_id) if secret is not None else None
     if secret is None or session is None:
@@ -412,34 +412,33 @@ def admitted(sessions: SessionManager, token: str) -> tuple[Session, Admission] 
     return (session, admission) if admission is not None else None
 
 
-# A further camera's admission to a session: its name, who may send, and how long it waits for
-# nobody. Pure.
+# Admission of a further camera to a session: its name, its tokens, and its expiry. Pure.
 
-# Cameras of a session, its own among them
+# Maximum cameras of a session, including its own
 MOST_CAMERAS = 4
-# The id of the session's own camera, and those of the others
+# Id of the session's own camera, and ids of the others
 OWN = "1"
 OTHERS = tuple(str(number) for number in range(2, MOST_CAMERAS + 1))
-# Seconds that an invitation is good for, and that a lost camera is kept
+# Validity of an invitation, and time for which a disconnected camera is kept, seconds
 INVITED_SECONDS = 600.0
 AWAY_SECONDS = 600.0
 MAX_NAME_CHARS = 40
 
 
 class Admission:
-    """The token that may send an invited camera's pictures, and its end. `now` is monotonic seconds."""
+    """Token and expiry of an invited camera. `now` is monotonic seconds."""
 
     def __init__(self, session_id: str, camera: str, now: float) -> None:
         self._session_id = session_id
         self.camera = camera
-        # The two ways to join, with their digests, of which the first one that is used closes the other: a token for
-        # a device that speaks WHIP, and a code for a page, whose digest is None once it is closed
+        # Two alternatives, with their digests, of which the first use invalidates the other: a token for a WHIP
+        # device, and a code for a page, whose digest is None once it is invalid
         self._code: bytes | None
         self.token, self._token = make_token(session_id)
         self.code, self._code = make_code(session_id)
-        # The camera ends then by itself.
+        # Time of expiry
         self.until = now + INVITED_SECONDS
-        # False until a camera has sent here
+        # True once a camera has connected
         self.used = False
 
     def over(self, now: float) -> bool:
@@ -447,43 +446,43 @@ class Admission:
 
     @property
     def here(self) -> bool:
-        """True while a camera sends here."""
+        """True while a camera is connected."""
         return self.until == math.inf
 
     def redeem(self, secret: CameraSecret, now: float) -> str | None:
-        """Change the one-time code for another token, once; None for a wrong, a used or a late one."""
+        """Exchange the one-time code for another token; None for a wrong, used or expired code."""
         if self.over(now) or self._code is None or not secret.is_for(self._code):
             return None
         self._code = None
-        # The one that was shown beside the code ends with it.
+        # The token shown next to the code becomes invalid.
         token, self._token = make_token(self._session_id)
         return token
 
     def admits(self, secret: CameraSecret, now: float) -> bool:
-        """Find whether a token is this camera's."""
+        """Return True if a token is this camera's."""
         return not self.over(now) and secret.is_for(self._token)
 
     def came(self) -> None:
-        """Note that a camera sends: the code is over, and the token good while it is here."""
+        """Record a connection: the code becomes invalid, and the token stays valid while connected."""
         self._code = None
         self.used, self.until = True, math.inf
 
     def went(self, now: float) -> None:
-        """Note that it has gone; it may come back with its token for a while."""
+        """Record a disconnection: the token stays valid for `AWAY_SECONDS`."""
         self.until = now + AWAY_SECONDS
 
 
 def connection_key(session_id: str, camera: str) -> str:
-    """The key of a camera's connection: of a further one with a character that no session's id has."""
+    """Return the key of a camera's connection; a further one's contains ~, which no session id does."""
     return session_id if camera == OWN else f"{session_id}~{camera}"
 
 
 def clean_name(given: str) -> str:
-    """Return a name as it is kept: one line of visible characters; "" for none.
+    """Return a name as one line of visible characters; "" for none.
 
-    Raises BadRequest for a long one.
+    Raises BadRequest if it is too long.
     """
-    # The categories of control, format and surrogate characters, and of line ends
+    # Unicode categories of control, format and surrogate characters, and of separators
     plain = "".join(
         " " if unicodedata.category(char)[0] in "CZ" else char
         for char in given[: 4 * MAX_NAME_CHARS]
@@ -491,19 +490,19 @@ def clean_name(given: str) -> str:
     name = " ".join(plain.split())
     if len(name) > MAX_NAME_CHARS:
         raise BadRequest(
-            f"A camera's name has at most {MAX_NAME_CHARS} characters. Give a shorter one."
+            f"The camera's name is too long (limit: {MAX_NAME_CHARS} characters). Choose a shorter one."
         )
     return name
 
 
 def free_name(wanted: str, number: str, taken: list[str]) -> str:
-    """Return a name that no other camera has: the wanted one, or "Camera" and its number.
+    """Return a unique name: the wanted one, or a default one with the camera's number.
 
-    Raises BadRequest when another camera has the wanted one.
+    Raises BadRequest if another camera has the wanted name.
     """
     others = [name.casefold() for name in taken]
     if wanted and wanted.casefold() in others:
-        raise BadRequest("Another camera has this name. Give each one a name of its own.")
+        raise BadRequest("Another camera already has this name. Choose a different one.")
     if wanted:
         return wanted
     name = default_camera_name(number)
@@ -512,7 +511,7 @@ def free_name(wanted: str, number: str, taken: list[str]) -> str:
     return name
 
 
-# Begins a token; a session's token is three parts of base64 with dots between, and never begins so.
+# Prefix of a camera's token. A session's token, a JWT, never begins with it.
 _TOKEN = "camera~"
 _PARTS = re.compile(r"([A-Za-z0-9_-]{1,64})~([A-Za-z0-9_-]{22})", re.ASCII)
 MAX_CHARS = 100
@@ -520,40 +519,40 @@ MAX_CHARS = 100
 
 @dataclass(frozen=True, slots=True)
 class CameraSecret:
-    """The parts of a token or a code."""
+    """Parsed token or code."""
 
     session_id: str
     digest: bytes
 
     def is_for(self, kept: bytes | None) -> bool:
-        """Compare with a kept digest, in a time that depends on neither."""
+        """Return True if a stored digest matches. Constant time."""
         return kept is not None and hmac.compare_digest(self.digest, kept)
 
 
 def make_code(session_id: str) -> tuple[str, bytes]:
-    """Make a one-time code, and its digest to keep."""
+    """Return a new one-time code and its digest."""
     text = f"{session_id}~{secrets.token_urlsafe(16)}"
     return text, digest(text)
 
 
 def make_token(session_id: str) -> tuple[str, bytes]:
-    """Make a token, and its digest to keep."""
+    """Return a new token and its digest."""
     text, kept = make_code(session_id)
     return _TOKEN + text, kept
 
 
 def read_token(text: str) -> CameraSecret | None:
-    """Read a bearer token; None for one of another kind, or malformed."""
+    """Parse a camera's bearer token; None for other or malformed ones."""
     return read_code(text.removeprefix(_TOKEN)) if text.startswith(_TOKEN) else None
 
 
 def read_code(text: str) -> CameraSecret | None:
-    """Read a one-time code; None for a malformed one."""
+    """Parse a one-time code; None if malformed."""
     found = _PARTS.fullmatch(text) if len(text) <= MAX_CHARS else None
     return CameraSecret(found[1], digest(text)) if found is not None else None
 
 
-# Least time between two stills
+# Minimum time between two stills
 STILL_SECONDS = 1.0
 
 
@@ -563,15 +562,15 @@ def counter(metrics: Metrics) -> Any:
 
 
 class Stills:
-    """One camera's stills, made while the page wants them and a socket is open. None is kept.
+    """Stills of one camera, sent while the page wants them and a socket is open; not stored.
 
-    No frame is made into a still twice. A further camera's still gives way to one that waits.
+    Each frame becomes at most one still. A further camera skips a still while another one is queued.
     """
 
     def __init__(
         self, *, camera: Camera, outbox: Outbox, services: SessionServices, id: str | None = None
     ) -> None:
-        """`id`: of a further camera; None for the session's own."""
+        """`id`: id of a further camera; None for the session's own."""
         self._id = id
         self._camera = camera
         self._outbox = outbox
@@ -579,7 +578,7 @@ class Stills:
         self._wanted = False
         self._listening = True
         self._tasks = TaskSet("stills")
-        # The task that makes them; None while they are not needed
+        # Task that sends the stills; None while not needed
         self._task: asyncio.Task[None] | None = None
 
     def want(self, wanted: bool) -> None:
@@ -587,7 +586,7 @@ class Stills:
         self._settle()
 
     def listen(self, listening: bool) -> None:
-        """Note whether a socket is open."""
+        """Set whether a socket is open."""
         self._listening = listening
         self._settle()
 
@@ -609,13 +608,13 @@ class Stills:
             if frame is not None and frame is not last and live and not self._gives_way():
                 last = frame
                 await self._send(frame)
-            # The first one follows the first frame at once.
+            # Send the first still as soon as there is a frame.
             return STILL_SECONDS if last is not None else 0.05
 
         await supervise(step, name="stills", after_failure=STILL_SECONDS)
 
     def _gives_way(self) -> bool:
-        """Find whether a slow client has not taken the last still of any camera."""
+        """Return True if the client has not received the last still of any camera yet."""
         return self._id is not None and self._outbox.waits(Still)
 
     async def _send(self, frame: Frame) -> None:
@@ -626,7 +625,7 @@ class Stills:
             stills.labels("withheld").inc()
             self._outbox.put(Still(withheld=True, camera=self._id))
         except BadRequest:
-            # An answer to a question about this frame has the reason; here it is only not shown.
+            # A question about this frame reports the reason; here the still is only skipped.
             stills.labels("unusable").inc()
         else:
             stills.labels("sent").inc()

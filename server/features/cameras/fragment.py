@@ -25,9 +25,9 @@ _MID = re.compile(r"[!-~]{1,64}", re.ASCII)
 
 @dataclass(slots=True)
 class Credentials:
-    """The ICE credentials of one section; of all sections without a name and an index.
+    """ICE credentials of one section; without `mid` and `index`, of all sections.
 
-    Empty when it has none.
+    Empty strings if it has none.
     """
 
     mid: str | None = None
@@ -38,9 +38,9 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A client's candidates and ICE credentials, by section (RFC 8840 section 9)."""
+    """Client's candidates and ICE credentials, by section (RFC 8840 section 9)."""
 
-    # Those of all sections first
+    # Session-level credentials first
     credentials: tuple[Credentials, ...]
     # {"candidate", "sdpMid", "sdpMLineIndex"} each, as browsers write them
     candidates: tuple[dict[str, Any], ...]
@@ -50,13 +50,13 @@ class Fragment:
         own = [one for one in self.credentials if offer.carries(one.mid, one.index)]
         if own:
             return own[-1]
-        # Some clients name another section of the bundle, whose credentials are the same.
+        # Some clients send another section of the bundle, with the same credentials.
         alike = len({(one.ufrag, one.pwd) for one in self.credentials}) == 1
         return self.credentials[0] if alike else Credentials()
 
 
 def parse_fragment(text: str) -> Fragment:
-    """Parse a fragment. The end of its candidates is ignored, because nothing waits for it.
+    """Parse a fragment. Its end-of-candidates is ignored, because nothing waits for it.
 
     Raises TooLarge above 64 KiB, BadRequest for a malformed fragment.
     """
@@ -79,9 +79,7 @@ def parse_fragment(text: str) -> Fragment:
         elif line.startswith("a=mid:"):
             section.mid = line[6:]
             if _MID.fullmatch(section.mid) is None:
-                raise BadRequest(
-                    'A name of a media section ("a=mid") in the fragment is malformed.'
-                )
+                raise BadRequest('The fragment has a malformed name of a media section ("a=mid").')
         elif line.startswith("a=ice-ufrag:"):
             section.ufrag = _one("ufrag", line[12:], _UFRAG, given)
         elif line.startswith("a=ice-pwd:"):
@@ -97,7 +95,7 @@ def parse_fragment(text: str) -> Fragment:
             )
         elif line and not re.match(r"[a-z]=", line, re.ASCII):
             raise BadRequest(
-                "This is no SDP fragment: every line of one begins with a letter and =."
+                "The body is not an SDP fragment: every line must begin with a letter and =."
             )
     return Fragment(tuple(one for one in credentials if one.ufrag or one.pwd), tuple(candidates))
 
@@ -107,21 +105,23 @@ def _check_candidate(line: str, before: int) -> None:
         raise BadRequest(f"The fragment has more than {MAX_CANDIDATES} candidates.")
     if len(line) > MAX_CANDIDATE_CHARS:
         raise BadRequest(
-            f"A candidate of the fragment has more than {MAX_CANDIDATE_CHARS} characters."
+            f"The fragment has a candidate with more than {MAX_CANDIDATE_CHARS} characters."
         )
 
 
 def _one(name: str, value: str, pattern: re.Pattern[str], given: dict[str, str]) -> str:
-    """Return a well-formed credential, the only one of its section; `given`: those before it."""
+    """Return a valid credential. `given`: credentials of the section so far. Raises BadRequest."""
     if pattern.fullmatch(value) is None:
         raise BadRequest(f"The fragment's ice-{name} is malformed (RFC 8839, section 5.4).")
     if given.setdefault(name, value) != value:
-        raise BadRequest(f"A section of the fragment has two different ice-{name}s. It has one.")
+        raise BadRequest(
+            f"A section of the fragment has two different values of ice-{name}; only one is allowed."
+        )
     return value
 
 
 def make_fragment(kind: str, mid: str, ufrag: str, pwd: str, candidates: Iterable[str]) -> str:
-    """Write our side as a fragment. `candidates`: all of ours, without "candidate:"."""
+    """Return the server's fragment. `candidates`: all of the server's, without "candidate:"."""
     lines = [
         f"a=group:BUNDLE {mid}",
         f"m={kind} 9 UDP/TLS/RTP/SAVPF 0",

@@ -12,48 +12,48 @@ from server.core.messages.from_client import Settings
 
 
 class CameraSettings(Settings):
-    """The cameras that are shown and asked about."""
+    """Settings of the cameras: stills, and the selection for questions."""
 
-    # A `still` a second, for cameras that the client does not see itself
+    # Send a `still` per second, for a camera that the client does not display itself
     stills: bool | None = None
-    # Ids of the cameras that questions are about; `1` at first. Unknown ones do not count.
+    # Ids of the cameras that questions are about; initially `1`. Unknown ids are ignored.
     cameras: tuple[Identifier, ...] | None = Field(default=None, max_length=8)
 
 
 class Still(ServerMessage):
-    """A recent picture of the camera, after the privacy filters."""
+    """Recent picture of a camera, after the privacy filters."""
 
     type: Literal["still"] = "still"
     newest_only: ClassVar[bool] = True
-    # JPEG data URL, at most 640 px, and 36 KiB before base64; absent when a filter withheld it
+    # JPEG data URL, at most 640 px, and 36 KiB before base64; absent if a filter withheld it
     image: str | None = None
-    # Pixels of the camera's picture
+    # Width of the camera's picture, pixels
     width: int | None = None
-    # Pixels of the camera's picture
+    # Height of the camera's picture, pixels
     height: int | None = None
-    # A privacy filter withheld it.
+    # True if a privacy filter withheld it
     withheld: bool = False
-    # A further camera's id; absent: the session's own
+    # Id of a further camera; absent: the session's own
     camera: str | None = None
 
 
 class CameraInfo(BaseModel):
-    """One camera of the session."""
+    """Camera of the session."""
 
-    # `1` is the session's own.
+    # `1`: the session's own
     id: str
-    # The person's name for it
+    # Name given by the person, or a default
     name: str
-    # As `camera` in `status`; absent: nothing was sent yet.
+    # As `camera` in `status`; absent before the first frame
     state: CameraState | None = None
-    # Questions are about it.
+    # True if questions are about it
     asked: bool = False
 
 
 class CameraList(ServerMessage):
-    """The cameras of a session with more than its own."""
+    """All cameras of a session that has further ones."""
 
     type: Literal["cameras"] = "cameras"
     newest_only: ClassVar[bool] = True
-    # The session's own first
+    # Beginning with the session's own
     cameras: list[CameraInfo]

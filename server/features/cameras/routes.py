@@ -1,8 +1,7 @@
-"""Other devices as cameras over HTTP. By WHIP (RFC 9725) those that are not the page, such as OBS, GStreamer or go2rtc,
-publish with one request; a session's page invites, names and ends further ones, which join with a code.
+"""HTTP routes for other devices as cameras. WHIP clients (RFC 9725) such as OBS, GStreamer or go2rtc publish with one
+request; a session's page invites, renames and ends further cameras, which join with a code.
 
-The bearer token is a session's, from POST /api/token, or that of one camera of a session, from
-POST /api/cameras; the session's page shows stills and asks.
+The bearer token is a session's, from POST /api/token, or a camera's, from POST /api/cameras.
 """
 
 from __future__ import annotations
@@ -50,14 +49,14 @@ _ENTITY_TAG = re.compile(r'"([!#-~]*)"', re.ASCII)
 
 
 class PreconditionFailed(RequestError):
-    """WHIP: an old `ETag`."""
+    """WHIP: outdated `ETag`."""
 
     code = "precondition_failed"
     status = 412
 
 
 class PreconditionRequired(RequestError):
-    """WHIP: no `If-Match`."""
+    """WHIP: missing `If-Match`."""
 
     code = "precondition_required"
     status = 428
@@ -65,20 +64,20 @@ class PreconditionRequired(RequestError):
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """The sender of a camera by WHIP: with a session's token, or with that of an invited one, which has `camera`."""
+    """Sender of a camera by WHIP: with a session's token, or an invited camera's, which has `camera`."""
 
     session_id: str
-    # The key of its connection
+    # Key of its connection
     key: str
-    # Of a session's token
+    # Claims of a session's token
     claims: Claims | None = None
     camera: Camera | None = None
-    # Raises when the invited camera has ended
+    # Raises NotFound if the invited camera has ended
     check: Callable[[], None] = lambda: None
 
 
 class CameraGuard(RequestGuard):
-    """The checks of routes that also take an invited camera's token."""
+    """Checks of routes that also accept an invited camera's token."""
 
     def session_of(self, request: Request) -> str | None:
         token = _token(request)
@@ -87,7 +86,7 @@ class CameraGuard(RequestGuard):
         return super().session_of(request)
 
     async def home(self, request: Request) -> None:
-        # Only that session's process can check the token.
+        # Only the session's process can check the token.
         secret = read_token(_token(request))
         if secret is not None:
             self.at_home(request, secret.session_id)
@@ -95,7 +94,7 @@ class CameraGuard(RequestGuard):
             await super().home(request)
 
     def sender(self, request: Request) -> Sender:
-        """Find whose camera a WHIP client's token sends. Raises Unauthorized."""
+        """Return the sender for a WHIP client's token. Raises Unauthorized."""
         try:
             token = bearer(request.headers.get("authorization"))
         except TokenRefused as error:
@@ -133,12 +132,12 @@ def _token(request: Request) -> str:
 
 def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
     whips = WeakValueDictionary[str, WhipSession]()
-    # WHIP clients follow redirections (307), which RFC 9725 has for balancing.
+    # WHIP clients follow redirections (307), which RFC 9725 uses for load balancing.
     at_home = [Depends(guard.origin), Depends(guard.home)]
 
     @router.post(ENDPOINT, dependencies=[*at_home, Depends(guard.limit)])
     async def publish(request: Request, sender: Sender = Depends(guard.sender)) -> Response:
-        """Publish a camera: an SDP offer (`application/sdp`). 201 with the SDP answer, `Location`,
+        """Publish a camera with an SDP offer (`application/sdp`). 201 with the SDP answer, `Location`,
         `ETag`, `Accept-Patch`, and a `Link` for each ICE server. 422: the offer cannot be used.
         """
         sdp = await _text(request, SDP, "the SDP offer")
@@ -146,16 +145,16 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
         if sender.claims is not None:
             _, answer = await connect_camera(services, sender.claims, sdp, sender_controlled=False)
         else:
-            # An invited camera begins no session.
+            # An invited camera does not start a session.
             assert sender.camera is not None
             answer = await services.webrtc.connect(
                 sender.key, sdp, sender.camera, sender_controlled=False, check=sender.check
             )
         connection = services.webrtc.get(sender.key)
-        # Kept by the connection
+        # The connection holds the only strong reference.
         whips[connection.name] = whip = WhipSession(connection)
         response = Response(answer, 201, media_type=SDP)
-        # OBS puts it in place of its address's path. The session's id is no credential; a balancer hashes it.
+        # OBS replaces its address's path with it. The session id is not a credential; load balancers hash it.
         response.headers["Location"] = f"{ENDPOINT}/{connection.name}?session={session_id}"
         response.headers["ETag"] = f'"{whip.ice_tag}"'
         response.headers["Accept-Patch"] = MEDIA_TYPE
@@ -172,7 +171,7 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
         With `If-Match: <ETag>` and candidates: 204. With `If-Match: *`, a new `ice-ufrag` and a new
         `ice-pwd`: 200 with the server's fragment and a new `ETag`. 404: the WHIP session has ended,
         or a newer offer replaced it; 409: the connection is not up; 412: `If-Match` or the user
-        name is of an older ICE session; 428: `If-Match` is missing.
+        name belongs to an older ICE session; 428: `If-Match` is missing.
         """
         connection = _connection(services, sender, name)
         whip = whips[connection.name]
@@ -184,7 +183,7 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
                 return await _restart(whip, fragment)
         elif credentials.ufrag not in ("", *whip.remote_ufrags):
             raise PreconditionFailed(
-                "The fragment has another ICE user name than this ICE session. For an ICE restart send If-Match: *."
+                "The fragment's ICE user name does not belong to this ICE session. For an ICE restart send If-Match: *."
             )
         await services.webrtc.get(sender.key).add_candidates(list(fragment.candidates))
         return Response(status_code=204)
@@ -197,12 +196,12 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
         return Response(status_code=200)
 
     def other_methods(path: str, allowed: str, accepts: dict[str, str]) -> None:
-        """Answer OPTIONS, and refuse the methods that RFC 9725 section 4.1 reserves."""
+        """Handle OPTIONS, and refuse the methods reserved by RFC 9725 section 4.1."""
         headers = {"Allow": allowed, **accepts}
 
         @router.options(path, include_in_schema=False)
         async def options() -> Response:
-            """204 with `Allow`, and `Accept-Post` or `Accept-Patch`."""
+            """Return 204 with `Allow`, and `Accept-Post` or `Accept-Patch`."""
             return Response(status_code=204, headers=headers)
 
         @router.api_route(
@@ -213,9 +212,9 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
             include_in_schema=False,
         )
         async def refused() -> Response:
-            """405 with `Allow`."""
+            """Return 405 with `Allow`."""
             error = MethodNotAllowed(
-                f"This is a WHIP address: it takes {allowed}. A camera is published with POST {ENDPOINT}."
+                f"This WHIP address allows only {allowed}. Publish a camera with POST {ENDPOINT}."
             )
             services.metrics.errors.labels(error.code).inc()
             return error_response(error, headers)
@@ -231,35 +230,33 @@ async def _text(request: Request, media_type: str, what: str) -> str:
     try:
         return (await request.body()).decode()
     except UnicodeDecodeError:
-        raise BadRequest(f"The body is no UTF-8 text. Send {what} as it was made.") from None
+        raise BadRequest(f"The body is not UTF-8 text. Send {what} unchanged.") from None
 
 
 def _connection(services: Services, sender: Sender, name: str) -> PeerConnection:
-    """Return the sender's connection. Raises NotFound when it has another name."""
+    """Return the sender's connection. Raises NotFound if it has another name."""
     connection = services.webrtc.get(sender.key)
     if connection.name != name:
-        raise NotFound("This WHIP session has ended, or a newer offer has taken its place.")
+        raise NotFound("This WHIP session has ended, or a newer offer has replaced it.")
     return connection
 
 
 def _matches(request: Request, ice_tag: str) -> bool:
-    """Return True when If-Match names the present ICE session; False for "*", which requests a new
-    one.
+    """Return True if If-Match names the current ICE session; False for "*", which requests a new one.
 
-    Raises PreconditionRequired without the header, PreconditionFailed for one of an older ICE
-    session.
+    Raises PreconditionRequired without the header, PreconditionFailed for an older ICE session.
     """
     given = request.headers.get("if-match")
     if given is None:
         raise PreconditionRequired(
-            "Send If-Match with the ETag of the answer to POST, or If-Match: * for an ICE restart."
+            "If-Match is missing. Send it with the ETag of the response to POST, or If-Match: * for an ICE restart."
         )
-    # RFC 9725 writes it in quotes in its text, RFC 9110 without.
+    # RFC 9725 quotes the star in its text, RFC 9110 does not.
     if given.strip() in ("*", '"*"'):
         return False
     if ice_tag not in _ENTITY_TAG.findall(given[:1000]):
         raise PreconditionFailed(
-            "If-Match names an ICE session that is over. Send the newest ETag, or If-Match: * for an ICE restart."
+            "If-Match names an ICE session that has ended. Send the newest ETag, or If-Match: * for an ICE restart."
         )
     return True
 
@@ -275,7 +272,7 @@ async def _restart(whip: WhipSession, fragment: Fragment) -> Response:
 
 
 def ice_links(servers: list[dict[str, Any]]) -> list[str]:
-    """`Link` headers for ICE servers (RFC 9725 section 4.6), one for each URL."""
+    """Return `Link` headers for ICE servers (RFC 9725 section 4.6), one for each URL."""
     links = []
     for server in servers:
         extra = ""
@@ -289,34 +286,34 @@ def ice_links(servers: list[dict[str, Any]]) -> list[str]:
 
 
 PREFIX = "/api/cameras"
-# The page of a device that joins; its code is the fragment, which is in no request, log or Referer.
+# Page of a joining device. The code is in the fragment, which no request, log or Referer contains.
 JOIN_PAGE = "/client/features/cameras/join/camera.html"
 
 
 class NameBody(BaseModel):
-    """A camera's name."""
+    """Name of a camera."""
 
     model_config = ConfigDict(extra="ignore")
-    # 40 characters at most; empty: `Camera` and the number
+    # At most 40 characters; empty: `Camera` and its number
     name: str = Field(
         default="",
-        # The session checks the name itself, so that its error says more.
+        # The session checks the name, for a more helpful error.
         max_length=1000,
     )
 
 
 class InviteBody(NameBody):
-    """The camera that is invited."""
+    """Camera to invite."""
 
-    # True: the session's own, which has its name; false: a further one
+    # True: the session's own, which keeps its name; false: a further one
     own: bool = False
 
 
 class CodeBody(BaseModel):
-    """A code to join with."""
+    """Code to join with."""
 
     model_config = ConfigDict(extra="ignore")
-    # From the answer of `POST /api/cameras`
+    # From the response of `POST /api/cameras`
     code: str = Field(max_length=MAX_CHARS)
 
 
@@ -331,18 +328,18 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
     ) -> dict[str, Any]:
         """Invite a further camera of the session, or another device as its own one, to send by WHIP.
 
-        The answer: `camera` (its id), `address` and `token` for WHIP, `code`, `expires_in` (600 s);
+        The response: `camera` (its id), `address` and `token` for WHIP, `code`, `expires_in` (600 s);
         to a page with an `Origin` also `link` and its QR code `qr`, a list of rows of `0` and `1`.
-        `code` and `token` are two ways to join: the first one that is used closes the other. The
-        token is good while the camera sends, and ten minutes without. 400: the name is too long, or
-        another camera's; 409: the session has four cameras; 503: all sessions are in use.
+        `code` and `token` are alternatives: the first use of one invalidates the other. The token is
+        valid while the camera sends, and for ten minutes after. 400: the name is too long, or taken;
+        409: the session has four cameras; 503: all sessions are in use.
         """
         session = sessions.find(claims.session_id)
         session.touch()
         cameras = cameras_of(session)
         made = cameras.invite_own() if body.own else await invite(sessions, session.id, body.name)
         path = f"{JOIN_PAGE}#{made.code}"
-        # `guard.origin` has checked it; a page always sends it here.
+        # Checked by `guard.origin`; pages always send it.
         origin = request.headers.get("origin")
         shown = {"link": origin + path, "qr": qr_rows(origin + path)} if origin else {}
         return shown | {
@@ -355,8 +352,8 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
 
     @router.post(f"{PREFIX}/join", dependencies=[Depends(guard.origin)])
     async def join(request: Request, body: CodeBody) -> dict[str, Any]:
-        """Change a code, once, for a camera's token; needs no other one. Answers `camera`, `name`,
-        `address`, `token`, `ice_servers`. 401: the code is over.
+        """Exchange a one-time code for a camera's token; needs no other token. Returns `camera`, `name`,
+        `address`, `token`, `ice_servers`. 401: the code is invalid.
         """
         code = read_code(body.code)
         if code is not None:
@@ -368,8 +365,8 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
         if joined is None or session is None:
             await guard.wrong_code(request)
             raise Unauthorized(
-                "This link is over: each one is good for one device and ten minutes."
-                " Ask whoever showed it for another one."
+                "This link has expired or was used: each is valid for one device and ten minutes."
+                " Ask its owner for another one."
             )
         camera, name, token = joined
         return {
@@ -384,7 +381,7 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
     async def rename(
         camera: str, body: NameBody, claims: Claims = Depends(guard.claims)
     ) -> dict[str, bool]:
-        """Rename a camera. Answers `renamed`: `true`."""
+        """Rename a camera. Returns `renamed`: `true`."""
         session = sessions.find(claims.session_id)
         session.touch()
         cameras_of(session).rename(camera, body.name)
@@ -392,8 +389,8 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
 
     @router.delete(f"{PREFIX}/{{camera}}", dependencies=at_home)
     async def end(camera: str, claims: Claims = Depends(guard.claims)) -> dict[str, bool]:
-        """End a camera: its connection closes, and it and its token are gone. Camera `1` stays, and may be
-        sent anew; the page's own goes on. Answers `ended`: `true`.
+        """End a camera: close its connection, remove it and revoke its token. Camera `1` stays, and may be
+        sent again; the page's own camera is not affected. Returns `ended`: `true`.
         """
         session = sessions.find(claims.session_id)
         session.touch()
@@ -402,6 +399,6 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
 
 
 def qr_rows(text: str) -> list[str]:
-    """Draw a QR code as rows of 0 and 1, without the light border."""
+    """Return a QR code as rows of 0 and 1, without the quiet zone."""
     code = segno.make(text, error="l", micro=False)
     return ["".join(str(module) for module in row) for row in code.matrix_iter(border=0)]

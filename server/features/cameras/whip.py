@@ -1,9 +1,9 @@
-"""A WHIP client's connection and its ICE restarts (RFC 8445 section 9), which aiortc 1.16.0 does not offer.
+"""WHIP client's connection and its ICE restarts (RFC 8445 section 9), which aiortc 1.16.0 does not support.
 
 A restart runs below the DTLS connection. A second `aioice.Connection` runs beside the first. Both put received datagrams
 into the same queue, so that DTLS and SRTP continue to read it; sending moves to the new connection once that has a pair.
-This uses private names of aioice and of aiortc's RTCIceTransport: `tests/project/test_dependencies.py` fails when what is
-used changes.
+This uses private names of aioice and of aiortc's RTCIceTransport: `tests/project/test_dependencies.py` fails when they
+change.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ log = logging.getLogger(__name__)
 
 
 class WhipSession:
-    """A connection that a WHIP client has made, and its ICE sessions, one after the other."""
+    """Connection of a WHIP client, with its current ICE session."""
 
     def __init__(self, connection: PeerConnection) -> None:
         self.connection = connection
-        # Id of the ICE session in entity tags (RFC 9725).
+        # Entity tag of the ICE session (RFC 9725)
         self.ice_tag = secrets.token_urlsafe(9)
-        # The client's ICE user names: that of the camera's transport first, then the unused ones.
+        # The client's ICE user names: first that of the camera's transport, then unused ones
         self.remote_ufrags = user_names(connection.offer)
         self._restart = IceRestart(
             connection.ice, connection.connect_seconds, connection.gathering.attach
@@ -40,13 +40,13 @@ class WhipSession:
         connection.on_closed.append(self.close)
 
     async def restart_ice(self, ufrag: str, pwd: str) -> str:
-        """Restart ICE with the client's new credentials, and return our side as an SDP fragment.
+        """Restart ICE with the client's new credentials. Return the server's SDP fragment.
 
-        Raises Conflict before there is a connection, PortsExhausted.
+        Raises Conflict before the connection is up, PortsExhausted.
         """
         if not self.connection.is_up:
             raise Conflict(
-                "This connection is not up, so its ICE cannot be restarted. Wait, or end it and offer anew."
+                "This connection is not up, so its ICE cannot be restarted. Wait, or end it and send a new offer."
             )
         ours = await self._restart.begin(ufrag, pwd)
         self.ice_tag = secrets.token_urlsafe(9)
@@ -63,14 +63,14 @@ class WhipSession:
 
 
 def user_names(offer: Offer) -> tuple[str, ...]:
-    """Return the ICE user names of all sections, the camera's transport first; "" when the offer has none."""
+    """Return the ICE user names of all sections, the camera's transport first; ("",) without any."""
     lines = [*offer.sdp.splitlines(), *(line for one in offer.sections for line in one.lines)]
     names = [line[12:] for line in lines if line.startswith("a=ice-ufrag:")]
     return tuple(dict.fromkeys(names)) or ("",)
 
 
 class IceRestart:
-    """Restarts one RTCIceTransport. A new restart replaces a running one; two begin in turn."""
+    """ICE restarts of one RTCIceTransport. A new restart replaces a running one; two begin in turn."""
 
     def __init__(
         self,
@@ -80,25 +80,25 @@ class IceRestart:
     ) -> None:
         """`seconds`: time for a restart before the old path is restored.
 
-        `prepare` is called with each new connection before it gathers.
+        `prepare`: called with each new connection before it gathers.
         """
         self._transport = transport
         self._prepare = prepare
         self._seconds = seconds
         self._tasks = TaskSet("ice-restart")
         self._task: asyncio.Task[None] | None = None
-        # Held while one begins: a connection that another one does not know would stay open.
+        # Held while a restart begins: a concurrent one would leave its connection open.
         self._beginning = asyncio.Lock()
         self._closed = False
-        # The old and the new connection while a restart is undecided.
+        # Old and new connection while a restart is undecided
         self._beside: tuple[aioice.Connection, aioice.Connection] | None = None
 
     async def begin(self, ufrag: str, pwd: str) -> aioice.Connection:
-        """Start a restart with the peer's new credentials, and return its connection, which has ours.
+        """Start a restart with the peer's new credentials. Return the new connection.
 
-        Checks begin at once. Candidates added to the transport from now on belong to the new session.
+        Checks begin at once. Later candidates of the transport belong to the new session.
 
-        Raises Conflict when the transport was closed meanwhile.
+        Raises Conflict if the transport was closed meanwhile.
         """
         async with self._beginning:
             return await self._begin(ufrag, pwd)
@@ -107,7 +107,7 @@ class IceRestart:
         await self._give_up()
         transport = self._transport
         old: aioice.Connection = transport._connection
-        # Without STUN and TURN servers, as the old one: `Gathering` asks the one STUN server.
+        # Without STUN and TURN servers, like the old one: `Gathering` uses the one STUN server.
         new = aioice.Connection(ice_controlling=old.ice_controlling)
         new.remote_is_lite = old.remote_is_lite
         new.remote_username = ufrag
@@ -118,13 +118,13 @@ class IceRestart:
             if not self._closed:
                 await new.gather_candidates()
             if self._closed:
-                raise Conflict("This connection has ended. Offer anew.")
+                raise Conflict("This connection has ended. Send a new offer.")
         except BaseException:
             await _close_alone(new)
             raise
         _swap(transport, old, new)
         transport.iceGatherer._remote_candidates_end = False
-        # The old path may be dead, hence the restart: its silence must not close the connection.
+        # The old path may be dead: its missing consent must not close the connection.
         if old._query_consent_task is not None:
             old._query_consent_task.cancel()
         self._beside = old, new
@@ -144,12 +144,12 @@ class IceRestart:
         await _close_alone(old)
 
     async def _undo(self) -> None:
-        """Restore the old connection, or close both when the transport is closed."""
+        """Restore the old connection; close both if the transport is closed."""
         if self._beside is None:
             return
         (old, new), self._beside = self._beside, None
         if self._transport.state == "closed":
-            # It closed the one that it had then; closing twice does no harm.
+            # The transport closed one of them; closing twice is harmless.
             await _close_alone(old)
             await _close_alone(new)
             return
@@ -165,7 +165,7 @@ class IceRestart:
         await self._undo()
 
     async def close(self) -> None:
-        """Cancel a running restart and its tasks. Call it after the transport was stopped."""
+        """Cancel a running restart and its tasks. Call it after stopping the transport."""
         self._closed = True
         await self._give_up()
         await self._tasks.close()
@@ -178,6 +178,6 @@ def _swap(transport: Any, old: aioice.Connection, new: aioice.Connection) -> Non
 
 
 async def _close_alone(connection: aioice.Connection) -> None:
-    """Close one connection without ending the queue that it shares with the other."""
+    """Close one connection without ending the queue shared with the other."""
     connection._queue = asyncio.Queue()
     await connection.close()
