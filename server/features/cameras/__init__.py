@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def register(api: Api) -> None:
     """Add the routes for WHIP and for joining cameras, and the sessions' part."""
     from server.core.aio import TaskSet
-    from server.features.cameras.cameras import OWN, Cameras, connection_key, counter
+    from server.features.cameras.cameras import OWN, Cameras, connection_key, stills_counter
     from server.features.cameras.messages import CameraSettings
     from server.features.cameras.routes import CameraGuard, add_cameras, add_whip
 
@@ -27,7 +27,7 @@ def register(api: Api) -> None:
         if camera != OWN:
             tasks.spawn(sessions.replicas.leave(slot), name="free slot")
 
-    counter(api.metrics)
+    stills_counter(api.metrics)
     api.session_part(lambda context: Cameras(context, ended), CameraSettings)
     guard = CameraGuard(services)
     add_cameras(api.router(), services, guard)

@@ -63,7 +63,7 @@ class SessionCamera:
     admission: Admission | None = None
 
     @property
-    def shown(self) -> str:
+    def display_name(self) -> str:
         """Its name, or a default name."""
         return self.name or default_camera_name(self.id)
 
@@ -118,7 +118,7 @@ class Cameras(SessionPart):
 
     def _set(self, message: CameraSettings) -> None:
         if message.stills is not None:
-            self._own.stills.want(message.stills)
+            self._own.stills.set_wanted(message.stills)
         if message.cameras is not None:
             self.choose(message.cameras)
 
@@ -132,7 +132,7 @@ class Cameras(SessionPart):
                 f"A session has at most {MOST_CAMERAS} cameras. End one of them, then add another."
             )
         id = free[0]
-        name = free_name(clean_name(name), id, [one.shown for one in self._all.values()])
+        name = free_name(clean_name(name), id, [one.display_name for one in self._all.values()])
         camera = Camera(
             sample_rate=self._sample_rate,
             metrics=self._services.metrics,
@@ -145,8 +145,8 @@ class Cameras(SessionPart):
         admission = Admission(self._session_id, id, time.monotonic())
         further = SessionCamera(id, name, camera, stills, admission)
         camera.on_status.append(lambda: self._changed(further, admission))
-        stills.listen(self._listening)
-        stills.want(True)
+        stills.set_listening(self._listening)
+        stills.set_wanted(True)
         self._all[id] = further
         self._arm()
         self.report()
@@ -166,7 +166,7 @@ class Cameras(SessionPart):
         for admission in self._admissions:
             token = admission.redeem(code, time.monotonic())
             if token is not None:
-                return admission.camera, self._find(admission.camera).shown, token
+                return admission.camera, self._find(admission.camera).display_name, token
         return None
 
     def admit(self, token: CameraSecret) -> Admission | None:
@@ -186,7 +186,7 @@ class Cameras(SessionPart):
     def rename(self, id: str, name: str) -> None:
         """Rename a camera. Raises NotFound, BadRequest."""
         camera = self._find(id)
-        taken = [one.shown for one in self._all.values() if one is not camera]
+        taken = [one.display_name for one in self._all.values() if one is not camera]
         camera.name = free_name(clean_name(name), id, taken)
         self.report()
 
@@ -222,7 +222,7 @@ class Cameras(SessionPart):
         Raises CameraError with the camera's name, EngineRefused if the engine takes fewer pictures.
         """
         # A later selection counts for the next question only.
-        chosen = [(id, self._find(id).shown) for id in self._chosen]
+        chosen = [(id, self._find(id).display_name) for id in self._chosen]
         most = needs.most_pictures(together=len(chosen) > 1)
         if most is not None and len(chosen) > most:
             raise too_many_pictures(most)
@@ -238,7 +238,7 @@ class Cameras(SessionPart):
                     frame, held = await camera.frame_after(asked, waits), False
                     scene = camera.scene_of(frame)
             except (CameraError, NotFound) as error:
-                raise _named(error, name) from None
+                raise _with_camera_name(error, name) from None
             found.append(View(frame, question.detail, scene, held, camera=id, name=name))
         return tuple(found)
 
@@ -249,7 +249,7 @@ class Cameras(SessionPart):
     # Messages
 
     def on_reported(self) -> None:
-        self._look_after_guest()
+        self._update_guest()
         if self._further:
             self.report()
 
@@ -259,7 +259,7 @@ class Cameras(SessionPart):
         if not connected and self._admissions:
             self._left.set(UNWATCHED_SECONDS, self._leave)
         for one in self._all.values():
-            one.stills.listen(connected)
+            one.stills.set_listening(connected)
 
     def greet(self) -> None:
         """Send the list of cameras to a new socket."""
@@ -272,7 +272,7 @@ class Cameras(SessionPart):
         message = CameraList(
             cameras=[
                 CameraInfo(
-                    id=id, name=one.shown, state=one.camera.state(), asked=id in self._chosen
+                    id=id, name=one.display_name, state=one.camera.state(), asked=id in self._chosen
                 )
                 for id, one in self._all.items()
             ]
@@ -297,16 +297,16 @@ class Cameras(SessionPart):
     def _admissions(self) -> list[Admission]:
         return [one.admission for one in self._all.values() if one.admission is not None]
 
-    def _look_after_guest(self) -> None:
+    def _update_guest(self) -> None:
         """Update the guest's admission; end it once the page's own camera is back."""
         guest, feed = self._own.admission, self._own.camera.feed
         if guest is None:
             return
         if feed is None:
-            if guest.here:
-                guest.went(time.monotonic())
+            if guest.connected:
+                guest.set_disconnected(time.monotonic())
         elif not feed.sender_controlled:
-            guest.came()
+            guest.set_connected()
         elif feed is not self._before:
             self._own.admission = None
 
@@ -320,9 +320,9 @@ class Cameras(SessionPart):
         if self._all.get(further.id) is not further:
             return
         if further.camera.offered:
-            admission.came()
+            admission.set_connected()
         elif admission.used:
-            admission.went(time.monotonic())
+            admission.set_disconnected(time.monotonic())
         self._arm()
         self.report()
 
@@ -357,13 +357,13 @@ class Cameras(SessionPart):
     def _expire(self) -> None:
         now = time.monotonic()
         for one in self._further:
-            if one.admission is not None and one.admission.over(now):
+            if one.admission is not None and one.admission.is_expired(now):
                 self._tasks.spawn(self._end(one), name="end")
         # Cameras that are ending are skipped.
         self._arm()
 
 
-def _named(error: CameraError | NotFound, name: str) -> CameraError:
+def _with_camera_name(error: CameraError | NotFound, name: str) -> CameraError:
     """Return the error with the camera's name."""
     if isinstance(error, NoCamera | NotFound):
         return CameraLost(
@@ -401,7 +401,7 @@ async def invite(sessions: SessionManager, session_id: str, name: str) -> Admiss
     return invited
 
 
-def admitted(sessions: SessionManager, token: str) -> tuple[Session, Admission] | None:
+def find_admission(sessions: SessionManager, token: str) -> tuple[Session, Admission] | None:
     """Return the session and admission of a camera's token; None for an invalid token."""
     secret = read_token(token)
     session = sessions.get(secret.session_id) if secret is not None else None
@@ -441,17 +441,17 @@ class Admission:
         # True once a camera has connected
         self.used = False
 
-    def over(self, now: float) -> bool:
+    def is_expired(self, now: float) -> bool:
         return now >= self.until
 
     @property
-    def here(self) -> bool:
+    def connected(self) -> bool:
         """True while a camera is connected."""
         return self.until == math.inf
 
     def redeem(self, secret: CameraSecret, now: float) -> str | None:
         """Exchange the one-time code for another token; None for a wrong, used or expired code."""
-        if self.over(now) or self._code is None or not secret.is_for(self._code):
+        if self.is_expired(now) or self._code is None or not secret.is_for(self._code):
             return None
         self._code = None
         # The token shown next to the code becomes invalid.
@@ -460,14 +460,14 @@ class Admission:
 
     def admits(self, secret: CameraSecret, now: float) -> bool:
         """Return True if a token is this camera's."""
-        return not self.over(now) and secret.is_for(self._token)
+        return not self.is_expired(now) and secret.is_for(self._token)
 
-    def came(self) -> None:
+    def set_connected(self) -> None:
         """Record a connection: the code becomes invalid, and the token stays valid while connected."""
         self._code = None
         self.used, self.until = True, math.inf
 
-    def went(self, now: float) -> None:
+    def set_disconnected(self, now: float) -> None:
         """Record a disconnection: the token stays valid for `AWAY_SECONDS`."""
         self.until = now + AWAY_SECONDS
 
@@ -556,7 +556,7 @@ def read_code(text: str) -> CameraSecret | None:
 STILL_SECONDS = 1.0
 
 
-def counter(metrics: Metrics) -> Any:
+def stills_counter(metrics: Metrics) -> Any:
     # result: sent, late, withheld, unusable
     return metrics.counter("stills_total", "Stills for pages of another device's camera", "result")
 
@@ -581,16 +581,16 @@ class Stills:
         # Task that sends the stills; None while not needed
         self._task: asyncio.Task[None] | None = None
 
-    def want(self, wanted: bool) -> None:
+    def set_wanted(self, wanted: bool) -> None:
         self._wanted = wanted
-        self._settle()
+        self._update()
 
-    def listen(self, listening: bool) -> None:
+    def set_listening(self, listening: bool) -> None:
         """Set whether a socket is open."""
         self._listening = listening
-        self._settle()
+        self._update()
 
-    def _settle(self) -> None:
+    def _update(self) -> None:
         wanted = self._wanted and self._listening
         if wanted and self._task is None:
             self._task = self._tasks.spawn(self._run(), name="stills")
@@ -605,7 +605,7 @@ class Stills:
             nonlocal last
             frame = self._camera.newest
             live = self._camera.state() is CameraState.LIVE
-            if frame is not None and frame is not last and live and not self._gives_way():
+            if frame is not None and frame is not last and live and not self._should_skip():
                 last = frame
                 await self._send(frame)
             # Send the first still as soon as there is a frame.
@@ -613,12 +613,12 @@ class Stills:
 
         await supervise(step, name="stills", after_failure=STILL_SECONDS)
 
-    def _gives_way(self) -> bool:
+    def _should_skip(self) -> bool:
         """Return True if the client has not received the last still of any camera yet."""
         return self._id is not None and self._outbox.waits(Still)
 
     async def _send(self, frame: Frame) -> None:
-        stills = counter(self._services.metrics)
+        stills = stills_counter(self._services.metrics)
         try:
             jpeg = await in_pool(self._services.prepare_pool, self._services.preparer.still, frame)
         except FrameWithheld:
@@ -629,12 +629,12 @@ class Stills:
             stills.labels("unusable").inc()
         else:
             stills.labels("sent").inc()
-            if self._gives_way():
+            if self._should_skip():
                 stills.labels("late").inc()
                 return
             image, width, height = data_url(jpeg), frame.width, frame.height
             self._outbox.put(Still(image=image, width=width, height=height, camera=self._id))
 
     async def close(self) -> None:
-        self.want(False)
+        self.set_wanted(False)
         await self._tasks.close()

@@ -24,7 +24,7 @@ _MID = re.compile(r"[!-~]{1,64}", re.ASCII)
 
 
 @dataclass(slots=True)
-class Credentials:
+class IceCredentials:
     """ICE credentials of one section; without `mid` and `index`, of all sections.
 
     Empty strings if it has none.
@@ -41,18 +41,18 @@ class Fragment:
     """Client's candidates and ICE credentials, by section (RFC 8840 section 9)."""
 
     # Session-level credentials first
-    credentials: tuple[Credentials, ...]
+    credentials: tuple[IceCredentials, ...]
     # {"candidate", "sdpMid", "sdpMLineIndex"} each, as browsers write them
     candidates: tuple[dict[str, Any], ...]
 
-    def of(self, offer: Offer) -> Credentials:
+    def credentials_for(self, offer: Offer) -> IceCredentials:
         """Return the credentials for the transport of the offer's camera; empty without any."""
         own = [one for one in self.credentials if offer.carries(one.mid, one.index)]
         if own:
             return own[-1]
         # Some clients send another section of the bundle, with the same credentials.
         alike = len({(one.ufrag, one.pwd) for one in self.credentials}) == 1
-        return self.credentials[0] if alike else Credentials()
+        return self.credentials[0] if alike else IceCredentials()
 
 
 def parse_fragment(text: str) -> Fragment:
@@ -63,7 +63,7 @@ def parse_fragment(text: str) -> Fragment:
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > MAX_SDP_BYTES:
         raise TooLarge(f"The fragment has {size} bytes; at most {MAX_SDP_BYTES} are allowed.")
-    session = section = Credentials()
+    session = section = IceCredentials()
     credentials = [session]
     candidates: list[dict[str, Any]] = []
     # The current section's credentials by name.
@@ -71,7 +71,7 @@ def parse_fragment(text: str) -> Fragment:
     for line in text.replace("\r\n", "\n").split("\n"):
         if line.startswith("m="):
             index = 0 if section.index is None else section.index + 1
-            section = Credentials(index=index, ufrag=session.ufrag, pwd=session.pwd)
+            section = IceCredentials(index=index, ufrag=session.ufrag, pwd=session.pwd)
             credentials.append(section)
             given = {}
             if index >= MAX_MEDIA_SECTIONS:
@@ -81,9 +81,9 @@ def parse_fragment(text: str) -> Fragment:
             if _MID.fullmatch(section.mid) is None:
                 raise BadRequest('The fragment has a malformed name of a media section ("a=mid").')
         elif line.startswith("a=ice-ufrag:"):
-            section.ufrag = _one("ufrag", line[12:], _UFRAG, given)
+            section.ufrag = _check_credential("ufrag", line[12:], _UFRAG, given)
         elif line.startswith("a=ice-pwd:"):
-            section.pwd = _one("pwd", line[10:], _PWD, given)
+            section.pwd = _check_credential("pwd", line[10:], _PWD, given)
         elif line.startswith("a=candidate:"):
             _check_candidate(line, len(candidates))
             candidates.append(
@@ -109,7 +109,9 @@ def _check_candidate(line: str, before: int) -> None:
         )
 
 
-def _one(name: str, value: str, pattern: re.Pattern[str], given: dict[str, str]) -> str:
+def _check_credential(
+    name: str, value: str, pattern: re.Pattern[str], given: dict[str, str]
+) -> str:
     """Return a valid credential. `given`: credentials of the section so far. Raises BadRequest."""
     if pattern.fullmatch(value) is None:
         raise BadRequest(f"The fragment's ice-{name} is malformed (RFC 8839, section 5.4).")

@@ -28,9 +28,9 @@ from server.features.cameras.cameras import (
     INVITED_SECONDS,
     MAX_CHARS,
     Cameras,
-    admitted,
     cameras_of,
     connection_key,
+    find_admission,
     invite,
     read_code,
     read_token,
@@ -63,8 +63,8 @@ class PreconditionRequired(RequestError):
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
-    """Sender of a camera by WHIP: with a session's token, or an invited camera's, which has `camera`."""
+class WhipSender:
+    """WhipSender of a camera by WHIP: with a session's token, or an invited camera's, which has `camera`."""
 
     session_id: str
     # Key of its connection
@@ -81,7 +81,7 @@ class CameraGuard(RequestGuard):
 
     def session_of(self, request: Request) -> str | None:
         token = _token(request)
-        if (camera := admitted(self._services.sessions, token)) is not None:
+        if (camera := find_admission(self._services.sessions, token)) is not None:
             return camera[0].id
         return super().session_of(request)
 
@@ -93,7 +93,7 @@ class CameraGuard(RequestGuard):
         else:
             await super().home(request)
 
-    def sender(self, request: Request) -> Sender:
+    def sender(self, request: Request) -> WhipSender:
         """Return the sender for a WHIP client's token. Raises Unauthorized."""
         try:
             token = bearer(request.headers.get("authorization"))
@@ -103,14 +103,14 @@ class CameraGuard(RequestGuard):
         secret = read_token(token)
         if secret is None:
             claims = self.verify(token)
-            return Sender(claims.session_id, claims.session_id, claims=claims)
-        camera = admitted(self._services.sessions, token)
+            return WhipSender(claims.session_id, claims.session_id, claims=claims)
+        camera = find_admission(self._services.sessions, token)
         if camera is None:
             self._metrics.auth_failures.labels("ended").inc()
             raise TokenRefused("camera_ended")
         session, admission = camera
         cameras, id = cameras_of(session), admission.camera
-        return Sender(
+        return WhipSender(
             session.id,
             connection_key(session.id, id),
             camera=cameras.camera(id),
@@ -136,7 +136,7 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
     at_home = [Depends(guard.origin), Depends(guard.home)]
 
     @router.post(ENDPOINT, dependencies=[*at_home, Depends(guard.limit)])
-    async def publish(request: Request, sender: Sender = Depends(guard.sender)) -> Response:
+    async def publish(request: Request, sender: WhipSender = Depends(guard.sender)) -> Response:
         """Publish a camera with an SDP offer (`application/sdp`). 201 with the SDP answer, `Location`,
         `ETag`, `Accept-Patch`, and a `Link` for each ICE server. 422: the offer cannot be used.
         """
@@ -164,7 +164,7 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
 
     @router.patch(ENDPOINT + "/{name}", dependencies=at_home)
     async def patch(
-        name: str, request: Request, sender: Sender = Depends(guard.sender)
+        name: str, request: Request, sender: WhipSender = Depends(guard.sender)
     ) -> Response:
         """Add candidates, or restart ICE (`application/trickle-ice-sdpfrag`).
 
@@ -176,7 +176,7 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
         connection = _connection(services, sender, name)
         whip = whips[connection.name]
         fragment = parse_fragment(await _text(request, MEDIA_TYPE, "the SDP fragment"))
-        credentials = fragment.of(connection.offer)
+        credentials = fragment.credentials_for(connection.offer)
         if not _matches(request, whip.ice_tag):
             if credentials.ufrag != whip.remote_ufrags[0]:
                 await guard.limit(request)
@@ -189,7 +189,7 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
         return Response(status_code=204)
 
     @router.delete(ENDPOINT + "/{name}", dependencies=at_home)
-    async def end(name: str, sender: Sender = Depends(guard.sender)) -> Response:
+    async def end(name: str, sender: WhipSender = Depends(guard.sender)) -> Response:
         """End the WHIP session: 200."""
         _connection(services, sender, name)
         await services.webrtc.disconnect(sender.key)
@@ -233,7 +233,7 @@ async def _text(request: Request, media_type: str, what: str) -> str:
         raise BadRequest(f"The body is not UTF-8 text. Send {what} unchanged.") from None
 
 
-def _connection(services: Services, sender: Sender, name: str) -> PeerConnection:
+def _connection(services: Services, sender: WhipSender, name: str) -> PeerConnection:
     """Return the sender's connection. Raises NotFound if it has another name."""
     connection = services.webrtc.get(sender.key)
     if connection.name != name:
@@ -263,7 +263,7 @@ def _matches(request: Request, ice_tag: str) -> bool:
 
 async def _restart(whip: WhipSession, fragment: Fragment) -> Response:
     """Restart ICE with the fragment's credentials. Raises BadRequest, Conflict."""
-    credentials = fragment.of(whip.connection.offer)
+    credentials = fragment.credentials_for(whip.connection.offer)
     if not credentials.ufrag or not credentials.pwd:
         raise BadRequest("An ICE restart needs a new ice-ufrag and a new ice-pwd in the fragment.")
     ours = await whip.restart_ice(credentials.ufrag, credentials.pwd)
@@ -323,7 +323,7 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
     at_home = [Depends(guard.origin), Depends(guard.home)]
 
     @router.post(PREFIX, dependencies=[*at_home, Depends(guard.limit)])
-    async def invited(
+    async def invite_camera(
         request: Request, body: InviteBody, claims: Claims = Depends(guard.claims)
     ) -> dict[str, Any]:
         """Invite a further camera of the session, or another device as its own one, to send by WHIP.

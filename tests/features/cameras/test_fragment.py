@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.errors import BadRequest, TooLarge
-from server.features.cameras.fragment import Credentials, parse_fragment
+from server.features.cameras.fragment import IceCredentials, parse_fragment
 from server.features.cameras.whip import user_names
 from server.media.sdp import (
     MAX_CANDIDATE_CHARS,
@@ -39,10 +39,10 @@ EXAMPLE = "\r\n".join(
 
 
 def test_a_fragment_is_read() -> None:
-    """Credentials once, and each candidate with the name or the number of its section."""
+    """IceCredentials once, and each candidate with the name or the number of its section."""
     fragment = parse_fragment(EXAMPLE)
     (own,) = fragment.credentials
-    assert own == Credentials("0", 0, "EsAw", "P2uYro0UCOQ4zxjKXaWCBui1")
+    assert own == IceCredentials("0", 0, "EsAw", "P2uYro0UCOQ4zxjKXaWCBui1")
     places = [(c["sdpMid"], c["sdpMLineIndex"]) for c in fragment.candidates]
     assert places == [("0", None), (None, 1)]
     assert fragment.candidates[0]["candidate"] == LINE[2:]
@@ -84,7 +84,9 @@ def test_the_cameras_transport_has_its_own_credentials(
     sections: str, bundle: str, fragment: str, ufrag: str
 ) -> None:
     """Sections outside of a bundle have others (RFC 8840, 9); those of all stand before the first."""
-    assert parse_fragment(fragment).of(offer_of(*sections, bundle=bundle)).ufrag == ufrag
+    assert (
+        parse_fragment(fragment).credentials_for(offer_of(*sections, bundle=bundle)).ufrag == ufrag
+    )
 
 
 def test_the_user_names_of_an_offer() -> None:

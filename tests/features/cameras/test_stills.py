@@ -166,7 +166,7 @@ def secret(text: str) -> CameraSecret:
 
 def test_a_camera_that_came_with_the_token_closes_the_link() -> None:
     admission = Admission("s", "2", 0.0)
-    admission.came()
+    admission.set_connected()
     assert admission.redeem(secret(admission.code), 1.0) is None
     assert admission.admits(secret(admission.token), 1.0)
 
@@ -177,16 +177,16 @@ def test_an_invitation_is_good_for_ten_minutes() -> None:
     assert admission.admits(token, INVITED_SECONDS - 1)
     assert not admission.admits(token, INVITED_SECONDS)
     assert admission.redeem(code, INVITED_SECONDS) is None
-    assert admission.over(INVITED_SECONDS)
+    assert admission.is_expired(INVITED_SECONDS)
 
 
 def test_a_camera_that_is_here_stays_and_a_lost_one_may_come_back_for_a_while() -> None:
     admission = Admission("s", "2", 0.0)
     token = secret(admission.token)
-    admission.came()
+    admission.set_connected()
     assert admission.until == math.inf
     assert admission.admits(token, 1e9)
-    admission.went(1e9)
+    admission.set_disconnected(1e9)
     assert admission.admits(token, 1e9 + AWAY_SECONDS - 1)
     assert not admission.admits(token, 1e9 + AWAY_SECONDS)
 
