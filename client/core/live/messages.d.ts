@@ -122,17 +122,17 @@ export interface Operator {
   token: string;
 }
 
-/** The wish for hand-overs. */
+/** Settings of hand-overs. */
 export interface Settings {
   type: "settings";
-  /** A `handover` after each change of the chat */
+  /** Send a `handover` after each change of the chat */
   handover?: boolean;
 }
 
-/** Go on with the chat of an earlier session, as the first message of this one. */
+/** Continue the chat of an earlier session, as the first message of this one. */
 export interface Resume {
   type: "resume";
-  /** The last `handover` of that session, 40,000 characters at most */
+  /** The last `handover` of that session, at most 40,000 characters */
   handover: string;
   /** A token of that session */
   token: string;
@@ -301,10 +301,10 @@ export interface Forward {
   webhooks: Array<string>;
 }
 
-/** Make this camera a device of Home Assistant, or end that. */
+/** Make this camera a device of Home Assistant, or remove the device. */
 export interface SetHomeAssistant {
   type: "home_assistant";
-  /** True: it is a device of it; false: it is not, or no more. */
+  /** True: make it a device; false: remove the device */
   on: boolean;
 }
 
@@ -548,21 +548,21 @@ export interface Response {
   needs_model?: boolean;
 }
 
-/** The chat, signed, for `resume`: keep the newest. */
+/** Signed chat for `resume`: store the newest. */
 export interface Handover {
   type: "handover";
-  /** What to keep, with the newest token */
+  /** Store it with the newest token */
   handover: string;
 }
 
-/** The chat of an earlier session was taken over. */
+/** Confirmation that the chat of an earlier session was resumed. */
 export interface Resumed {
   type: "resumed";
-  /** Questions with their answers that are remembered */
+  /** Number of resumed questions with answers */
   turns: number;
 }
 
-/** This part of the server is about to stop: get a new token and begin a new session now, for which another part has room. */
+/** Request to move: this replica is draining. Get a new token and begin a new session now; another replica has room. */
 export interface Moved {
   type: "moved";
 }
@@ -879,12 +879,12 @@ export interface WebhookOffers {
   webhooks: Array<WebhookOffer>;
 }
 
-/** Home Assistant is there, by a broker of the operator's: after each `ready` and `home_assistant`, where it is offered to visitors. */
+/** State of Home Assistant for this camera: sent after each `ready` and `home_assistant`, if the operator offers it to visitors. */
 export interface HomeAssistant {
   type: "home_assistant";
   /** The broker's host and port */
   host: string;
-  /** This camera is a device there. */
+  /** True if this camera is a device there */
   on: boolean;
 }
 

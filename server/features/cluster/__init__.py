@@ -1,7 +1,7 @@
-"""Several processes and machines as one server: limits that they share over Redis, sessions that go
-from one to another, and the drain that an operator orders.
+"""Several processes and machines as one server: limits shared over Redis, sessions that move from one to
+another, and the operator's drain.
 
-HTTP and settings say gateway where the code says replica.
+HTTP and settings call a replica a gateway.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Have this process share limits and sessions with the others that REDIS_URL joins."""
+    """Share limits and sessions with the other processes that use the same REDIS_URL."""
     from server.auth import signing_key
-    from server.features.cluster.handover import HandingOver, Handovers, OperatorDrain, add_routes
+    from server.features.cluster.handover import HandoverPart, Handovers, OperatorDrain, add_routes
     from server.features.cluster.messages import HandoverSettings, Resume
     from server.features.cluster.replicas import Cluster
     from server.features.cluster.settings import ClusterSettings
@@ -31,7 +31,7 @@ def register(api: Api) -> None:
     )
     store = Store()
     if url := own.redis_url.get_secret_value():
-        # Its library takes 0.1 s to load.
+        # Imported here, because the library takes 0.1 s to load.
         from server.features.cluster.redis_store import RedisStore
 
         store = RedisStore(url, secret, on_failure=failures.inc)
@@ -50,7 +50,7 @@ def register(api: Api) -> None:
     api.health(cluster.health)
     key = signing_key(secret, "hand-overs", settings.access_code.get_secret_value())
     handovers = Handovers(key, access.tokens, settings.token_max_age, sessions.is_revoked)
-    api.session_part(lambda context: HandingOver(context, handovers), Resume, HandoverSettings)
+    api.session_part(lambda context: HandoverPart(context, handovers), Resume, HandoverSettings)
     drain = OperatorDrain(sessions, cluster.replicas)
     api.run("drain", close=drain.close)
     api.added.drains.append(drain.stop)
@@ -74,6 +74,6 @@ def register(api: Api) -> None:
     api.metrics.count(
         "sessions_moved_total",
         "Sessions that went on at another gateway, because this one drains",
-        lambda: drain.went,
+        lambda: drain.moved,
     )
     api.provide(Cluster, cluster)

@@ -1,7 +1,7 @@
-"""Hand-overs: a session's chat, signed, which its page keeps and hands to the next session.
+"""Hand-overs: a session's signed chat, which its page stores and sends to its next session.
 
-No server stores one. It is good only together with a valid token of the session that it comes
-from, so whoever else has it gets nowhere. This process takes each one once.
+Servers do not store them. One is valid only together with a valid token of its session, so that it is
+useless to others. Each process accepts each one once.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ from server.session.part import SessionContext, SessionPart
 from server.session.session import Session
 from server.session_manager import SessionManager
 
-# Characters of a hand-over. A message of a client has 64 KiB, its token 4,096 characters.
+# Maximum characters of a hand-over. A client's message has at most 64 KiB, its token 4,096 characters.
 MAX_HANDOVER_CHARS = 40_000
-# Bytes of its turns as JSON: base64 makes four characters of three bytes; some are for the rest.
+# Maximum bytes of its turns as JSON: base64 turns three bytes into four characters; 1,000 are for the rest.
 MAX_TURNS_BYTES = (MAX_HANDOVER_CHARS - 1000) * 3 // 4
 MAX_TURNS = 32
-# Hand-overs that were taken, by name
+# Maximum stored ids of accepted hand-overs
 MAX_TAKEN = 10_000
-# Hand-overs that a session looks at: a page brings one.
+# Maximum hand-overs that a session checks: a page sends one.
 MAX_TRIES = 3
 Turns = list[tuple[str, str]]
 _REASONS = {
-    "expired": "is too old",
-    "other": "was not made by this server, or was changed",
+    "expired": "has expired",
+    "other": "was not issued by this server, or was modified",
     "session": "belongs to another session, or the token of its session is no longer valid",
-    "ended": "is of a session that has ended for good",
-    "taken": "was taken over already",
-    "begun": "came after the first answer",
+    "ended": "belongs to a session that was ended",
+    "taken": "was already used",
+    "begun": "arrived after the first answer",
 }
 
 
 class HandoverRefused(RequestError):
-    """The chat of an earlier session is not taken; the new session goes on without it."""
+    """Raised if the chat of an earlier session is refused; the new session continues without it."""
 
     code = "handover_refused"
     status = 400
 
 
-def refused(reason: str) -> HandoverRefused:
+def refusal(reason: str) -> HandoverRefused:
     return HandoverRefused(
         "A new session began. It does not remember the earlier chat:"
         f" its hand-over {_REASONS[reason]}."
@@ -63,9 +63,9 @@ def refused(reason: str) -> HandoverRefused:
 
 
 class Handovers:
-    """Signs hand-overs, and checks those that pages bring.
+    """Signer and verifier of hand-overs.
 
-    Bounds of hand-overs that this process has taken: the ids of 10,000; the oldest is dropped.
+    Bounds of accepted hand-overs: the ids of 10,000; the oldest is dropped.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class Handovers:
         life: int,
         ended: Callable[[Claims], bool] = lambda claims: False,
     ) -> None:
-        """`secret` is common to all replicas; `life`: seconds that a hand-over is good for;
-        `ended(claims)`: this process knows that the session has ended for good.
+        """`secret`: common to all replicas; `life`: validity of a hand-over, seconds; `ended(claims)`: True
+        if the session was ended, as far as this process knows.
         """
         self._ended = ended
         self._signer = Signer(secret, max_chars=MAX_HANDOVER_CHARS)
@@ -85,9 +85,9 @@ class Handovers:
         self._taken: OrderedDict[str, None] = OrderedDict()
 
     def sign(self, session_id: str, turns: Sequence[tuple[str, str]], now: float) -> str:
-        """Sign the newest turns (question and answer, the oldest first) that fit.
+        """Sign the newest turns (question, answer) that fit; the oldest first.
 
-        `now` is in seconds since the epoch.
+        `now`: seconds since the epoch.
         """
         kept: list[tuple[str, str]] = []
         left = MAX_TURNS_BYTES
@@ -107,34 +107,34 @@ class Handovers:
         )
 
     def take(self, handover: str, token: str) -> Turns:
-        """Check a hand-over and the token of its session, and return its turns, once.
+        """Verify a hand-over and its session's token. Return its turns, only once.
 
         Raises HandoverRefused.
         """
         try:
             claims = self._signer.read(handover)
         except TokenRefused as error:
-            raise refused("expired" if error.reason == "expired" else "other") from None
+            raise refusal("expired" if error.reason == "expired" else "other") from None
         try:
             owner = self._tokens.verify(token)
         except TokenRefused:
-            raise refused("session") from None
+            raise refusal("session") from None
         if claims.get("sid") != owner.session_id:
-            raise refused("session")
+            raise refusal("session")
         if self._ended(owner):
-            raise refused("ended")
-        turns, name = _typed(claims.get("turns")), claims.get("jti")
+            raise refusal("ended")
+        turns, name = _parse_turns(claims.get("turns")), claims.get("jti")
         if turns is None or not isinstance(name, str) or len(name) > 64:
-            raise refused("other")
+            raise refusal("other")
         if name in self._taken:
-            raise refused("taken")
+            raise refusal("taken")
         self._taken[name] = None
         if len(self._taken) > MAX_TAKEN:
             self._taken.popitem(last=False)
         return turns
 
 
-def _typed(turns: Any) -> Turns | None:
+def _parse_turns(turns: Any) -> Turns | None:
     if not isinstance(turns, list) or len(turns) > MAX_TURNS:
         return None
     for turn in turns:
@@ -143,20 +143,20 @@ def _typed(turns: Any) -> Turns | None:
     return [(question, answer) for question, answer in turns]
 
 
-class HandingOver(SessionPart):
-    """One session's side: sends the signed chat after each change of it, and takes one into a new session."""
+class HandoverPart(SessionPart):
+    """Hand-overs of one session: send the signed chat after each change, and resume an earlier one."""
 
     def __init__(self, context: SessionContext, handovers: Handovers) -> None:
         self._id = context.id
         self._history = context.history
         self._outbox = context.outbox
         self._handovers = handovers
-        # The page keeps them, so it can go to another replica by itself.
+        # True: the page stores hand-overs, and can move to another replica
         self.wanted = False
-        # The hand-over that was taken; empty before
+        # The accepted hand-over; "" before
         self._taken = ""
         self._tries = 0
-        # True while a chat is taken in, turn by turn
+        # True while the turns of a hand-over are added
         self._taking = False
         self.handlers = {Resume: self.resume, HandoverSettings: self._set}
         context.history.listeners.append(self.send)
@@ -176,9 +176,9 @@ class HandingOver(SessionPart):
             self._outbox.put(Handover(handover=signed))
 
     def resume(self, message: Resume) -> None:
-        """Take the chat of an earlier session, before this one's first question.
+        """Resume the chat of an earlier session, before this one's first question.
 
-        The same message again is answered again: its page may have missed the answer. Raises
+        A repeated message is answered again, because its page may have missed the answer. Raises
         HandoverRefused.
         """
         if self._taken and message.handover == self._taken:
@@ -187,9 +187,9 @@ class HandingOver(SessionPart):
             return
         self._tries += 1
         if self._tries > MAX_TRIES:
-            raise refused("other")
+            raise refusal("other")
         if self._history.added:
-            raise refused("begun")
+            raise refusal("begun")
         turns = self._handovers.take(message.handover, message.token)
         self._taken = message.handover
         self._taking = True
@@ -200,83 +200,82 @@ class HandingOver(SessionPart):
         self.send()
 
     def leave(self) -> None:
-        """Tell the page to go to another replica now."""
+        """Ask the page to move to another replica."""
         self.send()
         self._outbox.put(Moved())
 
 
-# The drain that an operator orders: nobody new comes, and people go on at other replicas.
+# The operator's drain: refuse new sessions, and move the others to other replicas.
 
 log = logging.getLogger(__name__)
-# For so long (seconds) no page is sent away, so that an order that was a mistake can be taken
-# back and nothing has happened; balancers notice meanwhile that this replica takes nobody new.
+# Delay before pages are moved, seconds, so that a mistaken drain can be undone; meanwhile load balancers
+# notice that this replica accepts no new sessions.
 NOTICE_SECONDS = 5.0
-# Between two looks for an order (seconds); the notice is longer.
+# Polling interval without a drain, seconds; shorter than the notice
 _IDLE_SECONDS = 1.0
-# Time between two looks (seconds), and pages that get the message in one: all at once would offer their
-# cameras to the others in the same moment.
+# Interval of steps, seconds, and pages moved per step: all at once would overload the other replicas with
+# camera offers.
 LOOK_SECONDS = 0.05
 AT_ONCE = 20
 
 
 class OperatorDrain:
-    """Owner of the order, which tells pages to go, each one once, and ends the sessions of those that have left.
+    """The operator's drain: ask each page once to move, and end the sessions of those that have left.
 
-    People go while another replica has room; where none has, they stay, and go when there is some.
-    Those who cannot go stay with all they have until they leave.
+    Pages move while another replica has room; otherwise they stay until one has. Pages that cannot
+    move stay until they leave.
 
-    Bounds of the pages that were sent to another replica; an operator's order to drain: sessions;
-    one order.
+    Bounds of the operator's drain: one; each session is moved once.
     """
 
     def __init__(self, sessions: SessionManager, replicas: ReplicaList) -> None:
         self._sessions = sessions
-        # Pages that were told to go
+        # Ids of sessions whose pages were asked to move
         self._leaving: set[str] = set()
-        # People who went on at another replica
-        self.went = 0
+        # Number of sessions moved to other replicas
+        self.moved = 0
         self._replicas = replicas
         self._tasks = TaskSet("drain")
-        # Its loop, from the first order on
+        # Task of the loop, from the first drain on
         self._task: asyncio.Task[None] | None = None
-        # The time from which people go; None without an order
+        # Time from which pages move, monotonic seconds; None without a drain
         self._from: float | None = None
-        # Those who had gone when the order came
+        # `went` at the beginning of the current drain
         self._before = 0
         self._emptied = False
 
     async def begin(self) -> dict[str, Any]:
-        """Begin, and return the state. A second order changes nothing.
+        """Start the drain, if it is not running. Return the state.
 
-        Raises Conflict when the process is about to stop.
+        Raises Conflict if the process is stopping.
         """
         self._check()
         if not self._sessions.capacity.operator_draining:
             self._sessions.capacity.operator_draining = True
             self._from = time.monotonic() + NOTICE_SECONDS
-            self._before, self._emptied = self.went, False
-            log.info("the operator drains this gateway", extra={"count": self._people()})
+            self._before, self._emptied = self.moved, False
+            log.info("drain started by the operator", extra={"count": self._people()})
             if self._task is None:
                 self._task = self._tasks.spawn(supervise(self._step, name="drain"), name="drain")
             await self._replicas.report(time.monotonic())
         return self.state()
 
     async def undo(self) -> dict[str, Any]:
-        """Take people again from now on; those who have gone stay where they are.
+        """End the drain: accept new sessions again. Return the state.
 
-        Raises Conflict when the process is about to stop.
+        Raises Conflict if the process is stopping.
         """
         self._check()
         if self._sessions.capacity.operator_draining:
             self._sessions.capacity.operator_draining, self._from = False, None
-            log.info("the operator ends the drain", extra={"count": self._people()})
+            log.info("drain ended by the operator", extra={"count": self._people()})
             await self._replicas.report(time.monotonic())
         return self.state()
 
     async def stop(self, deadline: Deadline) -> None:
-        """Tell the others that the process stops, and move everybody who can go before the deadline.
+        """Report the stop to the other replicas, and move all pages that can before the deadline.
 
-        A page that does not go is left to the close of its socket.
+        A page that does not move is handled when its socket closes.
         """
         now = time.monotonic()
         await self._replicas.report(now)
@@ -296,10 +295,10 @@ class OperatorDrain:
             "draining": own.draining,
             "stopping": self._sessions.capacity.draining,
             "people": self._people(),
-            "moved": self.went - self._before if ordered else 0,
-            # Until people begin to go
+            "moved": self.moved - self._before if ordered else 0,
+            # Seconds until pages are moved
             "notice_seconds": round(max(0.0, (self._from or now) - now), 1),
-            # Places that others have
+            # Free sessions of the other replicas
             "room": sum(one.free for one in others),
             "gateways": [
                 asdict(one) for one in sorted((own, *others), key=attrgetter("name")) if one.name
@@ -307,36 +306,36 @@ class OperatorDrain:
         }
 
     def _people(self) -> int:
-        """Count those who are here: sessions whose page has gone wait for their end alone."""
+        """Return the number of sessions with a socket or a camera."""
         sessions = self._sessions
         return sum(sessions.has_socket(one.id) or one.offered for one in sessions.visitors())
 
     def _check(self) -> None:
         if self._sessions.capacity.draining:
-            raise Conflict("This gateway is about to stop. Start it again to have it take people.")
+            raise Conflict("This gateway is stopping. Restart it to accept sessions again.")
 
     async def _step(self) -> float:
-        """Look once; return the pause until the next look (seconds)."""
+        """Move pages if due. Return the seconds until the next step."""
         now = time.monotonic()
         if self._from is None or self._sessions.capacity.draining:
-            # A stop moves the rest itself.
+            # `stop` moves the rest itself.
             return _IDLE_SECONDS
         await self._move(send=now >= self._from and self._replicas.can_take(now))
         if not self._emptied and not self._people():
             self._emptied = True
-            gone = self.went - self._before
-            log.info("nobody is left at this gateway", extra={"count": gone})
+            gone = self.moved - self._before
+            log.info("drain complete: no sessions left", extra={"count": gone})
         return LOOK_SECONDS
 
     async def _move(self, *, send: bool = True) -> bool:
-        """Send away pages that can go by themselves and have their answer, unless `send` is False.
+        """Ask pages that can move and have no running question to move, unless `send` is False.
 
-        Returns True while there are pages to wait for.
+        Return True while there are pages to wait for.
         """
         able = [
             (session, side)
             for session in self._sessions.all()
-            if (side := _side(session)) is not None and session.id not in self._leaving
+            if (side := _movable_part(session)) is not None and session.id not in self._leaving
         ]
         free = [(session, side) for session, side in able if not session.answering]
         for session, side in free[: AT_ONCE if send else 0]:
@@ -344,34 +343,34 @@ class OperatorDrain:
             self._leaving.add(session.id)
         for id in [id for id in self._leaving if not self._sessions.has_socket(id)]:
             self._leaving.discard(id)
-            self.went += 1
+            self.moved += 1
             await self._sessions.end(id, "moved to another gateway", SocketCloseCode.DRAINING)
         return bool(self._leaving or able)
 
 
-def _side(session: Session) -> HandingOver | None:
-    """Return what sends the session's page away; None for one that cannot go by itself."""
-    side: HandingOver | None = session.part("cluster")
+def _movable_part(session: Session) -> HandoverPart | None:
+    """Return the session's part if its page can move; else None."""
+    side: HandoverPart | None = session.part("cluster")
     return side if side is not None and side.wanted else None
 
 
 def add_routes(router: APIRouter, drain: OperatorDrain) -> None:
     @router.get("/drain")
     async def state() -> dict[str, Any]:
-        """The drain of this gateway.
+        """Return the state of this gateway's drain.
 
-        `name`, `draining`, `stopping` (by a signal), `people` (with a page or a camera here),
-        `moved`, `notice_seconds` (until people go), `room` (places at other gateways); `gateways`:
-        as in `/health`, with this one.
+        `name`, `draining`, `stopping` (by a signal), `people` (sessions with a page or a camera),
+        `moved`, `notice_seconds` (until pages are moved), `room` (free sessions at other gateways);
+        `gateways`: as in `/health`, including this one.
         """
         return drain.state()
 
     @router.post("/drain", status_code=202)
     async def begin() -> dict[str, Any]:
-        """Take nobody new, and after 5 s let people go on at other gateways. 202 and the same."""
+        """Start the drain: refuse new sessions, and after 5 s move the others. 202 with the state."""
         return await drain.begin()
 
     @router.delete("/drain")
     async def undo() -> dict[str, Any]:
-        """Take people again. The same; 409 when the process is about to stop."""
+        """End the drain. Returns the state; 409 if the process is stopping."""
         return await drain.undo()

@@ -1,4 +1,4 @@
-"""Wire messages about a chat that goes on in another session."""
+"""Wire messages about a chat that continues in another session."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from server.core.messages.from_client import Settings
 
 
 class HandoverSettings(Settings):
-    """The wish for hand-overs."""
+    """Settings of hand-overs."""
 
-    # A `handover` after each change of the chat
+    # Send a `handover` after each change of the chat
     handover: bool | None = None
 
 
 class Resume(ClientMessage):
-    """Go on with the chat of an earlier session, as the first message of this one."""
+    """Continue the chat of an earlier session, as the first message of this one."""
 
     type: Literal["resume"]
-    # The last `handover` of that session, 40,000 characters at most
+    # The last `handover` of that session, at most 40,000 characters
     handover: str = Field(
-        # `Handovers` checks its length, so that its error says more.
+        # `Handovers` checks the length, for a more helpful error.
         max_length=MAX_MESSAGE_BYTES
     )
     # A token of that session
@@ -31,25 +31,25 @@ class Resume(ClientMessage):
 
 
 class Handover(ServerMessage):
-    """The chat, signed, for `resume`: keep the newest."""
+    """Signed chat for `resume`: store the newest."""
 
     type: Literal["handover"] = "handover"
     newest_only: ClassVar[bool] = True
-    # What to keep, with the newest token
+    # Store it with the newest token
     handover: str
 
 
 class Resumed(ServerMessage):
-    """The chat of an earlier session was taken over."""
+    """Confirmation that the chat of an earlier session was resumed."""
 
     type: Literal["resumed"] = "resumed"
-    # Questions with their answers that are remembered
+    # Number of resumed questions with answers
     turns: int
 
 
 class Moved(ServerMessage):
-    """This part of the server is about to stop: get a new token and begin a new session now, for
-    which another part has room.
+    """Request to move: this replica is draining. Get a new token and begin a new session now; another
+    replica has room.
     """
 
     type: Literal["moved"] = "moved"

@@ -1,7 +1,7 @@
-"""A Redis that several processes share. A request waits for it for at most ANSWER_SECONDS.
+"""Redis shared by several processes. A request waits at most ANSWER_SECONDS for it.
 
-Scripts do the work, so that counting and deciding are one step. Without an answer in time the
-caller uses its own limits, and Redis gets no more scripts until it takes a write again.
+Lua scripts make counting and deciding atomic. Without an answer in time the caller uses its own limits,
+and no more scripts are sent until Redis accepts a write again.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from server.core.aio import supervise
 from server.features.cluster.shared_limits import Store
 
 log = logging.getLogger(__name__)
-# Longest wait of a request for Redis, including connecting (seconds); on one machine it answers
-# within 1 ms.
+# Maximum wait of a request for Redis, including connecting, seconds; a local one answers within 1 ms.
 ANSWER_SECONDS = 0.1
-# Intervals of the checks while it does not answer, and while it does (seconds).
+# Intervals of probes while it does not answer, and while it does, seconds
 TRY_SECONDS, PROBE_SECONDS = 1.0, 5.0
 MAX_CONNECTIONS = 8
 PREFIX = "qwen-camera"
@@ -35,9 +34,9 @@ NOT_ASKED = "not asked yet"
 
 
 class RedisStore(Store):
-    """Runs scripts in Redis, under keys that only this installation uses.
+    """Store in Redis, with keys used only by this installation.
 
-    `secret` is common to all processes of one installation.
+    `secret`: common to all processes of one installation.
 
     Bounds of rate limits and sessions of several processes: every key expires; without an answer
     within 0.1 s each process has its own.
@@ -46,7 +45,7 @@ class RedisStore(Store):
     def __init__(
         self, url: str, secret: str, *, on_failure: Callable[[], object] = lambda: None
     ) -> None:
-        """`on_failure` is called after each script or probe without an answer.
+        """`on_failure`: called after each script or probe without an answer.
 
         Raises ValueError for a bad URL.
         """
@@ -60,7 +59,7 @@ class RedisStore(Store):
             socket_timeout=ANSWER_SECONDS,
             socket_connect_timeout=ANSWER_SECONDS,
             retry=Retry(NoBackoff(), 0),
-            # The older protocol, and no names: fewer steps in each new connection.
+            # RESP2 without client names: fewer round trips per connection.
             protocol=2,
             driver_info=None,
         )
@@ -73,7 +72,7 @@ class RedisStore(Store):
         self._failed = asyncio.Event()
 
     def name(self, kind: str, text: str = "") -> str:
-        """Return the key of something; it has `text`, such as an address, as a keyed hash only."""
+        """Return a key. `text`, such as an address, is included only as a keyed hash."""
         return (
             f"{self._prefix}:{kind}:{self._hash(kind, text)}" if text else f"{self._prefix}:{kind}"
         )
@@ -109,11 +108,11 @@ class RedisStore(Store):
         self.answers = False
         self._failed.set()
         if news:
-            # The exception's text may hold the URL, and so a password.
+            # The exception's text may contain the URL with a password.
             log.warning("redis does not answer", extra={"error": self._reason})
 
     async def probe(self) -> None:
-        """Check whether Redis accepts a write, and set `answers`."""
+        """Test whether Redis accepts a write, and set `answers`."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._redis.set(self.name("probe"), "1", px=60_000)
@@ -125,7 +124,7 @@ class RedisStore(Store):
             log.info("redis answers")
 
     async def watch(self, on_answers: Callable[[], Any]) -> None:
-        """Probe it until cancelled; await `on_answers()` after each probe that it answered."""
+        """Probe until cancelled; await `on_answers()` after each successful probe."""
         await supervise(partial(self._round, on_answers), name="redis", after_failure=TRY_SECONDS)
 
     async def _round(self, on_answers: Callable[[], Any]) -> float:

@@ -1,10 +1,9 @@
-"""The replicas of an installation: their names, the living ones, their load, and the choice for a
-new session.
+"""Replicas of an installation: names, liveness, load, and the choice for a new session.
 
-Each process reports itself to Redis every few seconds and reads the reports of the others in the
-same step. A report has a name, two numbers and whether it drains, and expires. Without an answer
-each process goes on with what it read last. Redis that comes back may have forgotten the list: then
-what was read before counts beside it until the others have had time to report again.
+Each process reports to Redis every few seconds and reads the reports of the others in the same step.
+A report has a name, two numbers and a draining flag, and expires. Without an answer each process uses
+the reports read last. Redis may have lost the list after a restart: then the earlier reports are used
+in addition, until the others have had time to report again.
 """
 
 from __future__ import annotations
@@ -25,26 +24,26 @@ from server.session_manager import Replicas, SessionManager
 
 log = logging.getLogger(__name__)
 
-# The process that a session lives in: its name begins the session's id. On several hosts the name
-# has two parts, the host's and the process's: h1_8010.
+# A session's id begins with the name of its process. On several hosts the name has two parts, host and
+# process: h1_8010.
 #
 # deploy/nginx.conf reads the name from the socket's path or ?session= and maps it to one of its own
 # upstreams. A name that is not in its list reaches any process; a process refuses sessions of another
 # name, whatever the id says.
 
-# Lower case: nginx's `map` ignores case. The random part has 22 characters, so an id without a name
-# is never taken for one with a name.
+# Lower case: nginx's `map` ignores case. The random part has 22 characters, so that an id without a name
+# is never mistaken for one with a name.
 NAME = r"[a-z0-9]{1,16}(?:_[a-z0-9]{1,16})?"
 _NAMED = re.compile(rf"(?P<name>{NAME})-[A-Za-z0-9_-]{{22}}", re.ASCII)
 
 
 def session_of(name: str) -> str:
-    """Make the id of a new session, which leads to the process of that name; "" is any."""
+    """Return a new session id for the process of that name; "" for any."""
     return f"{name}-{new_session_id()}" if name else new_session_id()
 
 
 def is_home(name: str, session_id: str) -> bool:
-    """Find whether the session began, or may begin, at the process of that name; one without takes every session."""
+    """Return True if the session belongs to the process of that name; "" accepts every session."""
     if not name:
         return True
     named = _NAMED.fullmatch(session_id)
@@ -53,20 +52,20 @@ def is_home(name: str, session_id: str) -> bool:
 
 # The list of replicas
 
-# A replica that reported nothing for this long is gone (seconds): three intervals of
-# `redis_store.PROBE_SECONDS`.
+# Time without a report after which a replica counts as gone, seconds: three intervals of
+# `redis_store.PROBE_SECONDS`
 REPORT_SECONDS = 15
-# The last reports count for this long when Redis is gone (seconds).
+# Validity of the last reports while Redis does not answer, seconds
 KNOWN_SECONDS = 60.0
-# A replica that lives has reported again so long after Redis came back (seconds): less than the
-# interval of the reports, more than `redis_store.TRY_SECONDS`.
+# Time after the return of Redis within which live replicas report again, seconds: less than the interval
+# of reports, more than `redis_store.TRY_SECONDS`
 BACK_SECONDS = 4.0
-# Reports that are read, the newest; more replicas than this do not know each other.
+# Maximum reports that are read, the newest ones
 MOST_REPLICAS = 100
-# A newcomer stays at the replica that it reached, until that has so much more of its sessions taken
-# than all replicas together (share of the sessions).
+# A new session stays at the replica that it reached, unless that one's load exceeds the overall load by
+# this share of its sessions.
 UNEVEN = 0.1
-# Characters of a report that are read
+# Maximum characters of a report
 _MOST_CHARS = 32
 _REPORT = re.compile(r"(\d{1,6}) (\d{1,6}) ([01])", re.ASCII)
 _NAME = re.compile(NAME, re.ASCII)
@@ -108,7 +107,7 @@ return found
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One replica's report. `most`: the sessions that it takes."""
+    """Report of one replica. `most`: its maximum number of sessions."""
 
     name: str
     sessions: int
@@ -117,7 +116,7 @@ class Replica:
 
     @property
     def free(self) -> int:
-        """Sessions that it can begin."""
+        """Number of sessions that it can still accept."""
         return 0 if self.draining else max(0, self.most - self.sessions)
 
     def encode(self) -> str:
@@ -125,7 +124,7 @@ class Replica:
 
     @classmethod
     def read(cls, name: str, report: str) -> Replica | None:
-        """Read a report; None for one that no replica writes."""
+        """Parse a report; None if malformed."""
         found = _REPORT.fullmatch(report)
         if _NAME.fullmatch(name) is None or found is None:
             return None
@@ -133,29 +132,29 @@ class Replica:
 
 
 class ReplicaList:
-    """The replicas that this one knows. One without a name, or without Redis, knows none.
+    """List of the other replicas; empty without a name or without Redis.
 
-    Bounds of the list of replicas: names, loads, which one drains: the newest 100 reports, each
-    gone after 15 s; without an answer what was read last holds for 60 s.
+    Bounds of the list of replicas: the newest 100 reports, each expiring after 15 s; without an answer
+    the last ones are used for 60 s.
     """
 
     def __init__(self, own: Callable[[], Replica], store: Store) -> None:
-        """`own` returns this process's report."""
+        """`own`: returns this process's report."""
         self.own = own
         self._store = store
-        # The others by name, and when each was in the list last
+        # Other replicas by name, with the time when each was last in the list
         self._others: dict[str, tuple[Replica, float]] = {}
-        # When Redis came back, perhaps without its list
+        # Time at which Redis returned, perhaps without its list
         self._back_at = float("-inf")
-        # The last report got no answer.
+        # True if the last report got no answer
         self._missed = False
-        # New sessions that got the name of another replica
+        # Number of new sessions assigned to another replica
         self.sent_on = 0
-        # The last list was full: replicas may be missing in it, and each report drives another one out.
+        # True if the last list was full: replicas may be missing, because each report evicts another one
         self.crowded = False
 
     async def report(self, now: float) -> None:
-        """Report this replica, and read the others; call it several times in REPORT_SECONDS."""
+        """Send this replica's report and read the others; call it several times within REPORT_SECONDS."""
         own = self.own()
         if own.name:
             self._take(await self._run(own.name, own.encode()), now)
@@ -171,15 +170,15 @@ class ReplicaList:
 
     def _take(self, reply: Any, now: float) -> None:
         if reply is None:
-            # Its list may be gone, or old, when Redis answers again.
+            # The list may be lost or outdated when Redis answers again.
             self._missed = True
             return
         own = self.own().name
         crowded = len(reply) >= 2 * MOST_REPLICAS
         if crowded and not self.crowded:
             log.warning(
-                "the list of gateways is full: further ones are not in it. Split the installation into parts,"
-                " each with a Redis of its own",
+                "the list of gateways is full: further ones are missing. Split the installation into parts,"
+                " each with its own Redis",
                 extra={"count": MOST_REPLICAS},
             )
         self.crowded = crowded
@@ -191,7 +190,7 @@ class ReplicaList:
         read = (Replica.read(*pair) for pair in zip(words[::2], words[1::2], strict=False))
         found = {one.name: (one, now) for one in read if one is not None and one.name != own}
         if now - self._back_at < BACK_SECONDS and not crowded:
-            # Who is in no list any more is gone after KNOWN_SECONDS, however often Redis comes back.
+            # A replica missing from the list expires after KNOWN_SECONDS, however often Redis restarts.
             known = self._others.items()
             found = {name: one for name, one in known if now - one[1] < KNOWN_SECONDS} | found
         self._others = found
@@ -200,7 +199,7 @@ class ReplicaList:
         return tuple(one for one, at in self._others.values() if now - at < KNOWN_SECONDS)
 
     def states(self, now: float) -> dict[str, int]:
-        """Count the other replicas: open, full, draining."""
+        """Return the number of other replicas by state: open, full, draining."""
         counts = dict.fromkeys(("open", "full", "draining"), 0)
         for one in self.others(now):
             counts["draining" if one.draining else "open" if one.free else "full"] += 1
@@ -210,11 +209,11 @@ class ReplicaList:
         return any(one.free for one in self.others(now))
 
     def choose(self, now: float) -> str:
-        """Return the name of the replica for a new session: this one, unless it drains, is full, or
-        has clearly more of its sessions taken than all together.
+        """Return the name of the replica for a new session: this one, unless it drains, is full, or is
+        clearly more loaded than all together.
 
-        Among the others each free session is as likely as any other, so that newcomers between two
-        reports do not all meet at one replica.
+        The others are chosen at random by free sessions, so that new sessions between two reports do
+        not all reach the same replica.
         """
         own = self.own()
         others = [one for one in self.others(now) if one.free]
@@ -242,14 +241,14 @@ def _text(word: str | bytes) -> str:
     return text_of(word)[:_MOST_CHARS]
 
 
-# This process among those of its installation: where sessions live, and what all of them share
+# This process within its installation: the place of sessions, and shared state
 
 
 class Cluster(Replicas):
     def __init__(
         self, name: str, store: Store, sessions: SessionManager, *, here: int, most: int
     ) -> None:
-        """`name`: of this process; `here`: its sessions, at most, of `most` in all."""
+        """`name`: name of this process; `here`: its maximum sessions, of `most` in all."""
         self._name = name
         self.store = store
         self._here = here
@@ -257,7 +256,7 @@ class Cluster(Replicas):
         self.replicas = ReplicaList(self._report, store)
         self._slots = SharedSlots(store, most, lambda: sessions.capacity.holders)
         self._ends = SharedEnds(store)
-        # What ends something here that has ended at another process, by the kind before its name
+        # Callbacks for things ended at another process, by their kind
         self._enders: dict[str, Callable[[str], Awaitable[object]]] = {}
 
     def _report(self) -> Replica:
@@ -266,8 +265,8 @@ class Cluster(Replicas):
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        """Ask the store once before anybody else does, then keep what is shared up to date."""
-        # It has its own time limit.
+        """Probe the store once, then keep the shared state up to date."""
+        # `probe` has its own time limit.
         await self.store.probe()
         await self._exchange()
         tasks = TaskSet("cluster")
@@ -282,7 +281,7 @@ class Cluster(Replicas):
         await self._exchange()
 
     async def _exchange(self) -> None:
-        """Report this process, and end here what an operator ended at another one."""
+        """Report this process, and end sessions that an operator ended at another one."""
         await self.replicas.report(time.monotonic())
         listed = await self._ends.read()
         if listed is None:
@@ -296,11 +295,11 @@ class Cluster(Replicas):
         await self._sessions.revoke_all(listed.before)
 
     def on_end(self, kind: str, end: Callable[[str], Awaitable[object]]) -> None:
-        """Have `end(name)` called for each `kind name` that another process announces."""
+        """Register `end(name)` for each `kind name` announced by another process."""
         self._enders[kind] = end
 
     def health(self) -> dict[str, Any]:
-        """Return what is shared, and the others as they last reported, for /health."""
+        """Return the state of the shared limits and the other replicas' last reports, for /health."""
         others = self.replicas.others(time.monotonic())
         return {"limits": self.store.report(), "gateways": [asdict(one) for one in others]}
 

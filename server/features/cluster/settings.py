@@ -1,4 +1,4 @@
-"""The settings of several processes."""
+"""Settings of several processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _REDIS_URL = re.compile(
 
 
 def redis_url(text: str) -> str:
-    """Check a URL that redis-py accepts, or an empty text."""
+    """Return a URL for redis-py, or empty text, unchanged. Raises ValueError."""
     if text and ((match := _REDIS_URL.fullmatch(text)) is None or int(match["port"] or 1) > 65535):
         raise ValueError("it does not have this form")
     return text
@@ -58,8 +58,8 @@ class ClusterSettings(FeatureSettings):
         weakness = secret_weakness(core.jwt_secret_key.get_secret_value())
         if weakness and self.redis_url.get_secret_value():
             yield (
-                f"JWT_SECRET_KEY {weakness}. REDIS_URL is for several processes, which need one and the same, of at least"
-                f" {MIN_SECRET_CHARS} random characters; make them with: {MAKE_A_SECRET}"
+                f"JWT_SECRET_KEY {weakness}. With REDIS_URL all processes need the same key, of at least {MIN_SECRET_CHARS}"
+                f" random characters; generate it with: {MAKE_A_SECRET}"
             )
 
     def most_sessions(self) -> float:

@@ -1,4 +1,4 @@
-"""Counts, slots and ends that processes share through Redis; without an answer each has its own."""
+"""Rate limits, session slots and ends shared through Redis; without an answer each process has its own."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from server.core.addresses import limiter_key
 from server.session_manager import MAX_REVOKED
 
 log = logging.getLogger(__name__)
-# A session's slot outlives a process that was killed by this long at most (seconds).
+# Maximum time that a session's slot outlives a killed process, seconds
 SLOT_SECONDS = 20
-# Ends are known for so long (seconds): TOKEN_MAX_AGE may be no longer.
+# Time for which ends are stored, seconds: the maximum of TOKEN_MAX_AGE
 END_SECONDS = 2_592_000
 # Time for which a token counts as used; see `RequestLimiter.session`.
 TOKEN_SECONDS = 600
-# The token bucket of addresses.Limiter: when the bucket is full again, in seconds of Redis's own
-# clock. `take` gives "" when a request may pass, else the seconds after which one would.
+# Token bucket as in addresses.Limiter: stores when the bucket is full again, in seconds of Redis's clock.
+# `take` returns "" if a request is allowed, else the seconds to wait.
 _BUCKET = """
 local function now()
   local time = redis.call('TIME')
@@ -42,24 +42,23 @@ local function take(key, most, keep, window, count)
 end
 """
 ANYBODY = f"{_BUCKET}return take(KEYS[1], ARGV[1], 0)"
-# ARGV: the most, the seconds that they come back within, whether it counts.
+# ARGV: maximum, window in seconds, whether to count.
 GUESS = f"{_BUCKET}return take(KEYS[1], ARGV[1], 0, ARGV[2], ARGV[3])"
 CHARGE = f"""{_BUCKET}
 local at = now()
 put(KEYS[1], math.min(full_at(KEYS[1], at) + ARGV[2] * 60 / ARGV[1], at + 60), at, 0)
 return ''
 """
-# KEYS: session, address, slots. ARGV: a minute's allowance of each, whether the session is here,
-# its member, seconds.
+# KEYS: session, address, slots. ARGV: requests per minute of each, whether the session is here, its
+# member, seconds.
 SESSION = f"""{_BUCKET}
 local first = redis.call('EXISTS', KEYS[1]) == 0
 local wait = take(KEYS[1], ARGV[1], ARGV[5])
 if wait ~= '' or first or ARGV[3] == '1' or redis.call('ZSCORE', KEYS[3], ARGV[4]) then return wait end
 return take(KEYS[2], ARGV[2], 0)
 """
-# KEYS: sorted sets. The sessions that have a slot, each with the time when it ends; of them those that
-# were left, each with its place in the order in which they make room; those that made room, until
-# their processes have heard it.
+# KEYS: sorted sets. Sessions with a slot, by expiry; abandoned ones of them, by eviction rank; evicted
+# ones, until their processes are notified.
 TAKE_SLOT = """
 local time = redis.call('TIME')
 local at = tonumber(time[1])
@@ -84,8 +83,8 @@ LEAVE_SLOT = """
 for _, key in ipairs(KEYS) do redis.call('ZREM', key, ARGV[1]) end
 return 1
 """
-# ARGV: seconds, then pairs of a session and its place among the left ones, '' for one in use. Returns
-# the left ones that have made room.
+# ARGV: seconds, then pairs of a session and its eviction rank, '' for one in use. Returns the evicted
+# sessions.
 KEEP_SLOTS = """
 local time = redis.call('TIME')
 local at = tonumber(time[1])
@@ -109,8 +108,7 @@ redis.call('EXPIRE', KEYS[1], ARGV[1])
 redis.call('EXPIRE', KEYS[2], ARGV[1])
 return gone
 """
-# KEYS: the sessions that operators ended, by when. ARGV: a session's name, the most of them,
-# seconds.
+# KEYS: sessions ended by operators, by time. ARGV: a session's name, their maximum number, seconds.
 END_ONE = """
 local time = redis.call('TIME')
 redis.call('ZADD', KEYS[1], time[1], ARGV[1])
@@ -118,7 +116,7 @@ redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - ARGV[2])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1
 """
-# KEYS: the time before which all sessions have ended. ARGV: a newer one, seconds.
+# KEYS: the time before which all sessions are ended. ARGV: a newer one, seconds.
 END_ALL = f"""
 local known = tonumber(redis.call('GET', KEYS[1]) or 0) or 0
 if known < tonumber(ARGV[1]) or known > redis.call('TIME')[1] + {CLOCK_SKEW} then
@@ -126,8 +124,8 @@ if known < tonumber(ARGV[1]) or known > redis.call('TIME')[1] + {CLOCK_SKEW} the
 end
 return 1
 """
-# KEYS: both. ARGV: the time of the last look, the most names. Ends of the same second count again: times are whole
-# seconds.
+# KEYS: both. ARGV: the time of the last reading, the maximum of names. Ends of the same second are returned
+# again, because times are whole seconds.
 ENDS = """
 local time = redis.call('TIME')
 local names = redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[1] - 10, '+inf', 'LIMIT', 0, ARGV[2])
@@ -138,7 +136,7 @@ _AT_ONCE = 500
 
 
 class Store:
-    """The store of counts without REDIS_URL: it shares nothing. See `redis_store.RedisStore`."""
+    """Store without REDIS_URL: shares nothing. See `redis_store.RedisStore`."""
 
     answers = False
 
@@ -163,7 +161,7 @@ class Store:
 
 
 class Counts:
-    """The counts of `server.auth` over all processes. No answer while the store has none."""
+    """Counts of `server.auth` over all processes; None while the store does not answer."""
 
     def __init__(self, store: Store, per_minute: int) -> None:
         """`per_minute`: RATE_LIMIT_PER_MINUTE; 0: requests are not counted."""
@@ -203,24 +201,24 @@ class Counts:
 
 
 def _wait(reply: Any) -> float | None:
-    """Read the answer of `take`: the seconds to wait, 0 to pass, None without an answer."""
+    """Parse the reply of `take`: seconds to wait, 0 if allowed, None without an answer."""
     return None if reply is None else float(reply or 0)
 
 
 class Ends(NamedTuple):
-    """The sessions that operators ended: by name, and all authenticated at `before` or earlier."""
+    """Sessions ended by operators: by name, and all authenticated at `before` or earlier."""
 
     names: list[str]
     before: int
 
 
 class SharedEnds:
-    """Shares the sessions that an operator ends with all processes, which read them every few seconds."""
+    """Ends of sessions by operators, shared with all processes, which read them every few seconds."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._looked = 0
-        # Results of the last reading: times are whole seconds, so some are read again.
+        # Names of the last reading: times are whole seconds, so some are read again.
         self._applied: frozenset[str] = frozenset()
 
     @property
@@ -231,7 +229,7 @@ class SharedEnds:
     async def announce_end(self, name: str) -> bool:
         """Announce an end to all processes. `name`: a session's hash, or a kind and a name.
 
-        Returns False without Redis.
+        Return False without Redis.
         """
         keys = [self._store.name("ended")]
         return bool(await self._store.run(END_ONE, keys, name, MAX_REVOKED, END_SECONDS))
@@ -243,7 +241,7 @@ class SharedEnds:
     async def read(self) -> Ends | None:
         """Return the ends since the last reading; None without an answer.
 
-        A time in the future is not of an operator, and ends nothing.
+        Times in the future cannot be an operator's, and are ignored.
         """
         keys = [self._store.name("ended"), self._store.name("ended-before")]
         reply = await self._store.run(ENDS, keys, self._looked, MAX_REVOKED)
@@ -258,7 +256,7 @@ class SharedEnds:
 
 
 def _is_later(name: str, latest: int) -> bool:
-    """Find whether a name is of a kind, and a time after `latest`: for all of the kind until then."""
+    """Return True if a name is a kind with a time after `latest`."""
     _, kind, time = name.rpartition(" ")
     return bool(kind) and time.isdecimal() and len(time) < 12 and int(time) > latest
 
@@ -268,24 +266,24 @@ def text_of(name: str | bytes) -> str:
 
 
 class SharedSlots:
-    """MAX_SESSIONS over all processes; for each process alone while the store does not answer.
+    """MAX_SESSIONS over all processes; per process while the store does not answer.
 
-    When none is free, a session that was left makes room, whichever process has it: that process
-    hears of it with its next `keep`.
+    If no slot is free, an abandoned session of any process is evicted; that process is notified by its
+    next `keep`.
     """
 
     def __init__(
         self, store: Store, most: int, holders: Callable[[], Mapping[str, float | None]]
     ) -> None:
-        """`holders` returns the names of this process's sessions and further cameras, each with its
-        place among those that were left (the least makes room first); None for one in use.
+        """`holders`: returns the names of this process's sessions and further cameras, each with its
+        eviction rank (the lowest is evicted first); None for one in use.
         """
         self._store = store
         self._most = most
         self._holders = holders
 
     async def take(self, session_id: str) -> bool:
-        """Take a slot; True for a session that has one. False when none is free."""
+        """Take a slot. Return True if the session has one, False if none is free."""
         member = self._store.member(session_id)
         reply = await self._store.run(TAKE_SLOT, self._keys, member, self._most, SLOT_SECONDS)
         return reply is None or bool(reply)
@@ -296,7 +294,7 @@ class SharedSlots:
     async def keep(self) -> list[str]:
         """Renew the slots of this process's sessions; call it at least every SLOT_SECONDS.
 
-        Returns those that were left and have made room for others.
+        Return the evicted ones.
         """
         holders = self._holders()
         names = {self._store.member(name): name for name in holders}

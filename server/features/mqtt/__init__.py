@@ -1,6 +1,6 @@
-"""Cameras over MQTT: topics, Home Assistant's discovery, states that go out, and requests that come in.
+"""Cameras over MQTT: topics, Home Assistant's discovery, published states, and received requests.
 
-`link.py` owns the connection; `client.py` alone knows the library, and is imported when MQTT_URL is set.
+`link.py` owns the connection; only `client.py` imports the library, and is imported if MQTT_URL is set.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Tell the broker of MQTT_URL of cameras: fixed ones that are to, and visitors' who agree."""
+    """Publish opted-in cameras at the broker of MQTT_URL: fixed ones and visitors'."""
     from server.features.mqtt.messages import SetHomeAssistant
     from server.features.mqtt.mqtt import HomeAssistantDevice, Mqtt
     from server.features.mqtt.settings import MqttSettings
@@ -40,9 +40,9 @@ def register(api: Api) -> None:
 
     @api.operator_router("/api/operator/mqtt").get("")
     async def seen() -> dict[str, object]:
-        """The connection to the MQTT broker.
+        """Return the state of the connection to the MQTT broker.
 
-        `broker` (its address, without user and password; empty for none), `state` (`off`,
+        `broker` (its address without user and password; empty without one), `state` (`off`,
         `waiting`, `connected`), `trouble` (a word; empty for none), `detail` (a sentence),
         `retry_seconds` (or `null`), `waiting`, `sent`, `prefix`, `cameras`, `visitors` (the number
         of visitors' cameras that are devices); with `off` only `broker`, `state`, `prefix`,

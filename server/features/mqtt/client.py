@@ -1,4 +1,4 @@
-"""The library's client with bounds around what a broker sends. Imported when MQTT_URL is set."""
+"""MQTT client of the library, with bounds on received data. Imported only if MQTT_URL is set."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from server.features.mqtt.settings import MqttAddress
-from server.features.mqtt.traffic import MOST_PACKET, Message, Trouble, refusal
+from server.features.mqtt.traffic import MOST_PACKET, BrokerFailure, MqttMessage, refusal
 
 __all__ = ["BrokerClient", "MqttError"]
-# Seconds for a step: the answer to a connection, a subscription, a message
+# Time limit for the broker's reply to a connection, a subscription or a message, seconds
 STEP_SECONDS = 10.0
-# Seconds of silence after which the connection is asked whether it lives
+# Keep-alive interval, seconds
 KEEPALIVE = 30
-# Bytes of a message's packet beside topic and payload, at most: kind and length, topic's length, number, no properties
+# Maximum overhead of a PUBLISH packet, bytes: header, topic length, packet id, empty properties
 _BESIDE_MESSAGE = 5 + 2 + 2 + 1
-# Messages are counted here instead.
+# Disables the library's log: metrics count the messages instead.
 _SILENT = logging.Logger("mqtt", logging.CRITICAL + 1)
 
 
 class _Closing(ssl.SSLSocket):
-    """A socket that closes when its handshake fails: the library leaves it open."""
+    """Socket that closes if its handshake fails, which the library does not do."""
 
     def do_handshake(self, block: bool = False) -> None:
         try:
@@ -42,10 +42,10 @@ class _Closing(ssl.SSLSocket):
 
 
 class BrokerClient(Client):
-    """One connection: `async with` opens it. A packet that is too large ends it unread.
+    """Connection to the broker; `async with` opens it.
 
-    Bounds of a connection to the broker: a packet of 64 KiB; a larger one ends it unread, and it
-    begins again after a pause.
+    Bounds of a connection to the broker: 64 KiB for a received packet; a larger one ends it unread, and
+    it is opened again after a pause.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class BrokerClient(Client):
         address: MqttAddress,
         *,
         name: str,
-        will: Message,
+        will: MqttMessage,
         tls: ssl.SSLContext | None,
-        hear: Callable[[str, bytes, bool], None],
+        on_received: Callable[[str, bytes, bool], None],
     ) -> None:
-        """`hear(topic, payload, retained)` gets each message."""
+        """`on_received(topic, payload, retained)`: called with each message."""
         if tls is not None:
             tls.sslsocket_class = _Closing
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
@@ -78,31 +78,31 @@ class BrokerClient(Client):
             properties=properties,
             tls_context=tls,
         )
-        self._hear = hear
-        # Bytes of a packet that the broker takes; None: it names no limit
+        self._on_received = on_received
+        # Maximum packet size of the broker, bytes; None: no limit announced
         self._limit: int | None = None
-        # Why this side has ended it; None: it has not
-        self.trouble: Trouble | None = None
+        # Reason why this side ended the connection; None otherwise
+        self.trouble: BrokerFailure | None = None
         self._client.connect_timeout = STEP_SECONDS / 2
-        self._client.on_message = self._heard
+        self._client.on_message = self._on_message
         self._receive = self._client._sock_recv
-        # The library has no other place for a bound; tests/project/test_dependencies.py guards it.
+        # The library has no public hook for a bound; tests/project/test_dependencies.py checks this one.
         setattr(self._client, "_sock_recv", self._bounded)  # noqa: B010
 
     def _bounded(self, size: int) -> bytes:
-        """Read at most `size` bytes of a packet. Raises ConnectionError, which ends the connection."""
+        """Read at most `size` bytes of a packet. Raises ConnectionError beyond the limit."""
         if size > MOST_PACKET:
-            self.trouble = self.trouble or Trouble.LARGE
+            self.trouble = self.trouble or BrokerFailure.LARGE
         if self.trouble is not None:
             raise ConnectionError
         return self._receive(size)
 
-    def _heard(self, client: object, userdata: object, message: MQTTMessage) -> None:
+    def _on_message(self, client: object, userdata: object, message: MQTTMessage) -> None:
         try:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""
-        self._hear(topic, bytes(message.payload), bool(message.retain))
+        self._on_received(topic, bytes(message.payload), bool(message.retain))
 
     def _on_connect(
         self,
@@ -115,50 +115,50 @@ class BrokerClient(Client):
         self._limit = getattr(properties, "MaximumPacketSize", None)
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
-    def fits(self, message: Message) -> bool:
-        """Return False if the broker refuses a packet of this size."""
+    def fits(self, message: MqttMessage) -> bool:
+        """Return False if the message exceeds the broker's packet size."""
         size = len(message.topic.encode()) + len(message.payload) + _BESIDE_MESSAGE
         return self._limit is None or size <= self._limit
 
-    async def send(self, message: Message) -> None:
-        """Send a message, and wait until the broker has it. Raises MqttError."""
+    async def send(self, message: MqttMessage) -> None:
+        """Publish a message and wait for the broker's acknowledgement. Raises MqttError."""
         await self.publish(message.topic, message.payload, qos=1, retain=message.retain)
 
-    async def hear_of(self, topics: list[str], optional: list[str]) -> None:
-        """Subscribe, to messages of others alone. Raises MqttError; also for a refused topic that is not optional."""
+    async def subscribe_to(self, topics: list[str], optional: list[str]) -> None:
+        """Subscribe without own messages. Raises MqttError, also if a topic that is not optional is refused."""
         options = SubscribeOptions(qos=0, noLocal=True)
         codes = await self.subscribe([(topic, options) for topic in topics + optional])
         if any(getattr(code, "value", code) >= 128 for code in codes[: len(topics)]):
-            self.trouble = Trouble.CREDENTIALS
+            self.trouble = BrokerFailure.CREDENTIALS
             raise MqttError("a topic was refused")
 
-    async def ended(self) -> None:
+    async def wait_ended(self) -> None:
         """Wait for the end of the connection. Raises MqttError."""
         async for _ in self.messages:
             pass
 
-    def drop(self, trouble: Trouble | None = None) -> None:
-        """End the connection at once, so that the broker tells others with the will."""
-        self.trouble = self.trouble or trouble or Trouble.ENDED
-        # Reads, finds the trouble, and closes the socket.
+    def drop(self, trouble: BrokerFailure | None = None) -> None:
+        """Close the connection without a farewell, so that the broker publishes the will."""
+        self.trouble = self.trouble or trouble or BrokerFailure.ENDED
+        # Makes the library read, get the ConnectionError, and close the socket.
         self._client.loop_read()
         if self._disconnected.done() and not self._disconnected.cancelled():
-            # Looked at: nobody waits for it any more.
+            # Retrieve the exception, so that asyncio does not log it.
             self._disconnected.exception()
 
 
-def trouble_of(error: BaseException) -> Trouble:
-    """Name the trouble of a connection that failed."""
+def trouble_of(error: BaseException) -> BrokerFailure:
+    """Return the reason for a failed connection."""
     if isinstance(error, MqttConnectError):
         value: Any = getattr(error.rc, "value", error.rc)
         return refusal(value if isinstance(value, int) else 0)
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return Trouble.CERTIFICATE
+        return BrokerFailure.CERTIFICATE
     if isinstance(cause, TimeoutError) and "timed out" in str(error).lower():
-        return Trouble.SILENT
+        return BrokerFailure.SILENT
     if isinstance(cause, ssl.SSLError):
-        return Trouble.MALFORMED
+        return BrokerFailure.MALFORMED
     if isinstance(cause, OSError):
-        return Trouble.UNREACHABLE
-    return Trouble.ENDED if isinstance(error, MqttError) else Trouble.MALFORMED
+        return BrokerFailure.UNREACHABLE
+    return BrokerFailure.ENDED if isinstance(error, MqttError) else BrokerFailure.MALFORMED

@@ -1,6 +1,6 @@
-"""The configurations of which Home Assistant makes a camera's entities (MQTT discovery). Pure.
+"""Configurations of a camera's entities for Home Assistant (MQTT discovery). Pure.
 
-Full names of keys are used, no abbreviations, and no templates: a model's words are never run.
+They use no abbreviated keys and no templates: a model's text is never evaluated.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ MAKER = "qwen-camera"
 _MOTION = re.compile(r"\b(?:motion|movements?|moves?|moving)\b", re.IGNORECASE)
 
 
-def configs(topics: Topics, device: Device) -> dict[str, bytes]:
-    """Return the retained messages that make the entities of a camera, by topic."""
+def configs(topics: Topics, device: CameraDevice) -> dict[str, bytes]:
+    """Return the retained configurations of a camera's entities, by topic."""
     name = device.key
     common: dict[str, Any] = {
         "availability": [_available(topics.status), _available(topics.camera(name))],
@@ -86,70 +86,70 @@ def _text(topics: Topics, name: str, topic: str) -> dict[str, str]:
     return {"name": name, "state_topic": topic, "json_attributes_topic": topics.facts(topic)}
 
 
-# A camera as other programs of the house know it: its name and its states. Pure.
+# State of a camera published to integrations. Pure.
 
-HOUSE, VISITOR = "Camera of the house", "Camera of a visitor"
+FIXED, VISITOR = "Fixed camera", "Camera of a visitor"
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
-    """The facts of a camera that others learn once, and its entities are made of."""
+class CameraDevice:
+    """Static facts of a camera, from which its entities are derived."""
 
-    # Its name in topics
+    # Name in topics
     key: str
-    # As people read it
+    # Name for people
     name: str
-    model: str = HOUSE
-    # The conditions of its watches
+    model: str = FIXED
+    # Conditions of its watches
     watches: tuple[str, ...] = ()
-    # It is described.
+    # True if it is described
     describes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A camera's states."""
+class CameraStates:
+    """Current states of a camera."""
 
     key: str
     live: bool
-    # True for each watch whose condition holds; None: unknown now
+    # Whether each watch's condition holds; None: unknown
     watches: dict[str, bool | None] = field(repr=False)
     # The last description; "" without one
     described: str = field(default="", repr=False)
 
 
-# The names of all topics, and of what stands behind them. Pure.
+# Names of all topics and payloads. Pure.
 
 ONLINE, OFFLINE = b"online", b"offline"
 ON, OFF, UNKNOWN = b"ON", b"OFF", b"None"
 PRESS = b"PRESS"
-# Where Home Assistant reads entities and says that it has begun, unless somebody sets another one
+# Home Assistant's default discovery prefix
 USUAL_DISCOVERY = "homeassistant"
 
 
 def watch_key(condition: str) -> str:
-    """Name a watch by its words: another order of the list gives no watch the name of another one."""
+    """Return the key of a watch, a hash of its words, so that it does not depend on the list's order."""
     return hashlib.sha256(condition.encode()).hexdigest()[:10]
 
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """`prefix` begins all topics of this server, `discovery` those that Home Assistant reads."""
+    """Topics of this server. `prefix`: its own prefix; `discovery`: Home Assistant's prefix."""
 
     prefix: str
     discovery: str
 
     @property
     def status(self) -> str:
-        """The topic that says if this server is there: retained, and the connection's will."""
+        """Availability of this server: retained, and the connection's will."""
         return f"{self.prefix}/status"
 
     def camera(self, camera: str) -> str:
-        """The topic that says if a camera has a picture; retained."""
+        """Return the topic of a camera's availability; retained."""
         return f"{self.prefix}/{camera}/status"
 
     def root(self, camera: str) -> str:
-        """The beginning of all topics of a camera, its entities aside."""
+        """Return the prefix of all topics of a camera, except its configurations."""
         return f"{self.prefix}/{camera}/"
 
     def watch(self, camera: str, key: str) -> str:
@@ -168,11 +168,11 @@ class Topics:
         return f"{self.prefix}/{camera}/answer"
 
     def facts(self, topic: str) -> str:
-        """The whole words behind a state, which may be cut."""
+        """Return the topic with the complete text of a state, which may be shortened."""
         return f"{topic}/facts"
 
     def look(self, camera: str) -> str:
-        """The one topic that orders something: a look now."""
+        """Return the topic that requests a look, the only command topic."""
         return f"{self.prefix}/{camera}/look"
 
     def config(self, component: str, entity: str) -> str:
@@ -180,37 +180,37 @@ class Topics:
 
     @property
     def births(self) -> tuple[str, ...]:
-        """Home Assistant says here that it has begun; its own topic does not follow its discovery prefix."""
+        """Topics of Home Assistant's birth message; the default one does not follow its discovery prefix."""
         return tuple(dict.fromkeys(f"{one}/status" for one in (self.discovery, USUAL_DISCOVERY)))
 
     @property
     def leftovers(self) -> tuple[str, ...]:
-        """Filters for what an earlier run may have left retained, also under the usual discovery prefix."""
+        """Filters for retained messages of an earlier run, also under the default discovery prefix."""
         prefixes = dict.fromkeys((self.discovery, USUAL_DISCOVERY))
         configs = (f"{one}/+/{self.prefix}/+/config" for one in prefixes)
         return (f"{self.prefix}/+/status", *configs)
 
 
-# A model's words as a state of Home Assistant: one line, at most 255 characters. Pure.
+# A model's text as a state of Home Assistant: one line, at most 255 characters. Pure.
 
-# Home Assistant takes no longer state.
+# Maximum length of a state in Home Assistant
 MOST_STATE = 255
-# Characters of the whole words beside it
+# Maximum characters of the complete text
 MOST_WHOLE = 4000
 _ENDS = ".!?。！？؟।"
 
 
 def one_line(text: str, most: int = MOST_WHOLE) -> str:
-    """Return printable characters with single spaces between words, `most` at most."""
+    """Return the text with only printable characters and single spaces, at most `most` characters."""
     cut = text[: most * 2]
     shown = (c if unicodedata.category(c)[0] not in "CZ" else " " for c in cut)
     return " ".join("".join(shown).split())[:most]
 
 
 def shorten(text: str) -> str:
-    """Return the first whole sentences that fit, else the first words and an ellipsis.
+    """Return the first complete sentences that fit, else the first words and an ellipsis.
 
-    Sentences have to fill a third of the room, or words fill it.
+    Sentences are used only if they fill at least a third of `MOST_STATE`.
     """
     line = one_line(text)
     if len(line) <= MOST_STATE:

@@ -1,4 +1,4 @@
-"""The connection to the broker: opened again whenever it ends, one message at a time, closed with a word."""
+"""Connection to the broker: reconnect when it ends, send queued messages one at a time, close cleanly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from server.core.aio import TaskSet, cancel_and_wait, supervise
 from server.core.metrics import Metrics
 from server.features.mqtt.discovery import OFFLINE, ONLINE, Topics
 from server.features.mqtt.settings import MqttAddress
-from server.features.mqtt.traffic import GOOD_SECONDS, SENTENCES, Message, Outgoing, Trouble, pause
+from server.features.mqtt.traffic import (
+    GOOD_SECONDS,
+    SENTENCES,
+    BrokerFailure,
+    MqttMessage,
+    Outgoing,
+    pause,
+)
 from server.models.openai.http import authorities
 
 if TYPE_CHECKING:
@@ -25,28 +32,28 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Seconds for the last words to the broker, and for its farewell
+# Time limits for the last messages and for the disconnection, seconds
 LAST_SECONDS = 2.0
 
 
 class MqttMetrics:
     def __init__(self, metrics: Metrics) -> None:
-        # reason: see `Trouble`
+        # reason: see `BrokerFailure`
         self.failures = metrics.counter(
             "mqtt_failures_total", "Connections to the MQTT broker that failed or ended", "reason"
         )
         self.sent = metrics.counter("mqtt_sent_total", "Messages that the MQTT broker has taken")
-        # reason: replaced, stale, overflow, too_large, closed of those to the broker; unknown, malformed, retained, rate, busy of
-        # those from there; devices: of visitors' cameras that were refused
+        # reason: sent messages: replaced, stale, overflow, too_large, closed; received messages: unknown, malformed,
+        # retained, rate, busy; refused cameras of visitors: devices
         self.dropped = metrics.counter(
             "mqtt_dropped_total", "Messages to and from the MQTT broker that were dropped", "reason"
         )
 
 
-class Link:
-    """Owner of the connection and of what waits for it. Everything belongs to the event loop.
+class BrokerConnection:
+    """Owner of the connection and of its queue. Call all methods on the event loop.
 
-    With each connection `on_up` puts all that is to be known; what waited before is news alone.
+    After each connection `on_up` queues all states; of the earlier queue only news are kept.
     """
 
     def __init__(
@@ -55,35 +62,35 @@ class Link:
         ca: str,
         topics: Topics,
         metrics: MqttMetrics,
-        hears: tuple[str, ...],
+        subscriptions: tuple[str, ...],
         *,
         on_up: Callable[[], None],
-        hear: Callable[[str, bytes, bool], None],
+        on_received: Callable[[str, bytes, bool], None],
     ) -> None:
-        """`address`: None without a broker; then it is never started. `ca`: a PEM file with the authority of its
-        certificate, "" for the system's. `hears`: the topics of `hear(topic, payload, retained)`.
+        """`address`: None without a broker; then `start` must not be called. `ca`: PEM file with the certificate
+        authority, "" for the system's. `subscriptions`: topics for `on_received(topic, payload, retained)`.
         """
         self.address = address
         self._ca = ca
         self._topics = topics
         self._metrics = metrics
         ours = (f"{topics.prefix}/", f"{topics.discovery}/")
-        self._hears = [topic for topic in hears if topic.startswith(ours)]
-        # A broker may reserve other prefixes for others.
-        self._optional = [topic for topic in hears if not topic.startswith(ours)]
+        self._required = [topic for topic in subscriptions if topic.startswith(ours)]
+        # A broker may refuse topics of other prefixes.
+        self._optional = [topic for topic in subscriptions if not topic.startswith(ours)]
         self._on_up = on_up
-        self._hear = hear
+        self._on_received = on_received
         self._name = f"{topics.prefix}-{secrets.token_hex(4)}"
         self._outgoing = Outgoing()
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
-        # Set while nothing waits and nothing is on its way
+        # Set while nothing is queued or in transit
         self._idle = asyncio.Event()
         # Set while no connection is open
         self._over = asyncio.Event()
         self._tasks = TaskSet("mqtt")
         self.up = False
-        self.trouble: Trouble | None = None
+        self.trouble: BrokerFailure | None = None
         self.sent = 0
         self._failures = 0
         self._due = time.monotonic()
@@ -91,8 +98,8 @@ class Link:
     def start(self) -> None:
         self._tasks.spawn(supervise(self._step, name="mqtt"), name="link")
 
-    def put(self, message: Message) -> None:
-        """Send a message when the broker takes it; the newest of a topic replaces one that waits."""
+    def put(self, message: MqttMessage) -> None:
+        """Queue a message; it replaces a queued one of the same topic."""
         if self._closing.is_set():
             self._drop(["closed"])
             return
@@ -101,11 +108,11 @@ class Link:
         self._changed.set()
 
     def forget(self, root: str) -> None:
-        """Send nothing more whose topic begins with `root`."""
+        """Drop queued messages whose topic begins with `root`."""
         self._drop(self._outgoing.forget(root))
 
     def seen(self) -> dict[str, object]:
-        """Describe the connection for operators; without user and password."""
+        """Return the connection's state for operators, without user and password."""
         if self.address is None:
             return {"broker": "", "state": "off"}
         return {
@@ -123,29 +130,29 @@ class Link:
             self._metrics.dropped.labels(reason).inc()
 
     async def _step(self) -> float:
-        """Connect, and stay. Returns the seconds until the next attempt."""
+        """Connect and stay connected. Return the seconds until the next attempt."""
         began = time.monotonic()
-        # Here, so that whoever sets no MQTT_URL does not need it.
+        # Imported here, because the library is needed only with MQTT_URL.
         from server.features.mqtt.client import MqttError, trouble_of
 
         client: BrokerClient | None = None
-        trouble: Trouble | None = None
+        trouble: BrokerFailure | None = None
         try:
             client = await self._client()
             await self._connected(client)
         except (MqttError, OSError, ssl.SSLError) as error:
-            mine = client.trouble if client is not None else Trouble.CERTIFICATE
+            mine = client.trouble if client is not None else BrokerFailure.CERTIFICATE
             trouble = mine or trouble_of(error)
         finally:
             self.up = False
             if client is not None:
                 client.drop()
-            # It may not have arrived: once more is better than never.
+            # The message in transit may not have arrived: send it again.
             self._drop(self._outgoing.again())
             self._over.set()
         if self._closing.is_set():
             await asyncio.Event().wait()
-        trouble = trouble or Trouble.ENDED
+        trouble = trouble or BrokerFailure.ENDED
         self._metrics.failures.labels(trouble.value).inc()
         if trouble is not self.trouble:
             log.warning("no connection to the MQTT broker", extra={"reason": trouble.value})
@@ -158,7 +165,7 @@ class Link:
         return wait
 
     async def _client(self) -> BrokerClient:
-        """Make a connection that is not open yet. Raises OSError for unreadable authorities."""
+        """Return a client that is not connected yet. Raises OSError if MQTT_CA is unreadable."""
         from server.features.mqtt.client import BrokerClient
 
         assert self.address is not None
@@ -168,29 +175,29 @@ class Link:
         return BrokerClient(
             self.address,
             name=self._name,
-            will=Message(self._topics.status, OFFLINE, retain=True),
+            will=MqttMessage(self._topics.status, OFFLINE, retain=True),
             tls=tls,
-            hear=self._hear,
+            on_received=self._on_received,
         )
 
     async def _connected(self, client: BrokerClient) -> None:
         from server.features.mqtt.client import trouble_of
 
         async with client:
-            await client.hear_of(self._hears, self._optional)
+            await client.subscribe_to(self._required, self._optional)
             self._over.clear()
             self.up, self.trouble = True, None
             log.info("connected to the MQTT broker")
             self._drop(self._outgoing.keep_news())
-            self.put(Message(self._topics.status, ONLINE, retain=True))
+            self.put(MqttMessage(self._topics.status, ONLINE, retain=True))
             self._on_up()
             work = [
-                asyncio.create_task(client.ended(), name="mqtt/ended"),
+                asyncio.create_task(client.wait_ended(), name="mqtt/ended"),
                 asyncio.create_task(self._send(client), name="mqtt/send"),
                 asyncio.create_task(self._closing.wait(), name="mqtt/closing"),
             ]
             for task in work:
-                # Whenever it ends: the loop would log an error that nobody looked at.
+                # Retrieve the exception, so that asyncio does not log it.
                 task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
             try:
                 await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
@@ -198,16 +205,16 @@ class Link:
                 self.up = False
                 await cancel_and_wait(work)
             if self._closing.is_set():
-                await client.send(Message(self._topics.status, OFFLINE, retain=True))
+                await client.send(MqttMessage(self._topics.status, OFFLINE, retain=True))
                 return
             for task in work:
                 if not task.cancelled() and (error := task.exception()) is not None:
-                    # Without a farewell, so that the broker tells others with the will.
+                    # Without a farewell, so that the broker publishes the will.
                     client.drop(trouble_of(error))
                     raise error
 
     async def _send(self, client: BrokerClient) -> None:
-        """Send what waits, one message after another, until the connection ends."""
+        """Send queued messages one at a time, until the connection ends."""
         while True:
             self._changed.clear()
             self._drop(self._outgoing.stale(time.monotonic()))
@@ -218,15 +225,15 @@ class Link:
                 continue
             if not client.fits(message):
                 self._drop(["too_large"])
-                # The one before does not belong to this alert.
+                # An empty picture replaces the previous alert's.
                 message = replace(message, payload=b"")
             await client.send(message)
             self._outgoing.sent()
             self.sent += 1
             self._metrics.sent.inc()
 
-    async def close(self, last: Sequence[Message] = ()) -> None:
-        """Tell the broker `last` and that this server goes, and forget what waits. Safe to call twice."""
+    async def close(self, last: Sequence[MqttMessage] = ()) -> None:
+        """Send `last` and the offline status, drop the queue, and disconnect. Safe to call twice."""
         if last and self.up:
             self._drop(self._outgoing.clear())
             for message in last:
@@ -237,7 +244,7 @@ class Link:
         self._closing.set()
         self._drop(self._outgoing.clear())
         if self.up:
-            # The farewell goes to the broker within a moment, or the broker tells the will.
+            # Without the farewell in time, the broker publishes the will.
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_SECONDS):
                     await self._over.wait()

@@ -8,21 +8,21 @@ from server.core.messages import ClientMessage, ServerMessage
 
 
 class SetHomeAssistant(ClientMessage):
-    """Make this camera a device of Home Assistant, or end that."""
+    """Make this camera a device of Home Assistant, or remove the device."""
 
     type: Literal["home_assistant"]
-    # True: it is a device of it; false: it is not, or no more.
+    # True: make it a device; false: remove the device
     on: bool
 
 
 class HomeAssistant(ServerMessage):
-    """Home Assistant is there, by a broker of the operator's: after each `ready` and
-    `home_assistant`, where it is offered to visitors.
+    """State of Home Assistant for this camera: sent after each `ready` and `home_assistant`, if the
+    operator offers it to visitors.
     """
 
     type: Literal["home_assistant"] = "home_assistant"
     newest_only: ClassVar[bool] = True
     # The broker's host and port
     host: str
-    # This camera is a device there.
+    # True if this camera is a device there
     on: bool

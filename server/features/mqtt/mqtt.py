@@ -1,4 +1,4 @@
-"""Cameras that their operator's list or their person gives to MQTT: their states, and looks that are ordered."""
+"""Cameras published over MQTT, with consent of their operator or person: states, and requested looks."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ from server.features.mqtt.discovery import (
     ONLINE,
     UNKNOWN,
     VISITOR,
-    Device,
-    Seen,
+    CameraDevice,
+    CameraStates,
     Topics,
     configs,
     one_line,
     shorten,
     watch_key,
 )
-from server.features.mqtt.link import Link, MqttMetrics
+from server.features.mqtt.link import BrokerConnection, MqttMetrics
 from server.features.mqtt.messages import HomeAssistant, SetHomeAssistant
 from server.features.mqtt.settings import MqttSettings
-from server.features.mqtt.traffic import Incoming, Kind, Message
+from server.features.mqtt.traffic import Incoming, MessageKind, MqttMessage
 from server.session.part import PROGRAMS, TOOLS, Alert, SessionContext, SessionPart
 from server.session.session import Session
 from server.shared.services import CameraReport, ListedCameras
 
-# Seconds between two looks at what the cameras would tell
+# Interval for polling the cameras' states, seconds
 STEP_SECONDS = 1.0
 
 
 class Mqtt:
-    """Tells the broker of the cameras that agreed, and takes orders to look.
+    """Publisher of opted-in cameras, and handler of requested looks.
 
-    States go out when they change; pictures and words are never retained. Everything belongs to the
+    States are sent when they change; pictures and texts are never retained. Call all methods on the
     event loop.
 
-    Bounds of looks that are ordered over MQTT: one at a time of each camera, 6 a minute; 24 of
-    all; more are dropped and counted.
+    Bounds of looks requested over MQTT: one at a time per camera, 6 a minute; 24 in all; more are
+    dropped and counted.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Mqtt:
         find: Callable[[str], Session | None] = lambda session_id: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`cameras`: None where fixed cameras are off; `find` returns a visitor's session by its id."""
+        """`cameras`: None if fixed cameras are off; `find`: returns a visitor's session by its id."""
         self.topics = topics = Topics(settings.mqtt_prefix, settings.mqtt_discovery_prefix)
         self._cameras = cameras
         self.metrics = counters = MqttMetrics(metrics)
@@ -74,26 +74,26 @@ class Mqtt:
         self._agreed = tuple(one.name for one in agreed)
         self._configs: dict[str, bytes] = {}
         for one in agreed:
-            device = Device(one.name, one.name, watches=one.watches, describes=one.describe)
+            device = CameraDevice(one.name, one.name, watches=one.watches, describes=one.describe)
             self._configs |= configs(topics, device)
         kept = {*self._configs, *(topics.camera(name) for name in self._agreed)}
         self.incoming = Incoming(topics, self._agreed, kept, clock())
         self.states = States(self)
-        self.visitors = Visitors(self)
-        # The looks that run, by camera
+        self.visitors = VisitorDevices(self)
+        # Running looks by camera
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._tasks = TaskSet("mqtt cameras")
-        # Visitors' cameras come and go.
+        # A wildcard, because visitors' cameras change
         looks = ("+",) if settings.mqtt_visitors else self._agreed
-        self.link = Link(
+        self.link = BrokerConnection(
             settings.mqtt_broker,
             str(settings.mqtt_ca or ""),
             topics,
             counters,
             (*map(topics.look, looks), *topics.births, *topics.leftovers),
             on_up=self._up,
-            hear=self._hear,
+            on_received=self._on_received,
         )
         metrics.gauge(
             "mqtt_connected",
@@ -102,18 +102,18 @@ class Mqtt:
         )
         metrics.gauge(
             "mqtt_visitors",
-            "Visitors' cameras that are devices of Home Assistant",
+            "VisitorDevices' cameras that are devices of Home Assistant",
             lambda: len(self.visitors),
         )
 
     def start(self) -> None:
-        """Connect, where there is a broker."""
+        """Connect to the broker, if one is set."""
         if self.link.address is not None:
             self.link.start()
             self._tasks.spawn(supervise(self._step, name="mqtt cameras"), name="look")
 
     def seen(self) -> dict[str, object]:
-        """Describe the connection and its cameras for operators; of visitors the number alone."""
+        """Return the state of connection and cameras for operators; only the number of visitors."""
         return {
             **self.link.seen(),
             "prefix": self.topics.prefix,
@@ -124,13 +124,13 @@ class Mqtt:
     # Out
 
     def on_alert(self, alert: Alert) -> None:
-        """Tell of an alert of a camera of the house."""
+        """Publish an alert of a fixed camera."""
         source = alert.source
         if source is not None and source.camera in self._agreed:
             self.states.on_alert(source.camera, alert)
 
     def _up(self) -> None:
-        """Send all that is retained, and all states anew."""
+        """Send all retained messages and all states again."""
         for topic, config in self._configs.items():
             self.retain(topic, config)
         self.visitors.anew()
@@ -141,7 +141,7 @@ class Mqtt:
         self._changed.set()
 
     async def _step(self) -> float:
-        """Send the changes. Returns the seconds until the next look, which is earlier after a change of ours."""
+        """Send changed states, then wait for `STEP_SECONDS` or a request. Return 0."""
         self._changed.clear()
         if self.link.up:
             if self._cameras is not None:
@@ -154,24 +154,24 @@ class Mqtt:
 
     def _see(self, report: CameraReport) -> None:
         described = report.described if report.camera.describe else ""
-        self.states.see(Seen(report.camera.name, report.live, report.watches, described))
+        self.states.see(CameraStates(report.camera.name, report.live, report.watches, described))
 
     def retain(self, topic: str, payload: bytes) -> None:
-        """Have the broker keep a message in place of the one before; an empty one takes that away."""
-        self.link.put(Message(topic, payload, retain=True))
+        """Publish a retained message; an empty payload clears it."""
+        self.link.put(MqttMessage(topic, payload, retain=True))
 
     # In
 
-    def _hear(self, topic: str, payload: bytes, retained: bool) -> None:
+    def _on_received(self, topic: str, payload: bytes, retained: bool) -> None:
         heard = self.incoming.judge(topic, payload, retained, self.clock())
         match heard.kind:
-            case Kind.PRESS:
+            case MessageKind.PRESS:
                 self._look(heard.detail)
-            case Kind.BIRTH:
+            case MessageKind.BIRTH:
                 self._anew()
-            case Kind.LEFTOVER:
+            case MessageKind.LEFTOVER:
                 self.retain(heard.detail, b"")
-            case Kind.DROPPED:
+            case MessageKind.DROPPED:
                 self.metrics.dropped.labels(heard.detail).inc()
 
     def _look(self, camera: str) -> None:
@@ -181,7 +181,7 @@ class Mqtt:
         self._looking[camera] = self._tasks.spawn(self._answer(camera), name="answer")
 
     async def _answer(self, camera: str) -> None:
-        """Look once, and tell what there is; nobody's question waits for it."""
+        """Run a requested look and publish its answer."""
         try:
             session, program = self.visitors.session_of(camera), HOME
             if self._cameras is not None and camera in self._agreed:
@@ -195,43 +195,43 @@ class Mqtt:
                 del self._looking[camera]
 
     def device_ended(self, camera: str) -> None:
-        """Drop what waits for the broker of a visitor's camera, and its look."""
+        """Drop queued messages of a visitor's camera, and cancel its look."""
         self.link.forget(self.topics.root(camera))
         task = self._looking.pop(camera, None)
         if task is not None:
             task.cancel()
 
     async def close(self) -> None:
-        """End looks, take visitors' cameras away, and say goodbye. Safe to call twice."""
+        """Cancel looks, remove visitors' devices, and disconnect. Safe to call twice."""
         await self._tasks.close()
         await self.link.close(self.visitors.end_all())
 
 
-# The longest that the state of a watch waits for the alert that has its picture
+# Maximum time that a watch's state waits for the alert with its picture, seconds
 PICTURE_SECONDS = 10.0
-# Seconds for which the last state holds while nobody can tell: a short trouble is no change
+# Seconds for which the last state is kept while it is unknown: short failures are not published
 DOUBT_SECONDS = 60.0
 
 
 class States:
-    """States, words and pictures of all cameras. Pictures and words are never retained."""
+    """States, texts and pictures of all cameras; pictures and texts are never retained."""
 
     def __init__(self, mqtt: Mqtt) -> None:
         self._mqtt, self._topics, self._clock = mqtt, mqtt.topics, mqtt.clock
-        # The payload of each state that the broker has, or will have
+        # Last payload of each state, by topic
         self._sent: dict[str, bytes] = {}
-        # Since when watches see whose picture goes first, by their topic
+        # Start of the wait for an alert's picture, by the watch's topic
         self._held: dict[str, float] = {}
-        # Since when a watch is unknown, by its topic
+        # Start of an unknown state, by the watch's topic
         self._doubted: dict[str, float] = {}
 
     def anew(self) -> None:
-        """Send all of them again."""
+        """Send all states again."""
         self._sent.clear()
         self._held.clear()
 
     def forget(self, camera: str) -> None:
-        """Know nothing of a camera any more."""
+        """Remove all states of a camera."""
         self._drop(self._topics.root(camera), set())
 
     def _drop(self, root: str, but: set[str]) -> None:
@@ -241,9 +241,9 @@ class States:
                 del known[topic]
 
     def on_alert(self, camera: str, alert: Alert) -> None:
-        """Announce an alert: its picture first, then that the condition holds."""
+        """Publish an alert: first its picture, then the watch's state."""
         key, topics = watch_key(alert.condition), self._topics
-        # Empty where a filter withheld it: the one before does not belong to this alert.
+        # Empty if a filter withheld it, which replaces the previous alert's picture.
         self._news(topics.evidence(camera, key), alert.jpeg or b"")
         facts = {
             "reason": one_line(alert.reason),
@@ -254,8 +254,8 @@ class States:
         self._held.pop(topics.watch(camera, key), None)
         self._send(topics.watch(camera, key), ON)
 
-    def see(self, seen: Seen) -> None:
-        """Send the changes of a camera."""
+    def see(self, seen: CameraStates) -> None:
+        """Send the changed states of a camera."""
         topics, camera = self._topics, seen.key
         self._send(topics.camera(camera), ONLINE if seen.live else OFFLINE, retain=True)
         own = {topics.watch(camera, watch_key(condition)) for condition in seen.watches}
@@ -268,7 +268,7 @@ class States:
             self._doubted.pop(topic, None)
             state = ON if holds else OFF
             if state == ON and self._sent.get(topic) == OFF:
-                # Its alert is on its way, and has the picture.
+                # Wait for its alert with the picture.
                 now = self._clock()
                 if now - self._held.setdefault(topic, now) < PICTURE_SECONDS:
                     continue
@@ -278,14 +278,14 @@ class States:
             self._words(topics.description(camera), seen.described, {})
 
     def answered(self, camera: str, text: str, ok: bool) -> None:
-        """Send the end of a look."""
+        """Publish the result of a look."""
         topic = self._topics.answer(camera)
-        # The same answer again is news all the same.
+        # Send it even if the answer is the same as before.
         self._sent.pop(topic, None)
         self._words(topic, text, {"ok": ok})
 
     def _doubt(self, topic: str) -> None:
-        """Send that a state is unknown, once that lasts."""
+        """Publish a state as unknown after `DOUBT_SECONDS`."""
         since = self._doubted.setdefault(topic, self._clock())
         if topic not in self._sent or self._clock() - since >= DOUBT_SECONDS:
             self._send(topic, UNKNOWN)
@@ -300,34 +300,36 @@ class States:
     def _send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         if self._sent.get(topic) != payload:
             self._sent[topic] = payload
-            self._mqtt.link.put(Message(topic, payload, retain=retain))
+            self._mqtt.link.put(MqttMessage(topic, payload, retain=retain))
 
     def _news(self, topic: str, payload: bytes) -> None:
-        self._mqtt.link.put(Message(topic, payload, news=True))
+        self._mqtt.link.put(MqttMessage(topic, payload, news=True))
 
 
 def _json(facts: dict[str, Any]) -> bytes:
     return json.dumps(facts, ensure_ascii=False).encode()
 
 
-# Devices at a time; one more is refused and counted.
+# Maximum devices of visitors; more are refused and counted.
 MOST_VISITORS = 8
-# Entities of a device that are made, changed or renamed: a minute, and at once. Eight watches have 16.
+# Changed entities of a device, rate per minute and burst. Eight watches have 16.
 CHANGES_A_MINUTE, CHANGES_AT_ONCE = 60, 48
-# Characters of a device's name
+# Maximum characters of a device's name
 MOST_NAME = 40
 
 
 @dataclass(slots=True, eq=False)
-class _One:
+class _VisitorDevice:
+    """Device of one visitor's session."""
+
     key: str
     changes: Bucket
-    # The entities that the broker has, or will have, by topic
+    # Published configurations, by topic
     configs: dict[str, bytes] = field(default_factory=dict)
 
 
-class Visitors:
-    """Owner of the visitors' devices, by session. Their states go out by `states`.
+class VisitorDevices:
+    """Owner of the visitors' devices, by session.
 
     Bounds of visitors' cameras that are devices of Home Assistant: 8; a ninth is refused and
     counted. 48 entities of one change at once, then 60 a minute; the rest wait.
@@ -335,10 +337,10 @@ class Visitors:
 
     def __init__(self, mqtt: Mqtt) -> None:
         self._mqtt = mqtt
-        # Names in topics tell nothing of a session, and are the same when its person agrees again.
+        # Key for the names in topics: they reveal nothing about a session, but stay the same for it.
         self._secret = secrets.token_bytes(16)
-        self._ones: dict[str, _One] = {}
-        # The changes that each session has left: switching off and on again gives no more. Gone with the session.
+        self._ones: dict[str, _VisitorDevice] = {}
+        # Remaining changes of each session, kept until its end, so that switching off and on does not reset them
         self._changes: dict[str, Bucket] = {}
 
     def __len__(self) -> int:
@@ -348,13 +350,13 @@ class Visitors:
         return session_id in self._ones
 
     def begin(self, session_id: str) -> None:
-        """Make a session a device. Raises Conflict when there are too many, RateLimited after too many changes."""
+        """Make a session's camera a device. Raises Conflict beyond `MOST_VISITORS`, RateLimited."""
         if session_id in self._ones:
             return
         if len(self._ones) >= MOST_VISITORS:
             self._mqtt.metrics.dropped.labels("devices").inc()
             raise Conflict(
-                f"{MOST_VISITORS} people's cameras are in Home Assistant already, which is the most. Try again later."
+                f"{MOST_VISITORS} visitors' cameras are already in Home Assistant (limit). Try again later."
             )
         key, now = self._key(session_id), self._mqtt.clock()
         changes = self._changes.setdefault(
@@ -363,31 +365,32 @@ class Visitors:
         if not changes.take(now):
             self._mqtt.metrics.dropped.labels("devices").inc()
             raise RateLimited(
-                "This was switched off and on too often. Try again in a minute.", retry_after=60
+                "Home Assistant was switched off and on too often. Try again in a minute.",
+                retry_after=60,
             )
-        self._ones[session_id] = _One(key, changes)
+        self._ones[session_id] = _VisitorDevice(key, changes)
         self._mqtt.incoming.join(key, now)
         self._mqtt.incoming.kept.add(self._mqtt.topics.camera(key))
         self.look()
 
     def end(self, session_id: str) -> None:
-        """Take a session's device away from the broker, with all that waits. Does nothing without one."""
+        """Remove a session's device, if any, with its queued messages."""
         for topic in self._ended(session_id):
             self._mqtt.retain(topic, b"")
 
     def left(self, session_id: str) -> None:
-        """Forget a session, which has ended."""
+        """Remove the device and the limits of an ended session."""
         self.end(session_id)
         self._changes.pop(session_id, None)
         self._mqtt.incoming.forget(self._key(session_id))
 
-    def end_all(self) -> list[Message]:
-        """Forget all devices; return the messages that take them away."""
+    def end_all(self) -> list[MqttMessage]:
+        """Forget all devices. Return the messages that clear their retained topics."""
         topics = [topic for id in list(self._ones) for topic in self._ended(id)]
-        return [Message(topic, b"", retain=True) for topic in topics]
+        return [MqttMessage(topic, b"", retain=True) for topic in topics]
 
     def _ended(self, session_id: str) -> list[str]:
-        """Forget a device; return its retained topics."""
+        """Forget a device. Return its retained topics."""
         one = self._ones.pop(session_id, None)
         if one is None:
             return []
@@ -400,28 +403,28 @@ class Visitors:
 
     def _key(self, session_id: str) -> str:
         digest = hashlib.blake2s(session_id.encode(), key=self._secret, digest_size=4)
-        # No camera of the house has a name with _.
+        # Names of fixed cameras contain no underscore.
         return f"visitor_{digest.hexdigest()}"
 
     def on_alert(self, alert: Alert) -> None:
-        """Tell of an alert, if its session agreed, and its watch is its person's own."""
+        """Publish an alert of a device, if its watch is the person's own."""
         one = self._ones.get(alert.source.id) if alert.source is not None else None
         if one is not None and not alert.watch.startswith((PROGRAMS, TOOLS)):
             self._mqtt.states.on_alert(one.key, alert)
 
     def session_of(self, key: str) -> Session | None:
-        """Return the session of a device; None for none."""
+        """Return the session of a device; None without one."""
         found = next((id for id, one in self._ones.items() if one.key == key), None)
         return self._mqtt.find(found) if found is not None else None
 
     def anew(self) -> None:
-        """Tell the broker again of all entities."""
+        """Publish all entities again."""
         for one in self._ones.values():
             for topic, config in one.configs.items():
                 self._mqtt.retain(topic, config)
 
     def look(self) -> None:
-        """Send the changes."""
+        """Send changed entities and states of all devices."""
         for id, one in list(self._ones.items()):
             session = self._mqtt.find(id)
             if session is None:
@@ -434,7 +437,7 @@ class Visitors:
                 if not watch.id.startswith((PROGRAMS, TOOLS))
             ]
             describing = describe is not None and describe.on
-            device = Device(
+            device = CameraDevice(
                 one.key,
                 one_line(_own_name(session), MOST_NAME) or f"Camera {one.key[-8:]}",
                 VISITOR,
@@ -443,7 +446,7 @@ class Visitors:
             )
             self._change(one, configs(self._mqtt.topics, device))
             self._mqtt.states.see(
-                Seen(
+                CameraStates(
                     one.key,
                     session.camera.state() is CameraState.LIVE,
                     {watch.condition: watch.holds for watch in own},
@@ -451,8 +454,8 @@ class Visitors:
                 )
             )
 
-    def _change(self, one: _One, wanted: dict[str, bytes]) -> None:
-        """Send entities that are new, different or gone; too many changes wait."""
+    def _change(self, one: _VisitorDevice, wanted: dict[str, bytes]) -> None:
+        """Publish new, changed and removed entities; changes beyond the rate wait."""
         for topic in [topic for topic in one.configs if topic not in wanted]:
             del one.configs[topic]
             self._mqtt.incoming.kept.discard(topic)
@@ -468,23 +471,23 @@ class Visitors:
 
 
 def _own_name(session: Session) -> str:
-    """Return the person's name for the session's own camera; "" for none."""
+    """Return the name given to the session's own camera; "" without one."""
     cameras = session.part("cameras")
     return cameras.own_name if cameras is not None else ""
 
 
 class HomeAssistantDevice(SessionPart):
-    """One session's consent. It begins empty, holds for the session, and ends at once."""
+    """Consent of one session. It is off at first, holds for the session, and can be revoked at once."""
 
-    def __init__(self, context: SessionContext, visitors: Visitors, host: str) -> None:
-        """`host`: the broker, as people read it."""
+    def __init__(self, context: SessionContext, visitors: VisitorDevices, host: str) -> None:
+        """`host`: the broker's host and port, for people."""
         self._host = host
         self._context = context
         self._visitors = visitors
         self.handlers = {SetHomeAssistant: self.choose}
 
     def choose(self, message: SetHomeAssistant) -> None:
-        """Become a device, or end it. Raises Conflict when there are too many, RateLimited."""
+        """Make the camera a device, or remove it. Raises Conflict beyond the limit, RateLimited."""
         try:
             if message.on:
                 self._visitors.begin(self._context.id)
@@ -494,7 +497,7 @@ class HomeAssistantDevice(SessionPart):
             self.greet()
 
     def greet(self) -> None:
-        """Tell the client where Home Assistant is, and whether this camera is a device of it."""
+        """Send the client the broker's host, and whether this camera is a device."""
         on = self._visitors.has(self._context.id)
         self._context.outbox.put(HomeAssistant(host=self._host, on=on))
 
@@ -502,23 +505,23 @@ class HomeAssistantDevice(SessionPart):
         self._visitors.on_alert(alert)
 
 
-# A look that somebody ordered over MQTT: the way of any program's question, with its consent.
+# Looks requested over MQTT, handled like any program's question, with its consent.
 
-# The names that the camera's own page shows: of a camera of the house, and of a visitor's
+# Names shown on the camera's own page: for a fixed camera, and for a visitor's
 PROGRAM, HOME = "MQTT", "Home Assistant"
 QUESTION = "What does the camera show now? Answer in one or two short sentences."
-# Seconds of the access, which ends with the answer
+# Maximum duration of the access, which ends with the answer
 ACCESS_SECONDS = 120.0
 
 
 async def look(session: Session, program: str) -> tuple[str, bool]:
-    """Ask about the camera's next frame, with an access that lives as long as the question.
+    """Ask about the camera's next frame, with access for this question only.
 
-    Return a model's words, or ours about why there are none, and whether it has looked.
+    Return the model's answer and True, or the reason for a failure and False.
     """
     programs = session.part("grants")
     if programs is None:
-        return "The feature grants is off, so nobody may look.", False
+        return "Looks are not available: the feature grants is off on this server.", False
     try:
         answer = await programs.look_once(program, QUESTION, ACCESS_SECONDS)
     except QwenCameraError as error:

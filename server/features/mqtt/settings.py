@@ -1,4 +1,4 @@
-"""The settings of MQTT."""
+"""Settings of MQTT."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from server.core.setting_text import authority_der, file_errors
 from server.core.settings import FeatureSettings, checked_secret, flag, identifier, path, secret
 from server.features.mqtt.discovery import USUAL_DISCOVERY
 
-# The address of an MQTT broker (MQTT_URL), and whether it is near. Pure.
+# The address of an MQTT broker (MQTT_URL), and whether it is in a private network. Pure.
 
 _URL = re.compile(
     r"(?P<scheme>mqtts?)://(?:(?P<user>[^\s/?#@:]{1,200})(?::(?P<password>[^\s/?#@:]{0,400}))?@)?"
@@ -24,13 +24,13 @@ _URL = re.compile(
     re.ASCII,
 )
 PORTS = {"mqtt": 1883, "mqtts": 8883}
-# Names that no public name server has
+# Domains reserved for private networks
 _NEAR = (".local", ".lan", ".home.arpa", ".internal", ".localhost")
 
 
 @dataclass(frozen=True, slots=True)
 class MqttAddress:
-    """The parts of MQTT_URL."""
+    """Parsed MQTT_URL."""
 
     host: str
     port: int
@@ -45,12 +45,12 @@ class MqttAddress:
 
     @property
     def shown(self) -> str:
-        """The address without user and password."""
+        """URL without user and password."""
         return f"{'mqtts' if self.tls else 'mqtt'}://{self.place}"
 
     @property
     def near(self) -> bool:
-        """True when its name or address is one of this machine or of a private network."""
+        """True if the host is this machine or in a private network."""
         try:
             address = ipaddress.ip_address(self.host)
         except ValueError:
@@ -60,7 +60,7 @@ class MqttAddress:
 
 
 def mqtt_address(text: str) -> MqttAddress:
-    """Read a URL. Raises ValueError, whose text has nothing of it."""
+    """Parse a URL. Raises ValueError with a text that contains no part of it."""
     match = _URL.fullmatch(text)
     if match is None:
         raise ValueError("it does not have this form")
@@ -74,7 +74,7 @@ def mqtt_address(text: str) -> MqttAddress:
 
 
 def mqtt_url(text: str) -> str:
-    """Check a URL, or an empty text. Raises ValueError."""
+    """Return a valid URL or empty text unchanged. Raises ValueError."""
     if text:
         mqtt_address(text)
     return text
@@ -98,24 +98,24 @@ class MqttSettings(FeatureSettings):
         return mqtt_address(url) if url else None
 
     def find_errors(self) -> Iterable[str]:
-        advice = "The broker's certificate is checked with it."
+        advice = "It is used to verify the broker's certificate."
         return file_errors("MQTT_CA", self.mqtt_ca, authority_der, advice)
 
     def find_warnings(self) -> Iterable[str]:
         broker = self.mqtt_broker
         if broker is None:
             if self.mqtt_visitors:
-                yield "MQTT_VISITORS is true but MQTT_URL is empty, so no camera goes to MQTT."
+                yield "MQTT_VISITORS is true but MQTT_URL is empty, so no camera is published. Set MQTT_URL."
             return
         if not broker.tls and not broker.near:
             yield (
-                "MQTT_URL begins with mqtt:// and leads out of this network: pictures, words and the password can be read on"
-                " their way. Use mqtts://."
+                "MQTT_URL begins with mqtt:// and leads out of this network: pictures, texts and the password are sent"
+                " unencrypted. Use mqtts://."
             )
         if not self.mqtt_visitors and not any(one.mqtt for one in self.listed_cameras()):
             yield (
-                "MQTT_URL is set but no camera of STANDING_CAMERAS has mqtt = true, so the broker gets nothing but the end of"
-                " what it had."
+                "MQTT_URL is set but no camera of STANDING_CAMERAS has mqtt = true, so no camera is published, and earlier"
+                " ones are removed."
             )
 
 

@@ -1,4 +1,4 @@
-"""The check of the TURN relays: each one's state in /health and the metrics."""
+"""Check of the TURN relays, with their states in /health and the metrics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Check the relays while the program runs."""
+    """Check the relays periodically."""
     from server.core.aio import TaskSet
     from server.features.relays.watch import RelayWatch
 

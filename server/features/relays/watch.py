@@ -26,20 +26,20 @@ _AT_ONCE = 8
 
 # Log lines; /health has the details.
 _REASONS = {
-    RelayProblem.URL: "its URL is not understood",
+    RelayProblem.URL: "its URL is malformed",
     RelayProblem.UNREACHABLE: "it cannot be reached",
     RelayProblem.CERTIFICATE: "its TLS certificate is wrong",
-    RelayProblem.CREDENTIALS: "it refuses the credentials that are made of TURN_SECRET, which has to be its static-auth-secret",
-    RelayProblem.QUOTA: "its quota or its ports are used up",
-    RelayProblem.DENIED_PEER: "it may not send to this server: see allowed-peer-ip and PUBLIC_ADDRESSES",
-    RelayProblem.NO_WAY_BACK: "nothing comes through it to this server and back",
-    RelayProblem.NO_SOCKET: "no UDP port is free here to check it with",
+    RelayProblem.CREDENTIALS: "it refuses the credentials derived from TURN_SECRET, which must equal its static-auth-secret",
+    RelayProblem.QUOTA: "its quota or its ports are exhausted",
+    RelayProblem.DENIED_PEER: "it is not allowed to send to this server: see allowed-peer-ip and PUBLIC_ADDRESSES",
+    RelayProblem.NO_WAY_BACK: "no packets pass through it to this server and back",
+    RelayProblem.NO_SOCKET: "no local UDP port is free for the check",
     RelayProblem.REFUSED: "it refuses",
 }
 
 
 class RelayWatch:
-    """Checks the relays of `urls` and owns the results. Run `run` as a task."""
+    """Checker of the relays of `urls`, and owner of the results. Run `run` as a task."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class RelayWatch:
         self._ttl = ttl
         self._gathering = gathering
         self._addresses = addresses
-        # None before its first check has ended
+        # None before the first check of a relay has ended
         self._results: dict[str, RelayResult | None] = dict.fromkeys(self._urls)
 
     def report(self) -> list[dict[str, Any]]:
@@ -81,7 +81,7 @@ class RelayWatch:
         return sum(result is not None and not result.ok for result in self._results.values())
 
     async def run(self) -> None:
-        """Check the relays until cancelled; return at once when there are none."""
+        """Check the relays until cancelled; return at once without any."""
         if self._urls:
             await asyncio.sleep(START_SECONDS)
             await supervise(self._round, name="relays", after_failure=RETRY_SECONDS)
@@ -92,7 +92,7 @@ class RelayWatch:
         return CHECK_SECONDS if self.working() == len(self._urls) else RETRY_SECONDS
 
     async def check(self) -> None:
-        """Check all of them once, each with credentials of its own."""
+        """Check all relays once, each with its own credentials."""
         slots = asyncio.Semaphore(_AT_ONCE)
 
         async def one(url: str) -> None:
@@ -116,7 +116,7 @@ class RelayWatch:
 
     def _learn(self, result: RelayResult) -> None:
         before, self._results[result.url] = self._results[result.url], result
-        # A log line only for a new result
+        # Log only a changed result.
         if before is None or before.problem is not result.problem:
             seconds = round(result.seconds, 3)
             if result.ok:

@@ -18,7 +18,7 @@ from server.features.cluster.handover import (
     MAX_TAKEN,
     MAX_TRIES,
     MAX_TURNS,
-    HandingOver,
+    HandoverPart,
     HandoverRefused,
     Handovers,
 )
@@ -167,7 +167,7 @@ class Room:
         self.history = History()
         self.box = Kept()
         context: Any = SimpleNamespace(id=id, history=self.history, outbox=self.box)
-        self.side = HandingOver(context, Handovers("s" * 40, tokens, 600))
+        self.side = HandoverPart(context, Handovers("s" * 40, tokens, 600))
         self.side.handlers[HandoverSettings](HandoverSettings(type="settings", handover=wanted))
 
     def brought(self) -> Resume:

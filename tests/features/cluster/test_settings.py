@@ -13,7 +13,7 @@ def test_shared_limits_need_a_shared_key(monkeypatch: pytest.MonkeyPatch) -> Non
     """REDIS_URL is for several processes, whose tokens have to be good at each; its password shows nowhere."""
     url = "redis://:canary@127.0.0.1:6379/0"
     message = refused(monkeypatch, REDIS_URL=url)
-    assert message.startswith("JWT_SECRET_KEY is empty. REDIS_URL is for several processes")
+    assert message.startswith("JWT_SECRET_KEY is empty. With REDIS_URL all processes need")
     settings = read(monkeypatch, REDIS_URL=url, JWT_SECRET_KEY=GOOD_SECRET)
     assert ClusterSettings.of(settings).redis_url.get_secret_value() == url
     assert "canary" not in repr(settings)

@@ -13,7 +13,7 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.features.mqtt import mqtt, traffic
 from server.features.mqtt.discovery import Topics, watch_key
 from server.features.mqtt.mqtt import Mqtt
-from server.features.mqtt.traffic import Message, Trouble
+from server.features.mqtt.traffic import BrokerFailure, MqttMessage
 from tests.features.rtsp.scripted import begun, flat_jpeg, house, is_red, jpeg_camera, red_jpeg
 from tests.support.clients import metric, page_of, soon, visitor
 from tests.support.fakes_openai import FakeOpenAI
@@ -94,7 +94,7 @@ async def test_a_wrong_password_is_said_and_kept_secret(
         url = one.url.replace(PASSWORD, wrong)
         async with running(mqtt_url=url) as run:
             link = run.program.added.provided[Mqtt].link
-            await soon(lambda: link.trouble is Trouble.CREDENTIALS, 30)
+            await soon(lambda: link.trouble is BrokerFailure.CREDENTIALS, 30)
             assert metric(run, "mqtt_failures_total", reason="credentials") >= 1
             shown = json.dumps(run.program.added.provided[Mqtt].seen()) + caplog.text
             assert wrong not in shown
@@ -108,7 +108,7 @@ async def test_over_tls(tmp_path: Path) -> None:
     async with broker(tmp_path, lines) as one:
         async with running(mqtt_url=one.url) as run:
             link = run.program.added.provided[Mqtt].link
-            await soon(lambda: link.trouble is Trouble.CERTIFICATE, 30)
+            await soon(lambda: link.trouble is BrokerFailure.CERTIFICATE, 30)
         async with running(mqtt_url=one.url, mqtt_ca=str(tmp_path / "authority.pem")) as run:
             await soon(lambda: metric(run, "mqtt_connected") == 1, 30)
             await soon(lambda: metric(run, "mqtt_sent_total") >= 1, 30)
@@ -152,12 +152,12 @@ async def test_a_picture_above_the_brokers_limit_is_left_out(
     ):
         link = run.program.added.provided[Mqtt].link
         for word in (b"ON", b"OFF"):
-            link.put(Message(PICTURE, bytes(30_000), news=True))
-            link.put(Message(WATCH, word, news=True))
+            link.put(MqttMessage(PICTURE, bytes(30_000), news=True))
+            link.put(MqttMessage(WATCH, word, news=True))
             await soon(lambda word=word: one.last(WATCH) == word, 30)  # type: ignore[misc]
         assert one.all(PICTURE) == [b"", b""]
         assert metric(run, "mqtt_dropped_total", reason="too_large") == 2
-        link.put(Message(PICTURE, bytes(19_000), news=True))
+        link.put(MqttMessage(PICTURE, bytes(19_000), news=True))
         await soon(lambda: one.last(PICTURE) == bytes(19_000), 30)
         assert metric(run, "mqtt_failures_total", reason="ended") == failures
 

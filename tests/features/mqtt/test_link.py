@@ -12,9 +12,9 @@ import pytest
 from server.core.metrics import Metrics
 from server.features.mqtt import client, traffic
 from server.features.mqtt.discovery import Topics
-from server.features.mqtt.link import Link, MqttMetrics
+from server.features.mqtt.link import BrokerConnection, MqttMetrics
 from server.features.mqtt.settings import MqttAddress
-from server.features.mqtt.traffic import Message, Trouble
+from server.features.mqtt.traffic import BrokerFailure, MqttMessage
 from tests.support.clients import sample, soon
 from tests.support.loopback import Serve, listening_on_loopback
 
@@ -77,16 +77,18 @@ class Ears:
         self.heard.append((topic, payload, retained))
 
 
-def link_to(port: int, topics: Topics = TOPICS) -> tuple[Link, Ears, Metrics]:
+def link_to(port: int, topics: Topics = TOPICS) -> tuple[BrokerConnection, Ears, Metrics]:
     ears, metrics = Ears(), Metrics("0")
     address = MqttAddress("127.0.0.1", port, tls=False)
     hears = (LOOK, *topics.births)
-    link = Link(address, "", topics, MqttMetrics(metrics), hears, on_up=ears.up, hear=ears.hear)
+    link = BrokerConnection(
+        address, "", topics, MqttMetrics(metrics), hears, on_up=ears.up, on_received=ears.hear
+    )
     return link, ears, metrics
 
 
 @asynccontextmanager
-async def linked(script: Serve) -> AsyncIterator[tuple[Link, Ears, Metrics]]:
+async def linked(script: Serve) -> AsyncIterator[tuple[BrokerConnection, Ears, Metrics]]:
     """A link to a broker that does this with each connection."""
     async with listening_on_loopback(script) as port:
         link, ears, metrics = link_to(port)
@@ -97,7 +99,9 @@ async def linked(script: Serve) -> AsyncIterator[tuple[Link, Ears, Metrics]]:
             await link.close()
 
 
-async def failed(metrics: Metrics, trouble: Trouble, times: int = 1, seconds: float = 20) -> None:
+async def failed(
+    metrics: Metrics, trouble: BrokerFailure, times: int = 1, seconds: float = 20
+) -> None:
     """Wait until connections have ended so."""
     await soon(lambda: sample(metrics, "mqtt_failures_total", reason=trouble) >= times, seconds)
 
@@ -112,7 +116,7 @@ async def test_a_packet_that_is_too_large_ends_the_connection_unread() -> None:
             await packet(reader)
 
     async with linked(script) as (_, ears, metrics):
-        await failed(metrics, Trouble.LARGE, seconds=10)
+        await failed(metrics, BrokerFailure.LARGE, seconds=10)
         await soon(lambda: ears.ups >= 2, 10)
         assert ears.heard == []
 
@@ -128,8 +132,8 @@ async def test_a_broker_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     async with linked(script) as (link, ears, metrics):
         await soon(lambda: ears.ups >= 1, 20)
         for number in range(300):
-            link.put(Message(f"a/{number}", bytes(36 * 1024), news=True))
-        await failed(metrics, Trouble.SILENT)
+            link.put(MqttMessage(f"a/{number}", bytes(36 * 1024), news=True))
+        await failed(metrics, BrokerFailure.SILENT)
         assert sample(metrics, "mqtt_dropped_total", reason="overflow") >= 70
         waiting = link.seen()["waiting"]
         assert isinstance(waiting, int)
@@ -146,7 +150,7 @@ async def test_the_connection_ends_without_a_trace(caplog: pytest.LogCaptureFixt
         await reader.read()
 
     async with linked(script) as (_, __, metrics):
-        await failed(metrics, Trouble.ENDED, 2)
+        await failed(metrics, BrokerFailure.ENDED, 2)
     gc.collect()
     assert [one for one in caplog.records if one.levelname == "ERROR"] == []
 
@@ -162,7 +166,7 @@ async def test_a_broker_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         ended += 1
 
     async with linked(script) as (link, _, metrics):
-        await failed(metrics, Trouble.SILENT, 2)
+        await failed(metrics, BrokerFailure.SILENT, 2)
         await soon(lambda: ended >= 2, 20)
         assert not link.up
 
@@ -170,11 +174,19 @@ async def test_a_broker_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("code", "trouble"),
     [
-        *((134, Trouble.CREDENTIALS), (135, Trouble.CREDENTIALS), (132, Trouble.VERSION)),
-        *((136, Trouble.UNREACHABLE), (137, Trouble.UNREACHABLE), (133, Trouble.REFUSED)),
+        *(
+            (134, BrokerFailure.CREDENTIALS),
+            (135, BrokerFailure.CREDENTIALS),
+            (132, BrokerFailure.VERSION),
+        ),
+        *(
+            (136, BrokerFailure.UNREACHABLE),
+            (137, BrokerFailure.UNREACHABLE),
+            (133, BrokerFailure.REFUSED),
+        ),
     ],
 )
-async def test_a_refusal_is_named(code: int, trouble: Trouble) -> None:
+async def test_a_refusal_is_named(code: int, trouble: BrokerFailure) -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await packet(reader)
         writer.write(bytes((0x20, 3, 0, code, 0)))
@@ -197,7 +209,7 @@ async def test_a_broker_may_refuse_topics_of_other_prefixes(discovery: str, up: 
         link, _, __ = link_to(port, Topics("qwen-camera", discovery))
         link.start()
         await soon(lambda: link.up or link.trouble is not None, 20)
-        assert (link.up, link.trouble) == (up, None if up else Trouble.CREDENTIALS)
+        assert (link.up, link.trouble) == (up, None if up else BrokerFailure.CREDENTIALS)
         await link.close()
 
 
@@ -216,9 +228,9 @@ async def test_the_newest_of_each_topic_waits_for_the_broker() -> None:
 
     async with listening_on_loopback(script) as port:
         link, _, metrics = link_to(port)
-        link.put(Message("a/state", b"ON"))
+        link.put(MqttMessage("a/state", b"ON"))
         for text in (b"first", b"second"):
-            link.put(Message("a/picture", text, news=True))
+            link.put(MqttMessage("a/picture", text, news=True))
         link.start()
         await soon(lambda: len(got) >= 2, 20)
         await link.close()
@@ -228,5 +240,5 @@ async def test_the_newest_of_each_topic_waits_for_the_broker() -> None:
             (TOPICS.status, b"offline"),
         ]
         assert sample(metrics, "mqtt_dropped_total", reason="replaced") == 2
-        link.put(Message("a/state", b"ON"))
+        link.put(MqttMessage("a/state", b"ON"))
         assert sample(metrics, "mqtt_dropped_total", reason="closed") == 1

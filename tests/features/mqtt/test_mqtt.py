@@ -14,7 +14,7 @@ from server.core.errors import Conflict, RateLimited
 from server.core.frames import CameraState
 from server.core.metrics import Metrics
 from server.features.mqtt.discovery import Topics, watch_key
-from server.features.mqtt.link import Link
+from server.features.mqtt.link import BrokerConnection
 from server.features.mqtt.messages import SetHomeAssistant
 from server.features.mqtt.mqtt import (
     CHANGES_AT_ONCE,
@@ -25,7 +25,7 @@ from server.features.mqtt.mqtt import (
     Mqtt,
 )
 from server.features.mqtt.settings import MqttSettings
-from server.features.mqtt.traffic import Kind, Message
+from server.features.mqtt.traffic import MessageKind, MqttMessage
 from server.features.rtsp.settings import FixedCamera
 from server.features.watches.messages import WatchInfo
 from server.session.part import Alert, AlertSource
@@ -80,11 +80,11 @@ class Wire:
     up = True
 
     def __init__(self) -> None:
-        self.sent: list[Message] = []
+        self.sent: list[MqttMessage] = []
         self.kept: dict[str, bytes] = {}
         self.forgotten: list[str] = []
 
-    def put(self, message: Message) -> None:
+    def put(self, message: MqttMessage) -> None:
         self.sent.append(message)
         if message.retain:
             self.kept[message.topic] = message.payload
@@ -114,7 +114,7 @@ class House:
             find=self.find,
             clock=lambda: self.now,
         )
-        self.mqtt.link = cast(Link, self.wire)
+        self.mqtt.link = cast(BrokerConnection, self.wire)
         self.visitors = self.mqtt.visitors
 
     def find(self, id: str) -> Session | None:
@@ -135,7 +135,9 @@ class House:
         (camera,) = (topic for topic in self.wire.kept if topic.endswith("/status"))
         return camera.split("/")[1]
 
-    def judged(self, topic: str, payload: bytes = b"PRESS", *, retained: bool = False) -> Kind:
+    def judged(
+        self, topic: str, payload: bytes = b"PRESS", *, retained: bool = False
+    ) -> MessageKind:
         return self.mqtt.incoming.judge(topic, payload, retained, 0).kind
 
 
@@ -326,34 +328,34 @@ def test_switching_off_and_on_gives_no_more(house: House) -> None:
 def test_switching_off_and_on_gives_no_more_looks(house: House) -> None:
     """The looks that its person's session has left stay; a session's end forgets them."""
 
-    def pressed() -> list[Kind]:
+    def pressed() -> list[MessageKind]:
         return [house.judged(TOPICS.look(house.key)) for _ in "abc"]
 
     house.visitors.begin("a")
-    assert pressed() == [Kind.PRESS, Kind.PRESS, Kind.DROPPED]
+    assert pressed() == [MessageKind.PRESS, MessageKind.PRESS, MessageKind.DROPPED]
     house.visitors.end("a")
     house.visitors.begin("a")
-    assert pressed() == [Kind.DROPPED] * 3
+    assert pressed() == [MessageKind.DROPPED] * 3
     house.visitors.left("a")
     house.visitors.begin("a")
-    assert pressed() == [Kind.PRESS, Kind.PRESS, Kind.DROPPED]
+    assert pressed() == [MessageKind.PRESS, MessageKind.PRESS, MessageKind.DROPPED]
 
 
 def test_looks_of_it_alone_are_ordered(house: House) -> None:
     house.visitors.begin("a")
     look = TOPICS.look(house.key)
-    assert house.judged(TOPICS.look("visitor_00000000")) is Kind.DROPPED
-    assert house.judged(look) is Kind.PRESS
+    assert house.judged(TOPICS.look("visitor_00000000")) is MessageKind.DROPPED
+    assert house.judged(look) is MessageKind.PRESS
     kept = dict(house.wire.kept)
 
-    def cleared() -> set[Kind]:
+    def cleared() -> set[MessageKind]:
         return {house.judged(topic, payload, retained=True) for topic, payload in kept.items()}
 
     # Its retained topics are no leftovers of an earlier run.
-    assert cleared() == {Kind.NOTHING}
+    assert cleared() == {MessageKind.NOTHING}
     house.visitors.end("a")
-    assert house.judged(look) is Kind.DROPPED
-    assert cleared() == {Kind.LEFTOVER}
+    assert house.judged(look) is MessageKind.DROPPED
+    assert cleared() == {MessageKind.LEFTOVER}
 
 
 def part(house: House, outbox: Outbox) -> HomeAssistantDevice:

@@ -14,12 +14,12 @@ from server.features.mqtt.traffic import (
     NEEDS_PERSON,
     SENTENCES,
     STALE_SECONDS,
-    Heard,
+    BrokerFailure,
     Incoming,
-    Kind,
-    Message,
+    MessageKind,
+    MqttMessage,
     Outgoing,
-    Trouble,
+    ReceivedMessage,
     pause,
 )
 
@@ -36,36 +36,48 @@ def pressed(incoming: Incoming, now: float = 0, *names: str, times: int = 9) -> 
     """The looks that are ordered when each button is pressed so often."""
     topics = [TOPICS.look(name) for name in names or ("door",)] * times
     kinds = [incoming.judge(topic, b"PRESS", False, now).kind for topic in sorted(topics)]
-    return kinds.count(Kind.PRESS)
+    return kinds.count(MessageKind.PRESS)
 
 
 @pytest.mark.parametrize(
     ("topic", "payload", "retained", "kind", "detail"),
     [
-        (TOPICS.look("door"), b"PRESS", False, Kind.PRESS, "door"),
-        (TOPICS.look("door"), b"PRESS", True, Kind.DROPPED, "retained"),
-        (TOPICS.look("door"), b"What is the code on the paper?", False, Kind.DROPPED, "malformed"),
-        (TOPICS.look("door"), b"", False, Kind.DROPPED, "malformed"),
-        (TOPICS.look("yard"), b"PRESS", False, Kind.DROPPED, "unknown"),
-        ("", b"PRESS", False, Kind.DROPPED, "unknown"),
-        (TOPICS.births[0], b"online", False, Kind.BIRTH, ""),
-        (TOPICS.births[0], b"online", True, Kind.NOTHING, ""),
-        (TOPICS.births[0], b"offline", False, Kind.NOTHING, ""),
-        (OLD, b"{}", True, Kind.LEFTOVER, OLD),
-        (OLD, b"{}", False, Kind.NOTHING, ""),
-        (OLD, b"", True, Kind.NOTHING, ""),
-        (CONFIG, b"{}", True, Kind.NOTHING, ""),
-        (TOPICS.camera("gone"), b"online", True, Kind.LEFTOVER, TOPICS.camera("gone")),
-        (TOPICS.camera("door"), b"online", True, Kind.NOTHING, ""),
+        (TOPICS.look("door"), b"PRESS", False, MessageKind.PRESS, "door"),
+        (TOPICS.look("door"), b"PRESS", True, MessageKind.DROPPED, "retained"),
+        (
+            TOPICS.look("door"),
+            b"What is the code on the paper?",
+            False,
+            MessageKind.DROPPED,
+            "malformed",
+        ),
+        (TOPICS.look("door"), b"", False, MessageKind.DROPPED, "malformed"),
+        (TOPICS.look("yard"), b"PRESS", False, MessageKind.DROPPED, "unknown"),
+        ("", b"PRESS", False, MessageKind.DROPPED, "unknown"),
+        (TOPICS.births[0], b"online", False, MessageKind.BIRTH, ""),
+        (TOPICS.births[0], b"online", True, MessageKind.NOTHING, ""),
+        (TOPICS.births[0], b"offline", False, MessageKind.NOTHING, ""),
+        (OLD, b"{}", True, MessageKind.LEFTOVER, OLD),
+        (OLD, b"{}", False, MessageKind.NOTHING, ""),
+        (OLD, b"", True, MessageKind.NOTHING, ""),
+        (CONFIG, b"{}", True, MessageKind.NOTHING, ""),
+        (TOPICS.camera("gone"), b"online", True, MessageKind.LEFTOVER, TOPICS.camera("gone")),
+        (TOPICS.camera("door"), b"online", True, MessageKind.NOTHING, ""),
         # Of others: never cleared
-        ("homeassistant/sensor/other/gone_answer/config", b"{}", True, Kind.DROPPED, "unknown"),
-        ("homeassistant/sensor/qwen-camera/config", b"{}", True, Kind.DROPPED, "unknown"),
+        (
+            "homeassistant/sensor/other/gone_answer/config",
+            b"{}",
+            True,
+            MessageKind.DROPPED,
+            "unknown",
+        ),
+        ("homeassistant/sensor/qwen-camera/config", b"{}", True, MessageKind.DROPPED, "unknown"),
     ],
 )
 def test_what_a_message_means(
-    topic: str, payload: bytes, retained: bool, kind: Kind, detail: str
+    topic: str, payload: bytes, retained: bool, kind: MessageKind, detail: str
 ) -> None:
-    assert judged("door").judge(topic, payload, retained, 0) == Heard(kind, detail)
+    assert judged("door").judge(topic, payload, retained, 0) == ReceivedMessage(kind, detail)
 
 
 def test_looks_have_a_rate() -> None:
@@ -84,31 +96,40 @@ def test_births_have_a_rate() -> None:
     """Each has all states sent again."""
     incoming = judged("door")
     kinds = [incoming.judge(TOPICS.births[0], b"online", False, 0).kind for _ in range(100)]
-    assert kinds.count(Kind.BIRTH) == BIRTHS_AT_ONCE
+    assert kinds.count(MessageKind.BIRTH) == BIRTHS_AT_ONCE
 
 
 def test_it_is_bounded() -> None:
     """In messages and in bytes; the oldest goes."""
     queue = Outgoing()
     dropped = [
-        reason for n in range(MOST_MESSAGES + 5) for reason in queue.put(Message(str(n), b""), 0)
+        reason
+        for n in range(MOST_MESSAGES + 5)
+        for reason in queue.put(MqttMessage(str(n), b""), 0)
     ]
     assert dropped == ["overflow"] * 5
-    assert queue.next() == Message("5", b"")
+    assert queue.next() == MqttMessage("5", b"")
     queue = Outgoing()
     size = MOST_BYTES // 4
-    assert [len(queue.put(Message(str(n), bytes(size)), 0)) for n in range(6)] == [0, 0, 0, 0, 1, 1]
+    assert [len(queue.put(MqttMessage(str(n), bytes(size)), 0)) for n in range(6)] == [
+        0,
+        0,
+        0,
+        0,
+        1,
+        1,
+    ]
     assert queue.bytes <= MOST_BYTES
 
 
 def test_old_news_is_dropped_and_states_go_with_a_new_connection() -> None:
     queue = Outgoing()
-    queue.put(Message("state", b"ON"), 0)
-    queue.put(Message("picture", b"jpeg", news=True), 0)
+    queue.put(MqttMessage("state", b"ON"), 0)
+    queue.put(MqttMessage("picture", b"jpeg", news=True), 0)
     assert queue.stale(STALE_SECONDS) == []
     assert queue.stale(STALE_SECONDS + 1) == ["stale"]
     assert len(queue) == 1
-    queue.put(Message("picture", b"jpeg", news=True), 0)
+    queue.put(MqttMessage("picture", b"jpeg", news=True), 0)
     assert queue.keep_news() == ["replaced"]
     assert queue.clear() == ["closed"]
     assert (len(queue), queue.bytes) == (0, 0)
@@ -117,29 +138,29 @@ def test_old_news_is_dropped_and_states_go_with_a_new_connection() -> None:
 def test_what_did_not_arrive_goes_again() -> None:
     """With its age, before the others; not when a newer one waits."""
     queue = Outgoing()
-    queue.put(Message("a", b"1", news=True), 0)
-    queue.put(Message("b", b"2"), 0)
+    queue.put(MqttMessage("a", b"1", news=True), 0)
+    queue.put(MqttMessage("b", b"2"), 0)
     first = queue.next()
     assert queue.again() == []
     assert queue.again() == []
     assert queue.next() == first
-    queue.put(Message("a", b"11"), 50)
+    queue.put(MqttMessage("a", b"11"), 50)
     assert queue.again() == ["replaced"]
     assert (len(queue), queue.bytes) == (2, 3)
     queue = Outgoing()
-    queue.put(Message("a", b"1", news=True), 0)
+    queue.put(MqttMessage("a", b"1", news=True), 0)
     queue.next()
     queue.again()
     assert queue.stale(STALE_SECONDS + 1) == ["stale"]
 
 
 def test_pauses_grow_to_a_bound() -> None:
-    pauses = [pause(failures, Trouble.UNREACHABLE, 1.0) for failures in (0, 1, 2, 5, 6, 9999)]
+    pauses = [pause(failures, BrokerFailure.UNREACHABLE, 1.0) for failures in (0, 1, 2, 5, 6, 9999)]
     assert pauses == [1, 2, 4, 32, 60, 60]
-    assert pause(0, Trouble.CREDENTIALS, 1.0) == 30
-    assert pause(99, Trouble.CREDENTIALS, 1.0) == 300
-    assert pause(0, Trouble.ENDED, 0.0) == 0.5
+    assert pause(0, BrokerFailure.CREDENTIALS, 1.0) == 30
+    assert pause(99, BrokerFailure.CREDENTIALS, 1.0) == 300
+    assert pause(0, BrokerFailure.ENDED, 0.0) == 0.5
 
 
 def test_each_trouble_has_a_sentence() -> None:
-    assert set(SENTENCES) == set(Trouble) >= NEEDS_PERSON
+    assert set(SENTENCES) == set(BrokerFailure) >= NEEDS_PERSON
