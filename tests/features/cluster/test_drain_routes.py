@@ -101,7 +101,7 @@ async def test_people_go_on_while_the_process_runs(
     async with http(one) as client:
         assert_error(await client.delete(DRAIN, headers=RIGHT), 409, "conflict", retryable=False)
     said = [record.getMessage() for record in caplog.records]
-    assert "the operator drains this gateway" in said
+    assert "drain started by the operator" in said
     # Neither tokens nor sessions
     assert token not in caplog.text
 
