@@ -149,7 +149,7 @@ def add_routes(api: Api, service: ListeningService) -> None:
         # With `voice_out`, its route describes both.
         @router.get("")
         async def seen() -> dict[str, Any]:
-            """Same as with `voice_out`; `voice` is `null`."""
+            """Return the same as with `voice_out`; `voice` is `null`."""
             return all_seen()
 
     @router.post("/recogniser", status_code=202)

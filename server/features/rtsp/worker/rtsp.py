@@ -368,7 +368,7 @@ class Depacketizer:
     """
 
     def __init__(self, codec: str, payload_type: int, sets: Iterable[bytes] = ()) -> None:
-        """`sets`: parameter sets in the stream's description."""
+        """Take the parameter sets `sets` in the stream's description."""
         self._h265 = codec == "H265"
         self._payload_type = payload_type
         # Parameter sets by type and id
