@@ -187,7 +187,7 @@ class Capacity:
         self._max_sessions = max_sessions
         self._visitors = visitors
         self._evict = evict
-        # The processes that share slots and revocations; a feature may replace it
+        # The processes that share slots and revocations
         self.replicas = Replicas()
         # True when the process is about to stop
         self.draining = False
@@ -302,6 +302,10 @@ class SessionManager:
     @property
     def replicas(self) -> Replicas:
         return self.capacity.replicas
+
+    def share(self, replicas: Replicas) -> None:
+        """Share slots and revocations with other processes. Call it once, at the start."""
+        self.capacity.replicas = replicas
 
     def __len__(self) -> int:
         """Return the number of visitors' sessions."""

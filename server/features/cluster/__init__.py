@@ -44,7 +44,7 @@ def register(api: Api) -> None:
         here=settings.sessions_here,
         most=settings.max_sessions,
     )
-    sessions.capacity.replicas = cluster
+    sessions.share(cluster)
     api.serve(cluster.run)
     api.run("gateway", close=cluster.replicas.leave, last=True)
     api.health(cluster.health)
