@@ -70,25 +70,25 @@ class FrameSample:
 class Likeness:
     """The mean of several samples of one scene, with which later samples are compared (2 MB at 1280×720)."""
 
-    def __init__(self, looks: Sequence[FrameSample], scratch: BufferPool) -> None:
-        self._size = looks[0].size
-        self._reference = Reference(looks[0].planes)
-        laid = [self._align(look, scratch) for look in looks]
+    def __init__(self, samples: Sequence[FrameSample], scratch: BufferPool) -> None:
+        self._size = samples[0].size
+        self._reference = Reference(samples[0].planes)
+        aligned = [self._align(sample, scratch) for sample in samples]
         # None if the samples are not of one view and light: nothing matches then.
         self._means: list[F32] | None = None
-        if all(laid):
-            poses, planes = zip(*(one for one in laid if one is not None), strict=True)
+        if all(aligned):
+            poses, planes = zip(*(one for one in aligned if one is not None), strict=True)
             self._means = _mean(planes)
             # The newest sample differs from the others by noise alone: a measure of it.
             noise, _ = _differences(_mean(planes[:-1] or planes), planes[-1], _margin(poses))
             self._share = min(1.0, max(_QUIET, _TIMES * noise / _LIMITS[1]))
 
-    def matches(self, looks: Sequence[FrameSample], scratch: BufferPool) -> bool:
+    def matches(self, samples: Sequence[FrameSample], scratch: BufferPool) -> bool:
         """Return True if no pixel of later samples, the newest last, differs by more than noise."""
-        laid = [self._align(look, scratch) for look in looks]
-        if self._means is None or not all(laid):
+        aligned = [self._align(sample, scratch) for sample in samples]
+        if self._means is None or not all(aligned):
             return False
-        poses, planes = zip(*(one for one in laid if one is not None), strict=True)
+        poses, planes = zip(*(one for one in aligned if one is not None), strict=True)
         margin = _margin(poses)
         for count, limit in _LIMITS.items():
             later = _mean(planes[-count:])
@@ -99,16 +99,16 @@ class Likeness:
                 return False
         return True
 
-    def _align(self, look: FrameSample, scratch: BufferPool) -> tuple[Pose, list[F32]] | None:
+    def _align(self, sample: FrameSample, scratch: BufferPool) -> tuple[Pose, list[F32]] | None:
         """Return the pose of a sample, and its planes aligned to the first one in place and light; None for another view or light."""
-        if look.size != self._size:
+        if sample.size != self._size:
             return None
         with scratch.lock:
-            np.copyto(scratch.luma, look.planes.luma)
+            np.copyto(scratch.luma, sample.planes.luma)
             pose = self._reference.align(scratch.luma, scratch)
         if pose.shift > _SWAY or abs(pose.gain) > _LIGHT:
             return None
-        luma, *chroma = (_warp(plane, pose) for plane in look.fine)
+        luma, *chroma = (_warp(plane, pose) for plane in sample.fine)
         height, width = luma.shape
         light = np.linspace(-1, 1, width, dtype=np.float32)[None, :] * np.float32(pose.slope_across)
         down = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * np.float32(height / width)

@@ -48,7 +48,7 @@ class _Sent:
     since: float
     prepared: Prepared
     # The sample of its frame; None for a held one
-    look: FrameSample | None
+    sample: FrameSample | None
     # The scene around it; None before it is known
     likeness: Likeness | None = None
     # Attempts left to learn the scene, and the sample count at which the next one is due
@@ -109,15 +109,15 @@ class Prefill(SessionPart):
             return None
         self._frame = None
         self._extend_sampling(ASKED_SECONDS)
-        looks = [] if view.held else await self._sample(view.frame)
-        if await self._can_reuse(view, needs, looks):
+        samples = [] if view.held else await self._sample(view.frame)
+        if await self._can_reuse(view, needs, samples):
             if self._ahead_request is not None:
                 await self._ahead_request.ended.wait()
             # The request ahead may have failed meanwhile.
             if self._sent is not None:
                 return _with_frame(self._sent, view)
         self._cancel()
-        self._waiting = sent = await self._prepare(view, needs, looks)
+        self._waiting = sent = await self._prepare(view, needs, samples)
         return sent.prepared
 
     def question_sent(self, request: EngineRequest) -> None:
@@ -140,7 +140,7 @@ class Prefill(SessionPart):
     def _extend_sampling(self, seconds: float) -> None:
         self._until = max(self._until, time.monotonic() + seconds)
         if self._sampling_task is None:
-            self._sampling_task = self._tasks.spawn(self._run_sampling(), name="looks")
+            self._sampling_task = self._tasks.spawn(self._run_sampling(), name="samples")
 
     async def _run_sampling(self) -> None:
         """Sample new frames until the time is up, and send one ahead while a question is expected."""
@@ -160,27 +160,27 @@ class Prefill(SessionPart):
     async def _sample(self, frame: Frame) -> list[FrameSample]:
         """Add a frame to the newest samples, and return these."""
         async with self._sampling:
-            look = self._samples.pop(frame.id, None)
-            if look is None:
-                look = await self._in_pool(FrameSample, frame.image)
+            sample = self._samples.pop(frame.id, None)
+            if sample is None:
+                sample = await self._in_pool(FrameSample, frame.image)
                 self._sample_count += 1
-            self._samples[frame.id] = look
+            self._samples[frame.id] = sample
             for id in list(self._samples)[:-SAMPLES]:
                 del self._samples[id]
             return list(self._samples.values())
 
     async def _learn_likeness(self) -> None:
         """Learn the scene around the last picture, once there are enough samples of a still scene."""
-        sent, looks = self._sent, list(self._samples.values())
-        if sent is None or sent.look is None or sent.likeness is not None or not sent.tries:
+        sent, samples = self._sent, list(self._samples.values())
+        if sent is None or sent.sample is None or sent.likeness is not None or not sent.tries:
             return
-        if self._sample_count >= sent.after and len(looks) == SAMPLES:
+        if self._sample_count >= sent.after and len(samples) == SAMPLES:
             sent.tries, sent.after = sent.tries - 1, self._sample_count + SAMPLES
-            likeness = await self._in_pool(_stable_likeness, looks)
-            if likeness is not None and await self._in_pool(likeness.matches, [sent.look]):
+            likeness = await self._in_pool(_stable_likeness, samples)
+            if likeness is not None and await self._in_pool(likeness.matches, [sent.sample]):
                 sent.likeness = likeness
 
-    async def _can_reuse(self, view: View, needs: Capabilities, looks: list[FrameSample]) -> bool:
+    async def _can_reuse(self, view: View, needs: Capabilities, samples: list[FrameSample]) -> bool:
         """Return True if the last picture has the same form as this one would have, and shows the same scene."""
         sent, wanted = self._sent, self._context.requests.preferences.thumbnails
         if sent is None or sent.prepared.needs != needs:
@@ -189,9 +189,9 @@ class Prefill(SessionPart):
             return False
         if sent.frame == view.frame.id:
             return True
-        if sent.likeness is None or len(looks) < SAMPLES:
+        if sent.likeness is None or len(samples) < SAMPLES:
             return False
-        return await self._in_pool(sent.likeness.matches, looks) and sent is self._sent
+        return await self._in_pool(sent.likeness.matches, samples) and sent is self._sent
 
     async def _in_pool(self, call: Any, about: Any) -> Any:
         services = self._services
@@ -219,27 +219,30 @@ class Prefill(SessionPart):
 
     async def _send_ahead(self) -> None:
         """Send a picture ahead unless the engine has it: of the question's frame, or of a still scene."""
-        now, looks = time.monotonic(), list(self._samples.values())
+        now, samples = time.monotonic(), list(self._samples.values())
         held = self._context.held
         known = held or self._frame
         frame = known or self._camera.newest
         pause = AHEAD_SECONDS if known is None else KNOWN_SECONDS
         if frame is None or now < self._tried + pause or not self._idle():
             return
-        if known is None and (now < self._woken + AWAKE_SECONDS or len(looks) < SAMPLES):
+        if known is None and (now < self._woken + AWAKE_SECONDS or len(samples) < SAMPLES):
             return
         self._tried = now
         view = View(frame, Detail.LOW, self._camera.scene, held is not None)
         needs = self._services.current_engine().status.capabilities
         try:
             if known is not None and held is None:
-                looks = await self._sample(known)
-            if await self._can_reuse(view, needs, looks):
+                samples = await self._sample(known)
+            if await self._can_reuse(view, needs, samples):
                 return
             likeness = None
-            if known is None and (likeness := await self._in_pool(_stable_likeness, looks)) is None:
+            if (
+                known is None
+                and (likeness := await self._in_pool(_stable_likeness, samples)) is None
+            ):
                 return
-            sent = await self._prepare(view, needs, looks)
+            sent = await self._prepare(view, needs, samples)
             sent.likeness = likeness
             # Check again, since preparing takes a moment.
             if self._idle():
@@ -261,11 +264,11 @@ class Prefill(SessionPart):
             # The question itself will report the error.
             return
 
-    async def _prepare(self, view: View, needs: Capabilities, looks: list[FrameSample]) -> _Sent:
+    async def _prepare(self, view: View, needs: Capabilities, samples: list[FrameSample]) -> _Sent:
         picture = await self._context.requests.prepare(view, needs)
         prepared = Prepared(picture, needs, sent_at_turn=self._context.history.added)
-        look = looks[-1] if looks and not view.held else None
-        return _Sent(view.frame.id, view.frame.captured, prepared, look)
+        sample = samples[-1] if samples and not view.held else None
+        return _Sent(view.frame.id, view.frame.captured, prepared, sample)
 
     def _cancel(self) -> None:
         """Cancel the request ahead, whose question does not follow."""
@@ -301,12 +304,12 @@ class _AheadObserver(JobObserver):
         self._part.on_ahead_end(self._sent, reason)
 
 
-def _stable_likeness(looks: list[FrameSample], scratch: BufferPool) -> Likeness | None:
+def _stable_likeness(samples: list[FrameSample], scratch: BufferPool) -> Likeness | None:
     """Return the likeness of samples; None if the scene changed between them."""
-    half = len(looks) // 2
-    if not Likeness(looks[:half], scratch).matches(looks[half:], scratch):
+    half = len(samples) // 2
+    if not Likeness(samples[:half], scratch).matches(samples[half:], scratch):
         return None
-    return Likeness(looks, scratch)
+    return Likeness(samples, scratch)
 
 
 def _with_frame(sent: _Sent, view: View) -> Prepared:

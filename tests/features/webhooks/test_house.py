@@ -1,4 +1,4 @@
-"""From a camera of the house to a receiver: a true picture, a true alert, a verified POST."""
+"""From a fixed camera to a receiver: a real picture, a real alert, a verified POST."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_an_alert_arrives_signed_with_its_picture(evidence: str, tmp_path:
 
 
 async def test_without_a_list_nothing_leaves() -> None:
-    """The operator's list is the consent for cameras of the house."""
+    """The operator's list is the consent for fixed cameras."""
     async with running() as run:
         assert run.program.added.provided[Webhooks].status() == {"webhooks": [], "dead": []}
         assert run.program.added.provided[Webhooks].offered == ()

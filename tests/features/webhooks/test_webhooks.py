@@ -299,7 +299,7 @@ ALERT = alert(AlertSource("session"), "you see red")
 
 @dataclass
 class Scene:
-    """Two receivers for people and one for the house, and one session."""
+    """Two receivers for people and one for fixed cameras, and one session."""
 
     webhooks: Counted
     people: Receiver
