@@ -124,7 +124,7 @@ async def test_a_watch_sends_nothing_to_a_machine_without_consent() -> None:
         await guard.show(times=4)
         assert guard.asked == 0
         (listed,) = guard.listed()
-        assert (listed["state"], "of the model that watches" in listed["reason"]) == (
+        assert (listed["state"], "would go to another machine" in listed["reason"]) == (
             "cannot",
             True,
         )
