@@ -1,1 +1,1 @@
-"""Modules that several features use, and the core does not: no module of the core imports it."""
+"""Modules shared by several features. No module of the core imports them."""

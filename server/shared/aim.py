@@ -1,4 +1,4 @@
-"""Decide how to move a camera so that print or a face is wholly in its picture. Pure."""
+"""Compute how to move a camera so that its picture shows all of a text or face. Pure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Subject = Literal["text", "face"]
 
 
 class Hint(StrEnum):
-    """An advice to move a camera. The edges and directions are the picture's."""
+    """A hint on how to move a camera. The edges and directions are those of the picture."""
 
-    # Make more light.
+    # Add light.
     DARK = "dark"
     # Hold it still.
     BLURRED = "blurred"
-    # Neither text nor a face is in view.
+    # No text or face is in view.
     NOTHING = "nothing"
     # Move away.
     BACK = "back"
@@ -43,44 +43,44 @@ class Hint(StrEnum):
     UP = "up"
     # Move down.
     DOWN = "down"
-    # It is wholly in view.
+    # It is completely in view.
     GOOD = "good"
 
 
-# Letters of this height, relative to the picture's longer side, are too small to read well, and
-# those of the second are large enough again (hysteresis): 10 and 13 px of 1280.
+# Height of letters, relative to the picture's longer side, below which they are too small to read,
+# and above which they are large enough again (hysteresis): 10 and 13 px of 1280
 SMALL_BELOW, SMALL_UNTIL = 0.0078, 0.0102
-# The same for a face's height, relative to the picture's height.
+# The same for the height of a face, relative to the picture's height
 FAR_FACE_BELOW, FAR_FACE_UNTIL = 0.10, 0.13
-# Distance to the border at which a thing counts as cut, and from which on it is whole again.
+# Distance to the edge below which a thing counts as cut off, and above which it is whole again
 CUT_BELOW, CUT_UNTIL = 0.006, 0.018
-# Distance of a thing's centre from the picture's, as a share of the side, beyond which it is beside,
-# and within which it is in the middle again. Nothing that covers the middle is beside.
+# Distance of a thing's centre from the picture's, as a fraction of the side, beyond which it is at the
+# side, and within which it is in the middle again. A thing that covers the middle is never at the side.
 BESIDE_ABOVE, BESIDE_UNTIL = 0.27, 0.20
-# Share of a text's area, in cut lines, from which it is cut at the left or right: one line's false
-# end does not count. Above and below one line is cut, of a whole page: it counts with so much of
-# the text's width.
+# Fraction of a text's area in cut-off lines from which it is cut off at the left or right, so that the
+# false end of one line does not count. At the top and bottom a single line of a page is cut off: it
+# counts from this fraction of the text's width.
 _CUT_AREA, _CUT_WIDTH = 0.15, 0.3
-# Lines this near to each other, in heights of the larger one, belong together.
+# Maximum distance of lines that belong together, in heights of the larger one
 _NEAR = 1.5
-# Lines of one picture; further ones, the smallest, are left out.
+# Maximum lines of a picture; the smallest ones are ignored.
 MOST_LINES = 100
-# Looks in a row with the same result, until it is the hint
+# Number of looks in a row with the same result, until it becomes the hint
 _LOOKS = 2
-# Seconds between two looks: while nothing changes, and while the next hint is not certain yet
+# Seconds between two looks: while nothing changes, and while the next hint is not yet certain
 STEADY_SECONDS, UNSURE_SECONDS = 1.0, 0.4
 _EDGES = (Hint.LEFT_EDGE, Hint.RIGHT_EDGE, Hint.UPPER_EDGE, Hint.LOWER_EDGE)
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """A line of text or a face; all sides are shares of the picture's width or height."""
+    """A line of text or a face; all sides are fractions of the picture's width or height."""
 
     left: float
     top: float
     right: float
     bottom: float
-    # Height of its letters, relative to the picture's longer side; of a face, to its height
+    # Height of its letters, relative to the picture's longer side; for a face, relative to the picture's height
     height: float
 
     @property
@@ -90,27 +90,27 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The findings of a look at a frame."""
+    """The texts and faces found in a frame."""
 
     lines: tuple[Thing, ...] = ()
     faces: tuple[Thing, ...] = ()
-    # False: nobody could look for text, because the reader did not load.
+    # False if text could not be searched for, because the reader was not loaded
     looked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """A hint, and what it is about; None for the whole picture."""
+    """A hint and its subject; None for the whole picture."""
 
     hint: Hint
     about: Subject | None = None
 
 
 class Aim:
-    """The hint for one camera. It changes when two looks in a row find the same other one.
+    """The hint for one camera. It changes when two looks in a row yield the same other hint.
 
     Bounds of guidance: what the last looks found: one hint and the next one; no picture is kept.
-    One frame is looked at at a time, in all sessions; frames that come meanwhile are dropped and
+    One frame is analysed at a time, in all sessions; frames that arrive meanwhile are dropped and
     counted.
     """
 
@@ -121,11 +121,11 @@ class Aim:
 
     @property
     def pause(self) -> float:
-        """Seconds until the next look is worth its cost."""
+        """Seconds until the next look."""
         return UNSURE_SECONDS if self._count or self.advice is None else STEADY_SECONDS
 
     def see(self, found: Found, scene: Scene | None) -> bool:
-        """Take a look's result. Returns True when the advice changed."""
+        """Add the result of a look. Return True if the advice changed."""
         seen = advise(found, scene, self.advice)
         if seen == self.advice:
             self._next, self._count = None, 0
@@ -139,9 +139,9 @@ class Aim:
 
 
 def advise(found: Found, scene: Scene | None, now: Advice | None = None) -> Advice | None:
-    """Return the most important hint; `now` stays until its reason is clearly gone.
+    """Return the most important hint. `now` is kept until its reason is clearly gone.
 
-    None when nobody could look for text.
+    Return None if text could not be searched for.
     """
     if scene is not None and (scene.dark or scene.black):
         return Advice(Hint.DARK)
@@ -160,9 +160,9 @@ def advise(found: Found, scene: Scene | None, now: Advice | None = None) -> Advi
 
 
 def advise_reading(found: Found, scene: Scene | None, *, begun: bool) -> Hint | None:
-    """Return what helps to read on; GOOD when all text below is in view, None when nobody can tell.
+    """Return the hint for reading on: GOOD if all remaining text is in view, None if unknown.
 
-    `begun`: some was read, so what is cut off above was read before.
+    `begun`: some text was read, so a text cut off at the top was read before.
     """
     if scene is not None and (scene.dark or scene.black):
         return Hint.DARK
@@ -186,7 +186,7 @@ def advise_reading(found: Found, scene: Scene | None, *, begun: bool) -> Hint | 
 def _size_hint(
     things: Sequence[Thing], held: Hint | None, height: float, small: tuple[float, float]
 ) -> Hint:
-    """Return the hint about print or a face of this `height`; `small`: below the first it is, until the second."""
+    """Return the hint about the size of a text or face. `small`: bounds of `height` with hysteresis."""
     whole = _bounding_thing(things)
     hint = _edge_hint(_cut_edges(things, whole, held), held)
     if hint is not None:
@@ -197,13 +197,13 @@ def _size_hint(
 
 
 def _middle_height(lines: Sequence[Thing]) -> float:
-    """Return the height of most letters; of an even number the smaller one of the middle."""
+    """Return the lower median of the heights of letters."""
     heights = sorted(line.height for line in lines)
     return heights[(len(heights) - 1) // 2]
 
 
 def _edge_hint(cut: dict[Hint, float], held: Hint | None) -> Hint | None:
-    """Return the hint about cut edges: the most cut one, or to move back from opposite ones."""
+    """Return the hint about cut-off edges: the one with the largest fraction, or BACK for opposite ones."""
     if {Hint.LEFT_EDGE, Hint.RIGHT_EDGE} <= cut.keys():
         return Hint.BACK
     if {Hint.UPPER_EDGE, Hint.LOWER_EDGE} <= cut.keys():
@@ -214,7 +214,7 @@ def _edge_hint(cut: dict[Hint, float], held: Hint | None) -> Hint | None:
 
 
 def _cut_edges(lines: Sequence[Thing], whole: Thing, held: Hint | None) -> dict[Hint, float]:
-    """Return the edges at which the lines are cut, each with the share that is."""
+    """Return the edges at which the lines are cut off, each with the cut-off fraction."""
     area = sum(line.area for line in lines) or 1.0
     width = (whole.right - whole.left) or 1.0
     found: dict[Hint, float] = {}
@@ -266,7 +266,7 @@ def _bounding_thing(things: Sequence[Thing]) -> Thing:
 
 
 def _main_group(lines: Sequence[Thing]) -> list[Thing]:
-    """Return the lines that are near each other and most likely meant: many, large, in the middle."""
+    """Return the group of neighbouring lines that is most likely meant: many, large, in the middle."""
     waiting = sorted(lines, key=lambda line: -line.area)[:MOST_LINES]
     groups: list[list[Thing]] = []
     while waiting:

@@ -23,15 +23,15 @@ from server.media.picture.grounding import Box
 
 _CORNERS = '"bbox_2d": [x1, y1, x2, y2]'
 _SHARES = "from 0 to 1000 across the picture's width and height"
-# How a request asks for boxes in each unit: their numbers, and what these are
+# Words that request boxes in each unit: the numbers, and their meaning
 _WORDS = {
     BoxUnit.PIXELS: (_CORNERS, "in pixels of the picture"),
     BoxUnit.THOUSANDTHS: (_CORNERS, _SHARES),
     BoxUnit.THOUSANDTHS_Y_FIRST: ('"box_2d": [y1, x1, y2, x2]', _SHARES),
 }
-# A box that reaches further beyond the picture is in another unit than its model's.
+# A box that reaches further beyond the picture is not in the unit of its model.
 BEYOND = 0.05
-# Boxes of one answer; further ones are left out.
+# Maximum boxes of an answer; further ones are ignored.
 MAX_BOXES = 100
 MAX_LABEL_CHARS = 100
 _NAMES = ("bbox_2d", "bbox", "box_2d")
@@ -43,16 +43,16 @@ _FENCE = re.compile(r"```(?:json)?\s*(.*?)(?:```|\Z)", re.DOTALL)
 
 
 def list_form(unit: BoxUnit) -> str:
-    """Return the words in which a request asks for a list of boxes."""
+    """Return the words with which a request asks for a list of boxes."""
     numbers, shares = _WORDS[unit]
     return f'[{{{numbers}, "label": "its name", "sure": 0 to 1}}], coordinates {shares}'
 
 
 def read_boxes(text: str) -> list[Box]:
-    """Read the boxes and points of an answer in the model's unit and order; [] without any.
+    """Return the boxes and points of an answer in the model's unit and order; [] without any.
 
-    They may be inside other objects (`{"objects": [...]}`), in code blocks or between words. Left out are other JSON,
-    boxes without four numbers, and numbers that are not finite. A truncated list gives the boxes before the cut.
+    They may be inside other objects (`{"objects": [...]}`), in code blocks or between words. Other JSON, boxes without
+    four numbers, and numbers that are not finite are ignored. Of a truncated list the complete boxes are returned.
     """
     if len(text) > MAX_TEXT_CHARS:
         return []
@@ -75,7 +75,7 @@ def to_frame(
     sides = picture if unit is BoxUnit.PIXELS else (1000, 1000)
     if unit is BoxUnit.THOUSANDTHS_Y_FIRST:
         box = box.transposed()
-    # Divide last, so that rounding does not move a box at an edge beyond it.
+    # Divide last, so that rounding does not move a box across the picture's edge.
     x1, x2 = sorted(x * frame[0] / sides[0] for x in (box.x1, box.x2))
     y1, y2 = sorted(y * frame[1] / sides[1] for y in (box.y1, box.y2))
     if x2 < 0 or y2 < 0 or x1 > frame[0] or y1 > frame[1]:
@@ -90,13 +90,13 @@ def to_frame(
 
 
 def overshoot(box: Box, unit: BoxUnit, picture: tuple[int, int]) -> float:
-    """Return how far a box reaches beyond the picture, as a share of its side; 0 for one inside."""
+    """Return how far a box reaches beyond the picture, as a fraction of its side; 0 for one inside."""
     wide, high = picture if unit is BoxUnit.PIXELS else (1000, 1000)
     return max(0.0, -box.x1 / wide, -box.y1 / high, (box.x2 - wide) / wide, (box.y2 - high) / high)
 
 
 def count_overshoots(metrics: Metrics, clamped: int, dropped: int) -> None:
-    """Count boxes that were cut at the picture's edge, and those that were left out."""
+    """Count boxes that were clipped at the picture's edge, and boxes that were dropped."""
     # result: clamped, dropped
     counter = metrics.counter(
         "boxes_beyond_total", "Boxes of models that reached beyond the picture", "result"
@@ -108,7 +108,7 @@ def count_overshoots(metrics: Metrics, clamped: int, dropped: int) -> None:
 def region_to_frame(
     box: Box, unit: BoxUnit, picture: tuple[int, int], frame: tuple[int, int], region: Region | None
 ) -> Box | None:
-    """Convert a box of a picture that shows a frame, or a region of it, to the frame's pixels; None for one outside."""
+    """Convert a box in a picture of a frame, or of a region of it, to the frame's pixels; None for one outside."""
     if overshoot(box, unit, picture) > BEYOND:
         return None
     part = (region.width, region.height) if region is not None else frame
@@ -119,7 +119,7 @@ def region_to_frame(
 
 
 def _read_pairs(text: str) -> list[Box]:
-    """Read boxes in Qwen2-VL's form; the text before each is its label."""
+    """Return boxes in Qwen2-VL's form; the text before each is its label."""
     plain = _CONTROL.sub("", text)
     boxes: list[Box] = []
     end = 0
@@ -133,7 +133,7 @@ def _read_pairs(text: str) -> list[Box]:
 
 
 def _objects_with_box(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the object if it has coordinates, else the objects inside it that have."""
+    """Yield the object if it has coordinates, else the objects in it that have coordinates."""
     left: list[Any] = [entry]
     while left:
         one = left.pop()
@@ -170,18 +170,18 @@ def rectangle(value: object) -> Box | None:
     return Box(x1, y1, x2, y2)
 
 
-# A longer text is not read.
+# Maximum characters of a text to read
 MAX_TEXT_CHARS = 100_000
 _MAX_OBJECTS = 1_000
-# Bound of the characters read in failed attempts to parse an object, each of which may reach to the end of the text.
+# Maximum characters read in failed attempts to parse an object, each of which may reach to the end of the text
 _MAX_VAIN = 10 * MAX_TEXT_CHARS
 _FAILURE = 1_000
-# Coordinates and shares are far smaller.
+# Bound of numbers; coordinates and fractions are far smaller.
 _MOST = 1e9
 
 
 def objects(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the complete JSON objects in a model's words, outer ones whole; those inside a broken one, too. Never raises."""
+    """Yield the complete JSON objects in a model's text: outer ones whole, and those inside broken ones. Never raises."""
     if len(text) > MAX_TEXT_CHARS:
         return
     decoder = json.JSONDecoder(strict=False)
@@ -190,11 +190,11 @@ def objects(text: str) -> Iterator[dict[str, Any]]:
         try:
             entry, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
-            # Creating the error reads the text before it once more.
+            # Creating the error reads the text before it again.
             vain += _FAILURE + error.pos - at
             at += 1
         except (ValueError, RecursionError):
-            # A number of thousands of digits, or too deep nesting
+            # A number with thousands of digits, or too deep nesting
             vain += len(text) - at
             at += 1
         else:
@@ -203,14 +203,14 @@ def objects(text: str) -> Iterator[dict[str, Any]]:
 
 
 def number(value: object) -> float | None:
-    """Return a finite number of a size that coordinates can have; None for a boolean, a string and others."""
+    """Return a finite number in the range of coordinates; None for any other value."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not -_MOST < value < _MOST:
         return None
     return float(value) if math.isfinite(value) else None
 
 
 def share(value: object) -> float | None:
-    """Return a number from 0 to 1, given as such or in percent; None for anything else."""
+    """Return a number from 0 to 1, given as fraction or percentage; None for any other value."""
     found = number(value)
     if found is None:
         return None

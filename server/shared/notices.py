@@ -1,4 +1,4 @@
-"""The remarks on what matters in front of the camera, as an engine gets them that is no language model."""
+"""The context of notices about what matters in view, for engines that are not language models."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class NoticeContext:
-    """The remarks that a person was told of what matters in front of the camera; the answer has only what is new to them.
+    """The notices already given about what matters in view; the answer contains only what is new.
 
     Bounds: see `Notices` in features/describe.
     """
 
-    # Nothing was told since the person has switched it on.
+    # No notice was given since it was switched on.
     first: bool
-    # Capture time of the newest frame whose answer counts, monotonic seconds; later ones were lost. None: every one was
+    # Capture time of the newest frame whose answer was delivered, monotonic seconds; None if none was
     until: float | None
-    # In the last minute, oldest first
+    # Notices of the last minute, oldest first
     said: tuple[str, ...]

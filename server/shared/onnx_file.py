@@ -1,4 +1,4 @@
-"""Model files that an operator names with their checksum, loaded by onnxruntime."""
+"""Load ONNX model files, given by an operator with their checksum."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from server.models.files import ModelFolderError, open_regular
 
-# The largest that is used has 32 MB.
+# Maximum size; the largest model in use has 32 MB.
 MOST_BYTES = 64 * 1024 * 1024
 
 
 class ModelTrouble(StrEnum):
-    """The reason why a file is not used, as `/health` and the log have it."""
+    """The reason why a file is not used, as shown in `/health` and the log."""
 
     UNREADABLE = "the file cannot be read"
     TOO_LARGE = "the file has more than 64 MiB"
@@ -24,9 +24,9 @@ class ModelTrouble(StrEnum):
 
 
 class ModelUnusable(Exception):
-    """A file that is not the model; `trouble` says why.
+    """A file cannot be used as the model; `trouble` says why.
 
-    Outside the tree of errors: the doctor catches it without a server, and nobody reads its text.
+    Outside the tree of errors: the doctor catches it without a server.
     """
 
     def __init__(self, trouble: ModelTrouble) -> None:
@@ -35,7 +35,7 @@ class ModelUnusable(Exception):
 
 
 def load_session(path: Path, sha256: str = "") -> Any:
-    """Load a file, on one thread; with a checksum, only the file that has it. Raises ModelUnusable."""
+    """Load a file for one thread; with a checksum, only a file that matches it. Raises ModelUnusable."""
     import onnxruntime
 
     content = _read(path)
@@ -44,7 +44,7 @@ def load_session(path: Path, sha256: str = "") -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    # Errors are raised; nothing is written to the terminal beside the log.
+    # Errors are raised; onnxruntime must not write to the terminal.
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""A TOML file of the operator's, with a list of tables under one key. Pure."""
+"""Read an operator's TOML file with a list of tables under one key. Pure."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from urllib.parse import urlsplit
 
 from server.core.setting_text import quote
 
-# The largest file that is read
+# Maximum size of the file
 MOST_BYTES = 64 * 1024
 
-# Names that operators give to cameras and webhooks
+# Names of cameras and webhooks
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)
-# The host of a URL, with its port if one is named
+# The host of a URL, with an optional port
 HOST_AND_PORT = r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?"
 
 
 def read_tables(
     path: Path, key: str, most: int, make: Callable[[str, Any], Any], *others: str
 ) -> tuple[tuple[Any, ...], dict[str, Any], bool]:
-    """Read the file; return its entries, what stands in it, and whether others than its owner can read it.
+    """Read the file. Return its entries, its whole content, and whether other accounts can read it.
 
-    `key` holds the list of at most `most` entries, each of which `make` makes, with the beginning of
-    the clause of an error; `others`: keys that may stand beside it. Raises OSError, and ValueError
-    with a relative clause that has no secret.
+    `key` has a list of at most `most` entries, each converted by `make`, which gets the beginning of
+    the clause of an error; `others`: further allowed keys. Raises OSError, and ValueError with a
+    relative clause without secrets.
     """
     with path.open("rb") as stream:
         data = stream.read(MOST_BYTES + 1)
@@ -39,7 +39,7 @@ def read_tables(
     except UnicodeDecodeError:
         raise ValueError("which is not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
-        # Of its words only the place: the rest may quote a password.
+        # Only the position, because the rest may quote a password.
         place = re.search(r"\(at (?:line \d+, column \d+|end of document)\)", str(error))
         raise ValueError(f"which is not TOML {place[0] if place else ''}".rstrip()) from None
     if set(found) - {key, *others} or not isinstance(found.setdefault(key, []), list):
@@ -66,8 +66,8 @@ def check_table(
 ) -> None:
     """Check that an entry is a table of known keys, with a name, texts of one line and flags.
 
-    `which` begins the clause of an error. `lists` are allowed, and not looked at. `most`: characters
-    of a text. Raises ValueError.
+    `which` begins the clause of an error. `lists` are allowed, but not checked. `most`: maximum
+    characters of a text. Raises ValueError.
     """
     if not isinstance(entry, dict):
         raise ValueError(f"{which} is not a table")
@@ -88,7 +88,7 @@ def check_table(
 
 
 def has_port(url: str) -> bool:
-    """Return whether the port of a URL is one, or none is named."""
+    """Return True if a URL has a valid port or none."""
     try:
         return urlsplit(url).port != 0
     except ValueError:

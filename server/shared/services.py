@@ -1,4 +1,4 @@
-"""The faces of features: what others use of each while it is on. `api.offer` gives one by its type, `api.find` returns it."""
+"""Interfaces of services that features provide to other features, while they are enabled."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from server.shared.watch_answers import WatchAnswer
 
 
 class Things(Protocol):
-    """Finds things by their names. Blocking; any number of threads may call."""
+    """Detects things by name. Blocking and thread-safe."""
 
     def boxes(self, picture: Picture, question: str, answer: str) -> Sequence[Box]:
-        """Return the boxes of the things of a question, in pixels; none where the answer says that they are not there."""
+        """Return the boxes of the things of a question, in pixels; none if the answer says that they are not visible."""
 
     def look(
         self,
@@ -31,11 +31,11 @@ class Things(Protocol):
         near: Box | None = None,
         well: bool = False,
     ) -> Mapping[str, Sequence[WatchAnswer] | None] | None:
-        """Look for conditions of watches, by their names: see `Detector` in features/watches."""
+        """Check conditions of watches, by id: see `Detector` in features/watches."""
 
 
 class Finding(Protocol):
-    """A thing, print or a code that was found at a place. `box` is in pixels of the picture; its label may be ""."""
+    """A thing, text or code found at a point. `box` is in pixels of the picture; its label may be ""."""
 
     @property
     def kind(self) -> Literal["thing", "text", "code"]: ...
@@ -45,38 +45,38 @@ class Finding(Protocol):
 
 
 class SceneReader(Protocol):
-    """Finds what is in a picture, without a model. Blocking."""
+    """Detects text, codes and things in a picture without a model. Blocking."""
 
     @property
     def things(self) -> Things | None:
-        """What finds things; None where nothing does."""
+        """The detector of things; None without one."""
 
     def at(self, bgr: NDArray[np.uint8], x: float, y: float, language: str) -> Sequence[Finding]:
-        """Find what is around a place: x and y in pixels, the language of names."""
+        """Return the findings at a point, x and y in pixels, with names in a language."""
 
     def read(self, bgr: NDArray[np.uint8]) -> Sequence[Box]:
-        """Find the lines of text, each with what it says as its label."""
+        """Return the lines of text, with the text as label."""
 
 
 class LanguageDetector(Protocol):
-    """Finds the language of a text, for its voice. Blocking."""
+    """Detects the language of a text, to choose a voice. Blocking."""
 
     def __call__(self, text: str, /) -> str | None:
-        """Return it; None where it is not known."""
+        """Return the language; None if unknown."""
 
 
 class TextLooker(Protocol):
-    """Looks for text and faces in frames, one at a time."""
+    """Searches frames for text and faces, one at a time."""
 
     @property
     def busy(self) -> bool: ...
 
     async def look(self, frame: Frame) -> Found | None:
-        """Return what is found; None after a failure."""
+        """Return the findings; None after a failure."""
 
 
 class RecallDuration(Protocol):
-    """The time for which pictures of the past are kept."""
+    """The duration for which pictures of the past are kept."""
 
     @property
     def seconds(self) -> float: ...
@@ -84,13 +84,13 @@ class RecallDuration(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CameraReport:
-    """A fixed camera as other programs of the house hear of it."""
+    """The state of a fixed camera for integrations."""
 
     camera: ListedCamera
     live: bool
     # The last description; "" before the first
     described: str
-    # True for each watch whose condition holds; None: unknown now
+    # By watch: True if its condition holds; None if unknown
     watches: dict[str, bool | None]
 
 
@@ -98,24 +98,24 @@ class ListedCameras(Protocol):
     """The fixed cameras of the operator's list."""
 
     def reports(self, names: Sequence[str]) -> list[CameraReport]:
-        """Describe cameras for other programs of the house."""
+        """Return the states of cameras for integrations."""
 
     def find(self, name: str) -> Session:
-        """Return the session of a camera, which somebody is about to use. Raises NotFound."""
+        """Return the session of a camera that is about to be used, and wake it. Raises NotFound."""
 
     def session(self, name: str) -> Session:
         """Return the session of a camera without waking it. Raises NotFound."""
 
 
 class Recogniser(Protocol):
-    """What makes words of sound."""
+    """Converts sound to text."""
 
     def seen(self) -> dict[str, Any]:
         """Describe it for operators."""
 
 
 class Voices(Protocol):
-    """What makes sound of words."""
+    """Converts text to sound."""
 
     def seen(self) -> dict[str, Any]:
         """Describe it for operators."""

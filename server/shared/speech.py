@@ -1,7 +1,6 @@
-"""The common part of recognisers and voices: their errors, a local model in a process of its own, and a speech server, by HTTP and
-over a socket, within bounds.
+"""Common parts of recognisers and voices: errors, a local model in a worker, and a speech server by HTTP and WebSocket.
 
-The features `voice_in` and `voice_out` use it.
+Used by the features `voice_in` and `voice_out`.
 """
 
 from __future__ import annotations
@@ -50,9 +49,9 @@ T = TypeVar("T")
 
 
 class SpeechWorker:
-    """One model in one worker, with one job at a time: loaded once, and ready until its process ends.
+    """A model in a worker, with one job at a time: loaded once, and ready until its process ends.
 
-    A subclass asks by `job`, and says what the worker's other messages mean: `on_loaded`, `on_message`.
+    Subclasses send requests by `job`, and handle other messages in `on_loaded` and `on_message`.
     """
 
     name = "local"
@@ -75,7 +74,7 @@ class SpeechWorker:
         """
         self.on_change = on_change
         self.ready = False
-        # The reason why it is not ready and the remedy, for operators; "" while it is
+        # Reason why it is not ready, and the remedy, for operators; "" while it is ready
         self.trouble = f"The local {what} is being loaded."
         self._what = what
         self._load_seconds = load_seconds
@@ -84,36 +83,36 @@ class SpeechWorker:
         self._worker = ModelWorker(argv, env, on_message=self.on_message, on_exit=self._on_exit)
         self._tasks = TaskSet(what)
         self._turn = asyncio.Lock()
-        # Set once it is known whether it works.
+        # Set once it is ready or has failed
         self._known = asyncio.Event()
         self._closed = False
 
     def cannot_load(self, reason: str) -> str:
-        """Word the worker's refusal to load the model."""
+        """Return the message about the worker's failure to load the model."""
         return reason
 
     def on_loaded(self, header: Mapping[str, Any]) -> None:
-        """Take the worker's first message, just before it is ready."""
+        """Handle the worker's first message, just before it is ready."""
 
     def on_message(self, message: WorkerMessage) -> None:
-        """Take a message that is about no job."""
+        """Handle a message that belongs to no job."""
 
     @property
     def pid(self) -> int | None:
-        """The process id; None while there is none."""
+        """The process id; None without a process."""
         return self._worker.pid
 
     @property
     def loading(self) -> bool:
-        """True until it is known whether it works."""
+        """True until it is ready or has failed."""
         return not self._known.is_set()
 
     def start(self) -> None:
-        """Begin to load the model."""
+        """Start to load the model."""
         self._tasks.spawn(self._load(), name="load")
 
     async def wait(self) -> None:
-        """Wait until it is loaded. Raises SpeechUnavailable with the reason when it cannot be."""
+        """Wait until the model is loaded. Raises SpeechUnavailable with the reason if that fails."""
         await self._known.wait()
         if not self.ready:
             raise SpeechUnavailable(self.trouble)
@@ -122,10 +121,7 @@ class SpeechWorker:
     async def job(
         self, header: Mapping[str, Any], payload: bytes = b""
     ) -> AsyncIterator[WorkerJob]:
-        """Wait for its turn, and have the worker do a job, which is cancelled unless it has ended by then.
-
-        Raises SpeechUnavailable.
-        """
+        """Run a job in its turn; cancel it on exit unless it has ended. Raises SpeechUnavailable."""
         async with self._turn:
             if not self.ready:
                 raise SpeechUnavailable(self.trouble)
@@ -139,14 +135,14 @@ class SpeechWorker:
         self._worker.kill()
 
     def failed(self, trouble: str) -> None:
-        """Note that it does not work, and why."""
+        """Set the state to failed, with the reason."""
         self.ready, self.trouble = False, trouble
-        log.error("a local speech model does not work", extra={"reason": trouble})
+        log.error("a local speech model failed", extra={"reason": trouble})
         self._known.set()
         self.on_change()
 
     async def close(self) -> None:
-        """End the process and its memory. Safe to call twice."""
+        """Stop the process. It may be called twice."""
         self._closed = True
         self.ready = False
         self.trouble = f"The local {self._what} was stopped."
@@ -167,7 +163,7 @@ class SpeechWorker:
         except WorkerEnded:
             trouble = self._how_it_ended()
         if self._closed:
-            return  # It was loaded while it was being ended.
+            return  # It was loaded while it was being stopped.
         if trouble:
             self.failed(trouble)
             self.kill()
@@ -189,7 +185,7 @@ class SpeechWorker:
 
 
 def models_python(chosen: Path | None) -> str:
-    """Return the Python of the models' environment. `chosen`: one that the settings name."""
+    """Return the Python of the models' environment. `chosen`: the one of the settings, if set."""
     own = ROOT / ".venv-models" / "bin" / "python"
     if chosen is not None:
         return str(chosen)
@@ -200,9 +196,9 @@ log = logging.getLogger(__name__)
 
 
 class SpeechError(QwenCameraError):
-    """Speech could not be recognised, or an answer not spoken. `message` is for operators and the log.
+    """Speech could not be recognised, or an answer could not be spoken. `message` is for operators and the log.
 
-    `visitors`: the text for visitors in place of the usual one of its kind.
+    `visitors`: text for visitors in place of the default one.
     """
 
     code = "speech_failed"
@@ -212,14 +208,14 @@ class SpeechError(QwenCameraError):
 
 
 class SpeechUnavailable(SpeechError):
-    """Nothing recognises or speaks now."""
+    """Recognition or speech is not available now."""
 
     code = "speech_unavailable"
     for_visitors = "Speech is not available right now. Type your question, and read the answer."
 
 
 class SpeechTimeout(SpeechError):
-    """Recognising or speaking took too long."""
+    """Recognition or speech took too long."""
 
     code = "speech_timeout"
     for_visitors = "Speech took too long this time. Say it again, or type it."
@@ -236,19 +232,19 @@ class SpeechRefused(SpeechError):
 
 
 class SpeechFailed(SpeechError):
-    """Recognising or speaking failed."""
+    """Recognition or speech failed."""
 
     code = "speech_failed"
 
 
-# Between two probes of a server that answers, and of one that does not
+# Seconds between two probes of an available server, and of an unavailable one
 PROBE_SECONDS, _RETRY_SECONDS = 10.0, 5.0
-# Optional fields are left out for so long after a refusal with one of these statuses.
+# Time without optional fields after a refusal with one of these statuses
 _PLAIN_SECONDS = 600.0
 _REFUSED = (400, 415, 422, 500, 501)
-# The socket is not tried again for so long after it was not offered or failed.
+# Time without a socket after it was not offered or failed
 _PAUSE_SECONDS = 60.0
-# Words in the task or the name of a model, by its use: a server may have models for both.
+# Words in the task or name of a model, by its use, because a server may have models for both
 _USES = {
     "recogniser": re.compile(
         r"whisper|parakeet|canary|transcri|\b(asr|stt)\b|speech-(to-text|recognition)", re.I
@@ -260,7 +256,7 @@ _POOL = httpx2.Limits(max_connections=64, keepalive_expiry=4.0)
 
 @dataclass(frozen=True, slots=True)
 class SpeechLimits:
-    """Seconds; the defaults are those of a recogniser."""
+    """Time limits in seconds; the defaults are for a recogniser."""
 
     connect: float = 3.0
     # From sending the request, or the end of the speech, to the first piece
@@ -272,9 +268,9 @@ class SpeechLimits:
 
 
 class Refusals:
-    """The errors of one speech server, in sentences of ours. Pure.
+    """The errors of a speech server, in our own words. Pure.
 
-    Nothing of the server's own text goes into them: it may hold the spoken words, or the key.
+    They contain nothing of the server's text, which may have the spoken words or the key.
     `what`: its kind, such as "transcription server"; `settings`: the prefix of its settings, such
     as "TRANSCRIPTION"; `path`: the requested path below its base address.
     """
@@ -293,47 +289,50 @@ class Refusals:
             return self.failed()
         if status in (401, 403):
             return SpeechUnavailable(
-                f"{server} did not accept our key (HTTP {status}). Set {settings}_API_KEY to the key it was started with."
+                f"{server} refused the API key (HTTP {status}). Set {settings}_API_KEY to the key of that server."
             )
         if status in (404, 405, 501):
             return SpeechUnavailable(
-                f"{server} has no {self.path} or no such model (HTTP {status}). Check {settings}_BASE_URL and"
+                f"{server} does not have {self.path} or the model (HTTP {status}). Check {settings}_BASE_URL and"
                 f" {settings}_MODEL."
             )
         if status in (429, 503):
             return SpeechUnavailable(
-                f"{server} takes no more requests for now (HTTP {status}).", retry_after=retry_after
+                f"{server} accepts no more requests for now (HTTP {status}).",
+                retry_after=retry_after,
             )
         if status >= 500:
-            return SpeechFailed(f"{server} fails (HTTP {status}). Its own log says why.")
+            return SpeechFailed(f"{server} failed (HTTP {status}). See its log for the reason.")
         if 300 <= status < 400:
             return SpeechUnavailable(
-                f"{server} sends us elsewhere (HTTP {status}), where nothing is sent. Set {settings}_BASE_URL to"
-                " where it is."
+                f"{server} redirects (HTTP {status}), and redirects are not followed. Set {settings}_BASE_URL to"
+                " its final address."
             )
-        return SpeechRefused(f"{server} refused a request (HTTP {status}). Its own log says why.")
+        return SpeechRefused(
+            f"{server} refused a request (HTTP {status}). See its log for the reason."
+        )
 
     def unreachable(self, error: BaseException | None = None) -> SpeechError:
-        """Return the error of a server that cannot be reached. `error`: what was raised, if anything."""
+        """Return the error of a server that cannot be reached. `error`: the raised exception, if any."""
         host = httpx2.URL(self.address).host
         if error is not None and (why := why_unreachable(error, host)):
             return SpeechUnavailable(f"{self._server} cannot be reached: {why}.")
         return SpeechUnavailable(
-            f"{self._server} does not answer. Start it, or set {self._settings}_BASE_URL to where it is."
+            f"{self._server} does not respond. Start it, or set {self._settings}_BASE_URL to its address."
         )
 
     def too_slow(self) -> SpeechError:
         return SpeechTimeout(f"{self._server} took too long.")
 
     def interrupted(self) -> SpeechError:
-        return SpeechFailed(f"{self._server} broke off in the middle.")
+        return SpeechFailed(f"{self._server} closed the connection during an answer.")
 
     def failed(self) -> SpeechError:
-        """Return the error for a failure that the server reports without a status."""
-        return SpeechFailed(f"{self._server} failed. Its own log says why.")
+        """Return the error for a failure reported by the server without a status."""
+        return SpeechFailed(f"{self._server} failed. See its log for the reason.")
 
     def event(self, raw: bytes | str) -> dict[str, Any]:
-        """Read an event; an empty one says nothing. Raises the error of one that is no JSON, or that reports an error."""
+        """Parse an event. Raises the error of an event that is not JSON, or that reports an error."""
         try:
             event = json.loads(raw)
         except (ValueError, RecursionError):
@@ -345,28 +344,28 @@ class Refusals:
         return event
 
     def invalid_answer(self, why: str = "") -> SpeechError:
-        """Return the error for an answer that is none. `why`: the end of a sentence on the server."""
+        """Return the error for an invalid answer. `why`: the predicate of a sentence about the server."""
         return SpeechFailed(
-            f"{self._server} {why or f'sent something that is no answer of {self.path}'}."
+            f"{self._server} {why or f'sent an invalid answer for {self.path}'}."
             f" Check {self._settings}_BASE_URL."
         )
 
 
 class SpeechServer:
-    """A server that recognises or speaks, as far as both are the same, and the owner of its state.
+    """A server for recognition or speech: the common part of both, and its state.
 
-    It is asked at the path of `refusals`. `model` "" takes the first one for its use that it lists. `socket`: its
-    socket is wanted. `machines`: see `other_machine`. `on_change` is called whenever a probe finds that it answers again, or no more.
+    Requests use the path of `refusals`. `model` "" chooses the first listed one for its use. `socket`: its socket is
+    wanted. `machines`: see `other_machine`. `on_change` is called when a probe finds that its availability changed.
     """
 
     name = "server"
-    # A server is asked, not loaded.
+    # A server is not loaded by this program.
     loading = False
     # Its use, one of `_USES`
     what: ClassVar[str]
-    # Bytes of one answer
+    # Maximum bytes of an answer
     most_bytes: ClassVar[int]
-    # Fields that it may refuse: then they are left out for ten minutes
+    # Fields that the server may refuse; they are then omitted for ten minutes.
     optional: ClassVar[frozenset[str]]
 
     def __init__(
@@ -385,16 +384,16 @@ class SpeechServer:
         self.model = self._wanted = model
         self.on_change = on_change
         self.ready = False
-        # The reason why it is not ready and the remedy, for operators; "" while it is
-        self.trouble = f"Not yet asked: the {refusals.what} at {refusals.address}."
-        # The loop time until which the optional fields are left out
+        # Reason why it is not ready, and the remedy, for operators; "" while it is ready
+        self.trouble = f"The {refusals.what} at {refusals.address} was not probed yet."
+        # Loop time until which the optional fields are omitted
         self._plain_until = 0.0
-        # Requests that it works on now
+        # Number of running requests
         self._asked = 0
-        # One of them came too late since the last probe.
+        # A request was too late since the last probe.
         self._late = False
         self._tasks = TaskSet(self.what)
-        # The other machine that it is; "" for this one
+        # Name of the server's machine; "" for this one
         self.elsewhere = other_machine(refusals.address, machines)
         self._socket_wanted = socket
         # Loop time before which the socket is not tried
@@ -411,11 +410,11 @@ class SpeechServer:
         return f"{type(self).__name__}(address={self.refusals.address!r}, ready={self.ready})"
 
     def start(self) -> None:
-        """Probe it from now on."""
+        """Start to probe the server."""
         self._tasks.spawn(supervise(self.probe, name=self.what), name="probe")
 
     async def probe(self) -> float:
-        """Return whether it answers, and its model. Returns the seconds until the next time; never raises an error."""
+        """Update its availability and model. Return the seconds until the next probe. Never raises."""
         before = self.ready
         late, self._late = self._late, False
         try:
@@ -424,13 +423,13 @@ class SpeechServer:
             error = self.refusals.from_status(status)
         except (TimeoutError, httpx2.HTTPError) as exc:
             if self._asked and not late:
-                # It may answer one request at a time, and works on ours.
+                # It may process one request at a time, and is working on ours.
                 return PROBE_SECONDS
             status, names, error = 0, [], self.refusals.unreachable(exc)
         if before and not self.ready:
-            # A request has failed since then.
+            # A request failed since then.
             return _RETRY_SECONDS
-        # Some list no models, and work all the same.
+        # Some servers list no models, but work.
         ready = 0 < status < 500 and status not in (401, 403)
         if not self._wanted:
             self.model = names[0] if names else self.model
@@ -450,7 +449,7 @@ class SpeechServer:
         return PROBE_SECONDS if ready else _RETRY_SECONDS
 
     def failed(self, trouble: str) -> None:
-        """Note that it did not answer a request: it is not ready until a probe finds it again."""
+        """Set the state to failed after a request, until a probe succeeds."""
         self.ready, self.trouble = False, trouble
 
     @property
@@ -458,7 +457,7 @@ class SpeechServer:
         return self._socket_wanted and asyncio.get_running_loop().time() >= self._not_before
 
     def socket_failed(self, error: Exception) -> None:
-        """Do without the socket for a while."""
+        """Disable the socket for a while."""
         self._not_before = asyncio.get_running_loop().time() + _PAUSE_SECONDS
         log.info(
             "a speech server's socket is not used",
@@ -466,7 +465,7 @@ class SpeechServer:
         )
 
     async def models(self) -> tuple[int, list[str]]:
-        """List its models, those for this use first. Returns the HTTP status with the names; raises httpx2's errors."""
+        """Return the HTTP status and the names of its models, those for this use first. Raises httpx2's errors."""
         try:
             answer = await self._client.get(f"{self.refusals.address}/models")
             data = answer.json() if answer.status_code == 200 else {}
@@ -476,7 +475,7 @@ class SpeechServer:
         return answer.status_code, [one["id"] for one in sorted(cards, key=self._unfit)]
 
     def _unfit(self, card: Mapping[str, Any]) -> int:
-        """Rank a listed model by its task, else by its name: 0 of this use, 2 of another one."""
+        """Rank a listed model by its task, else by its name: 0 for this use, 2 for another one."""
         for text in (str(card.get("task")), card["id"]):
             uses = [use for use, words in _USES.items() if words.search(text)]
             if uses:
@@ -486,10 +485,10 @@ class SpeechServer:
     async def send(
         self, fields: Mapping[str, Any], stack: AsyncExitStack, *, file: bytes | None = None
     ) -> httpx2.Response:
-        """Send it as JSON, or as a form with a WAV file; a refused request once more without its optional fields, which
-        are left out for ten minutes when that works. `stack` closes the answer.
+        """Send a request as JSON, or as a form with a WAV file. `stack` closes the response.
 
-        Raises SpeechError, and what `errors` turns into one.
+        A refused request is repeated without its optional fields, which are omitted for ten minutes if that works.
+        Raises SpeechError, and errors that `errors` converts to one.
         """
         now = asyncio.get_running_loop().time
         refused = False
@@ -506,7 +505,7 @@ class SpeechServer:
                 if refused:
                     self._plain_until = now() + _PLAIN_SECONDS
                     log.warning(
-                        "a speech server refused optional fields, which are left out for 10 minutes",
+                        "a speech server refused optional fields, which are omitted for 10 minutes",
                         extra={"engine": self.refusals.what, "reason": f"HTTP {status}"},
                     )
                 stack.push_async_callback(answer.aclose)
@@ -523,7 +522,7 @@ class SpeechServer:
     async def working_on(
         self, answer: AsyncGenerator[T, None]
     ) -> AsyncIterator[AsyncGenerator[T, None]]:
-        """Note that it works on an answer until that is closed, and whether it came too late."""
+        """Count a running request until its answer is closed, and note whether it was too late."""
         self._asked += 1
         try:
             async with aclosing(answer):
@@ -536,7 +535,7 @@ class SpeechServer:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn the errors of sending and of reading an answer into SpeechErrors."""
+        """Convert errors of sending a request and of reading its answer to SpeechErrors."""
         try:
             yield
         except (TimeoutError, httpx2.ReadTimeout, httpx2.WriteTimeout):
@@ -561,28 +560,28 @@ class SpeechServer:
 
 
 def describe_speech(one: SpeechServer | SpeechWorker | None) -> dict[str, str] | None:
-    """Describe it for operators; None without one."""
+    """Return the state for operators; None without a server or worker."""
     if one is None:
         return None
     state = "loading" if one.loading else "ready" if one.ready else "unreachable"
     return {"name": one.name, "state": state, "detail": one.trouble}
 
 
-# Messages between which other tasks have their turn
+# Number of messages after which other tasks get a turn
 _MESSAGES_AT_A_TIME = 64
-# A message costs time, however small it is: it counts for at least so many bytes.
+# Minimum bytes for which a message counts, because small ones cost time, too
 _LEAST_MESSAGE = 64
-# Statuses of servers without this address; uvicorn answers 403 to a socket at an unknown one.
+# HTTP statuses of servers without this path; uvicorn responds with 403 to a socket at an unknown one.
 _NOT_OFFERED = (400, 403, 404, 405, 426, 501)
 
 
 class SocketNotOffered(Exception):
-    """The server has no such address. Outside the tree of errors: HTTP is used then."""
+    """The server does not have this path. Outside the tree of errors: HTTP is used instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class SocketBounds:
-    """The limits of one exchange: bytes of a message, messages, and bytes of all."""
+    """The limits of an exchange: bytes of a message, number of messages, and total bytes."""
 
     message_bytes: int
     messages: int
@@ -590,14 +589,14 @@ class SocketBounds:
 
 
 class _Connect(connect):
-    """A connection to the configured address and nowhere else."""
+    """A connection to the configured address, without redirects."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
 
 
 class BoundedSocket:
-    """One server's socket, at the address and path of `refusals`."""
+    """The socket of a server, at the address and path of `refusals`."""
 
     def __init__(
         self, refusals: Refusals, api_key: str, connect_seconds: float, bounds: SocketBounds
@@ -607,7 +606,7 @@ class BoundedSocket:
         self._bounds = bounds
         self._url = refusals.address.replace("http", "ws", 1) + refusals.path
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        # It logs messages at lower levels.
+        # At lower levels it logs messages.
         logging.getLogger("websockets.client").setLevel(logging.WARNING)
 
     @asynccontextmanager
@@ -641,7 +640,7 @@ class BoundedSocket:
         try:
             yield Exchange(socket, self.refusals, self._bounds)
         finally:
-            # No closing handshake: it stops the work there at once, and holds nobody up.
+            # Without a closing handshake the server's work stops immediately, and nothing waits.
             socket.transport.abort()
             await socket.wait_closed()
 
@@ -663,8 +662,8 @@ class Exchange:
     async def next(self) -> dict[str, Any] | bytes:
         """Return the next event, or the bytes of a binary message.
 
-        Raises the errors of `Refusals` for an event of an error, for what is no event, and for
-        too much of all; ConnectionClosed.
+        Raises the errors of `Refusals` for an error event, an invalid event and exceeded limits, and
+        ConnectionClosed.
         """
         if self._count % _MESSAGES_AT_A_TIME == 0:
             await asyncio.sleep(0)
@@ -679,12 +678,12 @@ class Exchange:
         return raw if isinstance(raw, bytes) else self._errors.event(raw)
 
     async def event(self) -> dict[str, Any]:
-        """Return the next event as `next` does; a binary message is none."""
+        """Return the next event as `next` does. Raises an error for a binary message."""
         found = await self.next()
         if isinstance(found, bytes):
             raise self._errors.invalid_answer()
         return found
 
     def abort(self) -> None:
-        """Break the connection; a reader that waits gets ConnectionClosed."""
+        """Abort the connection; a waiting reader gets ConnectionClosed."""
         self._socket.transport.abort()

@@ -1,8 +1,7 @@
-"""Test a TURN server: allocate a relay, send a datagram through it to a socket here, and receive
-the reply.
+"""Test a TURN server: allocate a relay, send a datagram through it to a local socket, and receive the reply.
 
-Uses aioice's TURN client, and nothing of this program. `tests/project/test_dependencies.py` fails
-when the names that it uses of aioice 0.13.0 change.
+It uses aioice's TURN client, and nothing of the server. `tests/project/test_dependencies.py` fails if
+the used names of aioice 0.13.0 change.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from typing import Any, cast
 import aioice.stun
 import aioice.turn
 
-# Time limits: to connect and allocate, then for the round trip through the relay
+# Time limits for connecting and allocating, and for the round trip through the relay
 ALLOCATE_SECONDS = 5.0
 ECHO_SECONDS = 3.0
 _AGAIN_SECONDS = 0.2
 _CLOSE_SECONDS = 1.0
-# Seconds after which the TURN server drops an allocation that was not deleted.
+# Seconds after which the TURN server drops an allocation that was not deleted
 _LIFETIME = 60
 _URL = re.compile(
     r"(turns?):(\[[^\]]+\]|[^\[\]:?]+)(?::(\d+))?(?:\?transport=(udp|tcp))?", re.ASCII
@@ -55,7 +54,7 @@ class RelayProblem(StrEnum):
 class RelayResult:
     url: str
     problem: RelayProblem
-    # A sentence with the cause and the remedy, without secrets; empty when it relays
+    # A sentence with the cause and the remedy, without secrets; empty if the relay works
     why: str
     # Duration of the test
     seconds: float
@@ -90,7 +89,7 @@ class _Server:
         match = _URL.fullmatch(url)
         if match is None:
             raise _Failed(
-                RelayProblem.URL, "This is no TURN URL like turn:host:3478?transport=udp."
+                RelayProblem.URL, "This is not a TURN URL like turn:host:3478?transport=udp."
             )
         tls = match[1] == "turns"
         tcp = tls or match[4] == "tcp"
@@ -112,12 +111,12 @@ async def check_relay(
     bind: Callable[[socket.socket, str], None] | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> RelayResult:
-    """Test one TURN URL: one end of the relay acts as a client, the other as this server.
+    """Test a TURN URL: one end of the relay acts as a client, the other as this server.
 
-    `addresses`: the announced IPv4 addresses of this machine, one of which the relay has to reach.
-    Without any, or with `reflexive`, also the address from which the relay sees this machine.
-    `bind` binds the socket at this end (media port range). `tls`: the trusted authorities; the
-    system's when None. Raises nothing but cancellation, and leaves no socket or task behind.
+    `addresses`: the announced IPv4 addresses of this machine, one of which the relay must reach.
+    Without any, or with `reflexive`, also the address under which the relay sees this machine.
+    `bind` binds the local socket (media port range). `tls`: the trusted authorities; None for the
+    system's. Raises only cancellation, and leaves no socket or task behind.
     """
     begin = time.monotonic()
     try:
@@ -129,8 +128,8 @@ async def check_relay(
             except TimeoutError:
                 raise _Failed(
                     RelayProblem.UNREACHABLE,
-                    f"No answer within {ALLOCATE_SECONDS:g} s: is {server.transport_name} of the TURN server open, and does it"
-                    " listen there?",
+                    f"No response within {ALLOCATE_SECONDS:g} s. Check that the TURN server listens on {server.transport_name},"
+                    " and that the firewall allows it.",
                 ) from None
             seen = str(client.mapped_address[0])
             peers = [a for a in addresses if ipaddress.ip_address(a).version == 4]
@@ -139,7 +138,7 @@ async def check_relay(
             if not peers:
                 raise _Failed(
                     RelayProblem.NO_WAY_BACK,
-                    "This server is announced with no IPv4 address that a relay could send to.",
+                    "This server announces no IPv4 address to which a relay could send.",
                 )
             await _echo(stack, client, peers, bind)
     except _Failed as failure:
@@ -154,7 +153,7 @@ async def _allocate(
     password: str,
     tls: ssl.SSLContext | None,
 ) -> Any:
-    """Return aioice's client with an allocation that `stack` deletes. Raises _Failed."""
+    """Return aioice's client with an allocation, which `stack` deletes. Raises _Failed."""
     loop = asyncio.get_running_loop()
     where = server.host, server.port
     options: dict[str, Any] = {
@@ -168,7 +167,7 @@ async def _allocate(
         if server.tcp:
             context = None
             if server.tls:
-                # Reading the system's authorities takes some 50 ms.
+                # Reading the system's authorities takes about 50 ms.
                 context = tls or await asyncio.to_thread(ssl.create_default_context)
             transport: asyncio.BaseTransport
             transport, client = await loop.create_connection(
@@ -185,23 +184,23 @@ async def _allocate(
     except ssl.SSLCertVerificationError as error:
         raise _Failed(
             RelayProblem.CERTIFICATE,
-            f"The TURN server's TLS certificate does not hold for {server.host}: {error.verify_message}.",
+            f"The TURN server's TLS certificate is not valid for {server.host}: {error.verify_message}.",
         ) from None
     except ssl.SSLError:
         raise _Failed(
             RelayProblem.CERTIFICATE,
-            f"{server.transport_name} of the TURN server does not speak TLS 1.2 or newer.",
+            f"The TURN server does not support TLS 1.2 or newer on {server.transport_name}.",
         ) from None
     except (socket.gaierror, UnicodeError):
         raise _Failed(
-            RelayProblem.UNREACHABLE, "The TURN server's name cannot be resolved here."
+            RelayProblem.UNREACHABLE, "The TURN server's name cannot be resolved on this machine."
         ) from None
     except aioice.stun.TransactionTimeout:
         raise TimeoutError from None
     except OSError as error:
         raise _Failed(
             RelayProblem.UNREACHABLE,
-            f"{server.transport_name} of the TURN server cannot be reached"
+            f"The TURN server cannot be reached on {server.transport_name}"
             f" ({os.strerror(error.errno).lower() if error.errno else 'the connection broke'}).",
         ) from None
     return client
@@ -212,13 +211,13 @@ def _refusal(error: aioice.stun.TransactionFailed) -> _Failed:
     if code in (401, 441):
         return _Failed(
             RelayProblem.CREDENTIALS,
-            "The TURN server refuses the credentials (401): TURN_SECRET has to be its static-auth-secret, it needs"
-            " use-auth-secret, and both clocks have to agree.",
+            "The TURN server refuses the credentials (401). TURN_SECRET must be its static-auth-secret, it needs"
+            " use-auth-secret, and both clocks must agree.",
         )
     if code in (486, 508):
         return _Failed(
             RelayProblem.QUOTA,
-            f"The TURN server gives no further relay address ({code}): its quota or its ports are used up.",
+            f"The TURN server has no more relay addresses ({code}): its quota or ports are used up.",
         )
     return _Failed(RelayProblem.REFUSED, f"The TURN server refuses to relay ({code}).")
 
@@ -229,10 +228,7 @@ async def _echo(
     peers: Sequence[str],
     bind: Callable[[socket.socket, str], None] | None,
 ) -> None:
-    """Send through the relay to our own socket and back; both sides send, like ICE.
-
-    Raises _Failed.
-    """
+    """Send through the relay to a local socket and back; both sides send, as in ICE. Raises _Failed."""
     word = secrets.token_bytes(8)
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     stack.callback(sock.close)
@@ -246,7 +242,7 @@ async def _echo(
         # `bind` may raise anything; its type names the cause.
         raise _Failed(
             RelayProblem.NO_SOCKET,
-            f"No UDP port is free here for the test ({type(error).__name__}).",
+            f"No UDP port of this machine is free for the test ({type(error).__name__}).",
         ) from None
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
         lambda: _OwnEnd(word), sock=sock
@@ -260,7 +256,7 @@ async def _echo(
     try:
         async with asyncio.timeout(ECHO_SECONDS):
             while not far.answered.is_set():
-                # Also send to the source of our own datagrams: NAT may have changed the port.
+                # Also send to the source of our own datagrams, because NAT may have changed the port.
                 for target in sorted(waiting | far.sources):
                     if target[0] in denied:
                         continue
@@ -273,8 +269,8 @@ async def _echo(
                 if denied.issuperset(peers):
                     raise _Failed(
                         RelayProblem.DENIED_PEER,
-                        f"The TURN server may not relay to this server at {', '.join(sorted(denied))} (403): allow it"
-                        " there (coturn: allowed-peer-ip), or name a public address in PUBLIC_ADDRESSES.",
+                        f"The TURN server refuses to relay to this server at {', '.join(sorted(denied))} (403). Allow"
+                        " that address there (coturn: allowed-peer-ip), or set PUBLIC_ADDRESSES to a public one.",
                     )
                 transport.sendto(b"\xffhere" + word, relayed)
                 with contextlib.suppress(TimeoutError):
@@ -283,14 +279,14 @@ async def _echo(
     except (TimeoutError, ConnectionError, aioice.stun.TransactionTimeout):
         raise _Failed(
             RelayProblem.NO_WAY_BACK,
-            f"The TURN server gave a relay at {relayed[0]}, but nothing sent through it came here at"
-            f" {', '.join(peers)} and back: is UDP open between the two, and are these this server's addresses as the"
-            " TURN server sees them (PUBLIC_ADDRESSES)?",
+            f"The TURN server allocated a relay at {relayed[0]}, but no datagram passed through it to"
+            f" {', '.join(peers)} and back. Check that UDP is open between both, and that these are this server's"
+            " addresses for the TURN server (PUBLIC_ADDRESSES).",
         ) from None
 
 
 class _OwnEnd(asyncio.DatagramProtocol):
-    """The server's end: replies to datagrams that came through the relay."""
+    """The server's end: replies to datagrams from the relay."""
 
     transport: asyncio.DatagramTransport
 
@@ -341,13 +337,13 @@ class _UdpClient(_ClosureFlag, aioice.turn.TurnClientUdpProtocol):
 
 
 async def _end(client: Any, transport: asyncio.BaseTransport) -> None:
-    """Delete the allocation and close the connection, within 2 s even without an answer."""
+    """Delete the allocation and close the connection, within 2 s even without a response."""
     try:
         if client.relayed_address is not None:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await client.delete()
     except (TimeoutError, OSError, aioice.stun.TransactionError):
-        pass  # It ends by itself within _LIFETIME.
+        pass  # The allocation expires within _LIFETIME.
     finally:
         if client.refresh_task is not None:
             client.refresh_task.cancel()

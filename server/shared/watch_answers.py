@@ -1,7 +1,7 @@
-"""All conditions of a session in one request: question, JSON schema, and tolerant reading.
+"""One request for all conditions of a session: question, JSON schema, and tolerant parsing.
 
-Only some engines take the schema. Without it the answer may be anything: words around the JSON, a
-list that was cut off, wrong types. An unreadable answer is neither a yes nor a no.
+Only some engines accept the schema. Without it the answer may be anything: words around the JSON, a
+truncated list, wrong types. An unreadable answer is neither a yes nor a no.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from server.shared.boxes import objects, rectangle, share
 
 MAX_CONDITION_CHARS = 200
 MAX_REASON_CHARS = 200
-# A longer answer is not read.
+# Maximum characters of an answer to parse
 MAX_TEXT_CHARS = 20_000
-# Objects that are read at most
+# Maximum objects to parse
 _MAX_OBJECTS = 64
 _YES = {"true", "yes", "1"}
 _NO = {"false", "no", "0"}
 
-# The caption of the last verified no's picture in a second look
+# Caption of the picture of the last verified no, in a second look
 BEFORE = "Before, when it was not so:"
 
 SCHEMA: dict[str, Any] = {
@@ -66,7 +66,7 @@ _FORM = (
     '{"watches":[{"id":"...","seen":true or false,"sure":0 to 1,'
     '"where":[x1,y1,x2,y2] or null,"why":"at most 15 words"}]}, one entry for each id. '
 )
-# Of many conditions hardly one holds, and each token of an answer costs as much as a prompt's hundred.
+# Of many conditions hardly one holds, and a token of an answer costs as much as a hundred of the prompt.
 _FORM_OF_MANY = (
     '{"watches":[{"id":"...","seen":true,"sure":0 to 1,'
     '"where":[x1,y1,x2,y2] or null,"why":"at most 15 words"}]}, one entry for each id that the picture shows,'
@@ -80,12 +80,12 @@ _RULES = (
 
 @dataclass(frozen=True, slots=True)
 class WatchAnswer:
-    """A model's answer about one condition in one picture."""
+    """The answer of a model about one condition in one picture."""
 
     seen: bool
     # 0 to 1
     confidence: float
-    # In the model's own unit and order; None when it gives no box
+    # In the model's unit and order; None without a box
     where: Box | None
     why: str
 
@@ -94,13 +94,13 @@ _NOT_SEEN = WatchAnswer(False, 0.5, None, "")
 
 
 def one_line(condition: str) -> str:
-    """Return a condition as a request has it: in one line, with a bound."""
+    """Return a condition for a request: in one line, of limited length."""
     shown = "".join(char if char.isprintable() else " " for char in condition)
     return " ".join(shown.split())[:MAX_CONDITION_CHARS]
 
 
 def question(conditions: Mapping[str, str], unit: BoxUnit | None = None) -> str:
-    """Return the plain question about all conditions, by id. `unit`: of the boxes of whom it is for."""
+    """Return the question about all conditions, by id. `unit`: unit of the model's boxes."""
     lines = [f"{name}: {one_line(condition)}" for name, condition in conditions.items()]
     form = _FORM_OF_MANY if len(conditions) > 1 else _FORM
     return "\n".join(
@@ -113,7 +113,7 @@ def question(conditions: Mapping[str, str], unit: BoxUnit | None = None) -> str:
 
 
 def conditions_in(text: str) -> dict[str, str]:
-    """Return the conditions by id that `question` or `second_question` put into a text."""
+    """Return the conditions by id from a text made by `question` or `second_question`."""
     head, found, _ = text.rpartition("\n" + _BEGIN)
     lines = head.split("\n")[1:] if found else []
     named = (line.partition(": ") for line in lines)
@@ -123,9 +123,9 @@ def conditions_in(text: str) -> dict[str, str]:
 def second_question(
     name: str, condition: str, unit: BoxUnit | None = None, *, with_before: bool
 ) -> str:
-    """Return the question of the second look at one condition, in other words.
+    """Return the question of the second look at a condition, in different words.
 
-    `unit`: as in `question`. `with_before`: there is a crop of the last verified no, to ask what began since.
+    `unit`: as in `question`. `with_before`: a crop of the last verified no is sent, to ask what began since.
     """
     pictures = (
         "The first picture shows the place before, when it was not so; the second shows it now. "
@@ -144,10 +144,10 @@ def _with_form(form: str, unit: BoxUnit | None) -> str:
 
 
 def read_answers(text: str, names: Collection[str]) -> dict[str, WatchAnswer]:
-    """Return the answers in a model's text for these ids, the first for each. Never raises.
+    """Return the answers in a model's text for these ids, the first one for each. Never raises.
 
-    Of several ids those that a whole answer leaves out are not seen, as `question` asks for it; an
-    entry that cannot be read is no answer.
+    Of several ids, those missing in a complete answer are not seen, as stated in `question`; an entry
+    that cannot be parsed is ignored.
     """
     found: dict[str, WatchAnswer] = {}
     if len(text) > MAX_TEXT_CHARS:
@@ -167,7 +167,7 @@ def read_answers(text: str, names: Collection[str]) -> dict[str, WatchAnswer]:
 
 
 def _entries(wholes: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the complete objects with an id, in `watches` or loose."""
+    """Yield the complete objects with an id, in `watches` or outside it."""
     for whole in wholes:
         inner = whole.get("watches", [whole])
         for entry in inner[:_MAX_OBJECTS] if isinstance(inner, list) else []:

@@ -1,5 +1,5 @@
-"""Attention: finds whether the scene is still that of the last answer. Pure: `now` is an argument.
+"""Detects whether the scene differs from that of the last answer. Pure: `now` is an argument.
 
-`attention.py` is the change gate, and the pace at which background work may ask; `changes.py` finds the changes.
-Features that ask by themselves use it: `watches`, `describe`, `recall`, `reading`.
+`attention.py` has the change gate and the pace of background requests; `changes.py` detects the changes. Used by the
+features with background requests: `watches`, `describe`, `recall`, `reading`.
 """

@@ -1,5 +1,4 @@
-"""One piece of background work: its change gate, which finds whether a frame still shows what the last answer was about, its
-pace, and the frame of its last answer."""
+"""When background work sends a request: its change gate, which compares frames with that of the last answer, and its pace."""
 
 from __future__ import annotations
 
@@ -30,18 +29,19 @@ from server.shared.attention.registration import Pose, Reference
 if TYPE_CHECKING:
     import av
 
-# Least time between looks; most frames of a faster camera are skipped.
+# Minimum time between looks; most frames of a faster camera are skipped.
 LOOK_SECONDS = 0.4
-# Tolerance for a camera's clock
+# Tolerance for the camera's clock
 _EARLY = 0.02
-# A larger share of blocks over their threshold is another scene; more blocks of motion are
-# another view.
+# Fraction of blocks over their threshold above which the scene is another one, and blocks of motion
+# above which the view is another one
 _SCENE_SHARE = 0.30
 _VIEW_BLOCKS = 8.0
-# Looks averaged into the reference after an answer, while fewer blocks differ than with a new lamp
+# Number of looks averaged into the reference after an answer, while fewer blocks differ than with a
+# new lamp
 _SETTLE_LOOKS = 3
 _SETTLE_SHARE = 0.0006
-# Longest step for learning, in seconds
+# Maximum step for learning, in seconds
 _STEP = 0.5
 
 
@@ -66,14 +66,14 @@ WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A look's decision."""
+    """The decision of a look."""
 
     why: Why
     # The strongest evidence relative to its rule: 1 fulfils it; weak evidence needs 1 in two looks.
     value: float
-    # The part of the frame that changed, in shares of its sides; None without a change.
+    # The part of the frame that changed, in fractions of its sides; None without a change
     region: Box | None
-    # Share of the picture that always moves, in which only a stronger change counts
+    # Fraction of the picture that always moves, in which only a stronger change counts
     busy: float
 
     @property
@@ -82,15 +82,15 @@ class Change:
 
 
 class ChangeGate:
-    """One camera's gate (0.83 MB beside the shared scratch). Frames in order; one caller at a time.
+    """The gate of one camera (0.83 MB in addition to the shared scratch). Frames in order; one caller at a time.
 
-    The reference is the frame of the last answer and does not adapt to later frames, so a slow
-    change adds up until it is found. The gate learns how much each block usually moves between
-    looks, so that leaves and screens wake less; `busy` is their share of the picture.
+    The reference is the frame of the last answer. It does not adapt to later frames, so a slow change
+    accumulates until it is detected. The gate learns how much each block usually moves between looks,
+    so that leaves and screens trigger less; `busy` is their fraction of the picture.
     """
 
     def __init__(self, scratch: BufferPool, *, sensitivity: float = 1.0) -> None:
-        """Cameras share `scratch`. `sensitivity`: 0.25 to 4; more finds weaker, smaller changes."""
+        """Create a gate. `scratch` is shared by cameras. `sensitivity`: 0.25 to 4; higher detects weaker, smaller changes."""
         self._scratch = scratch
         self.sensitivity = sensitivity
         # The planes of the last look
@@ -98,7 +98,7 @@ class ChangeGate:
         self.forget()
 
     def forget(self) -> None:
-        """Forget the reference, because another stream begins."""
+        """Clear the reference, because another stream begins."""
         self._reference: Reference | None = None
         self._luma = LumaChange()
         self._chroma = ChromaChange()
@@ -109,11 +109,11 @@ class ChangeGate:
         self._looks = 0
 
     def due(self, now: float) -> bool:
-        """Return True when a frame captured at `now` (any steady clock's seconds) needs a look."""
+        """Return True if a frame captured at `now` (seconds of any monotonic clock) needs a look."""
         return abs(now - self._looked) >= LOOK_SECONDS - _EARLY
 
     def set_reference(self, planes: Planes) -> None:
-        """Make planes the reference: a copy of `seen` at the look whose frame was really sent."""
+        """Set the reference: a copy of `seen` at the look whose frame was sent."""
         self._reference = Reference(planes)
         for one in (self._luma, self._chroma, self._print):
             one.restart()
@@ -138,9 +138,9 @@ class ChangeGate:
             return self._compare(reference, passed)
 
     def look_early(self, image: av.VideoFrame, ignored: Iterable[Part] = ()) -> Change | None:
-        """Compare a frame between two looks: only what is clear in one look counts; else None.
+        """Compare a frame between two looks. Return only a change that is clear in one look, else None.
 
-        Nothing is learned from it, and the next look is due as without it. Raises ValueError as `look`.
+        Nothing is learned from it, and the next look is due as before. Raises ValueError as `look` does.
         """
         with self._scratch.lock:
             reference = self._reference
@@ -162,7 +162,7 @@ class ChangeGate:
             return Change(Why.OBJECT, patch.value, self._region(patch, pose), busy)
 
     def _align(self, reference: Reference) -> tuple[Pose, F32, F32]:
-        """Return how the last look lies on the reference, and its luma and chroma laid onto it."""
+        """Return the pose of the last look on the reference, and its warped luma and chroma."""
         scratch = self._scratch
         np.copyto(scratch.luma, self.seen.luma)
         np.copyto(scratch.chroma, self.seen.chroma)
@@ -203,7 +203,7 @@ class ChangeGate:
         return scratch.warped, scratch.chroma_warped
 
     def _region(self, patch: Patch, pose: Pose) -> Box:
-        """Return the part of the frame in which a patch of the reference lies, in shares of its sides."""
+        """Return the part of the frame that shows a patch of the reference, in fractions of its sides."""
         left, top, right, bottom = patch.box
         corners = np.array(
             [[left, top, 1], [right, top, 1], [left, bottom, 1], [right, bottom, 1]]
@@ -216,7 +216,7 @@ class ChangeGate:
 
 
 def _whole_change(pose: Pose, share: float, busy: float) -> Change | None:
-    """Return the change of the whole picture; None when it is the same scene."""
+    """Return the change of the whole picture; None if it is the same scene."""
     if pose.middle_shift > _VIEW_BLOCKS:
         return Change(Why.VIEW, pose.middle_shift / _VIEW_BLOCKS, WHOLE, busy)
     if share > _SCENE_SHARE:
@@ -227,7 +227,7 @@ def _whole_change(pose: Pose, share: float, busy: float) -> Change | None:
 def scene_change(
     change: Change, about: Literal["description", "watches"], *, asks: bool
 ) -> wire.SceneChange:
-    """Build the message about one comparison of the scene. `asks`: the frame goes to the engine."""
+    """Return the message about a comparison of the scene. `asks`: the frame is sent to the engine."""
     region = change.region
     return wire.SceneChange(
         about=about,
@@ -240,10 +240,11 @@ def scene_change(
 
 
 class Attention:
-    """Decides when one piece of background work asks. One caller at a time.
+    """Decides when background work sends a request. One caller at a time.
 
-    It takes 1 MB beside the scratch from its first look on, until `forget`. Frames come in the order of their capture. `now` is in seconds of any steady clock. One request
-    runs at a time: `asked`, then `answered`, `failed`, or nothing where it was stopped.
+    It takes 1 MB in addition to the scratch, from its first look until `forget`. Frames are passed in the order of
+    their capture. `now` is in seconds of any monotonic clock. One request runs at a time: `request_sent`, then
+    `answer_received`, `request_failed`, or nothing if it was stopped.
 
     Bounds of a change gate's reference frame and learned activity: 1 MB; the next answer's
     frame replaces it.
@@ -254,31 +255,31 @@ class Attention:
         self._sensitivity = sensitivity
         # None before the first look
         self._gate: ChangeGate | None = None
-        # None before the first glance
+        # None before the first early look
         self._glance: EarlyCheck | None = None
         self._pace = Pace()
-        # Looks are compared with the frame of the request that runs.
+        # Looks are compared with the frame of the running request.
         self._ahead = False
-        # The planes of the frame of the request, and of that before; None before the first
+        # Planes of the frame of the request, and of the request before it; None before the first
         self._asked: Planes | None = None
         self._before: Planes | None = None
 
     @property
     def small(self) -> U8:
-        """The luma of the last look, about 160×90 and upright; the next look may overwrite it.
+        """Luma of the last look, about 160×90 and upright; the next look may overwrite it.
 
         Raises RuntimeError before the first look.
         """
         return self._require_look().seen.upright()
 
     def set_sensitivity(self, sensitivity: float) -> None:
-        """Set the sensitivity, from the next look on."""
+        """Set the sensitivity from the next look on."""
         self._sensitivity = sensitivity
         if self._gate is not None:
             self._gate.sensitivity = sensitivity
 
     def look(self, frame: Frame) -> Change | None:
-        """Compare a frame with that of the last answer; None soon after the last look."""
+        """Compare a frame with that of the last answer; None if the last look was too recent."""
         if self._gate is None:
             self._gate = ChangeGate(self._scratch, sensitivity=self._sensitivity)
         if not self._gate.due(frame.captured):
@@ -288,7 +289,7 @@ class Attention:
         return self._gate.look(frame.image, frame.captured, frame.ignored)
 
     def look_early(self, frame: Frame) -> Change | None:
-        """Look early at a frame between two looks, if it clearly differs from the last; else None."""
+        """Compare a frame between two looks if it clearly differs from the last; else return None."""
         if self._gate is None:
             return None
         if self._glance is None:
@@ -298,18 +299,18 @@ class Attention:
         return self._gate.look_early(frame.image, frame.ignored)
 
     def due(self, change: Change, now: float) -> bool:
-        """Return True when the frame of the last look should be asked about."""
+        """Return True if the frame of the last look should be sent."""
         return self._pace.due(change, now)
 
     def request_sent(self, change: Change, now: float, *, ahead: bool = False) -> None:
-        """Note that the frame of the last look was sent, or waits for its turn.
+        """Note that the frame of the last look was sent, or is queued.
 
-        `ahead`: compare with it from now on, before its answer is there.
+        `ahead`: compare with it from now on, before its answer arrives.
         """
         seen = self._require_look().seen
         if ahead:
             self._before = self._asked
-        # The gate may still compare with those of the request before.
+        # The gate may still use the planes of the request before it.
         self._asked = Planes()
         self._asked.copy_from(seen)
         self._pace.request_sent(change, now)
@@ -318,9 +319,9 @@ class Attention:
             self._compare()
 
     def differs_from_before(self, frame: Frame) -> bool:
-        """Return True when a frame shows another scene than that before the last change: the change stays.
+        """Return True if a frame still differs from the scene before the last change.
 
-        For requests ahead of their answers. Nothing is learned from it.
+        For requests with `ahead`. Nothing is learned from it.
         """
         if self._before is None:
             return False
@@ -333,38 +334,38 @@ class Attention:
         )
 
     def answer_received(self, now: float, *, same: bool) -> None:
-        """Compare with the asked frame from now on. `same`: its answer says nothing new."""
+        """Compare with the sent frame from now on. `same`: its answer contains nothing new."""
         if not self._ahead:
             self._compare()
         self._ahead = False
         self._pace.answer_received(now, same=same)
 
     def request_failed(self, now: float) -> None:
-        """Ask again after a pause, which grows with each failure in a row."""
+        """Send another request after a pause, which grows with each failure in a row."""
         if self._ahead and self._gate is not None:
-            # Nothing is known about the frame that looks are compared with.
+            # There is no answer about the frame with which looks are compared.
             self._gate.forget()
         self._ahead = False
         self._pace.request_failed(now)
 
     def answer_lost(self, now: float) -> None:
-        """Ask anew after a pause, though nothing changes: an answer about the present scene did not come."""
+        """Send another request after a pause even without a change, because an answer about the scene was lost."""
         if self._gate is not None:
             self._gate.forget()
         self._pace.request_failed(now)
 
     def retry(self) -> None:
-        """End the pause, because a request that failed may succeed now."""
+        """End the pause, because a failed request may succeed now."""
         self._pace.retry()
 
     def forget(self) -> None:
-        """Forget all frames, because another stream or subject begins, or none is wanted any more."""
+        """Clear all frames, because another stream or subject begins, or the work has ended."""
         self._gate = self._glance = self._asked = self._before = None
         self._ahead = False
         self._pace = Pace()
 
     def _compare(self) -> None:
-        """Compare with the asked frame from now on, if it was not forgotten meanwhile."""
+        """Compare with the sent frame from now on, unless it was cleared meanwhile."""
         if self._gate is not None and self._asked is not None:
             self._gate.set_reference(self._asked)
 
@@ -374,19 +375,18 @@ class Attention:
         return self._gate
 
 
-# Glances at the frames between two looks, at a tenth of a look's cost: is an early look worth it?
-
-# The picture in cells of 40×40 px at 1280×720, of which each eighth row is read.
+# Early checks decide, at a tenth of the cost of a look, whether a frame between two looks needs one.
+# The picture in cells of 40×40 px at 1280×720, of which every eighth row is read
 _ROWS, _COLUMNS, _EVERY = 18, 32, 8
-# Cells over their threshold: grey levels, or so many learned deviations
+# Minimum number of cells over their threshold, which is in grey levels, or in learned deviations
 _CELLS, _LEAST, _DEVIATIONS = 3, 5.0, 4.0
-# Early looks at once, seconds until one more, and least seconds between two. With two looks a second
-# beside them there is one in 0.4 s on average at most.
+# Maximum burst of early looks, seconds until one more, and minimum seconds between two. With two looks
+# per second there is on average at most one in 0.4 s.
 _MOST, _SECONDS, _APART = 3.0, 2.0, 0.15
 
 
 class EarlyCheck:
-    """One camera's glances. Holds 12 kB. One caller at a time; `now` is the frame's capture time.
+    """The early checks of one camera. Takes 12 kB. One caller at a time; `now` is the frame's capture time.
 
     Bounds of early looks at frames between two samples, which watches take: three at once, then
     one in two seconds; others wait for the next sample.
@@ -404,14 +404,14 @@ class EarlyCheck:
         self.where = WHOLE
 
     def note_look(self, image: av.VideoFrame, now: float) -> None:
-        """Take the frame of a look: later ones are compared with it."""
+        """Store the frame of a look, with which later ones are compared."""
         self._seen = cells = _cells(image)
         passed = min(0.5, max(0.02, now - self._looked))
         self._usual.learn(cells, passed, *self._work)
         self._looked = now
 
     def wants_look(self, image: av.VideoFrame, now: float, ignored: Iterable[Part] = ()) -> bool:
-        """Return True when a frame deserves an early look, which counts as one; not for its `ignored` parts."""
+        """Return True if a frame needs an early look, and count it; its `ignored` parts do not matter."""
         if self._seen is None or now - self._early < _APART:
             return False
         left = min(_MOST, self._left + (now - self._left_at) / _SECONDS)
@@ -419,7 +419,7 @@ class EarlyCheck:
             return False
         cells = _cells(image)
         difference = cells - self._seen
-        # The light of the whole picture is no change of a part.
+        # The light of the whole picture is not a change of a part.
         difference -= np.median(difference)
         threshold = np.maximum(_DEVIATIONS * self._usual.level, _LEAST)
         over = np.abs(difference) > threshold
@@ -448,53 +448,53 @@ def _cells(image: av.VideoFrame) -> F32:
     return np.asarray(small, np.float32)
 
 
-# Seconds between requests: doubled after each answer that is the same, none after a new one.
+# First seconds between requests: doubled after each answer without news, none after a new one.
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-# With more than BUSY_SHARE of the picture always moving the gate sees less, so a request goes out
-# every HEARTBEAT_SECONDS without a change.
+# If more than BUSY_SHARE of the picture always moves, the gate detects less, so a request is sent every
+# HEARTBEAT_SECONDS without a change.
 BUSY_SHARE = 0.005
 HEARTBEAT_SECONDS = 60.0
-# A scene without a change for so long does not always move: the next change is asked about at once.
+# Time without a change after which the next change is sent immediately
 CALM_SECONDS = 4.0
-# A change is of another kind when it is so many times as strong as all of its kind that led to the same answer.
+# A change is a new one if it is so many times as strong as all of its kind that led to the same answer.
 _STRONGER = 1.5
-# A change is elsewhere with less than this share of its region where answers stayed the same.
+# A change is elsewhere if less than this fraction of it is in the region of fruitless changes.
 _ELSEWHERE = 0.5
 
 
 class Pace:
-    """The pace of one piece of background work: at a change, less often while answers stay the same.
+    """The pace of background requests: at a change, less often while answers stay the same.
 
-    `now` is in seconds of any steady clock.
+    `now` is in seconds of any monotonic clock.
     """
 
     def __init__(self) -> None:
         self._asked = -math.inf
         self._pause = 0.0
         self._until = -math.inf
-        # The change for the request that runs; None for one without a change
+        # The change of the running request; None for one without a change
         self._change: Change | None = None
-        # Of the changes that led to the same answer: their regions, and the strongest of each kind
+        # Region of the changes that led to the same answer, and the strongest of each kind
         self._fruitless: Box | None = None
         self._strongest: dict[Why, float] = {}
-        # The first of the looks that have found no change since; None after one that did
+        # Time of the first look without a change; None after one with a change
         self._calm: float | None = None
 
     def due(self, change: Change, now: float) -> bool:
-        """Return True when the frame of this look should be asked about. To be called at each look."""
+        """Return True if the frame of this look should be sent. Call it at each look."""
         self._note_calm(change, now)
         if change.busy > BUSY_SHARE and now - self._asked >= HEARTBEAT_SECONDS:
             return True
         return change.changed and (now >= self._until or self._is_other(change))
 
     def request_sent(self, change: Change, now: float) -> None:
-        """Note that a request was sent because of this look."""
+        """Note that a request was sent for this look."""
         self._asked = now
         self._change = change if change.changed else None
 
     def answer_received(self, now: float, *, same: bool) -> None:
-        """Note the end of the request. `same`: its answer says nothing new."""
+        """Note the end of the request. `same`: its answer contains nothing new."""
         if not same:
             self._pause = 0.0
             self._forget_fruitless()
@@ -507,7 +507,7 @@ class Pace:
         self._until = now + self._pause
 
     def request_failed(self, now: float) -> None:
-        """Note a request without an answer: pauses grow as for answers that stay the same."""
+        """Note a request without an answer: pauses grow as for answers without news."""
         self._pause = _next_pause(self._pause)
         self._forget_fruitless()
         self._until = now + self._pause
@@ -530,7 +530,7 @@ class Pace:
         self._strongest.clear()
 
     def _is_other(self, change: Change) -> bool:
-        """Find whether a change is another one than those that led to the same answer."""
+        """Return True if a change differs from those that led to the same answer."""
         if self._fruitless is None:
             return False
         known = self._strongest.get(change.why, 0.0)

@@ -1,5 +1,5 @@
-"""The difference of two looks, in brightness, color and print: marked blocks, the size and clarity of their patches,
-and the agreement of two looks."""
+"""Detect differences in brightness, color and print: marked blocks, size and strength of their patches, and the
+agreement of two looks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from server.shared.attention.registration import Pose, Reference, local_range, w
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One comparison of a camera's frame with its reference."""
+    """A comparison of a camera's frame with its reference."""
 
     reference: Reference
-    # Where the frame lies on it
+    # Pose of the frame on the reference
     pose: Pose
     sensitivity: float
     scratch: BufferPool
@@ -30,11 +30,11 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The least size and strength that a patch of marked blocks needs to count."""
+    """The minimum size and strength of a patch of marked blocks."""
 
-    # Share of the picture
+    # Fraction of the picture
     area: float
-    # Mean strength (difference by threshold)
+    # Mean strength (difference divided by threshold)
     strength: float = 1.0
     # Area times mean strength
     mass: float = 0.0
@@ -47,10 +47,10 @@ class Rule:
 class Patch:
     """The evidence of the patch that fulfils a rule best."""
 
-    # 1 and more fulfils the rule.
+    # 1 or more fulfils the rule.
     value: float = 0.0
-    # left, top, right, bottom as shares of the plane, around all patches that fulfil the rule: of
-    # two things that change at once each may be the one that is watched for. Else around the best.
+    # Left, top, right, bottom as fractions of the plane, around all patches that fulfil the rule, because
+    # each of two things that change together may be the watched one; else around the best patch
     box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
 
@@ -58,8 +58,8 @@ NO_PATCH = Patch()
 
 
 def best_patch(marks: U8, strength: F32 | None, rules: tuple[Rule, ...]) -> Patch:
-    """Find the patch of touching marks that fulfils a rule best. No `strength`: 1 everywhere."""
-    # Labels of the whole plane take as long as half a look.
+    """Return the patch of touching marks that fulfils a rule best. `strength` None: 1 everywhere."""
+    # Labelling the whole plane takes as long as half a look.
     left, top, width, height = cv2.boundingRect(marks)
     if not width:
         return NO_PATCH
@@ -90,10 +90,7 @@ def best_patch(marks: U8, strength: F32 | None, rules: tuple[Rule, ...]) -> Patc
 
 
 class TwoLooks:
-    """The marks of the last look, since a weak change needs two looks that agree.
-
-    A byte a block; 0: none.
-    """
+    """The marks of the last look, because a weak change needs two looks that agree. One byte per block; 0: no mark."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self._last: U8 = np.zeros(shape, np.uint8)
@@ -116,9 +113,9 @@ class TwoLooks:
 
 
 class Activity:
-    """The usual difference of each block between two looks, as of leaves and screens.
+    """The usual difference of each block between two looks, for example by leaves and screens.
 
-    In grey levels; jumps count little.
+    In grey levels; jumps have little weight.
     """
 
     def __init__(
@@ -132,14 +129,11 @@ class Activity:
         self._seconds = seconds
 
     def restart(self) -> None:
-        """Begin with another reference: do not compare its first difference with the last one."""
+        """Start with another reference, whose first difference is not compared with the last one."""
         self._there = False
 
     def learn(self, difference: F32, passed: float, a: F32, b: F32) -> None:
-        """Learn from a look's difference. `passed`: seconds since the last look.
-
-        `a` and `b` are overwritten.
-        """
+        """Learn from the difference of a look. `passed`: seconds since the last look. `a` and `b` are overwritten."""
         if self._there:
             np.subtract(difference, self._last, out=a)
             np.abs(a, out=a)
@@ -149,39 +143,36 @@ class Activity:
             a -= self.level
             a *= 1 - math.exp(-passed / self._seconds)
             self.level += a
-            # Half the time of a maximum with a number
+            # Takes half the time of a maximum with a number.
             np.clip(self.level, self._least, math.inf, out=self.level)
         np.copyto(self._last, difference)
         self._there = True
 
 
-# Digits that run, such as the clock that a camera writes into its picture.
+# Running digits, such as the clock that a camera writes into its picture
 
-# Grey levels by which a block changes between two looks
+# Minimum change of a block between two looks, in grey levels
 _TICK = 10
-# Ticks are kept for eight parts of so many seconds, and a digit's block ticks in so many of them. A thing
-# that passes does so in fewer.
+# Ticks are stored for eight periods of so many seconds. A block of a digit ticks in so many of them, one
+# of a passing thing in fewer.
 _PART_SECONDS = 1.5
 _PARTS = 5
-# Blocks of all digits, as a share of the picture, and of a line's height; more is no text.
+# Maximum blocks of all digits, as a fraction of the picture, and maximum height of a line
 _TICKS = 0.015
 _LINE = 14
-# The rest of the line, digits that run slower, lies within so many times its height on both sides. More
-# blocks that tick there in two parts in a row are another thing.
+# Slower digits of the line are within so many times its height on both sides. More blocks that tick there
+# in two periods in a row are another thing.
 _REACH = 3
 _OTHER = 4
 
 
 class RunningDigits:
-    """The lines in which small things change all the time. A weak change there counts for nothing.
-
-    Holds 45 kB.
-    """
+    """The lines in which small things change continuously, so that weak changes there are ignored. Takes 45 kB."""
 
     def __init__(self) -> None:
         # 1 for each block of such a line
         self.lines: U8 = np.zeros((HEIGHT, WIDTH), np.uint8)
-        # A bit for each part of the time in which a block ticked, the newest lowest
+        # A bit for each period in which a block ticked, the newest lowest
         self._ticked: U8 = np.zeros((HEIGHT, WIDTH), np.uint8)
         self._part = 0.0
         self._last: U8 | None = None
@@ -201,7 +192,7 @@ class RunningDigits:
         marks = (np.bitwise_count(ticked) >= _PARTS).view(np.uint8)
         if not 0 < cv2.countNonZero(marks) <= _TICKS * SIZE:
             return
-        # Strokes of one digit belong together.
+        # Join the strokes of a digit.
         joined = cv2.dilate(marks, np.ones((3, 3), np.uint8))
         _, _, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
         near = np.asarray(cv2.dilate(joined, np.ones((5, 5), np.uint8)), np.uint8)
@@ -216,43 +207,42 @@ class RunningDigits:
                 self.lines[rows, around] = 1
 
 
-# Change of brightness: objects, people, lamps.
-
-# Grey levels are of means of 3×3 blocks. The figures are tuned on clips like those of
-# tests/shared/attention/clips.py. Thresholds: so many learned deviations, within these bounds, and more
-# for a change of the light's gain of 1.
+# Changes of brightness: objects, people, lamps.
+# Grey levels are means of 3×3 blocks. The constants were tuned on clips like those of
+# tests/shared/attention/clips.py. Thresholds: so many learned deviations, within these bounds, plus
+# an amount for a change of the light's gain of 1.
 _DEVIATIONS = 4.0
 _LEAST = 4.0
 _MOST = 80.0
 _LIGHT = 14.0
-# Share of the local contrast that misalignment explains: always, and for each block of shift
+# Fraction of the local contrast that misalignment explains: always, and per block of shift
 _EDGE = 0.25 * 0.40
 _EDGE_SHIFT = 0.25 * 0.35
-# Levels from here on are those of a full sensor: there may have been more light.
+# Level of a saturated sensor: there may have been more light.
 _FULL = 248.0
 # Time constant of learning
 _LEARN_SECONDS = 2.0
-# Bands of mains light: a gain for each row from differences up to this, until it hardly changes
+# Bands by mains light: a gain per row from differences up to this, until it hardly changes
 _ROW_CLIP = 6.0
 _ROW_ROUNDS = 4
 _ROW_STILL = 0.004
-# Wide shades count as light: the mean over 31×23 cells of 2×2 blocks (62×46 blocks) is subtracted.
+# Wide shadows count as light: the mean over 31×23 cells of 2×2 blocks (62×46 blocks) is subtracted.
 _WIDE = (31, 23)
-# One look is enough for a patch of this kind; a weaker one or a spot (a lamp) needs two.
+# Patch for which one look is enough; a weaker one or a spot (a lamp) needs two.
 _AT_ONCE = Rule(area=0.008, strength=1.6)
 _WEAK = Rule(area=0.003, mass=0.006)
 _SPOT = Rule(area=0.0006, strength=2.5)
 
 
 class LumaChange:
-    """One camera's changes of brightness against a reference. Holds 150 kB."""
+    """Detects one camera's changes of brightness against a reference. Takes 150 kB."""
 
     def __init__(self) -> None:
         self.activity = Activity(
             (HEIGHT, WIDTH), first=1.0, least=0.4, jump=1.0, seconds=_LEARN_SECONDS
         )
         self._two_looks = TwoLooks((HEIGHT, WIDTH))
-        # Share of the blocks over their threshold
+        # Fraction of the blocks over their threshold
         self.share = 0.0
 
     def restart(self) -> None:
@@ -261,13 +251,13 @@ class LumaChange:
         self._two_looks.forget()
 
     def busy(self, scratch: BufferPool) -> float:
-        """Return the share of blocks that always move, in which only a stronger change counts."""
+        """Return the fraction of blocks that always move, in which only a stronger change counts."""
         marks = scratch.bytes_a
         np.greater(self.activity.level, 2 * _LEAST / _DEVIATIONS, out=marks.view(np.bool_))
         return cv2.countNonZero(marks) / SIZE
 
     def compare(self, look: Comparison, warped: F32) -> tuple[Patch, Patch]:
-        """Find the best patch of this look, and the best that the last look shares.
+        """Return the best patch of this look, and the best one shared with the last look.
 
         `warped`: the frame's luma, warped onto the reference (90, 160).
         """
@@ -293,12 +283,12 @@ class LumaChange:
         return now, best_patch(both, strength, rules)
 
     def compare_alone(self, look: Comparison, warped: F32) -> Patch:
-        """Find the best patch of this look alone, and learn nothing from it."""
+        """Return the best patch of this look alone, without learning from it."""
         _, strength = self._strength(look, warped)
         return self._at_once(look, strength)
 
     def _strength(self, look: Comparison, warped: F32) -> tuple[F32, F32]:
-        """Return the differences and their ratio to the threshold; `share` is of those above it."""
+        """Return the differences and their ratio to the threshold; set `share` to the fraction above it."""
         scratch = look.scratch
         difference = self._difference(look, warped)
         strength = np.abs(difference, out=scratch.strength)
@@ -316,12 +306,12 @@ class LumaChange:
         return best_patch(look.scratch.hot, strength, (rule,))
 
     def _difference(self, look: Comparison, warped: F32) -> F32:
-        """Return the grey-level difference without motion, light, bands and wide shades."""
+        """Return the difference in grey levels without motion, light, bands and wide shadows."""
         reference, scratch = look.reference, look.scratch
         lit, work = scratch.a, scratch.b
         reference.apply_light(look.pose, lit, work)
         np.subtract(warped, lit, out=work)
-        # What was full is at least so bright in another light, and what is full would be brighter.
+        # A saturated block is at least as bright in another light.
         full = scratch.hot.view(np.bool_)
         np.minimum(work, 0, out=work, where=np.greater_equal(reference.luma, _FULL, out=full))
         np.maximum(work, 0, out=work, where=np.greater_equal(warped, _FULL, out=full))
@@ -349,7 +339,7 @@ class LumaChange:
         threshold = np.multiply(self.activity.level, _DEVIATIONS, out=look.scratch.threshold)
         least = (_LEAST + _LIGHT * abs(look.pose.gain)) / look.sensitivity
         np.clip(threshold, least, _MOST, out=threshold)
-        # An edge that is there in both
+        # Edges present in both
         edges = look.scratch.a
         local_range(warped, edges)
         np.minimum(edges, look.reference.range, out=edges)
@@ -358,16 +348,15 @@ class LumaChange:
         return threshold
 
 
-# Change of color where brightness stays: a lamp from green to red, another cup of the same grey.
-
-# As for brightness, for the two chroma planes.
+# Changes of color with the same brightness: a lamp from green to red, another cup of the same grey.
+# As for brightness, for the two chroma planes
 _COLOR_LEAST = 6.0
 _COLOR_EDGE = 0.25 * 0.35
-# The light's color: a mean and a gain of each plane, from differences up to this
+# Color of the light: a mean and a gain of each plane, from differences up to this
 _CLIP = 4.0
 _ROUNDS = 2
 _AREA = Rule(area=0.005)
-# One look is enough for a large, clear patch, which may be gone in the next one.
+# Large, clear patch for which one look is enough, because it may be gone in the next one
 _COLOR_AT_ONCE = Rule(area=0.01, strength=2.5)
 # A colored lamp
 _COLOR_SPOT = Rule(area=0.0018, strength=2.5)
@@ -375,7 +364,7 @@ _SHAPE = (HEIGHT // 2, WIDTH // 2)
 
 
 class ChromaChange:
-    """One camera's changes of color against a reference. Holds 70 kB."""
+    """Detects one camera's changes of color against a reference. Takes 70 kB."""
 
     def __init__(self) -> None:
         self._activity = Activity(
@@ -389,7 +378,7 @@ class ChromaChange:
         self._two_looks.forget()
 
     def compare(self, look: Comparison, warped: F32) -> Patch:
-        """Find the best patch of this look alone, or that this look and the last one share.
+        """Return the best patch of this look alone, or shared with the last look.
 
         `warped`: the frame's chroma, warped onto the reference (2, 45, 80).
         """
@@ -440,35 +429,35 @@ def _marks(strength: F32, difference: F32) -> U8:
     return marks
 
 
-# Change of fine texture with the same mean: print, a display's digits. For a still camera.
+# Changes of fine texture with the same mean: print, the digits of a display. For a still camera
 
-# Grey levels of deviation beyond the usual one, which follows within these seconds, and three
-# times its variation
+# Deviation in grey levels beyond the usual one, which adapts within these seconds, and three times
+# its variation
 _BEYOND = 2.0
 _VARIES = 3.0
 _USUAL_SECONDS = 8.0
 _VARIES_SECONDS = 2.8
-# Looks that learn quickly, and looks at a reference before it is compared
+# Number of looks that learn quickly, and of looks at a reference before it is compared
 _FIRST_LOOKS = 10
 _NEW_LOOKS = 2
 _RULE = Rule(area=0.006)
-# A larger share of the picture is a change of focus, or shake.
+# A larger fraction of the picture is a change of focus, or shake.
 _TOO_WIDE = 0.12
-# A camera shakes while it moved by more than this many blocks; each look multiplies that by the
-# second figure. A change of the light's gain counts as so much shift.
+# A camera shakes if it moved by more than this many blocks; each look multiplies the motion by the
+# second value. A change of the light's gain counts as so much motion.
 _STEADY = 0.10
 _DECAY = 0.85
 _LIGHT_SHIFT = 1.5
 
 
 class PrintChange:
-    """One camera's changes of print against a reference. Holds 60 kB."""
+    """Detects one camera's changes of print against a reference. Takes 60 kB."""
 
     def __init__(self) -> None:
         self._usual: F32 = np.full(_SHAPE, 1.5, np.float32)
         self._varies = Activity(_SHAPE, first=0.5, least=0.2, jump=1.0, seconds=_VARIES_SECONDS)
         self._two_looks = TwoLooks(_SHAPE)
-        # Looks that the usual deviation is learned from, and those since the reference
+        # Number of looks from which the usual deviation was learned, and since the reference
         self._learned = 0
         self._looks = 0
         self._shaky = 1.0
@@ -480,12 +469,12 @@ class PrintChange:
         self._looks = 0
 
     def is_steady(self, pose: Pose) -> bool:
-        """Find whether the camera has been still long enough. Call it with each look."""
+        """Return True if the camera has been still long enough. Call it with each look."""
         self._shaky = max(pose.shift, _LIGHT_SHIFT * abs(pose.gain), self._shaky * _DECAY)
         return self._shaky < _STEADY
 
     def compare(self, look: Comparison, fine: U8) -> Patch:
-        """Find the best patch that this look and the last one share. `fine`: the frame's fine plane."""
+        """Return the best patch shared by this look and the last one. `fine`: the frame's fine plane."""
         deviation = _deviation(look, fine)
         without_edge(deviation, (look.pose.margin + 1) // 2)
         limit = np.multiply(self._varies.level, _VARIES, out=look.scratch.limit)
@@ -521,7 +510,7 @@ class PrintChange:
 
 
 def _deviation(look: Comparison, fine: U8) -> F32:
-    """Return the standard deviation of the difference in 4×4 of the fine plane (45, 80)."""
+    """Return the standard deviation of the difference in 4×4 blocks of the fine plane, shape (45, 80)."""
     pose, scratch = look.pose, look.scratch
     if not pose.is_still:
         pose.warp(fine, scratch.fine_warped)

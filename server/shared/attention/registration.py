@@ -1,4 +1,4 @@
-"""Where a look lies on a reference, and in which light: motion, turn, growth and gains by least squares on small planes."""
+"""Register a look on a reference: motion, rotation, scale and light by least squares on small planes."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from server.media.picture.planes import (
 )
 
 _KERNEL = np.ones((3, 3), np.uint8)
-# Most steps; the search ends early at a smaller step (blocks; radians and shares of size).
+# Maximum steps; the search ends early at a smaller step (blocks; radians and fractions of size).
 _STEPS = 7
 _SMALL_SHIFT = 0.03
 _SMALL_TURN = 0.0005
-# With less motion than this the look is read as it is (blocks; radians and shares of size)
+# Motion below which the look is used as it is (blocks; radians and fractions of size)
 _STILL_SHIFT = 0.02
 _STILL_TURN = 0.0003
-# Points: the steepest of each tile, so that all parts of the picture count; a grid for the light
+# Points: the steepest of each tile, so that all parts of the picture contribute; a grid for the light
 _TILE = 10
 _STEEPEST = 4
 _GRID = 8
 _MARGIN = 4
-# Keeps the solution small if points say little: two of motion, turn and growth, four of light
+# Damping for points with little information: two of motion, rotation and scale, four of light
 _DAMPING = np.diag(np.array([0.5, 0.5, 50, 50, 0.02, 0.02, 0.02, 0.02], np.float32))
-# The grey level for which gains and slopes of the light are given
+# Grey level for which gains and slopes of the light are given
 _LEVEL = 128
 # Half the width in blocks, the unit of coordinates from the middle
 _UNIT = WIDTH / 2
@@ -43,25 +43,25 @@ _Y = ((np.arange(HEIGHT, dtype=np.float32) - (HEIGHT - 1) / 2) / _UNIT)[:, None]
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """The position, turn, size and light of a look relative to the reference."""
+    """The position, rotation, size and light of a look relative to the reference."""
 
     # Blocks to the right and down
     across: float = 0.0
     down: float = 0.0
-    # Radians, and share of size
+    # Radians, and fraction of size
     turn: float = 0.0
     growth: float = 0.0
-    # Share of the brightness beyond 1, grey levels, shares of it across and down half a width
+    # Fraction of the brightness beyond 1, grey levels, fractions of it across and down half a width
     gain: float = 0.0
     offset: float = 0.0
     slope_across: float = 0.0
     slope_down: float = 0.0
-    # Height of a block by its width, in the camera's pixels
+    # Ratio of a block's height to its width, in the camera's pixels
     ratio: float = 1.0
 
     @property
     def middle_shift(self) -> float:
-        """The motion of the middle, in blocks."""
+        """Motion of the middle, in blocks."""
         return math.hypot(self.across, self.down)
 
     @property
@@ -70,7 +70,7 @@ class Pose:
 
     @property
     def shift(self) -> float:
-        """The approximate motion of any block, in blocks; 1 at most."""
+        """Approximate motion of any block, in blocks, at most 1."""
         return min(1.0, self.middle_shift + _UNIT / 2 * self.distortion)
 
     @property
@@ -79,11 +79,11 @@ class Pose:
 
     @property
     def margin(self) -> int:
-        """The blocks at each edge of the reference that the look may not show; 12 at most."""
+        """Blocks at each edge of the reference that the look may not show, at most 12."""
         return max(0, math.ceil(min(12.0, self.middle_shift + _UNIT * self.distortion - 0.3)))
 
     def matrix(self, width: int, height: int) -> NDArray[np.float64]:
-        """Return the matrix (2, 3) from points of a reference of that size to the look's."""
+        """Return the matrix (2, 3) from points of a reference of this size to those of the look."""
         scale = width / WIDTH
         a, b, c = 1 + self.growth, self.turn * self.ratio, self.turn / self.ratio
         x, y = (width - 1) / 2, (height - 1) / 2
@@ -108,7 +108,7 @@ class Pose:
 
 
 class Reference:
-    """The planes that looks are compared with, and values derived from them alone (0.5 MB)."""
+    """The planes with which looks are compared, and derived values (0.5 MB)."""
 
     def __init__(self, planes: Planes) -> None:
         self.luma: F32 = planes.luma.astype(np.float32)
@@ -123,7 +123,7 @@ class Reference:
         return self._planes.same_shape(planes)
 
     def average(self, luma: F32, chroma: F32, weight: float) -> None:
-        """Average in a look at the same scene, for less noise."""
+        """Average with a look at the same scene, to reduce noise."""
         self.luma += weight * (luma - self.luma)
         self.chroma += weight * (chroma - self.chroma)
         self._derive()
@@ -182,7 +182,7 @@ class Reference:
         self._weighted = np.empty_like(self._slopes)
 
     def align(self, luma: F32, scratch: BufferPool) -> Pose:
-        """Find motion and light of a look by robust least squares against this reference."""
+        """Return the pose of a look by robust least squares against this reference."""
         blurred = scratch.blurred
         _blur(luma, blurred)
         ratio = self._planes.ratio
@@ -239,7 +239,7 @@ class Reference:
         return row
 
     def apply_light(self, pose: Pose, target: F32, work: F32) -> None:
-        """Write the reference's luma in the light of a look into `target`."""
+        """Write the reference's luma in the light of a look to `target`."""
         across = _X * np.float32(pose.slope_across) + np.float32(1 + pose.gain)
         np.add(across, _Y * np.float32(pose.slope_down), out=work)
         np.multiply(work, self.luma, out=target)
@@ -247,13 +247,13 @@ class Reference:
 
 
 def local_range(plane: F32, target: F32) -> None:
-    """Write the range of values in the 3×3 around each block into `target`."""
+    """Write the range of values in the 3×3 blocks around each block to `target`."""
     cv2.dilate(plane, _KERNEL, dst=target)
     target -= cv2.erode(plane, _KERNEL)
 
 
 def without_edge(planes: F32, margin: int) -> None:
-    """Set so many rows and columns at each edge of a plane, or of several, to 0."""
+    """Set `margin` rows and columns at each edge of one or several planes to 0."""
     if margin:
         planes[..., :margin, :] = planes[..., -margin:, :] = 0
         planes[..., :margin] = planes[..., -margin:] = 0

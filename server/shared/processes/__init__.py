@@ -1,5 +1,1 @@
-"""Child processes: start, watch, measure, end with all their descendants; the frames to and from
-workers.
-
-`hosting` decides about the process.
-"""
+"""Child processes: start, monitor and end them with all their descendants; exchange frames with workers."""

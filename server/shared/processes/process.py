@@ -1,5 +1,4 @@
-"""A program as a child: started without a shell, its log read, its end noticed, ended with all that
-it started.
+"""Run a program as a child: start it without a shell, read its log, detect its end, and end it with its descendants.
 
 Engines, container runtimes and workers run as a `ChildProcess`; a worker (`worker_process`) adds
 framed pipes. Each runs below a `reaper`, which ends it when this program is gone.
@@ -30,23 +29,23 @@ from server.shared.processes.redactor import Redactor
 log = logging.getLogger(__name__)
 
 _CHUNK = 16_384
-# A pipe holds less than so many pieces: what is read at the end.
+# Maximum pieces read at the end; a pipe holds fewer.
 _LAST_PIECES = 64
 
 OnLine = Callable[[str], None]
 
 
 class ProcessFailed(OperatorError):
-    """The program cannot be started; `message` is a sentence for people."""
+    """The program cannot be started; `message` is a sentence for operators."""
 
 
 class ChildProcess:
-    """One run of one program. `ended` is set when it has ended, with everything that it started.
+    """One run of a program. `ended` is set when it has ended with all its descendants.
 
-    `env` is all of the child's environment. `ring` keeps the end of its log; `on_line` gets each
-    line of it as far as there is room, and how many were left out. `grace`: seconds between
-    SIGTERM and SIGKILL. `after`: a command that ends what it started outside of its own processes;
-    it runs however the program ended, also when this program is gone.
+    `env` is the whole environment of the child. `ring` keeps the end of its log; `on_line` gets its
+    lines within limits, and the number of dropped ones. `grace`: seconds between SIGTERM and SIGKILL.
+    `after`: a command that ends work outside its own processes; it runs however the program ended,
+    also if this program is gone.
 
     Bounds of an engine's log: 400 lines of 2,000 characters, the oldest are dropped; 200 lines
     and 64 KiB a second are passed on (`shared/processes/process.py`), and the number of dropped ones;
@@ -72,7 +71,7 @@ class ChildProcess:
         self._grace = grace
         self.ring = ring or LogRing()
         self.ended = asyncio.Event()
-        # As subprocess has it: the exit status, or minus the signal's number; None while it runs.
+        # Exit status, or minus the number of the signal, as in subprocess; None while running
         self.status: int | None = None
         self._group: ProcessGroup | None = None
         self._lifeline: int | None = None
@@ -82,14 +81,14 @@ class ChildProcess:
         self._lines = Bucket(LINES_A_SECOND, LINES_A_SECOND, now)
         self._bytes = Bucket(BYTES_A_SECOND, BYTES_A_SECOND, now)
         self._reports = Bucket(1, 1, now)
-        # Lines left out that `on_line` was informed of
+        # Number of dropped lines already reported to `on_line`
         self._reported = 0
-        # Continues reading the log where it was too much; not set while it is read.
+        # Resumes reading the log after too much output; not set while reading
         self._pause = Timer()
 
     @property
     def pid(self) -> int | None:
-        """The group's leader, above all of the program's processes; None before the start."""
+        """The leader of the group, above all processes of the program; None before the start."""
         return self._group.pid if self._group is not None else None
 
     @property
@@ -98,19 +97,19 @@ class ChildProcess:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The end of its log, oldest first."""
+        """The end of the log, oldest line first."""
         return self.ring.lines
 
     def start(self, stdin: int | None = None, stdout: int | None = None) -> None:
-        """Start it. Raises ProcessFailed.
+        """Start the program. Raises ProcessFailed.
 
-        The program reads from `stdin`, else nothing. It writes to `stdout`, else to its log, as it
-        does with its standard error. The caller closes both.
+        Its standard input is `stdin`, or empty. Its standard output is `stdout`, or the log, as is its
+        standard error. The caller closes both.
         """
         program = self._argv[0]
         if shutil.which(program, path=self._env.get("PATH", os.defpath)) is None:
             raise ProcessFailed(
-                f"{plain(program)} is not there or may not be run. Install it, or give its full path."
+                f"{plain(program)} was not found, or is not executable. Install it, or give its full path."
             )
         loop = asyncio.get_running_loop()
         theirs: list[int] = []
@@ -120,7 +119,7 @@ class ChildProcess:
             self._log, written = os.pipe()
             theirs.append(written)
             os.set_blocking(self._log, False)
-            # Fork and exec in one step, nothing of ours runs between.
+            # Fork and exec in one step, without our code in between
             process = subprocess.Popen(
                 reaper.command(self._grace, self._argv, self._after, lifeline=held),
                 env=self._env,
@@ -129,13 +128,13 @@ class ChildProcess:
                 stdout=written if stdout is None else stdout,
                 stderr=written,
                 pass_fds=(held,),
-                # A session of its own: Ctrl+C in the terminal is ours, and what it starts ends with
-                # it.
+                # In a session of its own: Ctrl+C in the terminal is for this program, and its
+                # descendants end with it.
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
             self._close_pipes()
-            why = error.strerror if isinstance(error, OSError) else "its arguments hold a zero byte"
+            why = error.strerror if isinstance(error, OSError) else "an argument has a null byte"
             raise ProcessFailed(f"{plain(program)} cannot be started ({why}).") from None
         finally:
             for descriptor in theirs:
@@ -147,9 +146,7 @@ class ChildProcess:
         ).start()
 
     def how_it_ended(self) -> str:
-        """Return the end of a sentence that begins with a name: "was ended by SIGKILL"; "runs"
-        while it does.
-        """
+        """Return how it ended, as a predicate: "was ended by SIGKILL"; "runs" while running."""
         if self.status is None:
             return "runs"
         if self.status < 0:
@@ -159,16 +156,14 @@ class ChildProcess:
         return f"ended with status {self.status}"
 
     def kill(self) -> None:
-        """Send SIGKILL to its whole group, at once."""
+        """Send SIGKILL to the whole group immediately."""
         if self._group is not None:
             self._group.send(signal.SIGKILL)
 
     async def stop(self) -> None:
-        """Send SIGTERM to the group, and SIGKILL to all of it after the grace.
+        """Send SIGTERM to the group, and SIGKILL after the grace period. Return when no process is left.
 
-        Return when nothing is left.
-
-        Safe to call twice.
+        It may be called twice.
         """
         if self._group is None:
             return
@@ -178,7 +173,7 @@ class ChildProcess:
             async with asyncio.timeout(self._grace + 2 * reaper.KILL_SECONDS + after):
                 await self.ended.wait()
         except TimeoutError:
-            log.warning("a child's processes are killed together")
+            log.warning("killing a child's process group")
             self.kill()
             await self.ended.wait()
 
@@ -198,7 +193,7 @@ class ChildProcess:
             asyncio.get_running_loop().add_reader(self._log, self._on_readable)
 
     def _read_piece(self) -> int:
-        """Return how many bytes there were; 0: no more now."""
+        """Read a piece of the log. Return its number of bytes; 0 if there are none now."""
         if self._log is None:
             return 0
         try:
@@ -229,15 +224,14 @@ class ChildProcess:
         left_out = self.ring.unreturned - self._reported
         if left_out and self._on_line is not None:
             self._reported += left_out
-            self._on_line(f"({left_out} lines were left out: {BEYOND})")
+            self._on_line(f"({left_out} lines were dropped: {BEYOND})")
 
     def _on_exit(self, group: ProcessGroup) -> None:
-        # Its last lines; another process that still holds the pipe is not waited for.
+        # Read the last lines, without waiting for other processes that still have the pipe open.
         for _ in range(_LAST_PIECES):
             if not self._read_piece():
                 break
-        # Should the keeper itself have been killed: with what it kept. It has ended, so this does
-        # not wait.
+        # Reap the group also if the reaper itself was killed. It has ended, so this does not block.
         self.status = group.reap()
         self._close_pipes()
         self.ended.set()
@@ -267,34 +261,33 @@ class ChildProcess:
         try:
             loop.call_soon_threadsafe(self._on_exit, group)
         except RuntimeError:
-            # The loop was closed with the program.
+            # The event loop was closed with the program.
             group.reap()
 
 
-# Lines that are kept; characters of one (no line that explains anything is longer); and of a
-# secret: a shorter one would match ordinary words.
+# Number of kept lines; maximum characters of a line (useful ones are shorter); and minimum characters
+# of a secret, because a shorter one would match ordinary words
 KEPT_LINES = 400
 LONGEST_LINE = 2000
 _LONGEST_BYTES = 4 * LONGEST_LINE
 _LEAST_SECRET = 6
-# Bytes of a line that is kept and not passed on
+# Maximum bytes of a line that is kept, but not returned
 _UNRETURNED_BYTES = 500
-# Bytes read a second; beyond, the child waits when it writes, and the event loop has its time for
-# others.
+# Maximum bytes read per second; beyond, the child blocks on writing, so that the event loop has time
+# for other work.
 READ_A_SECOND = 2 * 1024 * 1024
-# Lines and bytes passed on a second. A model server writes less than a tenth of it while it starts.
+# Maximum lines and bytes returned per second. A starting model server writes less than a tenth of them.
 LINES_A_SECOND = 200
 BYTES_A_SECOND = 64 * 1024
 BEYOND = f"more than {LINES_A_SECOND} or {BYTES_A_SECOND // 1024} KiB a second"
 
 
 class LogRing:
-    """Keep the last lines of a log: bounded, without secrets and control characters.
+    """The last lines of a log: bounded, without secrets and control characters.
 
-    A line that the program writes over (it ends in a carriage return, as progress bars do) is
-    replaced by the next one; without `redrawn` it is dropped. Lines that match `without` are not
-    shown. While `quiet` returns True lines may quote somebody: they are neither returned nor kept,
-    and counted.
+    A line that the program overwrites (it ends in a carriage return, as progress bars do) is replaced
+    by the next one; without `redrawn` it is dropped. Lines that match `without` are hidden. While
+    `quiet` returns True, lines may quote users: they are counted, but neither returned nor kept.
     """
 
     def __init__(
@@ -308,17 +301,16 @@ class LogRing:
         self._secrets = sorted(
             {s for s in secrets if len(s) >= _LEAST_SECRET}, key=len, reverse=True
         )
-        # Text as it may be shown; bytes where it was not asked for yet, since making it ready takes
-        # its time.
+        # Cleaned text, or raw bytes if not requested yet, because cleaning takes time
         self._lines: deque[str | bytes] = deque(maxlen=KEPT_LINES)
         self._without = without
         self._redrawn = redrawn
         self._quiet = quiet
-        # For the lines that `feed` returns
+        # Redactor of the lines returned by `feed`
         self._redactor = Redactor()
         self._rest = b""
         self._overwritten = False
-        # Lines kept but not returned by `feed`, and neither kept nor returned
+        # Number of lines kept but not returned by `feed`, and neither kept nor returned
         self.unreturned = self.withheld = 0
 
     @property
@@ -329,12 +321,12 @@ class LogRing:
         return tuple(line for line in ready if line)
 
     def feed(self, raw: bytes, take: Callable[[int], bool] = lambda size: True) -> list[str]:
-        """Return the lines that `raw` completes, until `take` has no room for one of so many bytes.
+        """Return the lines that `raw` completes, until `take` refuses one of so many bytes.
 
-        All are kept, as far as there is room.
+        All lines are kept, within the limit.
         """
         raw = self._rest + raw
-        # A line end may follow.
+        # A line feed may follow.
         held = b"\r" if raw.endswith(b"\r") else b""
         raw = raw.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\r\n")
         *whole, rest = raw.split(b"\n")
@@ -350,7 +342,7 @@ class LogRing:
         return given
 
     def end(self) -> list[str]:
-        """Return what stands without a line end."""
+        """Return the last line, without a line end."""
         rest, self._rest = self._rest, b""
         return self._returned_lines(rest)
 
@@ -380,36 +372,36 @@ class LogRing:
         self._overwritten = raw.endswith(b"\r")
 
     def _clean(self, raw: bytes, redactor: Redactor) -> str:
-        """Empty for a line that is not kept."""
+        """Return the cleaned line; empty if it is not kept."""
         text = plain(raw[:_LONGEST_BYTES].decode("utf-8", "replace"))
         for secret in self._secrets:
             text = text.replace(secret, "********")
         if len(raw) >= _LONGEST_BYTES and self._secrets:
-            # Half of one may stand where it was cut.
+            # A truncated secret may be at the cut.
             text = text[: -len(self._secrets[0])]
         text = redactor.line(text, LONGEST_LINE).strip()
         return "" if self._without is not None and self._without.search(text) else text
 
 
 def _without_last_word(line: bytes) -> bytes:
-    """Return its beginning, without the word at the cut, which may be half of a secret."""
+    """Return the beginning of a line without the truncated last word, which may be part of a secret."""
     if len(line) <= _UNRETURNED_BYTES:
         return line
     return line[:_UNRETURNED_BYTES].rpartition(b" ")[0]
 
 
-# A child that leads a process group.  Its end is noticed before it is reaped, so that no signal
-# reaches another group.  Once a process is reaped, the system may give its number to any other
-# one, and a group's number is its leader's.
+# A child that leads a process group. Its end is detected before it is reaped, so that no signal
+# reaches another group: once a process is reaped, the system may reuse its number, which is also
+# that of the group.
 
-# macOS has it from Python 3.13 on. Without it a group whose leader has ended gets no signal at all.
+# Available on macOS from Python 3.13 on. Without it, a group whose leader has ended gets no signal.
 _HAS_WAITID = hasattr(os, "waitid")
 
 
 class ProcessGroup:
-    """The group of a child started with `start_new_session`.
+    """The process group of a child started with `start_new_session`. Thread-safe.
 
-    Nobody else may wait for that child. Thread-safe.
+    No other code may wait for that child.
     """
 
     def __init__(self, leader: subprocess.Popen[bytes]) -> None:
@@ -425,20 +417,17 @@ class ProcessGroup:
         if not _HAS_WAITID:
             self._leader.wait()
         elif self._leader.returncode is None:
-            # It may be reaped in another thread meanwhile.
+            # It may be reaped by another thread meanwhile.
             with suppress(ChildProcessError):
                 os.waitid(os.P_PID, self._leader.pid, os.WEXITED | os.WNOWAIT)
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to all of the group; do nothing once the leader is reaped."""
+        """Send a signal to the group; do nothing once the leader is reaped."""
         with self._lock:
             self._send(number)
 
     def reap(self) -> int:
-        """Kill what is left of the group, then take the leader's status, as subprocess has it.
-
-        Blocking while it runs.
-        """
+        """Kill the rest of the group, then return the leader's status, as in subprocess. Blocks while it runs."""
         with self._lock:
             self._send(signal.SIGKILL)
             return self._leader.wait()

@@ -1,16 +1,15 @@
-"""A process between a starter and the program it starts, so that nothing of the program outlives
-its starter.
+"""A process between a starter and its program, so that no process of the program outlives the starter.
 
-`command` makes its command line; it has to lead a process group. The lifeline is a pipe that the
-starter holds open and never writes to. When that ends, because the starter closed it or is gone for
-any reason, the group gets SIGTERM and, the grace later, all that the program ever started gets
-SIGKILL, also what left the group (on macOS only while it has its parent). When the program ends by
-itself, what it started ends with it, and this process ends with the same status or signal. The
-standard streams are the program's.
+`command` builds its command line; it must lead a process group. The lifeline is a pipe that the
+starter holds open and never writes to. When it is closed, because the starter closed it or is gone
+for any reason, the group gets SIGTERM, and after the grace period all descendants of the program
+get SIGKILL, including those that left the group (on macOS only while they have their parent). When
+the program ends by itself, its descendants are ended, and this process ends with the same status or
+signal. The standard streams are the program's.
 
-A program of its own, rather than code run between fork and exec: starters have threads. It uses the
-standard library alone, so that it starts within milliseconds and next to any Python; that is why
-/proc is read here and psutil is not used.
+It is a separate program rather than code between fork and exec, because starters have threads. It
+uses only the standard library, so that it starts within milliseconds with any Python; therefore it
+reads /proc instead of using psutil.
 """
 
 from __future__ import annotations
@@ -31,49 +30,45 @@ from types import FrameType
 _SET_PDEATHSIG, _SET_DUMPABLE, _SET_CHILD_SUBREAPER = 1, 4, 36
 CANNOT_START = 127
 _GROUPS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# A process that SIGKILL has not ended after so long waits for a device that hangs; it is left to
-# the system.
+# Maximum wait for a killed process; a longer one waits for a device that hangs, and is left to the
+# system.
 KILL_SECONDS = 5.0
-# For the command that ends what runs elsewhere
+# Time limit of the command that ends work outside the process tree
 AFTER_SECONDS = 20.0
 
 
 def command(
     grace: float, program: Sequence[str], after: Sequence[str] = (), *, lifeline: int
 ) -> list[str]:
-    """Build the command line that keeps `program`, a path or a name of the PATH with its arguments.
+    """Return the command line that runs `program`, a path or a name in PATH with its arguments.
 
-    `grace` is in seconds. `lifeline` is the pipe's end to read from, a descriptor that the keeper
-    inherits. `after`, where there is one, is a command that runs before anything is killed,
-    whichever way the program ends: it ends what is no process below this one, such as a container.
-
-    The keeper's Python ignores the environment and its settings: they are meant for the program.
+    `grace` is in seconds. `lifeline` is the read end of the pipe, a descriptor inherited by the reaper.
+    `after` is an optional command that runs before any process is killed, however the program ended:
+    it ends work outside this process tree, such as a container. The reaper's Python ignores the
+    environment, which is meant for the program.
     """
     words = [str(lifeline), f"{grace:g}", str(len(after)), *after, *program]
     return [sys.executable, "-I", "-S", __file__, *words]
 
 
 def _ignore_signal(_number: int, _frame: FrameType | None) -> None:
-    """Ignore the group's signals, which are for the others in it.
-
-    SIG_IGN would be inherited by the program.
-    """
+    """Ignore signals to the group, which are for its other processes. SIG_IGN would be inherited by the program."""
 
 
 def _parents() -> dict[int, set[int]]:
-    """Map each visible process to its parent, and without /proc to its group's leader, too."""
+    """Return the children of each visible process; without /proc also the members of each group."""
     found: dict[int, set[int]] = {}
     if not os.path.isdir("/proc"):
         listing = ["/bin/ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "pgid="]
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             done = subprocess.run(listing, stdout=subprocess.PIPE, check=True, timeout=KILL_SECONDS)
-            # An orphan gets another parent, and stays in its group.
+            # An orphan gets another parent, but stays in its group.
             for pid, *above in (map(int, line.split()) for line in done.stdout.splitlines()):
                 found[pid] = set(above)
         return found
     for name in os.listdir("/proc"):
         if name.isdigit():
-            # The name in it may hold spaces and brackets; what follows its last bracket is regular.
+            # The process name may contain spaces and brackets; the fields after its last bracket are regular.
             with (
                 contextlib.suppress(OSError, ValueError, IndexError),
                 open(f"/proc/{name}/stat", "rb") as file,
@@ -83,7 +78,7 @@ def _parents() -> dict[int, set[int]]:
 
 
 def descendants(pid: int) -> list[int]:
-    """List the processes below `pid`, at any depth."""
+    """Return all descendants of `pid`."""
     parents = _parents()
     below = {pid}
     while more := {child for child, above in parents.items() if above & below} - below:
@@ -92,10 +87,10 @@ def descendants(pid: int) -> list[int]:
 
 
 def kill_below(pid: int) -> None:
-    """Send SIGKILL to all processes below `pid`, and to none that got the number of one that has
-    ended meanwhile.
+    """Send SIGKILL to all descendants of `pid`, and to no process that reused the number of an ended one.
 
-    Each is opened first; then they are listed again, and those that are still below get the signal.
+    Each is opened first; then they are listed again, and those that are still descendants get the
+    signal.
     """
     opened: dict[int, int | None] = {}
     for below in descendants(pid):
@@ -104,7 +99,7 @@ def kill_below(pid: int) -> None:
         except ProcessLookupError:
             continue
         except (AttributeError, OSError):
-            # Linux has it from 5.3 on.
+            # Available from Linux 5.3 on.
             opened[below] = None
     still = set(descendants(pid))
     for below, descriptor in opened.items():
@@ -118,9 +113,9 @@ def kill_below(pid: int) -> None:
 
 
 def _run(words: list[str], libc: ctypes.CDLL | None) -> int:
-    """Start the program; return its process id."""
+    """Start the program. Return its process id."""
     reaper = os.getpid()
-    # Our handlers would take a signal that comes before exec, and the program would never get it.
+    # Our handlers would catch a signal before exec, and the program would never get it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _GROUPS_SIGNALS)
     pid = os.fork()
     if pid:
@@ -132,7 +127,7 @@ def _run(words: list[str], libc: ctypes.CDLL | None) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if libc is not None:
             libc.prctl(_SET_PDEATHSIG, signal.SIGKILL)
-        # Python ignores it, and what is ignored stays so.
+        # Python ignores it, and ignored signals are inherited.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         if os.getppid() == reaper:
             os.execvp(words[0], words)
@@ -149,10 +144,7 @@ def _run_after(command: list[str]) -> None:
 
 
 def _reap(program: int, status: int | None) -> tuple[int | None, bool]:
-    """Reap what has ended.
-
-    Return the program's wait status, None while it runs, and True while any child is left.
-    """
+    """Reap ended children. Return the program's wait status (None while it runs), and True while any child is left."""
     while True:
         try:
             pid, ended = os.waitpid(-1, os.WNOHANG)
@@ -165,9 +157,7 @@ def _reap(program: int, status: int | None) -> tuple[int | None, bool]:
 
 
 def _no_core_dumps() -> None:
-    """Forbid dumps of pictures and conversations in an engine's memory; `server.core.core_dumps`
-    cannot be imported here.
-    """
+    """Forbid core dumps of an engine's memory. `server.core.core_dumps` cannot be imported here."""
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
@@ -182,7 +172,7 @@ def main(arguments: list[str]) -> None:
     os.set_inheritable(lifeline, False)
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc is not None:
-        # Processes that lose their parent become ours, also those that have left the group.
+        # Adopt orphaned descendants, including those that left the group.
         libc.prctl(_SET_CHILD_SUBREAPER, 1)
     for number in (*_GROUPS_SIGNALS, signal.SIGCHLD):
         signal.signal(number, _ignore_signal)
@@ -191,14 +181,14 @@ def main(arguments: list[str]) -> None:
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     program = _run(words, libc)
-    # The streams belong to the program: they end when the program's copies are closed.
+    # The streams belong to the program: they must close when the program closes its copies.
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
 
     children = True
     status: int | None = None
-    # By the clock: when SIGKILL is due, and since when it is sent
+    # Monotonic times: when SIGKILL is due, and since when it is being sent
     deadline: float | None = None
     killing: float | None = None
     while children:
@@ -212,7 +202,7 @@ def main(arguments: list[str]) -> None:
             if now - killing > KILL_SECONDS:
                 break
             kill_below(os.getpid())
-            # Some may have started others meanwhile.
+            # Some may have started other processes meanwhile.
             time.sleep(0.01)
             continue
         left = None if deadline is None else max(0.0, deadline - time.monotonic())

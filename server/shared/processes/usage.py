@@ -1,7 +1,4 @@
-"""Return whether a process tree owns a TCP port.
-
-Blocking, tens of milliseconds at most.
-"""
+"""Check whether a process tree owns a TCP port. Blocking, for tens of milliseconds at most."""
 
 from __future__ import annotations
 
@@ -11,24 +8,24 @@ from typing import Any
 
 import psutil
 
-# Local addresses that connections to 127.0.0.1 reach
+# Local addresses reached by connections to 127.0.0.1
 _REACHED = frozenset({"127.0.0.1", "0.0.0.0", "::", "::ffff:127.0.0.1"})
 
 
 def listens(pid: int, port: int) -> bool | None:
-    """Return whether `pid` or a descendant listens at this port of 127.0.0.1; None when unknown."""
+    """Return True if `pid` or a descendant listens on this port of 127.0.0.1; None if unknown."""
     try:
         tree = _tree(psutil.Process(pid))
         if any(_has_listener(port, one.net_connections("tcp")) for one in tree):
             return True
-        # Without a listener there is nothing to tell; one that just ended may have been ours.
+        # Without any listener the result is unknown, because the listener may have just ended.
         return False if tree and _has_listener(port, psutil.net_connections("tcp")) else None
     except (psutil.Error, OSError):
         return None
 
 
 def _has_listener(port: int, connections: Iterable[Any]) -> bool:
-    """Find a listener of the port among psutil's connections."""
+    """Return True if one of psutil's connections listens on the port."""
     return any(
         one.status == psutil.CONN_LISTEN and one.laddr.port == port and one.laddr.ip in _REACHED
         for one in connections
@@ -36,7 +33,7 @@ def _has_listener(port: int, connections: Iterable[Any]) -> bool:
 
 
 def _tree(root: psutil.Process) -> list[psutil.Process]:
-    """List a process and its descendants; empty when it is gone or a zombie."""
+    """Return a process and its descendants; empty if it is gone or a zombie."""
     with suppress(psutil.Error):
         if _is_alive(root):
             return [root, *root.children(recursive=True)]

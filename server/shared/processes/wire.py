@@ -1,10 +1,9 @@
-"""The frames on the pipes between this program and its workers, and a worker's own side of them: frames out, and the jobs
-that wait. `worker_process` is the server's side.
+"""Frames on the pipes between the server and its workers, and the worker's side: sending frames, and waiting jobs.
 
-Standard library only: workers run in environments of their own.
+`worker_process` is the server's side. Only the standard library is used, because workers run in other environments.
 
-A frame is two unsigned 32-bit numbers, big end first (bytes of the header, bytes of the payload),
-then the header, a JSON object with a `type`, then the payload as it is.
+A frame consists of two unsigned 32-bit big-endian numbers (bytes of the header, bytes of the payload), the header, a
+JSON object with a `type`, and the raw payload.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 if TYPE_CHECKING:
     import asyncio
 
-# A chat that fills a context of a million tokens has fewer bytes than that.
+# A chat that fills a context of a million tokens has fewer bytes.
 MAX_HEADER_BYTES = 8 * 1024 * 1024
-# A picture, or a video that was made.
+# A picture or a generated video
 MAX_PAYLOAD_BYTES = 256 * 1024 * 1024
 _SIZES = struct.Struct(">II")
 
 
 class WireError(ValueError):
-    """The received data is no frame, or the data to send is too large for one.
+    """The received data is not a frame, or the data to send is too large for one.
 
     Outside the tree of errors: workers use this module without the server.
     """
@@ -49,17 +48,14 @@ class WorkerMessage:
 
 
 def encode(header: Mapping[str, Any], payload: bytes = b"") -> bytes:
-    """Encode a frame. Raises WireError when header or payload are too large."""
+    """Encode a frame. Raises WireError if header or payload are too large."""
     text = json.dumps(header, separators=(",", ":")).encode("ascii")
     _check(len(text), len(payload))
     return _SIZES.pack(len(text), len(payload)) + text + payload
 
 
 def read(stream: BinaryIO) -> WorkerMessage | None:
-    """Read the next frame of a blocking stream; None at its end.
-
-    Raises WireError, also when it ends within a frame.
-    """
+    """Read the next frame of a blocking stream; None at its end. Raises WireError, also if it ends within a frame."""
     head = stream.read(_SIZES.size)
     if not head:
         return None
@@ -73,7 +69,7 @@ def read(stream: BinaryIO) -> WorkerMessage | None:
 
 
 async def receive(stream: asyncio.StreamReader) -> WorkerMessage | None:
-    """Read the next frame on an event loop; None at the stream's end, also within a frame. Raises WireError."""
+    """Read the next frame on an event loop; None at the end of the stream, also within a frame. Raises WireError."""
     try:
         header, payload = _sizes(await stream.readexactly(_SIZES.size))
         return _message(await stream.readexactly(header + payload), header)
@@ -98,25 +94,25 @@ def _message(body: bytes, header_bytes: int) -> WorkerMessage:
     try:
         header = json.loads(body[:header_bytes])
     except (ValueError, RecursionError):
-        raise WireError("a frame's header is no JSON") from None
+        raise WireError("a frame's header is not JSON") from None
     if not isinstance(header, dict) or not isinstance(header.get("type"), str):
-        raise WireError("a frame's header is no object with a type")
+        raise WireError("a frame's header is not an object with a type")
     return WorkerMessage(header, body[header_bytes:])
 
 
-# Jobs that may wait for the one in work. More are refused.
+# Maximum jobs waiting for the running one; more are refused.
 MOST_WAITING = 8
 
 
 class Channel:
-    """Frames out, from any thread. When nobody reads them any more, the process ends."""
+    """Sends frames, from any thread. When the reader is gone, the process ends."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream
         self._lock = threading.Lock()
 
     def send(self, type: str, payload: bytes = b"", **fields: Any) -> None:
-        """Raises WireError when the frame is too large."""
+        """Send a frame. Raises WireError if it is too large."""
         frame = encode({"type": type, **fields}, payload)
         with self._lock:
             try:
@@ -127,14 +123,14 @@ class Channel:
 
 
 def claim_output() -> Channel:
-    """Take standard output for frames. Prints of libraries go to standard error from now on."""
+    """Reserve standard output for frames. Libraries print to standard error from now on."""
     stream = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return Channel(stream)
 
 
 def claim_input() -> BinaryIO:
-    """Take standard input for frames. Libraries find it empty from now on."""
+    """Reserve standard input for frames. For libraries it is empty from now on."""
     stream = os.fdopen(os.dup(0), "rb")
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
@@ -142,10 +138,7 @@ def claim_input() -> BinaryIO:
 
 
 def origin(error: BaseException) -> str:
-    """Describe an error by its type and the line that raised it.
-
-    Its own words may hold what people asked, and are left out.
-    """
+    """Return an error's type and the line that raised it, without its text, which may quote users."""
     frames = traceback.extract_tb(error.__traceback__)[-1:]
     return "".join(
         [type(error).__name__, *(f" in {Path(at.filename).name}:{at.lineno}" for at in frames)]
@@ -153,16 +146,16 @@ def origin(error: BaseException) -> str:
 
 
 def exit_process(status: int) -> NoReturn:
-    """End the process without waiting for threads of libraries."""
+    """Exit without waiting for the threads of libraries."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
 class WorkerJobs:
-    """The jobs of a worker that does one at a time: one thread reads them, the main one works.
+    """The jobs of a worker that runs one at a time: one thread reads them, the main thread runs them.
 
-    A job's last message is `end` or `error`. Bounded: one that does not fit ends at once with `busy`.
+    The last message of a job is `end` or `error`. A job that does not fit ends immediately with `busy`.
     """
 
     def __init__(
@@ -173,8 +166,10 @@ class WorkerJobs:
         busy: dict[str, Any],
         other: Callable[[WorkerMessage], None] = lambda _message: None,
     ) -> None:
-        """`kind`: the type of a job's message. `busy`: the fields of the error of a job that does
-        not fit. `other` gets messages that are neither jobs nor `cancel`, on the reading thread.
+        """Create an empty queue.
+
+        `kind`: the type of a job's message. `busy`: the fields of the error of a job that does not fit.
+        `other` gets messages that are neither jobs nor `cancel`, on the reading thread.
         """
         self._channel = channel
         self._kind = kind
@@ -183,19 +178,19 @@ class WorkerJobs:
         self._waiting: queue.Queue[tuple[WorkerMessage, threading.Event]] = queue.Queue(
             MOST_WAITING
         )
-        # The jobs that may still be cancelled, by id
+        # Events of the jobs that may still be cancelled, by id
         self._stops: dict[int, threading.Event] = {}
 
     def listen(self, stream: BinaryIO) -> None:
-        """Read messages on a thread of their own. When the stream ends, so does the process."""
+        """Read messages in a new thread. When the stream ends, the process exits."""
         threading.Thread(target=self._listen, args=(stream,), name="reader", daemon=True).start()
 
     def next(self) -> tuple[WorkerMessage, threading.Event]:
-        """Wait for the next job; its event is set when it is cancelled. `finish` ends it."""
+        """Wait for the next job. Its event is set when it is cancelled. `finish` ends it."""
         return self._waiting.get()
 
     def finish(self, id: int, type: str, **fields: Any) -> None:
-        """Send a job's last message."""
+        """Send the last message of a job."""
         self._stops.pop(id, None)
         self._channel.send(type, id=id, **fields)
 
@@ -204,7 +199,7 @@ class WorkerJobs:
             while (message := read(stream)) is not None:
                 self._take(message)
         finally:
-            # Its keeper ends the processes that it has started.
+            # The reaper ends the processes that it started.
             os._exit(0)
 
     def _take(self, message: WorkerMessage) -> None:

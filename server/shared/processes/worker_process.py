@@ -1,8 +1,8 @@
-"""A worker: a child process that is spoken to in frames on its standard streams; and a model in one, which is loaded once,
-then at its jobs, one at a time, until its process ends.
+"""A worker: a child process with frames on its standard streams; and a worker with a model, which is loaded once and
+then runs jobs, one at a time, until the process ends.
 
-Of all workers of models the messages are: about loading whatever they like, then `ready` or `failed` (`message`); on a
-job, by its `id`, whatever they like, and at last `end` or `error`. `cancel` (`id`) is to end it.
+A model's worker sends any messages while loading, then `ready` or `failed` (`message`); for a job, by its `id`, any
+messages, and finally `end` or `error`. The message `cancel` (`id`) asks it to end a job.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from server.shared.processes.wire import WireError, WorkerMessage, encode, recei
 
 log = logging.getLogger(__name__)
 
-# Nothing is fetched and nothing is reported.
+# Workers fetch nothing and report nothing.
 _OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -34,21 +34,21 @@ _OFFLINE = {
     "PYTHONUNBUFFERED": "1",
 }
 _READ_BYTES = 256 * 1024
-# Seconds for each way of ending it: its input's end, then SIGTERM, then SIGKILL.
+# Seconds for each step of ending it: end of input, SIGTERM, SIGKILL
 _END_SECONDS = 2.0
 OnMessage = Callable[[WorkerMessage], None]
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Build the environment of a worker."""
+    """Return the environment of a worker."""
     return child_environment(os.environ, {**_OFFLINE, **extra})
 
 
 class WorkerProcess:
-    """One process, from `start` to its end.
+    """A worker's process, from `start` to its end.
 
-    `on_message` gets each frame, `on_line` each line of its log, and `on_exit` its status once it
-    has ended, after the last frame. `quiet`: see `LogRing`. All are called on the event loop.
+    `on_message` gets each frame, `on_line` each line of the log, and `on_exit` the status after the
+    last frame. `quiet`: see `LogRing`. All are called on the event loop.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class WorkerProcess:
         self._on_exit = on_exit
         self.ring = LogRing(redrawn=False, quiet=quiet)
         self._child: ChildProcess | None = None
-        # None until the loop has taken the pipe over; frames sent before that wait.
+        # None until the event loop has connected the pipe; earlier frames wait.
         self._stdin: asyncio.WriteTransport | None = None
         self._early: list[bytes] = []
         self._tasks = TaskSet("worker")
@@ -72,7 +72,7 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int | None:
-        """See `ChildProcess.pid`; None before its start and after its end."""
+        """See `ChildProcess.pid`; None before the start and after the end."""
         return self._child.pid if self._child is not None and not self._gone.is_set() else None
 
     def how_it_ended(self) -> str:
@@ -80,7 +80,7 @@ class WorkerProcess:
         return self._child.how_it_ended() if self._child is not None else "was not started"
 
     async def start(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
-        """Start it. Raises ProcessFailed."""
+        """Start the process. Raises ProcessFailed."""
         child = ChildProcess(
             argv,
             env,
@@ -91,7 +91,7 @@ class WorkerProcess:
         )
         theirs_in, ours_out = os.pipe()
         ours_in, theirs_out = os.pipe()
-        # The loop's transports close what they are given.
+        # The event loop's transports close these files.
         sending, receiving = os.fdopen(ours_out, "wb", 0), os.fdopen(ours_in, "rb", 0)
         try:
             child.start(theirs_in, theirs_out)
@@ -122,9 +122,9 @@ class WorkerProcess:
         self._tasks.spawn(self._await_end(child, frames, pipe), name="end")
 
     def send(self, header: Mapping[str, Any], payload: bytes = b"") -> None:
-        """Send a frame, which waits until it has started; do nothing once it has ended.
+        """Send a frame. It waits until the process has started; after its end, do nothing.
 
-        Pipes hold one answer at a time, so nothing piles up.
+        There is no backlog, because only one answer is in a pipe at a time.
         """
         if self._gone.is_set():
             return
@@ -139,9 +139,9 @@ class WorkerProcess:
             self._child.kill()
 
     async def stop(self) -> None:
-        """End it: close its input, then see `ChildProcess.stop`. Safe to call twice.
+        """Close the process's input, then call `ChildProcess.stop`. It may be called twice.
 
-        Return when it is gone with what it started.
+        Return when the process and its descendants are gone.
         """
         if self._child is None:
             return
@@ -151,7 +151,7 @@ class WorkerProcess:
                 async with asyncio.timeout(_END_SECONDS):
                     await self._gone.wait()
         await self._child.stop()
-        # A start that was given up has no task that waits for the end.
+        # After a failed start no task waits for the end.
         if self._tasks:
             await self._gone.wait()
         await self._tasks.close()
@@ -161,18 +161,18 @@ class WorkerProcess:
             while (message := await receive(stream)) is not None:
                 self._on_message(message)
         except WireError as error:
-            log.error("a worker sent no frame", extra={"error": type(error).__name__})
+            log.error("invalid frame from a worker", extra={"error": type(error).__name__})
             self.kill()
         except Exception as exc:  # noqa: BLE001
-            # Whoever waits for its frames learns of its end instead of waiting in vain.
-            log_failure("frames", exc, "a worker's frame could not be used; the worker is ended")
+            # End the worker, so that readers of its frames do not wait for ever.
+            log_failure("frames", exc, "ending a worker after an unusable frame")
             self.kill()
 
     async def _await_end(
         self, child: ChildProcess, frames: asyncio.Task[None], pipe: asyncio.BaseTransport
     ) -> None:
         await child.ended.wait()
-        # Another process that still holds the pipe is not waited for.
+        # Do not wait for other processes that still have the pipe open.
         await asyncio.wait((frames,), timeout=_END_SECONDS)
         await cancel_and_wait((frames,))
         self._gone.set()
@@ -183,51 +183,51 @@ class WorkerProcess:
 
 
 ROOT = Path(__file__).resolve().parents[3]
-# Of a job's messages that wait for their reader; each counts for its payload and a header.
+# Maximum bytes of a job's messages that wait for their reader; each counts as its payload and a header.
 MOST_WAITING_BYTES = 64 * 1024 * 1024
 _HEADER_BYTES = 256
-_TOO_MUCH = "It made more than can wait for its reader, and was stopped."
+_TOO_MUCH = "It was stopped, because its output was larger than the buffer for its reader."
 _LAST = ("end", "error")
-# Seconds: the last lines of its log take another pipe than a job's end, and come after it.
+# Seconds after the end of a job during which its last log lines may arrive, by another pipe.
 _QUIET_SECONDS = 1.0
 
 
 class NotLoaded(OperatorError):
-    """The worker could not load its model; `message` is its own sentence."""
+    """The worker could not load its model; `message` is the worker's sentence."""
 
 
 class WorkerEnded(Exception):
-    """The worker ended while it loaded. Outside the tree of errors: its owner says what that means."""
+    """The worker ended while loading. Outside the tree of errors: its owner handles it."""
 
 
 class WorkerJob:
-    """One job: the worker's messages on it, until they are read; one reader."""
+    """A job of a worker, with its messages until they are read by one reader."""
 
     def __init__(self, id: int, send_cancel: Callable[[], None]) -> None:
         self.id = id
-        # Set when its last message is there, which may wait, or the worker has ended.
+        # Set when the last message has arrived, even if unread, or the worker has ended
         self.ended = asyncio.Event()
         self._send_cancel = send_cancel
         self._waiting: asyncio.Queue[WorkerMessage | None] = asyncio.Queue()
         self._bytes = 0
-        # Somebody still wants its messages.
+        # The messages are still wanted.
         self._wanted = True
 
     async def next(self, due: float) -> WorkerMessage | None:
-        """Return the next message; None when the worker has ended. Raises TimeoutError at `due`, loop time."""
+        """Return the next message; None if the worker has ended. Raises TimeoutError at `due`, loop time."""
         async with asyncio.timeout_at(due):
             message = await self._waiting.get()
         self._bytes -= _size(message)
         return message
 
     def cancel(self) -> None:
-        """Have it end; it is not read any more. Does nothing once it has ended."""
+        """Cancel the job and stop reading it. Do nothing once it has ended."""
         self._wanted = False
         if not self.ended.is_set():
             self._send_cancel()
 
     def take(self, message: WorkerMessage | None) -> None:
-        """Take a message for the reader, or None for the end of the worker. Called by the worker's owner."""
+        """Queue a message for the reader, or None for the end of the worker. Called by the worker's owner."""
         if message is None or message.type in _LAST:
             self.ended.set()
         if not self._wanted:
@@ -244,10 +244,10 @@ def _size(message: WorkerMessage | None) -> int:
 
 
 class ModelWorker(WorkerProcess):
-    """One worker. `argv` runs in the program's folder, with `env` beside what every worker gets.
+    """A worker with a model. `argv` runs in the program's folder, with `env` added to every worker's environment.
 
-    `on_message` gets each message that is about no job, `on_line` each line of the log but those that come while a job
-    is in work and a moment longer, which might quote it. `on_exit` is called once it has ended. All on the event loop.
+    `on_message` gets the messages that belong to no job, `on_line` the lines of the log, except for those during a job
+    and shortly after it, which might quote it. `on_exit` is called after the end. All are called on the event loop.
 
     Bounds of a worker's messages on a job: 64 MiB wait for their reader; beyond, the job is cancelled
     and ends with an error.
@@ -267,29 +267,29 @@ class ModelWorker(WorkerProcess):
         )
         self._argv, self._env = tuple(argv), dict(env)
         self._on_other, self._on_ended = on_message, on_exit
-        # Its `ready` or `failed`; the event is set, too, when it has ended
+        # Its `ready` or `failed`; the event is also set when it has ended.
         self._loaded: WorkerMessage | None = None
         self._known = asyncio.Event()
-        # Those that have not ended; a cancelled one may go on for a while.
+        # Jobs that have not ended; a cancelled one may go on for a while.
         self._jobs: dict[int, WorkerJob] = {}
         self._ids = itertools.count(1)
         self._quiet_until = 0.0
-        # Set when it has ended, after `on_exit`.
+        # Set when it has ended, after `on_exit`
         self.ended = asyncio.Event()
-        # Its exit status or minus its signal's number; None before its end, and where it did not start
+        # Exit status, or minus the number of the signal; None before the end, and if it did not start
         self.status: int | None = None
-        # The loop time of its last message
+        # Loop time of its last message
         self.heard_at = 0.0
 
     @property
     def busy(self) -> bool:
-        """True while it is at a job, which may be a cancelled one."""
+        """True while it runs a job, which may be a cancelled one."""
         return bool(self._jobs)
 
     async def load(self, seconds: float) -> dict[str, Any]:
-        """Start it, and return the fields of its `ready`. `stop` is due in any case.
+        """Start the worker. Return the fields of its `ready`. Call `stop` in any case.
 
-        Raises ProcessFailed when it cannot be started, NotLoaded, WorkerEnded, and TimeoutError after so many seconds.
+        Raises ProcessFailed if it cannot be started, NotLoaded, WorkerEnded, and TimeoutError after `seconds`.
         """
         try:
             await self.start(self._argv, environment(self._env), ROOT)
@@ -305,7 +305,7 @@ class ModelWorker(WorkerProcess):
         return self._loaded.header
 
     def begin(self, header: Mapping[str, Any], payload: bytes = b"") -> WorkerJob:
-        """Give it a job; one that it cannot begin yet waits. One that has not ended has to be cancelled."""
+        """Send a job, which may wait for its turn. It must be cancelled if it has not ended."""
         id = next(self._ids)
         job = WorkerJob(id, lambda: self.send({"type": "cancel", "id": id}))
         if self.ended.is_set():
@@ -318,7 +318,7 @@ class ModelWorker(WorkerProcess):
     def _receive(self, message: WorkerMessage) -> None:
         self.heard_at = asyncio.get_running_loop().time()
         if (id := message.header.get("id")) is not None:
-            # Of one that has ended nobody wants more.
+            # Ignore messages of a job that has ended.
             if (job := self._jobs.get(id)) is not None:
                 job.take(message)
                 if job.ended.is_set():

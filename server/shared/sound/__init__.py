@@ -1,5 +1,5 @@
-"""A session's sound in both directions: the audio section of its connection, beside aiortc.
+"""The sound of a session in both directions: the audio section of its connection, beside aiortc.
 
-`line.py` joins what a microphone sends and what the page plays, and holds the speech that waits to
-be sent; `microphone.py` makes sound without holes of a microphone's packets.
+`line.py` connects the microphone and the page's loudspeaker, and queues the speech to send;
+`microphone.py` converts a microphone's packets to sound without gaps.
 """

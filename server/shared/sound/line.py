@@ -1,8 +1,8 @@
-"""Both directions of one person's sound, and the audio section of the connection that carries it.
+"""Both directions of a session's sound, and the audio section of the connection that carries it.
 
-The section uses the camera's DTLS transport beside aiortc, which knows nothing of it. aiortc's own
-receiver delays sound by up to 290 ms after one lost packet, and its sender runs always; both cost
-more. The line outlives connections, as the camera does.
+The section uses the camera's DTLS transport without aiortc's receiver and sender. aiortc's receiver
+delays sound by up to 290 ms after one lost packet, its sender always runs, and both cost more
+processor time. The line outlives connections, as the camera does.
 """
 
 from __future__ import annotations
@@ -42,28 +42,28 @@ from server.webrtc_server import Line
 
 
 class VoiceLine:
-    """One session's microphone and loudspeaker. All methods are called on the event loop.
+    """The microphone and loudspeaker of a session. All methods are called on the event loop.
 
-    One connection at a time is on the line; sound of an older one is ignored.
+    One connection at a time uses the line; sound of an older one is ignored.
     """
 
     def __init__(self) -> None:
         self.player = Player()
-        # Listeners: what the microphone hears, in order, in pieces of 20 to 120 ms; silence stands
-        # where nothing came. Without any, nothing is decoded.
+        # Listeners for the microphone's sound, in order, in pieces of 20 to 120 ms, with silence for
+        # gaps. Without listeners, nothing is decoded.
         self.on_sound: list[Callable[[Sound], None]] = []
-        # The microphone begins or stops to send.
+        # Listeners for the start and stop of the microphone
         self.on_microphone: list[Callable[[bool], None]] = []
-        # Packets could not be used, with the reason.
+        # Listeners for dropped packets, with the reason and number
         self.on_dropped: list[Callable[[str, int], None]] = []
         self._microphone = False
         self._connection: object | None = None
-        # It plays what the player has.
+        # The connection's client plays the player's speech.
         self._plays = False
 
     @classmethod
     def of(cls, lines: list[Line]) -> VoiceLine:
-        """Return the one among a session's lines, which the first who asks puts there."""
+        """Return the voice line among a session's lines; add it on the first call."""
         for line in lines:
             if isinstance(line, VoiceLine):
                 return line
@@ -71,24 +71,24 @@ class VoiceLine:
         return made
 
     def section(self, offer: Offer, transport: RTCDtlsTransport) -> SoundSection | None:
-        """Use the first audio section that both sides can use; None without one."""
+        """Return a section for the first audio section that both sides can use; None without one."""
         found = find_voice(offer)
         return SoundSection(found, transport, self) if found is not None else None
 
     @property
     def microphone(self) -> bool:
-        """True while a microphone sends."""
+        """True while a microphone is sending."""
         return self._microphone
 
     @property
     def connected(self) -> bool:
-        """True while a connection is on the line, over which the player's speech is sent."""
+        """True while a connection uses the line, over which the player's speech is sent."""
         return self._connection is not None and self._plays
 
     def connect(self, connection: object, *, plays: bool = True) -> None:
-        """Put a connection on the line, in place of the one before.
+        """Connect a connection to the line, in place of the one before.
 
-        `plays`: its client plays speech; one that only sends a microphone does not.
+        `plays`: False for a client that only sends a microphone.
         """
         self._set_microphone(False)
         self._connection = connection
@@ -96,14 +96,14 @@ class VoiceLine:
         self.player.clear_listeners()
 
     def disconnect(self, connection: object) -> None:
-        """Take a connection off the line, if it is still on it."""
+        """Disconnect a connection from the line, if it is still connected."""
         if self._connection is connection:
             self._set_microphone(False)
             self._connection = None
             self.player.clear_listeners()
 
     def wants_sound(self, connection: object) -> bool:
-        """Return whether anybody listens to this connection's microphone."""
+        """Return True if there are listeners for this connection's microphone."""
         return self._connection is connection and bool(self.on_sound)
 
     def sound(self, connection: object, sound: Sound) -> None:
@@ -112,7 +112,7 @@ class VoiceLine:
                 listener(sound)
 
     def set_sending(self, connection: object, sending: bool) -> None:
-        """Note that a connection's microphone sends, or that it has stopped."""
+        """Note whether a connection's microphone is sending."""
         if self._connection is connection:
             self._set_microphone(sending)
 
@@ -121,7 +121,7 @@ class VoiceLine:
             listener(reason, count)
 
     def close(self) -> None:
-        """Drop everything; the session ends."""
+        """Remove all listeners and speech, because the session ends."""
         for listeners in (self.on_sound, self.on_microphone, self.on_dropped):
             listeners.clear()
         self._connection = None
@@ -141,22 +141,22 @@ def _notify(listeners: list[Callable[[], None]]) -> None:
         listener()
 
 
-# The speech that waits to be sent to one listener.
+# The speech waiting to be sent to one listener
 
-# Samples a second of what is sent, and samples of one packet (20 ms)
+# Sampling rate of sent speech, and samples of one packet (20 ms)
 RATE = 24_000
 FRAME = 480
-# Speech that may wait, seconds
+# Maximum waiting speech, seconds
 MOST_SECONDS = 60.0
-# Samples over which a new gain takes effect, so that nothing clicks (10 ms)
+# Samples over which the gain changes, to avoid clicks (10 ms)
 _RAMP = 240
 
 
 class Player:
-    """One listener's queue of speech: mono, 16 bits, 24 kHz. Bounded; speech that does not fit is dropped.
+    """The queue of speech for one listener: mono, 16 bits, 24 kHz. Bounded; speech that does not fit is dropped.
 
-    It gives out whole frames of 20 ms only, so that a chunk that comes late leaves no hole in a
-    frame; the rest of the last one is filled with silence after `finish`.
+    It returns only whole frames of 20 ms, so that a late chunk leaves no gap in a frame; the last frame
+    is padded with silence after `finish`.
 
     Bounds of speech that waits to be sent: 60 s, 2.9 MB; what does not fit is dropped and
     counted.
@@ -164,7 +164,7 @@ class Player:
 
     def __init__(self) -> None:
         self.clear_listeners()
-        # Samples that did not fit, over its whole life
+        # Total number of dropped samples
         self.dropped = 0
         self._chunks: deque[NDArray[np.int16]] = deque()
         self._waiting = 0
@@ -175,15 +175,15 @@ class Player:
         self._resampler: tuple[int, av.AudioResampler] | None = None
 
     def clear_listeners(self) -> None:
-        """Tell nobody of what there is to send."""
-        # Listeners: there is something to send again.
+        """Remove all listeners."""
+        # Listeners for new frames to send
         self.on_ready: list[Callable[[], None]] = []
-        # There is nothing to send any more although more could have come.
+        # Listeners for an empty queue before the end of the utterance
         self.on_idle: list[Callable[[], None]] = []
 
     @property
     def waiting(self) -> float:
-        """Seconds of speech that wait."""
+        """Seconds of waiting speech."""
         return self._waiting / RATE
 
     @property
@@ -193,37 +193,37 @@ class Player:
 
     @property
     def talking(self) -> bool:
-        """True from `begin` until all of it was sent."""
+        """True from `begin` until the whole utterance was sent."""
         return not self._finished or self._waiting > 0
 
     @property
     def ready(self) -> bool:
-        """True when a frame can be taken."""
+        """True if a frame can be taken."""
         return not self._paused and (
             self._waiting >= FRAME or (self._finished and self._waiting > 0)
         )
 
     @property
     def is_idle(self) -> bool:
-        """True when nothing more comes until somebody plays, resumes or begins again."""
+        """True if there are no more frames until a call of `play`, `pause` or `begin`."""
         return self._paused or (self._finished and self._waiting == 0)
 
     def begin(self) -> None:
-        """Begin an utterance, in place of what still waits."""
+        """Begin an utterance, in place of waiting speech."""
         self._clear()
         self._sent = 0
         self._finished = self._paused = False
         self._gain = self._gain_now = 1.0
 
     def play(self, samples: NDArray[np.int16], rate: int) -> None:
-        """Append speech to the utterance. `samples`: mono, shape (samples,); `rate`: a second.
+        """Append speech to the utterance. `samples`: mono, shape (samples,); `rate`: samples per second.
 
         Raises ValueError for samples of another shape or type, and for a rate outside 8 to 96 kHz.
         """
         if samples.dtype != np.int16 or samples.ndim != 1:
             raise ValueError(f"samples are {samples.dtype}, {samples.ndim}-dimensional")
         if not 8000 <= rate <= 96_000:
-            raise ValueError(f"{rate} samples a second; 8,000 to 96,000 are possible")
+            raise ValueError(f"the rate is {rate} samples per second; 8,000 to 96,000 are allowed")
         if self._finished or not len(samples):
             return
         self._append(self._resample(samples, rate))
@@ -241,11 +241,11 @@ class Player:
             _notify(self.on_ready)
 
     def duck(self, gain: float) -> None:
-        """Play at this loudness, 0 to 1, from the next frame on."""
+        """Set the gain, 0 to 1, from the next frame on."""
         self._gain = gain
 
     def pause(self, paused: bool) -> None:
-        """Send nothing, or go on where it was."""
+        """Pause or resume the speech."""
         hushed = paused and self.talking and not self._paused
         self._paused = paused
         if hushed:
@@ -254,7 +254,7 @@ class Player:
             _notify(self.on_ready)
 
     def flush(self) -> float:
-        """End the utterance at once, and return the seconds that nobody will hear."""
+        """End the utterance immediately. Return the dropped seconds."""
         lost, hushed = self.waiting, self.talking and not self._paused
         self._clear()
         self._finished, self._paused = True, False
@@ -263,7 +263,7 @@ class Player:
         return lost
 
     def take(self) -> NDArray[np.int16] | None:
-        """Return the next frame, shape (480,); None when there is none to send now."""
+        """Remove and return the next frame, shape (480,); None if there is none to send now."""
         if not self.ready:
             return None
         parts, missing = [], min(FRAME, self._waiting)
@@ -299,7 +299,7 @@ class Player:
             samples = samples[:fits]
         if len(samples):
             if self._chunks and len(self._chunks[-1]) < FRAME:
-                # A server may send sample by sample: an array for each would take 60 times the room.
+                # A server may send sample by sample; an array for each would take 60 times the memory.
                 self._chunks[-1] = np.concatenate([self._chunks[-1], samples])
             else:
                 self._chunks.append(samples.copy())
@@ -325,12 +325,12 @@ class Player:
         self._resampler = None
 
 
-# The audio section of an offer, and its part of the answer.  Only a section in the camera's BUNDLE
-# group can be used: it shares the camera's transport. Sources: RFC 9429 (JSEP), RFC 7587 (Opus in
-# SDP), RFC 6464 (audio levels).
+# The audio section of an offer, and its part of the answer. Only a section in the camera's BUNDLE
+# group can be used, because it shares the camera's transport. Sources: RFC 9429 (JSEP), RFC 7587
+# (Opus in SDP), RFC 6464 (audio levels).
 
 LEVEL_URI = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
-# Our wishes for what we receive: pauses instead of packets with silence, nothing above 8 kHz, one channel.
+# Preferences for received sound: pauses instead of packets with silence, nothing above 8 kHz, one channel
 _RECEIVE = "minptime=10;maxplaybackrate=16000;stereo=0;usedtx=1"
 _EXTENSION = re.compile(r"^a=extmap:(\d{1,3})(?:/\w+)? (\S+)")
 
@@ -339,20 +339,22 @@ _EXTENSION = re.compile(r"^a=extmap:(\d{1,3})(?:/\w+)? (\S+)")
 class VoiceSection:
     """An offered audio section over which both sides can send."""
 
-    # Its index among the offer's sections, and its name
+    # Index among the offer's sections, and name
     number: int
     mid: str
     # Payload type of Opus
     payload_type: int
     # Id of the header extension for audio levels; 0 without one
     level_id: int
-    # The client may send a microphone, and wants to play what we send.
+    # Whether the client may send a microphone, and whether it plays the server's sound
     receives: bool
     sends: bool
 
     def lines(self, section: Section, port: str, transport: list[str], ssrc: int) -> list[str]:
-        """Return this section of the answer. `transport`: the lines of the camera's transport, its
-        connection line first; `ssrc`: that of our stream."""
+        """Return this section of the answer.
+
+        `transport`: lines of the camera's transport, connection line first; `ssrc`: of the server's stream.
+        """
         lines = [
             f"m=audio {port} {section.protocol} {self.payload_type}",
             transport[0],
@@ -376,7 +378,7 @@ class VoiceSection:
 
 
 def find_voice(offer: Offer) -> VoiceSection | None:
-    """Return the first audio section that both sides can use; None for none."""
+    """Return the first audio section that both sides can use; None without one."""
     if not offer.grouped:
         return None
     videos = (one for number in offer.bundle if (one := offer.sections[number]).kind == "video")
@@ -412,26 +414,26 @@ def _level_id(section: Section) -> int:
 # The section in use.
 
 FRAME_SECONDS = FRAME / RATE
-# Silent packets behind speech: without them the listener's decoder stretches its last sound.
+# Silent packets after speech; without them the listener's decoder stretches the last sound.
 SILENT_PACKETS = 10
-# Speech that is this late is sent from now on, not faster.
+# Delay of speech after which the schedule restarts now, instead of sending faster
 LATE_SECONDS = 0.2
-# A chunk that comes within this time goes on where the one before ended: the listener's decoder
-# bridges the gap. After a longer one the stream's time has gone on.
+# Maximum gap that the listener's decoder bridges: a chunk within this time continues at the end of
+# the one before. After a longer gap the time of the stream has advanced.
 BRIDGED_SECONDS = 0.2
-# Least time between two changes of the microphone's stream (SSRC)
+# Minimum time between two changes of the microphone's stream (SSRC)
 STREAM_CHANGE_SECONDS = 3.0
 _SILENCE = np.zeros(FRAME, np.int16)
 
 
 class SoundSection:
-    """Joins a connection's audio section with a `VoiceLine`. aiortc's router calls it."""
+    """Connects the audio section of a connection with a `VoiceLine`. Called by aiortc's router."""
 
     def __init__(self, section: VoiceSection, transport: RTCDtlsTransport, line: VoiceLine) -> None:
         self._section = section
         self._transport = transport
         self._line = line
-        # Of the stream that is sent; aiortc's router reads it.
+        # SSRC of the sent stream; aiortc's router reads it.
         self._ssrc = random.getrandbits(32)
         self._tasks = TaskSet("sound")
         self._closed = False
@@ -445,24 +447,24 @@ class SoundSection:
         self._talking = False
         self._sequence = random.getrandbits(15)
         self._timestamp = random.getrandbits(32)
-        # Time for which `_timestamp` is; None before the first packet
+        # Time of `_timestamp`; None before the first packet
         self._sent_at: float | None = None
         self._encoder: OpusEncoder | None = None
-        # Ends the pause before the next frame: the packet that ends the sound need not wait for its
-        # turn. The end of the last frame is in it, since the codec overlaps them.
+        # Ends the pause before the next frame: the packet that ends the sound, and contains the end of
+        # the last frame because the codec overlaps frames, is sent immediately.
         self._idle = Broadcast()
 
     @property
     def number(self) -> int:
-        """Its index among the offer's sections."""
+        """Index among the offer's sections."""
         return self._section.number
 
     def lines(self, section: Section, port: str, transport: list[str]) -> list[str]:
-        """Return this section of the answer, with our stream."""
+        """Return this section of the answer, with the server's stream."""
         return self._section.lines(section, port, transport, self._ssrc)
 
     def open(self) -> None:
-        """Take the section's packets from now on, and put the connection on the line."""
+        """Receive the section's packets from now on, and connect to the line."""
         codec = RTCRtpCodecParameters(
             mimeType="audio/opus",
             clockRate=RTP_HZ,
@@ -487,7 +489,7 @@ class SoundSection:
             self._talk_soon()
 
     async def close(self) -> None:
-        """Take the connection off the line. Safe to call more than once."""
+        """Disconnect from the line. It may be called more than once."""
         self._end()
         await self._tasks.close()
 
@@ -497,7 +499,7 @@ class SoundSection:
         self._end()
 
     async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
-        """Ignore reports: the clock is this machine's, and nothing is sent again."""
+        """Ignore reports: this machine's clock is used, and nothing is retransmitted."""
 
     async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
         if self._closed or packet.payload_type != self._section.payload_type:
@@ -567,11 +569,11 @@ class SoundSection:
             self._tasks.spawn(self._talk(), name="talk")
 
     async def _talk(self) -> None:
-        """Send frames, one each 20 ms, until there are none."""
+        """Send a frame every 20 ms until there are none."""
         try:
             await self._send_all()
         except ConnectionError:
-            # The connection's end has its own way.
+            # The end of the connection is handled elsewhere.
             return
         finally:
             self._talking = False
@@ -588,8 +590,7 @@ class SoundSection:
         while silent < SILENT_PACKETS and not self._closed:
             frame = player.take()
             if frame is None and not player.is_idle:
-                # The rest is late: nothing is sent until a whole frame is there, which goes on
-                # where the last one ended.
+                # The rest is late: wait for a whole frame, which continues at the end of the last one.
                 return
             silent = 0 if frame is not None else silent + 1
             await self._send(_SILENCE if frame is None else frame, first)

@@ -159,7 +159,7 @@ async def test_what_can_not_be_changes_nothing(one: Managed) -> None:
         ("cpu", "It was stopped. This vLLM finds no GPU"),
         ("leaves", "It ended with status 7. Its log says: children"),
         ("raises", "Its log says: RuntimeError: what nobody has seen before. Choose another mode"),
-        ("absent", "no-such-program is not there or may not be run. Install it"),
+        ("absent", "no-such-program was not found, or is not executable. Install it"),
     ],
 )
 async def test_a_failure_says_what_to_do_and_who_answers(

@@ -101,7 +101,7 @@ async def test_a_flood_of_lines_is_bounded() -> None:
         used = time.process_time() - used
     assert len(process.lines) == KEPT_LINES
     assert process.lines[-1] == "the last line"
-    told = [int(line.split()[0][1:]) for line in heard if "lines were left out" in line]
+    told = [int(line.split()[0][1:]) for line in heard if "lines were dropped" in line]
     assert told
     assert len(heard) - len(told) + process.ring.unreturned == 30_001
     assert sum(told) == process.ring.unreturned > 20_000
@@ -207,10 +207,10 @@ async def test_what_is_none_of_its_processes_is_ended(how: str, tmp_path: Path) 
 async def test_what_can_not_be_started_is_a_sentence() -> None:
     """A program that is not there, and one that may not be run."""
     for program in ("no-such-program", "/etc/passwd"):
-        with pytest.raises(ProcessFailed, match="is not there or may not be run"):
+        with pytest.raises(ProcessFailed, match="was not found, or is not executable"):
             ChildProcess([program], ENV).start()
     process = ChildProcess([sys.executable, "-c", "0\0"], ENV)
-    with pytest.raises(ProcessFailed, match="zero byte"):
+    with pytest.raises(ProcessFailed, match="null byte"):
         process.start()
 
 

@@ -109,7 +109,7 @@ async def test_a_flood_of_lines_leaves_the_loop_its_time() -> None:
     child.process.kill()
     await child.process.stop()
     assert share < 0.4
-    assert any("lines were left out" in line for line in child.lines)
+    assert any("lines were dropped" in line for line in child.lines)
 
 
 async def test_a_line_without_an_end_is_cut_and_its_rest_dropped() -> None:
