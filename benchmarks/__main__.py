@@ -21,7 +21,7 @@ from pathlib import Path
 # go_on_inside starts this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import command_line, go_on_inside, number, whole
+from scripts.arguments import command_line, integer, number, restart_in_environment
 from server.core import core_dumps
 
 try:
@@ -29,7 +29,7 @@ try:
     from scripts.bench import program
     from scripts.bench.report import EXPECTATION, STAND_IN, Report
 except ModuleNotFoundError as missing:
-    go_on_inside(missing)
+    restart_in_environment(missing)
 
 PARTS = {
     "rows": ("questions", "first", "idle", "memory", "capacity", "start"),
@@ -56,11 +56,15 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
     add = parser.add_argument_group("with --rows").add_argument
     add("--typed-share", type=number(0, 1), default=0.5, help="share of questions typed (0.5)")
-    add("--idle-cameras", type=whole(1, 1000), default=10, help="for processor and memory (10)")
-    add("--cameras", type=whole(0, 1000), default=0, help="most of the ramp; 0 leaves it out (0)")
+    add("--idle-cameras", type=integer(1, 1000), default=10, help="for processor and memory (10)")
+    add("--cameras", type=integer(0, 1000), default=0, help="most of the ramp; 0 leaves it out (0)")
     add("--sample-rate", type=positive, action="append", help="cameras' idle rates (2 and 5)")
-    add("--soak-rounds", type=whole(1, 1000), default=3, help="times all cameras come and go (3)")
-    add("--server-pid", type=whole(1, 2**31), help="process behind --server-url, when it runs here")
+    add("--soak-rounds", type=integer(1, 1000), default=3, help="times all cameras come and go (3)")
+    add(
+        "--server-pid",
+        type=integer(1, 2**31),
+        help="process behind --server-url, when it runs here",
+    )
 
     add = parser.add_argument_group("with --rows or --browser").add_argument
     add("--idle-seconds", type=positive, default=20, help="how long idle cameras are watched (20)")
@@ -77,7 +81,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument_group("with --network").add_argument
     add("--uplink-kbps", type=positive, help="this narrow link in place of all (none)")
-    add("--seeds", type=whole(1, 1000), default=3, help="runs of each lossy or cut link (3)")
+    add("--seeds", type=integer(1, 1000), default=3, help="runs of each lossy or cut link (3)")
 
     args = parser.parse_args(arguments)
     program.choose_parts(parser, args, f"--{args.way}", PARTS[args.way])

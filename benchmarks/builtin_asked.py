@@ -28,7 +28,7 @@ from itertools import combinations
 from math import sqrt
 from pathlib import Path
 
-from scripts.arguments import command_line, whole
+from scripts.arguments import command_line, integer
 from tests.features.builtin.asked.asking import ASKED, Question, ask, questions
 
 KINDS = ("identification", "description", "reading", "other")
@@ -215,7 +215,10 @@ def main(arguments: Sequence[str]) -> int:
     does = parser.add_mutually_exclusive_group()
     does.add_argument("--name", default="now", help="of the present engine (now)")
     does.add_argument(
-        "--only", type=whole(1, 400), metavar="N", help="ask the first N, print, and write nothing"
+        "--only",
+        type=integer(1, 400),
+        metavar="N",
+        help="ask the first N, print, and write nothing",
     )
     does.add_argument("--sheet", metavar="READER", help="print what a reader has to judge")
     does.add_argument(
@@ -223,7 +226,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     does.add_argument("--table", action="store_true", help="print the figures")
     parser.add_argument(
-        "--part", type=whole(1, 99), default=1, help=f"of the sheet, {PART} answers each (1)"
+        "--part", type=integer(1, 99), default=1, help=f"of the sheet, {PART} answers each (1)"
     )
     args = parser.parse_args(arguments)
     for name in (args.name, args.sheet, args.verdicts):

@@ -31,7 +31,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.arguments import ROOT, call
+from scripts.arguments import ROOT, call_with_options
 from scripts.bench.report import percentile
 from server.core import core_dumps
 from server.core.frames import Frame, Picture
@@ -515,4 +515,4 @@ async def measure(runs: int = 60, seed: int = 1) -> None:
 
 if __name__ == "__main__":
     core_dumps.forbid()
-    call(measure, __doc__)
+    call_with_options(measure, __doc__)

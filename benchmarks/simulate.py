@@ -20,7 +20,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 
 from benchmarks.watch_scenes import STEP, TOKEN
-from scripts.arguments import command_line, valued, whole
+from scripts.arguments import command_line, integer, option_adder
 from scripts.bench import program
 from scripts.bench.report import Report, Row, Spread, percentile
 from server.core.frames import JobKind
@@ -202,8 +202,8 @@ class Simulation:
             job, sink, ended = self._job(session, kind)
             self._inference.submit(job)
             await ended.wait()
-            whole = sink.result is not None and sink.result.cancel_reason is None
-            if whole and loop.time() >= self._from:
+            integer = sink.result is not None and sink.result.cancel_reason is None
+            if integer and loop.time() >= self._from:
                 self.found.background[f"{session} {kind}"] += 1
                 self.found.answers += 1
             # A look at the camera comes at most every 0.4 s.
@@ -258,11 +258,11 @@ def run(args: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     parser = command_line(__doc__, prog="benchmark.py --simulate")
-    add, value = parser.add_argument, valued(parser)
-    many = whole(1, 10_000)
+    add, value = parser.add_argument, option_adder(parser)
+    many = integer(1, 10_000)
     add("--sessions", type=many, nargs="+", default=[1, 8, 32, 128], help="(1 8 32 128)")
-    value("--slots", whole(1, 1000), 8, "MAX_CONCURRENT_INFERENCES")
-    value("--minutes", whole(1, 10_000), 10, "of simulated time")
+    value("--slots", integer(1, 1000), 8, "MAX_CONCURRENT_INFERENCES")
+    value("--minutes", integer(1, 10_000), 10, "of simulated time")
     value("--seed", int, 1, "of when what is asked")
     program.add_output(parser)
     args = parser.parse_args(arguments)

@@ -23,7 +23,7 @@ from playwright.async_api import Page
 
 from benchmarks.browser import chromium, page_with_camera
 from benchmarks.live_page import start_camera
-from scripts.arguments import command_line, number, valued, whole
+from scripts.arguments import command_line, integer, number, option_adder
 from scripts.bench import program
 from scripts.bench.processes import cores
 from scripts.bench.report import Report, Row, Spread, machine
@@ -177,8 +177,8 @@ def run(args: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     parser = command_line(__doc__, prog="benchmark.py --voice --browser")
-    value = valued(parser)
-    value("--bursts", whole(1, 10_000), 30, "sounds each way")
+    value = option_adder(parser)
+    value("--bursts", integer(1, 10_000), 30, "sounds each way")
     value("--seconds", number(1, 3600), 15, "for each CPU figure")
     program.add_output(parser)
     args = parser.parse_args(arguments)

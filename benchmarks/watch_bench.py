@@ -30,7 +30,7 @@ import cv2
 import numpy as np
 
 from benchmarks.watch_scenes import CLASSES, CONDITIONS, Model, Score, served, staged
-from scripts.arguments import command_line, number, valued, whole
+from scripts.arguments import command_line, integer, number, option_adder
 from scripts.bench import program
 from scripts.bench.processes import MeasurementError, ServerProcess
 from scripts.bench.report import Report
@@ -234,7 +234,7 @@ def run(args: argparse.Namespace) -> int:
     way = "the page in Chromium" if args.browser else "a simulated camera"
     report = Report.of(f"WatchBench through {way}, {args.minutes:g} minutes a class", args)
     scores = [Score("ours"), *map(Score, () if args.trained else BASELINES)]
-    cut = not asyncio.run(program.uninterrupted(measure(args, scores)))
+    cut = not asyncio.run(program.run_until_signal(measure(args, scores)))
     if not scores[0].seconds:
         raise KeyboardInterrupt
     target = None if args.trained else TARGET + 2 * args.first_token
@@ -254,11 +254,11 @@ def run(args: argparse.Namespace) -> int:
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = command_line(__doc__, prog="benchmark.py --watch")
-    add, value = parser.add_argument, valued(parser)
+    add, value = parser.add_argument, option_adder(parser)
     share = number(0, 1)
     value("--minutes", number(0.5, 1e5), 2.0, "of each class of scenes")
     add("--only", nargs="*", choices=CLASSES, help="classes (all)")
-    value("--conditions", whole(1, 8), 1, "watched for at a time")
+    value("--conditions", integer(1, 8), 1, "watched for at a time")
     add("--browser", action="store_true", help="through the page in headless Chromium")
     add(
         "--trained",

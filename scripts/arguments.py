@@ -26,7 +26,7 @@ def command_line(
     return argparse.ArgumentParser(prog, description=description, formatter_class=raw, **more)
 
 
-def valued(to: argparse._ActionsContainer) -> Callable[..., None]:
+def option_adder(to: argparse._ActionsContainer) -> Callable[..., None]:
     """Return what adds an option of a kind with a default, which ends its help."""
 
     def add(option: str, kind: Callable[[str], Any], default: Any, words: str) -> None:
@@ -36,7 +36,7 @@ def valued(to: argparse._ActionsContainer) -> Callable[..., None]:
     return add
 
 
-def call(
+def call_with_options(
     function: Callable[..., Any],
     description: str | None,
     arguments: Sequence[str] | None = None,
@@ -100,7 +100,7 @@ def add_access_code(parser: argparse.ArgumentParser, default: str | None) -> Non
     parser.add_argument("--access-code", action=_AskForCode, nargs=0, default=default, help=words)
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
+def integer(low: int, high: int) -> Callable[[str], int]:
     """Return a parser of whole numbers within bounds, which raises argparse.ArgumentTypeError."""
 
     def read(text: str) -> int:
@@ -130,7 +130,7 @@ def number(low: float, high: float) -> Callable[[str], float]:
     return read
 
 
-def go_on_inside(
+def restart_in_environment(
     missing: ModuleNotFoundError,
     environment: str = ".venv",
     install: str = "bash scripts/run.sh --install",

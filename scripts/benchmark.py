@@ -49,7 +49,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import command_line, go_on_inside, number, valued
+from scripts.arguments import command_line, number, option_adder, restart_in_environment
 from server.core import core_dumps
 
 try:
@@ -60,7 +60,7 @@ try:
     from scripts.bench.load_run import LoadRun, publish, run_load
     from scripts.bench.processes import MeasurementError
 except ModuleNotFoundError as missing:
-    go_on_inside(missing)
+    restart_in_environment(missing)
 
 # Programs of benchmarks/ that are reached from here. A server is installed without them.
 APART = {
@@ -76,7 +76,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = command_line(__doc__)
     program.add_options(parser, questions=100, sessions=4, rate=1.0, warm_up=2)
     positive = number(0.001, 1e6)
-    add, value = parser.add_argument, valued(parser)
+    add, value = parser.add_argument, option_adder(parser)
     add(
         "--compare", nargs=2, type=Path, metavar=("A", "B"), help="print B's figures divided by A's"
     )

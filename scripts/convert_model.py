@@ -20,10 +20,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import command_line, go_on_inside
+from scripts.arguments import command_line, restart_in_environment
 from scripts.models import checkpoint
 from scripts.models.checkpoint import FORMS
-from scripts.models.disk import ended, in_words, partial, say
+from scripts.models.disk import format_bytes, partial, run_script, say
 from server.core import core_dumps
 
 
@@ -64,7 +64,7 @@ def check(chosen: argparse.Namespace) -> int:
 
     model = checkpoint.read(chosen.model_path)
     if not chosen.json:
-        say(f"{model.folder} has {len(model.shards)} shards, {in_words(model.size())}.")
+        say(f"{model.folder} has {len(model.shards)} shards, {format_bytes(model.size())}.")
     report = verify.verify(model, (lambda _: None) if chosen.json else say)
     if chosen.json:
         print(verify.as_json(report, model.folder))
@@ -84,13 +84,15 @@ def make(chosen: argparse.Namespace) -> int:
 
     model = checkpoint.read(chosen.model_path)
     say(
-        f"{model.folder} ({in_words(model.size())}, {len(model.shards)} shards) becomes {chosen.out}"
+        f"{model.folder} ({format_bytes(model.size())}, {len(model.shards)} shards) becomes {chosen.out}"
         f" ({chosen.form.preset})."
     )
     with torch.no_grad():
         convert.convert(model, chosen.form, chosen.out, say)
     made = checkpoint.read(chosen.out)
-    say(f"Done: {chosen.out} ({in_words(made.size())}). To serve it, set MODEL_PATH={chosen.out}")
+    say(
+        f"Done: {chosen.out} ({format_bytes(made.size())}). To serve it, set MODEL_PATH={chosen.out}"
+    )
     return 0
 
 
@@ -104,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             from scripts.models import convert  # noqa: F401
         except ModuleNotFoundError as missing:
-            go_on_inside(missing, ".venv-models", "bash scripts/models.sh")
+            restart_in_environment(missing, ".venv-models", "bash scripts/models.sh")
         return check(chosen) if chosen.verify_only else make(chosen)
 
     def when_stopped() -> str:
@@ -116,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             kept = ""
         return f"Stopped: {chosen.out} was not made.{kept}"
 
-    return ended(work, when_stopped)
+    return run_script(work, when_stopped)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import add_access_code, add_env_file, command_line, go_on_inside
+from scripts.arguments import add_access_code, add_env_file, command_line, restart_in_environment
 from server.core import core_dumps
 
 try:
@@ -37,10 +37,10 @@ try:
     from scripts.bench.http_json import Reply
     from scripts.bench.live_encoder import LiveEncoder, Scene
     from scripts.checks import local, media, web
-    from scripts.checks.finding import Finding, State, masked, table
+    from scripts.checks.finding import Finding, State, mask_addresses, table
     from scripts.monitoring.reading import LOOPBACK, own_address
 except ModuleNotFoundError as missing:
-    go_on_inside(missing, install="bash scripts/run.sh")
+    restart_in_environment(missing, install="bash scripts/run.sh")
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -207,7 +207,7 @@ class Examination:
         if self._chosen.server_url is not None or self._settings is None or not self._settings.port:
             return server
         port = self._settings.port
-        if local.port_taken(self._settings.host, port):
+        if local.is_port_taken(self._settings.host, port):
             cause = f"Another program holds port {port}."
             return replace(
                 server, cause=cause, todo="End it, or set another PORT, then start the server."
@@ -260,7 +260,7 @@ async def examine(chosen: argparse.Namespace) -> bool:
     seconds = round(time.monotonic() - start, 1)
     if chosen.json:
         report = {
-            "server": masked(examination.url),
+            "server": mask_addresses(examination.url),
             "began": began.isoformat(timespec="seconds"),
             "seconds": seconds,
             "ok": not failed,
@@ -272,7 +272,7 @@ async def examine(chosen: argparse.Namespace) -> bool:
         if failed:
             result = f"Does not work: {'; '.join(failed)}."
         when = began.strftime("%Y-%m-%d %H:%M:%S UTC")
-        print(f"\n{result}  {masked(examination.url)}, {when}, {seconds} s")
+        print(f"\n{result}  {mask_addresses(examination.url)}, {when}, {seconds} s")
     return not failed
 
 

@@ -321,7 +321,7 @@ def read_pair(path: Path) -> tuple[Key, x509.Certificate]:
     return key, certificate
 
 
-class Keeper:
+class CertificateStore:
     """Owns the authorities: a folder each with `authority.pem` (+ key), `ca.crt`, `server.pem`."""
 
     def __init__(self, folder: Path) -> None:
@@ -454,7 +454,7 @@ def main() -> int:
     host = socket.gethostname().partition(".")[0][:32]
     try:
         folder = default_folder()
-        keeper = Keeper(folder)
+        keeper = CertificateStore(folder)
         issued = keeper.provide(identity, f"on {host}, {now:%Y-%m-%d}", now)
         device_key = keeper.device_key(renew=forget_devices)
     except (OSError, RuntimeError) as error:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import go_on_inside
+from scripts.arguments import restart_in_environment
 from server import __version__
 from server.core import core_dumps
 
@@ -40,7 +40,7 @@ try:
         PaginatedRequestParams,
     )
 except ModuleNotFoundError as missing:
-    go_on_inside(missing)
+    restart_in_environment(missing)
 
 TOKEN = "QWEN_CAMERA_TOKEN"
 # An answer may take 80 s.
@@ -93,10 +93,10 @@ async def bridge(address: str, token: str, ca: Path | None) -> None:
             await server.run(read, write, server.create_initialization_options())
 
 
-def leaves(group: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
+def leaf_errors(group: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
     for one in group.exceptions:
         if isinstance(one, BaseExceptionGroup):
-            yield from leaves(one)
+            yield from leaf_errors(one)
         else:
             yield one
 
@@ -108,7 +108,8 @@ def main() -> int:
         asyncio.run(bridge(given.address, os.environ[TOKEN].strip(), given.ca))
     except* (MCPError, httpx2.HTTPError, OSError) as group:
         failed = {
-            str(one) if isinstance(one, MCPError) else type(one).__name__ for one in leaves(group)
+            str(one) if isinstance(one, MCPError) else type(one).__name__
+            for one in leaf_errors(group)
         }
     if failed:
         # Its own output is the assistant's; people read this.

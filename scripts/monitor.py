@@ -29,7 +29,14 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import ENV_FILE, add_env_file, address, command_line, go_on_inside, number
+from scripts.arguments import (
+    ENV_FILE,
+    add_env_file,
+    address,
+    command_line,
+    number,
+    restart_in_environment,
+)
 from server.core import core_dumps
 
 try:
@@ -37,13 +44,13 @@ try:
     from rich.live import Live
 
     from config import ConfigError, load
-    from scripts.bench.program import uninterrupted
+    from scripts.bench.program import run_until_signal
     from scripts.monitoring.reading import LOOPBACK, Reading, Target, own_address, take_reading
     from scripts.monitoring.state import State, put_together
     from scripts.monitoring.view import render
     from server.features.hosting.gpu import GpuReader
 except ModuleNotFoundError as missing:
-    go_on_inside(missing)
+    restart_in_environment(missing)
 
 MAX_INTERVAL = 3600.0
 
@@ -119,7 +126,7 @@ def target_of(chosen: argparse.Namespace) -> Target:
     return Target(url, token, engine, tuple(trusted), gpus, operator)
 
 
-def printed(state: State) -> str:
+def json_line(state: State) -> str:
     """Format the state as one line of JSON."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return json.dumps({"at": now, **state.body}, allow_nan=False)
@@ -146,7 +153,7 @@ async def watch(target: Target, interval: float, *, as_json: bool, console: Cons
             state = put_together(target.url, earlier, reading)
             earlier = reading
             if as_json:
-                print(printed(state), flush=True)
+                print(json_line(state), flush=True)
             elif shown is not None:
                 shown.update(render(state), refresh=True)
             else:
@@ -167,12 +174,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.once:
             state = asyncio.run(once(target, chosen.interval))
             if chosen.json:
-                print(printed(state), flush=True)
+                print(json_line(state), flush=True)
             else:
                 console.print(render(state))
             return int(state.level)
         watching = watch(target, chosen.interval, as_json=chosen.json, console=console)
-        asyncio.run(uninterrupted(watching))
+        asyncio.run(run_until_signal(watching))
     except KeyboardInterrupt:
         return 130
     except OSError as error:

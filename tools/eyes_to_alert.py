@@ -30,7 +30,7 @@ from pathlib import Path
 # go_on_inside and scripts/benchmark.py start this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import command_line, go_on_inside, number, valued, whole
+from scripts.arguments import command_line, integer, number, option_adder, restart_in_environment
 from server.core import core_dumps
 
 try:
@@ -55,7 +55,7 @@ try:
         streamingbench,
     )
 except ModuleNotFoundError as missing:
-    go_on_inside(missing)
+    restart_in_environment(missing)
 
 # Targets with the detector
 P50, P95 = 0.6, 1.0
@@ -250,7 +250,7 @@ def run(args: argparse.Namespace, clips: Sequence[Clip]) -> int:
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = command_line(__doc__, prog="python -m tools.eyes_to_alert")
-    add, value = parser.add_argument, valued(parser)
+    add, value = parser.add_argument, option_adder(parser)
     share = number(0, 1)
     add("--clips", required=True, help="made, or a folder of clips")
     add("--streamingbench", type=Path, metavar="FILE", help="its questions about the clips")
@@ -265,7 +265,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="in virtual time, the built-in engine alone, no network",
     )
     add("--only", nargs="+", default=[], help="clips with one of these in their names (all)")
-    value("--visits", whole(0, 1000), 12, "of each thing, in made clips")
+    value("--visits", integer(0, 1000), 12, "of each thing, in made clips")
     value("--minutes", number(0, 1e5), 1.0, "of each still class, in made clips")
     value("--delay", number(0.001, 60), 0.3, "seconds of the stand-in")
     value("--false-yes", share, 0.02, "error rate of the stand-in")

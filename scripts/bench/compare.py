@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.bench.processes import MeasurementError
-from scripts.bench.report import aligned
+from scripts.bench.report import align
 
 QUANTILES = ("p50", "p95", "p99")
 # Conditions whose differences are not reported
@@ -71,7 +71,7 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> str:
     foot = [f"{left_out} figures are in one of the two alone."] if left_out else []
     if not shared:
         foot = ["The two have no figure in common: they are of different kinds of measurement."]
-    return "\n".join([*head, "", *aligned(lines), *foot])
+    return "\n".join([*head, "", *align(lines), *foot])
 
 
 def _key(row: dict[str, Any]) -> tuple[str, str]:

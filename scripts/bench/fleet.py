@@ -135,7 +135,7 @@ class Namespaces:
             await _ip("-n", hub, "link", "set", "middle", "up")
             for name in self._names:
                 space = await self._made(name, stack)
-                way = _way(name)
+                way = _link_name(name)
                 peer = ("type", "veth", "peer", "name", "eth0", "netns", space)
                 await _ip("-n", hub, "link", "add", way, *peer)
                 await _ip("-n", hub, "link", "set", way, "master", "middle", "up")
@@ -144,7 +144,7 @@ class Namespaces:
                 for link in ("lo", "eth0"):
                     await _ip("-n", space, "link", "set", link, "up")
             # Threads begin where the one that starts them is.
-            _enter(self._space(self._names[0]))
+            _enter_namespace(self._space(self._names[0]))
             self._stack = stack.pop_all()
         return self
 
@@ -159,19 +159,19 @@ class Namespaces:
 
     async def cut(self, name: str) -> None:
         """Take a host from the network."""
-        await _ip("-n", self._space("hub"), "link", "set", _way(name), "down")
+        await _ip("-n", self._space("hub"), "link", "set", _link_name(name), "down")
 
     async def mend(self, name: str) -> None:
         """Give it back."""
-        await _ip("-n", self._space("hub"), "link", "set", _way(name), "up")
+        await _ip("-n", self._space("hub"), "link", "set", _link_name(name), "up")
 
 
-def _way(name: str) -> str:
+def _link_name(name: str) -> str:
     """Return the name of the bridge's end of a host's link; Linux takes 15 characters."""
     return f"to-{name}"
 
 
-def _enter(space: str) -> None:
+def _enter_namespace(space: str) -> None:
     """Move this thread, and those that it starts, into a namespace. Raises MeasurementError."""
     with open(f"{_FOLDER}/{space}", encoding="ascii") as handle:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -272,7 +272,7 @@ _SERVER = """
 """
 
 
-def configuration(folder: Path, listen: str, gateways: Mapping[str, str]) -> str:
+def nginx_configuration(folder: Path, listen: str, gateways: Mapping[str, str]) -> str:
     """Build nginx's whole file. `listen`: its address and port; `gateways`: those of each name."""
     shipped = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
     begins, ends = shipped.index("# All processes:"), shipped.index("map $content_type ")
@@ -316,7 +316,7 @@ class Nginx(Service):
         require("nginx", "--fleet needs it (apt install nginx)")
         folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
         path = folder / "nginx.conf"
-        path.write_text(configuration(folder, self.address, self._gateways))
+        path.write_text(nginx_configuration(folder, self.address, self._gateways))
         program = ("nginx", "-c", str(path), "-p", str(folder), "-g", "daemon off;")
         try:
             self._process = await self.host.start(program, self.port)

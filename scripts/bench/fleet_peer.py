@@ -62,7 +62,7 @@ class Backoff:
 
 
 @dataclass(eq=False, slots=True)
-class Away:
+class Outage:
     """A time without a picture. Times are monotonic seconds."""
 
     began: float
@@ -79,7 +79,7 @@ class Away:
 
 
 @dataclass(slots=True)
-class Said:
+class RememberedChat:
     """The chat that its session remembers, as the page knows it."""
 
     handover: str = ""
@@ -111,7 +111,7 @@ class FleetPeer(CameraPeer):
         self.turns_taken = 0
         self._visitor, self._waits = visitor, waits
         # The chat that it gets, until it has taken or refused it
-        self.brings = Said(said.handover, said.token) if said.handover else None
+        self.brings = RememberedChat(said.handover, said.token) if said.handover else None
         # Infinite while the camera is not connected
         self.connected_at = math.inf
 
@@ -205,7 +205,9 @@ class FleetPeer(CameraPeer):
         if restarted:
             # A restarted server takes the old token for a new session. It has no camera yet, unless that
             # was offered again before the socket was open.
-            self.brings = Said(self.said.handover, self.said.token) if self.said.handover else None
+            self.brings = (
+                RememberedChat(self.said.handover, self.said.token) if self.said.handover else None
+            )
             self.status = {}
             if self.connected_at < lost_at:
                 self.dark.set()
@@ -216,7 +218,7 @@ class FleetPeer(CameraPeer):
 
     async def _keep_camera(self) -> None:
         waits = Backoff(self._visitor.rng)
-        away: Away | None = None
+        away: Outage | None = None
         try:
             while not self.gone.is_set():
                 await self.dark.wait()
@@ -224,7 +226,7 @@ class FleetPeer(CameraPeer):
                     self.connected_at = math.inf
                     if away is None:
                         self.dark_at = time.monotonic()
-                        away = Away(self.dark_at, "camera")
+                        away = Outage(self.dark_at, "camera")
                         self._visitor.aways.append(away)
                     await asyncio.sleep(waits.next())
                 if not await self._offered():
@@ -335,7 +337,7 @@ ANSWER_SECONDS = 30.0
 
 
 @dataclass(slots=True)
-class Asked:
+class QuestionRecord:
     """A question and its end. Times are monotonic seconds."""
 
     at: float
@@ -371,9 +373,9 @@ class FleetVisitor:
     url: str
     encoder: LiveEncoder
     rng: random.Random
-    said: Said = field(default_factory=Said)
-    aways: list[Away] = field(default_factory=list)
-    asked: list[Asked] = field(default_factory=list)
+    said: RememberedChat = field(default_factory=RememberedChat)
+    aways: list[Outage] = field(default_factory=list)
+    asked: list[QuestionRecord] = field(default_factory=list)
     peer: FleetPeer | None = None
     # Look whether the server is still there, as hosts of their own may be cut off
     pulse: bool = False
@@ -389,7 +391,7 @@ class FleetVisitor:
 
     async def stay(self) -> None:
         """Be there: after each end of a session begin another one."""
-        away: Away | None = None
+        away: Outage | None = None
         waits = Backoff(self.rng)
         while True:
             peer = FleetPeer(self, waits)
@@ -419,7 +421,7 @@ class FleetVisitor:
                 keeping.cancel()
             if away is None:
                 why = "moved" if peer.moved.is_set() else "lost"
-                away = Away(lost_since, why, before=self.said.turns)
+                away = Outage(lost_since, why, before=self.said.turns)
                 self.aways.append(away)
             # It is closed beside everything else.
             task = asyncio.create_task(end(peer), name="fleet-end")
@@ -428,7 +430,7 @@ class FleetVisitor:
 
     async def ask(self, text: str) -> None:
         """Ask, and once more when the session or its socket goes before the whole answer."""
-        asked = Asked(time.monotonic())
+        asked = QuestionRecord(time.monotonic())
         self.asked.append(asked)
         while True:
             try:
@@ -454,7 +456,7 @@ class FleetVisitor:
             # Its engine or gateway went while it spoke.
             asked.end = "mid-answer"
 
-    def _look_back(self, asked: Asked) -> None:
+    def _look_back(self, asked: QuestionRecord) -> None:
         """Note whether the camera of a lost question got its time in this process."""
         peer, now = self.peer, time.monotonic()
         if peer is None or peer.track is None or peer.connected_at > now:
@@ -468,7 +470,7 @@ class FleetVisitor:
             await asyncio.sleep(LOOK_SECONDS)
         return self.peer
 
-    async def _one(self, peer: FleetPeer, text: str, asked: Asked) -> str:
+    async def _one(self, peer: FleetPeer, text: str, asked: QuestionRecord) -> str:
         """Ask in one session; "ok" or why there is no answer."""
         try:
             if asked.sent is not None and asked.sent[0] is peer:

@@ -44,10 +44,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from scripts.arguments import command_line, number, valued, whole
+from scripts.arguments import command_line, integer, number, option_adder
 from scripts.bench import program
 from scripts.bench.fleet import DRAINED_SECONDS, FAULTS, LEAST, NOT_APART, Fleet, Step, script
-from scripts.bench.fleet_peer import Asked, Away, FleetVisitor
+from scripts.bench.fleet_peer import FleetVisitor, Outage, QuestionRecord
 from scripts.bench.http_json import request
 from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
 from scripts.bench.open_loop import QUESTIONS
@@ -69,13 +69,13 @@ END_SECONDS = 30.0
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = command_line(__doc__, prog="benchmark.py --fleet")
-    add, value = parser.add_argument, valued(parser)
-    value("--gateways", whole(2, 50), 3, "web processes")
-    value("--engines", whole(1, 16), 3, "stand-ins for model servers")
-    value("--cameras", whole(1, 500), 12, "people with the page open")
+    add, value = parser.add_argument, option_adder(parser)
+    value("--gateways", integer(2, 50), 3, "web processes")
+    value("--engines", integer(1, 16), 3, "stand-ins for model servers")
+    value("--cameras", integer(1, 500), 12, "people with the page open")
     value("--rate", number(0.01, 100), 2.0, "questions a second of all")
     value("--phase", number(2, 600), 10.0, "seconds of each phase, at least")
-    value("--repeat", whole(1, 20), 1, "runs of each fault")
+    value("--repeat", integer(1, 20), 1, "runs of each fault")
     add(
         "--namespaces",
         action="store_true",
@@ -154,8 +154,8 @@ class Span:
 def figures(
     fault: str,
     span: Span,
-    asked: Sequence[Asked],
-    aways: Sequence[Away],
+    asked: Sequence[QuestionRecord],
+    aways: Sequence[Outage],
     people: tuple[int, int],
     requests: Sequence[int],
     machine: Mapping[str, float] | None = None,
@@ -180,8 +180,8 @@ def figures(
         "moved": why["moved"],
         "cut_off": why["lost"],
         "offered_again": why["camera"],
-        "away_p50_s": _rounded(percentile(back, 50), 2),
-        "away_max_s": _rounded(max(back, default=math.nan), 2),
+        "away_p50_s": _round(percentile(back, 50), 2),
+        "away_max_s": _round(max(back, default=math.nan), 2),
         "never_back": len(gone) - len(back),
         "chats_due": len(due),
         "chats_kept": sum(one.after >= one.before for one in due),
@@ -193,7 +193,7 @@ def figures(
         "lost_unmade": sum((one.unmade or 0.0) > PAUSE_SECONDS for one in lost),
         "lost_why": dict(Counter(one.end for one in lost).most_common()),
         **{
-            f"first_token_p{q}_ms_{phase}": _rounded(percentile(times, q), 0)
+            f"first_token_p{q}_ms_{phase}": _round(percentile(times, q), 0)
             for phase, times in first.items()
             for q in (50, 95)
         },
@@ -222,7 +222,7 @@ def median_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _rounded(value: float, digits: int) -> float | None:
+def _round(value: float, digits: int) -> float | None:
     return None if math.isnan(value) else round(float(value), digits)
 
 
@@ -237,7 +237,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         why = ", ".join(f"{code} {count}" for code, count in row["lost_why"].items())
         first = "; ".join(
-            "/".join(_said(row[f"first_token_p{q}_ms_{phase}"]) for q in (50, 95))
+            "/".join(_format(row[f"first_token_p{q}_ms_{phase}"]) for q in (50, 95))
             for phase in PHASES
         )
         lines.append(
@@ -246,7 +246,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
                 str(row.get("runs", 1)),
                 f"{row['people']}, {row['live_at_end']}",
                 f"{row['moved']}, {row['cut_off']}; {row['offered_again']}",
-                f"{_said(row['away_p50_s'])} / {_said(row['away_max_s'])} s; {row['never_back']}",
+                f"{_format(row['away_p50_s'])} / {_format(row['away_max_s'])} s; {row['never_back']}",
                 f"{row['chats_kept']} of {row['chats_due']}",
                 str(row["questions"]),
                 f"{row['lost']}"
@@ -256,13 +256,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
                 first,
                 " / ".join(map(str, row["requests"])),
                 "-" if row.get("idle_share") is None else f"{row['idle_share']:.0%}",
-                f"{_said(row.get('pause_max_ms'))} ms",
+                f"{_format(row.get('pause_max_ms'))} ms",
             )
         )
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _said(value: float | None) -> str:
+def _format(value: float | None) -> str:
     return "-" if value is None else f"{value:g}"
 
 
@@ -292,8 +292,8 @@ class Crowd:
         self._busy: set[FleetVisitor] = set()
         self._questions: set[asyncio.Task[None]] = set()
         self._came = 0
-        self.asked: list[Asked] = []
-        self.aways: list[Away] = []
+        self.asked: list[QuestionRecord] = []
+        self.aways: list[Outage] = []
 
     @property
     def people(self) -> tuple[int, int]:
@@ -393,7 +393,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
                 for fault in args.faults:
                     say(f"{fault}, {run + 1} of {args.repeat}")
                     rows.append(
-                        await _broken(fault, faults[fault], args.phase, fleet, crowd, machine)
+                        await _run_fault(fault, faults[fault], args.phase, fleet, crowd, machine)
                     )
                     say(table(rows[-1:]))
             for task in around:
@@ -408,7 +408,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
     return {"runs": rows, "router": router}
 
 
-async def _broken(
+async def _run_fault(
     fault: str,
     steps: tuple[Step, Step],
     phase: float,
@@ -430,11 +430,11 @@ async def _broken(
     await asyncio.sleep(phase)
     span = Span(before, during, after, time.monotonic())
     # Those that were asked last may still be answered, and a newcomer be on the way.
-    people = await _settled(crowd)
+    people = await _count_people(crowd)
     return figures(fault, span, crowd.asked, crowd.aways, people, requests, busy())
 
 
-async def _settled(crowd: Crowd) -> tuple[int, int]:
+async def _count_people(crowd: Crowd) -> tuple[int, int]:
     """Look at the people for two seconds; return the look with the most live cameras."""
     looks = []
     for _ in range(20):

@@ -97,21 +97,21 @@ async def _read(reader: asyncio.StreamReader) -> Reply:
     if headers.get("transfer-encoding", "").lower() == "chunked":
         body = bytearray()
         while size := int((await reader.readline()).split(b";")[0], 16):
-            body += await reader.readexactly(_bounded(len(body) + size) - len(body))
+            body += await reader.readexactly(_check_size(len(body) + size) - len(body))
             await reader.readline()
             # Chunks that have come already are read without a turn of the event loop.
             await asyncio.sleep(0)
     elif "content-length" in headers:
-        body = bytearray(await reader.readexactly(_bounded(int(headers["content-length"]))))
+        body = bytearray(await reader.readexactly(_check_size(int(headers["content-length"]))))
     else:
         body = bytearray()
         while piece := await reader.read(65536):
             body += piece
-            _bounded(len(body))
+            _check_size(len(body))
     return Reply(status, headers, bytes(body))
 
 
-def _bounded(size: int) -> int:
+def _check_size(size: int) -> int:
     if not 0 <= size <= MAX_BYTES:
         raise ValueError(f"the answer has more than {MAX_BYTES} bytes")
     return size

@@ -372,7 +372,7 @@ async def _ask(loop: OpenLoop, run: LoadRun, console: Console) -> None:
             progress.update(bar, advance=1, detail=f"{took}errors {failed}")
 
         try:
-            if not await program.uninterrupted(loop.ask(run.plan, ended)):
+            if not await program.run_until_signal(loop.ask(run.plan, ended)):
                 run.cut_short = "interrupted"
         except ServerGone:
             run.cut_short = "the server went away"

@@ -41,7 +41,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from scripts.arguments import command_line, number, valued, whole
+from scripts.arguments import command_line, integer, number, option_adder
 from scripts.bench import random_gguf
 from scripts.bench.processes import MeasurementError, free_port
 from scripts.bench.program import say
@@ -75,7 +75,7 @@ _HEAD = (
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = command_line(__doc__, "benchmark.py --machine")
-    value, shapes, policies = valued(parser), tuple(random_gguf.SHAPES), ("passive", "active")
+    value, shapes, policies = option_adder(parser), tuple(random_gguf.SHAPES), ("passive", "active")
     threads, sizes = sorted({max(1, cores() - 1), cores()}), (64, 128, 256, 512)
 
     def several(option: str, default: Sequence[Any], words: str, **more: Any) -> None:
@@ -84,10 +84,10 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 
     several("--model", shapes[:1], "whose shape", choices=shapes)
     several("--format", random_gguf.FORMATS[:1], "of its weights", choices=random_gguf.FORMATS)
-    several("--tokens", sizes, "visual tokens of a picture", type=whole(4, 4096))
-    several("--threads", threads, "of llama.cpp", type=whole(1, 1024))
+    several("--tokens", sizes, "visual tokens of a picture", type=integer(4, 4096))
+    several("--threads", threads, "of llama.cpp", type=integer(1, 1024))
     several("--wait", policies, "OMP_WAIT_POLICY", choices=policies)
-    value("--repeat", whole(1, 100), 1, "questions a row, of which the median counts")
+    value("--repeat", integer(1, 100), 1, "questions a row, of which the median counts")
     value("--minutes", number(0.01, 1000), 5.0, "after which no further row begins")
     return parser.parse_args(arguments)
 
@@ -192,7 +192,7 @@ def picture(tokens: int, seed: int) -> str:
     return encode.data_url(encode.jpeg(pixels))
 
 
-def asked(url: str) -> list[dict[str, Any]]:
+def question_about(url: str) -> list[dict[str, Any]]:
     """Return a question about a picture as this program asks it."""
     image = {"type": "image_url", "image_url": {"url": url}}
     system = {"role": "system", "content": system_text()}
@@ -207,13 +207,13 @@ def rows(server: LlamaServer, args: argparse.Namespace, end: float) -> Iterator[
         _, figures = server.ask([{"role": "user", "content": f"{start} {said}"}], 1)
     text_rate = figures["prompt_per_second"]
     seeds = itertools.count()
-    server.ask(asked(picture(4, next(seeds))), 1)
+    server.ask(question_about(picture(4, next(seeds))), 1)
     for tokens in args.tokens:
         if time.monotonic() > end:
             return
         found = []
         for _ in range(args.repeat):
-            first, figures = server.ask(asked(picture(tokens, next(seeds))), ANSWER_TOKENS)
+            first, figures = server.ask(question_about(picture(tokens, next(seeds))), ANSWER_TOKENS)
             text_ms = figures["prompt_n"] / text_rate * 1000
             more_ms = max(0.0, figures["prompt_ms"] - text_ms)
             found.append((first, more_ms, figures["predicted_per_second"]))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from scripts.arguments import number, whole
+from scripts.arguments import integer, number
 
 Basis = Literal["measured", "estimated", "set", "assumed"]
 SIZES = (100, 10_000, 1_000_000)
@@ -221,7 +221,7 @@ def _limits(given: Assumptions, core: float, uplink: float) -> tuple[Limit, ...]
     return tuple(sorted(found, key=lambda one: one.people))
 
 
-def written(plans: Sequence[Plan]) -> str:
+def render(plans: Sequence[Plan]) -> str:
     """The plans as Markdown: a table of all, then the formulas and what breaks first of each."""
     names = [line.name for line in plans[0].lines]
     head = "| | " + " | ".join(f"{one.people:,} people" for one in plans) + " |"
@@ -278,10 +278,10 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
         description="Machines for so many people, from measured figures, with the formulas; and what breaks first.",
     )
     add = parser.add_argument
-    add("people", nargs="*", type=whole(1, 10**9), help="people at a time (100 10000 1000000)")
+    add("people", nargs="*", type=integer(1, 10**9), help="people at a time (100 10000 1000000)")
     for one in fields(Assumptions):
         low, high, words = _OPTIONS[one.name]
-        kind = whole(int(low), int(high)) if isinstance(one.default, int) else number(low, high)
+        kind = integer(int(low), int(high)) if isinstance(one.default, int) else number(low, high)
         option = f"--{one.name.replace('_', '-')}"
         add(option, type=kind, default=one.default, help=f"{words} ({one.default:g})")
     add("--output", type=Path, help="write it to this file, too")
@@ -292,7 +292,7 @@ def main(arguments: Sequence[str]) -> int:
     """Print the plans; exit status 0, or 1 when the file could not be written."""
     args = options(arguments)
     given = Assumptions(**{one.name: getattr(args, one.name) for one in fields(Assumptions)})
-    text = written([plan(people, given) for people in args.people or SIZES])
+    text = render([plan(people, given) for people in args.people or SIZES])
     print(text)
     if args.output is not None:
         try:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from scripts.arguments import ROOT, add_access_code, address, number, valued, whole
+from scripts.arguments import ROOT, add_access_code, address, integer, number, option_adder
 from scripts.bench.http_json import HttpError
 from scripts.bench.processes import MeasurementError
 from scripts.bench.report import Report, draw
@@ -56,11 +56,11 @@ def add_options(
 ) -> None:
     """Add the options that every measurement takes; the numbers are the defaults."""
     add_server(parser)
-    add, value = parser.add_argument, valued(parser)
-    value("--num-requests", whole(1, 100_000), questions, "questions after the warm-up")
-    value("--sessions", whole(1, 1000), sessions, "pages that ask, each with a camera")
+    add, value = parser.add_argument, option_adder(parser)
+    value("--num-requests", integer(1, 100_000), questions, "questions after the warm-up")
+    value("--sessions", integer(1, 1000), sessions, "pages that ask, each with a camera")
     value("--rate", number(0.001, 1000), rate, "questions a second, of all together")
-    value("--warm-up", whole(0, 1000), warm_up, "questions a session before any is counted")
+    value("--warm-up", integer(0, 1000), warm_up, "questions a session before any is counted")
     add("--detail", choices=("auto", "low", "high"), default="auto")
     value("--seed", int, 1, "of when what is asked")
     add_output(parser)
@@ -79,7 +79,7 @@ def run(measure: Callable[[], int], output: Path) -> int:
         output.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=output).close()
     except OSError as error:
-        return _unwritten(output, error)
+        return _report_unwritten(output, error)
     try:
         return measure()
     except ModuleNotFoundError as error:
@@ -107,7 +107,7 @@ async def until_sigterm(work: Coroutine[Any, Any, T]) -> T:
     return await work
 
 
-async def uninterrupted(work: Awaitable[None]) -> bool:
+async def run_until_signal(work: Awaitable[None]) -> bool:
     """Do the work; False when SIGINT or SIGTERM ended it early. The second time they do what they always do."""
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
@@ -159,14 +159,14 @@ def publish(
             " .venv/bin/python -m pip install --require-hashes -r locks/requirements-plots.txt"
         )
     except OSError as error:
-        return _unwritten(args.output, error)
+        return _report_unwritten(args.output, error)
     print(f"Written: {', '.join(os.path.relpath(path) for path in paths)}")
     if no_plots:
         print(no_plots)
     return 0
 
 
-def _unwritten(folder: Path, error: OSError) -> int:
+def _report_unwritten(folder: Path, error: OSError) -> int:
     """Say why results are not written; the exit status."""
     print(f"Results cannot be written to {folder}: {error.strerror}.", file=sys.stderr)
     return 1

@@ -142,7 +142,7 @@ class Report:
     def table(self) -> str:
         head = ("row", "what", "measured", "target", "reached")
         lines = [head, *(row.cells() for row in self.rows)]
-        text = aligned(
+        text = align(
             [head, ["-" * max(map(len, column)) for column in zip(*lines, strict=True)], *lines[1:]]
         )
         idle = self.conditions.get("machine_idle_share")
@@ -183,7 +183,7 @@ class Report:
         return as_json, as_csv
 
 
-def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+def align(lines: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a table, each column as wide as its longest cell."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]

@@ -71,7 +71,7 @@ class Record:
     cancelled: bool = False
 
 
-class Asked(NamedTuple):
+class Request(NamedTuple):
     """A request, and the connection that it came by."""
 
     method: str
@@ -137,7 +137,7 @@ class StandInModel:
                 if length > MAX_BODY:
                     return
                 body = await reader.readexactly(length)
-                if not await self._answer(Asked(method, target, body, reader, writer)):
+                if not await self._answer(Request(method, target, body, reader, writer)):
                     return
         except (OSError, EOFError, asyncio.LimitOverrunError, ValueError):
             # The client is gone, or it does not speak HTTP; both are none of what is measured here.
@@ -148,7 +148,7 @@ class StandInModel:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    async def _answer(self, asked: Asked) -> bool:
+    async def _answer(self, asked: Request) -> bool:
         """Answer one request; false when the connection is of no more use."""
         arrived = time.time()
         writer = asked.writer
@@ -184,7 +184,7 @@ class StandInModel:
         self.records.append(Record(arrived, text, kind))
         return self.records[-1]
 
-    async def _chat(self, arrived: float, asked: Asked) -> bool:
+    async def _chat(self, arrived: float, asked: Request) -> bool:
         request = json.loads(asked.body)
         question, picture = _last_user(request["messages"])
         record = self._record(arrived, question)

@@ -308,7 +308,7 @@ def underruns(packets: Sequence[Received]) -> int:
     return late
 
 
-def softer(packets: Sequence[Received], since: float) -> Received | None:
+def find_softer(packets: Sequence[Received], since: float) -> Received | None:
     """Return the first packet after a time that is softer than those before; None without one."""
     before = [one.level for one in packets if one.at < since][-10:]
     if not before:

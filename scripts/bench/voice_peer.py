@@ -36,7 +36,7 @@ AUDIBLE_DB = -50.0
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Utterance:
     """Something that was spoken: seconds since the epoch of its first and after its last sample."""
 
     begin: float
@@ -56,7 +56,7 @@ class Microphone(MediaStreamTrack):
         # Muted, it sends nothing at all.
         self.unmuted = asyncio.Event()
         # Speech to send from the next packet on, and the future of its time
-        self._speech: tuple[Samples, asyncio.Future[Said]] | None = None
+        self._speech: tuple[Samples, asyncio.Future[Utterance]] | None = None
         self._speech_at = 0
         self._begin = 0.0
         self._number = 0
@@ -64,11 +64,11 @@ class Microphone(MediaStreamTrack):
         self._paused = 0
         self._encoder = _encoder()
 
-    async def say(self, samples: Samples) -> Said:
+    async def say(self, samples: Samples) -> Utterance:
         """Speak, and return when it was sent. One thing at a time; the microphone must be on."""
         if self._speech is not None or not self.unmuted.is_set():
             raise RuntimeError("the microphone is off, or somebody speaks already")
-        future: asyncio.Future[Said] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Utterance] = asyncio.get_running_loop().create_future()
         self._speech, self._speech_at = (samples, future), 0
         return await future
 
@@ -116,7 +116,7 @@ class Microphone(MediaStreamTrack):
             self._speech = None
             if not future.done():
                 end = time.time() - (_FRAME - len(part)) / RATE
-                future.set_result(Said(self._begin, end))
+                future.set_result(Utterance(self._begin, end))
         return mixed(frame, part)
 
     def _encode(self, samples: Samples) -> bytes:

@@ -32,7 +32,7 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from config import ConfigError, load
-from scripts.arguments import ROOT, command_line, number, valued, whole
+from scripts.arguments import ROOT, command_line, integer, number, option_adder
 from scripts.bench import program
 from scripts.bench.chat_client import ChatClient
 from scripts.bench.live_encoder import LiveEncoder, Scene
@@ -65,8 +65,12 @@ WAYS = {
 def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = command_line(__doc__, prog="scripts/benchmark.py --voice", allow_abbrev=False)
     program.add_server(parser)
-    add, value = parser.add_argument, valued(parser)
-    add("--server-pid", type=whole(1, 2**31), help="process behind --server-url, when it runs here")
+    add, value = parser.add_argument, option_adder(parser)
+    add(
+        "--server-pid",
+        type=integer(1, 2**31),
+        help="process behind --server-url, when it runs here",
+    )
     add(
         "--configured-speech",
         action="store_true",
@@ -74,18 +78,18 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add("--only", default="", help=f"parts to measure ({','.join(PARTS)})")
     add("--wav", type=Path, help="a recorded sentence to speak, any file of sound up to 25 s")
-    value("--turns", whole(1, 10_000), 20, "spoken questions")
+    value("--turns", integer(1, 10_000), 20, "spoken questions")
     add(
         "--silence-ms",
-        type=whole(200, 2000),
+        type=integer(200, 2000),
         default=200,
         help="silence that ends a turn (200, as the targets have it; the page's own is 500)",
     )
-    value("--pause-sentences", whole(1, 1000), 5, "sentences for each pause inside")
-    value("--interruptions", whole(1, 1000), 10, "answers spoken over")
+    value("--pause-sentences", integer(1, 1000), 5, "sentences for each pause inside")
+    value("--interruptions", integer(1, 1000), 10, "answers spoken over")
     value("--noise-minutes", number(0.1, 600), 0.5, "of noise over answers")
     value("--cpu-seconds", number(1, 3600), 10, "for each figure of the CPU")
-    value("--texts", whole(1, 1000), 8, "for a local voice alone")
+    value("--texts", integer(1, 1000), 8, "for a local voice alone")
     value("--seed", int, 1, "of the camera's scene")
     program.add_output(parser, plots=True)
     add("--server-log", default="", help="log level of the started server (warning)")
@@ -125,7 +129,7 @@ class VoiceRun:
         self.report.conditions["speech"] = speech.name
         say(f"speaking with {speech.name}")
         try:
-            return await program.uninterrupted(self._all(speech))
+            return await program.run_until_signal(self._all(speech))
         except (ConnectionClosed, InvalidHandshake) as error:
             raise MeasurementError(f"the server closed the socket ({error})") from None
 

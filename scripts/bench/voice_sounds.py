@@ -88,7 +88,7 @@ def read_sound(path: Path) -> Samples:
     except (OSError, av.error.FFmpegError) as error:
         raise MeasurementError(f"{path} cannot be read as sound ({error.strerror})") from None
     parts += [one.to_ndarray()[0] for one in resampler.resample(None)] if parts else []
-    found = _trimmed(parts)
+    found = _trim(parts)
     if not len(found):
         raise MeasurementError(f"{path} is silent: record somebody who speaks one sentence")
     if len(found) > MOST_FILE_SECONDS * RATE:
@@ -111,7 +111,7 @@ def spoken(text: str, voice: str = "en-us") -> Samples:
     frame.sample_rate = rate
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
     parts = [one.to_ndarray()[0] for one in (*resampler.resample(frame), *resampler.resample(None))]
-    made = at_level(_trimmed(parts), SPEECH_DB)
+    made = at_level(_trim(parts), SPEECH_DB)
     made.flags.writeable = False
     return made
 
@@ -126,7 +126,7 @@ def write_sound(path: Path, sound: Samples) -> Path:
     return path
 
 
-def _trimmed(parts: Sequence[Samples]) -> Samples:
+def _trim(parts: Sequence[Samples]) -> Samples:
     """Return a sound without the silence around it; empty where there is nothing else."""
     whole = np.concatenate([np.zeros(0, np.int16), *parts])
     loud = np.flatnonzero(np.abs(whole.astype(np.int32)) > 300)

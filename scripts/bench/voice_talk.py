@@ -14,7 +14,7 @@ from scripts.bench.chat_client import Arrived
 from scripts.bench.processes import StandInProcess, cores
 from scripts.bench.program import say
 from scripts.bench.stand_in_model import AT_LENGTH
-from scripts.bench.voice_figures import Interruption, Noise, Pause, Turn, VoiceFigures, softer
+from scripts.bench.voice_figures import Interruption, Noise, Pause, Turn, VoiceFigures, find_softer
 from scripts.bench.voice_peer import VoicePeer
 from scripts.bench.voice_sounds import RATE, Samples, Speech, noises, silence
 
@@ -178,7 +178,7 @@ class Talk:
         paused = self._messages(since, "speaking", "paused", "stopped")
         decided = min((one.at for one in paused), default=None)
         packets = list(peer.loudspeaker.packets)
-        lowered = softer(packets, said.begin)
+        lowered = find_softer(packets, said.begin)
         # The words of the interruption are answered after its end.
         audible = peer.loudspeaker.audible(said.begin, said.end)
         silent = audible[-1].at if audible and decided is not None else None

@@ -43,12 +43,12 @@ class Finding:
         def clean(text: str) -> str:
             for secret in known:
                 text = text.replace(secret, "[removed]")
-            return masked(text)
+            return mask_addresses(text)
 
         return replace(self, text=clean(self.text), cause=clean(self.cause), todo=clean(self.todo))
 
 
-def masked(text: str) -> str:
+def mask_addresses(text: str) -> str:
     """Shorten all IP addresses in a text to their beginning, except loopback."""
 
     def short(match: re.Match[str]) -> str:

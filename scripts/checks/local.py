@@ -42,7 +42,7 @@ def check_settings(env_file: Path) -> tuple[Finding, Settings | None]:
     return finding(State.OK, f"They hold ({where})."), settings
 
 
-def port_taken(host: str, port: int) -> bool:
+def is_port_taken(host: str, port: int) -> bool:
     """Return True when the port is in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as sock:
@@ -208,7 +208,7 @@ async def _server(
         )
     if (without or model) and reply.status in (404, 405, 500, 501):
         return finding(State.OK, "It answers, and lists no models, as some do.")
-    known = _listed(reply)
+    known = _model_names(reply)
     if known is None:
         return trouble(
             f"No model list at {where}/models (status {reply.status}).",
@@ -217,15 +217,15 @@ async def _server(
         )
     if model and known and model not in known:
         todo = f"If it is not answered, set {setting} to one of these, or leave it empty."
-        return trouble(f"It does not list {setting}.", has(known), todo, State.WARN)
-    return finding(State.OK, has(known))
+        return trouble(f"It does not list {setting}.", models_sentence(known), todo, State.WARN)
+    return finding(State.OK, models_sentence(known))
 
 
 SECONDS = 5.0
 _MOST_NAME = 256
 
 
-def _listed(reply: Reply) -> list[str] | None:
+def _model_names(reply: Reply) -> list[str] | None:
     """Return the names of an OpenAI-compatible server's models; None where it lists none."""
     try:
         if reply.status == 200:
@@ -239,7 +239,7 @@ def _listed(reply: Reply) -> list[str] | None:
     return None
 
 
-def has(names: list[str]) -> str:
+def models_sentence(names: list[str]) -> str:
     """Return the sentence about the models that a server has."""
     if not names:
         return "Its list of models is empty."
@@ -267,7 +267,9 @@ async def check_recogniser(settings: Any, health: Any) -> Finding | None:
     if settings.transcription_local_model is None:
         return None
     folder = settings.transcription_local_model
-    return _local(finding, "TRANSCRIPTION_LOCAL_MODEL", folder, _reported(health, "recogniser"))
+    return _local(
+        finding, "TRANSCRIPTION_LOCAL_MODEL", folder, _reported_state(health, "recogniser")
+    )
 
 
 async def check_voice(settings: Any, health: Any) -> Finding | None:
@@ -277,7 +279,7 @@ async def check_voice(settings: Any, health: Any) -> Finding | None:
         return None
     if settings.speech_local_model is not None:
         folder = settings.speech_local_model
-        return _local(finding, "SPEECH_LOCAL_MODEL", folder, _reported(health, "voice"))
+        return _local(finding, "SPEECH_LOCAL_MODEL", folder, _reported_state(health, "voice"))
     if not settings.speech_base_url:
         return None
     return await _server(
@@ -303,7 +305,7 @@ async def check_end_of_turn(settings: Any, health: Any) -> Finding | None:
         ModelTrouble.OTHER_SHA256: "The file has another SHA-256 than END_OF_TURN_SHA256.",
     }
     finding, name = partial(Finding, "end_of_turn", "End of turn"), path.name
-    reported = _reported(health, "end_of_turn")
+    reported = _reported_state(health, "end_of_turn")
     state = None if reported is None else reported.get("state")
     if state == "ready":
         return finding(State.OK, f"{name} is ready.")
@@ -321,7 +323,7 @@ async def check_end_of_turn(settings: Any, health: Any) -> Finding | None:
     return finding(State.OK, f"{name} can be loaded, as far as its files tell.")
 
 
-def _reported(health: Any, part: str) -> dict[str, Any] | None:
+def _reported_state(health: Any, part: str) -> dict[str, Any] | None:
     """Return what the server says of a part; None where it says nothing."""
     reported = health.get(part) if isinstance(health, dict) else None
     return reported if isinstance(reported, dict) else None

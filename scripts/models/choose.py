@@ -25,7 +25,7 @@ from pathlib import Path
 from config import ConfigError, Settings, load
 from scripts.arguments import ENV_FILE
 from scripts.models import disk, record
-from scripts.models.disk import ModelError, ended, say
+from scripts.models.disk import ModelError, run_script, say
 from server.core import core_dumps
 from server.features.hosting import llama_wheel
 from server.features.hosting.catalogue.entry import (
@@ -73,7 +73,7 @@ class Choice:
     own: bool = False
 
 
-def hosting(settings: Settings) -> HostingSettings:
+def hosting_settings(settings: Settings) -> HostingSettings:
     """Raises ModelError where the feature is off."""
     if not isinstance(settings, HostingSettings):
         raise ModelError(
@@ -83,7 +83,7 @@ def hosting(settings: Settings) -> HostingSettings:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def converted_errors() -> Iterator[None]:
     """Raise the errors of settings, catalogues, folders and home directories as ModelError."""
     try:
         yield
@@ -95,8 +95,8 @@ def explained() -> Iterator[None]:
 
 def find(name: str, settings: Settings) -> Choice:
     """Raises ModelError."""
-    hosted = hosting(settings)
-    with explained():
+    hosted = hosting_settings(settings)
+    with converted_errors():
         # No name of a catalogue begins like that; one that cannot be had is not needed.
         if name.startswith(("/", "~", ".")) and _folder(name).exists():
             choice = Choice(read_model(_folder(name)), _folder(name), Catalogue.load(), own=True)
@@ -120,10 +120,10 @@ def _found(name: str, catalogue: Catalogue) -> Choice:
         raise ModelError(
             f"{error.message} To fetch one: bash scripts/download_model.sh OWNER/NAME --to FOLDER"
         ) from None
-    return Choice(known, kept_at(known), catalogue)
+    return Choice(known, model_folder(known), catalogue)
 
 
-def kept_at(model: Model) -> Path:
+def model_folder(model: Model) -> Path:
     """The folder that a catalogue's model is fetched to. Raises RuntimeError without a home."""
     return KEPT.expanduser() / model.id.rpartition("/")[2]
 
@@ -132,7 +132,7 @@ def _folder(name: str) -> Path:
     return Path(name).expanduser().absolute()
 
 
-def whole(choice: Choice) -> bool:
+def is_complete(choice: Choice) -> bool:
     """Return True when nothing has to be fetched."""
     if choice.own:
         return True
@@ -174,7 +174,7 @@ def look(choice: Choice, settings: Settings) -> None:
             " environment with the torch for it (pytorch.org says how) and with transformers, and start with"
             " ENGINE_PYTHON=/path/to/bin/python in the environment or .env."
         )
-    if not whole(choice):
+    if not is_complete(choice):
         _look_at_hub(choice)
 
 
@@ -186,7 +186,7 @@ def _look_at_hub(choice: Choice) -> None:
     from scripts.models import download, hub
 
     try:
-        say(f"Looking for {choice.model.id} at {hub.where()}.")
+        say(f"Looking for {choice.model.id} at {hub.hub_address()}.")
         model = choice.model
         repository = hub.look_up(model.id, model.revision or None, model.files)
         download.require_space(repository, choice.folder)
@@ -217,8 +217,8 @@ def _require_memory(choice: Choice) -> None:
         else f"Take a smaller one ({name_of(best)}), or fetch it"
     )
     raise ModelError(
-        f"{model.name} takes about {disk.in_words(model.memory_bytes)} of memory, and this machine has"
-        f" {disk.in_words(there)} and no GPU: it could not be loaded. {smaller} for another machine:"
+        f"{model.name} takes about {disk.format_bytes(model.memory_bytes)} of memory, and this machine has"
+        f" {disk.format_bytes(there)} and no GPU: it could not be loaded. {smaller} for another machine:"
         f" bash scripts/download_model.sh {model.id} --to FOLDER"
     )
 
@@ -270,7 +270,7 @@ def fetch(model: Model, folder: Path) -> None:
         say(f"{model.name} is at {folder}.")
         return 0
 
-    download.guarded(run, folder, OTHERWISE)
+    download.run_guarded(run, folder, OTHERWISE)
 
 
 def settings_for(choice: Choice, settings: Settings) -> list[str]:
@@ -281,7 +281,7 @@ def settings_for(choice: Choice, settings: Settings) -> list[str]:
     return lines
 
 
-def tell_what_for(choice: Choice) -> None:
+def explain_purpose(choice: Choice) -> None:
     """Say where a fetched model is chosen that does not answer the camera's questions."""
     model = choice.model
     if model.answers:
@@ -311,12 +311,12 @@ def this_machine(settings: HostingSettings) -> Host:
     return probe.probe(vllm=False)
 
 
-def at_hand(catalogue: Catalogue) -> list[Model]:
+def catalogue_models(catalogue: Catalogue) -> list[Model]:
     """Return the models of the catalogue; those that are fetched already have their folder."""
     models = []
     for model in catalogue:
-        choice = Choice(model, kept_at(model), catalogue)
-        models.append(model.with_folder(choice.folder) if whole(choice) else model)
+        choice = Choice(model, model_folder(model), catalogue)
+        models.append(model.with_folder(choice.folder) if is_complete(choice) else model)
     return models
 
 
@@ -351,7 +351,7 @@ def name_of(model: Model) -> str:
     return model.aliases[0] if model.aliases else model.id
 
 
-def asked(question: str) -> bool | None:
+def ask_yes_no(question: str) -> bool | None:
     """Return the person's answer; None without a terminal."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
@@ -361,10 +361,10 @@ def asked(question: str) -> bool | None:
 
 def propose_one() -> int:
     """Propose a model for this machine; the exit status. Raises ModelError."""
-    with explained():
+    with converted_errors():
         settings = load(ENV_FILE)
-        hosted = hosting(settings)
-        models = at_hand(Catalogue.load(hosted.catalogue))
+        hosted = hosting_settings(settings)
+        models = catalogue_models(Catalogue.load(hosted.catalogue))
     host = this_machine(hosted)
     free = disk.free_bytes(KEPT.expanduser())
     proposal = propose(models, host, free)
@@ -374,7 +374,9 @@ def propose_one() -> int:
         say(line)
     if model is None:
         return 1
-    yes = asked("Fetch it and start? [y/N]" if model.folder is None else "Start with it? [y/N]")
+    yes = ask_yes_no(
+        "Fetch it and start? [y/N]" if model.folder is None else "Start with it? [y/N]"
+    )
     if yes is None:
         say("Nothing was fetched: there is no terminal to ask on.")
     elif not yes:
@@ -396,7 +398,7 @@ def _command(proposal: Proposal, model: Model) -> str:
 def _fetch_for_vllm(model: Model, settings: Settings) -> int:
     """Fetch a model that vLLM serves to MODEL_PATH; nothing is started."""
     folder = Path(settings.model_path)
-    if not whole(Choice(model, folder, Catalogue.load())):
+    if not is_complete(Choice(model, folder, Catalogue.load())):
         fetch(model, folder)
     say("Next: bash scripts/start_vllm_server.sh, and beside it: bash scripts/run.sh")
     return 0
@@ -409,13 +411,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     logging.disable(logging.CRITICAL)
     run = partial(choose, chosen.name, chosen.look) if chosen.name else propose_one
-    return ended(run, lambda: "Stopped.")
+    return run_script(run, lambda: "Stopped.")
 
 
 def choose(name: str, only_look: bool) -> int:
     """Raises ModelError."""
     try:
-        with explained():
+        with converted_errors():
             settings = load(ENV_FILE)
         choice = find(name, settings)
         llama = choice.model.library is Library.LLAMA_CPP
@@ -426,13 +428,13 @@ def choose(name: str, only_look: bool) -> int:
             return 0
         if llama:
             install_server(settings)
-        if not whole(choice):
+        if not is_complete(choice):
             fetch(choice.model, choice.folder)
     except OSError as error:
         raise ModelError(
             f"{error.filename or KEPT} cannot be looked at ({error.strerror or error})."
         ) from None
-    tell_what_for(choice)
+    explain_purpose(choice)
     print(*settings_for(choice, settings), sep="\n")
     return 0
 

@@ -59,7 +59,7 @@ def convert(model: Checkpoint, form: Form, out: Path, progress: Callable[[str], 
             f"{out} is inside the model's own folder, which is copied to it. Choose one beside it with --out."
         )
     shapes = checkpoint.text_shapes(model)
-    fitting = fitted(form, {columns for _, columns in shapes.values()})
+    fitting = fit_group(form, {columns for _, columns in shapes.values()})
     if fitting is None:
         raise ModelError(
             f"{form.bits} bits need layers whose columns divide by {min(GROUPS)}; this model's do not."
@@ -79,8 +79,8 @@ def convert(model: Checkpoint, form: Form, out: Path, progress: Callable[[str], 
         disk.require_space(work, needed, what)
     disk.make_folder(work)
     try:
-        with disk.alone_in(work):
-            done = _resumed(model, fitting, work, progress)
+        with disk.lock_folder(work):
+            done = _resume(model, fitting, work, progress)
             written = sum(entry["size"] for entry in done.values())
             disk.require_space(work, max(0, needed - written), what)
             _write_shards(model, fitting, work, done, progress)
@@ -107,7 +107,7 @@ def _identity(model: Checkpoint, form: Form) -> dict[str, Any]:
     }
 
 
-def _resumed(
+def _resume(
     model: Checkpoint, form: Form, work: Path, progress: Callable[[str], None]
 ) -> dict[str, Any]:
     """The shards that an earlier run finished, by name; empties `work` if that was another's."""
@@ -146,7 +146,7 @@ def _write_shards(
     for number, name in enumerate(model.shards, 1):
         if name in done:
             continue
-        tensors = _converted(model, name, form)
+        tensors = _convert_shard(model, name, form)
         half = work / f"{name}.tmp"
         try:
             save_file(tensors, half, metadata={"format": "pt"})
@@ -162,10 +162,12 @@ def _write_shards(
         }
         del tensors
         _note(work, model, form, done)
-        progress(f"{number} of {len(model.shards)}: {name} ({disk.in_words(done[name]['size'])})")
+        progress(
+            f"{number} of {len(model.shards)}: {name} ({disk.format_bytes(done[name]['size'])})"
+        )
 
 
-def _converted(model: Checkpoint, shard: str, form: Form) -> dict[str, torch.Tensor]:
+def _convert_shard(model: Checkpoint, shard: str, form: Form) -> dict[str, torch.Tensor]:
     chosen = scheme(form)
     shapes = checkpoint.text_shapes(model)
     tensors: dict[str, torch.Tensor] = {}
@@ -188,7 +190,7 @@ def _converted(model: Checkpoint, shard: str, form: Form) -> dict[str, torch.Ten
                         f"{name} in {shard} is {list(value.shape)}, by config.json it is"
                         f" {list(shapes[match['part']])}. Download the model again."
                     )
-                for part, made in quantized(value, chosen, form).items():
+                for part, made in quantize(value, chosen, form).items():
                     tensors[f"{layer}.{part}"] = made.contiguous()
     except SafetensorError as error:
         raise ModelError(
@@ -249,7 +251,7 @@ def _sync(folder: Path) -> None:
 # Quantising
 
 
-def fitted(form: Form, columns: set[int]) -> Form | None:
+def fit_group(form: Form, columns: set[int]) -> Form | None:
     """The form with the largest group that divides every weight's columns; None when there is none."""
     if form.group is None:
         return form
@@ -266,7 +268,7 @@ def scheme(form: Form) -> QuantizationScheme:
     return chosen
 
 
-def quantized(weight: torch.Tensor, chosen: QuantizationScheme, form: Form) -> dict[str, Any]:
+def quantize(weight: torch.Tensor, chosen: QuantizationScheme, form: Form) -> dict[str, Any]:
     """Return the stored tensors of a rows by columns weight, by the last part of their names."""
     if form.group is None:
         low, high = torch.aminmax(weight, dim=1, keepdim=True)

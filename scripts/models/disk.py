@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from types import FrameType
 
 
-def in_words(size: float) -> str:
+def format_bytes(size: float) -> str:
     """Bytes as a person reads them, in powers of 1024."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if abs(size) < 1024:
@@ -50,8 +50,8 @@ def require_space(folder: Path, needed: int, what: str) -> None:
     free = free_bytes(folder)
     if free < needed:
         raise ModelError(
-            f"There is no room at {folder}: {what} needs {in_words(needed)}, {in_words(free)} are free."
-            f" Free {in_words(needed - free)} there, or choose a folder on another disk."
+            f"There is no room at {folder}: {what} needs {format_bytes(needed)}, {format_bytes(free)} are free."
+            f" Free {format_bytes(needed - free)} there, or choose a folder on another disk."
         )
 
 
@@ -80,7 +80,7 @@ def _not_writable(folder: Path, why: str) -> str:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Nobody else who asks has the folder meanwhile. Raises ModelError when somebody has."""
     place = os.open(folder, os.O_RDONLY)
     try:
@@ -123,7 +123,7 @@ def relative(name: str) -> PurePosixPath:
     return parts
 
 
-def inside(folder: Path, name: str) -> Path:
+def resolve_inside(folder: Path, name: str) -> Path:
     """Find `name` in `folder`, links followed. Raises ModelError for a path elsewhere.
 
     The file need not exist yet; the folder itself may be a link.
@@ -146,7 +146,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def ended(run: Callable[[], int], when_stopped: Callable[[], str]) -> int:
+def run_script(run: Callable[[], int], when_stopped: Callable[[], str]) -> int:
     """The exit status of `run`: 1 and a sentence on ModelError, 130 or 143 on a signal."""
 
     def stop(number: int, _frame: FrameType | None) -> None:

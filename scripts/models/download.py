@@ -25,7 +25,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 from config import ConfigError, load
 from scripts.arguments import ROOT, add_env_file
 from scripts.models import checkpoint, disk, hub, record
-from scripts.models.disk import ModelError, in_words, say
+from scripts.models.disk import ModelError, format_bytes, say
 from scripts.models.hub import HubFile, Repository
 from server.core import core_dumps
 
@@ -67,8 +67,8 @@ class Progress:
         known = rate > 0 and done - self._first >= LEAST_BYTES
         left = f", {_duration((self._total - done) / rate)} left" if known and not last else ""
         text = (
-            f"{self._what} {100 * done // max(1, self._total)} %: {in_words(done)} of {in_words(self._total)},"
-            f" {in_words(rate)}/s{left}"
+            f"{self._what} {100 * done // max(1, self._total)} %: {format_bytes(done)} of {format_bytes(self._total)},"
+            f" {format_bytes(rate)}/s{left}"
         )
         if self._terminal:
             print(f"\r\x1b[K{text}", end="\n" if last else "", file=sys.stderr, flush=True)
@@ -105,7 +105,7 @@ class Stall:
             self._done, self._at = done, now
         elif now - self._at > STALL_SECONDS:
             raise ModelError(
-                f"Hardly anything came for {STALL_SECONDS / 60:g} minutes ({in_words(done - self._done)}). Check the network, or"
+                f"Hardly anything came for {STALL_SECONDS / 60:g} minutes ({format_bytes(done - self._done)}). Check the network, or"
                 " set HF_ENDPOINT to a mirror; run this again: what came is kept."
             )
 
@@ -132,7 +132,7 @@ def missing(repository: Repository, folder: Path) -> list[HubFile]:
     ]
 
 
-def begun(files: Sequence[HubFile], folder: Path) -> int:
+def fetched_bytes(files: Sequence[HubFile], folder: Path) -> int:
     """Bytes of these that need not be fetched: whole files, and first parts."""
     sizes = 0
     for file in files:
@@ -148,12 +148,12 @@ def begun(files: Sequence[HubFile], folder: Path) -> int:
     return sizes
 
 
-def strangers(repository: Repository, folder: Path) -> list[Path]:
+def outdated_files(repository: Repository, folder: Path) -> list[Path]:
     """Files of an earlier revision, to be removed. Raises ModelError for those of another model."""
     if folder.exists() and not folder.is_dir():
         raise ModelError(f"{folder} is a file. Choose a folder with --to or MODEL_PATH.")
     known = record.read(folder) if folder.is_dir() else None
-    source = record.unfinished(folder) if known is None else known["source"]
+    source = record.read_unfinished(folder) if known is None else known["source"]
     ours_begun = known is None and source.get("repository") == repository.name
     if source and source.get("repository") != repository.name:
         other = str(source.get("repository") or "a converted model")[:100]
@@ -163,7 +163,7 @@ def strangers(repository: Repository, folder: Path) -> list[Path]:
     ours = {file.name for file in repository.files}
     weights = (path for form in WEIGHTS for path in folder.glob(f"*{form}"))
     found = {path for path in weights if path.name not in ours}
-    earlier = set() if known is None else _recorded(folder, set(known["files"]) - ours)
+    earlier = set() if known is None else _existing_files(folder, set(known["files"]) - ours)
     if found - earlier and not ours_begun:
         names = sorted(path.name for path in found - earlier)
         raise ModelError(
@@ -173,12 +173,12 @@ def strangers(repository: Repository, folder: Path) -> list[Path]:
     return sorted(found | earlier)
 
 
-def _recorded(folder: Path, names: set[str]) -> set[Path]:
+def _existing_files(folder: Path, names: set[str]) -> set[Path]:
     """Return those of the names that are files within the folder."""
     found = set()
     for name in names:
         try:
-            disk.inside(folder, name)
+            disk.resolve_inside(folder, name)
         except ModelError:
             continue
         if (folder / name).is_file():
@@ -188,9 +188,9 @@ def _recorded(folder: Path, names: set[str]) -> set[Path]:
 
 def require_space(repository: Repository, folder: Path) -> tuple[list[HubFile], int]:
     """Return the missing files and their bytes. Raises ModelError when these cannot be written."""
-    strangers(repository, folder)
+    outdated_files(repository, folder)
     files = missing(repository, folder)
-    needed = sum(file.size for file in files) - begun(files, folder)
+    needed = sum(file.size for file in files) - fetched_bytes(files, folder)
     if files:
         disk.require_space(folder, needed + SPARE, "what is to be fetched")
     return files, needed
@@ -199,8 +199,8 @@ def require_space(repository: Repository, folder: Path) -> tuple[list[HubFile], 
 def begin(repository: Repository, folder: Path) -> None:
     """Remove files of another revision that are in the way. Raises ModelError, OSError."""
     source = {"repository": repository.name, "commit": repository.commit}
-    old = strangers(repository, folder)
-    if record.unfinished(folder) not in ({}, source):
+    old = outdated_files(repository, folder)
+    if record.read_unfinished(folder) not in ({}, source):
         # Of another revision, whose files may go on otherwise.
         old += folder.rglob("*.part")
     known = record.read(folder)
@@ -271,7 +271,7 @@ def fetch_all(
     """Some at a time. Raises ModelError, OSError: the first that comes."""
     if not files:
         return
-    here = begun(files, folder)
+    here = fetched_bytes(files, folder)
     progress = Progress("Fetching", sum(file.size for file in files), here, json=json)
     stall = Stall(here, time.monotonic())
     failed = threading.Event()
@@ -292,7 +292,7 @@ def fetch_all(
             done, running = wait(jobs, timeout=0.2, return_when=FIRST_EXCEPTION)
             for job in done:
                 job.result()
-            here = begun(files, folder)
+            here = fetched_bytes(files, folder)
             progress.show(here, last=not running)
             if not running:
                 break
@@ -303,7 +303,7 @@ def fetch_all(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def wrong(repository: Repository, folder: Path, json: bool = False) -> list[HubFile]:
+def find_corrupt(repository: Repository, folder: Path, json: bool = False) -> list[HubFile]:
     """Files whose content is not what the hub says."""
     progress = Progress("Checking", repository.size, json=json)
     checked = 0
@@ -314,7 +314,9 @@ def wrong(repository: Repository, folder: Path, json: bool = False) -> list[HubF
         progress.show(checked)
 
     try:
-        found = [file for file in repository.files if not hub.right(file, folder / file.name, seen)]
+        found = [
+            file for file in repository.files if not hub.is_correct(file, folder / file.name, seen)
+        ]
         progress.show(checked, last=True)
     finally:
         progress.end()
@@ -334,22 +336,22 @@ def download(
     repository = hub.look_up(name, revision, only)
     files, needed = require_space(repository, folder)
     say(
-        f"{repository.name} at {repository.commit}: {len(repository.files)} files, {in_words(repository.size)};"
-        f" {in_words(needed)} to fetch to {folder}, {in_words(disk.free_bytes(folder))} free there."
+        f"{repository.name} at {repository.commit}: {len(repository.files)} files, {format_bytes(repository.size)};"
+        f" {format_bytes(needed)} to fetch to {folder}, {format_bytes(disk.free_bytes(folder))} free there."
     )
     if dry_run:
         for file in files:
-            print(f"{in_words(file.size):>12}  {file.name}")
+            print(f"{format_bytes(file.size):>12}  {file.name}")
         say("Nothing was fetched (--dry-run).")
         return
     disk.make_folder(folder)
-    with disk.alone_in(folder):
+    with disk.lock_folder(folder):
         begin(repository, folder)
         # Another run may have gone on with it since it was looked at.
         files = missing(repository, folder)
         for attempt in range(ATTEMPTS + 1):
             fetch_all(repository, files, folder, json)
-            files = wrong(repository, folder, json)
+            files = find_corrupt(repository, folder, json)
             if not files:
                 break
             names = ", ".join(file.name for file in files[:5])
@@ -364,8 +366,8 @@ def download(
         finish(repository, folder)
 
 
-def guarded(run: Callable[[], int], folder: Path, otherwise: str = "") -> int:
-    """Do as disk.ended, and explain a disk's errors; `otherwise` is printed after a failure.
+def run_guarded(run: Callable[[], int], folder: Path, otherwise: str = "") -> int:
+    """Do as disk.run_script, and explain a disk's errors; `otherwise` is printed after a failure.
 
     Ends the process at once when it fails, for threads may hang in the network.
     """
@@ -383,7 +385,7 @@ def guarded(run: Callable[[], int], folder: Path, otherwise: str = "") -> int:
             return 1
 
     kept = f"Stopped. The part that came is kept in {folder}: the same command goes on."
-    status = disk.ended(explained, lambda: kept)
+    status = disk.run_script(explained, lambda: kept)
     if status == 0:
         return 0
     if status == 1 and otherwise:
@@ -421,7 +423,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
     def run() -> int:
-        say(f"Looking for {chosen.repository} at {hub.where()}.")
+        say(f"Looking for {chosen.repository} at {hub.hub_address()}.")
         how = {"dry_run": chosen.dry_run, "json": chosen.json}
         download(chosen.repository, chosen.revision, folder, chosen.file, **how)
         if not chosen.dry_run:
@@ -430,7 +432,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(f"Done: {folder} is whole. To serve it: bash scripts/{serve}")
         return 0
 
-    return guarded(run, folder)
+    return run_guarded(run, folder)
 
 
 if __name__ == "__main__":

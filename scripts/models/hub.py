@@ -45,7 +45,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 from pydantic import BaseModel, Field, ValidationError
 
 from scripts.models import network, record
-from scripts.models.disk import ModelError, inside, relative
+from scripts.models.disk import ModelError, relative, resolve_inside
 from scripts.models.network import FetchError, Network
 
 # Largest response about a repository: names, sizes and checksums of its files
@@ -63,7 +63,7 @@ def _url(text: str) -> httpx2.URL:
         return httpx2.URL("")
 
 
-def shown(url: httpx2.URL) -> str:
+def quote_url(url: httpx2.URL) -> str:
     """Shorten a URL for a sentence, without user, query and fragment, which may hold secrets."""
     port = f":{url.port}" if url.port is not None else ""
     # Encoded as they go out: decoded, they may move a terminal's cursor or look like another host.
@@ -107,7 +107,7 @@ class Guarded(httpx2.BaseTransport):
         own = _origin(url) == self._endpoint
         if url.scheme != "https" and not own:
             raise FetchError(
-                f"The hub leads to {shown(url)}: only https is fetched, so that nobody on the way changes it. Set HF_ENDPOINT"
+                f"The hub leads to {quote_url(url)}: only https is fetched, so that nobody on the way changes it. Set HF_ENDPOINT"
                 " to another mirror."
             )
         is_api = own and url.path.startswith(self._api)
@@ -118,15 +118,15 @@ class Guarded(httpx2.BaseTransport):
         if answer.status_code not in (200, 206):
             # Nobody reads what stands beside an address or a refusal.
             answer.close()
-            return httpx2.Response(answer.status_code, headers=_of_refusal(answer.headers))
+            return httpx2.Response(answer.status_code, headers=_reply_headers(answer.headers))
         if answer.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
             answer.close()
             raise FetchError(
-                f"{shown(url)} comes compressed though it was not asked for so. Set HF_ENDPOINT to another mirror."
+                f"{quote_url(url)} comes compressed though it was not asked for so. Set HF_ENDPOINT to another mirror."
             )
         if not is_api:
             return answer
-        stream = _BoundedStream(cast(httpx2.SyncByteStream, answer.stream), shown(url))
+        stream = _BoundedStream(cast(httpx2.SyncByteStream, answer.stream), quote_url(url))
         return httpx2.Response(
             answer.status_code, headers=answer.headers, stream=stream, extensions=answer.extensions
         )
@@ -160,7 +160,7 @@ class _Transport(httpx2.HTTPTransport):
     def __init__(
         self, refused: Callable[[str], str | None], seconds: float | None, proxy: str
     ) -> None:
-        trust = network.trusted()
+        trust = network.trusted_authorities()
         through = httpx2.Proxy(proxy) if proxy else None
         if through is not None and through.url.scheme == "https":
             through.ssl_context = trust
@@ -200,7 +200,7 @@ def _public(address: str) -> str | None:
     return None if network.refused(address) else "public (plain http is for one's own network)"
 
 
-def _of_refusal(headers: httpx2.Headers) -> list[tuple[str, str]]:
+def _reply_headers(headers: httpx2.Headers) -> list[tuple[str, str]]:
     """Return the headers about the answer itself, without pauses that nobody waits for."""
     kept = []
     for name, value in headers.multi_items():
@@ -240,7 +240,7 @@ def _check_literal(url: httpx2.URL, own: bool) -> None:
     kind = network.refused(url.host)
     if kind not in (None, "no IP") and not own:
         raise FetchError(
-            f"The hub leads to {shown(url)}: a {kind} address. Nothing is fetched from there."
+            f"The hub leads to {quote_url(url)}: a {kind} address. Nothing is fetched from there."
         )
 
 
@@ -329,7 +329,7 @@ def look_up(name: str, revision: str | None, only: Collection[str] = ()) -> Repo
         raise ModelError(_sentence(error, name, revision)) from None
     except ValidationError:
         raise ModelError(
-            f"{where()} does not answer as a hub does. Is HF_ENDPOINT right, and is nothing in between (a page to log in at)?"
+            f"{hub_address()} does not answer as a hub does. Is HF_ENDPOINT right, and is nothing in between (a page to log in at)?"
         ) from None
     found = _files(name, reply.siblings, only)
     if lost := sorted(set(only) - {file.name for file in found}):
@@ -376,7 +376,7 @@ def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
     path = folder / file.name
     if path.parent != folder:
         # A link there may lead anywhere.
-        inside(folder, path.parent.relative_to(folder).as_posix())
+        resolve_inside(folder, path.parent.relative_to(folder).as_posix())
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     there = part.stat().st_size if part.exists() else 0
@@ -441,7 +441,7 @@ class _Bounded:
         return self._stream.write(piece)
 
 
-def right(file: HubFile, path: Path, seen: Callable[[int], None] | None = None) -> bool:
+def is_correct(file: HubFile, path: Path, seen: Callable[[int], None] | None = None) -> bool:
     """Compare with the hub's checksum; `seen` gets each piece's bytes. Raises OSError."""
     if not path.is_file() or path.stat().st_size != file.size:
         return False
@@ -454,10 +454,10 @@ def right(file: HubFile, path: Path, seen: Callable[[int], None] | None = None) 
 _FAILURES = (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled)
 
 
-def where() -> str:
+def hub_address() -> str:
     """The hub's address, without a password. Raises ModelError when there is none."""
     try:
-        return shown(endpoint(constants.ENDPOINT)).rstrip("/")
+        return quote_url(endpoint(constants.ENDPOINT)).rstrip("/")
     except FetchError as error:
         raise ModelError(error.message) from None
 
@@ -465,7 +465,7 @@ def where() -> str:
 def _sentence(error: Exception, name: str, revision: str | None) -> str:
     if isinstance(error, HFValidationError):
         return f"{name[:100]!r} is no repository id; one looks like Qwen/Qwen2.5-VL-32B-Instruct."
-    hub = where()
+    hub = hub_address()
     if isinstance(error, GatedRepoError):
         return (
             f"{name} is gated: its licence has to be accepted first. Open {hub}/{name} in a browser, accept it, make a"

@@ -95,7 +95,7 @@ def _refused_v6(address: IPv6Address) -> str | None:
     return None if public else "special"
 
 
-def trusted() -> ssl.SSLContext:
+def trusted_authorities() -> ssl.SSLContext:
     """Return the system's trust, or that of SSL_CERT_FILE and SSL_CERT_DIR. Raises FetchError."""
     try:
         return httpcore2.default_ssl_context()

@@ -66,7 +66,7 @@ def begin(folder: Path, source: Mapping[str, str]) -> None:
     write_whole(folder / BEGUN, json.dumps(dict(source)) + "\n")
 
 
-def unfinished(folder: Path) -> dict[str, Any]:
+def read_unfinished(folder: Path) -> dict[str, Any]:
     """Read the record of an unfinished download; {} without one, or when it is unreadable."""
     try:
         source = json.loads((folder / BEGUN).read_text("utf-8"))

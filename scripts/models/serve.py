@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from scripts.arguments import ROOT, add_env_file
 from scripts.models import bare_settings, checkpoint, vllm_command
-from scripts.models.disk import ModelError, ended, in_words, say
+from scripts.models.disk import ModelError, format_bytes, run_script, say
 from server.core import core_dumps
 from server.features.hosting.catalogue import engine_log
 from server.features.hosting.catalogue.launch import Launch
@@ -66,7 +66,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return chosen
 
 
-def loaded(env_file: Path, *, dry_run: bool = False) -> Settings:
+def load_settings(env_file: Path, *, dry_run: bool = False) -> Settings:
     """Load the settings; for a dry run without packages those that it needs. Raises ModelError."""
     if dry_run and find_spec("pydantic_settings") is None:
         return cast("Settings", bare_settings.read(env_file))
@@ -83,12 +83,12 @@ def loaded(env_file: Path, *, dry_run: bool = False) -> Settings:
 
 def start(chosen: argparse.Namespace) -> int:
     """Print the command; replace this process by vLLM. Raises ModelError."""
-    settings = loaded(chosen.env_file, dry_run=chosen.dry_run)
-    launch = prepared(settings, chosen)
+    settings = load_settings(chosen.env_file, dry_run=chosen.dry_run)
+    launch = prepare(settings, chosen)
     print(launch.shown, flush=True)
     if chosen.dry_run:
         return 0
-    if answers(health := health_url(settings)):
+    if is_answering(health := health_url(settings)):
         raise ModelError(
             f"A server answers already at {health}. Stop that one, or give VLLM_BASE_URL another port."
         )
@@ -104,7 +104,7 @@ def start(chosen: argparse.Namespace) -> int:
         raise ModelError(f"{launch.argv[0]} cannot be started ({error.strerror}).") from None
 
 
-def prepared(settings: Settings, chosen: argparse.Namespace) -> Launch:
+def prepare(settings: Settings, chosen: argparse.Namespace) -> Launch:
     """Check model, GPU and vLLM; return the command. Raises ModelError."""
     model, weights = _model(settings, chosen)
     cards, amd, assumed = list[Gpu](), False, False
@@ -115,7 +115,7 @@ def prepared(settings: Settings, chosen: argparse.Namespace) -> Launch:
             raise
         say(error.message)
     try:
-        vllm = asked(chosen.vllm)
+        vllm = query_vllm(chosen.vllm)
     except ModelError as error:
         # Without a GPU it may not even list its flags.
         if not chosen.dry_run or chosen.cpu:
@@ -145,7 +145,9 @@ def prepared(settings: Settings, chosen: argparse.Namespace) -> Launch:
         amd=amd,
         assumed=assumed,
     )
-    say(f"vLLM {vllm.version}, {settings.model_path} ({in_words(weights)}), {described(cards)}.")
+    say(
+        f"vLLM {vllm.version}, {settings.model_path} ({format_bytes(weights)}), {describe_gpus(cards)}."
+    )
     doubts = memory_doubts(cards, weights, settings, gpus_of_a_copy(launch.argv))
     for warning in (*doubts, *launch.warnings):
         say(f"Note: {warning}")
@@ -164,7 +166,7 @@ def _model(settings: Settings, chosen: argparse.Namespace) -> tuple[checkpoint.C
     return model, vllm_command.weights_bytes(model)
 
 
-def asked(program: str) -> Vllm:
+def query_vllm(program: str) -> Vllm:
     """Ask the installed vLLM for its version and flags. Raises ModelError."""
     try:
         return query_vllm(program)
@@ -174,11 +176,11 @@ def asked(program: str) -> Vllm:
         raise ModelError(error.message) from None
 
 
-def described(cards: Sequence[Gpu]) -> str:
+def describe_gpus(cards: Sequence[Gpu]) -> str:
     found = []
     for card in cards:
         free, total = _free(card), card.memory_total or 0
-        known = "" if free is None else f", {in_words(free)} of {in_words(total)} free"
+        known = "" if free is None else f", {format_bytes(free)} of {format_bytes(total)} free"
         found.append(card.name + known)
     return "; ".join(found) or "no GPU"
 
@@ -215,8 +217,8 @@ def memory_doubts(
             else ""
         )
         doubts.append(
-            f"The weights take {in_words(weights)}, and GPU_MEMORY_UTILIZATION={share:g} of the memory of the GPUs that vLLM"
-            f" uses ({used}) is {in_words(all_of_it)}. Convert them to 8 bits (python3 scripts/convert_model.py --help){more}."
+            f"The weights take {format_bytes(weights)}, and GPU_MEMORY_UTILIZATION={share:g} of the memory of the GPUs that vLLM"
+            f" uses ({used}) is {format_bytes(all_of_it)}. Convert them to 8 bits (python3 scripts/convert_model.py --help){more}."
         )
     elif len(cards) > used == 1:
         doubts.append(
@@ -226,7 +228,7 @@ def memory_doubts(
     free = _free(cards[0]) if cards else None
     if free is not None and free < share * (cards[0].memory_total or 0):
         doubts.append(
-            f"Of the first GPU's memory {in_words(free)} are free, others hold the rest: vLLM will not start with"
+            f"Of the first GPU's memory {format_bytes(free)} are free, others hold the rest: vLLM will not start with"
             f" GPU_MEMORY_UTILIZATION={share:g} unless they end. Lower it, or end them."
         )
     return doubts
@@ -239,7 +241,7 @@ def health_url(settings: Settings) -> str:
     return settings.vllm_base_url.removesuffix("/v1") + "/health"
 
 
-def answers(url: str, seconds: float = 2.0) -> bool:
+def is_answering(url: str, seconds: float = 2.0) -> bool:
     """Return whether GET `url` gives 200."""
     try:
         with _DIRECT.open(url, timeout=seconds) as reply:
@@ -252,7 +254,7 @@ def wait(chosen: argparse.Namespace) -> int:
     """Return when vLLM answers. Raises ModelError when the time is up or its process has ended."""
     from server.shared.processes import usage
 
-    settings = loaded(chosen.env_file)
+    settings = load_settings(chosen.env_file)
     health, port = health_url(settings), urlsplit(settings.vllm_base_url).port or 80
     began = time.monotonic()
     next_word = began + PROGRESS_SECONDS
@@ -265,7 +267,7 @@ def wait(chosen: argparse.Namespace) -> int:
         # Another program may have the port: vLLM, which cannot take it then, is about to end.
         ours = chosen.pid is None or usage.listens(chosen.pid, port) is not False
         now = time.monotonic()
-        if ours and answers(health):
+        if ours and is_answering(health):
             say(f"Ready after {now - began:.0f} s: {settings.vllm_base_url}")
             return 0
         if chosen.timeout and now - began > chosen.timeout:
@@ -294,7 +296,7 @@ def _runs(pid: int) -> bool:
 
 def explain(chosen: argparse.Namespace) -> int:
     """Print why vLLM failed, by its log; 1 when no known reason is in it. Raises ModelError."""
-    settings = loaded(chosen.env_file)
+    settings = load_settings(chosen.env_file)
     lines: deque[str] = deque(maxlen=_LINES)
     try:
         with open(
@@ -322,7 +324,7 @@ def explain(chosen: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = options(arguments)
     run = explain if chosen.explain else wait if chosen.wait else start
-    return ended(lambda: run(chosen), lambda: "Stopped.")
+    return run_script(lambda: run(chosen), lambda: "Stopped.")
 
 
 def gpus() -> tuple[list[Gpu], bool]:

@@ -25,7 +25,7 @@ from scripts.models.checkpoint import (
     text_shapes,
     text_size,
 )
-from scripts.models.disk import ModelError, in_words
+from scripts.models.disk import ModelError, format_bytes
 
 # As safetensors names them: what a weight that is not quantised may be stored in
 FLOATS = ("BF16", "F16", "F32")
@@ -180,7 +180,7 @@ def _layout(
         for name, one in alike:
             if (one.shape, one.dtype) != usual and name not in _problems(reports[one.shard]):
                 reports[one.shard].problems.append(
-                    f"{name} is {_shown(one)}, in the other layers it is {list(usual[0])} {usual[1]}"
+                    f"{name} is {_format(one)}, in the other layers it is {list(usual[0])} {usual[1]}"
                 )
     stored = () if form is None else (form.stored, "I64")
     for name, one in seen.items():
@@ -210,13 +210,13 @@ def _text_layers(
         elif not stored and tensor.dtype not in FLOATS:
             wrong(f"{name} is {tensor.dtype}, and config.json has no quantization_config")
         if tensor.shape != (rows, columns // 8 if ending == "weight_packed" else columns):
-            wrong(f"{name} is {_shown(tensor)}, by config.json it is {[rows, columns]}")
+            wrong(f"{name} is {_format(tensor)}, by config.json it is {[rows, columns]}")
         if stored:
             scale = seen.get(f"{name.rpartition('.')[0]}.weight_scale")
             if scale is None:
                 wrong(f"{name} has no weight_scale")
             elif not _fits(scale.shape, rows, columns):
-                wrong(f"the weight_scale of {name} is {_shown(scale)}, which does not fit")
+                wrong(f"the weight_scale of {name} is {_format(scale)}, which does not fit")
     return [
         f"there is no weight for {place}; config.json says {layers} layers"
         for place in _few(missing)
@@ -233,7 +233,7 @@ def _problems(report: ShardReport) -> str:
     return " ".join(report.problems)
 
 
-def _shown(tensor: _Tensor) -> str:
+def _format(tensor: _Tensor) -> str:
     return f"{list(tensor.shape)} {tensor.dtype}"
 
 
@@ -249,7 +249,7 @@ def table(report: Report) -> str:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(shard.dtypes.items()))
         state = "BAD" if shard.problems else "ok"
         lines.append(
-            f"{shard.name:<{width}}  {in_words(shard.size):>10}  {shard.tensors:>7}  {kinds:<24}  {state}"
+            f"{shard.name:<{width}}  {format_bytes(shard.size):>10}  {shard.tensors:>7}  {kinds:<24}  {state}"
         )
         lines += [f"    {problem}" for problem in shard.problems[:MOST_PROBLEMS]]
         if (more := len(shard.problems) - MOST_PROBLEMS) > 0:

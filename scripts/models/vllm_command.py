@@ -97,7 +97,7 @@ def build(
     except VllmError as error:
         raise ModelError(error.message) from None
     arguments.extend(encoder_arguments(gpus, vllm))
-    arguments.extend(_checked(extra, None if assumed else vllm, arguments))
+    arguments.extend(_check_flags(extra, None if assumed else vllm, arguments))
     variables = environment(serving, vllm)
     if key := settings.vllm_api_key.get_secret_value():
         variables[KEY] = key
@@ -105,7 +105,7 @@ def build(
         warnings.append(
             f"VLLM_API_KEY is empty and {host} is not loopback: whoever reaches it may use the model."
         )
-    warnings += _doubts(settings, model, vllm)
+    warnings += _find_warnings(settings, model, vllm)
     argv = tuple(arguments)
     return Launch(
         argv,
@@ -165,7 +165,7 @@ def _address(settings: Settings) -> tuple[str, int]:
     return parts.hostname or "127.0.0.1", parts.port or 80
 
 
-def _checked(extra: Sequence[str], vllm: Vllm | None, ours: Sequence[str]) -> list[str]:
+def _check_flags(extra: Sequence[str], vllm: Vllm | None, ours: Sequence[str]) -> list[str]:
     for word in extra:
         name = word.partition("=")[0].replace("_", "-")
         # Attached values as well: -tp2
@@ -182,7 +182,7 @@ def _checked(extra: Sequence[str], vllm: Vllm | None, ours: Sequence[str]) -> li
     return list(extra)
 
 
-def _doubts(settings: Settings, model: Checkpoint, vllm: Vllm) -> list[str]:
+def _find_warnings(settings: Settings, model: Checkpoint, vllm: Vllm) -> list[str]:
     said = version_warnings(vllm)
     quantized = (model.quantization or {}).get("format")
     if quantized == "pack-quantized" and settings.model_dtype != "float16":

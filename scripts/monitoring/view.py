@@ -79,14 +79,17 @@ def _what_is(body: dict[str, Any]) -> Table:
     row("server", runs)
     model = f" · {engine['model']}" if engine.get("model") else ""
     row("engine", f"{engine.get('name')}{model}: {engine.get('state')}")
-    cameras = _listed(body.get("cameras")) or f"{health.get('cameras', 'unknown')}"
+    cameras = _format_counts(body.get("cameras")) or f"{health.get('cameras', 'unknown')}"
     most = body.get("limits", {})
     sessions = health.get("sessions", "unknown")
     row("sessions", f"{sessions}{_of(most, 'sessions')}, cameras: {cameras}")
     running = ""
     if rates:
         running = f"{_number(body['inferences_running'])}{_of(most, 'inferences')} running, "
-    row("queue", f"{running}waiting: {_listed(health.get('queue_depth'), zeros=True) or 'nothing'}")
+    row(
+        "queue",
+        f"{running}waiting: {_format_counts(health.get('queue_depth'), zeros=True) or 'nothing'}",
+    )
     if rates:
         received, sampled = _rate(rates["frames_received"]), _rate(rates["frames_sampled"])
         row("frames", f"{received} received, {sampled} sampled")
@@ -159,7 +162,7 @@ def _counts(both: dict[str, Any] | None) -> str | None:
     )
 
 
-def _listed(counts: dict[str, float] | None, *, zeros: bool = False) -> str:
+def _format_counts(counts: dict[str, float] | None, *, zeros: bool = False) -> str:
     found = {name: n for name, n in (counts or {}).items() if n or zeros}
     return ", ".join(f"{name} {n:g}" for name, n in sorted(found.items()))
 

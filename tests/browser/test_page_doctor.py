@@ -17,7 +17,7 @@ import pytest_asyncio
 from playwright.async_api import Route, expect
 
 from scripts.bench.http_json import request
-from scripts.local_certificate import Identity, Keeper
+from scripts.local_certificate import CertificateStore, Identity
 from tests.browser.fixtures import ELSEWHERE
 from tests.browser.test_page_look import _FOCUS, _SETTLED, _TARGETS, _WIDE
 from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
@@ -197,7 +197,7 @@ async def test_a_socket_that_does_not_open(visit: Visit, builtin: Running, tmp_p
     await check(page)
     assert (await states(page))["socket"] == "failed"
     assert say("doctor.socket_shut_todo") in await row(page, "socket")
-    issued = Keeper(tmp_path).provide(Identity((), ()), "on test", datetime.now(UTC))
+    issued = CertificateStore(tmp_path).provide(Identity((), ()), "on test", datetime.now(UTC))
     settings = {**https(issued), "pairing_hosts": ""}
     async with running(**settings) as lan:
         page.url = lan.base_url

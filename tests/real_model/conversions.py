@@ -259,7 +259,7 @@ def trouble(folder: Path) -> dict[str, Any]:
         with signalled(number, at):
             found[name] = run(*ask)
         found[name]["left"] = [out.exists(), len(list(work.glob("*.safetensors")))]
-    with disk.alone_in(work):
+    with disk.lock_folder(work):
         found["two at a time"] = run(*ask)
         found["two forms at a time"] = run(*ask[:3], "4", *ask[4:])
         found["two forms at a time"]["left"] = [len(list(work.glob("*.safetensors")))]

@@ -25,7 +25,7 @@ import pytest
 
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder
-from scripts.models.choose import GPU_SIGNS, Choice, whole
+from scripts.models.choose import GPU_SIGNS, Choice, is_complete
 from server.features.hosting.catalogue.entry import Catalogue
 from tests.real_model.server import ASK_COLOR, free_port
 from tests.support.clients import open_page
@@ -137,7 +137,7 @@ def environment(folder: Path) -> Path:
 class BufferPool:
     """This project in its own folder, installed, with a server that tells how it was started."""
 
-    def __init__(self, folder: Path, hub: Hub, *, whole: bool = False) -> None:
+    def __init__(self, folder: Path, hub: Hub, *, is_complete: bool = False) -> None:
         """`whole`: with the true server and the models' own environment."""
         self.root = folder / "a project"
         self.home = folder / "home"
@@ -151,7 +151,7 @@ class BufferPool:
         (self.root / "requirements-models.txt").write_text("# nothing\n")
         write_empty_locks(self.root)
         environment(self.root / ".venv")
-        if whole:
+        if is_complete:
             shutil.copy(ROOT / "requirements-models.txt", self.root)
             for name in ("requirements-models.txt", "torch.txt"):
                 shutil.copy(ROOT / "locks" / name, self.root / "locks")
@@ -163,7 +163,7 @@ class BufferPool:
             )
         self.write_catalogue()
         # Without an index there is no face model: said, and gone on.
-        if not whole:
+        if not is_complete:
             assert self.run("--install").returncode == 0
 
     def write_catalogue(self, revision: str = "") -> None:
@@ -319,9 +319,9 @@ def test_a_pinned_revision_is_fetched_again_when_it_changes(scratch: BufferPool)
         scratch.folder,
         Catalogue.load(),
     )
-    assert whole(choice)
+    assert is_complete(choice)
     (scratch.folder / "config.json").unlink()
-    assert not whole(choice)
+    assert not is_complete(choice)
     (scratch.folder / "model.safetensors").write_bytes(b"cut")
     assert scratch.started_with("--model", "tiny") == str(scratch.folder)
     assert all((scratch.folder / name).read_bytes() == FILES[name] for name in FILES)
@@ -539,7 +539,7 @@ async def test_the_cameras_questions_are_answered_by_it(
         if path.is_file()
     }
     hub.models["someone/tiny-vl"] = Model({COMMIT: files}, {"main": COMMIT})
-    scratch = BufferPool(tmp_path, hub, whole=True)
+    scratch = BufferPool(tmp_path, hub, is_complete=True)
     assert scratch.run("--install", "--model", "tiny", TRUST_REMOTE_CODE="true").returncode == 0
     port = free_port()
     base = f"http://127.0.0.1:{port}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.models.disk import ModelError, inside
+from scripts.models.disk import ModelError, resolve_inside
 
 
 def test_names_stay_in_their_folder(tmp_path: Path) -> None:
@@ -14,8 +14,8 @@ def test_names_stay_in_their_folder(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "real" / "within").symlink_to("there")
-    assert inside(tmp_path / "link", "a/b.json") == tmp_path / "real" / "a" / "b.json"
-    assert inside(tmp_path / "real", "within/x") == tmp_path / "real" / "there" / "x"
+    assert resolve_inside(tmp_path / "link", "a/b.json") == tmp_path / "real" / "a" / "b.json"
+    assert resolve_inside(tmp_path / "real", "within/x") == tmp_path / "real" / "there" / "x"
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_names_stay_in_their_folder(tmp_path: Path) -> None:
 )
 def test_names_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ModelError) as caught:
-        inside(tmp_path, name)
+        resolve_inside(tmp_path, name)
     assert caught.value.message.isprintable()
 
 
@@ -38,4 +38,4 @@ def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
     (folder / "self").symlink_to(".")
     for name in ("sub/x.json", "sub", "again/x.json", "circle/x", "self"):
         with pytest.raises(ModelError):
-            inside(folder, name)
+            resolve_inside(folder, name)

@@ -23,7 +23,7 @@ from scripts.bench.program import add_server
 from scripts.checks import media, web
 from scripts.checks.finding import Finding, State
 from scripts.doctor import examine, options
-from scripts.local_certificate import Identity, Issued, Keeper, make_leaf, pem, read_pair
+from scripts.local_certificate import CertificateStore, Identity, Issued, make_leaf, pem, read_pair
 from server.core.frames import Role
 from tests.support import onnx_model
 from tests.support.answering import answering
@@ -111,7 +111,7 @@ def test_an_access_code_is_no_argument(
 
 @pytest.fixture(scope="module")
 def issued(tmp_path_factory: pytest.TempPathFactory) -> Issued:
-    reaper = Keeper(tmp_path_factory.mktemp("certificate"))
+    reaper = CertificateStore(tmp_path_factory.mktemp("certificate"))
     return reaper.provide(Identity((), ()), "on test", datetime.now(UTC))
 
 

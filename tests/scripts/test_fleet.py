@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.bench.fleet import configuration
-from scripts.bench.fleet_peer import Asked, Away
+from scripts.bench.fleet import nginx_configuration
+from scripts.bench.fleet_peer import Outage, QuestionRecord
 from scripts.bench.fleet_run import Span, figures, table
 
 SPAN = Span(0, 10, 20, 30)
@@ -16,20 +16,20 @@ def test_what_people_lose() -> None:
     the fault counts elsewhere.
     """
     asked = [
-        Asked(-1, end="lost"),
-        Asked(1, first=1.1, end="ok"),
-        Asked(2, first=2.3, end="ok"),
-        Asked(11, end="mid-answer"),
-        Asked(12, end="draining"),
-        Asked(13, first=14, end="ok", again=True),
-        Asked(29.9, end=""),
-        Asked(31, end="busy"),
+        QuestionRecord(-1, end="lost"),
+        QuestionRecord(1, first=1.1, end="ok"),
+        QuestionRecord(2, first=2.3, end="ok"),
+        QuestionRecord(11, end="mid-answer"),
+        QuestionRecord(12, end="draining"),
+        QuestionRecord(13, first=14, end="ok", again=True),
+        QuestionRecord(29.9, end=""),
+        QuestionRecord(31, end="busy"),
     ]
     aways = [
-        Away(-5, "lost", live=-4),
-        Away(11, "moved", live=11.5, before=2, after=2),
-        Away(12, "lost", live=14, before=2, after=0),
-        Away(13, "lost"),
+        Outage(-5, "lost", live=-4),
+        Outage(11, "moved", live=11.5, before=2, after=2),
+        Outage(12, "lost", live=14, before=2, after=0),
+        Outage(13, "lost"),
     ]
     row = figures("kill", SPAN, asked, aways, (4, 3), [5, 6])
     assert (row["questions"], row["lost"], row["mid_answer"], row["asked_again"]) == (6, 1, 1, 1)
@@ -54,7 +54,7 @@ def test_what_people_lose() -> None:
 
 def test_the_balancer_has_the_shipped_maps() -> None:
     """Each gateway has its block with the others as backup, and its line in deploy/nginx.conf's map."""
-    text = configuration(
+    text = nginx_configuration(
         Path("/nowhere"), "127.0.0.1:8080", {"h1": "127.0.0.1:1111", "h2": "10.87.0.3:2222"}
     )
     assert "    h1 qwen_camera_h1;\n" in text

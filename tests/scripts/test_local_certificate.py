@@ -20,9 +20,9 @@ from cryptography import x509
 
 from scripts.local_certificate import (
     LEAF_DAYS,
+    CertificateStore,
     Identity,
     Issued,
-    Keeper,
     general_names,
     host_names,
     is_lan,
@@ -49,7 +49,7 @@ def provide(
     folder: Path, who: Identity = HOME, now: datetime = NOW
 ) -> tuple[Issued, x509.Certificate, x509.Certificate]:
     """The paths, the server's certificate and the authority's."""
-    issued = Keeper(folder).provide(who, "on vm", now)
+    issued = CertificateStore(folder).provide(who, "on vm", now)
     return (
         issued,
         x509.load_pem_x509_certificate(issued.server.read_bytes()),
@@ -233,7 +233,7 @@ def test_what_can_not_be_used_is_made_anew(name: str, how: str, tmp_path: Path) 
     """Damaged, or readable by others so the key may be known: a new one, and a sentence on it."""
     issued, leaf, _ = provide(tmp_path)
     with damaged(issued.server.parent / name, how):
-        reaper = Keeper(tmp_path)
+        reaper = CertificateStore(tmp_path)
         again = reaper.provide(HOME, "on vm", NOW)
     assert again.new_authority is (name == "authority.pem")
     renewed = x509.load_pem_x509_certificate(again.server.read_bytes())
@@ -246,7 +246,9 @@ def test_what_can_not_be_used_is_made_anew(name: str, how: str, tmp_path: Path) 
 def test_two_starts_at_once_make_one_authority(tmp_path: Path) -> None:
     """The second waits and finds what the first made."""
     with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda _: Keeper(tmp_path).provide(HOME, "on vm", NOW), range(4)))
+        results = list(
+            pool.map(lambda _: CertificateStore(tmp_path).provide(HOME, "on vm", NOW), range(4))
+        )
     assert sum(issued.new_authority for issued in results) == 1
     assert len({issued.authority for issued in results}) == 1
 
@@ -255,11 +257,11 @@ def test_the_key_of_paired_devices_is_kept(tmp_path: Path) -> None:
     """From start to start, for its owner alone; made anew when that is asked for, or when others
     could have read it.
     """
-    reaper = Keeper(tmp_path)
+    reaper = CertificateStore(tmp_path)
     path = reaper.device_key()
     first = read_secret(path)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert Keeper(tmp_path).device_key() == path
+    assert CertificateStore(tmp_path).device_key() == path
     assert read_secret(path) == first
     assert not reaper.remarks
     reaper.device_key(renew=True)

@@ -21,9 +21,9 @@ from rich.console import Console
 
 from scripts import arguments, monitor
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from scripts.bench.program import uninterrupted
+from scripts.bench.program import run_until_signal
 from scripts.local_certificate import make_authority, make_leaf, pem
-from scripts.monitor import once, options, printed, target_of, watch
+from scripts.monitor import json_line, once, options, target_of, watch
 from scripts.monitoring.reading import Reading, Samples, Target, take_reading
 from scripts.monitoring.state import Level, State, put_together
 from scripts.monitoring.view import plain, render
@@ -73,7 +73,7 @@ async def test_what_happened_between_two_looks() -> None:
             state = put_together(target.url, earlier, await take_reading(target))
     # A machine that is full of other tests may be late.
     assert not [p for p in state.problems if "event loop" not in p.text], state.problems
-    body = json.loads(printed(state))
+    body = json.loads(json_line(state))
     assert (body["sessions"], body["cameras"]) == (1, {"live": 1})
     assert body["limits"]["sessions"] > 1
     assert body["engines"] == {"vllm": 1}
@@ -152,7 +152,7 @@ async def test_metrics_that_need_their_token() -> None:
     assert texts(without).startswith("METRICS_TOKEN is needed")
     assert texts(wrong).startswith("Another METRICS_TOKEN is needed")
     assert "version" in shown(without)
-    assert TOKEN not in printed(right) + shown(right)
+    assert TOKEN not in json_line(right) + shown(right)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a second address of loopback")
@@ -216,7 +216,7 @@ async def test_watching_on_a_terminal_until_ctrl_c() -> None:
     console = Console(file=out, force_terminal=True, width=100, markup=False)
     async with running() as run:
         target = Target(run.base_url, gpus=GpuReader())
-        work = uninterrupted(watch(target, 0.05, as_json=False, console=console))
+        work = run_until_signal(watch(target, 0.05, as_json=False, console=console))
         watching = asyncio.create_task(work)
         async with asyncio.timeout(10):
             while out.getvalue().count("sessions") < 2:

@@ -9,7 +9,7 @@ import pytest
 
 from scripts import benchmark
 from scripts.bench import plan as planned
-from scripts.bench.plan import PROCESS_PEOPLE, SIZES, main, plan, written
+from scripts.bench.plan import PROCESS_PEOPLE, SIZES, main, plan, render
 from server.features.cluster.replicas import MOST_REPLICAS
 from tests.support.documents import ROOT
 
@@ -53,7 +53,7 @@ def test_it_is_written_with_its_formulas(
     path = tmp_path / "plan.md"
     assert benchmark.main(["--plan", "250", "--output", str(path)]) == 0
     text = capsys.readouterr().out
-    assert path.read_text() == text == written([plan(250)]) + "\n"
+    assert path.read_text() == text == render([plan(250)]) + "\n"
     assert "| GPUs | 4 |" in text
     assert "questions / answers of a GPU = 8.3 / 2.5 → 4" in text
     assert "First to break: **one GPU**, at 75 people (estimated)" in text

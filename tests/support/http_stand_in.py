@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from scripts.local_certificate import Identity, Keeper
+from scripts.local_certificate import CertificateStore, Identity
 
 MAX_BODY = 64 * 1024 * 1024
 
@@ -26,7 +26,7 @@ class HttpRequest(NamedTuple):
 
 def private_tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
     """Return the TLS of a server on loopback with an authority of its own, and the authority's file."""
-    issued = Keeper(folder).provide(Identity((), ()), "on test", datetime.now(UTC))
+    issued = CertificateStore(folder).provide(Identity((), ()), "on test", datetime.now(UTC))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(issued.server)
     return tls, issued.authority

@@ -98,9 +98,9 @@ def with_model(model: FakeOpenAI, **settings: Any) -> AbstractAsyncContextManage
 async def running_https(folder: Path, **settings: Any) -> AsyncIterator[tuple[Running, Issued]]:
     """Serve over https, with a certificate that is made in `folder`."""
     # Few tests need it.
-    from scripts.local_certificate import Identity, Keeper
+    from scripts.local_certificate import CertificateStore, Identity
 
-    issued = Keeper(folder).provide(Identity((), ()), "on test", datetime.now(UTC))
+    issued = CertificateStore(folder).provide(Identity((), ()), "on test", datetime.now(UTC))
     async with running(
         https_enabled=True,
         ca_cert_path=issued.authority,

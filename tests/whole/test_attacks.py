@@ -26,7 +26,7 @@ from scripts.bench.camera_peer import CameraPeer, close_all
 from scripts.bench.http_json import json_request, request, unchecked_tls
 from scripts.bench.live_encoder import EncodedFrame, LiveEncoder
 from scripts.bench.voice_peer import Microphone, VoicePeer
-from scripts.local_certificate import Identity, Keeper
+from scripts.local_certificate import CertificateStore, Identity
 from tests.support.decoder_memory import DEEP, LARGE, Frames, shown_backwards, shown_late
 from tests.support.fakes_server import READABLE, ServerProcess
 from tests.support.hostile import NO_BODY, SILENT_SOCKET
@@ -123,7 +123,7 @@ async def test_four_cameras_of_large_pictures(frames: Callable[[], Frames], live
 async def attacked(folder: Path, *, tls: bool, **more: str) -> AsyncIterator[ServerProcess]:
     settings = SETTINGS | more
     if tls:
-        issued = Keeper(folder).provide(Identity((), ()), "on test", datetime.now(UTC))
+        issued = CertificateStore(folder).provide(Identity((), ()), "on test", datetime.now(UTC))
         pem = str(issued.server)
         settings |= {"HTTPS_ENABLED": "true", "SSL_CERT_PATH": pem, "SSL_KEY_PATH": pem}
     async with ServerProcess(settings, module=READABLE) as server:

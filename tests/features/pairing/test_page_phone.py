@@ -24,7 +24,7 @@ from playwright.async_api import Browser, Error, Page, Route, WebSocket, async_p
 from zxingcpp import read_barcodes
 
 from benchmarks.browser import ARGS, find_chromium
-from scripts.local_certificate import Identity, Issued, Keeper, make_leaf, pem, read_pair
+from scripts.local_certificate import CertificateStore, Identity, Issued, make_leaf, pem, read_pair
 from server.features.pairing.pairing import COOKIE
 from server.web.request_guard import AuthMethod
 from tests.browser.visitor import REFUSED_TOKEN, Visit, started
@@ -52,7 +52,7 @@ NOT_OPENED = r"WebSocket connection to .* failed"
 @pytest.fixture(scope="module")
 def issued(tmp_path_factory: pytest.TempPathFactory) -> Issued:
     """Create the certificate of run.sh --https for this machine."""
-    reaper = Keeper(tmp_path_factory.mktemp("certificate"))
+    reaper = CertificateStore(tmp_path_factory.mktemp("certificate"))
     return reaper.provide(Identity((), ()), "on test", datetime.now(UTC))
 
 

@@ -324,7 +324,7 @@ async def test_nobody_there(connect: Connect) -> None:
         with pytest.raises(SpeechUnavailable):
             await anext(way(TEXT, None))
     await voice.probe()
-    assert "does not answer" in voice.trouble
+    assert "does not respond" in voice.trouble
 
 
 # Words to sound over vLLM-Omni's socket: its messages, and servers that misbehave.

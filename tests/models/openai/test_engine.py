@@ -18,7 +18,7 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from scripts.local_certificate import Identity, Keeper
+from scripts.local_certificate import CertificateStore, Identity
 from server.core.errors import (
     EngineError,
     EngineFailed,
@@ -310,7 +310,7 @@ async def test_a_private_authority_is_trusted_by_its_file(
     build: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """SSL_CERT_FILE names it; without it, or with one that is not there, the certificate is the trouble."""
-    issued = Keeper(tmp_path).provide(Identity((), ()), "on test", datetime.now(UTC))
+    issued = CertificateStore(tmp_path).provide(Identity((), ()), "on test", datetime.now(UTC))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(issued.server)
 

@@ -357,7 +357,7 @@ async def test_a_program_that_is_not_there() -> None:
     """Jobs that were asked for before end with it."""
     one = ModelWorker(("/nowhere/python",), {})
     job = one.begin({"type": "work"})
-    with pytest.raises(ProcessFailed, match="is not there"):
+    with pytest.raises(ProcessFailed, match="was not found"):
         await one.load(60)
     assert await rest(job) == [None]
     assert one.ended.is_set()

@@ -198,7 +198,7 @@ def test_other_samples_are_refused(player: Player) -> None:
         player.play(np.zeros(10), RATE)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="2-dimensional"):
         player.play(np.zeros((2, 10), np.int16), RATE)
-    with pytest.raises(ValueError, match="1000 samples a second"):
+    with pytest.raises(ValueError, match="1000 samples per second"):
         player.play(np.zeros(10, np.int16), 1000)
 
 
