@@ -1,4 +1,4 @@
-"""Command lines, and types of their arguments, that several scripts share. Standard library only."""
+"""Command line parsers and argument types shared by scripts. Standard library only."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ ENV_FILE = ROOT / ".env"
 def command_line(
     description: str | None, prog: str | None = None, **more: Any
 ) -> argparse.ArgumentParser:
-    """Return a parser whose help shows the lines of the description as they are."""
+    """Return a parser whose help keeps the line breaks of the description."""
     raw = argparse.RawDescriptionHelpFormatter
     return argparse.ArgumentParser(prog, description=description, formatter_class=raw, **more)
 
 
 def option_adder(to: argparse._ActionsContainer) -> Callable[..., None]:
-    """Return what adds an option of a kind with a default, which ends its help."""
+    """Return a function that adds an option with a type and a default, shown at the end of its help."""
 
     def add(option: str, kind: Callable[[str], Any], default: Any, words: str) -> None:
         shown = f"{default:g}" if isinstance(default, float) else default
@@ -41,8 +41,10 @@ def call_with_options(
     description: str | None,
     arguments: Sequence[str] | None = None,
 ) -> Any:
-    """Call a function, or run a coroutine, with the options of a command line: one for each parameter, by its name,
-    of the kind of its default; False makes a flag, a tuple several words.
+    """Call a function, or run a coroutine, with options of the command line.
+
+    There is an option for each parameter, with its name and the type of its default: False is a flag, a tuple several
+    words.
     """
     parser = command_line(description)
     for name, one in inspect.signature(function).parameters.items():
@@ -69,13 +71,13 @@ def address(text: str) -> str:
             raise ValueError
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text} is no address like https://cam.example.org:8000"
+            f"{text} is not an address like https://cam.example.org:8000"
         ) from None
     return f"{parts.scheme}://{parts.netloc}"
 
 
 def add_env_file(parser: argparse.ArgumentParser, words: str) -> None:
-    """Add the option of a file of settings, which has to be readable where it is named."""
+    """Add the option for a file of settings, which must be readable."""
 
     def read(text: str) -> Path:
         try:
@@ -88,20 +90,20 @@ def add_env_file(parser: argparse.ArgumentParser, words: str) -> None:
 
 
 class _AskForCode(argparse.Action):
-    """Read an access code from the terminal. Never from an argument: other accounts can list those."""
+    """Reads an access code from the terminal, because other accounts can list command line arguments."""
 
     def __call__(self, parser: object, args: object, *_: object) -> None:
         setattr(args, self.dest, getpass.getpass("Access code: "))
 
 
 def add_access_code(parser: argparse.ArgumentParser, default: str | None) -> None:
-    """Add the option that asks for a server's access code."""
-    words = "ask for the server's access code, in place of ACCESS_CODE of the environment"
+    """Add the option that prompts for a server's access code."""
+    words = "prompt for the server's access code instead of using ACCESS_CODE of the environment"
     parser.add_argument("--access-code", action=_AskForCode, nargs=0, default=default, help=words)
 
 
 def integer(low: int, high: int) -> Callable[[str], int]:
-    """Return a parser of whole numbers within bounds, which raises argparse.ArgumentTypeError."""
+    """Return a parser of integers within bounds, which raises argparse.ArgumentTypeError."""
 
     def read(text: str) -> int:
         try:
@@ -109,7 +111,7 @@ def integer(low: int, high: int) -> Callable[[str], int]:
         except ValueError:
             value = low - 1
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is no whole number from {low} to {high}")
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number from {low} to {high}")
         return value
 
     return read
@@ -124,7 +126,7 @@ def number(low: float, high: float) -> Callable[[str], float]:
         except ValueError:
             value = math.nan
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is no number from {low:g} to {high:g}")
+            raise argparse.ArgumentTypeError(f"{text} is not a number from {low:g} to {high:g}")
         return value
 
     return read
@@ -135,7 +137,7 @@ def restart_in_environment(
     environment: str = ".venv",
     install: str = "bash scripts/run.sh --install",
 ) -> NoReturn:
-    """Restart the running script in `environment`, once; then exit with the install command."""
+    """Restart the running script in `environment`, once; else exit with the install command."""
     own = ROOT / environment / "bin" / "python"
     if own.exists() and Path(sys.prefix).resolve() != (ROOT / environment).resolve():
         os.execv(own, [str(own), *sys.argv])

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Find why cameras do not connect: run all checks, and print cause and remedy of each failure.
+"""Find out why cameras do not connect: run all checks, and print the cause and remedy of each failure.
 
     python3 scripts/doctor.py                       checks this machine's server, with the settings in .env
     python3 scripts/doctor.py URL                   checks another server, as a page reaches it
     python3 scripts/doctor.py --json                the same for programs
 
-Exit status: 0 when nothing failed, 1 when something did, 2 for wrong options. The output contains no secrets, and only the
-beginning of addresses, so it can be passed on.
+Exit status: 0 if nothing failed, 1 if something did, 2 for wrong options. The output contains no secrets, and only the
+beginning of addresses, so it can be shared.
 """
 
 from __future__ import annotations
@@ -59,18 +59,18 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     if chosen.server_url is not None:
         parts = urlsplit(chosen.server_url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            parser.error("what was given is no address like https://cam.example.org:8000")
+            parser.error("the given text is not an address like https://cam.example.org:8000")
         chosen.server_url = f"{parts.scheme}://{parts.netloc}"
-        # It is that server's, not one of the settings of this machine.
+        # The code is for that server, not for this machine's.
         code = os.environ.pop("ACCESS_CODE", None)
         chosen.access_code = code if chosen.access_code is None else chosen.access_code
     if chosen.authority is not None and not chosen.authority.is_file():
-        parser.error("--authority names no file")
+        parser.error("--authority is not a file")
     return chosen
 
 
 async def _models(settings: Settings, health: object) -> AsyncGenerator[Finding, None]:
-    """Check the model server, and what is set beside it."""
+    """Check the model server, and the other configured servers and models."""
     yield await local.check_model_server(settings)
     for found in await local.check_role_servers(settings):
         yield found
@@ -83,7 +83,7 @@ async def _models(settings: Settings, health: object) -> AsyncGenerator[Finding,
 
 
 class Examination:
-    """All checks of one server; `findings` yields their results in order."""
+    """The checks of a server; `findings` yields their results in order."""
 
     def __init__(self, chosen: argparse.Namespace) -> None:
         self._chosen = chosen
@@ -128,7 +128,7 @@ class Examination:
                 "access",
                 "Access",
                 State.SKIPPED,
-                "Not checked: the access code is not sent to a server that this machine does not trust.",
+                "Not checked, because the access code is not sent to a server that this machine does not trust.",
                 todo="Correct the certificate, or trust its authority with --authority.",
             )
             return
@@ -136,7 +136,7 @@ class Examination:
             yield finding
 
     async def _media(self, code: str, health: object) -> AsyncGenerator[Finding, None]:
-        """Check a page's connections, with a session of its own."""
+        """Check the connections of a page, with a new session."""
         encoder = LiveEncoder(Scene(320, 240), rate=10.0)
         peer = CameraPeer(self.url, encoder, access_code=code or None)
         try:
@@ -183,13 +183,13 @@ class Examination:
                     other.cancel()
                 await asyncio.gather(*others, return_exceptions=True)
             if not relays:
-                yield Finding("relays", "Relays", State.SKIPPED, "This server offers none.")
+                yield Finding("relays", "Relays", State.SKIPPED, "This server offers no relays.")
         finally:
             await peer.close()
             await encoder.close()
 
     async def _find_server(self) -> tuple[Finding, Reply | None, float]:
-        """Find it at .env's address, else with the other scheme: run.sh --https sets that."""
+        """Find the server at the address of .env, else with the other scheme, set by run.sh --https."""
         if self._chosen.server_url is not None:
             return await web.check_server(self.url)
         self.url = own_address(self._settings) if self._settings else "http://127.0.0.1:8000"
@@ -203,16 +203,16 @@ class Examination:
         return found
 
     def _explained(self, server: Finding) -> Finding:
-        """Add to a missing server of this machine whether another program uses its port."""
+        """Add to the finding about a missing server whether another program uses its port."""
         if self._chosen.server_url is not None or self._settings is None or not self._settings.port:
             return server
         port = self._settings.port
         if local.is_port_taken(self._settings.host, port):
-            cause = f"Another program holds port {port}."
+            cause = f"Another program uses port {port}."
             return replace(
-                server, cause=cause, todo="End it, or set another PORT, then start the server."
+                server, cause=cause, todo="Stop it, or set another PORT, then start the server."
             )
-        cause = f"Port {port} is free: no server runs."
+        cause = f"Port {port} is free: the server is not running."
         return replace(server, cause=cause, todo="Start it: bash scripts/run.sh")
 
     def _access_code(self) -> str:
@@ -240,13 +240,13 @@ class Examination:
                 *("speech_api_key", "transcription_api_key", "watches_api_key", "reads_api_key"),
                 "operator_token",
             ):
-                # The settings of a feature are there while it is on.
+                # Settings of a feature exist only while it is enabled.
                 if (secret := getattr(self._settings, name, None)) is not None:
                     self.secrets.add(secret.get_secret_value())
 
 
 async def examine(chosen: argparse.Namespace) -> bool:
-    """Run the checks and print their results. Returns True when nothing failed."""
+    """Run the checks and print their results. Return True if nothing failed."""
     examination = Examination(chosen)
     began, start = datetime.now(UTC), time.monotonic()
     findings: list[Finding] = []
@@ -279,9 +279,9 @@ async def examine(chosen: argparse.Namespace) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = options(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal of another encoding shows marks in place of letters that it does not have.
+        # A terminal with another encoding shows replacements for unsupported characters.
         sys.stdout.reconfigure(errors="replace")
-    # Libraries would log the same failures again, with addresses.
+    # Libraries would log the same failures, with addresses.
     logging.disable(logging.CRITICAL)
     try:
         return 0 if asyncio.run(examine(chosen)) else 1

@@ -1,6 +1,5 @@
-"""Parts of scripts/benchmark.py that benchmarks/, doctor.py, monitor.py and the tests use, too:
-simulated cameras, a clock in their pictures, a stand-in model, reports.
+"""Parts of scripts/benchmark.py, also used by benchmarks/, doctor.py, monitor.py and tests: simulated
+cameras, a clock in their pictures, a stand-in model, reports.
 
-Of the server these modules import only what knows nothing of it: they reach it by HTTP, WebSocket
-and WebRTC.
+They use the server by HTTP, WebSocket and WebRTC, and import only modules independent of it.
 """

@@ -1,5 +1,4 @@
-"""A simulated page: a camera over WebRTC, questions over the WebSocket, nothing of the server's own
-code.
+"""A simulated page: a camera over WebRTC, and questions over the WebSocket, without the server's own code.
 
 encoder = LiveEncoder()
 async with CameraPeer("http://localhost:8000", encoder) as peer:
@@ -31,16 +30,16 @@ from scripts.bench.chat_client import Answer, Arrived, ChatClient, Message
 from scripts.bench.http_json import HttpError, json_request
 from scripts.bench.live_encoder import TICKS, EncodedFrame, Feed, LiveEncoder
 
-# Connecting and closing are expensive on both sides; so many at a time.
+# Maximum parallel connecting and closing, which are expensive on both sides
 AT_ONCE = 8
-# Seconds between two keys of somebody who types
+# Seconds between two key presses while typing
 BETWEEN_KEYS_S = 0.12
 # Seconds between 1900 (NTP) and 1970 (epoch)
 NTP_OFFSET = 2_208_988_800
 
 
 class EncodedTrack(MediaStreamTrack):
-    """A video track of ready-made frames: aiortc cuts them into packets and encodes nothing."""
+    """A video track of encoded frames: aiortc splits them into packets and encodes nothing."""
 
     kind = "video"
 
@@ -65,14 +64,14 @@ class EncodedTrack(MediaStreamTrack):
         return packet
 
     def drive(self, sender: RTCRtpSender) -> None:
-        """Two things that aiortc's sender does not do for frames that it did not encode itself."""
-        # A key frame that is asked for is the encoder's business.
+        """Set up aiortc's sender for frames that it did not encode itself: key frame requests and capture times."""
+        # The encoder handles key frame requests.
         sender._send_keyframe = self._feed.encoder.request_key  # type: ignore[method-assign]
         send_rtcp = sender._send_rtcp
 
         async def send_with_capture_time(packets: list[Any]) -> None:
-            # A sender report maps RTP time to the time of capture, as a browser's does; aiortc
-            # writes the time of sending.
+            # A browser's sender report maps RTP time to the capture time; aiortc uses the time of
+            # sending.
             for packet in packets:
                 if isinstance(packet, RtcpSrPacket):
                     if self.newest is None:
@@ -85,25 +84,25 @@ class EncodedTrack(MediaStreamTrack):
         sender._send_rtcp = send_with_capture_time  # type: ignore[method-assign]
 
 
-# Seconds awake until the server has sent its own value
+# Seconds awake before the server has sent its own value
 AWAKE_S = 1.5
 
 
 class SenderRate:
-    """Follows the server's `sender` blocks on an own encoder; with `follow` false it notes them."""
+    """Applies the server's `sender` blocks to its own encoder; with `follow` False it only stores them."""
 
     def __init__(self, encoder: LiveEncoder, *, follow: bool) -> None:
         # The newest block
         self.plan: dict[str, Any] = {}
         self._encoder = encoder
         self._follow = follow
-        # Time at which the camera becomes idle again; None while idle
+        # Timer for the return to idle; None while idle
         self._asleep: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
 
     def obey(self, plan: dict[str, Any]) -> None:
-        """Take a `sender` block; one without an idle rate counts as none."""
+        """Apply a `sender` block; one without an idle rate is ignored."""
         if "idle" not in plan:
             return
         awake = self._asleep is not None
@@ -114,7 +113,7 @@ class SenderRate:
             self._limit(plan["awake" if awake else "idle"]["max_framerate"])
 
     def wake(self, seconds: float | None = None) -> None:
-        """Raise the frame rate now; it falls back after `seconds` (the server's own value)."""
+        """Raise the frame rate for `seconds`, by default the server's value."""
         if not self._follow:
             return
         if seconds is None:
@@ -133,7 +132,7 @@ class SenderRate:
         await self._idle.wait()
 
     def close(self) -> None:
-        """Forget about falling asleep. Safe to call twice."""
+        """Cancel the return to idle. It may be called twice."""
         if self._asleep is not None:
             self._asleep.cancel()
 
@@ -143,17 +142,16 @@ class SenderRate:
         self._limit(self.plan.get("idle", {}).get("max_framerate", 2))
 
     def _limit(self, max_framerate: float) -> None:
-        """A limit above what the camera has is none."""
+        """Limit the frame rate; a limit above the camera's rate has no effect."""
         self._encoder.rate = min(float(TICKS), max_framerate)
 
 
 class CameraPeer(ChatClient):
-    """One camera with its session.
+    """A camera with its session.
 
-    With `wake` the peer does with its encoder's frame rate what the server's `sender` messages say,
-    so the encoder must be its own; without, the encoder's rate is left alone. Use as a context
-    manager, or `connect`, `open_socket`, `close`. Errors are those of asyncio, websockets and
-    HttpError.
+    With `wake` the peer applies the server's `sender` messages to its encoder's frame rate, so it must
+    have its own encoder; without, the rate is not changed. Use as a context manager, or `connect`,
+    `open_socket`, `close`. Errors are those of asyncio, websockets and HttpError.
     """
 
     def __init__(
@@ -167,9 +165,9 @@ class CameraPeer(ChatClient):
     ) -> None:
         super().__init__(base_url, access_code=access_code)
         self.encoder = encoder
-        # The connection uses these of `ice_servers` (aiortc one STUN, one TURN server)
+        # URLs of `ice_servers` to use; aiortc uses one STUN and one TURN server.
         self.ice_urls = ice_urls
-        # The offer's answer, whole
+        # The whole answer to the offer
         self.answer: Message = {}
         self.offered_at = 0.0
         self.track: EncodedTrack | None = None
@@ -229,22 +227,22 @@ class CameraPeer(ChatClient):
             raise ConnectionError(f"the camera's connection is {pc.connectionState}")
 
     async def offer(self, sdp: str) -> str:
-        """Send an offer; the answer to it."""
+        """Send an offer. Return the answer."""
         url = f"{self.base_url}/api/webrtc/offer?session={self.session_id}"
         body = {"sdp": sdp, "type": "offer"}
         self.answer = await json_request("POST", url, body, token=self.token)
         return str(self.answer["sdp"])
 
     def add_media(self, pc: RTCPeerConnection) -> None:
-        """Add more than the camera to the next offer."""
+        """Add media other than the camera to the next offer."""
 
     @property
     def dropped(self) -> int:
-        """Frames that this sender was too slow for."""
+        """Number of frames for which this sender was too slow."""
         return 0 if self._feed is None else self._feed.dropped
 
     async def end_camera(self) -> None:
-        """DELETE: the camera ends, the session goes on."""
+        """End the camera by DELETE; the session continues."""
         await json_request(
             "DELETE",
             f"{self.base_url}/api/webrtc/offer?session={self.session_id}",
@@ -252,28 +250,28 @@ class CameraPeer(ChatClient):
         )
 
     async def drop_camera(self) -> None:
-        """The camera goes; only DTLS tells the server."""
+        """Close the camera's connection; the server is informed only by DTLS."""
         if self._feed is not None:
             self.encoder.unsubscribe(self._feed)
             self._feed = None
-        # First, so that a close that takes long does not take the next connection with it
+        # First, so that a slow close does not affect the next connection
         pc, self._pc = self._pc, None
         if pc is not None:
-            # aiortc never ends what a cancelled close has begun.
+            # aiortc never completes a cancelled close.
             await asyncio.shield(pc.close())
 
     async def close(self) -> None:
-        """End everything, the camera by DELETE. Safe to call twice, and when half open."""
+        """End everything, the camera by DELETE. It may be called twice, and while half open."""
         self.rate.close()
         if self._pc is not None and self.token:
-            # The server may be gone, which is what some of those who close are testing.
+            # The server may be gone, as in some tests.
             with contextlib.suppress(OSError, TimeoutError, EOFError, HttpError):
                 await self.end_camera()
         await self.close_socket()
         await self.drop_camera()
 
     async def wait_live(self, *, since: int = 0, timeout: float = 10.0) -> Arrived:
-        """Wait for the first `status` that the camera is live; `since` and errors are those of `wait_for`."""
+        """Wait for the first `status` with a live camera; `since` and errors as in `wait_for`."""
         return await self.wait_for(
             lambda m: m["type"] == "status" and m.get("camera") == "live",
             timeout=timeout,
@@ -288,7 +286,7 @@ class CameraPeer(ChatClient):
             self.rate.obey(arrived.message)
 
     async def type_for(self, seconds: float) -> None:
-        """Type, as a person does before the question is sent: the camera wakes at the first key."""
+        """Type before a question, as a person does: the camera wakes at the first key press."""
         end = time.monotonic() + seconds
         while True:
             self.rate.wake()
@@ -304,6 +302,6 @@ class CameraPeer(ChatClient):
 
 
 async def close_all(peers: Sequence[CameraPeer]) -> None:
-    """Close them, some at a time."""
+    """Close peers, some at a time."""
     for i in range(0, len(peers), AT_ONCE):
         await asyncio.gather(*(peer.close() for peer in peers[i : i + AT_ONCE]))

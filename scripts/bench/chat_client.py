@@ -1,4 +1,4 @@
-"""A session's token and WebSocket, its questions and their answers: a page without its camera."""
+"""A page without its camera: a session's token and WebSocket, its questions and answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from websockets.typing import Subprotocol
 
 from scripts.bench.http_json import json_request, unchecked_tls
 
-# Messages of one socket that nobody asked for are kept up to this number; older ones are forgotten.
+# Maximum messages of a socket that are kept; older ones are dropped.
 MESSAGES_KEPT = 2000
 
 Message = dict[str, Any]
@@ -23,7 +23,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A message of the server's and when it came: seconds since the epoch."""
+    """A message of the server, and its arrival in seconds since the epoch."""
 
     at: float
     message: Message
@@ -46,7 +46,7 @@ class Answer:
 
     @property
     def first_delta_at(self) -> float | None:
-        """Arrival of the first piece of text; None without one."""
+        """Arrival of the first text; None without one."""
         return next((a.at for a in self.messages if a.message["type"] == "delta"), None)
 
     @property
@@ -78,14 +78,14 @@ class ChatClient:
         self.messages: list[Arrived] = []
         # The close code, once the server has closed the socket
         self.close_code: int | None = None
-        # It agrees to other machines without a person.
+        # Agree to other machines automatically.
         self.agrees = True
         self._access_code = access_code
         self._socket: ClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None
         self._answers: dict[str, Answer] = {}
         self._news = asyncio.Condition()
-        # Messages that came so far
+        # Number of messages so far
         self.seen = 0
 
     async def get_token(self) -> None:
@@ -95,9 +95,9 @@ class ChatClient:
         self.ice_servers = reply["ice_servers"]
 
     async def open_socket(self, *, timeout: float = 10.0) -> None:
-        """Open it, wait for `ready`, and agree to the machines that get pictures, which are drawn.
+        """Open the socket, wait for `ready`, and agree to the machines that get the drawn pictures.
 
-        Raises ConnectionClosed when the server closes instead.
+        Raises ConnectionClosed if the server closes instead.
         """
         if not self.token:
             await self.get_token()
@@ -131,7 +131,7 @@ class ChatClient:
         await self.send_text(json.dumps(message))
 
     async def send_text(self, text: str) -> None:
-        """Send what may be no message at all. Raises ConnectionClosed."""
+        """Send any text, even if it is not a message. Raises ConnectionClosed."""
         if self._socket is None:
             raise RuntimeError("the socket is not open: call open_socket first")
         await self._socket.send(text)
@@ -170,9 +170,9 @@ class ChatClient:
     async def wait_for(
         self, wanted: Callable[[Message], bool], *, timeout: float = 10.0, since: int | None = None
     ) -> Arrived:
-        """The first wanted message, from now on or from the `since`th on (`seen` counts them).
+        """Return the first wanted message from now on, or from message number `since` on (see `seen`).
 
-        Raises TimeoutError, and ConnectionError when the socket closes first.
+        Raises TimeoutError, and ConnectionError if the socket closes first.
         """
         position = self.seen if since is None else since
         async with asyncio.timeout(timeout), self._news:
@@ -187,7 +187,7 @@ class ChatClient:
                 await self._news.wait()
 
     async def start(self, text: str, *, sent_at: bool | float = True, **more: Any) -> Answer:
-        """Ask without waiting. `sent_at`: true for now, false for none, or ms since the epoch."""
+        """Ask without waiting. `sent_at`: True for now, False for none, or ms since the epoch."""
         answer = Answer(f"q{len(self._answers)}-{self.seen}", time.time())
         self._answers[answer.id] = answer
         message: Message = {"type": "chat", "content": text, "id": answer.id, **more}

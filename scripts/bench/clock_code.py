@@ -1,9 +1,8 @@
-"""A clock that a camera can see: the low 32 bits of the epoch in milliseconds, as black and white
-blocks.
+"""A clock in a camera's picture: the low 32 bits of the epoch in milliseconds, as black and white blocks.
 
 Two rows across the top ninth of the picture: bits, most significant first, white for 1, and below
-them their complement. Everything is relative to the picture's size, so that it is read after any
-resize. A reading is given only when each block is the clear opposite of the one below it, so that a
+them their complement. Everything is relative to the picture's size, so that it can be read after any
+resize. A time is returned only if each block is the clear opposite of the one below it, so that a
 torn, blurred or missing clock reads as None.
 """
 
@@ -15,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 BITS = 32
-# Height of the two rows together, as a share of the picture's height: 80 of 720 lines.
+# Height of both rows, as a fraction of the picture's height: 80 of 720 lines
 HEIGHT = 1 / 9
-# Least difference of mean luma (of 255) between a block and its complement. Undamaged blocks differ
+# Minimum difference of mean luma (of 255) between a block and its complement; undamaged blocks differ
 # by 219 or more.
 MIN_CONTRAST = 64
 
@@ -41,7 +40,7 @@ def draw(frame: Pixels, ms: int) -> None:
 
 
 def read(frame: Pixels) -> int | None:
-    """The low 32 bits that BGR, RGB or luma shows; None where bits and complement disagree."""
+    """Return the low 32 bits shown in BGR, RGB or luma; None if bits and complement disagree."""
     if frame.ndim not in (2, 3) or frame.shape[0] < 18 or frame.shape[1] < 2 * BITS:
         return None
     top = frame[: round(frame.shape[0] * HEIGHT)]
@@ -63,7 +62,7 @@ def read(frame: Pixels) -> int | None:
 
 
 def age_ms(shown: int, now_ms: float) -> float:
-    """The ms before `now_ms` (epoch) of what a clock showed; below 0: ahead. Valid for 24 days."""
+    """Return the age of a clock's time at `now_ms` (epoch), in ms; negative if ahead. Valid for 24 days."""
     difference = (int(now_ms) - shown) & 0xFFFFFFFF
     if difference >= 0x80000000:
         difference -= 0x100000000

@@ -1,4 +1,4 @@
-"""Two results of the benchmark beside each other: the second's figures divided by the first's."""
+"""Compare two results of the benchmark: the figures of the second divided by those of the first."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _SAME = ("output", "compare", "server_log", "no_plots")
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a result. Raises MeasurementError for what is none."""
+    """Read a result. Raises MeasurementError if it is not one."""
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise MeasurementError(f"{path} cannot be read: {error.strerror}.") from None
     except ValueError:
-        raise MeasurementError(f"{path} is no JSON. Give the .json of a result.") from None
+        raise MeasurementError(f"{path} is not JSON. Give the .json of a result.") from None
     if (
         not isinstance(body, dict)
         or not isinstance(body.get("rows"), list)
@@ -29,13 +29,13 @@ def read(path: Path) -> dict[str, Any]:
         or not all(_is_row(row) for row in body["rows"])
     ):
         raise MeasurementError(
-            f"{path} holds no figures of the benchmark. Give the .json of a result."
+            f"{path} has no figures of the benchmark. Give the .json of a result."
         )
     return body
 
 
 def _is_row(row: Any) -> bool:
-    """Return whether this is a row as report.Row writes it."""
+    """Return True if this is a row as written by report.Row."""
     if not isinstance(row, dict) or not all(isinstance(row.get(k), str) for k in ("what", "unit")):
         return False
     spread = row.get("spread")
@@ -46,7 +46,7 @@ def _is_row(row: Any) -> bool:
 
 
 def compare(first: dict[str, Any], second: dict[str, Any]) -> str:
-    """A table of what both have: both figures and their ratio; above it, how the runs differ."""
+    """Return a table of common figures with their ratio, below the differences of the runs."""
     lines = [("", "A", "B", "B/A", "")]
     theirs = {_key(row): row for row in second["rows"]}
     shared = 0
@@ -68,9 +68,9 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> str:
             )
     head = [f"A: {_title(first)}", f"B: {_title(second)}", *_differences(first, second)]
     left_out = len(first["rows"]) + len(second["rows"]) - 2 * shared
-    foot = [f"{left_out} figures are in one of the two alone."] if left_out else []
+    foot = [f"{left_out} figures are only in one of the two results."] if left_out else []
     if not shared:
-        foot = ["The two have no figure in common: they are of different kinds of measurement."]
+        foot = ["The results have no figure in common: they are different kinds of measurement."]
     return "\n".join([*head, "", *align(lines), *foot])
 
 
@@ -87,7 +87,7 @@ def _figures(row: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, floa
 
 
 def _word(ratio: float | None, *, at_least: bool) -> str:
-    """Name the better run; "" within 5 %, which is the noise between two equal runs."""
+    """Return the word for the better run; "" within 5 %, the noise between two equal runs."""
     if ratio is None or 0.95 <= ratio <= 1.05:
         return ""
     return "B better" if (ratio > 1) == at_least else "A better"
@@ -98,7 +98,7 @@ def _title(body: dict[str, Any]) -> str:
 
 
 def _differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    """Arguments, machine and engine that are not the same."""
+    """Return the arguments, machine and engine that differ."""
     found = []
     for part in ("arguments", "machine", "engine"):
         a, b = (body.get("conditions", {}).get(part) or {} for body in (first, second))

@@ -1,4 +1,4 @@
-"""The processes of a fleet: Redis, engines, vLLM's router, gateways and nginx before them."""
+"""The processes of a fleet: Redis, engines, vLLM's router, gateways, and nginx in front of them."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from scripts.bench.processes import (
 
 READY_SECONDS = 60.0
 
-# Hosts: this machine, or network namespaces of it with a bridge between them. Nothing outside these is changed: their
-# names begin with a prefix of this process, and they go with it.
+# Hosts: this machine, or network namespaces with a bridge between them. Nothing else is changed: their names begin with a
+# prefix of this process, and they are removed with it.
 
-# The network of the namespaces; the bridge has no address, and no way leads out of it.
+# Network of the namespaces; the bridge has no address and no route to other networks.
 _NETWORK = "10.87.0"
 _FOLDER = "/run/netns"
 # setns(2): a network namespace
@@ -42,7 +42,7 @@ _CLONE_NEWNET = 0x40000000
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A place for processes. `command`: the words before a program's own."""
+    """A host for processes. `command`: words before the program's own."""
 
     name: str = "here"
     address: str = "127.0.0.1"
@@ -51,7 +51,7 @@ class Host:
     async def start(
         self, program: Sequence[str], port: int, seconds: float = 10.0, **options: Any
     ) -> asyncio.subprocess.Process:
-        """Start a program, and wait until it listens at a port. Raises MeasurementError."""
+        """Start a program, and wait until it listens on a port. Raises MeasurementError."""
         silent = dict.fromkeys(("stdout", "stderr"), asyncio.subprocess.DEVNULL)
         process = await asyncio.create_subprocess_exec(
             *(*self.command, *program),
@@ -77,7 +77,7 @@ class Host:
 
 
 def require(program: str, wanted_by: str) -> None:
-    """Raises MeasurementError where a program is not installed."""
+    """Raise MeasurementError if a program is not installed."""
     if shutil.which(program) is None:
         raise MeasurementError(f"{program} is not installed: {wanted_by}")
 
@@ -108,12 +108,12 @@ class Service(Program, ABC):
 
 
 class Namespaces:
-    """A network namespace for each host, the first for this process. A context manager."""
+    """A network namespace for each host, the first one for this process. A context manager."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        """Raises MeasurementError without root, or without the programs."""
+        """Check the requirements. Raises MeasurementError without root, or without the programs."""
         if os.geteuid() != 0:
-            raise MeasurementError("--namespaces needs root: it makes network namespaces")
+            raise MeasurementError("--namespaces needs root to create network namespaces")
         for program in ("ip", "nsenter"):
             require(program, "--namespaces needs it")
         self._names = tuple(names)
@@ -143,7 +143,7 @@ class Namespaces:
                 await _ip("-n", space, "address", "add", address, "dev", "eth0")
                 for link in ("lo", "eth0"):
                     await _ip("-n", space, "link", "set", link, "up")
-            # Threads begin where the one that starts them is.
+            # Threads inherit the namespace of the thread that starts them.
             _enter_namespace(self._space(self._names[0]))
             self._stack = stack.pop_all()
         return self
@@ -158,21 +158,21 @@ class Namespaces:
         await self._stack.aclose()
 
     async def cut(self, name: str) -> None:
-        """Take a host from the network."""
+        """Disconnect a host from the network."""
         await _ip("-n", self._space("hub"), "link", "set", _link_name(name), "down")
 
     async def mend(self, name: str) -> None:
-        """Give it back."""
+        """Connect a host to the network again."""
         await _ip("-n", self._space("hub"), "link", "set", _link_name(name), "up")
 
 
 def _link_name(name: str) -> str:
-    """Return the name of the bridge's end of a host's link; Linux takes 15 characters."""
+    """Return the name of a host's link at the bridge; Linux allows 15 characters."""
     return f"to-{name}"
 
 
 def _enter_namespace(space: str) -> None:
-    """Move this thread, and those that it starts, into a namespace. Raises MeasurementError."""
+    """Move this thread, and threads that it starts, to a namespace. Raises MeasurementError."""
     with open(f"{_FOLDER}/{space}", encoding="ascii") as handle:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.setns(handle.fileno(), _CLONE_NEWNET) != 0:
@@ -204,11 +204,11 @@ class Engine(StandInProcess):
         self._arguments += ["--shared", "--host", host.address, "--port", str(port)]
 
     async def slow(self, factor: float) -> None:
-        """Make it so many times slower; 1: as it was."""
+        """Make it slower by this factor; 1 restores the normal speed."""
         await json_request("POST", f"{self.url}/factor", factor)
 
     async def arrivals(self) -> list[float]:
-        """Return the times of its present process's requests (seconds since the epoch)."""
+        """Return the times of the requests of its current process (seconds since the epoch)."""
         try:
             return [float(record["arrived"]) for record in await self.records()]
         except (OSError, EOFError, TimeoutError):
@@ -219,7 +219,7 @@ class Gateway(ServerProcess):
     """A web process that keeps its port and its name."""
 
     def __init__(self, host: Host, name: str, port: int, **environment: str) -> None:
-        """`name`: that of its host and its own, as a session's id has it."""
+        """Create a gateway. `name`: names of its host and of itself, as in the id of a session."""
         own, _, process = name.partition("_")
         super().__init__(
             **{**environment, "HOST": host.address, "PORT": str(port)},
@@ -238,7 +238,7 @@ class Gateway(ServerProcess):
 
 
 class Redis(Service):
-    """A Redis of its own that saves nothing, and starts again with nothing in it."""
+    """A Redis without persistence, which is empty after a restart."""
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
@@ -273,14 +273,14 @@ _SERVER = """
 
 
 def nginx_configuration(folder: Path, listen: str, gateways: Mapping[str, str]) -> str:
-    """Build nginx's whole file. `listen`: its address and port; `gateways`: those of each name."""
+    """Return nginx's configuration. `listen`: its address and port; `gateways`: address and port by name."""
     shipped = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
     begins, ends = shipped.index("# All processes:"), shipped.index("map $content_type ")
     maps = shipped[begins:ends]
     one = "    server 127.0.0.1:8000 max_fails=0;\n"
     default = "    default qwen_camera;\n"
     if maps.count(one) != 1 or maps.count(default) != 1:
-        raise MeasurementError("deploy/nginx.conf was changed: its example is not there any more")
+        raise MeasurementError("deploy/nginx.conf was changed: its example was not found")
     every = {name: f"    server {address} max_fails=0" for name, address in gateways.items()}
     maps = maps.replace(one, "".join(f"{line};\n" for line in every.values()))
     maps = maps.replace(
@@ -305,7 +305,7 @@ def nginx_configuration(folder: Path, listen: str, gateways: Mapping[str, str]) 
 
 
 class Nginx(Service):
-    """An nginx before the gateways, with the maps of deploy/nginx.conf, over plain HTTP."""
+    """An nginx in front of the gateways, with the maps of deploy/nginx.conf, over plain HTTP."""
 
     def __init__(self, host: Host, gateways: Mapping[str, str]) -> None:
         super().__init__(host)
@@ -321,10 +321,10 @@ class Nginx(Service):
         try:
             self._process = await self.host.start(program, self.port)
         except MeasurementError as error:
-            raise MeasurementError(f"{error}: `nginx -t` finds the reason") from None
+            raise MeasurementError(f"{error}: run `nginx -t` to find the reason") from None
 
     async def kill(self) -> None:
-        """End it with its workers."""
+        """Kill it with its workers."""
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
             with contextlib.suppress(TimeoutError):
@@ -336,7 +336,7 @@ class Router(Service):
     """vLLM's router, as scripts/start_router.sh starts it."""
 
     def __init__(self, host: Host, workers: Sequence[str]) -> None:
-        """`workers`: addresses of the engines, without /v1."""
+        """Create a router. `workers`: addresses of the engines, without /v1."""
         super().__init__(host)
         self.base_url = f"http://{self.address}/v1"
         self._workers = workers
@@ -362,7 +362,7 @@ class Router(Service):
 
 
 def _gateway_names(args: argparse.Namespace) -> list[tuple[str, str]]:
-    """Return host and name of each gateway: two on a host where hosts are apart."""
+    """Return host and name of each gateway: two per host if hosts are separate."""
     if not args.namespaces:
         return [(f"h{number + 1}",) * 2 for number in range(args.gateways)]
     return [
@@ -372,7 +372,7 @@ def _gateway_names(args: argparse.Namespace) -> list[tuple[str, str]]:
 
 
 class Fleet:
-    """All of them, as the options of `--fleet` say. Use as a context manager."""
+    """All processes of a fleet, by the options of `--fleet`. Use as a context manager."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         """Raises MeasurementError."""
@@ -380,7 +380,7 @@ class Fleet:
         # Host and name of each gateway
         self.names = _gateway_names(args)
         engines = [f"e{number + 1}" for number in range(args.engines)]
-        # None where all are on this machine, beside each other
+        # None if all are on this machine
         self.hosts: Namespaces | None = None
         if args.namespaces:
             gateways = dict.fromkeys(host for host, _ in self.names)
@@ -394,7 +394,7 @@ class Fleet:
         ]
         self.router = Router(self._host("router"), [one.url for one in self.engines])
         self.gateways: list[Gateway] = []
-        # Where people come in
+        # Addresses for people
         self.urls: list[str] = []
         self._stack = AsyncExitStack()
 
@@ -414,7 +414,7 @@ class Fleet:
             METRICS_TOKEN=self._token,
             TRUSTED_PROXIES=",".join(self._host(one).address for one in self._fronts),
             DRAIN_SECONDS="10",
-            # Twice all people at once, so that sessions that begin before others end have room.
+            # More than twice the people, for sessions that begin before others end.
             MAX_SESSIONS=str(4 * self._args.cameras + 10),
             GATEWAY_SESSIONS=str(2 * self._args.cameras + 5),
         )
@@ -444,7 +444,7 @@ class Fleet:
         await self._stack.aclose()
 
     async def known(self) -> None:
-        """Wait until all gateways know each other."""
+        """Wait until all gateways have discovered each other."""
         async with asyncio.timeout(READY_SECONDS):
             while any([await self._others(one) < len(self.gateways) - 1 for one in self.gateways]):
                 await asyncio.sleep(0.2)
@@ -456,7 +456,7 @@ class Fleet:
         return 0
 
     async def restart(self, number: int) -> None:
-        """Start a gateway again that has ended, under its name and port."""
+        """Restart an ended gateway under its name and port."""
         old = self.gateways[number]
         await old.ended(10)
         new = self._gateway(old.host.name, old.name, old.port)
@@ -466,19 +466,19 @@ class Fleet:
 
 
 FAULTS = ("drain", "kill", "engine", "slow", "redis", "redis-kill", "partition")
-# Without hosts of their own
+# Faults without separate hosts
 NOT_APART = FAULTS[:-1]
 SLOW_FACTOR = 10.0
-# A drained gateway has DRAIN_SECONDS of 10, and some for its end.
+# Maximum time of a drained gateway: DRAIN_SECONDS of 10, and some for its end
 DRAINED_SECONDS = 40.0
-# The shortest time of a fault (seconds): a Redis that is gone for less is nothing to notice.
+# Minimum seconds of a fault; a shorter outage of Redis has no effect.
 LEAST = {"redis": 30.0, "redis-kill": 30.0, "partition": 15.0}
 
 Step = Callable[[], Awaitable[object]]
 
 
 def script(fleet: Fleet) -> dict[str, tuple[Step, Step]]:
-    """Return by fault what breaks a part, and what mends it."""
+    """Return for each fault the step that causes it, and the one that repairs it."""
     first, last = fleet.engines[0], fleet.engines[-1]
 
     async def drained() -> None:
@@ -497,7 +497,7 @@ def script(fleet: Fleet) -> dict[str, tuple[Step, Step]]:
         "redis-kill": (fleet.redis.kill, fleet.redis.start),
     }
     if (hosts := fleet.hosts) is not None:
-        # The host that a partition cuts off, with its gateways
+        # The host that a partition disconnects, with its gateways
         far = fleet.names[-1][0]
         steps["partition"] = (lambda: hosts.cut(far), lambda: hosts.mend(far))
     return steps

@@ -1,27 +1,27 @@
-"""Measure a fleet under scripted faults: gateways that drain and die, engines that die and slow down,
-Redis that hangs or comes back empty, a host that is cut off.
+"""Measure a fleet under scripted faults: gateways that drain or are killed, engines that are killed or slow,
+Redis that hangs or restarts empty, a host that is disconnected.
 
     python3 scripts/benchmark.py --fleet
     python3 scripts/benchmark.py --fleet --gateways 6 --cameras 60 --rate 5 --faults kill drain
     sudo python3 scripts/benchmark.py --fleet --namespaces --gateways 6 --cameras 60 --rate 5 --repeat 3 --size 320x180 --phase 20
 
-Everything runs on this machine and is started here: Redis, nginx, gateways, and stand-ins for the
-model whose answers take longer the more they have. Cameras share their encoders. Each fault has
-three phases: before, while it lasts, and after. It needs nginx, redis-server and vLLM's router (bash
-scripts/router.sh installs it).
+It starts everything on this machine: Redis, nginx, gateways, and stand-ins for the model whose
+answers take longer under load. Cameras share their encoders. Each fault has three phases: before,
+during and after. It needs nginx, redis-server and vLLM's router (installed by bash
+scripts/router.sh).
 
-With --namespaces (root alone) each part has a network namespace of its own, with a bridge between
-them: two gateways a host, two nginx, and the fault `partition`, which cuts the last host off.
+With --namespaces (only as root) each part has its own network namespace, with a bridge between them:
+two gateways per host, two nginx, and the fault `partition`, which disconnects the last host.
 
-The people do what the page does: they open a lost socket again, offer the camera again when its
-connection is lost, begin another session when theirs has ended, and ask a question once more whose
-socket was lost. A question is lost when it ends without an answer; one that had its first word by
-then counts as in mid-answer. The picture is away from the moment at which a session or a camera's
-connection was lost until a gateway says that the camera is live.
+The people behave like the page: they reopen a lost socket, offer the camera again when its connection
+is lost, start another session when theirs has ended, and repeat a question whose socket was lost. A
+question is lost if it ends without an answer; if it had its first word by then, it counts as in
+mid-answer. The picture is away from the loss of a session or a camera's connection until a gateway
+reports a live camera.
 
-All people and their cameras share one process. Where that gets no time, cameras stand still, and
-servers rightly say so: of the questions lost it is printed for how many the encoder had made no
-picture for a while, and how long the process paused at most.
+All people and their cameras share one process. If it gets no processor time, cameras freeze, and
+servers report that correctly: the output shows for how many lost questions the encoder had made no
+picture, and the longest pause of the process.
 
 Exit status: 0 measured, 1 not, 2 wrong options.
 """
@@ -55,15 +55,15 @@ from scripts.bench.processes import PAUSE_SECONDS, Machine, MeasurementError
 from scripts.bench.program import say
 from scripts.bench.report import percentile
 
-# Frames a second of the shared encoders, and how many there are
+# Frames per second of the shared encoders, and their number
 FRAME_RATE, ENCODERS = 5.0, 2
-# Of a frame. Each packet costs the people's process and a gateway time.
+# Maximum bits of a frame, because each packet costs time in the people's process and a gateway
 MOST_BITS = 60_000
 SIZES = ("320x180", "640x360", "1280x720")
-# Beyond what the phases take: starts, connections, restarts (seconds)
+# Seconds in addition to the phases: starts, connections, restarts
 SPARE_SECONDS = 240.0
 CONNECT_SECONDS = 60.0
-# For the end of all processes after Ctrl+C or SIGTERM
+# Seconds for the end of all processes after Ctrl+C or SIGTERM
 END_SECONDS = 30.0
 
 
@@ -96,7 +96,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     args.faults = args.faults or list(FAULTS if args.namespaces else NOT_APART)
     if "partition" in args.faults and not args.namespaces:
-        parser.error("the fault partition needs --namespaces: hosts that are one cannot be cut off")
+        parser.error("the fault partition needs --namespaces, because it disconnects a host")
     return args
 
 
@@ -108,7 +108,7 @@ _PICTURE_BYTES = 150_000
 
 
 async def cost(router: str, engine: str) -> dict[str, Any]:
-    """Ask for one token directly and through the router (base URLs), in turn; the times in ms."""
+    """Request one token directly and through the router (base URLs), in turn. Return the times in ms."""
     picture = base64.b64encode(os.urandom(_PICTURE_BYTES * 3 // 4)).decode()
     url = {"url": f"data:image/jpeg;base64,{picture}"}
     content = [{"type": "image_url", "image_url": url}, {"type": "text", "text": "What is it?"}]
@@ -137,7 +137,7 @@ PHASES = ("before", "during", "after")
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The times of a fault: its phases begin, and the last one ends. Monotonic seconds."""
+    """The times of a fault in monotonic seconds: the start of its phases, and the end of the last one."""
 
     before: float
     during: float
@@ -160,8 +160,8 @@ def figures(
     requests: Sequence[int],
     machine: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Work out one fault's row. `people`: those there, and those of them whose camera is live at
-    the end; `requests`: those that each engine got since the fault began; `machine`: what `Machine.since` gives.
+    """Compute the row of a fault. `people`: all, and those with a live camera at the end; `requests`: requests of each
+    engine since the fault began; `machine`: result of `Machine.since`.
     """
     mine = [one for one in asked if span.phase(one.at)]
     gone = [one for one in aways if span.phase(one.began)]
@@ -189,7 +189,7 @@ def figures(
         "asked_again": sum(one.again for one in mine),
         "mid_answer": sum(one.end == "mid-answer" for one in mine),
         "lost": len(lost),
-        # Their cameras had no pictures to send, since this process did not get its time.
+        # Their cameras had no pictures to send, because this process got no time.
         "lost_unmade": sum((one.unmade or 0.0) > PAUSE_SECONDS for one in lost),
         "lost_why": dict(Counter(one.end for one in lost).most_common()),
         **{
@@ -199,13 +199,13 @@ def figures(
         },
         "requests": list(requests),
         **(machine or {}),
-        # For those who look for the cause
+        # To find the cause
         "lost_questions": [asdict(replace(one, sent=None)) for one in lost],
     }
 
 
 def median_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return one row of the runs of one fault: sums of counts, medians of times, and the longest absence and pause."""
+    """Return one row for the runs of a fault: sums of counts, medians of times, longest absence and pause."""
     found: dict[str, Any] = {"fault": rows[0]["fault"], "runs": len(rows)}
     for name, value in rows[0].items():
         values = [row[name] for row in rows if row[name] is not None]
@@ -227,7 +227,7 @@ def _round(value: float, digits: int) -> float | None:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return one table of all faults, a line each, in Markdown."""
+    """Return a Markdown table with a line for each fault."""
     head = (
         *("fault", "runs", "people, live at the end", "sessions moved, cut off; cameras offered again"),
         *("away p50 / most; never back", "chats kept", "asked", "lost", "mid-answer", "asked again"),
@@ -270,10 +270,10 @@ def _format(value: float | None) -> str:
 
 
 class Crowd:
-    """The people: they come, ask and leave."""
+    """The people: they arrive, ask and leave."""
 
     def __init__(self, urls: Sequence[str], args: argparse.Namespace) -> None:
-        """`urls`: where people come in, one after the other."""
+        """Create an empty crowd. `urls`: the addresses that people use, in turn."""
         self._urls = urls
         self._args = args
         self._rng = random.Random(args.seed)
@@ -314,7 +314,7 @@ class Crowd:
         return visitor
 
     async def open(self) -> None:
-        """Let everybody come. Raises MeasurementError when a camera is not live in time."""
+        """Connect all people. Raises MeasurementError if a camera is not live in time."""
         for _ in range(self._args.cameras):
             visitor = self.come()
             try:
@@ -344,7 +344,7 @@ class Crowd:
             self._busy.discard(visitor)
 
     async def change_on(self) -> None:
-        """Let people leave and others come, until cancelled."""
+        """Replace people by others, until cancelled."""
         while self._args.turnover:
             await asyncio.sleep(self._args.turnover)
             free = [one for one in self._there if one not in self._busy and one.seen]
@@ -359,7 +359,7 @@ class Crowd:
         await visitor.leave()
 
     async def quiet(self, seconds: float) -> None:
-        """Wait for the answers that are on their way."""
+        """Wait for the running answers."""
         if self._questions:
             await asyncio.wait(self._questions, timeout=seconds)
 
@@ -371,7 +371,7 @@ class Crowd:
 
 
 async def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Run all faults, `runs` a row each; `router`: what it costs. Raises MeasurementError."""
+    """Run all faults. Return their rows in `runs`, and the cost of the router. Raises MeasurementError."""
     rows = []
     say(f"starting {args.gateways} gateways and {args.engines} engines")
     async with Fleet(args) as fleet:
@@ -416,26 +416,26 @@ async def _run_fault(
     crowd: Crowd,
     machine: Machine,
 ) -> dict[str, Any]:
-    """Run one fault; its row."""
+    """Run one fault. Return its row."""
     breaks, mends = steps
     before, busy = time.monotonic(), machine.since()
     await asyncio.sleep(phase)
     during, wall = time.monotonic(), time.time()
     await breaks()
     await asyncio.sleep(max(phase, LEAST.get(fault, 0.0)))
-    # Of an engine that was killed, those that it has left
+    # Of a killed engine, only the requests of its current process
     requests = [sum(at >= wall for at in await one.arrivals()) for one in fleet.engines]
     await mends()
     after = time.monotonic()
     await asyncio.sleep(phase)
     span = Span(before, during, after, time.monotonic())
-    # Those that were asked last may still be answered, and a newcomer be on the way.
+    # The last questions may still be answered, and a new person may be connecting.
     people = await _count_people(crowd)
     return figures(fault, span, crowd.asked, crowd.aways, people, requests, busy())
 
 
 async def _count_people(crowd: Crowd) -> tuple[int, int]:
-    """Look at the people for two seconds; return the look with the most live cameras."""
+    """Count the people for two seconds. Return the count with the most live cameras."""
     looks = []
     for _ in range(20):
         looks.append(crowd.people)
@@ -450,7 +450,7 @@ def main(arguments: Sequence[str]) -> int:
         for fault in args.faults
     )
     seconds = SPARE_SECONDS + args.repeat * once
-    # A run that hangs ends here: aiortc's connections may wait for ever for their own end.
+    # End a run that hangs, because aiortc's connections may wait for their end for ever.
     limit = threading.Timer(seconds, _give_up, (seconds,))
     limit.daemon = True
     limit.start()
@@ -462,7 +462,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _give_up(seconds: float) -> None:
-    print(f"The measurement was broken off: no end after {seconds:.0f} s", file=sys.stderr)
+    print(
+        f"The measurement was aborted, because it did not end after {seconds:.0f} s",
+        file=sys.stderr,
+    )
     sys.stderr.flush()
     os._exit(1)
 
@@ -475,7 +478,7 @@ def _run(args: argparse.Namespace) -> int:
     try:
         found = loop.run_until_complete(run)
     except KeyboardInterrupt:
-        # Processes and namespaces go, whoever ended it.
+        # Remove processes and namespaces in any case.
         run.cancel()
         loop.run_until_complete(asyncio.wait({run}, timeout=END_SECONDS))
         raise

@@ -1,4 +1,4 @@
-"""The result of a check, and its output without secrets and with only the beginning of addresses."""
+"""The result of a check, and its output without secrets and whole addresses."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Finding:
         return self.state is State.OK
 
     def without(self, secrets: Iterable[str]) -> Self:
-        """Return the finding without these secrets and without whole addresses."""
+        """Return the finding without these secrets and whole addresses."""
         known = [secret for secret in secrets if secret]
 
         def clean(text: str) -> str:
@@ -49,7 +49,7 @@ class Finding:
 
 
 def mask_addresses(text: str) -> str:
-    """Shorten all IP addresses in a text to their beginning, except loopback."""
+    """Shorten the IP addresses in a text to their beginning, except loopback."""
 
     def short(match: re.Match[str]) -> str:
         return match[0] if match[0].startswith("127.") else f"{match[1]}.x.x"

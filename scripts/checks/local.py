@@ -1,5 +1,5 @@
-"""Checks on the server's machine: settings, ports, local model, model servers, what makes words of speech, hears where it
-ends, and speaks answers.
+"""Checks on the server's machine: settings, ports, local model, model servers, speech recognition, end-of-turn model, and
+voice.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from server.features.hosting.settings import HostingSettings
 
 
 def check_settings(env_file: Path) -> tuple[Finding, Settings | None]:
-    """Read the settings like the server does; None when it would not start with them."""
+    """Read the settings as the server does; None if it would not start with them."""
     finding = partial(Finding, "settings", "Settings")
     where = env_file.name if env_file.is_file() else f"there is no {env_file.name}"
     try:
         settings = load(env_file)
     except ConfigError as error:
         text = "The server does not start with these settings."
-        todo = "Correct .env (env.example explains every key), then start the server again."
+        todo = "Correct .env (see env.example), then start the server again."
         return finding(State.FAILED, text, error.message.replace("\n", " "), todo), None
     if settings.warnings:
-        text = f"They hold ({where}), with doubts."
+        text = f"They are valid ({where}), with warnings."
         return finding(State.WARN, text, " ".join(settings.warnings)), settings
-    return finding(State.OK, f"They hold ({where})."), settings
+    return finding(State.OK, f"They are valid ({where})."), settings
 
 
 def is_port_taken(host: str, port: int) -> bool:
-    """Return True when the port is in use."""
+    """Return True if the port is in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -58,9 +58,7 @@ def check_udp_ports(settings: Settings) -> Finding:
     """Check that a port of UDP_PORT_RANGE is free for cameras."""
     finding = partial(Finding, "udp_ports", "UDP ports")
     if settings.udp_port_range is None:
-        text = (
-            "Any free one is taken (UDP_PORT_RANGE is empty): a firewall has to let in all of them."
-        )
+        text = "Any free port is used (UDP_PORT_RANGE is empty): a firewall must allow all of them."
         return finding(State.SKIPPED, text)
     low, high = settings.udp_port_range
     free = 0
@@ -73,15 +71,15 @@ def check_udp_ports(settings: Settings) -> Finding:
         return finding(
             State.FAILED,
             f"None of the {count} ports {low}-{high} is free.",
-            "Cameras or other programs hold them all, so offers get 503.",
-            "Make UDP_PORT_RANGE longer, and open it in the firewall.",
+            "Cameras or other programs use all of them, so offers get 503.",
+            "Extend UDP_PORT_RANGE, and open it in the firewall.",
         )
-    text = f"{free} of the {count} ports {low}-{high} are free; a firewall has to let in UDP there."
+    text = f"{free} of the {count} ports {low}-{high} are free; a firewall must allow UDP there."
     return finding(State.OK, text)
 
 
 async def check_local_model(settings: Settings, health: Any) -> Finding | None:
-    """Check that LOCAL_MODEL, where set, can be loaded. `health`: the body of /health, or None."""
+    """Check that LOCAL_MODEL, if set, can be loaded. `health`: the body of /health, or None."""
     if not isinstance(settings, HostingSettings) or settings.local_model is None:
         return None
     finding = partial(Finding, "local_model", "Local model")
@@ -92,16 +90,16 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
     reported: dict[str, Any] = next((one for one in engines if one.get("name") == "local"), {})
     state, detail = reported.get("state"), str(reported.get("detail") or "")
     if state in ("ready", "busy", "loading"):
-        # The running model uses the memory, so a new check would find too little.
+        # The running model uses the memory, so that a new check would find too little.
         name = reported.get("model") or settings.local_model.name
         return finding(State.OK, f"{name}: {state!s}.")
 
     def problem(cause: str) -> Finding:
-        todo = "Correct LOCAL_MODEL or what the cause names, then start the server again."
+        todo = "Correct LOCAL_MODEL or the cause, then start the server again."
         return finding(State.FAILED, "LOCAL_MODEL cannot be loaded.", cause, todo)
 
     def tried(folder: Path) -> str:
-        """Plan the model like the server does, and return its name."""
+        """Plan the model as the server does. Return its name."""
         probe = HostProbe(
             engine_python=str(settings.engine_python or ""),
             trust_remote_code=settings.trust_remote_code,
@@ -115,16 +113,16 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
     except (CommandError, ModelFolderError) as error:
         return problem(error.message)
     if state is not None and not detail.startswith("No model is loaded"):
-        # The check passes here, but the server has failed to load it.
+        # The check passes, but the server failed to load the model.
         return problem(detail)
-    return finding(State.OK, f"{name} can be loaded, as far as its files tell.")
+    return finding(State.OK, f"{name} can be loaded, according to its files.")
 
 
 async def check_model_server(settings: Settings) -> Finding:
-    """Check that the server of VLLM_BASE_URL answers and has the model."""
+    """Check that the server of VLLM_BASE_URL responds and has the model."""
     finding = partial(Finding, "model_server", "Model server")
     if settings.engine == "builtin":
-        return finding(State.SKIPPED, "ENGINE=builtin asks no model server.")
+        return finding(State.SKIPPED, "ENGINE=builtin uses no model server.")
     # With ENGINE=auto the built-in engine answers instead.
     bad = State.WARN if settings.engine == "auto" else State.FAILED
     names, key = ("VLLM", "MODEL_NAME"), settings.vllm_api_key
@@ -134,23 +132,23 @@ async def check_model_server(settings: Settings) -> Finding:
         and "vllm_base_url" not in settings.model_fields_set
         and found.state is not State.OK
     ):
-        # Nobody set one: the built-in engine answers, and nothing is wrong.
+        # Without a setting the built-in engine answers, which is not an error.
         text = "None is set (VLLM_BASE_URL): the built-in engine answers."
         return finding(State.SKIPPED, text)
     return found
 
 
 async def check_role_servers(settings: Settings) -> list[Finding]:
-    """Check each model server that a role has for itself as that of VLLM_BASE_URL."""
+    """Check the model servers of roles, as that of VLLM_BASE_URL."""
     findings = []
     for role, own in settings.own_roles().items():
         if not own.url:
             continue
-        # With the model's name alone it is another model of the same server.
+        # With only a model's name it is another model of the same server.
         prefix = role.upper() if getattr(settings, f"{role}_base_url") else "VLLM"
         names = (prefix, f"{role.upper()}_MODEL")
         finding = partial(Finding, f"{role}_server", f"Server of {role}")
-        # The engine that answers does its work meanwhile.
+        # The engine that answers replaces it.
         findings.append(await _server(finding, names, own.url, own.key, own.model, State.WARN))
     return findings
 
@@ -164,8 +162,8 @@ async def _server(
     bad: State,
     without: str = "",
 ) -> Finding:
-    """Check a server's list of models. `bad`: what it is without the model; `without`: how people fare
-    then, where none needs be listed.
+    """Check the list of models of a server. `bad`: state without the model; `without`: the consequence, for a server
+    that may list none.
     """
     prefix, setting = names
     where = f"{prefix}_BASE_URL"
@@ -189,15 +187,15 @@ async def _server(
         )
     except TimeoutError:
         return trouble(
-            f"{where} does not answer within {SECONDS:g} s.",
-            "It hangs, or a firewall swallows the packets.",
+            f"{where} does not respond within {SECONDS:g} s.",
+            "It hangs, or a firewall drops the packets.",
             f"See its log; check the address in {where}.",
         )
     except (OSError, EOFError, ValueError):
         start = " (bash scripts/start_vllm_server.sh)" if prefix == "VLLM" else ""
         return trouble(
-            f"Nothing answers at {where}.",
-            "It does not run, is still loading, or listens elsewhere.",
+            f"Nothing listens at {where}.",
+            "It is not running, is still loading, or listens elsewhere.",
             f"Start it{start}, or correct {where}.",
         )
     if reply.status in (401, 403):
@@ -207,16 +205,16 @@ async def _server(
             f"Set {prefix}_API_KEY to the same.",
         )
     if (without or model) and reply.status in (404, 405, 500, 501):
-        return finding(State.OK, "It answers, and lists no models, as some do.")
+        return finding(State.OK, "It responds, but lists no models, as some servers do.")
     known = _model_names(reply)
     if known is None:
         return trouble(
             f"No model list at {where}/models (status {reply.status}).",
-            "Another program answers there, or the path is wrong.",
-            f"{where} ends with /v1 as a rule.",
+            "Another program responds there, or the path is wrong.",
+            f"{where} usually ends with /v1.",
         )
     if model and known and model not in known:
-        todo = f"If it is not answered, set {setting} to one of these, or leave it empty."
+        todo = f"If requests fail, set {setting} to one of these, or leave it empty."
         return trouble(f"It does not list {setting}.", models_sentence(known), todo, State.WARN)
     return finding(State.OK, models_sentence(known))
 
@@ -226,13 +224,13 @@ _MOST_NAME = 256
 
 
 def _model_names(reply: Reply) -> list[str] | None:
-    """Return the names of an OpenAI-compatible server's models; None where it lists none."""
+    """Return the names of an OpenAI-compatible server's models; None if it lists none."""
     try:
         if reply.status == 200:
             data = reply.json()
             data = data if isinstance(data, list) else data.get("data", data.get("models"))
             names = [str(model["id"])[:_MOST_NAME] for model in data]
-            # As a terminal may show them: another program chose them.
+            # Only printable characters, because another program chose the names.
             return ["".join(filter(str.isprintable, name)) for name in names]
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
@@ -240,7 +238,7 @@ def _model_names(reply: Reply) -> list[str] | None:
 
 
 def models_sentence(names: list[str]) -> str:
-    """Return the sentence about the models that a server has."""
+    """Return a sentence about the models of a server."""
     if not names:
         return "Its list of models is empty."
     return f"It has {', '.join(names[:3])}."
@@ -248,11 +246,11 @@ def models_sentence(names: list[str]) -> str:
 
 # Speech
 
-_NO_MODEL = "The file is no model for the end of turns."
+_NO_MODEL = "The file is not an end-of-turn model."
 
 
 async def check_recogniser(settings: Any, health: Any) -> Finding | None:
-    """Check the recogniser of the settings, if any. `health`: the body of /health, or None."""
+    """Check the configured recogniser; None without one. `health`: the body of /health, or None."""
     finding = partial(Finding, "recogniser", "Recogniser")
     if not hasattr(settings, "transcription_base_url"):
         return None
@@ -262,7 +260,7 @@ async def check_recogniser(settings: Any, health: Any) -> Finding | None:
             settings.transcription_base_url,
             settings.transcription_api_key,
             *(settings.transcription_model, State.WARN),
-            "Spoken questions need an engine that hears; typing works.",
+            "Spoken questions need an engine that accepts sound; typing works.",
         )
     if settings.transcription_local_model is None:
         return None
@@ -273,7 +271,7 @@ async def check_recogniser(settings: Any, health: Any) -> Finding | None:
 
 
 async def check_voice(settings: Any, health: Any) -> Finding | None:
-    """Check the voice that the settings name; None without one, or its feature. `health`: as above."""
+    """Check the configured voice; None without one, or without its feature. `health`: as above."""
     finding = partial(Finding, "voice", "Voice")
     if not hasattr(settings, "speech_base_url"):
         return None
@@ -292,25 +290,25 @@ async def check_voice(settings: Any, health: Any) -> Finding | None:
 
 
 async def check_end_of_turn(settings: Any, health: Any) -> Finding | None:
-    """Check the end-of-turn model that the settings name; None without one. `health`: as above."""
+    """Check the configured end-of-turn model; None without one. `health`: as above."""
     path = getattr(settings, "end_of_turn_model", None)
     if path is None or not settings.microphone:
         return None
-    # The feature is there where it has settings.
+    # The feature is enabled if it has settings.
     from server.features.voice_in.turn_model import TurnModel
     from server.shared.onnx_file import ModelTrouble, ModelUnusable
 
     troubles = {
         ModelTrouble.UNREADABLE: "The file cannot be read.",
-        ModelTrouble.OTHER_SHA256: "The file has another SHA-256 than END_OF_TURN_SHA256.",
+        ModelTrouble.OTHER_SHA256: "The file's SHA-256 differs from END_OF_TURN_SHA256.",
     }
     finding, name = partial(Finding, "end_of_turn", "End of turn"), path.name
     reported = _reported_state(health, "end_of_turn")
     state = None if reported is None else reported.get("state")
     if state == "ready":
         return finding(State.OK, f"{name} is ready.")
-    todo = "Correct END_OF_TURN_MODEL or what the cause names, then start the server again."
-    without = "Until then silence alone ends spoken questions."
+    todo = "Correct END_OF_TURN_MODEL or the cause, then start the server again."
+    without = "Until then only silence ends spoken questions."
     try:
         await asyncio.to_thread(TurnModel, path, settings.end_of_turn_sha256)
     except ModelUnusable as error:
@@ -318,13 +316,13 @@ async def check_end_of_turn(settings: Any, health: Any) -> Finding | None:
         cause = f"{troubles.get(error.trouble, _NO_MODEL)} {without}"
         return finding(State.WARN, text, cause, todo)
     if state is not None:
-        # It was corrected after the start.
+        # The file was corrected after the start.
         return finding(State.WARN, f"{name} is not ready.", without, todo)
-    return finding(State.OK, f"{name} can be loaded, as far as its files tell.")
+    return finding(State.OK, f"{name} can be loaded, according to its files.")
 
 
 def _reported_state(health: Any, part: str) -> dict[str, Any] | None:
-    """Return what the server says of a part; None where it says nothing."""
+    """Return the part's facts in /health; None without any."""
     reported = health.get(part) if isinstance(health, dict) else None
     return reported if isinstance(reported, dict) else None
 
@@ -336,7 +334,7 @@ def _local(
         return finding(State.OK, f"{folder.name} is ready.")
     needed = {"config.json": "config.json", "weights (.safetensors)": "*.safetensors"}
     missing = [name for name, files in needed.items() if not any(folder.glob(files))]
-    todo = f"Correct {setting} or what the cause names, then start the server again."
+    todo = f"Correct {setting} or the cause, then start the server again."
     if missing:
         text = f"{setting} cannot be loaded."
         return finding(State.WARN, text, f"Its folder has no {missing[0]}.", todo)

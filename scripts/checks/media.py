@@ -1,4 +1,4 @@
-"""Checks of a page's connections: access, WebSocket, direct picture, STUN and each relay."""
+"""Checks of a page's connections: access, WebSocket, direct connection, STUN and each relay."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ STUN_SECONDS = 3.0
 
 _CLOSED = {
     4401: (
-        "It does not take its own token.",
-        "Are several servers behind one address, each with its JWT_SECRET_KEY?",
+        "It does not accept its own token.",
+        "Check whether several servers with different JWT_SECRET_KEYs are behind one address.",
     ),
-    4403: ("It refuses this address as origin.", "See ALLOWED_ORIGINS."),
+    4403: ("It refuses this address as an origin.", "See ALLOWED_ORIGINS."),
     4429: (
         "It asks for a pause: too many sockets or sessions.",
         "Wait a minute; see MAX_SESSIONS.",
@@ -36,7 +36,7 @@ _CLOSED = {
 
 
 async def check_access(peer: CameraPeer) -> Finding:
-    """Request a token, whose session the other checks use."""
+    """Request a token for the session of the other checks."""
     finding = partial(Finding, "access", "Access")
     try:
         await peer.get_token()
@@ -45,7 +45,7 @@ async def check_access(peer: CameraPeer) -> Finding:
         try:
             said = str(error.reply.json()["error"]["message"])
         except (ValueError, KeyError, TypeError):
-            said = "Something between here and the server answered."
+            said = "A proxy between this machine and the server responded."
         todo = {
             401: "Set ACCESS_CODE in the environment, or type it: --access-code asks for it.",
             403: "See ALLOWED_ORIGINS.",
@@ -56,10 +56,10 @@ async def check_access(peer: CameraPeer) -> Finding:
         return finding(
             State.FAILED,
             f"No token ({type(error).__name__}).",
-            "The server does not answer.",
+            "The server does not respond.",
             "See Server.",
         )
-    return finding(State.OK, "The server gave a token.")
+    return finding(State.OK, "The server issued a token.")
 
 
 async def check_socket(peer: CameraPeer) -> Finding:
@@ -73,18 +73,18 @@ async def check_socket(peer: CameraPeer) -> Finding:
         status = getattr(getattr(error, "response", None), "status_code", None)
         return problem(
             f"It does not open ({f'status {status}' if status else type(error).__name__}).",
-            "A proxy in between does not let WebSockets through.",
-            "Have the proxy pass on the headers Upgrade and Connection, with HTTP/1.1.",
+            "A proxy in between does not forward WebSockets.",
+            "Configure the proxy to forward the headers Upgrade and Connection, with HTTP/1.1.",
         )
     except (WebSocketException, OSError, EOFError) as error:
         if peer.close_code in _CLOSED:
             return problem(f"The server closed it ({peer.close_code}).", *_CLOSED[peer.close_code])
         return problem(
-            f"It does not greet ({peer.close_code or type(error).__name__}).",
-            "Something in between holds it back, or the server failed.",
-            "Look into the proxy's configuration and the server's log.",
+            f"It sends no `ready` message ({peer.close_code or type(error).__name__}).",
+            "A proxy in between delays it, or the server failed.",
+            "Check the proxy's configuration and the server's log.",
         )
-    return finding(State.OK, "It opens, and the server greets.")
+    return finding(State.OK, "It opens, and the server sends `ready`.")
 
 
 async def check_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> Finding:
@@ -96,21 +96,21 @@ async def check_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> Fin
     except HttpError as error:
         text = f"The server did not take the offer ({error.reply.status})."
         todo = "See MAX_SESSIONS, UDP_PORT_RANGE and the server's log."
-        return finding(State.FAILED, text, "It refused it, or is full.", todo)
+        return finding(State.FAILED, text, "It refused the offer, or is full.", todo)
     except (OSError, EOFError):  # TimeoutError and ConnectionError are OSErrors
         return finding(
             State.WARN if relays else State.FAILED,
-            f"No packet gets through within {CONNECT_SECONDS:g} s.",
-            "UDP between here and the server is blocked, or the server announces addresses that nobody reaches.",
-            "Open its UDP ports (UDP_PORT_RANGE) in the firewall and name its PUBLIC_ADDRESSES"
+            f"No packet arrives within {CONNECT_SECONDS:g} s.",
+            "UDP to the server is blocked, or the server announces unreachable addresses.",
+            "Open its UDP ports (UDP_PORT_RANGE) in the firewall, and set PUBLIC_ADDRESSES"
             + (
-                "; relays help out meanwhile, see below."
+                "; relays are used meanwhile, see below."
                 if relays
                 else ", or set TURN_URLS and TURN_SECRET."
             ),
         )
     if not watched:
-        text = "Connected; whether frames arrive is known over the WebSocket only."
+        text = "Connected; without the WebSocket it is unknown whether frames arrive."
         return finding(State.WARN, text, "See WebSocket.")
     try:
         live = await peer.wait_live(since=since, timeout=FRAME_SECONDS)
@@ -118,7 +118,7 @@ async def check_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> Fin
         return finding(
             State.FAILED,
             f"Connected, but no picture within {FRAME_SECONDS:g} s.",
-            "Large packets are lost on the way (a tunnel's MTU), or the server cannot decode.",
+            "Large packets are lost (the MTU of a tunnel), or the server cannot decode the video.",
             "Try without the VPN or tunnel; see the server's log.",
         )
     text = f"The server had the first frame {live.at - peer.offered_at:.2f} s after the offer."
@@ -135,23 +135,23 @@ async def check_stun(url: str, announced: Sequence[str]) -> Finding:
     if seen is None:
         return finding(
             State.FAILED,
-            f"{url} does not answer within {STUN_SECONDS:g} s.",
+            f"{url} does not respond within {STUN_SECONDS:g} s.",
             "UDP to it is blocked, or it is down.",
-            "Open that port outwards, or name another one in STUN_URLS.",
+            "Allow outgoing UDP to that port, or set STUN_URLS to another server.",
         )
     same = [a for a in announced if ipaddress.ip_address(a).version == 4]
     if same and seen not in same:
         return finding(
             State.WARN,
-            f"It sees this machine as {seen}, which PUBLIC_ADDRESSES does not name.",
+            f"It sees this machine as {seen}, which is not in PUBLIC_ADDRESSES.",
             "The provider changed the address, or PUBLIC_ADDRESSES has a mistake.",
-            "Name that address in PUBLIC_ADDRESSES, if clients come from outside.",
+            "Add that address to PUBLIC_ADDRESSES, if clients connect from outside.",
         )
     return finding(State.OK, f"It sees this machine as {seen}.")
 
 
 async def _reflexive(host: str, port: int) -> str | None:
-    """Send a binding request (RFC 8489) each 0.5 s; the mapped address, None without an answer."""
+    """Send a binding request (RFC 8489) every 0.5 s. Return the mapped address; None without a response."""
     ask = aioice.stun.Message(
         message_method=aioice.stun.Method.BINDING, message_class=aioice.stun.Class.REQUEST
     )
@@ -207,13 +207,13 @@ async def try_relay(
     if not taken_in:
         cause = result.why
         if reported and reported.get("ok"):
-            cause += " The server reaches it: so it is the way from here."
+            cause += " The server can use it, so the path from this machine is the problem."
         todo = "Compare TURN_SECRET with the relay's static-auth-secret; open its ports; see deploy/turnserver.conf."
         return finding(State.FAILED, f"{url} does not relay.", cause, todo)
     if reported and reported.get("ok") is False:
         return finding(
             State.WARN,
-            f"{url} takes us in ({took}), but the server says that it does not relay.",
+            f"{url} allocates a relay ({took}), but the server reports that it does not work.",
             str(reported.get("why", "")),
             "See the server's log and deploy/turnserver.conf.",
         )

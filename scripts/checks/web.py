@@ -30,7 +30,7 @@ _OTHER_NAME = (62, 64)
 
 
 async def check_server(url: str) -> tuple[Finding, Reply | None, float]:
-    """GET / as a health check; also the response and the middle of the request (epoch seconds)."""
+    """Send GET /. Return the finding, the response, and the middle of the request (epoch seconds)."""
     finding = partial(Finding, "server", "Server")
     sent = time.time()
 
@@ -41,26 +41,26 @@ async def check_server(url: str) -> tuple[Finding, Reply | None, float]:
         reply = await request("GET", f"{url}/", timeout=SECONDS)
     except TimeoutError:
         return problem(
-            f"No answer within {SECONDS:g} s.",
-            "A firewall swallows the packets, or the address is that of another machine.",
+            f"No response within {SECONDS:g} s.",
+            "A firewall drops the packets, or the address belongs to another machine.",
             "Open the server's TCP port in its firewall; check the address.",
         )
     except ConnectionRefusedError:
         return problem(
             "Nothing listens there.",
-            "The server does not run, or on another port or address (PORT, HOST).",
+            "The server is not running, or uses another port or address (PORT, HOST).",
             "Start it: bash scripts/run.sh",
         )
     except ssl.SSLError:
         return problem(
-            "The program that listens there does not speak TLS.",
-            "The server runs without HTTPS_ENABLED, or the port is another program's.",
+            "The program there does not support TLS.",
+            "The server runs without HTTPS_ENABLED, or another program uses the port.",
             "Use http:// for this address, or start it with bash scripts/run.sh --https",
         )
     except (OSError, EOFError, ValueError, IndexError) as error:
         return problem(
             f"The address cannot be reached ({type(error).__name__}).",
-            "Its name is not known here, no way leads there, or what listens there speaks https or no HTTP.",
+            "Its name cannot be resolved, there is no route to it, or the program there uses https or not HTTP.",
             "Check the address (https:// or http://) and the network.",
         )
     came = time.time()
@@ -70,17 +70,17 @@ async def check_server(url: str) -> tuple[Finding, Reply | None, float]:
         body = None
     if reply.status in range(301, 309) and reply.headers.get("location", "").startswith("https:"):
         return problem(
-            f"It sends everybody to https, with status {reply.status}.",
-            "The server, or a proxy in front of it, speaks https at this name.",
+            f"It redirects to https, with status {reply.status}.",
+            "The server, or a proxy in front of it, uses https for this name.",
             "Give the address with https:// to this command.",
         )
     if not isinstance(body, dict) or body.get("service") != "qwen-camera":
         return problem(
-            f"Something else answers there, with status {reply.status}.",
+            f"Another program responds there, with status {reply.status}.",
             "A proxy in between, or another program on this port.",
-            "Check the address, and in the proxy where it passes requests on to.",
+            "Check the address, and the target of the proxy.",
         )
-    text = f"Version {body.get('version')}, answered in {(came - sent) * 1000:.0f} ms."
+    text = f"Version {body.get('version')}, responded in {(came - sent) * 1000:.0f} ms."
     return finding(State.OK, text), reply, (sent + came) / 2
 
 
@@ -90,20 +90,20 @@ def check_clock(reply: Reply, middle: float) -> Finding:
     try:
         theirs = parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
     except ValueError:
-        return finding(State.SKIPPED, "The server did not tell its time.")
+        return finding(State.SKIPPED, "The server did not report its time.")
     offset = theirs + 0.5 - middle
     if abs(offset) <= CLOCK_SECONDS:
         return finding(State.OK, "This machine and the server agree on the time.")
     return finding(
         State.WARN,
         f"This machine's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} the server's.",
-        "One of the two is set wrongly.",
-        "Let both set their time by the network: certificates, tokens and a relay's credentials end by the clock.",
+        "One of the two clocks is wrong.",
+        "Synchronise both by NTP, because certificates, tokens and relay credentials expire by the clock.",
     )
 
 
 async def check_certificate(url: str, authorities: Sequence[Path]) -> tuple[Finding, bool]:
-    """Check the server's certificate. Returns also True when secrets may be sent there."""
+    """Check the server's certificate. Return the finding, and True if secrets may be sent there."""
     finding = partial(Finding, "certificate", "Certificate")
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or 443
@@ -116,8 +116,8 @@ async def check_certificate(url: str, authorities: Sequence[Path]) -> tuple[Find
     if error is not None and not isinstance(error, ssl.SSLCertVerificationError):
         failed = finding(
             State.FAILED,
-            "The program that listens there does not speak TLS 1.2 or newer.",
-            "HTTPS_ENABLED is not set, or a proxy's https goes to another port.",
+            "The program there does not support TLS 1.2 or newer.",
+            "HTTPS_ENABLED is not set, or a proxy's https uses another port.",
             "Start with bash scripts/run.sh --https, or use http:// on localhost.",
         )
         return failed, False
@@ -126,42 +126,42 @@ async def check_certificate(url: str, authorities: Sequence[Path]) -> tuple[Find
     days = (ends - datetime.now(UTC)).total_seconds() / 86400
     shown = ", ".join(names[:4]) or "-"
     if error is None:
-        text = f"It names {shown}; trusted, and good for {days:.0f} more days."
+        text = f"It is for {shown}; trusted, and valid for {days:.0f} more days."
         if days < EXPIRES_SOON_DAYS:
             todo = "Renew it, then start the server again."
-            return finding(State.WARN, text, "It ends soon.", todo), True
+            return finding(State.WARN, text, "It expires soon.", todo), True
         return finding(State.OK, text), True
     assert isinstance(error, ssl.SSLCertVerificationError)
     code = error.verify_code
     if code in _UNKNOWN_ISSUER and await _own_authority(url, host, port):
         doubt = finding(
             State.WARN,
-            f"It names {shown}; it comes from the server's own authority, which this machine does not trust.",
-            "bash scripts/run.sh --https made it. Each device has to be set once to trust it.",
-            "On phones: the page shows the steps. Here: --authority with that file checks it.",
+            f"It is for {shown}; its issuer is the server's own authority, which this machine does not trust.",
+            "bash scripts/run.sh --https created it. Each device must be configured once to trust it.",
+            "On phones: follow the steps on the page. Here: use --authority with that file.",
         )
         return doubt, False
     causes = {
-        _EXPIRED: f"It ended {-days:.0f} days ago, or this machine's clock is wrong.",
-        _NOT_YET: "It is not good yet, or this machine's clock is wrong.",
-        **dict.fromkeys(_UNKNOWN_ISSUER, "Nobody whom this machine trusts vouches for it."),
-        **dict.fromkeys(_OTHER_NAME, f"It is made out to other names: {', '.join(names[:4])}."),
+        _EXPIRED: f"It expired {-days:.0f} days ago, or this machine's clock is wrong.",
+        _NOT_YET: "It is not valid yet, or this machine's clock is wrong.",
+        **dict.fromkeys(_UNKNOWN_ISSUER, "Its issuer is not trusted by this machine."),
+        **dict.fromkeys(_OTHER_NAME, f"It is for other names: {', '.join(names[:4])}."),
     }
     failed = finding(
         State.FAILED,
-        f"It does not hold ({error.verify_message}).",
-        causes.get(code, "The chain of certificates is broken."),
-        "Use an address that it names, a certificate with its whole chain in SSL_CERT_PATH, or run.sh --https.",
+        f"It is not valid ({error.verify_message}).",
+        causes.get(code, "The certificate chain is broken."),
+        "Use an address of the certificate, a certificate with its whole chain in SSL_CERT_PATH, or run.sh --https.",
     )
     return failed, False
 
 
 async def _verify(host: str, port: int, context: ssl.SSLContext) -> OSError | None:
-    """Return the error of a connection with a verified certificate, None on success."""
+    """Return the error of a connection with certificate verification; None on success."""
     try:
         async with asyncio.timeout(SECONDS):
             _, writer = await asyncio.open_connection(host, port, ssl=context)
-    except OSError as error:  # ssl.SSLError and TimeoutError are such, too
+    except OSError as error:  # also ssl.SSLError and TimeoutError
         return error
     await _close(writer)
     return None
@@ -191,7 +191,7 @@ def _names_and_end(leaf: x509.Certificate) -> tuple[list[str], datetime]:
 
 
 async def _own_authority(url: str, host: str, port: int) -> bool:
-    """Return True when the certificate is from the authority that the server offers at /ca.crt."""
+    """Return True if the certificate's issuer is the authority that the server offers at /ca.crt."""
     try:
         reply = await request("GET", f"{url}/ca.crt", timeout=SECONDS)
         context = ssl.create_default_context()
@@ -202,7 +202,7 @@ async def _own_authority(url: str, host: str, port: int) -> bool:
 
 
 async def health(url: str, token: str = "") -> Any:
-    """Read the body of /health, in full with a valid `token`; None without a response."""
+    """Return the body of /health, complete with a valid `token`; None without a response."""
     try:
         reply = await request("GET", f"{url}/health", token=token or None, timeout=SECONDS)
         if token and reply.status in (401, 429):
@@ -218,7 +218,7 @@ def check_engine(body: Any) -> Finding:
     finding = partial(Finding, "engine", "Engine")
     engine = body.get("engine") if body else None
     if not isinstance(engine, dict):
-        return finding(State.SKIPPED, "/health tells nothing of it.")
+        return finding(State.SKIPPED, "/health has no information about it.")
     name, state = engine.get("name"), engine.get("state")
     if state in ("ready", "busy"):
         model = f" ({engine['model']})" if engine.get("model") else ""
@@ -232,9 +232,9 @@ def check_engine(body: Any) -> Finding:
         text += others
         if gone:
             cause = (
-                f"The engine of {' and '.join(gone)} does not answer; another one does its work."
+                f"The engine of {' and '.join(gone)} does not respond; another engine replaces it."
             )
-            return finding(State.WARN, text, cause, "See that it runs: its own check says more.")
+            return finding(State.WARN, text, cause, "Check that it is running: see its own check.")
         return finding(State.OK, text)
     return finding(
         State.WARN if state == "loading" else State.FAILED,
@@ -243,13 +243,13 @@ def check_engine(body: Any) -> Finding:
         (
             "Wait until the model is loaded."
             if state == "loading"
-            else "See that the model server runs, and that VLLM_BASE_URL and MODEL_NAME name it."
+            else "Check that the model server is running, and that VLLM_BASE_URL and MODEL_NAME are correct."
         ),
     )
 
 
 def _roles(body: Any) -> tuple[str, list[str]]:
-    """Return sentences on the engines that do other work than answering, and the roles whose own engine is gone."""
+    """Return sentences about the engines of other roles, and the roles whose engine is unavailable."""
     found = body.get("roles")
     roles = {name: one for name, one in (found or {}).items() if isinstance(one, dict)}
     said = ""

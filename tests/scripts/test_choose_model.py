@@ -137,7 +137,7 @@ def environment(folder: Path) -> Path:
 class BufferPool:
     """This project in its own folder, installed, with a server that tells how it was started."""
 
-    def __init__(self, folder: Path, hub: Hub, *, is_complete: bool = False) -> None:
+    def __init__(self, folder: Path, hub: Hub, *, whole: bool = False) -> None:
         """`whole`: with the true server and the models' own environment."""
         self.root = folder / "a project"
         self.home = folder / "home"
@@ -151,7 +151,7 @@ class BufferPool:
         (self.root / "requirements-models.txt").write_text("# nothing\n")
         write_empty_locks(self.root)
         environment(self.root / ".venv")
-        if is_complete:
+        if whole:
             shutil.copy(ROOT / "requirements-models.txt", self.root)
             for name in ("requirements-models.txt", "torch.txt"):
                 shutil.copy(ROOT / "locks" / name, self.root / "locks")
@@ -163,7 +163,7 @@ class BufferPool:
             )
         self.write_catalogue()
         # Without an index there is no face model: said, and gone on.
-        if not is_complete:
+        if not whole:
             assert self.run("--install").returncode == 0
 
     def write_catalogue(self, revision: str = "") -> None:
@@ -539,7 +539,7 @@ async def test_the_cameras_questions_are_answered_by_it(
         if path.is_file()
     }
     hub.models["someone/tiny-vl"] = Model({COMMIT: files}, {"main": COMMIT})
-    scratch = BufferPool(tmp_path, hub, is_complete=True)
+    scratch = BufferPool(tmp_path, hub, whole=True)
     assert scratch.run("--install", "--model", "tiny", TRUST_REMOTE_CODE="true").returncode == 0
     port = free_port()
     base = f"http://127.0.0.1:{port}"

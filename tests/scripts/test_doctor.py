@@ -219,7 +219,7 @@ async def test_speech(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert "whis[2Jper" in found["recogniser"]["text"]
         assert len(found["recogniser"]["text"]) < 1000
     found = await look(capsys, "--env-file", env_file(tmp_path, engine="builtin", **urls))
-    assert "Nothing answers at SPEECH_BASE_URL." in found["voice"]["text"]
+    assert "Nothing listens at SPEECH_BASE_URL." in found["voice"]["text"]
     assert "browser" in found["voice"]["cause"]
     folder = tmp_path / "voice"
     folder.mkdir()
@@ -263,7 +263,7 @@ async def test_the_end_of_turn_model(tmp_path: Path, capsys: pytest.CaptureFixtu
     sha256 = hashlib.sha256(b"no model").hexdigest()
     seen = await found(**{**given, "end_of_turn_sha256": sha256})
     assert seen is not None
-    assert "no model for the end of turns" in seen["cause"]
+    assert "not an end-of-turn model" in seen["cause"]
     async with running(**given) as run:
         # The server began with another file, and does not look again.
         file.write_bytes(onnx_model.turn_model(0.9))
