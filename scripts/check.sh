@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The one check command: format, lint, strict types, shell scripts, tests.
+# Runs all checks: format, lint, spelling, strict types, shell scripts, tests.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=venv.sh
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"

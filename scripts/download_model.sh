@@ -9,19 +9,19 @@ case ${1:-} in
         cat <<'TEXT'
 Usage: bash scripts/download_model.sh [REPOSITORY] [options]
 
-Fetches Qwen/Qwen2.5-VL-32B-Instruct, or the repository given, to MODEL_PATH, and compares every file with the hub's checksum.
-Interrupted, the same command goes on where it stopped.
+Fetches Qwen/Qwen2.5-VL-32B-Instruct, or the given repository, to MODEL_PATH, and compares every file with the hub's checksum.
+After an interruption, the same command resumes.
 
   --revision R       this branch, tag or commit instead of the main branch's newest
-  --file NAME        only this file; of GGUF models the weights and the mmproj, each by its own --file
+  --file NAME        only this file; for GGUF models the weights and the mmproj, each with its own --file
   --to FOLDER        this folder instead of MODEL_PATH (of the environment or .env)
-  --dry-run          only say what would be fetched, and whether there is room
+  --dry-run          only print what would be fetched, and whether there is enough space
   --json             progress as lines of JSON on standard output, for programs
   --env-file FILE    the settings, instead of .env
   --help             print this
 
 HF_TOKEN (for gated models), HF_ENDPOINT (a mirror) and HTTPS_PROXY are read from the environment.
-Exit status: 0 when all is there, 1 when it is not, 2 for wrong options, 130 or 143 when it was stopped.
+Exit status: 0 if the model is complete, 1 if it is not, 2 for wrong options, 130 or 143 if it was stopped.
 TEXT
         exit 0
         ;;

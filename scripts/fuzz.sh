@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fuzzes one parser of untrusted input with atheris. An input that makes it fail becomes a seed, which the tests run.
+# Fuzzes a parser of untrusted input with atheris. An input that makes it fail becomes a seed for the tests.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=venv.sh
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
@@ -9,8 +9,8 @@ case ${1:-} in
         cat <<'TEXT'
 Usage: bash scripts/fuzz.sh TARGET SECONDS
 
-Fuzzes one of the targets of tests/fuzz/targets.py, starting from tests/fuzz/seeds/TARGET. An input that fails is kept
-there as crash-... and shown; commit it together with what mends it. Installs requirements-fuzz.txt into .venv.
+Fuzzes a target of tests/fuzz/targets.py, starting from tests/fuzz/seeds/TARGET. An input that fails is stored there as
+crash-... and printed; commit it together with the fix. Installs requirements-fuzz.txt into .venv.
 TEXT
         [ -n "${1:-}" ] || exit 2
         exit 0
@@ -23,7 +23,8 @@ targets=("$ROOT"/tests/fuzz/seeds/*)
 [ -d "$ROOT/tests/fuzz/seeds/$target" ] || usage_error "There is no target $target. There are: ${targets[*]##*/}."
 case $seconds in '' | *[!0-9]*) usage_error "SECONDS is $seconds; a whole number is needed." ;; esac
 
-# In addition to the tests' packages. Never compiled, because that needs clang and takes long; on failure .venv is unchanged.
+# Installs atheris in addition to the tests' packages. It is never compiled, because that needs clang and takes long; on
+# failure .venv is unchanged.
 install_atheris() {
     local stamp=$VENV/fuzz.stamp print
     print=$(fingerprint "$ROOT/locks/requirements-fuzz.txt") || fail "Could not read $ROOT/locks/requirements-fuzz.txt."

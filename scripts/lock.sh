@@ -10,14 +10,14 @@ case ${1:-} in
 Usage: bash scripts/lock.sh [--upgrade | --upgrade-package NAME ...]
 
 Writes the lock files in locks/ from requirements*.txt. Run it after a change of requirements*.txt, run the tests, and commit
-locks/ with the change. Versions that still fit are kept.
+locks/ with the change. Versions that still satisfy the requirements are kept.
 
-  --upgrade                take the newest versions that requirements*.txt allow
-  --upgrade-package NAME   take the newest version of this package alone
+  --upgrade                use the newest versions allowed by requirements*.txt
+  --upgrade-package NAME   use the newest version of only this package
   --help                   print this
 
-A lock serves Linux, macOS and Windows, and every Python from 3.11 on that the packages have files for. It holds the hashes of
-all files of a version, and no address of an index. The CPU build of torch stands outside: requirements-models.txt says why.
+A lock is for Linux, macOS and Windows, and for every Python from 3.11 on for which the packages have files. It has the hashes
+of all files of a version, and no address of an index. The CPU build of torch is not included: see requirements-models.txt.
 TEXT
         exit 0
         ;;

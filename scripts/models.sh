@@ -15,12 +15,12 @@ case ${1:-} in
         cat <<'TEXT'
 Usage: bash scripts/models.sh [--needed | --speech]
 
-Installs locks/requirements-models.txt and torch into .venv-models (half a minute, 1 GB), once. scripts/run.sh --model and scripts/test.sh do it,
-too; models, tests and scripts/convert_model.py run there. On Linux it wants the CPU build of torch: give pip the index or folder
-that has it (PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS).
+Installs locks/requirements-models.txt and torch into .venv-models (half a minute, 1 GB), once; scripts/run.sh --model and
+scripts/test.sh run it, too. Models, tests and scripts/convert_model.py use it. On Linux it needs the CPU build of torch: set
+pip's index or folder for it (PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS).
 
-  --needed   take the usual build of torch (7 GB) where there is no CPU build, and fail where nothing can be installed
-  --speech   for the tests: Qwen3-TTS's package, too, in .venv-models/speech (72 MB)
+  --needed   use the default build of torch (7 GB) if there is no CPU build, and fail if nothing can be installed
+  --speech   for the tests: also install Qwen3-TTS's package, in .venv-models/speech (72 MB)
   --help     print this
 TEXT
         exit 0
@@ -38,7 +38,7 @@ ensure_venv
 rm -f "$INSTALLING"
 print=$(fingerprint "$file" "${locks[@]}") || fail "Could not read $file and ${locks[*]}. Is the checkout whole?"
 
-# Its versions are not those of the rest, so it lies in a folder of its own, which PYTHONPATH names.
+# Its dependencies have other versions, so it is in a separate folder for PYTHONPATH.
 install_speech() {
     local lock=$ROOT/locks/requirements-speech.txt voice_stamp=$VENV/speech.stamp voice_print
     [ -n "$speech" ] || return 0

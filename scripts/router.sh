@@ -21,11 +21,11 @@ case ${1:-} in
         cat <<'TEXT'
 Usage: bash scripts/router.sh [--needed | --into FOLDER]
 
-Installs the exact files of locks/requirements-router.txt, vLLM's router (vllm-router), into .venv-router, once. It needs no GPU.
-scripts/start_router.sh starts it.
+Installs vLLM's router (vllm-router, with the exact files of locks/requirements-router.txt) into .venv-router, once. It needs no
+GPU. scripts/start_router.sh starts it.
 
-  --needed       fail where it cannot be installed
-  --into FOLDER  install it there, as for the service: sudo bash scripts/router.sh --into /opt/qwen-router
+  --needed       fail if it cannot be installed
+  --into FOLDER  install it in this folder, as for the service: sudo bash scripts/router.sh --into /opt/qwen-router
   --help         print this
 TEXT
         exit 0

@@ -8,26 +8,26 @@ usage() {
     cat <<'TEXT'
 Usage: bash scripts/run.sh [options]
 
-Installs what the server needs into .venv (the first time) and starts it. It needs Python 3.11 or newer.
+Installs the server's packages into .venv (the first time), and starts it. It needs Python 3.11 or newer.
 
-  --install          stop after installing (installs again even when nothing changed)
-  --with LIST        also install optional filters and turn them on for this start; LIST is one or more of
+  --install          only install, even if nothing changed
+  --with LIST        also install optional filters, and enable them for this start; LIST is one or more of
                        face-blur   blurs faces before a model sees them
                        nsfw        withholds pictures with explicit content (its model's licence is AGPL-3.0)
-                     with a comma between: --with face-blur,nsfw
-  --model            look at this machine, propose a model that answers on it, and ask whether to fetch it
-  --model NAME       let this model answer: small, another name of the catalogue (docs/reference/models.md), or a
-                     model's folder. Fetched once, to ~/models; later starts take it too, until --model none
-  --https            serve https for phones on the same network: makes a certificate for this machine, shows a QR code to
-                     scan, and lets in only who scanned it or has the access code
-  --forget-devices   with --https: every device that was paired has to scan a new code
+                     separated by a comma: --with face-blur,nsfw
+  --model            propose a model for this machine, and ask whether to fetch it
+  --model NAME       use this model: small, another name of the catalogue (docs/reference/models.md), or a model's
+                     folder. Fetched once, to ~/models; later starts also use it, until --model none
+  --https            serve https for phones on the same network: creates a certificate for this machine, shows a QR code
+                     to scan, and allows only devices that scanned it, or people with the access code
+  --forget-devices   with --https: remove all paired devices, which must then scan a new code
   --port N           listen on this port (0 to 65535; 0 takes a free one) instead of PORT or 8000
   --host H           listen on this address instead of HOST or 0.0.0.0
   --help             print this
 
-A large vision-language model for it: bash scripts/download_model.sh, then bash scripts/start_vllm_server.sh.
+For a large vision-language model: bash scripts/download_model.sh, then bash scripts/start_vllm_server.sh.
 Settings are read from the environment and from the file .env; env.example lists them all.
-PYTHON=python3.12 in the environment chooses the Python that .venv is made with.
+PYTHON=python3.12 in the environment chooses the Python of .venv.
 TEXT
 }
 
@@ -104,7 +104,7 @@ done
 
 [ ${#forget[@]} -eq 0 ] || [ -n "$https" ] || usage_error '--forget-devices goes with --https.'
 
-# A name that nobody knows is refused before anything is installed. With a catalogue of one's own the server says it.
+# Refuse an unknown name before anything is installed. With another catalogue the server checks it.
 if [ -n "$model" ] && [ "$model" != none ] && [ "$model" != auto ] && [ ! -e "$model" ] && [ -z "${CATALOGUE:-}" ] && [ -f "$ROOT/server/features/hosting/catalogue/models.toml" ] \
     && ! grep -Eqs '^[[:space:]]*(export[[:space:]]+)?CATALOGUE[[:space:]]*=[[:space:]]*[^[:space:]#]' "$ROOT/.env"; then
     case $model in
@@ -116,9 +116,9 @@ if [ -n "$model" ] && [ "$model" != none ] && [ "$model" != auto ] && [ ! -e "$m
     fi
 fi
 
-# Requested filters stay installed, also when .venv is rebuilt.
+# Requested filters stay installed, even if .venv is rebuilt.
 remembered=" $(cat "$VENV/extras" 2>/dev/null || true)$with "
-# The model is remembered by its folder, outside of .venv, which may be made anew.
+# The folder of the model is remembered outside .venv, which may be rebuilt.
 remembered_model=$ROOT/.model
 kept=$(cat "$remembered_model" 2>/dev/null || cat "$VENV/model" 2>/dev/null || true)
 extras=''
@@ -138,7 +138,7 @@ export_all() {
     done <<<"$1"
 }
 
-# True when the environment or .env names a model, which then overrides the remembered one.
+# True if the environment or .env names a model, which overrides the remembered one.
 names_a_model() {
     [ -n "${LOCAL_MODEL:-}" ] \
         || grep -Eiqs '^[[:space:]]*(export[[:space:]]+)?LOCAL_MODEL[[:space:]]*=[[:space:]]*[^[:space:]]' .env
@@ -147,7 +147,7 @@ names_a_model() {
 # Finds the model, fetches it once, and exports the settings for it.
 take_model() {
     local needs settings
-    # Problems with the name, the settings or the disk are reported before anything is installed.
+    # Report errors of the name, the settings or the disk before anything is installed.
     needs=$("$VENV_PYTHON" -m scripts.models.choose "$1" --look) || exit $?
     [ -z "$needs" ] || bash "$ROOT/scripts/models.sh" --needed || exit $?
     settings=$("$VENV_PYTHON" -m scripts.models.choose "$1") || exit $?
@@ -158,7 +158,7 @@ take_model() {
 
 if [ "$model" = auto ]; then
     model=$("$VENV_PYTHON" -m scripts.models.choose) || exit $?
-    # One that vLLM serves is fetched, and not started here.
+    # A model for vLLM is only fetched here.
     [ -n "$model" ] || exit 0
 fi
 if [ "$model" = none ]; then
@@ -177,11 +177,11 @@ for extra in $with; do
     case $extra in
         face-blur)
             export ENABLE_FACE_BLUR=true
-            say 'Faces are blurred during this run. To keep it so, put ENABLE_FACE_BLUR=true into .env.'
+            say 'Faces are blurred during this run. To enable this permanently, put ENABLE_FACE_BLUR=true into .env.'
             ;;
         nsfw)
             export ENABLE_NSFW_FILTER=true
-            say 'Explicit pictures are withheld during this run. To keep it so, put ENABLE_NSFW_FILTER=true into .env.'
+            say 'Explicit pictures are withheld during this run. To enable this permanently, put ENABLE_NSFW_FILTER=true into .env.'
             ;;
     esac
 done

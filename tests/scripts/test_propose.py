@@ -144,7 +144,7 @@ def ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: bool | None) 
     # For this process it would be for all later tests.
     monkeypatch.setattr(logging, "disable", lambda level: None)
     monkeypatch.setattr(disk, "free_bytes", lambda folder: 10**12)
-    monkeypatch.setattr(choose, "asked", lambda question: answer)
+    monkeypatch.setattr(choose, "ask_yes_no", lambda question: answer)
     monkeypatch.setattr(choose, "fetch", lambda model, folder: fetched.append(model))
     return fetched
 
