@@ -115,7 +115,7 @@ def prepare(settings: Settings, chosen: argparse.Namespace) -> Launch:
             raise
         say(error.message)
     try:
-        vllm = query_vllm(chosen.vllm)
+        vllm = installed_vllm(chosen.vllm)
     except ModelError as error:
         # Without a GPU it may not even list its flags.
         if not chosen.dry_run or chosen.cpu:
@@ -166,7 +166,7 @@ def _model(settings: Settings, chosen: argparse.Namespace) -> tuple[checkpoint.C
     return model, vllm_command.weights_bytes(model)
 
 
-def query_vllm(program: str) -> Vllm:
+def installed_vllm(program: str) -> Vllm:
     """Ask the installed vLLM for its version and flags. Raises ModelError."""
     try:
         return query_vllm(program)

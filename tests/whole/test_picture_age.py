@@ -23,9 +23,9 @@ import numpy as np
 import pytest
 
 from server.features.rtsp.worker import sources
-from server.features.rtsp.worker.pictures import DecodedPicture, Pictures
-from server.features.rtsp.worker.rtsp import SourceFailed, Trouble
-from server.features.rtsp.worker.sources import Address
+from server.features.rtsp.worker.pictures import DecodedPicture, PictureDecoder
+from server.features.rtsp.worker.rtsp import FailureReason, SourceFailed
+from server.features.rtsp.worker.sources import SourceAddress
 from server.media.video.video_stream import VideoStream
 from tests.features.rtsp.worker.test_sources import DESCRIPTION, Answering, Playing
 from tests.support.fakes_media import RecordingCamera
@@ -198,7 +198,7 @@ def pictures_of(
         seen.shown.append((read_numbers(planes[: shot.height]), shot.at))
         pictures.taken()
 
-    pictures = Pictures(codec, send)
+    pictures = PictureDecoder(codec, send)
 
     def wanting() -> Iterator[None]:
         """Change at each step what is wanted, and leave the decoder some time."""
@@ -214,10 +214,10 @@ def pictures_of(
     thread.start()
     try:
         connect(seen, wanting())
-        address = Address(url, "", "", "", False)
+        address = SourceAddress(url, "", "", "", False)
         with pytest.raises(SourceFailed) as failed:
             sources.read(address, lambda *_: None, pictures.put)
-        assert failed.value.trouble is Trouble.ENDED
+        assert failed.value.trouble is FailureReason.ENDED
         time.sleep(0.05)
     finally:
         pictures.close()
