@@ -196,7 +196,7 @@ def pictures_of(
     def send(shot: DecodedPicture) -> None:
         planes = np.frombuffer(shot.data, np.uint8).reshape(-1, shot.width)
         seen.shown.append((read_numbers(planes[: shot.height]), shot.at))
-        pictures.taken()
+        pictures.allow_next()
 
     pictures = PictureDecoder(codec, send)
 
@@ -204,7 +204,7 @@ def pictures_of(
         """Change at each step what is wanted, and leave the decoder some time."""
         while True:
             wanted = chance.random() < 0.5
-            pictures.want(1000 if wanted else 0)
+            pictures.set_rate(1000 if wanted else 0)
             for _ in range(chance.randint(2, 25)):
                 if wanted:
                     time.sleep(0.004)
