@@ -21,7 +21,7 @@ const resuming = wasLive();
 const page = new Page();
 const { stage, visit } = page;
 
-// What is here from the start
+// Parts loaded with the page
 const words = new Language({
   onChosen: (language) => visit.description.prefer({ language }),
   onMissing: (why) => page.announce(why),
@@ -40,7 +40,7 @@ const settings = new SettingsEntry(
 );
 page.when("facts", (facts) => settings.render(facts));
 
-// What comes when somebody opens it
+// Parts loaded when opened
 const doctor = page.part(import.meta.url, "./core/doctor/panel.js", {
   load: async () =>
     (await import("./core/doctor/panel.js")).createDoctor(visit, () => [
@@ -96,7 +96,7 @@ page.when("facts", ({ socket }) => {
   operator.here?.connected(socket === "open");
 });
 
-// What the server has: those that are on, and nothing of the others
+// Only the features that are on at the server
 const features = new FeatureParts(FEATURES, (name) => filesOf(name, "index"), isOn);
 page.when("facts", ({ ready }) => features.load(ready, page));
 
@@ -125,7 +125,7 @@ function arrive() {
 window.addEventListener("hashchange", arrive);
 
 onLanguage(() => {
-  // Nobody's question decides the language of a description.
+  // No question sets the language of a description.
   const shown = language() === "en" ? "" : language();
   if (shown !== (visit.facts.preferred.page_language ?? "")) {
     visit.description.prefer({ page_language: shown });

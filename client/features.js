@@ -16,7 +16,7 @@ export const OPERATOR_PARTS = ["cluster", "generation", "grants", "hosting", "mq
 export const EARLY = {
   // Programs had access before this page was loaded again: it says that they have it no more.
   loaded: () => (history.state?.programs?.length ? ["grants"] : []),
-  // What is typed may be an order.
+  // Typed text may be a command.
   typing: () => ["watches"],
   choosing: () => ["cameras"],
 };

@@ -79,7 +79,7 @@
     );
   }
 
-  /** The network's page, so that nobody starts with an old one; the kept one, which says so, where none comes. */
+  /** The page from the network, so that no visit starts with an old one; offline, the kept one, which says so. */
   async function openPage(request, client) {
     try {
       const response = await inTime(fetch(request));

@@ -150,7 +150,7 @@ export class Chat {
 
   /** @param {any} message */
   #receive(message) {
-    // Nobody lights a screen, or holds it still.
+    // Neither light nor a steady hand helps with a shared screen.
     if (message.frame && this.#page.visit.facts.screen) Object.assign(message.frame, { dark: false, blurred: false });
     this.conversation.receive(message);
     const { type, id, engine, model } = message;
@@ -192,7 +192,7 @@ export class Chat {
     if (news) this.#news = engine !== "builtin";
   }
 
-  /** Another session began, which knows nothing of these. */
+  /** Say that another session began, which does not have these turns. */
   lost() {
     if (this.conversation.turns.length > 0) this.note(text("problem.handover_refused"), this.conversation.open);
   }

@@ -12,7 +12,7 @@ import { text } from "./words/text.js";
 /** @typedef {import("./page/routes.js").Route} Route */
 
 /**
- * What happens on the page. A listener of the first five is called at once, too, with what is so now.
+ * Events of the page. A listener of the first five is also called at once, with the current value.
  * @typedef {Object} Events
  * @property {Facts} facts the state has changed
  * @property {MediaStreamTrack} track on which the server speaks
@@ -38,7 +38,7 @@ import { text } from "./words/text.js";
  */
 
 /**
- * Who speaks for the page.
+ * The page's voice.
  * @typedef {Object} Voice
  * @property {boolean} wanted the user wants to hear answers
  * @property {boolean} speaking an answer is heard
@@ -50,7 +50,7 @@ import { text } from "./words/text.js";
 const MOST_WAITING = 40;
 const STATES = new Set(["facts", "track", "running", "choosing", "receivers"]);
 
-/** What the core's parts and the features share, and all that a feature gets: its `register` is called with it. */
+/** The interface of the page: shared by the core and passed to the `register` of each feature. */
 export class Page {
   stage = new StageView();
   sheet = new Sheet(this.stage.app, byId("panel", HTMLElement));
@@ -66,7 +66,7 @@ export class Page {
    * @type {{asides: import("./chat/conversation.js").Aside[]}|null}
    */
   others = null;
-  /** What a model may call, by its name. @type {Map<string, import("./chat/tools.js").Tool>} */
+  /** Tools of the model by their names. @type {Map<string, import("./chat/tools.js").Tool>} */
   tools = new Map();
   /** Those that get alerts, by their feature; of the present session. @type {Map<string, Receivers>} */
   receivers = new Map();
@@ -232,7 +232,7 @@ export class Page {
   }
 
   /**
-   * Speak a remark, if the user wants to hear them.
+   * Speak a remark if the user turned remarks on.
    * @param {string} text
    * @param {boolean} [matters] see `SpeakEntry.say`
    * @param {boolean} [between]

@@ -5,7 +5,7 @@ import { Part } from "./page/part.js";
 import { change, onSettings, settings } from "./page/settings.js";
 
 export class SettingsEntry {
-  // What the session has, as far as it was compared
+  // The session's values, as last compared
   #told = settings().sensitivity;
   #visit;
   #begun = false;

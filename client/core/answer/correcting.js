@@ -5,7 +5,7 @@ import { text } from "../words/text.js";
 /** @typedef {import("../chat/conversation.js").Turn} Turn */
 
 /**
- * Show a question's words; those that were heard can be corrected while `turn.correctable`.
+ * Show a question's words; transcribed ones can be corrected while `turn.correctable`.
  * @param {HTMLElement} asked @param {Turn} turn @param {(text: string) => void} onCorrect
  */
 export function fillQuestion(asked, turn, onCorrect) {

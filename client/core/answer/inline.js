@@ -13,7 +13,7 @@ const PUNCTUATION = /[!-/:-@[-`{-~]/;
 const MOST_ADDRESS = 500;
 
 /**
- * The name of the machine to which an address leads; "" for one that nobody may open.
+ * The name of the machine to which an address leads; "" for one that must not be opened.
  * @param {string} address
  * @param {number} [most] characters
  */

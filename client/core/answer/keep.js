@@ -20,7 +20,7 @@ export const FORMATS = {
   json: { name: "answer.json", extension: ".json", type: "application/json" },
 };
 
-// Nothing in the file is loaded from anywhere, and nothing in it runs.
+// The file loads no resource and runs no script.
 const POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 const STYLE =
   "body{max-width:44rem;margin:2rem auto;padding:0 1rem;font:1rem/1.5 system-ui,sans-serif;" +
@@ -219,7 +219,7 @@ function spans(all) {
     .map((span) => {
       if (span.kind === "text") return safe(span.text);
       if (span.kind === "code") return `<code>${safe(span.text)}</code>`;
-      // In a file nobody is asked before a link is opened: it stays text.
+      // A file cannot warn before a link opens, so links stay text.
       if (span.kind === "link") return safe(plainLink(span));
       const tag = { strong: "strong", emphasis: "em", struck: "s" }[span.kind];
       return `<${tag}>${spans(span.spans)}</${tag}>`;

@@ -6,7 +6,7 @@ import { clock, isolated, joined, language, number, plural, text } from "../word
 
 // A frame that was not older than this (ms) when the model got it was of just now.
 const FRESH = 2000;
-// An answer so old (ms) is of just now no more; for so many of them its age is told, then its time of day.
+// Up to this age (ms) an answer is "just now"; for so many of them its age is shown, then its time of day.
 const MINUTE = 60_000;
 const MOST_MINUTES = 60;
 /** @type {Record<"fetching"|"loading", string>} */
@@ -87,7 +87,7 @@ function partSent({ frame, closer }) {
   return closer ? text("answer.part_beside", { size }) : text("answer.part_alone", { size });
 }
 
-/** What came of the second look at an answer. @param {import("../live/messages.d.ts").SecondLook} look */
+/** Describe the result of the second look. @param {import("../live/messages.d.ts").SecondLook} look */
 function secondLook({ result, text: said = "", agreed, compared }) {
   const rate = compared > 0 ? [text("answer.twice_rate", { agreed, compared })] : [];
   return joined([text(TWICE[result], { text: said }), ...rate]);

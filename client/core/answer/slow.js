@@ -6,7 +6,7 @@ import { text } from "../words/text.js";
 // Milliseconds without a word or a thought: before the first one, and after any other
 const FIRST = 3000;
 const NEXT = 5000;
-// A screen reader hears after this time (ms) that an answer is still to come.
+// Announce a pending answer to screen readers after this time (ms).
 const THINKS_LONG = 4000;
 
 /** A line in the running question's turn while its model sends nothing. */
@@ -18,9 +18,9 @@ export class SlowModelLine {
   #words = "";
   // Of the running turn; "" for none
   #key = "";
-  // What has come of its answer
+  // The words and thoughts so far
   #came = "";
-  // Ids of the words that screen readers heard
+  // Ids of the words already announced
   #announced = new Set();
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #timer;

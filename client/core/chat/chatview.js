@@ -55,7 +55,7 @@ export class ChatView {
   entries = 0;
   // Answers are spoken: a screen reader does not read them, too.
   spoken = false;
-  /** Speaks a remark; matters: it waits for the end of an answer. False when nobody hears it. */
+  /** Speaks a remark; matters: it waits for the end of an answer. False when it is not spoken. */
   say = (/** @type {string} */ _text, /** @type {boolean|number} */ _matters) => false;
 
   #empty = byId("empty", HTMLElement);
@@ -207,7 +207,7 @@ export class ChatView {
 
   /** @param {string} text spoken by a screen reader, shown nowhere */
   announce(text) {
-    // The same words once more would be no change, and not be heard.
+    // Screen readers skip unchanged text.
     const again = text !== "" && this.#announcer.textContent === text;
     say(this.#announcer, again ? `${text}\u00a0` : text);
   }

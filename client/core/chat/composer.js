@@ -32,7 +32,7 @@ const draft = {
 };
 
 /**
- * What takes texts of the box as orders.
+ * Handlers that take typed text as commands.
  * @typedef {Object} Orders
  * @property {(text: string) => string} conditionIn the condition of an order in a text, "" for none
  * @property {(condition: string) => void} onOrder
@@ -215,7 +215,7 @@ export class Composer {
     await this.#taker?.ahead();
     this.#send.removeAttribute("aria-busy");
     this.#reading = false;
-    // Somebody typed on meanwhile.
+    // The person has typed on.
     if (this.box.value !== value) return;
     if (this.#orders) this.#giveTyped();
     else this.#ask();

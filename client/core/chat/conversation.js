@@ -134,7 +134,7 @@ export class Conversation {
     if (turn?.state === "waiting") this.#change(turn, { state: "sent" });
   }
 
-  /** Put other words in place of those that were heard. @param {Turn} turn @param {string} question */
+  /** Replace a transcribed question. @param {Turn} turn @param {string} question */
   correct(turn, question) {
     const { state, text, thoughts, response, problem, frame } = blank();
     this.#change(turn, { question, state, text, thoughts, response, problem, frame, frames: [], anew: true });

@@ -4,7 +4,7 @@ const REMARK = "remark";
 // A remark that has waited so long (ms) is no news.
 const STALE = 30_000;
 
-/** Speaks one text at a time with the browser's own voice, at once or piece by piece. */
+/** The browser's own voice: speaks one text at a time, whole or in pieces. */
 export class Speech {
   /** @type {string|null} key of what is being read */
   #key = null;
@@ -83,7 +83,7 @@ export class Speech {
     this.queue(REMARK, text, document.documentElement.lang);
   }
 
-  /** Speak no remark, now or later. */
+  /** Drop the current and all waiting remarks. */
   hush() {
     this.#waiting.text = "";
     this.stop(REMARK);
@@ -122,7 +122,7 @@ export class Speech {
   }
 }
 
-/** Marks the part of an answer that is heard now. Browsers without the highlight API go without. */
+/** Highlights the part of an answer that is spoken now. Browsers without the highlight API go without. */
 export class SpokenMark {
   #key = "";
   #start = 0;
@@ -140,7 +140,7 @@ export class SpokenMark {
     this.draw();
   }
 
-  /** Mark it again, because the text was drawn anew. */
+  /** Mark it again, because the text was redrawn. */
   draw() {
     if (!("highlights" in CSS)) return;
     const shown = this.#end > 0 ? document.getElementById(this.#key)?.querySelector(".text") : null;

@@ -7,7 +7,7 @@ import { text } from "../words/text.js";
 /** Takes a call back; false: it had ended already. @typedef {() => boolean} Undo */
 
 /**
- * What a model may call.
+ * A tool of the model.
  * @typedef {Object} Tool
  * @property {string} words id of what is shown of it
  * @property {(about: string) => Undo|null|Promise<Undo|null>} [act] null: it cannot be done; without `act` the answer

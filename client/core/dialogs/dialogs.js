@@ -98,7 +98,7 @@ class DisclosureDialog {
 
   /** @param {string} title @param {boolean} pictures @param {(agreed: boolean) => void} answer */
   #open(title, pictures, answer) {
-    // Nobody may agree to what has just taken another question's place.
+    // Prevent consent by a click meant for the previous question.
     if (this.#dialog.open && !(pictures && this.#pictures)) return answer(false);
     this.#settle(false);
     this.#answer = answer;
@@ -263,7 +263,7 @@ class TrustDialog {
 // Milliseconds for a gigabyte at 100 Mbit/s
 const GIGABYTE = 80_000;
 /**
- * Ways to a model: the words on each, its download in GB, and what whoever runs the server types.
+ * Ways to a model: the words on each, its download in GB, and the administrator's command.
  * @type {[string, number, string][]}
  */
 const WAYS = [

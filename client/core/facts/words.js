@@ -10,7 +10,7 @@ import { ended, fromServer, isolated, joined, number, text } from "../words/text
  */
 export function details(facts) {
   const { camera, link, socket, status, ready, sent, active } = facts;
-  // What the server said last may be over without a connection.
+  // Without a connection the server's last state may be out of date.
   const known = socket === "open" && !facts.cut;
   const cameraWords = {
     off: text("facts.camera_off"),

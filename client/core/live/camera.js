@@ -82,7 +82,7 @@ export class Camera {
   }
 
   /**
-   * @returns {Promise<boolean>} false when it was closed meanwhile
+   * @returns {Promise<boolean>} false when it was closed in the meantime
    * @throws {CameraProblem}
    */
   async open() {
@@ -205,7 +205,7 @@ export class Camera {
     }
   }
 
-  /** Open it anew, as it is preferred now. @returns {Promise<boolean>} @throws {CameraProblem} */
+  /** Reopen it with the current preferences. @returns {Promise<boolean>} @throws {CameraProblem} */
   async reopen() {
     this.close();
     return this.open();

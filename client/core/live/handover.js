@@ -70,7 +70,7 @@ export class Handover {
     return again !== "";
   }
 
-  /** @param {ServerMessage} message @returns {boolean} true when nobody else needs it */
+  /** @param {ServerMessage} message @returns {boolean} true when no other part needs it */
   receive(message) {
     const { id, token } = this.#session;
     if (message.type === "handover") {

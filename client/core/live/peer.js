@@ -112,7 +112,7 @@ export class Peer {
     if (this.#track && this.state !== "connecting") void this.#offer(true);
   }
 
-  /** Offer anew for a new session. */
+  /** Send a new offer for a new session. */
   reoffer() {
     if (this.#track) void this.#offer();
   }
@@ -187,13 +187,13 @@ export class Peer {
       this.#outage = false;
       this.#closeOld(); // the server has ended it, too
       this.#session.adopt(answer);
-      if (over()) return; // adopting another session offers anew
+      if (over()) return; // adopting another session sends a new offer
       this.#trickle();
       await pc.setRemoteDescription({ type: "answer", sdp: answer.sdp });
       if (over()) return;
       this.#sender = sender;
       this.#sound = sound;
-      // Switched meanwhile
+      // Switched in the meantime
       if (sound.sender.track !== this.#microphone) void sound.sender.replaceTrack(this.#microphone);
       this.#onVoice(sound.receiver.track);
       this.#onSender(sender, answer.sender ?? null);

@@ -169,7 +169,7 @@ export class SenderControl {
       const kept = sender.getParameters().encodings?.[0];
       if (this.method === "parameters" && kept && kept.maxFramerate === undefined) this.method = "constraints";
     } catch (error) {
-      // Closed meanwhile, or the browser refuses a field; counting frames decides what to do next.
+      // Closed in the meantime, or the browser refuses a field; counting frames decides what to do next.
       console.debug("setParameters was refused", error);
     }
     if (this.method === "constraints") await this.#limitRate(wanted.framerate).catch(() => {});

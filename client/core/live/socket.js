@@ -60,7 +60,7 @@ export class ChatSocket {
   // A second socket to replace a silent one; null without one.
   /** @type {WebSocket|null} */
   #spare = null;
-  // Sockets that nobody needs and that are still opening
+  // Unneeded sockets that are still opening
   /** @type {Set<WebSocket>} */
   #leftover = new Set();
   // performance.now() at the start of the newest attempt

@@ -296,7 +296,7 @@ export class Visit {
     if ((await this.camera.returned()) && this.facts.camera === "lost") await this.start();
   }
 
-  /** @param {boolean} [same] open the same one anew @returns {Promise<void>} */
+  /** @param {boolean} [same] reopen the same one @returns {Promise<void>} */
   async exchangeCamera(same = false) {
     // A screen stays as it is.
     if (this.facts.camera !== "on" || this.facts.screen) return;
@@ -324,7 +324,7 @@ export class Visit {
     this.#pageHidden = true;
     clearTimeout(this.#hiding);
     this.#hiding = setTimeout(() => {
-      // Who shares another window looks at that one.
+      // While sharing another window, the person looks at that one.
       if (this.facts.screen || this.#hooks.keeps()) return this.hidden();
       if (this.facts.camera === "on") this.#release("resting");
       if (this.facts.camera === "elsewhere") this.#watch(false);
@@ -343,7 +343,7 @@ export class Visit {
   /** Release everything, because the page is closed or put into the back cache. */
   leave() {
     clearTimeout(this.#hiding);
-    if (this.facts.screen) this.#set({ active: false }); // only the person can share it anew
+    if (this.facts.screen) this.#set({ active: false }); // only the person can share it again
     if (this.facts.camera !== "elsewhere") this.#release(this.facts.active ? "resting" : "off", true);
     this.socket.close();
   }

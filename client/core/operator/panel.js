@@ -11,7 +11,7 @@ import { PeopleView } from "./peopleview.js";
 /** A desk that asks while the panel is open. @typedef {{watch: (on: boolean) => void}} Watching */
 
 /**
- * What a feature's part of the panel gets.
+ * The arguments of a feature's part of the panel.
  * @typedef {Object} PanelApi
  * @property {import("./desk.js").Ask} ask
  * @property {() => string|null} sessionToken of this page's session

@@ -26,7 +26,7 @@ export class Rounds {
   }
 
   /**
-   * Look now; the pause until the next look begins anew.
+   * Look now and restart the pause.
    * @param {"POST"|"DELETE"} [method] of a look that changes something
    */
   async look(method) {

@@ -1,4 +1,4 @@
-/** Words of the panel, which is in English alone: for whoever runs the server. Uses no DOM. */
+/** Words of the panel, which is in English alone: for administrators. Uses no DOM. */
 
 /** @param {number} value @param {number} [digits] behind the point @returns {string} such as "1,234.5" */
 export function number(value, digits = 0) {

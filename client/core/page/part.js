@@ -45,7 +45,7 @@ export class Part {
     this.#hooks = hooks;
   }
 
-  /** Open it, and load it first if necessary. @param {HTMLElement} opener looks busy meanwhile */
+  /** Open it, and load it first if necessary. @param {HTMLElement} opener looks busy until then */
   async open(opener) {
     if (this.here) return this.here.open?.();
     if (this.#opening) return;

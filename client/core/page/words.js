@@ -25,7 +25,7 @@ export const live = ({ screen }) => ({ tone: "ok", label: text(screen ? "page.sh
 const ENGINES = { builtin: "page.builtin", vllm: "vLLM", watches: "vLLM", reads: "vLLM", local: "page.local_model" };
 
 /**
- * A camera's name; one that nobody gave, such as "Camera 1", is in the page's language.
+ * A camera's name; a default one, such as "Camera 1", is in the page's language.
  * @param {string} [id]
  * @param {string} [name]
  */
@@ -257,7 +257,7 @@ export function notice(facts) {
   if (engine) return engine;
   // Hints are about the live picture, not a held one, which the state names.
   if (facts.held) return null;
-  // Nobody lights a screen.
+  // A light does not help with a shared screen.
   if (facts.screen) return null;
   if (status?.black) return { tone: "warn", title: text("page.black"), text: text("page.black_text") };
   if (status?.dark) return { tone: "warn", title: text("page.dark"), text: text("page.dark_text") };
@@ -377,7 +377,7 @@ export function namesThings({ ready }) {
   return ready?.features?.builtin?.things !== false;
 }
 
-/** What basic mode is, in a few words. @param {Pick<Facts, "ready">} facts */
+/** Describe basic mode in a few words. @param {Pick<Facts, "ready">} facts */
 export function simpleWords(facts) {
   return text(namesThings(facts) ? "stage.simple_mode" : "stage.simple_plain");
 }

@@ -42,7 +42,7 @@ export class SettingsPanel {
   /** @param {HTMLInputElement|HTMLSelectElement} control */
   #take(control) {
     this.#said.textContent = "";
-    // Who switches the model's acts here need not be asked.
+    // Turning the model's actions on here counts as consent.
     change({ [control.name]: valueOf(control), ...(control.name === "tools" && { toolsAsked: true }) });
   }
 
@@ -87,7 +87,7 @@ export class SettingsPanel {
 
 }
 
-/** What it shows where nothing was chosen. @param {HTMLInputElement|HTMLSelectElement} control */
+/** Its default value. @param {HTMLInputElement|HTMLSelectElement} control */
 function usual(control) {
   if (control instanceof HTMLInputElement) return control.defaultValue;
   return ([...control.options].find((one) => one.defaultSelected) ?? control.options[0])?.value ?? "";

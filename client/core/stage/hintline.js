@@ -3,7 +3,7 @@ import { byId, say, show } from "../page/dom.js";
 /**
  * Show a hint on the picture; "" for none.
  * @param {string} text
- * @param {boolean} [spoken] it is heard
+ * @param {boolean} [spoken] it is also spoken
  * @param {string} [hint] its name
  */
 export function showHint(text, spoken = false, hint = "") {

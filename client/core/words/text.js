@@ -79,7 +79,7 @@ export function onLanguage(tell) {
  */
 export function text(id, values) {
   const found = table[id] ?? ENGLISH[id];
-  return filled(typeof found === "string" ? found : id, values);
+  return fill(typeof found === "string" ? found : id, values);
 }
 
 /**
@@ -88,7 +88,7 @@ export function text(id, values) {
  */
 export function plural(id, count, values) {
   const forms = table[id] ?? ENGLISH[id];
-  return filled(typeof forms === "object" ? (forms[rules.select(count)] ?? forms.other) : id, { count, ...values });
+  return fill(typeof forms === "object" ? (forms[rules.select(count)] ?? forms.other) : id, { count, ...values });
 }
 
 /** @param {number} value @param {number} [digits] behind the point */
@@ -144,7 +144,7 @@ export function isolated(words) {
 const UNIT = /(?<=[\d}]) (?=(?:%|[kMG]i?B|[kMG]o|[кКМГ]Б|ك\.ب|ms|мс|ミリ秒|毫秒|sn?|с|秒|min|мин|хв|dk)(?![\p{L}\p{N}’]))/gu;
 
 /** @param {string} sentence @param {Record<string, string|number>} [values] */
-function filled(sentence, values) {
+function fill(sentence, values) {
   const whole = sentence.replace(UNIT, "\u00a0");
   if (!values) return whole;
   return whole.replace(/\{(\w+)\}/g, (whole, name) => {

@@ -51,7 +51,7 @@ export class CamerasPanel {
     this.#draw();
   }
 
-  /** The dialog was closed: what it showed is nobody's any more. */
+  /** Revoke what the dialog showed: it was closed. */
   forget() {
     this.#dialog.forget();
   }

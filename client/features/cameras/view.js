@@ -46,7 +46,7 @@ function clone(id) {
 }
 
 /**
- * What the page's dialog of the cameras has of other devices: the cameras' names, and the ways for another one to join.
+ * The cameras dialog's part for other devices: the cameras' names, and the ways to join another one.
  */
 export class CamerasDialog {
   #dialog = byId("camera-dialog", HTMLDialogElement);
@@ -113,7 +113,7 @@ export class CamerasDialog {
     this.#inviting = true;
     const invited = await this.#hooks.invite();
     this.#inviting = false;
-    // Nobody sees it any more.
+    // It is no longer visible.
     if (!invited || !this.#dialog.open) return false;
     const { camera, link, qr, address, token } = invited;
     this.#waits = camera;

@@ -34,7 +34,7 @@ export function register(page) {
   for (const [one, button] of buttons) {
     button.addEventListener("click", () => (now() === one ? visit.describe(false) : begin(one)));
   }
-  // What the session has, as far as it was compared
+  // The session's values, as last compared
   let told = oneOf(settings().length, LENGTHS);
   if (told) visit.description.prefer({ length: told });
   onSettings((now, before) => {
@@ -59,7 +59,7 @@ export function register(page) {
       button.disabled = socket !== "open" || !["on", "resting", "elsewhere"].includes(camera);
       button.setAttribute("aria-pressed", String(now() === one));
     }
-    // What was chosen at an answer is kept.
+    // Keep the choice made at an answer.
     if (preferred.length && preferred.length !== told) change({ length: (told = preferred.length) });
     chat.conversation.notable = about() === "notable";
     if (now()) void changes.ahead();

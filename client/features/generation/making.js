@@ -169,7 +169,7 @@ export class MakingDesk extends Desk {
     } finally {
       this.#taking = false;
     }
-    // This is the only copy: show it, whatever was started meanwhile.
+    // This is the only copy: show it, whatever else has started since.
     if (this.facts.result) URL.revokeObjectURL(this.facts.result.url);
     const name = `${kind}-${making.seed}.${kind === "video" ? "mp4" : "wav"}`;
     this.set({ result: { url: URL.createObjectURL(blob), kind, name, of: making } });

@@ -5,7 +5,7 @@ import { CLIENTS, rate, state } from "./words.js";
 /** @typedef {import("../../core/live/messages.d.ts").ProgramInfo} ProgramInfo */
 /** @typedef {import("./words.js").Made} Made */
 
-// The time that is left is shown anew so often (ms).
+// Interval between updates of the remaining time (ms)
 const EVERY = 15_000;
 
 /** The dialog in which a person gives other programs access, sees it, and ends it. Knows no connection. */

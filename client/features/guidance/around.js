@@ -9,7 +9,7 @@ import { help, tones } from "./help.js";
 /** @typedef {import("../../core/live/messages.d.ts").Scanned} Scanned */
 /** @typedef {import("../../core/live/messages.d.ts").Bearing} Bearing */
 
-// The turn is told again after so many degrees; between, it is only shown. A whole one ends with its list.
+// Announce the turn again after so many degrees, and only show it in between. A full turn ends with the list.
 const TELL_EVERY = 90;
 const WHOLE = 345;
 
@@ -24,7 +24,7 @@ export class Around {
   #guide;
   #button = byId("scan", HTMLButtonElement);
   #quarter = 0;
-  /** What was found so far. @type {Scanned} */
+  /** The result so far. @type {Scanned} */
   #found = { type: "scanned", turned: 0, count: 0 };
 
   /**

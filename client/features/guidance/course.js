@@ -4,7 +4,7 @@
 /** @typedef {"left"|"right"|"up"|"down"} Side */
 
 /**
- * What somebody is to hear now.
+ * The cue to play now.
  * @typedef {Object} Cue
  * @property {"looking"|"maybe"|"found"|"middle"|"covered"|"lost"|"there"} state
  * @property {number} rate tones a second; 0: none
@@ -15,7 +15,7 @@
  * @property {number} share of the picture that it fills, 0 to 1
  * @property {Side} side on which it left the picture
  * @property {boolean} confirmed a second look has seen it, too
- * @property {number} [metres] about how far away it is; none: nobody knows
+ * @property {number} [metres] about how far away it is; absent: unknown
  */
 
 // In the middle: so near to it, and until it is so far, in halves of the picture
@@ -23,7 +23,7 @@ const INTO_MIDDLE = 0.2;
 const OUT_OF_MIDDLE = 0.3;
 // From here on it left by the edge that it was nearest to.
 const TO_EDGE = 0.5;
-// Who has turned to its side for so long (ms) has passed it.
+// After turning to its side for so long (ms), the person has passed it.
 const TO_SIDE = 3000;
 // What is lost in the middle is covered, perhaps by a hand, where it stood still (of the picture a second) and the
 // tracker had lost it for so long (ms), too. They wait for so long (ms).
@@ -40,7 +40,7 @@ const LEAD = 400;
 const FURTHEST = 700;
 // Who hears that it will be in the middle has so long (ms) to come to rest, before another cue contradicts.
 const STEADY = 600;
-// What was last seen so long ago (ms) is not where it was.
+// A position older than this (ms) is out of date.
 const STALE = 1500;
 // Its speed is that of so many ms.
 const SMOOTH = 150;
@@ -91,7 +91,7 @@ export class Course {
     this.#place(box, at, id);
   }
 
-  /** What to hear at a time. @param {number} now @returns {Cue} */
+  /** Return the cue for a time. @param {number} now @returns {Cue} */
   cue(now) {
     const state = this.#state;
     const ahead = Math.min(FURTHEST, Math.max(0, now - this.#at) + LEAD);
@@ -115,7 +115,7 @@ export class Course {
     const outside = Math.max(Math.abs(across), Math.abs(down)) > 1.1;
     if (state === "lost" || outside || now - this.#at > STALE) {
       this.#inMiddle = false;
-      // It was neither near an edge nor on its way to one: nobody knows where it went.
+      // It was neither near an edge nor on its way to one: its direction is unknown.
       const gone = Math.max(Math.abs(across), Math.abs(down)) < TO_EDGE;
       this.#lostAt = Math.min(this.#lostAt, now);
       const covered = gone && this.#covered && state === "lost" && now - this.#lostAt <= COVERED;
@@ -130,7 +130,7 @@ export class Course {
     this.#lostAt = Infinity;
     const off = Math.min(1, Math.hypot(nowAcross, nowDown));
     this.#inMiddle = off < (this.#inMiddle ? OUT_OF_MIDDLE : INTO_MIDDLE);
-    // What one look says is heard, but not called found.
+    // A single detection is audible, but does not count as found.
     const shown = state === "maybe" ? "maybe" : this.#inMiddle ? "middle" : "found";
     let soon = Math.min(1, Math.hypot(across, down));
     let pan = Math.min(1, Math.max(-1, across));
@@ -250,7 +250,7 @@ export class Teller {
   }
 }
 
-/** What makes a sentence another one. @param {Cue} cue @param {Level} level @param {Far} far @returns {string} */
+/** A key of the sentence. @param {Cue} cue @param {Level} level @param {Far} far @returns {string} */
 function keyOf({ state, hour, share, side }, level, far) {
   if (state === "lost") return `lost ${side}`;
   if (level === 1 || (state !== "found" && state !== "middle")) return state;

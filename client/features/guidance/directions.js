@@ -9,7 +9,7 @@ const SIDES = [
   ...["scan.front", "scan.front_right", "scan.right", "scan.back_right"],
   ...["scan.back", "scan.back_left", "scan.left", "scan.front_left"],
 ];
-// Of a whole turn less is told: it was not all.
+// A shorter turn (degrees) counts as incomplete.
 const WHOLE = 300;
 
 /** The words of a direction. @param {number} degrees left negative */
@@ -24,7 +24,7 @@ function nameOf({ kind, label }) {
 }
 
 /**
- * What is around, a sentence for each direction, in the order of the things.
+ * Describe the surroundings, one sentence for each direction, in the order of the things.
  * @param {import("../../core/live/messages.d.ts").Scanned} scanned
  * @returns {string[]}
  */

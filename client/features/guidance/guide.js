@@ -10,7 +10,7 @@ import { wordsOf } from "./words.js";
 const AGAIN = 7000;
 // The page's notice shows these already.
 const NOTICED = new Set(["dark", "blurred"]);
-// Nothing is to be done about these.
+// The person cannot correct these.
 const SAID_ONCE = new Set(["good", "nothing"]);
 
 /** Says the hints how to move the camera. Loaded when needed, not with the page. */

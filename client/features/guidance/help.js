@@ -5,12 +5,12 @@ import { oneOf, settings } from "../../core/page/settings.js";
 /** Each has what those after it have. @type {["spoken", "tones", "shown", "none"]} */
 const HELP = ["spoken", "tones", "shown", "none"];
 
-/** What was chosen. */
+/** The chosen setting. */
 export function help() {
   return oneOf(settings().help, HELP);
 }
 
-/** Find whether tones are wanted. */
+/** Return whether tones are on. */
 export function tones() {
   return help() === "tones" || help() === "spoken";
 }

@@ -7,7 +7,7 @@ import { help } from "./help.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").AimHint} AimHint */
 
-// What is there is shown for so long, in milliseconds
+// Milliseconds for which a reached thing stays on the page
 const THERE = 6000;
 
 /**
@@ -37,7 +37,7 @@ class GuideEntry {
   #part;
   #lead;
   #around;
-  /** What the person is led to; "" for nothing. */
+  /** The thing that the person is guided to; "" for none. */
   #thing = "";
   #wanted = wish("guide") === true && help() !== "none";
   // The camera is live, its picture is not held, and the server guides.
@@ -77,7 +77,7 @@ class GuideEntry {
     this.#scan.addEventListener("click", () => void this.#look("scan"));
     this.button.addEventListener("click", () => {
       if (this.#thing) {
-        // A screen reader is told by the button.
+        // The button informs screen readers.
         this.#page.say(this.leave(), true);
       } else {
         void this.want(!this.#wanted);
@@ -176,7 +176,7 @@ class GuideEntry {
     else if (order === "guide_off") this.leave();
   }
 
-  /** End what runs; of a scan it is told what was found. @param {boolean} [gone] with the camera */
+  /** End what runs; a scan reports its result. @param {boolean} [gone] with the camera */
   stop(gone = false) {
     if (this.#around.here?.turning) this.#around.here.stop(gone);
     else this.leave(!gone);

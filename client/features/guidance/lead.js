@@ -12,7 +12,7 @@ import { finderWords, leadWords } from "./words.js";
 /** @typedef {import("../../core/page/picture.js").Edges} Edges */
 /** @typedef {import("./course.js").Cue} Cue */
 
-// Milliseconds between two looks at what is to be heard, beside each news
+// Milliseconds between two updates of the tone, beside those of each message
 const TICK = 100;
 // Clocks of one machine, and the oldest frame that a target is about (ms)
 const CLOCKS = 100;

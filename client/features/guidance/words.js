@@ -40,7 +40,7 @@ function farWords(far) {
 }
 
 /**
- * What is said on the way to a thing.
+ * The sentence on the way to a thing.
  * @param {{id: string, hour?: number, size?: string, far?: import("./course.js").Far}} sentence
  * @param {string} thing
  * @param {boolean} [print] it is words that are looked for
@@ -63,7 +63,7 @@ const FINDERS = {
   face: "lead.by_face",
   colour: "lead.by_colour",
 };
-/** Who has found something. @param {Target} target @returns {string} */
+/** The detector that found something, in words. @param {Target} target @returns {string} */
 export function finderWords({ kind, by_model: model, confirmed }) {
   const by = text(model ? "lead.by_model" : FINDERS[kind]);
   return confirmed ? joined([by, text("lead.by_twice")]) : by;

@@ -3,7 +3,7 @@ import { progress } from "../../core/page/words.js";
 import { ended, fromServer, isolated, joined, number, text } from "../../core/words/text.js";
 
 /**
- * What the server offers, as in GET /api/engine/offer.
+ * The server's offer, as in GET /api/engine/offer.
  * @typedef {Object} Offer
  * @property {"none"|"offered"|"fetching"|"checking"|"loading"|"failed"} state
  * @property {string} [model]

@@ -46,7 +46,7 @@ export class Boxes {
   }
 
   /**
-   * Begin anew: drop all boxes and pictures, and carry boxes through pictures that were kept, up to the newest. Each is
+   * Reset: drop all boxes and pictures, and carry boxes through pictures that were kept, up to the newest. Each is
    * done before the next comes, so that they may reach back further than the tracker keeps pictures.
    * @param {{pictures: {luma: Uint8Array, capturedAt: number}[], width: number, height: number, capturedAt: number,
    * boxes:

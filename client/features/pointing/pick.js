@@ -18,7 +18,7 @@ const FITS = 0.3;
 const FOLLOWED = 1000;
 // A box that has not caught up with the live picture (ms) is not shown yet.
 const BEHIND = 600;
-// The server hears of a box that moves this often (ms), by so much of the picture.
+// Report a moving box to the server at most this often (ms), and from this distance (share of the picture)
 const TELL_EVERY = 500;
 const TELL_FROM = 0.02;
 // A box that nothing follows belongs to its scene: until the small picture's brightness (0 to 255) differs by so much
@@ -84,7 +84,7 @@ export class Picker {
     this.#suggest();
   }
 
-  /** What questions are about: shares of the picture; null: all of it. @returns {Edges|null} */
+  /** The part that questions are about, in shares of the picture; null: all of it. @returns {Edges|null} */
   get part() {
     const box = this.#picked && this.#on ? inside(this.#picked.box) : null;
     return box && /** @type {Edges} */ (box.map((edge) => Math.round(edge * 1e4) / 1e4));
@@ -96,7 +96,7 @@ export class Picker {
     if (!asked || pointed.x !== asked.x || pointed.y !== asked.y) return;
     this.#asked = null;
     const [found] = pointed.boxes;
-    // What was drawn about something else stays.
+    // Keep a mark that was drawn for something else.
     if (asked.drawn && !(found && overlap(inside(found.box), asked.drawn) >= FITS)) return;
     if (!found && asked.had) return this.clear();
     if (!found) return this.#unknown();
@@ -107,7 +107,7 @@ export class Picker {
     this.#announce();
   }
 
-  /** Nothing is found at the place: it can be asked about all the same. */
+  /** Mark a place without a detected thing: questions can still be about it. */
   #unknown() {
     const picked = this.#picked;
     if (picked?.state !== "guessed") return;
@@ -131,7 +131,7 @@ export class Picker {
   /** @param {import("../../core/live/facts.js").Facts} facts */
   #facts({ camera, held, socket, ready }) {
     const on = ["on", "elsewhere"].includes(camera) && this.#page.stage.app.dataset.camera === "on";
-    // What was held is not what is seen now.
+    // The held picture differs from the live one.
     if (this.#picked && (!on || (this.#held && !held))) this.clear();
     if (held && !this.#held) this.#unfollow();
     [this.#on, this.#held] = [on, held];
@@ -196,7 +196,7 @@ export class Picker {
    * @param {number|null} [at] time of the picture that it is about; null: it is not followed
    */
   #mark(picked, at = pageTime()) {
-    // What is found there is about the picture of the tap.
+    // The result is about the picture at the time of the tap.
     if (picked.state !== "found") this.#scene = null;
     this.#set(picked);
     if (at === null || this.#held || !this.#page.stage.video.srcObject) return;
@@ -270,7 +270,7 @@ export class Picker {
     this.clear();
   }
 
-  /** Tell the server what is marked, for what is said: spoken questions are its own. */
+  /** Send the mark to the server, which makes spoken questions itself. */
   #tell() {
     const { ready } = this.#page.visit.facts;
     const [box, told] = [this.part, this.#told.box];

@@ -60,7 +60,7 @@ export class PickView {
   #box = made("button", { type: "button", className: "pick" });
   #name = made("b");
   #cross = made("button", { type: "button", className: "pick-clear glass icon" });
-  /** What is drawn, while it is drawn */
+  /** The mark while the person draws it */
   #stroke = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   #line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
   #hooks;
@@ -147,7 +147,7 @@ export class PickView {
     );
   }
 
-  /** What is marked, and where, in words. @param {Picked} picked */
+  /** Describe the mark and its place. @param {Picked} picked */
   where({ box, label }) {
     const place = direction(box, this.#shown()?.mirrored);
     return label ? joined([label, place]) : place;
@@ -318,7 +318,7 @@ function grown([x1, y1, x2, y2], by) {
   return inside([x1 - x, y1 - y, x2 + x, y2 + y]);
 }
 
-/** What of a box lies in the picture, and no less than the server takes. @param {Edges} box @returns {Edges} */
+/** Clip a box to the picture and to the smallest accepted size. @param {Edges} box @returns {Edges} */
 export function inside([x1, y1, x2, y2]) {
   const side = (/** @type {number} */ low, /** @type {number} */ high) => {
     const [from, to] = [Math.max(0, Math.min(1, low)), Math.max(0, Math.min(1, high))];

@@ -119,7 +119,7 @@ export class TrackedBox {
     if (this.state !== "lost" && ((fine && this.#count < MAX_CORNERS / 2) || this.#around)) this.#seed(to);
   }
 
-  /** Nothing is known of where it went. @param {number} now ms */
+  /** Forget where it went. @param {number} now ms */
   lose(now) {
     this.state = "lost";
     this.#lostAt = this.#searchedAt = now;

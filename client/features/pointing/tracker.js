@@ -198,7 +198,7 @@ export class Tracker {
   /** @param {Entry} entry */
   #reportGone(entry) {
     this.#gone.push({ ...this.#carried(entry), state: "gone" });
-    // The oldest goes: nobody has asked for them.
+    // Drop the oldest: nothing has requested them.
     if (this.#gone.length > 4 * MAX_BOXES) this.#gone.shift();
   }
 

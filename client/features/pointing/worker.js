@@ -4,7 +4,7 @@ import { Tracker } from "./tracker.js";
 // Between two messages: about 20 ms of a laptop
 const STEPS_A_TURN = 64;
 
-/** @type {Tracker|null} made for the first picture, and anew for one of another size */
+/** @type {Tracker|null} created for the first picture, and again for one of another size */
 let tracker = null;
 /** @type {ReturnType<typeof setTimeout>|undefined} */
 let turn;

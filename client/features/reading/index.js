@@ -7,7 +7,7 @@ import { text } from "../../core/words/text.js";
 // Milliseconds for which the end of a text is shown
 const END_SHOWN = 4000;
 
-// What is cut off goes on there. @type {Record<string, string>}
+// Text that is cut off continues on that side. @type {Record<string, string>}
 const WORDS = {
   dark: "guide.dark",
   blurred: "guide.hold_still",
@@ -73,7 +73,7 @@ class Reading {
     if (ended) this.#ending = setTimeout(() => this.end(), END_SHOWN);
   }
 
-  /** Nothing is read any more. @param {boolean} [answered] the end of a text stays for a moment */
+  /** Stop reading. @param {boolean} [answered] the end of a text stays for a moment */
   end(answered = false) {
     if (!this.on || (answered && this.#over)) return;
     this.on = this.#over = false;

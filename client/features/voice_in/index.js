@@ -6,7 +6,7 @@ import { text } from "../../core/words/text.js";
 /** @typedef {import("../../core/page.js").Page} Page */
 /** @typedef {import("../../core/live/messages.d.ts").Ready} Ready */
 
-// Milliseconds for which a page is hidden before nobody is heard any more
+// Milliseconds after hiding the page until the microphone is muted
 const HIDDEN_FOR = 4000;
 
 /** Questions that are spoken. @param {Page} page */
@@ -90,7 +90,7 @@ class TalkEntry {
     show(this.button, able);
     const host = ready?.features.voice_in?.elsewhere;
     this.button.title = host ? text("voice.talk_hint_to", { host }) : text("voice.talk_hint");
-    // A page that nobody looks at hears nothing.
+    // A hidden page must not listen.
     if (!active || camera === "resting" || !able) this.#part.here?.off();
     // The recogniser has moved to a machine that the user has not agreed to.
     if (this.#page.visit.unagreed("voice_in") && this.#part.here?.off()) this.#page.note(this.button.title);

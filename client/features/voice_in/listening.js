@@ -15,7 +15,7 @@ const UNCLEAR = 5000;
 /** @type {["hands_free", "push"]} */
 const MODES = ["hands_free", "push"];
 
-/** The microphone of the page: opens it, sends it, and shows what is heard. Loaded when needed, not with the page. */
+/** The microphone of the page: opens it, sends it, and shows the transcript. Loaded when needed, not with the page. */
 export class Listening {
   #visit;
   #button;
@@ -139,7 +139,7 @@ export class Listening {
       this.#on = true;
       this.#microphone.hear(this.#wish.mode === "hands_free");
       await this.#visit.peer.setMicrophone(this.#microphone.track);
-      if (!this.#on) return; // muted meanwhile
+      if (!this.#on) return; // muted in the meantime
       this.#send();
       this.#announce(text("voice.on"));
     } catch (error) {
@@ -155,7 +155,7 @@ export class Listening {
   #changed() {
     this.#push(false);
     this.#wish = talkWish();
-    // Nothing leaves the page between two holds of the button.
+    // Send nothing between two holds of the button.
     this.#microphone.hear(this.#wish.mode === "hands_free");
     if (this.#on) this.#send();
     this.#render();

@@ -29,7 +29,7 @@ export class Microphone {
   }
 
   /**
-   * @returns {Promise<boolean>} false when it was closed meanwhile
+   * @returns {Promise<boolean>} false when it was closed in the meantime
    * @throws {MicrophoneProblem}
    */
   async open() {

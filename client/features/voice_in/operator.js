@@ -4,7 +4,7 @@ import { byId, say, show, tell } from "../../core/page/dom.js";
 /** @typedef {{state: "loading"|"ready"|"unreachable", detail: string}} SpeechPart */
 
 /**
- * Who makes words of what is said, and sound of answers; chosen: a local recogniser, in place of the settings'.
+ * Engines that recognise and synthesise speech; chosen: a local recogniser in place of the one in the settings.
  * @typedef {{recogniser: SpeechPart|null, voice: SpeechPart|null, chosen: (SpeechPart & {folder: string})|null,
  *   busy: boolean, problem: string}} SpeechFacts
  */

@@ -38,7 +38,7 @@ export class SpeakEntry {
       missed: "page.missing_voice",
     });
     this.button.addEventListener("click", () => void this.want(!this.#wanted));
-    // Before, nobody would hear of a press.
+    // Until now a press had no effect.
     this.button.disabled = false;
     this.#render();
     if (this.#wanted) void this.#part.ahead().then(() => this.#begin());
@@ -75,11 +75,11 @@ export class SpeakEntry {
   }
 
   /**
-   * Speak a short remark of the page, if the user wants to hear them.
+   * Speak a short remark of the page if the user turned remarks on.
    * @param {string} text @param {boolean|number} [matters] it waits for the end of an answer, a number: so long (ms);
-   *   else it is dropped meanwhile
+   *   else it is dropped
    * @param {boolean} [between] nothing is heard of the answer now: more of it is to come
-   * @returns {boolean} false when nobody hears it now or later
+   * @returns {boolean} false when it will not be spoken
    */
   say(text, matters = false, between = false) {
     if (!this.#wanted || !this.#page.chat.speech.supported) return false;

@@ -44,7 +44,7 @@ export class Speaking {
     this.#connected = open;
   }
 
-  /** Speak no more. */
+  /** Stop speaking. */
   off() {
     this.#hooks.send({ type: "settings", speak: false });
     this.#connected = false;

@@ -4,7 +4,7 @@ import { SpokenStates } from "./states.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").ServerMessage} ServerMessage */
 
-/** All that is heard: answers, states and tones. Loaded when needed, not with the page. */
+/** Spoken answers and states, and tones. Loaded when needed, not with the page. */
 export class Spoken {
   #speaking;
   #earcons;
@@ -51,7 +51,7 @@ export class Spoken {
     this.#states?.thinking(thinking);
   }
 
-  /** Speak no more. */
+  /** Stop speaking. */
   off() {
     this.#states?.off();
     this.#states = null;

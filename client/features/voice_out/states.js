@@ -14,7 +14,7 @@ const TICK_FIRST = 1500;
 const TICK_EVERY = 3000;
 const SAY_AFTER = 4500;
 
-/** Speaks what the page shows of camera and connection, and that an answer is on its way. */
+/** Announces the states of camera and connection, and answers on their way, by voice. */
 export class SpokenStates {
   #say;
   #verbosity;
@@ -47,7 +47,7 @@ export class SpokenStates {
     for (const region of this.#live) region.setAttribute("aria-live", "off");
   }
 
-  /** Speak no more; screen readers announce it again. */
+  /** Stop speaking; screen readers announce states again. */
   off() {
     clearTimeout(this.#settling);
     this.thinking(false);

@@ -74,14 +74,14 @@ export class WatchDesk {
     this.#changed();
   }
 
-  /** Change a watch, which begins anew. @param {string} id @param {Partial<Order>} change */
+  /** Change a watch and restart it. @param {string} id @param {Partial<Order>} change */
   change(id, change) {
     const one = this.list.find((watch) => watch.id === id);
     const { condition, repeat, hours, expires_at: until } = one ?? {};
     const known = this.#orders.get(id) ?? (condition && { id, condition, repeat: Boolean(repeat), hours, until });
     if (!known) return;
     const order = { ...known, ...change };
-    // It begins anew.
+    // It restarts.
     delete order.threshold;
     this.#orders.set(id, order);
     this.#sent.delete(id);
@@ -115,7 +115,7 @@ export class WatchDesk {
     this.#sent.clear();
   }
 
-  /** Another session began: it knows none of the watches, and numbers alerts anew. */
+  /** Forget alerts and watches of the previous session: the new one numbers alerts from the start. */
   forget() {
     this.list = [];
     this.#alerts.clear();

@@ -15,7 +15,7 @@ import { text } from "../../core/words/text.js";
  * @property {() => void} forget
  */
 
-// The ids of watches that a model begins, whose alerts the server sends to nobody else, begin so.
+// The ids of watches that a model begins, whose alerts the server sends to no receiver, begin so.
 const BY_MODEL = "tool:";
 const EXAMPLES = ["watch.person_comes", "watch.something_moves", "watch.person_leaves"];
 // Messages that the watches show

@@ -12,7 +12,7 @@ export class Receivers {
 
   /** By their feature @type {Map<string, Group>} */
   #groups;
-  // The person ended it without a connection; the server hears it as soon as it can.
+  // The person ended it without a connection; tell the server when it is back.
   #ending = false;
   #summary = made("summary");
   #about = made("p", { className: "fine" });
@@ -38,7 +38,7 @@ export class Receivers {
     if (this.#ending) this.#endAll();
   }
 
-  /** Another session began, which tells nobody. */
+  /** Drop a pending end: another session began. */
   forget() {
     this.#ending = false;
     this.#render();

@@ -62,7 +62,7 @@ function end(why) {
   tell(why);
 }
 
-// Before, nobody would hear of a press.
+// Until now a press had no effect.
 start.disabled = false;
 start.addEventListener("click", async () => {
   start.disabled = true;
