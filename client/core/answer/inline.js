@@ -69,7 +69,7 @@ export function inline(text, from) {
     }
     const bare = (char === "h" || char === "H") && !WORD.test(text[at - 1] ?? "") ? match(BARE, text, at) : null;
     if (bare) {
-      const address = trimmed(bare[0]);
+      const address = trimAddress(bare[0]);
       if (hostOf(address)) {
         flush(at);
         put({ kind: "link", spans: [{ kind: "text", text: address, at: from + at }], address });
@@ -153,7 +153,7 @@ function tickRuns(text) {
 }
 
 /** An address without what ends the sentence. @param {string} address */
-function trimmed(address) {
+function trimAddress(address) {
   let end = address.length;
   while (/[.,;:!?~]/.test(address[end - 1] ?? "") || (address[end - 1] === ")" && !address.includes("("))) end -= 1;
   return address.slice(0, end);
@@ -176,7 +176,7 @@ export function linksIn(text, from = 0) {
   const spans = [];
   let done = 0;
   for (const found of text.matchAll(/https?:\/\/[^\s<>"'`*[\]|]{1,500}/gi)) {
-    const address = trimmed(found[0]);
+    const address = trimAddress(found[0]);
     // One that was cut leads elsewhere.
     if (!hostOf(address) || address.endsWith("…") || WORD.test(text[found.index - 1] ?? "")) continue;
     if (found.index > done) spans.push({ kind: "text", text: text.slice(done, found.index), at: from + done });

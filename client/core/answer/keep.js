@@ -49,16 +49,16 @@ function markdown(kept, now) {
     const words =
       turn.earlier.length > 0
         ? moments(turn)
-            .map(({ at, text }) => `- ${clock(at)} ${escaped(text)}`)
+            .map(({ at, text }) => `- ${clock(at)} ${escapeMarks(text)}`)
             .join("\n")
         : marked
           ? rewritten(turn.text)
-          : escaped(turn.text);
+          : escapeMarks(turn.text);
     return [
-      `## ${escaped(turn.question)}`,
+      `## ${escapeMarks(turn.question)}`,
       words,
-      turn.problem && `*${escaped(turn.problem)}*`,
-      `*${escaped(about(turn, program))}*`,
+      turn.problem && `*${escapeMarks(turn.problem)}*`,
+      `*${escapeMarks(about(turn, program))}*`,
     ]
       .filter(Boolean)
       .join("\n\n");
@@ -67,7 +67,7 @@ function markdown(kept, now) {
 }
 
 /** Take the meaning of marks from a text; an address in it is no link. @param {string} text */
-function escaped(text) {
+function escapeMarks(text) {
   return text
     .replaceAll("\0", "")
     .replace(/[\\`*_{}[\]<>#+\-!|~&=$]|:(?=\/\/)|(?<=www)\./g, "\\$&")
@@ -89,7 +89,7 @@ function rewritten(text) {
 /** @param {Block} block @returns {string} */
 function rewrittenBlock(block) {
   if (block.kind === "rule") return "***";
-  if (block.kind === "code") return fenced(block.text, "\n", 3);
+  if (block.kind === "code") return fence(block.text, "\n", 3);
   if (block.kind === "paragraph") return marks(block.spans);
   if (block.kind === "quote") return marks(block.spans).replace(/^/gm, "> ");
   if (block.kind === "heading") return `### ${marks(block.spans)}`;
@@ -111,9 +111,9 @@ function rewrittenBlock(block) {
 function marks(all) {
   return all
     .map((span) => {
-      if (span.kind === "text") return escaped(span.text);
-      if (span.kind === "code") return fenced(span.text.replaceAll("\n", " "), " ", 1);
-      if (span.kind === "link") return escaped(plainLink(span));
+      if (span.kind === "text") return escapeMarks(span.text);
+      if (span.kind === "code") return fence(span.text.replaceAll("\n", " "), " ", 1);
+      if (span.kind === "link") return escapeMarks(plainLink(span));
       const mark = { strong: "**", emphasis: "*", struck: "~~" }[span.kind];
       return `${mark}${marks(span.spans)}${mark}`;
     })
@@ -126,7 +126,7 @@ function marks(all) {
  * @param {string} gap
  * @param {number} least
  */
-function fenced(code, gap, least) {
+function fence(code, gap, least) {
   const longest = Math.max(0, ...[...code.matchAll(/`+/g)].map(([run]) => run.length));
   const fence = "`".repeat(Math.max(least, longest + 1));
   const between = least > 1 || /^`|`$/.test(code) ? gap : "";

@@ -122,7 +122,7 @@ export class Keeping {
         types: [{ accept: { [type]: [extension] } }],
       });
       onPlace?.();
-      const blob = new Blob([fileOf(format, merged(await this.#kept(format, turns), asides), now)], { type });
+      const blob = new Blob([fileOf(format, merge(await this.#kept(format, turns), asides), now)], { type });
       if (place) {
         const file = await place.createWritable();
         await file.write(blob);
@@ -192,7 +192,7 @@ export class Keeping {
  * @param {Aside[]} asides
  * @returns {Kept[]}
  */
-function merged(kept, asides) {
+function merge(kept, asides) {
   // The number of a turn; some that stood above are deleted by now.
   const place = (/** @type {string} */ key) => Number(key.split("-")[1] ?? 0);
   const theirs = asides.map((aside) => ({

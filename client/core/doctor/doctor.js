@@ -198,13 +198,13 @@ async function within(limit, look, signal) {
  */
 
 /** @param {AbortSignal} signal */
-const fetchBrief = (signal) => answered("/", signal);
+const fetchBrief = (signal) => fetchTimed("/", signal);
 
 /** @param {AbortSignal} signal */
-const fetchHealth = (signal) => answered("/health", signal);
+const fetchHealth = (signal) => fetchTimed("/health", signal);
 
 /** @param {string} path @param {AbortSignal} signal @returns {Promise<Answered>} */
-async function answered(path, signal) {
+async function fetchTimed(path, signal) {
   const sent = Date.now();
   const limit = new AbortController();
   const stop = () => limit.abort();

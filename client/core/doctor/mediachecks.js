@@ -35,7 +35,7 @@ export async function checkDirect({ facts, peer, session }, signal) {
   signal.addEventListener("abort", () => pc.close());
   try {
     pc.addTransceiver("video", { direction: "sendonly" });
-    const found = await gathered(pc, signal);
+    const found = await gatherCandidates(pc, signal);
     if (signal.aborted) return { state: "skipped", text: ended(text("doctor.not_checked")) };
     if (!found) {
       return {
@@ -167,7 +167,7 @@ export async function checkRelay(server, reported, signal) {
   };
   try {
     pc.addTransceiver("video", { direction: "recvonly" });
-    const found = await gathered(pc, signal, RELAY_WITHIN);
+    const found = await gatherCandidates(pc, signal, RELAY_WITHIN);
     const url = server.urls;
     if (!found) return { state: "failed", ...relayTrouble(url, code, reported?.ok === true) };
     const took = { relay: url, number: Math.round(performance.now() - begun) };
@@ -230,7 +230,7 @@ function direct(servers) {
  *   one
  * @returns {Promise<boolean>} true when one was found
  */
-async function gathered(pc, signal, first = 0) {
+async function gatherCandidates(pc, signal, first = 0) {
   let found = false;
   /** @type {Promise<void>} */
   const ended = new Promise((resolve) => {

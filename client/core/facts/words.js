@@ -55,7 +55,7 @@ export function details(facts) {
     connection,
     engine: engineWords,
     sending: sending(sent),
-    received: known ? received(status) : text("facts.once_connected"),
+    received: known ? receivedWords(status) : text("facts.once_connected"),
     data: dataUse(sent),
   };
 }
@@ -72,7 +72,7 @@ function serverSees(status) {
 }
 
 /** @param {Facts["status"]} status */
-function received(status) {
+function receivedWords(status) {
   if (!status?.camera) return "";
   const size = status.width && status.height ? `${status.width}×${status.height}` : "";
   const rate = status.fps === undefined ? "" : frameRate(status.fps);

@@ -132,7 +132,7 @@ export class Pulse {
 
   /** @param {RTCRtpSender} sender */
   async #look(sender) {
-    const bytes = await received(sender);
+    const bytes = await bytesReceived(sender);
     if (sender !== this.#sender) return;
     const now = performance.now();
     if (bytes !== null && bytes > this.#bytes) {
@@ -153,7 +153,7 @@ export class Pulse {
 }
 
 /** @param {RTCRtpSender} sender @returns {Promise<number|null>} bytes received on its connection; null when unknown */
-async function received(sender) {
+async function bytesReceived(sender) {
   let bytes = null;
   for (const report of (await sender.getStats()).values()) {
     if (report.type === "candidate-pair" && typeof report.bytesReceived === "number")

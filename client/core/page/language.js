@@ -50,7 +50,7 @@ export class Language {
     });
     onLanguage(() => this.#show());
     read(document);
-    void this.#begin(wanted(settings().language));
+    void this.#begin(languageFor(settings().language));
   }
 
   /** The language that the user has chosen, "" for the browser's. */
@@ -88,7 +88,7 @@ export class Language {
   async #choose(wish) {
     const turn = ++this.#turn;
     this.#wish = wish;
-    const code = wanted(wish);
+    const code = languageFor(wish);
     const words = await load(code);
     if (turn !== this.#turn) return;
     if (!words) {
@@ -147,7 +147,7 @@ function put(node, words) {
 }
 
 /** The language to show. @param {string} wish "": the browser's @returns {string} a key of `LANGUAGES` */
-function wanted(wish) {
+function languageFor(wish) {
   if (Object.hasOwn(LANGUAGES, wish)) return wish;
   const found = navigator.languages
     .map((tag) => tag.toLowerCase().split("-")[0])

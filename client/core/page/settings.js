@@ -40,7 +40,7 @@ const MOST = 64;
 
 /** @type {Set<(settings: Settings, before: Settings) => void>} */
 const listeners = new Set();
-let current = stored();
+let current = readStored();
 
 /** @returns {Settings} */
 export function settings() {
@@ -89,11 +89,11 @@ export function onSettings(listener) {
 }
 
 window.addEventListener("storage", ({ key }) => {
-  if (key === KEY || key === null) use(stored());
+  if (key === KEY || key === null) use(readStored());
 });
 
 /** @returns {Settings} */
-function stored() {
+function readStored() {
   try {
     return tolerant(JSON.parse(localStorage.getItem(KEY) ?? "{}"));
   } catch {

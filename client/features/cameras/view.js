@@ -28,7 +28,7 @@ function fine({ id, state }) {
 }
 
 /** Its name, with its state where that is no good one. @param {CameraInfo} camera */
-function stated(camera) {
+function nameWithState(camera) {
   const name = nameOf(camera);
   return fine(camera) ? name : text("cameras.name_state", { name, state: stateWords(camera.state) });
 }
@@ -245,7 +245,7 @@ export class CamerasStage {
     if (large) {
       this.#large.alt = text("page.picture_of_camera", { name: nameOf(large) });
       this.#large.toggleAttribute("data-lost", !fine(large));
-      say(part(this.#strip, ".shown", HTMLElement), stated(large));
+      say(part(this.#strip, ".shown", HTMLElement), nameWithState(large));
     }
     const small = cameras.filter(({ id }) => id !== shown);
     const ids = small.map(({ id }) => id).join();
@@ -283,7 +283,7 @@ export class CamerasStage {
   /** @param {CameraInfo} camera */
   #fill(camera) {
     const tile = part(this.#strip, `[data-id="${CSS.escape(camera.id)}"]`, HTMLElement);
-    const words = stated(camera);
+    const words = nameWithState(camera);
     say(part(tile, "span", HTMLElement), words);
     tile.setAttribute("aria-label", text("cameras.enlarge", { name: words }));
     tile.toggleAttribute("data-lost", !fine(camera));

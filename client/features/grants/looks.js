@@ -1,6 +1,6 @@
 import { button, made, say, show } from "../../core/page/dom.js";
 import { clock, onLanguage, text } from "../../core/words/text.js";
-import { answerOf, asked, whoAsked } from "./words.js";
+import { answerOf, requestWords, whoAsked } from "./words.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").ProgramLook} ProgramLook */
 
@@ -114,7 +114,7 @@ function make(look) {
     element.dataset.state = now.state;
     element.setAttribute("aria-label", whoAsked(now));
     say(badge, text("programs.another"));
-    say(question, asked(now));
+    say(question, requestWords(now));
     say(answer, answerOf(now));
     answer.classList.toggle("problem", now.state === "failed");
     show(answer, answer.textContent !== "");

@@ -63,7 +63,7 @@ export class ProgramsPanel {
     });
     window.addEventListener("pagehide", ({ persisted }) => persisted || this.#leave());
     // This page was loaded again: the session that they had access to went with the page before.
-    const lost = saved().filter(({ until }) => until > Date.now());
+    const lost = readSaved().filter(({ until }) => until > Date.now());
     save([]);
     if (lost.length > 0) this.#sayLost(lost);
   }
@@ -201,7 +201,7 @@ function over(programs) {
 }
 
 /** The programs that had access in this tab before a reload, out of its history entry. @returns {Saved[]} */
-function saved() {
+function readSaved() {
   const programs = history.state?.programs;
   return Array.isArray(programs)
     ? programs.filter((one) => typeof one?.name === "string" && typeof one.until === "number")

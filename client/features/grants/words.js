@@ -38,11 +38,11 @@ function left(ms) {
 
 /** A program's name and its question, for a screen reader and a file. @param {ProgramLook} look */
 export function whoAsked(look) {
-  return text("programs.asked", { name: look.name, question: asked(look) });
+  return text("programs.asked", { name: look.name, question: requestWords(look) });
 }
 
 /** @param {ProgramLook} look */
-export function asked({ tool, question }) {
+export function requestWords({ tool, question }) {
   if (tool === "snapshot") return text("programs.snapshot");
   if (tool === "find") return text("programs.find", { question });
   return tool === "recall" ? text("programs.recall", { question }) : question;
@@ -63,7 +63,7 @@ export const CLIENTS = {
   claude_code: {
     name: "Claude Code",
     where: () => file(".mcp.json"),
-    config: (made) => json({ mcpServers: { camera: typed(made) } }),
+    config: (made) => json({ mcpServers: { camera: typedRemote(made) } }),
   },
   claude_desktop: {
     name: "Claude Desktop",
@@ -87,7 +87,7 @@ export const CLIENTS = {
   vscode: {
     name: "VS Code",
     where: () => file(".vscode/mcp.json"),
-    config: (made) => json({ servers: { camera: typed(made) } }),
+    config: (made) => json({ servers: { camera: typedRemote(made) } }),
   },
   codex: {
     name: "Codex CLI",
@@ -123,7 +123,7 @@ function remote({ mcp, token }, address = "url") {
 }
 
 /** For a client whose configuration names the transport. @param {Made} made */
-function typed(made) {
+function typedRemote(made) {
   return { type: "http", ...remote(made) };
 }
 

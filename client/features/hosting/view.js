@@ -60,7 +60,7 @@ export class OfferView {
     for (const element of [this.#line, this.#bar, this.#stop]) show(element, running);
     show(this.#start, !running);
     say(this.#stop, text("page.stop"));
-    const size = bytes > 0 ? text("offer.button", { size: sized(bytes) }) : text("offer.here");
+    const size = bytes > 0 ? text("offer.button", { size: sizeWords(bytes) }) : text("offer.here");
     say(this.#start, failed ? text("page.try_again") : size);
     const share = state === "fetching" && total > 0 ? Math.floor((100 * done) / total) : undefined;
     if (share === undefined) this.#bar.removeAttribute("value");
@@ -91,7 +91,7 @@ export class OfferView {
 }
 
 /** @param {number} bytes @returns {string} such as "0.7 GB" */
-function sized(bytes) {
+function sizeWords(bytes) {
   const large = bytes >= GIGABYTES_FROM;
   return isolated(large ? `${number(bytes / 1e9, 1)}\u00a0GB` : `${number(Math.max(1, bytes / 1e6))}\u00a0MB`);
 }

@@ -272,7 +272,7 @@ export class PickView {
     event.preventDefault();
     const mirrored = this.#shown()?.mirrored;
     const box = arrow
-      ? moved(picked.box, (mirrored ? -1 : 1) * arrow[0] * STEP, arrow[1] * STEP)
+      ? moveBox(picked.box, (mirrored ? -1 : 1) * arrow[0] * STEP, arrow[1] * STEP)
       : grown(picked.box, grows ?? 1);
     this.#hooks.onMoved(box);
     this.#hooks.announce(this.where({ ...picked, box }));
@@ -301,11 +301,11 @@ const draws = ({ left, top, right, bottom }) => Math.max(right - left, bottom - 
  */
 export function square({ x, y }, ratio, share) {
   const [wide, high] = ratio > 1 ? [share / ratio, share] : [share, share * ratio];
-  return moved([-wide / 2, -high / 2, wide / 2, high / 2], x, y);
+  return moveBox([-wide / 2, -high / 2, wide / 2, high / 2], x, y);
 }
 
 /** Move a part, and keep it in the picture. @param {Edges} box @param {number} x @param {number} y @returns {Edges} */
-function moved([x1, y1, x2, y2], x, y) {
+function moveBox([x1, y1, x2, y2], x, y) {
   const by = (/** @type {number} */ low, /** @type {number} */ high, /** @type {number} */ step) =>
     Math.max(-low, Math.min(1 - high, step));
   const [across, down] = [by(x1, x2, x), by(y1, y2, y)];

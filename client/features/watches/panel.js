@@ -72,7 +72,7 @@ export class WatchPanel {
         chat.composer.restore(condition);
         page.note(why);
       },
-      saved: saved(),
+      saved: readSaved(),
       save,
     }));
     page.when("receivers", () => this.#receivers.changed());
@@ -164,7 +164,7 @@ export class WatchPanel {
 }
 
 /** The orders of this tab before a reload, out of its history entry. @returns {Order[]} */
-function saved() {
+function readSaved() {
   const orders = history.state?.watches;
   return Array.isArray(orders)
     ? orders.filter((one) => typeof one?.id === "string" && typeof one.condition === "string")

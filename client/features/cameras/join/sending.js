@@ -79,7 +79,7 @@ export class Sending {
     };
     try {
       await pc.setLocalDescription();
-      await gathered(pc);
+      await gatherCandidates(pc);
       if (attempt !== this.#attempt) return;
       const reply = await fetch(place.address, {
         method: "POST",
@@ -139,7 +139,7 @@ export class Sending {
 }
 
 /** Wait for the candidates, but not for long. @param {RTCPeerConnection} pc @returns {Promise<void>} */
-function gathered(pc) {
+function gatherCandidates(pc) {
   return new Promise((resolve) => {
     const done = () => {
       if (pc.iceGatheringState === "complete") resolve();
