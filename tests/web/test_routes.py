@@ -603,7 +603,7 @@ async def test_a_name_made_to_lead_here_gets_no_token(
                 reply = await client.post("/api/token", headers=headers)
                 assert reply.status_code == status
                 if status == 403:
-                    assert "does not answer under this name" in reply.json()["detail"]
+                    assert "does not answer under this host name" in reply.json()["detail"]
                     assert "ALLOWED" not in reply.text
                 for path in ("/health", "/health/live", "/metrics"):
                     assert (await client.get(path, headers=headers)).status_code == 200

@@ -39,7 +39,7 @@ class AnswerListener:
         """Handle a request that goes to an engine."""
 
     def on_started(self) -> None:
-        """Handle that the client was told so."""
+        """Handle the start of the answer, after `started` was sent to the client."""
 
     def on_text(self, text: str) -> None:
         """Handle a piece of text."""

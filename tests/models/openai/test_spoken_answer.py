@@ -230,7 +230,7 @@ async def test_an_answer_without_sound_is_reported(
     assert (text, sound) == ("A red cup.", [])
     assert end.speech_refused
     assert not engine.status.capabilities.speech_out
-    assert any("did not speak" in record.message for record in caplog.records)
+    assert any("model sent no speech" in record.message for record in caplog.records)
 
 
 def test_a_fault_ends_the_sound() -> None:
