@@ -38,7 +38,7 @@ class OutboxOverflowed(Exception):
 
 
 @dataclass(eq=False, slots=True)
-class _Waiting:
+class _Queued:
     message: ServerMessage
     # None after a merge, encoded again at delivery
     encoded: str | None
@@ -48,7 +48,7 @@ class _Waiting:
     texts: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, message: ServerMessage) -> _Waiting:
+    def of(cls, message: ServerMessage) -> _Queued:
         encoded = message.encode()
         return cls(message, encoded, len(encoded.encode()))
 
@@ -80,7 +80,7 @@ class Outbox:
         """`on_drop` is called for each dropped message."""
         self._max_bytes = max_bytes
         self._on_drop = on_drop
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_Queued] = deque()
         self._size = 0
         self._reader: Reader | None = None
         self._closed = False
@@ -115,7 +115,7 @@ class Outbox:
             if message.newest_only:
                 self._put_snapshot(message)
             else:
-                self._append(_Waiting.of(message))
+                self._append(_Queued.of(message))
         if self._bound():
             self.overflowed = self._reader is not None
         if self._reader is not None:
@@ -146,14 +146,14 @@ class Outbox:
         if self._reader is not None:
             self._reader._wake()
 
-    def _find(self, kind: type[ServerMessage]) -> _Waiting | None:
+    def _find(self, kind: type[ServerMessage]) -> _Queued | None:
         return next((one for one in self._waiting if type(one.message) is kind), None)
 
-    def _append(self, entry: _Waiting) -> None:
+    def _append(self, entry: _Queued) -> None:
         self._waiting.append(entry)
         self._size += entry.size
 
-    def _prepend(self, entry: _Waiting) -> None:
+    def _prepend(self, entry: _Queued) -> None:
         self._waiting.appendleft(entry)
         self._size += entry.size
 
@@ -184,7 +184,7 @@ class Outbox:
             # Keep the wake-up of the replaced message.
             assert isinstance(older.message, Sender)
             message = message.model_copy(update={"wake_ms": older.message.wake_ms})
-        entry = _Waiting.of(message)
+        entry = _Queued.of(message)
         if kind is Ready:
             self.discard(kind)
             self._prepend(entry)
@@ -214,7 +214,7 @@ class Outbox:
             self._on_drop()
         return beyond
 
-    def _take(self) -> _Waiting:
+    def _take(self) -> _Queued:
         entry = self._waiting.popleft()
         self._size -= entry.size
         return entry
@@ -228,7 +228,7 @@ class Reader:
         self._changed = asyncio.Event()
         self._detached = False
         # Delivered, and not confirmed as sent before the next `get`
-        self._sending: _Waiting | None = None
+        self._sending: _Queued | None = None
 
     async def get(self) -> str:
         """Return the next message as JSON. A call confirms that the previous one was sent.
