@@ -42,7 +42,7 @@ def find_chromium() -> str | None:
 
 
 def camera_script(**options: Any) -> str:
-    """The script that puts a canvas in the camera's place; options as in canvas_camera.js."""
+    """Return the script that puts a canvas in the camera's place; options as in canvas_camera.js."""
     return _CAMERA.read_text().replace("/*OPTIONS*/ {}", json.dumps(options))
 
 
@@ -50,7 +50,7 @@ def camera_script(**options: Any) -> str:
 async def chromium(
     *, args: Sequence[str] = (), executable: str | None = None
 ) -> AsyncIterator[Browser]:
-    """A headless browser. Raises playwright's Error, which says how to install one."""
+    """Yield a headless browser. Raises playwright's Error, which says how to install one."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=executable or find_chromium(), headless=True, args=[*ARGS, *args]
@@ -69,7 +69,7 @@ async def page_with_camera(
     context_options: dict[str, Any] | None = None,
     **camera: Any,
 ) -> AsyncIterator[Page]:
-    """An empty page of a context of its own; whatever it opens finds the canvas camera.
+    """Yield an empty page of a context of its own; whatever it opens finds the canvas camera.
 
     No service worker, unless the options allow one: it would answer what a test waits for or holds.
     """

@@ -159,7 +159,7 @@ class LinkRelay:
 
     @staticmethod
     def rewrite_offer(sdp: str) -> str:
-        """The offer without candidates: the first packet tells the relay's address."""
+        """Return the offer without candidates: the first packet tells the relay's address."""
         drop = ("a=candidate:", "a=end-of-candidates")
         return "\r\n".join(line for line in sdp.splitlines() if not line.startswith(drop)) + "\r\n"
 
@@ -173,7 +173,7 @@ class LinkRelay:
         self.up.cut = self.down.cut = value
 
     async def move(self) -> None:
-        """The camera's address changes, as from Wi-Fi to mobile; packets to the old one are lost."""
+        """Change the camera's address, as from Wi-Fi to mobile; packets to the old one are lost."""
         old = self._server
         assert old.transport is not None
         new = self._server = _Side(self, self.down)
@@ -184,7 +184,7 @@ class LinkRelay:
         await asyncio.get_running_loop().create_datagram_endpoint(lambda: new, local_addr=(host, 0))
 
     async def rewrite_answer(self, sdp: str) -> str:
-        """The answer with the relay, which starts anew, as its only candidate.
+        """Return the answer with the restarted relay as its only candidate.
 
         Raises ValueError when it has no IPv4 candidate over UDP.
         """

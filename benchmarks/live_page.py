@@ -120,7 +120,7 @@ class BrowserRun:
 
     @asynccontextmanager
     async def server(self) -> AsyncIterator[ServerProcess]:
-        """A server whose engine is the stand-in, once it has found it."""
+        """Yield a server whose engine is the stand-in, once the server has found it."""
         # Without a recogniser the page offers no microphone.
         hears = {"TRANSCRIPTION_BASE_URL": self.model.base_url} if self.args.microphone else {}
         async with ServerProcess.before(self.model, **hears) as server:

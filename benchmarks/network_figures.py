@@ -175,7 +175,7 @@ def asked_rows(
 async def narrow_page(
     run: BrowserRun, url: str, rate: float, rng: random.Random
 ) -> AsyncIterator[tuple[Page, Link, Callable[[], Awaitable[str]]]]:
-    """A page behind a link of row 12, which was asked twice; its uplink; a note of what went there."""
+    """Yield a page behind a link of row 12, which was asked twice; its uplink; a note of what went there."""
     up, down = Link(rate=rate, delay=NARROW_DELAY), Link(delay=NARROW_DELAY)
     async with linked_page(run.browser, url, up=up, down=down, seed=run.args.seed) as linked:
         await start_camera(linked.page, linked.url)

@@ -196,7 +196,7 @@ class Simulation:
                 self.found.answers += 1
 
     async def _works(self, session: str, kind: JobKind) -> None:
-        """Always has another request for background work, as with a scene that never rests."""
+        """Submit background work without end, as for a scene that never rests."""
         loop = asyncio.get_running_loop()
         while True:
             job, sink, ended = self._job(session, kind)

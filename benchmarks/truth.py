@@ -110,14 +110,14 @@ class Graded:
 
 
 def shown(name: str) -> Bgr:
-    """A photograph, or a drawn scene, with even sides."""
+    """Return a photograph, or a drawn scene, with even sides."""
     bgr = photo(name[:-4]) if name.endswith(".jpg") else draw(drawn.SCENES[name])
     height, width = (side // 2 * 2 for side in bgr.shape[:2])
     return np.ascontiguousarray(bgr[:height, :width])
 
 
 def own_engine(engine: Engine, picture_of: Callable[[str], Picture]) -> Asker:
-    """An engine in this process, with pictures prepared as a session's are."""
+    """Return an engine in this process, with pictures prepared as a session's are."""
 
     async def ask(number: int, question: Question) -> str:
         route = route_of(question.text)
@@ -157,7 +157,7 @@ class Still(Scene):
 
 
 def running_server(url: str, access_code: str | None) -> Asker:
-    """A running server. Each question has a session of its own, so that none remembers another."""
+    """Yield a running server. Each question has a session of its own, so that none remembers another."""
 
     async def once(question: Question) -> str:
         scene = Still(shown(question.picture))
@@ -271,7 +271,7 @@ def _question(row: Sequence[str], control: bool) -> Question:
 
 
 def wordings() -> dict[str, str]:
-    """The wordings to choose among, by name."""
+    """Return the wordings to choose among, by name."""
     return dict(tomllib.loads(QUESTIONS.read_text("utf-8"))["wordings"])
 
 
@@ -347,7 +347,7 @@ class _Read:
             self._left += _uncovered(part, noes)
 
     def left_of(self, words: Iterable[str]) -> bool:
-        """True when one of the words is not covered."""
+        """Return True if one of the words is not covered."""
         return _has(self._left, words)
 
 
@@ -371,7 +371,7 @@ def words_of(text: str) -> str:
 
 
 def _parts(said: str, tables: Sequence[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
-    """The parts of an answer, each with True when a word like "but" begins it."""
+    """Yield the parts of an answer, each with True when a word like "but" begins it."""
     buts = _words_re(word for table in tables for word in table["but"])
     pieces = re.split(rf"(?<!\S)(\. |{buts.pattern})", said)
     for part, before in zip(pieces[::2], [". ", *pieces[1::2]], strict=True):
@@ -383,13 +383,13 @@ def _parts(said: str, tables: Sequence[dict[str, Any]]) -> Iterator[tuple[str, b
 
 
 def _word(choice: str) -> str:
-    """The expression of a word; one that ends in a star is a beginning."""
+    """Return the expression of a word; one that ends in a star is a beginning."""
     star = r"\S*" if choice.endswith("*") else ""
     return re.escape(words_of(choice.removesuffix("*"))[:-1]) + star + " "
 
 
 def _one_of(choices: Iterable[str]) -> str:
-    """The expression of one of some words; without any it matches nothing."""
+    """Return the expression of one of some words; without any it matches nothing."""
     return f"(?:{'|'.join(map(_word, choices)) or '(?!)'})"
 
 
@@ -407,7 +407,7 @@ def _begins(part: str, choices: Iterable[str]) -> bool:
 
 @cache
 def _patterns(code: str, kind: str, things: tuple[str, ...]) -> list[re.Pattern[str]]:
-    """The patterns of a kind in a language; each finds the places that begin one, and has it as its first group."""
+    """Return the patterns of a kind in a language; each finds the places that begin one, and has it as its first group."""
     table = _words()[code]
     gap = rf"(?:(?!, |{_one_of(table['whether'])})\S+ ){{0,{table['gap']}}}"
     places = {_GAP: gap, "{thing}": _one_of(things), "{frame}": _one_of(table["frame"])}
@@ -422,7 +422,7 @@ def _patterns(code: str, kind: str, things: tuple[str, ...]) -> list[re.Pattern[
 
 
 def _uncovered(part: str, matches: Sequence[re.Match[str]]) -> str:
-    """The part with the end of a part in place of each word that a match takes."""
+    """Return the part with the end of a part in place of each word that a match takes."""
 
     def kept(word: re.Match[str]) -> str:
         taken = any(one.start(1) <= word.start() < one.end(1) for one in matches)
@@ -435,7 +435,7 @@ def _uncovered(part: str, matches: Sequence[re.Match[str]]) -> str:
 
 
 def table(graded: Sequence[Graded]) -> str:
-    """The score by group and by language; things that are there below it."""
+    """Return the score by group and by language; things that are there below it."""
     absent = [one for one in graded if not one.question.control]
     controls = [one for one in graded if one.question.control]
     counted = (Verdict.RIGHT, Verdict.HONEST, Verdict.INVENTED, Verdict.FAILED)
@@ -476,7 +476,7 @@ def report(graded: Sequence[Graded]) -> dict[str, Any]:
 
 
 def told(graded: Sequence[Graded]) -> str:
-    """A line for each answer that is not right."""
+    """Return a line for each answer that is not right."""
     return "\n".join(
         f"  {one.verdict}: {one.question.picture}: {one.question.text} -> {one.answer!r}"
         for one in graded
@@ -485,7 +485,7 @@ def told(graded: Sequence[Graded]) -> str:
 
 
 def _engine_url(text: str) -> str:
-    """An address with its path. Raises argparse.ArgumentTypeError."""
+    """Return an address with its path. Raises argparse.ArgumentTypeError."""
     address(text)
     return text.rstrip("/")
 
@@ -515,7 +515,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def worded(system: str, name: str) -> str:
-    """The system text with another wording of what is not there. For this process alone: people get what they got."""
+    """Return the system text with another wording of what is not there. For this process alone: people get what they got."""
     return " ".join(system.replace(prompts.GROUNDED, wordings()[name]).split())
 
 

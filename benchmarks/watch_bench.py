@@ -95,7 +95,7 @@ async def watched(
 
 @asynccontextmanager
 async def _server(model: Model, args: argparse.Namespace) -> AsyncIterator[ServerProcess]:
-    """A server with the stand-in, or with a tiny model that is trained for it."""
+    """Yield a server with the stand-in, or with a tiny model that is trained for it."""
     if args.trained:
         from tests.real_model.server import PYTHON, build, missing, watch_lessons
 

@@ -347,7 +347,7 @@ class Score(Sums):
 
 @asynccontextmanager
 async def served(model: Model, first_token: float) -> AsyncIterator[ServerProcess]:
-    """A server whose model is the stand-in."""
+    """Yield a server whose model is the stand-in."""
     async with (
         FakeOpenAI(
             model="Qwen/Qwen2.5-VL-7B-Instruct", first_token=first_token, answer_for=model.answer

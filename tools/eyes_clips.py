@@ -191,7 +191,7 @@ def _visit(
 
 
 def _still(kind: str, seed: int, seconds: float) -> Clip:
-    """A scene in which nothing comes; one second of it is as another but for light, noise and sway."""
+    """Return a scene in which nothing comes; one second of it is as another but for light, noise and sway."""
 
     def open_() -> Callable[[float], U8]:
         grounds = [_ground(one) for one in STILLS]

@@ -86,7 +86,7 @@ class Watcher(CameraPeer):
 
 @asynccontextmanager
 async def watching(url: str, scene: Scene, conditions: Sequence[str]) -> AsyncIterator[Watcher]:
-    """A camera that shows a scene, with a watch for each condition, which knows how things are."""
+    """Yield a camera that shows a scene, with a watch for each condition, which knows the truth."""
     async with LiveEncoder(scene, rate=2.0) as encoder, Watcher(url, encoder) as one:
         for index, condition in enumerate(conditions):
             order = {"id": f"w{index}", "condition": condition, "repeat": True, "cooldown": 0}
@@ -144,7 +144,7 @@ class Counts:
 
 @asynccontextmanager
 async def served(args: argparse.Namespace, stated: StatedModel) -> AsyncIterator[ServerProcess]:
-    """A server with the engine that is measured."""
+    """Yield a server with the engine that is measured."""
     settings = {"NAME_THINGS": "false"} if args.no_detector else {}
     if args.engine == "builtin":
         settings |= {"ENGINE": "builtin"}

@@ -150,12 +150,12 @@ def number(value: float) -> str:
 
 
 def explained(kind: type[Enum]) -> bool:
-    """Some of its values have a meaning of their own."""
+    """Return True if some of its values have a meaning of their own."""
     return any(comments(kind).get(member.name) for member in kind)
 
 
 def enums(annotation: Any) -> Iterator[type[Enum]]:
-    """The explained enums within a type."""
+    """Yield the explained enums within a type."""
     if isinstance(annotation, type) and issubclass(annotation, Enum) and explained(annotation):
         yield annotation
     for inner in get_args(annotation):
@@ -163,7 +163,7 @@ def enums(annotation: Any) -> Iterator[type[Enum]]:
 
 
 def objects(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models within a type."""
+    """Yield the models within a type."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in get_args(annotation):
@@ -171,7 +171,7 @@ def objects(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def used(kind: type) -> tuple[list[type[BaseModel]], list[type[Enum]]]:
-    """The objects in a model's fields and theirs, and the explained enums; in the order of use."""
+    """Return the objects in a model's fields and theirs, and the explained enums; in the order of use."""
     found: dict[type[BaseModel], None] = {}
     values: dict[type[Enum], None] = {}
     for _, annotation, _ in _fields(kind):

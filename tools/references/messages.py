@@ -36,7 +36,7 @@ def page() -> str:
 
 
 def modules() -> dict[str, list[ModuleType]]:
-    """The modules with messages by the feature to which they belong; "" is the core."""
+    """Return the modules with messages by the feature to which they belong; "" is the core."""
     names = {"": [f"{core.__name__}.{name}" for name in _CORE]}
     for name in installed_features():
         module = f"server.features.{name}.messages"
@@ -46,7 +46,7 @@ def modules() -> dict[str, list[ModuleType]]:
 
 
 def of(modules: list[ModuleType], base: type[BaseModel]) -> list[type[BaseModel]]:
-    """The messages of one direction that these modules define, in their order."""
+    """Return the messages of one direction that these modules define, in their order."""
     found: list[type[BaseModel]] = []
     for module in modules:
         kinds = [
@@ -95,7 +95,7 @@ def _section(modules: list[ModuleType], *, feature: bool = False) -> str:
 
 
 def type_of(kind: type[BaseModel]) -> str:
-    """The value of a message's `type`."""
+    """Return the value of a message's `type`."""
     (name,) = get_args(kind.model_fields["type"].annotation)
     return str(name)
 

@@ -79,7 +79,7 @@ def page() -> str:
 
 
 def _section(found: list[Route], names: set[str]) -> str:
-    """A table of the routes, and below it what does not fit into a line."""
+    """Return a table of the routes, and below it what does not fit into a line."""
     silent = [one.name for one in found if not one.said]
     if silent:
         raise fields.Undocumented(f"{', '.join(silent)}: the route needs a docstring")
