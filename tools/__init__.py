@@ -1,1 +1,1 @@
-"""Programs for those who work on the code; a server runs without them."""
+"""Developers' tools; the server does not need them."""

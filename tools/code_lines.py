@@ -1,4 +1,4 @@
-"""Code lines of the server by folder: docstrings, comments and blank lines are not counted.
+"""Count code lines of the server by folder, without docstrings, comments and blank lines.
 
 `python -m tools.code_lines` prints a table of the packages of `server/`, each feature by itself, the largest first.
 """
@@ -27,7 +27,7 @@ CORE = ("app", "core", "media", "models", "session", "web")
 
 
 def code_lines(source: str) -> int:
-    """Return how many lines of `source` have code."""
+    """Return the number of code lines in `source`."""
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type not in _BESIDE_CODE:

@@ -1,5 +1,5 @@
-"""The clips of `tools.eyes_to_alert` (those that it makes, a folder with a list of times, StreamingBench's questions), and what
-alerts about them are worth: those in time, premature, false and missed ones.
+"""Clips of `tools.eyes_to_alert` (generated ones, a folder with a list of times, StreamingBench's questions), and the
+scoring of alerts: in time, premature, false and missed ones.
 """
 
 from __future__ import annotations
@@ -26,45 +26,45 @@ from scripts.bench.report import Row, Spread, Sums
 U8 = NDArray[np.uint8]
 PHOTOS = Path(__file__).parents[1] / "tests/features/builtin/photos"
 WIDTH, HEIGHT = 1280, 720
-# Files of a folder that are played
+# Suffixes of played files
 VIDEOS = {".mp4", ".mkv", ".webm", ".mov", ".avi"}
 TIMES = ("times.csv", "times.json")
 # The number of a StreamingBench sample, in the name of its video or the id of its question
 _SAMPLE = re.compile(r"(?:sample|Output)_(\d+)")
-# Seconds of a clip that are played before an event, and after it
+# Seconds of a clip played before an event, and after it
 BEFORE, AFTER = 20.0, 8.0
 
 
 class NoClips(Exception):
-    """Clips that cannot be read; the text is for the user. Outside the tree of errors: it stays in the tools."""
+    """Raised if clips cannot be read; the text is for the user. Used only by the tools."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A condition begins to hold, and ends. Seconds of a clip."""
+    """Event: a condition begins to hold, and ends. Seconds of a clip."""
 
     condition: str
     begin: float
     end: float
-    # The first and the last of it is to be seen: an alert within is about it.
+    # First and last visible moment: an alert between them belongs to the event.
     seen_from: float
     seen_until: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
-    """Pictures with the times of what happens in them. All times are seconds from its beginning."""
+    """Clip with its events. All times are seconds from its beginning."""
 
     name: str
     # Clips of one class are counted together.
     kind: str
     seconds: float
-    # All that is watched for, also what never happens
+    # All watched conditions, including those that never hold
     conditions: tuple[str, ...]
     events: tuple[Event, ...]
-    # Opens it: returns what gives its picture at a time, called with times that grow; I420, 1280x720
+    # Opens the clip: returns a function from time to picture, for increasing times; I420, 1280x720
     open: Callable[[], Callable[[float], U8]]
-    # An alert so many seconds before an event is premature, an earlier one is false.
+    # An alert at most this many seconds before an event is premature, an earlier one false.
     early: float = 3.0
 
     def holds(self, condition: str, at: float) -> bool:
@@ -73,7 +73,7 @@ class Clip:
 
 
 class Playing(Scene):
-    """A clip as the picture of a simulated camera: its first picture until `begin` (seconds since the epoch)."""
+    """Clip as source of a simulated camera: shows the first picture until `begin` (seconds since the epoch)."""
 
     def __init__(self, clip: Clip) -> None:
         super().__init__(WIDTH, HEIGHT)
@@ -86,7 +86,7 @@ class Playing(Scene):
         return av.VideoFrame.from_ndarray(self._picture(at), format="yuv420p")
 
 
-# Made clips: photographed things move in and out; in still ones nothing comes.
+# Generated clips: photographed things move in and out; in still ones nothing appears.
 
 # Of each thing the photographs, and where in them it is, as shares
 THINGS: dict[str, tuple[tuple[str, tuple[float, float, float, float]], ...]] = {
@@ -124,7 +124,7 @@ class _Visit:
         return self.begin + MOVES + STAYS + MOVES
 
     def at(self, now: float) -> tuple[int, int] | None:
-        """Return its left top corner at a time; None while it is away."""
+        """Return the top left corner at a time; None while absent."""
         if not self.begin <= now < self.gone:
             return None
         away = max(0.0, 1 - (now - self.begin) / MOVES, 1 - (self.gone - now) / MOVES)
@@ -135,7 +135,7 @@ class _Visit:
 
 
 def made(seed: int, visits: int, still_minutes: float) -> list[Clip]:
-    """Return clips of so many visits of each thing, and of so many minutes of each still class."""
+    """Return clips with a number of visits of each thing, and a number of minutes of each still class."""
     comes = [_coming(name, seed, visits) for name in THINGS if visits]
     return comes + [_still(kind, seed, 60 * still_minutes) for kind in STILL if still_minutes]
 
@@ -246,7 +246,7 @@ def _ground(name: str) -> U8:
 
 
 def _fitted(bgr: U8) -> U8:
-    """Return a picture that fills a frame; what is beyond it is cut off."""
+    """Return a picture cropped and scaled to fill a frame."""
     high, wide = bgr.shape[:2]
     scale = max(WIDTH / wide, HEIGHT / high)
     size = max(WIDTH, round(wide * scale)), max(HEIGHT, round(high * scale))
@@ -289,7 +289,7 @@ def _of_rows(path: Path, rows: Sequence[Mapping[str, Any]], listed: Path) -> Cli
     events = []
     for row in rows:
         if str(row.get("begin") or "0") == "0" and not str(row.get("begin", "")).strip():
-            # It is watched for, and never happens.
+            # Watched for, but never happens.
             continue
         begin = _moment(row["begin"], listed)
         end = _moment(row["end"], listed) if str(row.get("end") or "").strip() else seconds
@@ -445,7 +445,7 @@ def _planes(frame: av.VideoFrame | None) -> U8:
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420), np.uint8)
 
 
-# What alerts are worth
+# Scoring of alerts
 
 # A frame's capture time at the server is some milliseconds off, and what is asked about is an earlier frame.
 SLACK = 0.1
@@ -474,7 +474,7 @@ class Score(Sums):
     delays: list[float] = field(default_factory=list)
     premature: int = 0
     false: int = 0
-    # Further alerts about an event that goes on
+    # Further alerts about a continuing event
     repeated: int = 0
     # Events with an alert within two seconds of their beginning and none before
     within: int = 0

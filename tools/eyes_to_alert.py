@@ -1,4 +1,4 @@
-"""From an event in a camera's picture to the alert at its client: how long, how often in vain, and at what cost.
+"""Measure alerts from an event in a camera's picture to its client: delay, false alerts, and cost.
 
     python3 scripts/benchmark.py --watch --clips made                  clips made of the tests' photographs
     python3 scripts/benchmark.py --watch --clips FOLDER                your clips, with times.csv or times.json
@@ -98,7 +98,7 @@ async def watching(url: str, scene: Scene, conditions: Sequence[str]) -> AsyncIt
 
 
 class StatedModel(StandInModel):
-    """A stand-in that looks at nothing: it answers about watches from what is true now, and errs at stated rates."""
+    """Stand-in engine that answers about watches from the truth, with given error rates."""
 
     def __init__(self, *, delay: float, false_yes: float, false_no: float, seed: int) -> None:
         super().__init__(first_token=delay, between=0.0)
@@ -119,7 +119,7 @@ class StatedModel(StandInModel):
 
 @dataclass(frozen=True)
 class Counts:
-    """The server's counts so far."""
+    """Return the server's counters."""
 
     requests: float
     visual_tokens: float
@@ -186,7 +186,7 @@ async def played(clip: Clip, server: ServerProcess, stated: StatedModel) -> Scor
 
 
 def count(number: int, clips: Sequence[Clip], score: Score, scores: dict[str, Score]) -> None:
-    """Tell the score of a clip, and add it to those of its kind."""
+    """Print the score of a clip, and add it to its class."""
     name, kind = clips[number - 1].name, clips[number - 1].kind
     scores.setdefault(kind, Score(kind)).merge(score)
     found = (

@@ -1,4 +1,4 @@
-"""Plays clips in virtual time to the detector and the built-in engine, for hours of a still scene in minutes.
+"""Play clips in virtual time to the detector and the built-in engine: hours of a still scene in minutes.
 
 No network, no video coding, and two looks a second at rest; the looks, the rule and the confirming look are the server's.
 """

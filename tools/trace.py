@@ -1,4 +1,4 @@
-"""Counts the modules and functions of the server that a frame and a question go through.
+"""Count the modules and functions of the server that a frame and a question pass through.
 
 `python -m tools.trace` starts the server with the built-in engine and a camera of its own, and notes every call into
 `server/` in three windows of equal length: nobody there but a socket, then a camera that sends, then a question up to
@@ -56,7 +56,7 @@ class Recorder:
 async def serving() -> AsyncIterator[str]:
     """Serve on a free port of loopback."""
     app = create_app(load(env_file=None, engine="builtin", rate_limit_per_minute=0))
-    # What looks by itself now and then is not on the way of a frame.
+    # Periodic work is not part of a frame's path.
     app.state.program.added.session_features.makers.pop("builtin")
     config = uvicorn_config(
         app, host="127.0.0.1", port=0, tls=None, connections=app.state.program.connections
@@ -73,7 +73,7 @@ async def serving() -> AsyncIterator[str]:
 
 
 async def _client(url: str, way: str) -> None:
-    """Be the page, in a process of its own: a socket alone, a camera, or a camera with a question."""
+    """Act as the page, in its own process: only a socket, a camera, or a camera with a question."""
     peer = ChatClient(url) if way == "socket" else CameraPeer(url, LiveEncoder())
     try:
         if isinstance(peer, CameraPeer):
@@ -96,7 +96,7 @@ async def _recorded(recorder: Recorder, url: str, way: str) -> set[Call]:
     assert process.stdin is not None
     assert process.stdout is not None
     await process.stdout.readline()
-    # The start of a camera is not its way.
+    # A camera's start is not part of a frame's path.
     await asyncio.sleep(2 * SECONDS)
     process.stdin.write(b"\n")
     found = await recorder.window(SECONDS)

@@ -28,14 +28,14 @@ PAGES = {
 
 @functools.cache
 def pages() -> dict[str, str]:
-    """Make the text of each file, by its path."""
+    """Return the text of each file, by its path."""
     return {
         name: f"{HEADS[Path(name).suffix]}\n\n{make().rstrip()}\n" for name, make in PAGES.items()
     }
 
 
 def stale(root: Path) -> list[str]:
-    """Return the paths below this folder that are not as they would be written, and of strays."""
+    """Return the paths of outdated and of unexpected files below this folder."""
     made = pages()
     there = {path.relative_to(root).as_posix() for path in (root / FOLDER).glob("*.md")}
     return sorted(

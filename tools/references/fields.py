@@ -18,14 +18,14 @@ from server.core.messages.from_client import Settings
 from tools.references.source import code, comments, docstring, join, linked, sentence, table
 
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", SecretStr: "string"}
-# A comment that says what is allowed: the model's own bound is wider, and another check counts.
+# A comment that states the allowed values: the model's own bound is wider than another check's.
 _BOUND = re.compile(r"\d to \d|\d characters|KiB at most")
 # What says "left out" where a client sends it
 _ABSENT: tuple[object, ...] = (None, "", (), SecretStr(""))
 
 
 class Undocumented(Exception):
-    """A field has no comment above it."""
+    """Raised if a field has no comment above it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Row:
 
 
 def rows(kind: type, *, sent_by_client: bool) -> list[Row]:
-    """Describe the fields but `type`. Raises Undocumented."""
+    """Return rows for all fields except `type`. Raises Undocumented."""
     said = comments(kind)
     found = []
     for name, annotation, field in _fields(kind):
@@ -81,7 +81,7 @@ def _default(value: object) -> str:
 
 
 def shape(annotation: Any, metadata: Any = ()) -> str:
-    """Describe the values of a type, as JSON has them."""
+    """Describe the values of a type in JSON."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if any(getattr(one, "pattern", None) == ID_PATTERN for one in metadata):
         return "id"
@@ -111,7 +111,7 @@ def _list(origin: Any, inner: tuple[Any, ...], metadata: Any) -> str:
 
 
 def bounds(metadata: Any, what: str = "characters") -> str:
-    """Say which values are allowed, as far as constraints of a field say."""
+    """Describe the allowed values by the constraints of a field."""
     least: float | None = None
     most: float | None = None
     above: float | None = None
@@ -145,7 +145,7 @@ def bounds(metadata: Any, what: str = "characters") -> str:
 
 
 def number(value: float) -> str:
-    """Write a number in full, with commas where it is long."""
+    """Format a number in full, with commas if it is long."""
     return f"{value:,.0f}" if value == int(value) and abs(value) >= 10_000 else f"{value:g}"
 
 

@@ -1,4 +1,4 @@
-"""The page of the metrics, read from the calls that make them: many are made when they are first needed."""
+"""Page of the metrics, read from the calls that create them, because many are created on first use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from server.app.features import FEATURES, installed_features
 from tools.references.source import ROOT, above, calls, code, join, sentence, table
 
-# The functions that make a metric, and its kind
+# Functions that create a metric, with its kind
 _KINDS = {
     "counter": "counter",
     "count": "counter",
@@ -62,7 +62,7 @@ def page() -> str:
 
 @functools.cache
 def metrics() -> tuple[Metric, ...]:
-    """All metrics of the core and of the installed features, by name."""
+    """Return all metrics of the core and of the installed features, by name."""
     found = []
     for path, call, line in calls(ROOT / "server"):
         feature = _feature(path)
@@ -111,7 +111,7 @@ def _feature(path: Path) -> str | None:
 
 
 def _metric(call: ast.Call, comment: str, feature: str) -> Metric | None:
-    """Read a call that makes a metric; None for any other."""
+    """Parse a call that creates a metric; None for others."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     if name not in _KINDS or len(call.args) < 2:
         return None

@@ -108,7 +108,7 @@ _CHECKS = {
 
 
 def routes() -> list[Route]:
-    """All routes of a server with every feature, in the order of their paths."""
+    """Return all routes of a server with every feature, in the order of their paths."""
     app = create_app(load(None, engine="builtin", features="all"))
     found: list[Route] = []
     for route in _flat(app.router.routes):

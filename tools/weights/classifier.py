@@ -32,7 +32,7 @@ class _Tensor(NamedTuple):
 
 
 class _Reader(pickle.Unpickler):
-    """Reads PyTorch's older format, and calls nothing that the file names."""
+    """Reader of PyTorch's older format, which calls nothing named in the file."""
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file)
@@ -85,7 +85,7 @@ class Layers(Protocol[Value]):
 
 
 def network(arrays: dict[str, Array], layers: Layers[Value], picture: Value) -> Value:
-    """Go through the layers; return the weights of the thousand classes, together 1."""
+    """Run the layers. Return the probabilities of the thousand classes."""
 
     def conv(of: Value, weights: str, norm: str, stride: int = 1) -> Value:
         return layers.relu6(layers.conv(of, f"{weights}.weight", norm, stride))

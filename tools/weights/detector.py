@@ -27,7 +27,7 @@ FOLDER = Path("package") / "models" / "coco-ssd"
 
 @dataclass(frozen=True)
 class _Sum:
-    """A convolution that is not written yet, with what is added to its result."""
+    """Convolution that is not written yet, with the terms added to its result."""
 
     of: str
     weights: Array
@@ -43,7 +43,7 @@ class _Sum:
 
 
 class _Reader:
-    """Follows the graph of TensorFlow.js back from a node, and writes it into `graph`."""
+    """Converter that follows the graph of TensorFlow.js back from a node, and writes it into `graph`."""
 
     def __init__(self, folder: Path, graph: Graph) -> None:
         description = json.loads((folder / "model.json").read_text("utf-8"))

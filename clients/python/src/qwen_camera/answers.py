@@ -1,4 +1,4 @@
-"""Answers of a camera: plain values, read from JSON of which nothing is taken for granted."""
+"""Answers of a camera: plain values, parsed from untrusted JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Json = Mapping[str, Any]
 
 
 def moment(value: object) -> datetime | None:
-    """Read milliseconds since the epoch; None for anything else."""
+    """Parse milliseconds since the epoch; None for anything else."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return None
     try:
@@ -44,7 +44,7 @@ def text(value: object) -> str:
 
 
 def objects(value: object) -> list[Json]:
-    """Read a list of objects; leave out everything else."""
+    """Parse a list of objects, ignoring everything else."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
@@ -59,14 +59,14 @@ def numbers(value: object) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Answer:
-    """The words of a model about one picture. `str()` of it are the words."""
+    """Answer of a model about one picture. `str()` returns its text."""
 
     text: str
-    # False: the answer was cut at its longest
+    # False: the answer was cut at its maximum length
     complete: bool = True
-    # The time at which the picture was taken
+    # Capture time of the picture
     captured_at: datetime | None = None
-    # The model that answered; "" when the server has not said
+    # Name of the model; "" if the server does not report it
     model: str = ""
 
     def __str__(self) -> str:
@@ -82,7 +82,7 @@ class Box:
     box: tuple[float, ...] | None = None
     # x, y in pixels; None for a box
     point: tuple[float, ...] | None = None
-    # 0 to 1; None when the model did not say
+    # 0 to 1; None if the model gave none
     confidence: float | None = None
 
 
@@ -90,9 +90,9 @@ class Box:
 class Found(Answer):
     """A place in the picture."""
 
-    # None: the model cannot tell places; empty: it is not there
+    # None: the model cannot locate things; empty: not found
     boxes: tuple[Box, ...] | None = None
-    # The size of the picture that the boxes are in
+    # Size of the picture to which the boxes refer
     width: int = 0
     height: int = 0
 
@@ -121,9 +121,9 @@ def _box(facts: Json) -> Box:
 
 @dataclass(frozen=True)
 class Earlier(Answer):
-    """An answer about the last minutes."""
+    """Answer about the last minutes."""
 
-    # The times of the pictures that the model was shown, oldest first
+    # Capture times of the pictures given to the model, oldest first
     seen_at: tuple[datetime, ...] = ()
 
     @classmethod
@@ -139,25 +139,25 @@ class Earlier(Answer):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The camera's picture of now: filtered, at most 640 pixels."""
+    """Current picture of the camera: filtered, at most 640 pixels."""
 
     jpeg: bytes = field(repr=False)
-    # Milliseconds that the frame was old when it was answered
+    # Age of the frame at the response, milliseconds
     age_ms: float
-    # The size of the camera's own frame
+    # Size of the camera's original frame
     width: int
     height: int
 
 
 @dataclass(frozen=True)
 class Watch:
-    """A watch of this program."""
+    """Watch of this program."""
 
     id: str
     condition: str
-    # As the server names it: looking, seen, ...
+    # State at the server: looking, seen, ...
     state: str = ""
-    # True: it looks no more
+    # True: it has ended
     over: bool = False
     reason: str = ""
 
@@ -174,18 +174,18 @@ class Watch:
 
 @dataclass(frozen=True)
 class Event:
-    """An alert of a watch: its condition was seen."""
+    """Alert of a watch: its condition holds."""
 
-    # Grows with each alert of the session
+    # Increases with each alert of the session
     number: int
-    # The id of the watch, which may be the person's own
+    # Id of the watch, which may be the person's own
     watch: str
     condition: str
     at: datetime | None
     # 0 to 1
     confidence: float
     reason: str
-    # The picture that shows it; None when it was not asked for, or a filter withheld it
+    # The picture; None if not requested, or withheld by a filter
     jpeg: bytes | None = field(default=None, repr=False)
 
     @classmethod
@@ -205,14 +205,14 @@ class Event:
 
 @dataclass(frozen=True)
 class Access:
-    """The access that the person has given."""
+    """Access granted by the person."""
 
-    # The person's name for this program
+    # Name given to this program by the person
     name: str
     # look, watch, events
     scopes: tuple[str, ...]
     expires_at: datetime | None
-    # Looks so far
+    # Number of looks made
     looks: int
 
     @classmethod
@@ -226,7 +226,7 @@ class Access:
 
 
 def jpeg_of(data: object) -> bytes:
-    """Read a picture from base64. Raises ServerGone for anything else."""
+    """Decode a picture from base64. Raises ServerGone for anything else."""
     try:
         found = base64.b64decode(text(data), validate=True)
     except (binascii.Error, ValueError):

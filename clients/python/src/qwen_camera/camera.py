@@ -1,4 +1,4 @@
-"""A person's live camera, as a program with access sees it."""
+"""A person's live camera, for a program with access."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from qwen_camera.errors import Busy, CameraError, RateLimited, ServerGone
 from qwen_camera.stream import Asking
 
 Detail = Literal["auto", "low", "high"]
-# Seconds for which one request waits for an event, and the least and most between two tries
+# Seconds for which one request waits for an event, and minimum and maximum pause between two tries
 _WAIT, _LEAST_PAUSE, _MOST_PAUSE = 25.0, 1.0, 30.0
-# Seconds between two requests for events: an access may make two calls a second.
+# Minimum interval of requests for events: an access allows two calls a second.
 _BETWEEN = 0.6
 
 
 class Camera:
-    """One camera that a person lets this program look through.
+    """Camera to which a person has granted this program access.
 
         async with Camera("https://camera.example.org", token) as camera:
             async for piece in camera.ask("What is on the table?"):
                 print(piece, end="", flush=True)
 
-    All methods raise `CameraError`, and may be called from one event loop, several at a time: the server takes one look
-    of a program after the other, four at most.
+    All methods raise `CameraError`, and may be called concurrently in one event loop: the server handles the looks of a
+    program one at a time, and queues at most four.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class Camera:
         ca: str | os.PathLike[str] | None = None,
         plain_http: bool = False,
     ) -> None:
-        """Nothing is sent yet.
+        """Prepare the connection; nothing is sent yet.
 
-        `address`: the server's, or one that the page gives with the token; without it QWEN_CAMERA_URL. `token`: the access
-        that the person has given; without it QWEN_CAMERA_TOKEN. `ca`: a PEM file, for a server with an authority of its own.
-        `plain_http` allows http:// to another machine. Raises BadInput.
+        `address`: the server's, or one shown by the page with the token; default QWEN_CAMERA_URL. `token`: the granted
+        access; default QWEN_CAMERA_TOKEN. `ca`: PEM file with a private certificate authority. `plain_http`: allow http://
+        to another machine. Raises BadInput.
         """
         self._connection = Connection(address, token, ca=ca, plain_http=plain_http)
 
@@ -75,7 +75,7 @@ class Camera:
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections. Questions that still run end."""
+        """Close all connections, and end running questions."""
         await self._connection.close()
 
     # Looks
@@ -102,7 +102,7 @@ class Camera:
         return Asking(lambda: self._connection.events(body))
 
     async def snapshot(self) -> Snapshot:
-        """Take the camera's picture of now."""
+        """Return the camera's current picture."""
         said = await self._connection.call("snapshot", {})
         if not said.pictures:
             raise ServerGone("The server sent no picture. Try again.")
@@ -113,14 +113,14 @@ class Camera:
         )
 
     async def find(self, what: str) -> Found:
-        """Find where something is in the picture of now."""
+        """Return the places of something in the current picture."""
         said = await self._connection.call("find", {"what": what})
         return Found.read(said.text, said.facts)
 
     async def recall(self, question: str) -> Earlier:
-        """Ask about the last minutes, as far back as this program has had access.
+        """Ask about the last minutes, at most since this program got access.
 
-        Raises NotPossible where the person keeps none.
+        Raises NotPossible if the person keeps no recent pictures.
         """
         said = await self._connection.call("recall", {"question": question})
         return Earlier.read(said.text, said.facts)
@@ -136,12 +136,12 @@ class Camera:
         return Watch(text(said.facts.get("id")), condition)
 
     async def watches(self) -> list[Watch]:
-        """List the watches of this program, oldest first."""
+        """Return the watches of this program, oldest first."""
         said = await self._connection.call("watch_list", {})
         return [Watch.read(one) for one in objects(said.facts.get("watches"))]
 
     async def unwatch(self, watch: Watch | str) -> None:
-        """End a watch of this program. Raises BadInput for one that is not there."""
+        """End a watch of this program. Raises BadInput for an unknown one."""
         id = watch.id if isinstance(watch, Watch) else watch
         await self._connection.call("watch_remove", {"id": id})
 

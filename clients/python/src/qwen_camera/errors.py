@@ -23,52 +23,52 @@ class CameraError(Exception):
 
     def __init__(self, message: str, *, code: str = "", retry_after: float | None = None) -> None:
         super().__init__(message)
-        # The cause and the remedy
+        # Cause and remedy
         self.message = message
-        # The server's name for it; "" for an error of this side
+        # The server's error code; "" for an error of the client
         self.code = code
-        # Seconds after which a retry makes sense; None when unknown
+        # Seconds to wait before a retry; None if unknown
         self.retry_after = retry_after
 
 
 class BadInput(CameraError, ValueError):
-    """An input cannot be used: an address, a token's form, an argument, a watch that is not there."""
+    """Raised for invalid input: an address, a token's form, an argument, an unknown watch."""
 
 
 class TokenRefused(CameraError):
-    """The access has ended, or the token is none. A retry does not help."""
+    """Raised if the access has ended or the token is invalid. A retry does not help."""
 
 
 class ScopeMissing(CameraError):
-    """The person has not allowed this."""
+    """Raised if the person has not granted the required scope."""
 
 
 class PageClosed(CameraError):
-    """The page of the camera is closed, and a program looks only while somebody could see it."""
+    """Raised while the camera's page is closed: programs may look only while it is open."""
 
 
 class NotPossible(CameraError):
-    """The state of the session does not allow this now."""
+    """Raised if the session's state does not allow this."""
 
 
 class CameraOff(CameraError):
-    """The camera gives no picture that can be used."""
+    """Raised if the camera has no usable picture."""
 
 
 class ModelFailed(CameraError):
-    """The model does not answer, or cannot do this."""
+    """Raised if the model does not answer, or does not support this."""
 
 
 class Busy(CameraError):
-    """The server has no time for it now."""
+    """Raised while the server is busy."""
 
 
 class RateLimited(CameraError):
-    """More calls, or more looks, than the access allows."""
+    """Raised for more calls or looks than the access allows."""
 
 
 class ServerGone(CameraError):
-    """The server is not reached, the connection was cut, or what answers is no such server, or a broken one."""
+    """Raised if the server is unreachable, the connection was interrupted, or the response is invalid."""
 
 
 _BY_CODE: dict[str, type[CameraError]] = {
@@ -94,7 +94,7 @@ _BY_STATUS = {401: TokenRefused, 403: ScopeMissing, 409: NotPossible, 429: RateL
 
 
 def error_of(code: str, message: str, status: int, retry_after: float | None) -> CameraError:
-    """Return the error that a server has named. `status`: that of its answer, or 0."""
+    """Return the error for a server's error code. `status`: HTTP status, or 0."""
     kind = _BY_CODE.get(code) or next(
         (kind for beginning, kind in _BY_BEGINNING.items() if code.startswith(beginning)), None
     )

@@ -1,4 +1,4 @@
-"""A question on its way: its words as they come, or the whole answer."""
+"""Questions in progress: their text as it arrives, or the whole answer."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from qwen_camera.errors import BadInput, ServerGone
 
 
 class Asking:
-    """A question. `await` gives the whole answer, `async for` its words; either one asks it.
+    """Question to ask. `await` returns the whole answer, `async for` yields its text; either asks it.
 
-    Leaving a loop over it stops the model. It is used once.
+    Leaving the loop stops the model. Use it only once.
     """
 
     def __init__(self, ask: Callable[[], AsyncGenerator[Json, None]]) -> None:
         self._ask: Callable[[], AsyncGenerator[Json, None]] | None = ask
-        # The whole answer; None before its end
+        # The whole answer; None until its end
         self.answer: Answer | None = None
 
     def __await__(self) -> Generator[Any, None, Answer]:
