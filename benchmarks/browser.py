@@ -77,7 +77,7 @@ async def page_with_camera(
     context: BrowserContext = await browser.new_context(
         viewport={"width": viewport[0], "height": viewport[1]},
         ignore_https_errors=True,
-        # A camera drawn apart is a worker, which the page's own policy forbids.
+        # A canvas camera in a worker violates the page's content security policy.
         bypass_csp=bool(camera.get("apart")),
         **options,
     )
@@ -163,7 +163,7 @@ _THROUGH_RELAY = r"""() => {
 
 
 async def put_link_between(page: Page, relay: LinkRelay) -> None:
-    """Before the page is opened: rewrite its offers and answers for `relay`; nothing trickles."""
+    """Rewrite the page's offers and answers for `relay`, without trickling. Call before opening the page."""
     await page.expose_function("__relayAnswer", relay.rewrite_answer)
     await page.add_init_script(f"({_THROUGH_RELAY})()")
 

@@ -97,7 +97,7 @@ class Room:
 
 @dataclass
 class Run:
-    """The way of one person to a thing."""
+    """Path of one person to a thing."""
 
     seed: int
     thing: str
@@ -107,7 +107,7 @@ class Run:
     # Seconds until it is in the middle; None: never
     middle: float | None = None
     again: float | None = None
-    # Times that something was called found, and of those not the thing
+    # Number of times that something was reported as found, and those that were wrong
     found: int = 0
     wrong: int = 0
     looks: list[float] = field(default_factory=list)
@@ -183,7 +183,7 @@ def shaken(phases: Sequence[float], now: float) -> float:
 
 
 class Person:
-    """Turns to where a cue was heard a moment ago."""
+    """Simulated person who turns to where the last cue came from, with a delay."""
 
     def __init__(self, chance: random.Random) -> None:
         self.heading = self.pitch = self.speed = 0.0
@@ -194,7 +194,7 @@ class Person:
         self._sweep = self.first
         self._from = 0.0
         self._swept = 0
-        # Since when there is no cue; where they stopped last, and until when
+        # Start of the time without a cue; heading and end of the last stop
         self._since: float | None = None
         self._stop, self._stopped = 0.0, 0.0
         self._phases = [chance.uniform(0, 2 * math.pi) for _ in range(6)]
@@ -231,7 +231,7 @@ class Person:
         self.pitch = max(-12.0, min(12.0, self.pitch + self.tilt * seconds))
 
     def _search(self, now: float) -> float:
-        """Return the speed of somebody who turns to find it."""
+        """Return the speed of turning while searching."""
         self._since = now if self._since is None else self._since
         if now - self._since >= TOLD and abs(self.heading - self._stop) >= STOPS:
             self._stop, self._stopped = self.heading, now + STOPPED
@@ -330,7 +330,7 @@ def picture_of(seen: Bgr, shown: Any) -> Picture:
 
 
 class Server:
-    """The server's own leading, with a camera that shows what it is given, and what is told."""
+    """The server's guidance, with a camera that shows given frames, and its cues."""
 
     def __init__(self, finder: Finder) -> None:
         self.told: list[Any] = []
@@ -443,7 +443,7 @@ async def lead(finder: Finder, page: Page, seed: int) -> Run:
 
 
 def off_middle(room: Room, at: tuple[int, int]) -> float:
-    """Return how far the thing's middle truly is from the picture's, in halves of its sides."""
+    """Return the true distance of the thing's middle from the picture's, in halves of its sides."""
     if room.box is None:
         return math.inf
     left, top, right, bottom = room.box
@@ -453,7 +453,7 @@ def off_middle(room: Room, at: tuple[int, int]) -> float:
 
 
 def is_right(room: Room, at: tuple[int, int], box: tuple[float, ...] | None) -> bool:
-    """Return whether a box's middle lies on the thing."""
+    """Return True if a box's middle lies on the thing."""
     if room.box is None or box is None:
         return False
     x = (box[0] + box[2]) / 2 * WIDTH + at[0]

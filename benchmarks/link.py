@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, cast
 
-# IPv4 and UDP headers, which a link carries too
+# Bytes of IPv4 and UDP headers
 HEADERS = 28
 
-# (when, bytes): when the line has sent them, None when they were dropped
+# (time, bytes): when the line has sent them; None if dropped
 Enqueue = Callable[[float, int], float | None]
 
 
@@ -38,9 +38,9 @@ class Link:
     jitter: float = 0.0
     # True: that delay may change the packets' order
     reorder: bool = False
-    # Nothing comes through
+    # True: all packets are dropped
     cut: bool = False
-    # Somebody else on the same line
+    # Bits per second of other traffic on the same line
     flow: Flow | None = None
     passed: int = 0
     dropped_full: int = 0
@@ -51,7 +51,7 @@ class Link:
     newest: float = field(default=0.0, repr=False)
 
     def due(self, now: float, size: int, rng: random.Random) -> float | None:
-        """When `size` bytes of payload that arrive `now` are delivered; None: they are dropped."""
+        """Return when `size` bytes of payload that arrive `now` are delivered; None if dropped."""
         if self.flow is not None:
             self.flow.run(now, self.enqueue)
         if self.cut:
@@ -73,7 +73,7 @@ class Link:
         return at
 
     def enqueue(self, now: float, size: int) -> float | None:
-        """When the line has sent `size` bytes that arrive `now`; None: the queue is full."""
+        """Return when the line has sent `size` bytes that arrive `now`; None if the queue is full."""
         start = max(now, self.free_at)
         if self.rate is None:
             return start
@@ -87,7 +87,7 @@ class Flow(Protocol):
     """Packets of others on the same line."""
 
     def run(self, now: float, enqueue: Enqueue) -> None:
-        """Send all that is sent before `now`."""
+        """Send all packets due before `now`."""
 
 
 Address = tuple[str, int]

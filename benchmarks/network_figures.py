@@ -98,7 +98,7 @@ class LinkedPage:
     rest: TcpRelay | None
 
     def cut(self, now: bool) -> None:
-        """Nothing goes through any more; False joins the link again."""
+        """Cut the link; False restores it."""
         self.camera.cut = now
         if self.rest is not None:
             self.rest.cut = now

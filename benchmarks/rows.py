@@ -30,7 +30,7 @@ CAPACITY_TARGETS = {2.0: 100, 5.0: 55}
 
 
 class CameraBank:
-    """Cameras at one steady rate, which nothing wakes, their frames spread over the period."""
+    """Cameras at a constant rate, never woken, with frames spread over the period."""
 
     def __init__(self, base_url: str, *, rate: float, microphone: bool = False) -> None:
         self.base_url = base_url
@@ -78,11 +78,11 @@ class CameraBank:
         return 8 * sum(track.bytes for track in tracks), sum(track.sent for track in tracks)
 
     def frames_dropped(self) -> int:
-        """Frames that our own senders were too slow for: anything but 0 spoils a measurement."""
+        """Frames for which the simulated senders were too slow: anything but 0 invalidates a measurement."""
         return sum(peer.dropped for peer in self.peers)
 
 
-# A core counts as full at this share: the rest is what answers need.
+# A core counts as full at this share; the rest is for answers.
 FULL = 0.9
 MAX_AGE_P95_MS = 300
 
@@ -154,7 +154,7 @@ class Measured:
         """Row 8: memory and threads of one more camera, and what stays when all are gone, in rounds."""
         cameras, rounds = self._args.idle_cameras, self._args.soak_rounds
         async with CameraBank(self._url, rate=2.0) as bank:
-            # The first ones load libraries and fill pools that are there for all.
+            # The first cameras load libraries and fill pools shared by all.
             await bank.grow(2)
             await asyncio.sleep(2)
             with_two = Usage.of(self.pid)
@@ -162,7 +162,7 @@ class Measured:
             await asyncio.sleep(seconds)
             full = Usage.of(self.pid)
             left: list[Usage] = []
-            # Threads while all are there, once the pools that all share have grown
+            # Threads with all cameras, after the shared pools have grown
             grown = full.threads
             for number in range(rounds):
                 if number:

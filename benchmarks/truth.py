@@ -98,7 +98,7 @@ class Question:
     control: bool
 
 
-# Whoever is asked; gets the question's number, too.
+# Asks a question; also receives its number.
 Asker = Callable[[int, Question], Awaitable[str]]
 
 
@@ -140,7 +140,7 @@ def own_engine(engine: Engine, picture_of: Callable[[str], Picture]) -> Asker:
 
 
 class Still(Scene):
-    """A camera's picture that stands still: a photograph in the middle of a grey ground."""
+    """Still picture of a camera: a photograph in the middle of a grey ground."""
 
     def __init__(self, bgr: Bgr) -> None:
         super().__init__()
@@ -202,7 +202,7 @@ async def asker_of(args: argparse.Namespace, stack: AsyncExitStack) -> Asker:
 
 async def _model_server(args: argparse.Namespace, stack: AsyncExitStack) -> Asker:
     endpoint = Endpoint(args.engine_url, os.environ.get("VLLM_API_KEY", ""), args.model)
-    # Patient: nobody waits for these answers, and a laptop's first token takes its time.
+    # Long time limits: nobody waits for these answers, and a laptop's first token is slow.
     limits = TimeLimits(first_token=ANSWER_SECONDS, between_tokens=30.0, probe=30.0)
     engine = OpenAIEngine("truth", endpoint, limits=limits)
     stack.push_async_callback(engine.close)

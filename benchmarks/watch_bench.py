@@ -229,7 +229,7 @@ async def measure(args: argparse.Namespace, scores: list[Score]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.trained:
-        # It knows one red picture from one orange and one grey one, and is watched for that alone.
+        # It distinguishes one red picture from an orange and a grey one, and is used only for that.
         args.browser, args.conditions, args.only = True, 1, ["colors"]
     way = "the page in Chromium" if args.browser else "a simulated camera"
     report = Report.of(f"WatchBench through {way}, {args.minutes:g} minutes a class", args)

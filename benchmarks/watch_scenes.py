@@ -1,4 +1,4 @@
-"""The scenes of WatchBench, a model with stated errors, and the score of what alerted."""
+"""Scenes of WatchBench, a model with given error rates, and the scoring of alerts."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Happens:
 
 
 def script(seconds: float, seed: int) -> list[Happens]:
-    """Every 10 s something: look-alikes and almost-things between things of 0.5, 2 and 10 s."""
+    """Return one appearance every 10 s: look-alikes and almost-things between things of 0.5, 2 and 10 s."""
     rng = random.Random(seed)
     found: list[Happens] = []
     at, lengths = 8.0, [2.0, 10.0, 0.5]
@@ -188,14 +188,14 @@ class Model:
         self._random = random.Random(self.seed)
 
     def say(self, condition: str, bgr: U8, *, second: bool) -> tuple[bool, list[int] | None]:
-        """Return whether it sees what a condition names, and where; only the first one's thing is ever there."""
+        """Return whether the condition's thing is seen, and where; only the first condition's thing ever appears."""
         if condition == CONDITIONS[0]:
             return self.look(bgr, second=second)
         seen = self._errs(condition, False, False, second=second)
         return seen, self._anywhere(bgr) if seen else None
 
     def look(self, bgr: U8, *, second: bool) -> tuple[bool, list[int] | None]:
-        """Return whether it sees the thing, and where."""
+        """Return whether the thing is seen, and where."""
         place = _red(bgr)
         alike = place is None and _orange(bgr)
         wrong = self._errs(CONDITIONS[0], place is not None, alike, second=second)
