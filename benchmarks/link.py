@@ -40,7 +40,7 @@ class Link:
     reorder: bool = False
     # True: all packets are dropped
     cut: bool = False
-    # Bits per second of other traffic on the same line
+    # Other traffic on the same line
     flow: Flow | None = None
     passed: int = 0
     dropped_full: int = 0

@@ -98,7 +98,7 @@ def test_the_user_names_of_an_offer() -> None:
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("hello", "no SDP fragment"),
+        ("hello", "not an SDP fragment"),
         ("a=ice-ufrag:abc", "ice-ufrag"),
         ("a=ice-ufrag:ab cd", "ice-ufrag"),
         ("a=ice-ufrag:" + "a" * 257, "ice-ufrag"),

@@ -284,7 +284,7 @@ def test_devices_are_bounded(house: House) -> None:
     house.people |= {f"p{number}": Person() for number in range(MOST_VISITORS + 1)}
     for number in range(MOST_VISITORS):
         house.visitors.begin(f"p{number}")
-    with pytest.raises(Conflict, match="the most"):
+    with pytest.raises(Conflict, match="limit"):
         house.visitors.begin(f"p{MOST_VISITORS}")
     assert b'mqtt_dropped_total{reason="devices"} 1.0' in house.metrics.render()
     house.visitors.begin("p0")

@@ -25,12 +25,12 @@ async def test_what_an_operator_sees() -> None:
         # Without MQTT_VISITORS no person's camera goes there.
         async with page_of(run) as page:
             await page.send(type="home_assistant", on=True)
-            assert "type is unknown" in (await page.next("error"))["message"]
+            assert "type of this message is unknown" in (await page.next("error"))["message"]
         link = run.program.added.provided[Mqtt].link
         await soon(lambda: link.trouble is not None, 20)
         seen = (await client.get(PATH)).json()
         assert seen["trouble"] == "unreachable"
-        assert seen["detail"].startswith("Nothing answers")
+        assert seen["detail"].startswith("No response from its address")
         assert (seen["broker"], seen["cameras"]) == ("mqtt://127.0.0.1:9", [])
         shown = json.dumps(seen) + run.program.metrics.render().decode()
         assert "secret-word" not in shown
