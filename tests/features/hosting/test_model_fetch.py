@@ -205,7 +205,7 @@ async def test_the_disk_keeps_room(
         left[0] = RESERVE_BYTES // 4
         failed = await until(fetch, FetchState.FAILED)
         assert "nearly full" in failed.error
-        assert "go on" in failed.error
+        assert "resume" in failed.error
 
 
 async def test_what_fails_says_why(
