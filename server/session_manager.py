@@ -286,9 +286,7 @@ class SessionManager:
         on_end: Callable[[str], None] = lambda session_id: None,
         max_age: int = DEFAULT_MAX_AGE,
     ) -> None:
-        """`on_end(session_id)` is called after a session was closed. `timeout`: idle seconds to its end; `max_age`: seconds
-        from the access code to its end.
-        """
+        """`timeout`: idle seconds to an end; `max_age`: seconds from the code to it; `on_end(session_id)` follows it."""
         self._max_age = max_age
         self.capacity = Capacity(max_sessions, self.visitors, self._leave)
         self._make = make
