@@ -1,4 +1,4 @@
-"""Room on the disk, sizes in words, and the error that stops a model script, with a sentence for the user."""
+"""Disk space, formatted sizes, and the error that stops a model script, with a sentence for the user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from types import FrameType
 
 
 def format_bytes(size: float) -> str:
-    """Bytes as a person reads them, in powers of 1024."""
+    """Format bytes for people, in powers of 1024."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if abs(size) < 1024:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
@@ -25,7 +25,7 @@ def format_bytes(size: float) -> str:
 
 
 def _existing(folder: Path) -> Path:
-    """It, or the nearest above it that is there."""
+    """Return the folder, or its nearest existing parent."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder
@@ -37,7 +37,7 @@ def free_bytes(folder: Path) -> int:
     try:
         return shutil.disk_usage(existing).free
     except OSError as error:
-        raise ModelError(f"{existing} cannot be looked at ({error.strerror}).") from None
+        raise ModelError(f"{existing} cannot be read ({error.strerror}).") from None
 
 
 def partial(out: Path) -> Path:
@@ -46,27 +46,27 @@ def partial(out: Path) -> Path:
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
-    """Raises ModelError unless `needed` bytes are free at `folder`; `what` needs them."""
+    """Raise ModelError unless `needed` bytes are free at `folder`, for `what`."""
     free = free_bytes(folder)
     if free < needed:
         raise ModelError(
-            f"There is no room at {folder}: {what} needs {format_bytes(needed)}, {format_bytes(free)} are free."
+            f"There is not enough space at {folder}: {what} needs {format_bytes(needed)}, {format_bytes(free)} are free."
             f" Free {format_bytes(needed - free)} there, or choose a folder on another disk."
         )
 
 
 def require_writable(folder: Path) -> None:
-    """Nothing is made yet. Raises ModelError."""
+    """Check that the folder can be written, without creating it. Raises ModelError."""
     existing = _existing(folder)
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise ModelError(_not_writable(folder, f"{existing} may not be written to"))
+        raise ModelError(_not_writable(folder, f"{existing} is not writable"))
 
 
 def make_folder(folder: Path) -> None:
-    """Made with its parents, and writable. Raises ModelError."""
+    """Create a writable folder with its parents. Raises ModelError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # If the system supports it, the file has no name, so it cannot be left behind.
+        # If the system supports it, the file has no name, so that it cannot be left behind.
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ModelError(_not_writable(folder, error.strerror or str(error))) from None
@@ -74,23 +74,23 @@ def make_folder(folder: Path) -> None:
 
 def _not_writable(folder: Path, why: str) -> str:
     return (
-        f"{folder} cannot be written ({why}). Choose a folder of your own, or make it yours:"
+        f"{folder} cannot be written ({why}). Choose another folder, or change its owner:"
         f" chown -R $(id -un) {shlex.quote(str(folder))}"
     )
 
 
 @contextlib.contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Nobody else who asks has the folder meanwhile. Raises ModelError when somebody has."""
+    """Lock the folder for this process. Raises ModelError if another run has locked it."""
     place = os.open(folder, os.O_RDONLY)
     try:
-        # A file system without locks: two at a time are not noticed there.
+        # On a file system without locks, parallel runs are not detected.
         with contextlib.suppress(OSError):
             try:
                 fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ModelError(
-                    f"Another run works on {folder}. Wait until it has ended."
+                    f"Another run is using {folder}. Wait until it has ended."
                 ) from None
         yield
     finally:
@@ -101,7 +101,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 
 class ModelError(Exception):
-    """`message` says what happened, what was given and what to do, without a traceback."""
+    """An error of a model script; `message` says what happened, what was given and what to do."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -109,22 +109,22 @@ class ModelError(Exception):
 
 
 class Stopped(BaseException):
-    """SIGINT or SIGTERM came. No Exception, so that nothing takes it for a failure of its own."""
+    """SIGINT or SIGTERM was received. Not an Exception, so that no handler treats it as a failure."""
 
 
 def relative(name: str) -> PurePosixPath:
-    """Check that `name` (with /) stays within a folder, whatever is there. Raises ModelError."""
+    """Check that `name` (with /) stays within any folder. Raises ModelError."""
     parts = PurePosixPath(name)
     plain = name.isprintable() and 0 < len(name) <= 500 and "\\" not in name
     if not plain or parts.is_absolute() or ".." in parts.parts or not parts.parts:
         raise ModelError(
-            f"{name[:80]!r} is no name within a folder: it is empty, too long, absolute, or leads out of it."
+            f"{name[:80]!r} is not a name within a folder: it is empty, too long, absolute, or leads out of it."
         )
     return parts
 
 
 def resolve_inside(folder: Path, name: str) -> Path:
-    """Find `name` in `folder`, links followed. Raises ModelError for a path elsewhere.
+    """Resolve `name` in `folder`, following links. Raises ModelError for a path elsewhere.
 
     The file need not exist yet; the folder itself may be a link.
     """
@@ -133,7 +133,7 @@ def resolve_inside(folder: Path, name: str) -> Path:
         root = folder.resolve()
         path = (root / parts).resolve()
     except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or "links go round in a circle"
+        reason = getattr(error, "strerror", None) or "the links form a loop"
         raise ModelError(f"{name[:80]!r} in {folder} cannot be followed ({reason}).") from None
     if path == root or not path.is_relative_to(root):
         raise ModelError(
@@ -147,10 +147,10 @@ def say(text: str) -> None:
 
 
 def run_script(run: Callable[[], int], when_stopped: Callable[[], str]) -> int:
-    """The exit status of `run`: 1 and a sentence on ModelError, 130 or 143 on a signal."""
+    """Return the exit status of `run`: 1 and a sentence for a ModelError, 130 or 143 for a signal."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        # Once; more are ignored.
+        # Handle one signal; ignore further ones.
         for one in before:
             signal.signal(one, signal.SIG_IGN)
         raise Stopped(number)
@@ -169,5 +169,5 @@ def run_script(run: Callable[[], int], when_stopped: Callable[[], str]) -> int:
         return 1
     except Stopped as stopped:
         say(when_stopped())
-        # The usual exit status of a program that a signal ended
+        # The usual exit status of a program ended by a signal
         return 128 + int(stopped.args[0])

@@ -19,7 +19,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-# Its own bars would be drawn over the one here.
+# The library's progress bars would overwrite the one here.
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 from config import ConfigError, load
@@ -29,17 +29,17 @@ from scripts.models.disk import ModelError, format_bytes, say
 from scripts.models.hub import HubFile, Repository
 from server.core import core_dumps
 
-# Less than so much in so long is no download: 3.5 KB/s.
+# Minimum bytes in a period, below which a download is stalled: 3.5 KB/s
 LEAST_BYTES = 1024 * 1024
 STALL_SECONDS = 300.0
-# More than that may be thrown away so often, where a hub does not go on in mid-file.
+# Maximum times that more than that is discarded, if a hub does not resume within a file
 MOST_RESTARTS = 20
 
 
 class Progress:
-    """Shows the progress: on a terminal one line that changes, elsewhere a line now and then.
+    """Shows the progress: on a terminal in one changing line, elsewhere by occasional lines.
 
-    `json`: for a program, as lines of JSON on standard output: `phase`, `done`, `total` (bytes).
+    `json`: for programs, as lines of JSON on standard output: `phase`, `done`, `total` (bytes).
     """
 
     def __init__(self, what: str, total: int, done: int = 0, *, json: bool = False) -> None:
@@ -63,7 +63,7 @@ class Progress:
             return
         self._next = now + (0.5 if self._terminal else 10.0)
         rate = max(0, done - self._first) / max(0.1, now - self._began)
-        # The first bytes show little of the rest.
+        # The rate of the first bytes is not representative.
         known = rate > 0 and done - self._first >= LEAST_BYTES
         left = f", {_duration((self._total - done) / rate)} left" if known and not last else ""
         text = (
@@ -84,7 +84,7 @@ class Progress:
 
 
 class Stall:
-    """A server that sends a byte now and then breaks no other rule. `now` is monotonic seconds."""
+    """Detects a stalled download, even if some bytes arrive. `now` is monotonic seconds."""
 
     def __init__(self, done: int, now: float) -> None:
         self._done = done
@@ -92,21 +92,21 @@ class Stall:
         self._restarts = 0
 
     def look(self, done: int, now: float) -> None:
-        """Raises ModelError when little came for long, or what came is thrown away too often."""
+        """Raise ModelError if too little arrived for too long, or was discarded too often."""
         if done < self._done:
             self._restarts += self._done - done >= LEAST_BYTES
             self._done = done
             if self._restarts > MOST_RESTARTS:
                 raise ModelError(
-                    f"The connection broke {self._restarts} times, and what had come was of no use: the hub does not go on in the"
-                    " middle of a file. Set HF_ENDPOINT to another mirror, or fetch it by other means."
+                    f"The connection broke {self._restarts} times, and the hub does not resume within a file, so the received"
+                    " data was lost. Set HF_ENDPOINT to another mirror, or fetch the model by other means."
                 )
         if done - self._done >= LEAST_BYTES:
             self._done, self._at = done, now
         elif now - self._at > STALL_SECONDS:
             raise ModelError(
-                f"Hardly anything came for {STALL_SECONDS / 60:g} minutes ({format_bytes(done - self._done)}). Check the network, or"
-                " set HF_ENDPOINT to a mirror; run this again: what came is kept."
+                f"Hardly any data arrived for {STALL_SECONDS / 60:g} minutes ({format_bytes(done - self._done)}). Check the network,"
+                " or set HF_ENDPOINT to a mirror, and run this again: received data is kept."
             )
 
 
@@ -124,7 +124,7 @@ SPARE = 16 * 1024 * 1024
 
 
 def missing(repository: Repository, folder: Path) -> list[HubFile]:
-    """Files whose size is not yet right; those with the right size are checked later."""
+    """Return the files whose size is not correct yet; the others are checked later."""
     return [
         file
         for file in repository.files
@@ -133,7 +133,7 @@ def missing(repository: Repository, folder: Path) -> list[HubFile]:
 
 
 def fetched_bytes(files: Sequence[HubFile], folder: Path) -> int:
-    """Bytes of these that need not be fetched: whole files, and first parts."""
+    """Return the bytes that need not be fetched: whole files, and first parts."""
     sizes = 0
     for file in files:
         for name in (file.name, f"{file.name}.part"):
@@ -149,7 +149,7 @@ def fetched_bytes(files: Sequence[HubFile], folder: Path) -> int:
 
 
 def outdated_files(repository: Repository, folder: Path) -> list[Path]:
-    """Files of an earlier revision, to be removed. Raises ModelError for those of another model."""
+    """Return files of an earlier revision, to be removed. Raises ModelError for files of another model."""
     if folder.exists() and not folder.is_dir():
         raise ModelError(f"{folder} is a file. Choose a folder with --to or MODEL_PATH.")
     known = record.read(folder) if folder.is_dir() else None
@@ -158,7 +158,7 @@ def outdated_files(repository: Repository, folder: Path) -> list[Path]:
     if source and source.get("repository") != repository.name:
         other = str(source.get("repository") or "a converted model")[:100]
         raise ModelError(
-            f"{folder} holds {other}. Choose another folder with --to, or remove that one."
+            f"{folder} contains {other}. Choose another folder with --to, or remove that one."
         )
     ours = {file.name for file in repository.files}
     weights = (path for form in WEIGHTS for path in folder.glob(f"*{form}"))
@@ -167,7 +167,7 @@ def outdated_files(repository: Repository, folder: Path) -> list[Path]:
     if found - earlier and not ours_begun:
         names = sorted(path.name for path in found - earlier)
         raise ModelError(
-            f"{folder} has weights of something else ({', '.join(names[:3])}). Choose another folder with --to, or remove"
+            f"{folder} has weights of another model ({', '.join(names[:3])}). Choose another folder with --to, or remove"
             " them."
         )
     return sorted(found | earlier)
@@ -187,7 +187,7 @@ def _existing_files(folder: Path, names: set[str]) -> set[Path]:
 
 
 def require_space(repository: Repository, folder: Path) -> tuple[list[HubFile], int]:
-    """Return the missing files and their bytes. Raises ModelError when these cannot be written."""
+    """Return the missing files and their bytes. Raises ModelError if they cannot be written."""
     outdated_files(repository, folder)
     files = missing(repository, folder)
     needed = sum(file.size for file in files) - fetched_bytes(files, folder)
@@ -220,7 +220,7 @@ def begin(repository: Repository, folder: Path) -> None:
 
 
 def finish(repository: Repository, folder: Path) -> None:
-    """The record; what the index names has to be there. Raises ModelError."""
+    """Write the record. Raises ModelError if a file named by the index is missing."""
     # A pipeline of several models (diffusers) has no index of its own, nor have GGUF files; they were
     # all named by the hub, or to it.
     names = {file.name for file in repository.files}
@@ -242,7 +242,7 @@ def finish(repository: Repository, folder: Path) -> None:
 
 DEFAULT = "Qwen/Qwen2.5-VL-32B-Instruct"
 AT_A_TIME = 4
-# A file whose content is wrong is fetched anew this often.
+# Maximum attempts to fetch a file whose content is wrong
 ATTEMPTS = 2
 
 
@@ -268,7 +268,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def fetch_all(
     repository: Repository, files: Sequence[HubFile], folder: Path, json: bool = False
 ) -> None:
-    """Some at a time. Raises ModelError, OSError: the first that comes."""
+    """Fetch files, some in parallel. Raises the first ModelError or OSError."""
     if not files:
         return
     here = fetched_bytes(files, folder)
@@ -285,7 +285,7 @@ def fetch_all(
                 raise
 
     pool = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="fetch")
-    # Large ones first, so that none of them is alone at the end.
+    # Large files first, so that none of them is alone at the end.
     jobs = [pool.submit(one, file) for file in sorted(files, key=lambda f: -f.size)]
     try:
         while True:
@@ -299,12 +299,12 @@ def fetch_all(
             stall.look(here, time.monotonic())
     finally:
         progress.end()
-        # After a failure or Ctrl+C, without waiting for files that are on their way.
+        # After a failure or Ctrl+C, do not wait for running downloads.
         pool.shutdown(wait=False, cancel_futures=True)
 
 
 def find_corrupt(repository: Repository, folder: Path, json: bool = False) -> list[HubFile]:
-    """Files whose content is not what the hub says."""
+    """Return the files whose checksum differs from the hub's."""
     progress = Progress("Checking", repository.size, json=json)
     checked = 0
 
@@ -359,10 +359,10 @@ def download(
                 (folder / file.name).unlink(missing_ok=True)
             if attempt == ATTEMPTS:
                 raise ModelError(
-                    f"The content of {names} is not what the hub says, {attempt + 1} times: the way there changes it"
-                    " (a proxy, a mirror), or memory or disk fail. It was removed; the same command fetches it again."
+                    f"The checksum of {names} differed from the hub's {attempt + 1} times: a proxy or mirror changes the content,"
+                    " or memory or disk fail. It was removed; the same command fetches it again."
                 )
-            say(f"The content of {names} is not what the hub says: fetching it anew.")
+            say(f"The checksum of {names} differs from the hub's: fetching it again.")
         finish(repository, folder)
 
 
@@ -380,11 +380,11 @@ def run_guarded(run: Callable[[], int], folder: Path, otherwise: str = "") -> in
         except OSError as error:
             raise ModelError(_of_disk(error, folder)) from None
         except Exception:  # noqa: BLE001
-            # A fault of this program: shown whole, and the threads are not waited for.
+            # A defect of this program: print the traceback, and do not wait for the threads.
             traceback.print_exc()
             return 1
 
-    kept = f"Stopped. The part that came is kept in {folder}: the same command goes on."
+    kept = f"Stopped. The received part is kept in {folder}: the same command resumes."
     status = disk.run_script(explained, lambda: kept)
     if status == 0:
         return 0
@@ -396,14 +396,14 @@ def run_guarded(run: Callable[[], int], folder: Path, otherwise: str = "") -> in
 
 
 def _of_disk(error: OSError, folder: Path) -> str:
-    """The sentence for a file that could not be written or read."""
+    """Return the sentence for a file that could not be written or read."""
     if error.errno == errno.ENOSPC:
-        return f"{folder} has no room left. Free some; the same command goes on."
+        return f"The disk of {folder} is full. Free some space; the same command resumes."
     if error.errno == errno.EDQUOT:
-        return f"Your share of the disk at {folder} is used up. The same command goes on."
+        return f"Your disk quota at {folder} is used up. Free some space; the same command resumes."
     return (
         f"{error.filename or folder} could not be written or read ({error.strerror or error})."
-        " The same command goes on."
+        " The same command resumes."
     )
 
 
@@ -419,7 +419,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         folder = Path(folder).expanduser() if chosen.to else ROOT / folder
     except RuntimeError:
-        say(f"--to {folder}: ~ means nothing there. Give the whole path.")
+        say(f"--to {folder}: ~ is not expanded there. Give the whole path.")
         return 1
 
     def run() -> int:
@@ -429,7 +429,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not chosen.dry_run:
             gguf = any(name.endswith(".gguf") for name in chosen.file)
             serve = f"run.sh --model {folder}" if gguf else "start_vllm_server.sh"
-            say(f"Done: {folder} is whole. To serve it: bash scripts/{serve}")
+            say(f"Done: {folder} is complete. To serve it: bash scripts/{serve}")
         return 0
 
     return run_guarded(run, folder)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Become vLLM with .env's model. bash scripts/start_vllm_server.sh calls this; see its --help."""
+"""Replace this process by vLLM with the model of .env. Called by scripts/start_vllm_server.sh; see its --help."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def load_settings(env_file: Path, *, dry_run: bool = False) -> Settings:
-    """Load the settings; for a dry run without packages those that it needs. Raises ModelError."""
+    """Load the settings; for a dry run without packages only the needed ones. Raises ModelError."""
     if dry_run and find_spec("pydantic_settings") is None:
         return cast("Settings", bare_settings.read(env_file))
     from config import ConfigError, load
@@ -90,7 +90,7 @@ def start(chosen: argparse.Namespace) -> int:
         return 0
     if is_answering(health := health_url(settings)):
         raise ModelError(
-            f"A server answers already at {health}. Stop that one, or give VLLM_BASE_URL another port."
+            f"A server is already running at {health}. Stop it, or set VLLM_BASE_URL to another port."
         )
     # Python ignores it, and an ignored signal stays ignored.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -120,19 +120,17 @@ def prepare(settings: Settings, chosen: argparse.Namespace) -> Launch:
         # Without a GPU it may not even list its flags.
         if not chosen.dry_run or chosen.cpu:
             raise
-        say(
-            f"{error.message} The command is for a vLLM of 0.30 or newer, whose flags are known here."
-        )
+        say(f"{error.message} The command is for vLLM 0.30 or newer, with its known flags.")
         vllm, assumed = Vllm("0.30 or newer", IMAGE_FLAGS, words=(chosen.vllm, "serve")), True
     if chosen.cpu and not vllm.for_cpu:
         raise ModelError(
-            f"`{chosen.vllm}` is no build for the CPU, which --cpu needs. Install that one (docs.vllm.ai says how), or leave"
-            " --cpu out where there is a GPU."
+            f"`{chosen.vllm}` is not built for the CPU, as needed by --cpu. Install that build (see docs.vllm.ai), or remove"
+            " --cpu if there is a GPU."
         )
     if vllm.for_cpu and not chosen.cpu:
         raise ModelError(
-            f"`{chosen.vllm}` is built for the CPU, where an answer of a large model takes minutes, so it is not started."
-            " Install the build for this GPU (docs.vllm.ai says how), or give --cpu for a small model."
+            f"`{chosen.vllm}` is built for the CPU, on which an answer of a large model takes minutes, so it is not started."
+            " Install the build for this GPU (see docs.vllm.ai), or use --cpu for a small model."
         )
     free_bytes = main_memory()[1] - weights
     launch = vllm_command.build(
@@ -206,7 +204,7 @@ def gpus_of_a_copy(arguments: Sequence[str]) -> int:
 def memory_doubts(
     cards: Sequence[Gpu], weights: int, settings: Settings, used: int = 1
 ) -> list[str]:
-    """Find what will probably not fit into the first `used` GPUs, before minutes of loading do."""
+    """Return warnings if the model probably does not fit into the first `used` GPUs."""
     doubts = []
     share = settings.gpu_memory_utilization
     all_of_it = share * sum(card.memory_total or 0 for card in cards[:used])
@@ -242,7 +240,7 @@ def health_url(settings: Settings) -> str:
 
 
 def is_answering(url: str, seconds: float = 2.0) -> bool:
-    """Return whether GET `url` gives 200."""
+    """Return True if the response to GET `url` is 200."""
     try:
         with _DIRECT.open(url, timeout=seconds) as reply:
             return bool(reply.status == 200)
@@ -251,7 +249,7 @@ def is_answering(url: str, seconds: float = 2.0) -> bool:
 
 
 def wait(chosen: argparse.Namespace) -> int:
-    """Return when vLLM answers. Raises ModelError when the time is up or its process has ended."""
+    """Wait until vLLM responds. Raises ModelError after the timeout, or if its process has ended."""
     from server.shared.processes import usage
 
     settings = load_settings(chosen.env_file)
@@ -295,7 +293,7 @@ def _runs(pid: int) -> bool:
 
 
 def explain(chosen: argparse.Namespace) -> int:
-    """Print why vLLM failed, by its log; 1 when no known reason is in it. Raises ModelError."""
+    """Print why vLLM failed, by its log. Return 1 if no known reason is found. Raises ModelError."""
     settings = load_settings(chosen.env_file)
     lines: deque[str] = deque(maxlen=_LINES)
     try:

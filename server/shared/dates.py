@@ -1,4 +1,4 @@
-"""Dates as people and packages write them. Pure."""
+"""Parse dates as written by people and on packages. Pure."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _NAMES = (
     "nov november novembre noviembre novembro listopada kasim ноября ноябрь листопада листопад نوفمبر नवंबर नवम्बर|lis kas",
     "dec december dezember dez decembre diciembre dic dicembre dezembro grudnia aralik декабря декабрь грудня грудень ديسمبر दिसंबर दिसम्बर|gru ara",
 )
-# Those behind the bar are words, too: a year stands beside them.
+# Names after the bar are also other words: they count only beside a year.
 _MONTHS = {
     plain(name): number
     for number, names in enumerate(_NAMES, 1)
     for name in names.replace("|", " ").split()
 }
 _SHORT = {plain(name) for names in _NAMES for name in names.partition("|")[2].split()}
-# Without what is short for a day or another word, too
+# Without abbreviations that are also a day or another word
 _NAMED_MONTH = word_pattern(
     ",".join(one for one in _MONTHS.keys() - _SHORT if len(one) > 3 and one != "sept")
 )
-# A word that may be a month's name
+# A word that may be the name of a month
 _NAME = rf"(?P<n>[^\W\d_][\w{WORD_MARKS}]{{0,12}}?)(?![^\W\d_]|[{WORD_MARKS}])"
-# No figure before it, but "EXP.12/02/27"
+# No digit before it, but "EXP.12/02/27"
 _BEGIN = r"(?<!\d)(?<!\d[.,])"
-# Of two digits it is no time of day.
+# With two digits, not a time of day
 _YEAR = r"(?P<y>(?:19|20)\d\d|\d\d(?!\s?[:h]\d|\s20\d\d))(?!\d)"
-# What a package has before a day alone
+# Words on packages before a date without a year
 _UNTIL = r"\b(?:exp(?:iry|ires)?|(?:best|use|used|sell|enjoy) (?:by|before)|bb[de]?|mhd|cad|scad|val|ddm|dlc|tht)[\W_]{0,3}"
-# As written, a day before a month before a year
+# Day, month and year, as written
 _NUMERIC = re.compile(
     rf"{_BEGIN}(?P<a>\d{{1,2}})\s?(?P<s>[./-])\s?(?P<b>\d{{1,2}})\s?(?P=s)\s?(?P<c>(?:19|20)?\d\d|\d)(?!\d|[.,]\d)"
 )
@@ -90,7 +90,7 @@ _DATES = (
     ),
     re.compile(r"(?<![\d.,/] )(?<![\d.,/])(?P<m>0[1-9]|1[0-2])\s(?P<y>20[2-4]\d)(?!\d|[.,]\d)"),
 )
-# What is on packages of countries that write the month, the day or the year first
+# Text on packages of countries that write the month, the day or the year first
 _COUNTRIES = {
     "mdy": re.compile(
         r"\busa\b|\bu\.s\.|\bunited states\b|\bfl\.? ?oz\b|\bnet wt\b.{0,20}\boz\b|\bif used by\b|\benjoy by\b|\bfreeze by\b|\bdist(?:ributed|\.) by\b|, [a-z]{2} \d{5}\b"
@@ -104,18 +104,18 @@ _COUNTRIES = {
 
 @dataclass(frozen=True, slots=True)
 class Date:
-    """A date as written; year and day are None when it does not name them."""
+    """A date as written; year and day are None if missing."""
 
     text: str
     year: int | None
     month: int
     day: int | None
-    # The day may be the month, and the month the day.
+    # Day and month may be exchanged.
     either: bool = False
 
     @property
     def clear(self) -> str:
-        """The date as written, with its meaning where only the rest of a package tells the order of its numbers."""
+        """The date as written, with its meaning if the order of its numbers follows only from the rest of the package."""
         if self.either or not (self.year and self.day) or not _ALL_NUMBERS(self.text):
             return self.text
         first = int(self.text[:4] if self.text[:4].isdigit() else re.split(r"\D", self.text)[0])
@@ -129,7 +129,7 @@ _ALL_NUMBERS = re.compile(r"[\d\s./-]+").fullmatch
 
 
 def order_in(rows: Iterable[str]) -> str:
-    """Return the order of day, month and year that a package's print tells: "mdy", "dmy" or "ymd"; "" for none, or two."""
+    """Return the order of day, month and year indicated by a package's text: "mdy", "dmy" or "ymd"; "" if unclear."""
     text = plain("\n".join(rows))
     found = {order for order, words in _COUNTRIES.items() if words.search(text)}
     for one in _NUMERIC.finditer(text):
@@ -139,8 +139,8 @@ def order_in(rows: Iterable[str]) -> str:
 
 
 def dates(row: str, order: str = "") -> list[Date]:
-    """Return the dates in a row, left to right, without impossible ones. `order`: what `order_in` found on the whole package."""
-    # Folding keeps the length unless an accent is a mark of its own; then the folded text is shown.
+    """Return the valid dates in a row, left to right. `order`: result of `order_in` for the whole package."""
+    # Folding keeps the length unless an accent is a separate mark; then the folded text is shown.
     folded = plain(row)
     shown = row if len(folded) == len(row) else folded
     known = cache(lambda: order or order_in([row]))
@@ -159,7 +159,7 @@ def dates(row: str, order: str = "") -> list[Date]:
             else:
                 month = _MONTHS[name] if name else int(parts["m"])
                 readings = [(_year(parts.get("y")), month, int(parts.get("d") or 0) or None)]
-            # Without a sign between its figures, only one reading is sure.
+            # Without separators, a date must have only one reading.
             if not readings or ("a" in parts and "s" not in parts and len(readings) > 1):
                 continue
             year, month, day = readings[0]
@@ -172,7 +172,7 @@ def dates(row: str, order: str = "") -> list[Date]:
 
 
 def _overlapping(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
-    """Yield matches, also those that begin in another one: "12 et 13 décembre"."""
+    """Yield matches, including those that begin inside another one: "12 et 13 décembre"."""
     match = pattern.search(text)
     while match is not None:
         yield match
@@ -188,7 +188,7 @@ def _year(text: str | None) -> int | None:
 
 
 def _readings(parts: Mapping[str, str], order: str) -> list[_Parts]:
-    """Return what three numbers may mean: in the order that is known; with points the day is first."""
+    """Return the possible meanings of three numbers: in the given order; with points, the day is first."""
     found: list[_Parts] = []
     for one in (order, "dmy", "mdy") if order else ("dmy", "mdy"):
         part = dict(zip(one, (parts["a"], parts["b"], parts["c"]), strict=True))
@@ -202,14 +202,14 @@ def _readings(parts: Mapping[str, str], order: str) -> list[_Parts]:
     return found
 
 
-# No year of a package is earlier where it may be a day, too.
+# Minimum year of a package if the number may also be a day
 _LEAST_YEAR = 2020
 
 
 def zone_of(name: str) -> ZoneInfo | None:
-    """Return the time zone with this IANA name; None for an unknown one, or without a database of zones."""
+    """Return the time zone with this IANA name; None if it is unknown, or without a time zone database."""
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        # A folder of zones is an OSError.
+        # A folder of zones raises OSError.
         return None

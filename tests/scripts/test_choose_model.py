@@ -387,7 +387,7 @@ def test_a_model_for_something_else_is_fetched_and_not_loaded(scratch: BufferPoo
     ("args", "more", "says"),
     [
         (["nonsense"], {}, "has no model nonsense. It has: tiny, huge, heavy, code, video, gguf"),
-        (["huge"], {}, "There is no room at"),
+        (["huge"], {}, "There is not enough space at"),
         (["tiny"], {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
         pytest.param(["code"], {}, "TRUST_REMOTE_CODE=true", marks=pytest.mark.night),
         pytest.param(

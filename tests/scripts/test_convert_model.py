@@ -169,12 +169,12 @@ def test_the_second_run_goes_on_and_makes_the_same(found: Found) -> None:
 @pytest.mark.parametrize(
     ("case", "says", "left"),
     [
-        ("two at a time", "Another run works on", None),
-        ("two forms at a time", "Another run works on", [5]),
+        ("two at a time", "Another run is using", None),
+        ("two forms at a time", "Another run is using", [5]),
         ("inside", "is inside the model's own folder", [False]),
         ("write fails", "could not be written", [False, True]),
         ("there already", "is there already", None),
-        ("no room", "There is no room at", [False, False]),
+        ("no room", "There is not enough space at", [False, False]),
         ("not writable", "cannot be written (Not a directory)", None),
         ("not ours", "is there and not from here", [False, True]),
         ("quantised already", "is quantised already", None),

@@ -188,7 +188,7 @@ async def test_engines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
             found = await look(capsys, "--server-url", run.base_url, "--env-file", where)
         assert (found["engine"]["state"], found["model_server"]["state"]) == ("failed", "failed")
         assert "VLLM_BASE_URL" in found["engine"]["todo"]
-        assert "Nothing answers" in found["model_server"]["text"]
+        assert "Nothing listens" in found["model_server"]["text"]
 
 
 async def test_speech(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -251,7 +251,7 @@ async def test_the_end_of_turn_model(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert (seen["state"], seen["text"]) == ("ok", "turn.onnx is ready.")
     wrong = {**given, "end_of_turn_sha256": "0" * 64}
     for settings, why in (
-        (wrong, "another SHA-256"),
+        (wrong, "SHA-256 differs"),
         ({**given, "end_of_turn_model": tmp_path / "none.onnx"}, "cannot be read"),
     ):
         seen = await found(**settings)

@@ -122,7 +122,7 @@ def test_what_the_environment_has_wrong_is_said(
 def test_names_that_lead_out_of_the_folder_are_refused(hub: Hub, tmp_path: Path, name: str) -> None:
     """Whatever the hub calls its files: nothing of it is taken, and the sentence can be shown."""
     hub.models[NAME].revisions[COMMIT][name] = b"{}"
-    with pytest.raises(ModelError, match="is no name within a folder") as caught:
+    with pytest.raises(ModelError, match="is not a name within a folder") as caught:
         look_up(hub)
     assert caught.value.message.isprintable()
 

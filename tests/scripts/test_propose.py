@@ -185,7 +185,7 @@ def test_what_is_there_needs_no_room(
     with pointed_at(hub.url):
         _look_at_hub(Choice(large, tmp_path, Catalogue.load()))
         (tmp_path / "old.safetensors").unlink()
-        with pytest.raises(ModelError, match="There is no room at"):
+        with pytest.raises(ModelError, match="There is not enough space at"):
             _look_at_hub(Choice(large, tmp_path, Catalogue.load()))
         with pytest.raises(ModelError, match="/dev/null/tiny-vl cannot be written"):
             _look_at_hub(Choice(model, Path("/dev/null/tiny-vl"), Catalogue.load()))

@@ -235,7 +235,7 @@ def test_check_refuses_unknown_options() -> None:
         (
             ("apt-get",),
             {"python3": 'case "$2" in *venv\\"*) echo python3.12-venv;; *) echo lacking;; esac'},
-            ["python3 cannot make virtual environments", "apt install python3.12-venv"],
+            ["python3 cannot create virtual environments", "apt install python3.12-venv"],
         ),
         (("python3.13",), {"python3.12": "exit 127"}, ["none was found"]),
     ],

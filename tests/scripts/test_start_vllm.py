@@ -386,7 +386,7 @@ def test_on_the_cpu_by_request_alone(machine: Machine) -> None:
     install(machine.bin, "0.32")
     refused = machine.run("--cpu")
     assert refused.returncode == 1
-    assert "`vllm` is no build for the CPU" in refused.stderr
+    assert "`vllm` is not built for the CPU" in refused.stderr
     program = install_for_cpu(machine.folder / "environment", behaviour="on_cpu")
     machine.tool("amd-smi", f"echo '{ROCM}'")
     refused = machine.run("--vllm", str(program))
@@ -451,7 +451,7 @@ def test_what_is_wrong_before_the_start_is_said(machine: Machine) -> None:
         assert other.poll() is None
         done = machine.run()
     assert done.returncode == 1
-    assert "A server answers already" in done.stderr
+    assert "A server is already running" in done.stderr
 
 
 @pytest.mark.slow

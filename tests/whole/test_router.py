@@ -253,10 +253,10 @@ def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
 @pytest.mark.parametrize(
     ("arguments", "environment", "words"),
     [
-        (["--policy", "cache_aware"], {}, "does not look at pictures"),
+        (["--policy", "cache_aware"], {}, "ignores pictures"),
         ([], {"ROUTER_WORKERS": " , "}, "names no server"),
         ([], {"ROUTER_WORKERS": "http://a:1/v1"}, "leave it out"),
-        ([], {"ROUTER_WORKERS": "a:1"}, "no address like"),
+        ([], {"ROUTER_WORKERS": "a:1"}, "not an address like"),
     ],
 )
 def test_settings_of_the_router_that_do_not_hold_are_refused(

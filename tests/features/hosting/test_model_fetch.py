@@ -138,7 +138,7 @@ async def test_of_a_gguf_model_its_two_files_are_fetched(hub: Hub, tmp_path: Pat
         await fetch.start(NAME)
         failed = await until(fetch, FetchState.DONE, FetchState.FAILED)
         assert failed.state is FetchState.FAILED
-        assert "The content of one-Q4_K_M.gguf is not what the hub says" in failed.error
+        assert "The checksum of one-Q4_K_M.gguf differed from the hub" in failed.error
         folder = tmp_path / "models" / "tiny-vl"
         assert not (folder / "one-Q4_K_M.gguf").exists()
         hub.models[NAME].spoiled.clear()

@@ -248,7 +248,7 @@ async def test_a_broken_download_says_why_and_is_tried_again(home: Path, hub: Hu
         await person.press()
         failed = await person.end()
         assert failed["state"] == "failed"
-        assert f"The content of {WEIGHTS} is not what the hub says" in failed["error"]
+        assert f"The checksum of {WEIGHTS} differed from the hub" in failed["error"]
         hub.models[NAME].spoiled.clear()
         again = await person.press()
         assert again["state"] in UNDER_WAY
