@@ -258,7 +258,7 @@ async def test_the_end_of_turn_model(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert seen is not None
         assert seen["state"] == "warn"
         assert why in seen["cause"]
-        assert "silence alone" in seen["cause"]
+        assert "only silence" in seen["cause"]
     file.write_bytes(b"no model")
     sha256 = hashlib.sha256(b"no model").hexdigest()
     seen = await found(**{**given, "end_of_turn_sha256": sha256})

@@ -286,7 +286,7 @@ def test_two_models_do_not_mix_in_one_folder(hub: Hub, tmp_path: Path) -> None:
     assert here(hub, tmp_path).returncode == 1
     refused = here(hub, tmp_path, "someone/other")
     assert refused.returncode == 1
-    assert f"{folder} holds {NAME}" in refused.stderr
+    assert f"{folder} contains {NAME}" in refused.stderr
     model.spoiled.clear()
     done = here(hub, tmp_path, revision="v1")
     assert done.returncode == 0, done.stderr

@@ -255,7 +255,7 @@ def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
     [
         (["--policy", "cache_aware"], {}, "ignores pictures"),
         ([], {"ROUTER_WORKERS": " , "}, "names no server"),
-        ([], {"ROUTER_WORKERS": "http://a:1/v1"}, "leave it out"),
+        ([], {"ROUTER_WORKERS": "http://a:1/v1"}, "remove it"),
         ([], {"ROUTER_WORKERS": "a:1"}, "not an address like"),
     ],
 )
