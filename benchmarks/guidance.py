@@ -36,11 +36,11 @@ from scripts.bench.report import percentile
 from server.core import core_dumps
 from server.core.frames import Frame, Picture
 from server.core.metrics import Metrics
-from server.features.builtin.beside import Beside
+from server.features.builtin.beside import DetectorAid
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.finder import Finder
-from server.features.builtin.reader import Reader
-from server.features.builtin.seeking import Sought, Spotted
+from server.features.builtin.reader import TextReader
+from server.features.builtin.seeking import SearchHit, SearchTarget
 from server.features.guidance.leading import Leading, Seeker
 from server.features.guidance.messages import Goal
 from server.media.picture.grounding import Box
@@ -355,7 +355,9 @@ class Server:
         assert self._view is not None
         return picture_of(self._view(), shown)
 
-    async def _find(self, bgr: Bgr, wish: Sought, known: Box | None) -> tuple[list[Spotted], float]:
+    async def _find(
+        self, bgr: Bgr, wish: SearchTarget, known: Box | None
+    ) -> tuple[list[SearchHit], float]:
         # The processor's time: the machine may do other things, too.
         began = time.thread_time()
         found = self._finder.seek(bgr, wish, known)
@@ -501,7 +503,7 @@ def report(runs: list[Run]) -> dict[str, Any]:
 
 
 async def measure(runs: int = 60, seed: int = 1) -> None:
-    finder = Finder(Reader(), Beside(ThingFinder()))
+    finder = Finder(TextReader(), DetectorAid(ThingFinder()))
     with closing(Page()) as page:
         found = []
         for number in range(seed, seed + runs):

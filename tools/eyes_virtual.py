@@ -11,10 +11,10 @@ from dataclasses import replace
 import av
 
 from server.core.frames import Detail, Frame, Geometry
-from server.features.builtin.beside import Beside
+from server.features.builtin.beside import DetectorAid
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import pixels_of
-from server.features.builtin.reader import Reader
+from server.features.builtin.reader import TextReader
 from server.features.builtin.watcher import Watcher
 from server.features.watches.detecting import (
     LOOK_SECONDS,
@@ -41,7 +41,7 @@ class Virtual:
 
     def __init__(self) -> None:
         finder = ThingFinder()
-        self._beside, self._watcher = Beside(finder), Watcher(Reader(), finder)
+        self._beside, self._watcher = DetectorAid(finder), Watcher(TextReader(), finder)
         self._preparer = PicturePreparer((), 512)
 
     def play(self, clip: Clip) -> Score:

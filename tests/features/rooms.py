@@ -9,7 +9,7 @@ from typing import Any
 
 from server.core import messages as wire
 from server.features.builtin.finder import Around
-from server.features.builtin.seeking import Sought, Spotted
+from server.features.builtin.seeking import SearchHit, SearchTarget
 from server.features.cameras.cameras import Cameras
 from server.features.cameras.messages import CameraSettings
 from server.features.describe.live_description import LiveDescription
@@ -57,7 +57,9 @@ def settings(**fields: Any) -> wire.Settings:
     return message
 
 
-async def _nothing(bgr: Bgr, wish: Sought, known: Box | None) -> tuple[list[Spotted], float]:
+async def _nothing(
+    bgr: Bgr, wish: SearchTarget, known: Box | None
+) -> tuple[list[SearchHit], float]:
     return [], 0.0
 
 

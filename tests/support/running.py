@@ -17,7 +17,7 @@ import uvicorn
 
 from config import Settings, load
 from server.app.app import Program, create_app
-from server.features.builtin.reader import Reader
+from server.features.builtin.reader import TextReader
 from server.web.serving import uvicorn_config
 from tests.support.fakes_openai import FakeOpenAI
 
@@ -34,7 +34,7 @@ class Running:
     server: uvicorn.Server
 
 
-class OnceWarm(Reader):
+class OnceWarm(TextReader):
     """A reader that warms up once, however many servers it reads for."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ async def served(config: uvicorn.Config) -> AsyncIterator[tuple[uvicorn.Server, 
 async def running(**settings: Any) -> AsyncIterator[Running]:
     """Serve with `settings` (names of config.Settings); by default with the built-in engine alone."""
     settings = {"engine": "builtin", "host": "127.0.0.1", "port": 0, **settings}
-    with patch("server.features.builtin.reader.Reader", one_reader):
+    with patch("server.features.builtin.reader.TextReader", one_reader):
         app = create_app(load(env_file=None, **settings))
     chosen: Settings = app.state.program.settings
     tls = (chosen.ssl_cert_path, chosen.ssl_key_path) if chosen.https_enabled else None

@@ -1,6 +1,6 @@
-"""The built-in engine: names common things, reads text and codes, names colours, finds changes.
+"""The built-in engine: things, text, codes, colours and changes without a language model.
 
-It asks no language model and no network. Its words in each language are in `languages/`.
+It uses no network. The words of each language are in `languages/`.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Answer where no model does, find print, faces and things, and tell the language of texts."""
+    """Register the engine, the finder of print, faces and things, and the language detector."""
     from functools import partial
 
     from server.core.aio import TaskSet, in_pool
     from server.core.frames import Role
-    from server.features.builtin.beside import Beside, known
+    from server.features.builtin.beside import DetectorAid, detector_condition
     from server.features.builtin.engine import BuiltinEngine
     from server.features.builtin.finder import Finder
-    from server.features.builtin.glance import Glancer, Glancing, counter
+    from server.features.builtin.glance import GlancePart, Glancer, counter
     from server.features.builtin.language import language_of
-    from server.features.builtin.reader import Reader
+    from server.features.builtin.reader import TextReader
     from server.features.builtin.seeking import warm as read_words
     from server.shared.services import LanguageDetector, SceneReader
 
-    # One for all: its models take 100 MB.
-    reader, things = Reader(), _finder(api)
-    finder = Finder(reader, Beside(things) if things is not None else None)
+    # Shared, because the models take 100 MB.
+    reader, things = TextReader(), _finder(api)
+    finder = Finder(reader, DetectorAid(things) if things is not None else None)
     api.provide(Finder, finder)
     api.provide(SceneReader, finder)
     api.provide(LanguageDetector, language_of)
     # The cache holds the text of visitors' watches.
-    api.on_session_ended(lambda _: known.cache_clear())
+    api.on_session_ended(lambda _: detector_condition.cache_clear())
     tasks = TaskSet("builtin")
 
     def start() -> None:
-        """Read the words in a thread: the first goal or watch would do it on the event loop."""
+        """Read the words in a thread, so that the first goal or watch does not block the event loop."""
         tasks.spawn(in_pool(api.pools.heavy, read_words), name="words")
 
     api.run("builtin words", start=start, close=tasks.close)
@@ -51,14 +51,14 @@ def register(api: Api) -> None:
     glancer = Glancer(engine, api.pools.heavy, reader, things)
     counter(api.metrics)
 
-    def part(context: SessionContext) -> Glancing:
+    def part(context: SessionContext) -> GlancePart:
         engine.listen(context.id, partial(context.part, "voice_in"))
-        return Glancing(context, glancer)
+        return GlancePart(context, glancer)
 
     api.session_part(part)
 
     def warm() -> None:
-        """Load its models once it has work, not before."""
+        """Load the models once a role uses this engine."""
         if engine in map(api.engines.of, Role):
             tasks.spawn(engine.warm(), name="warm")
 
@@ -69,7 +69,7 @@ def register(api: Api) -> None:
 
 
 def _finder(api: Api) -> ThingFinder | None:
-    """Return what names things; None where NAME_THINGS is off."""
+    """Return the finder of things; None if NAME_THINGS is off."""
     from server.features.builtin.detector import (
         CLASSIFIER,
         DETECTOR,

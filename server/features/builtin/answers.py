@@ -1,4 +1,4 @@
-"""Answers a question from what was found in a picture: at most two lines, the useful one first. Pure."""
+"""Answers composed from the facts of a picture: at most two lines, the useful one first. Pure."""
 
 from __future__ import annotations
 
@@ -12,62 +12,62 @@ from server.features.builtin.intents import Intent
 from server.features.builtin.language import Language, language, without_controls
 from server.features.builtin.lines import Row, sentences
 from server.features.builtin.locate import directions
-from server.features.builtin.speaker import Answer, Speaker, View
+from server.features.builtin.speaker import AnswerWriter, ComposedAnswer, PictureFacts
 from server.features.builtin.wants import SOCIAL, Want
 from server.media.picture.grounding import Box
 from server.models.prompts import number_of
 from server.models.routing import plain
 
-# Rows that have a figure of the kind asked, at most, where none has the question's words
+# Most rows with a figure of the kind asked that answer a question whose words no row has
 _FEW = 3
-# Characters of print that is read as it stands, and a figure on a display
+# Most characters of print that is quoted whole; and the pattern of a figure on a display
 _SHORT = 160
 _BARE = re.compile(r"\W{0,3}\d[\d.,:]*+\W{0,3}")
-# Things whose places are told; further ones are only shown.
+# Most things whose places are described; further ones only get a box.
 _PLACED = 4
-# Days from which a date without a year is one of the next year, and most that are counted
+# Days after which a date without a year belongs to the next year; and the most days that are counted
 _PAST_DAYS, _FAR = 300, 366
 
 
 def compose(
     intent: Intent,
-    view: View,
+    view: PictureFacts,
     today: dt.date,
     *,
     running: bool = False,
     brief: bool = False,
     past: bool = False,
 ) -> tuple[str, bool]:
-    """Return the answer of one or two lines, and whether it answers what was asked.
+    """Return the answer of one or two lines, and True if it answers the question.
 
-    `running`: it is one of a series of descriptions, and short. `brief`: without details. `past`: the question is about
-    the recent past, of which a picture tells nothing but what has changed since the last look.
+    `running`: a short answer of a series of descriptions. `brief`: without details. `past`: the question is about the
+    recent past, of which a picture shows only the changes since the last look.
     """
-    s = Speaker(intent, view, today)
+    s = AnswerWriter(intent, view, today)
     found = look_answers.overview(s, running=True) if running else answer(s)
     if past and not found.known:
-        change = look_answers.change(s) if view.change is not None else Answer("")
-        found = Answer(s.say("no_past"), s.sentence(change.text, change.more), known=False)
+        change = look_answers.change(s) if view.change is not None else ComposedAnswer("")
+        found = ComposedAnswer(s.say("no_past"), s.sentence(change.text, change.more), known=False)
     return _text(found.text, "" if brief and found.text else found.more), found.known
 
 
 def compose_several(
-    intent: Intent, looks: Sequence[tuple[str, View]], today: dt.date
+    intent: Intent, looks: Sequence[tuple[str, PictureFacts]], today: dt.date
 ) -> tuple[str, bool]:
-    """Return the answer about cameras with these names, one after the other; what holds for all, once."""
+    """Return the answer about each of these cameras in turn; an answer that all share is given once."""
     words = language(intent.language)
-    found = [answer(Speaker(intent, view, today)) for _, view in looks]
+    found = [answer(AnswerWriter(intent, view, today)) for _, view in looks]
     names, texts = [_camera(words, name) for name, _ in looks], [one.text for one in found]
     if len(set(texts)) == 1:
-        names, texts = [words.listed(names)], texts[:1]
-    lines = [words.named(name, text) for name, text in zip(names, texts, strict=True)]
+        names, texts = [words.join_words(names)], texts[:1]
+    lines = [words.name_value(name, text) for name, text in zip(names, texts, strict=True)]
     return _text(*lines), any(one.known for one in found)
 
 
-def social(intent: Intent, things: bool = True, *, hears: bool = False) -> str | None:
+def answer_small_talk(intent: Intent, things: bool = True, *, hears: bool = False) -> str | None:
     """Return the answer to small talk; None for a question about the picture.
 
-    `things`: the engine names them. `hears`: the session's microphone is on.
+    `things`: the engine names things. `hears`: the session's microphone is on.
     """
     words, want = language(intent.language), intent.want
     if want not in SOCIAL:
@@ -80,7 +80,7 @@ def social(intent: Intent, things: bool = True, *, hears: bool = False) -> str |
     return words.sentence(first, words.say_of_itself("help", things))
 
 
-def said_of(
+def describe_places(
     boxes: Sequence[Box],
     code: str,
     width: int,
@@ -89,9 +89,9 @@ def said_of(
     *,
     of_print: bool = False,
 ) -> str:
-    """Return the sentences about the places of things in a picture of this size.
+    """Return the sentences about the places of boxes in a picture of this size.
 
-    `things`: the engine names them. `of_print`: they are words of print.
+    `things`: the engine names things. `of_print`: the boxes are words of print.
     """
     words = language(code)
     if not boxes:
@@ -100,12 +100,12 @@ def said_of(
     for box in boxes[:_PLACED]:
         where = [words.place_name(one) for one in directions(box, width, height)]
         what = without_controls(words.capital(box.label))
-        told.append(words.pair(f"“{what}”" if of_print else what, words.listed(where)))
+        told.append(words.pair(f"“{what}”" if of_print else what, words.join_words(where)))
     return words.sentence(*dict.fromkeys(told))
 
 
-def answer(s: Speaker) -> Answer:
-    """Answer a question from what was found."""
+def answer(s: AnswerWriter) -> ComposedAnswer:
+    """Answer a question from the facts of its picture."""
     want = s.intent.want
     if want in _LOOKS:
         return _LOOKS[want](s)
@@ -114,29 +114,31 @@ def answer(s: Speaker) -> Answer:
     if want is Want.SAFE:
         return _safe(s)
     if want is Want.WIFI and network(s.codes):
-        return Answer(s.code_sentence())
+        return ComposedAnswer(s.code_sentence())
     if want is Want.SUMMARY:
         return look_answers.summary(s)
     if not s.rows and s.codes:
-        return Answer(s.code_sentence(), known=want in (Want.URL, Want.LOOKUP))
+        return ComposedAnswer(s.code_sentence(), known=want in (Want.URL, Want.LOOKUP))
     if not s.rows:
         of_door = want is Want.HOURS and s.intent.yes_no
         unknown = want in (Want.LOOKUP, Want.BEYOND, Want.AMOUNT) or s.intent.things or of_door
-        return look_answers.cannot(s) if unknown else s.no_text()
+        return look_answers.cannot_answer(s) if unknown else s.no_text()
     if want is Want.EXPIRY and (found := _expiry(s)):
         return found
     is_open = want is Want.LOOKUP and not s.intent.yes_no
     if not (is_open and len(s.listing(s.rows)) <= _SHORT) and (rows := _rows_of(s)):
-        return Answer(s.say("reads", text=s.listing(rows)), s.also(rows))
+        return ComposedAnswer(s.say("reads", text=s.listing(rows)), s.also(rows))
     if want is Want.BEYOND:
-        return Answer(s.sentence(s.say("cannot"), s.all_print()), known=False)
-    if is_open or _may_have(s):
-        return Answer(s.all_print(), s.code_sentence(), known=False)
-    return Answer(s.sentence(s.say("not_in_text"), s.all_print()), s.see_things(), known=False)
+        return ComposedAnswer(s.sentence(s.say("cannot"), s.all_print()), known=False)
+    if is_open or _may_have_answer(s):
+        return ComposedAnswer(s.all_print(), s.code_sentence(), known=False)
+    return ComposedAnswer(
+        s.sentence(s.say("not_in_text"), s.all_print()), s.see_things(), known=False
+    )
 
 
-def _may_have(s: Speaker) -> bool:
-    """Return whether the print may have the figure asked for: of what is named in it, or on a display without a unit."""
+def _may_have_answer(s: AnswerWriter) -> bool:
+    """Return True if the print may have the requested figure: beside the words asked about, or on a display without a unit."""
     has, words = facts.FINDERS.get(s.intent.want), s.intent.words
     if has is None:
         return False
@@ -146,8 +148,11 @@ def _may_have(s: Speaker) -> bool:
     return named and any(has(row.text) for row in s.rows)
 
 
-def _rows_of(s: Speaker) -> list[Row]:
-    """Return the rows that answer a question: with its words and a figure of its kind, else the only ones with one."""
+def _rows_of(s: AnswerWriter) -> list[Row]:
+    """Return the rows that answer a question.
+
+    They have its words and a figure of its kind, or else are the only ones with such a figure.
+    """
     want, rows = s.intent.want, sentences(s.rows)
     has: Callable[[str], object] | None = facts.FINDERS.get(want)
     label = facts.LABELS.get(want)
@@ -163,17 +168,17 @@ def _rows_of(s: Speaker) -> list[Row]:
     if want is Want.PRICE:
         has = facts.has_piece_price
     least = 0.0 if s.intent.either else 0.5
-    found = rank.best(rows, s.intent.words, has, least=least)
+    found = rank.best_rows(rows, s.intent.words, has, least=least)
     if not found and label is not None:
-        found = rank.best(rows, (), has, label)
+        found = rank.best_rows(rows, (), has, label)
     if not found and has is not None and want is not Want.AMOUNT:
         found = [row for row in rows if has(row.text)]
         found = found if len(found) <= _FEW else []
     return found
 
 
-def _of_day(s: Speaker, rows: list[Row]) -> list[Row]:
-    """Return the rows of opening hours that name the day asked about; all where none names it."""
+def _of_day(s: AnswerWriter, rows: list[Row]) -> list[Row]:
+    """Return the rows of opening hours for the requested day; the first rows if none names it."""
     day, ahead = s.intent.weekday, s.intent.in_days
     if day is None and (ahead is not None or s.intent.yes_no):
         day = (s.today.weekday() + (ahead or 0)) % 7
@@ -186,8 +191,8 @@ def _of_day(s: Speaker, rows: list[Row]) -> list[Row]:
     return named or rows[: rank.MOST]
 
 
-def _expiry(s: Speaker) -> Answer | None:
-    """Answer with the date as printed, and how many days that is from today."""
+def _expiry(s: AnswerWriter) -> ComposedAnswer | None:
+    """Answer with the date as printed, and the number of days from today."""
     found = facts.expiry([row.text for row in s.rows])
     if found is None:
         return None
@@ -195,55 +200,57 @@ def _expiry(s: Speaker) -> Answer | None:
     rest = s.rows[: found.first] + s.rows[found.last + 1 :]
     more = s.say("also", text=s.listing(rest)) if rest else ""
     if date.day is None or date.either:
-        return Answer(s.say("reads", text=text), more)
+        return ComposedAnswer(s.say("reads", text=text), more)
     try:
         day = dt.date(date.year or s.today.year, date.month, date.day)
     except ValueError:
         # February 30
-        return Answer(s.say("reads", text=text), more)
+        return ComposedAnswer(s.say("reads", text=text), more)
     days = (day - s.today).days
     if date.year is None and days < -_PAST_DAYS:
         days += 365
     if days > _FAR:
-        return Answer(s.say("reads", text=text), more)
+        return ComposedAnswer(s.say("reads", text=text), more)
     when = s.say("days_left" if days > 0 else "days_ago", count=abs(days))
-    return Answer(s.language.pair(text, when if days else s.language.today), more)
+    return ComposedAnswer(s.language.pair(text, when if days else s.language.today), more)
 
 
-def _read(s: Speaker) -> Answer:
-    """Answer with all of the print, its lines one below the other."""
+def _read(s: AnswerWriter) -> ComposedAnswer:
+    """Answer with all lines of the print."""
     if not s.rows and not s.codes and s.intent.things and s.intent.yes_no:
         # "Steht neben der Tasse ein Glas?"
         return look_answers.thing(s)
     if not s.rows:
-        return Answer(s.code_sentence()) if s.codes else s.no_text()
+        return ComposedAnswer(s.code_sentence()) if s.codes else s.no_text()
     lines: list[str] = []
     for row in s.rows:
         lines += [""] if row.apart and lines else []
         lines.append(s.language.isolate(row.text))
     text = ("\n" if len(lines) > 1 else "") + "\n".join(lines)
     only = s.intent.want is Want.TRANSLATE
-    return Answer(s.say("only_read" if only else "reads", text=text), s.code_sentence(), not only)
+    return ComposedAnswer(
+        s.say("only_read" if only else "reads", text=text), s.code_sentence(), not only
+    )
 
 
-def _safe(s: Speaker) -> Answer:
+def _safe(s: AnswerWriter) -> ComposedAnswer:
     texts = [code.text for code in s.codes] + [row.text for row in s.rows]
     links = [link for text in texts for link in facts.urls(text)]
     if not links:
-        return Answer(s.say("no_code"), s.all_print(), known=False)
-    return Answer(s.say("safe", host=host(links[0])))
+        return ComposedAnswer(s.say("no_code"), s.all_print(), known=False)
+    return ComposedAnswer(s.say("safe", host=host(links[0])))
 
 
-def _code(s: Speaker) -> Answer:
+def _code(s: AnswerWriter) -> ComposedAnswer:
     if s.codes:
-        return Answer(s.code_sentence())
-    found = rank.best(s.rows, [*s.intent.words, *s.intent.asked.split()])
+        return ComposedAnswer(s.code_sentence())
+    found = rank.best_rows(s.rows, [*s.intent.words, *s.intent.asked.split()])
     if found:
-        return Answer(s.say("reads", text=s.listing(found)), s.quality())
-    return Answer(s.sentence(s.say("no_code"), s.quality() or s.say("closer")))
+        return ComposedAnswer(s.say("reads", text=s.listing(found)), s.quality())
+    return ComposedAnswer(s.sentence(s.say("no_code"), s.quality() or s.say("closer")))
 
 
-_LOOKS: dict[Want, Callable[[Speaker], Answer]] = {
+_LOOKS: dict[Want, Callable[[AnswerWriter], ComposedAnswer]] = {
     Want.CHANGE: look_answers.change,
     Want.MOTION: look_answers.motion,
     Want.FACES: look_answers.faces,

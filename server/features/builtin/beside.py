@@ -1,4 +1,4 @@
-"""The detector's help where a model answers: boxes for its answers, and cheap looks for its watches. Blocking."""
+"""Boxes for a model's answers, and cheap checks of its watches, by the detector. Blocking."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from functools import lru_cache
 import cv2
 
 from server.core.frames import Picture
-from server.features.builtin.answers import said_of
+from server.features.builtin.answers import describe_places
 from server.features.builtin.conditions import Condition, Subject, spoken_condition
-from server.features.builtin.detector import PERSON, ThingFinder, asked_for, classes
+from server.features.builtin.detector import PERSON, ThingFinder, classes, matching_things
 from server.features.builtin.engine import pixels_of
 from server.features.builtin.intents import understand
 from server.features.builtin.language import language, language_of
@@ -24,17 +24,17 @@ from server.models.routing import ends, plain
 from server.shared.watch_answers import WatchAnswer
 
 log = logging.getLogger(__name__)
-# The certainty of what is not there
+# Confidence that a thing is absent, 0 to 1
 _NOT_SEEN = 0.8
-# The things that it knows well enough to be asked in place of a model
+# Things that the detector recognises well enough to replace a model
 _WELL = frozenset(
     {PERSON, "bicycle", "car", "motorcycle", "bus", "train", "cat", "dog", "horse", "cow", "sheep"}
 )
 _FAILURES = (cv2.error, RuntimeError, ValueError, MemoryError)
 
 
-class Beside:
-    """The detector as other features use it. Any number of threads may call."""
+class DetectorAid:
+    """The detector for other features. Any number of threads may call it."""
 
     def __init__(self, finder: ThingFinder) -> None:
         self.finder = finder
@@ -42,11 +42,11 @@ class Beside:
     def boxes(self, picture: Picture, question: str, answer: str) -> list[Box]:
         """Return the boxes of the things that a question names, in pixels of the picture.
 
-        None where a model's answer says that something is not there. A look that fails is logged, and
-        finds nothing.
+        Return none if a model's answer denies that something is there. A failed detection is logged and
+        returns none.
         """
         intent = understand(question)
-        if not intent.things or denied(answer, intent.language):
+        if not intent.things or is_denied(answer, intent.language):
             return []
         words = thing_words(intent.language)
         try:
@@ -54,14 +54,14 @@ class Beside:
         except _FAILURES as exc:
             log.error("the detector failed", extra={"error": type(exc).__name__})
             return []
-        seen = asked_for(found, intent.things)
+        seen = matching_things(found, intent.things)
         return [replace(one.box, label=words.one(one.name)) for one in seen if one.box is not None]
 
     def at(self, bgr: Bgr, x: float, y: float, tag: str) -> list[Box]:
         """Return the boxes of things around a point, in pixels of the picture.
 
-        The label is a name in the language of a BCP 47 tag, "" for what cannot be named. Raises what the
-        libraries raise.
+        The label is a name in the language of the BCP 47 `tag`, or "" for an unknown thing. Errors of the
+        libraries are passed on.
         """
         words = words_of(tag)
         found = self.finder.at(bgr, x, y)
@@ -75,16 +75,16 @@ class Beside:
         near: Box | None = None,
         well: bool = False,
     ) -> dict[str, list[WatchAnswer] | None] | None:
-        """Look for conditions of watches, by their names; with `well` for things that the detector knows well.
+        """Check conditions of watches, by their names; with `well` only things that the detector recognises well.
 
-        `turn`, `near`: see `spot`. Each condition gets what is seen of it, surest first and never empty, with boxes in pixels of the
-        picture; a thing that is gone has none. None for a condition that is about no thing that the detector knows,
-        and None for all of them when it cannot look.
+        `turn`, `near`: see `spot`. Each condition gets its answers, surest first and never empty, with boxes in pixels
+        of the picture; an absent thing has no box. The value is None for a condition about nothing that the detector
+        knows; the result is None if detection fails.
         """
-        read = {name: known(condition, well) for name, condition in conditions.items()}
+        read = {name: detector_condition(condition, well) for name, condition in conditions.items()}
         wanted = [found[0] for found in read.values() if found is not None]
         names = {one.target for one in wanted}
-        # What is not in a part of the picture is not gone.
+        # A part of the picture cannot show that a thing is gone.
         whole = any(one.gone for one in wanted)
         boxes: list[Box] = []
         if names:
@@ -103,10 +103,10 @@ class Beside:
 
 
 @lru_cache(256)
-def known(condition: str, well: bool = False) -> tuple[Condition, str] | None:
-    """Return what the detector has to look for, and the language of the words; None for anything else.
+def detector_condition(condition: str, well: bool = False) -> tuple[Condition, str] | None:
+    """Return a condition that the detector can check, and the language of its words; None for any other.
 
-    `well`: things alone that it knows well enough to be asked in place of a model.
+    `well`: accept only things that it recognises well enough to replace a model.
     """
     found = spoken_condition(condition)
     if found is None or found[0].subject not in (Subject.THING, Subject.PERSON):
@@ -125,14 +125,17 @@ def _answers(
         return [WatchAnswer(not seen, _NOT_SEEN, None, why)]
     return [
         WatchAnswer(
-            True, box.confidence or 0.5, box, said_of([replace(box, label=named)], code, *size)
+            True,
+            box.confidence or 0.5,
+            box,
+            describe_places([replace(box, label=named)], code, *size),
         )
         for box in seen
     ] or [WatchAnswer(False, _NOT_SEEN, None, words.say("not_now"))]
 
 
-def denied(answer: str, asked_in: str) -> bool:
-    """Return whether an answer has a word that denies, in the language of its question or in its own."""
+def is_denied(answer: str, asked_in: str) -> bool:
+    """Return True if an answer has a negating word, in the language of its question or in its own."""
     text = ends(answer)
     codes = {asked_in, language_of(text) or asked_in}
     return any(language(code).common("denies").search(plain(text)) for code in codes)

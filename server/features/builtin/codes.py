@@ -1,4 +1,4 @@
-"""The contents of codes: what they are for, Wi-Fi networks, and the hosts of links. Pure."""
+"""Contents of codes: their uses, Wi-Fi networks, and the hosts of links. Pure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from server.media.picture.grounding import Box
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
-    # As it is told, and no longer than that
+class DecodedCode:
+    # The text for display, cut to its longest length
     text: str
     # The common name: "QR Code", "EAN-13"
     format: str
-    # Its place in the picture; None where nobody knows
+    # Its place in the picture; None if unknown
     box: Box | None = field(default=None, compare=False)
-    # All of it with its lines, where `text` is cut or has less; "" where it is the text
+    # The full content with its lines if `text` is shortened; "" if `text` is complete
     whole: str = ""
 
     @property
@@ -32,18 +32,18 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A Wi-Fi network as a code names it."""
+    """A Wi-Fi network in a code."""
 
     name: str
     # "" for an open network
     password: str
-    code: Code
+    code: DecodedCode
 
 
 _FIELD = re.compile(r"(?<![A-Z])([A-Z]++):((?:\\.|[^;\\])*+);?")
 
 
-def network(codes: Iterable[Code]) -> Network | None:
+def network(codes: Iterable[DecodedCode]) -> Network | None:
     """Return the Wi-Fi network of the first code with one (WIFI:T:WPA;S:name;P:password;;)."""
     for code in codes:
         text = code.whole or code.text
@@ -52,11 +52,11 @@ def network(codes: Iterable[Code]) -> Network | None:
         parts = {key: re.sub(r"\\(.)", r"\1", value) for key, value in _FIELD.findall(text[5:])}
         name, password = parts.get("S", ""), parts.get("P", "")
         if name:
-            return Network(_unquoted(name), _unquoted(password), code)
+            return Network(_without_quotes(name), _without_quotes(password), code)
     return None
 
 
-# Fields of a contact or an event that are told, in this order
+# Fields of a contact or an event for display, in this order
 _TOLD = [
     "FN",
     "N",
@@ -74,8 +74,8 @@ _TOLD = [
 _WHEN = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d).*)?")
 
 
-def told(text: str) -> str:
-    """Return a code's text as people read it: of a contact or an event, the values of its fields."""
+def readable_text(text: str) -> str:
+    """Return a code's text for display; of a contact or an event, the values of its fields."""
     if text[:7].upper() == "MECARD:":
         fields = _FIELD.findall(text[7:])
     elif text[:6].upper() == "BEGIN:":
@@ -86,17 +86,19 @@ def told(text: str) -> str:
         return text
     values: dict[str, list[str]] = {}
     for key, value in fields:
-        # A value's parts are separate; a backslash keeps what is behind it.
+        # A value's parts are joined by commas; a backslash escapes the next character.
         parts = (part.strip() for part in re.sub(r"\\(.)", r"\1", value).split(";"))
         if shown := ", ".join(part for part in parts if part):
             is_time = key.upper().startswith("DT")
-            values.setdefault(key.upper(), []).append(_WHEN.sub(_day, shown) if is_time else shown)
+            values.setdefault(key.upper(), []).append(
+                _WHEN.sub(_format_day, shown) if is_time else shown
+            )
     if "FN" in values:
         values.pop("N", None)
     return "; ".join(value for key in _TOLD for value in values.get(key, ())) or text
 
 
-def _day(match: re.Match[str]) -> str:
+def _format_day(match: re.Match[str]) -> str:
     year, month, day, hour, minute = match.groups()
     return f"{year}-{month}-{day}" + (f" {hour}:{minute}" if hour else "")
 
@@ -104,7 +106,7 @@ def _day(match: re.Match[str]) -> str:
 def host(url: str) -> str:
     """Return a link's host as a browser reads it: without user name, port and path.
 
-    One with letters that may pass for others is in its ASCII form ("xn--...").
+    A host with letters that may be confused with others is in its ASCII form ("xn--...").
     """
     try:
         found = urlsplit(url if "://" in url else f"//{url}").hostname or url
@@ -113,10 +115,10 @@ def host(url: str) -> str:
         return url
 
 
-# Longest address that is opened: browsers and servers take as many characters.
+# Longest address that is opened, in characters: browsers and servers accept as many.
 _LONGEST_LINK = 2000
 _LINK = re.compile(r"(?:https?://|www\.)[^\s<>\"]+", re.I)
-# By the beginning of a code: what is done with all of it
+# By the beginning of a code: the use of its whole content
 _WHOLE = {
     "BEGIN:VCARD": CodeUse.CONTACT,
     "MECARD:": CodeUse.CONTACT,
@@ -124,7 +126,7 @@ _WHOLE = {
     "BEGIN:VCALENDAR": CodeUse.EVENT,
     "BEGIN:VEVENT": CodeUse.EVENT,
 }
-# What is done with a part of it, which ends where a message, a subject or another field begins
+# Uses of a part, which ends where a message, a subject or another field begins
 _PART = (
     (re.compile(r"(?:tel|sms|smsto):([+\d][\d\s().*#/-]*+)", re.I), CodeUse.PHONE),
     (re.compile(r"mailto:([^?\s]++)", re.I), CodeUse.EMAIL),
@@ -132,17 +134,17 @@ _PART = (
 )
 
 
-def offered(codes: Iterable[Code]) -> tuple[FoundCode, ...]:
-    """Return what a person may do with codes, each once.
+def code_uses(codes: Iterable[DecodedCode]) -> tuple[FoundCode, ...]:
+    """Return the possible uses of codes, each once.
 
-    An address is opened if it is one of http or https, names no user and is not too long; others are
+    An address is opened if it is http or https, names no user and is not too long; others are
     text. An open network has nothing to copy.
     """
-    found = (_offered(code) for code in codes)
+    found = (_code_use(code) for code in codes)
     return tuple(dict.fromkeys(one for one in found if one is not None))
 
 
-def _offered(code: Code) -> FoundCode | None:
+def _code_use(code: DecodedCode) -> FoundCode | None:
     text = code.whole or code.text
     if text[:5].upper() == "WIFI:":
         wifi = network([code])
@@ -159,18 +161,18 @@ def _offered(code: Code) -> FoundCode | None:
 
 
 def _link(text: str) -> str:
-    """Return a text that is nothing but an address to open; "" for any other."""
+    """Return the address to open if a text is only an address; "" for any other."""
     if _LINK.fullmatch(text) is None or len(text) > _LONGEST_LINK:
         return ""
     link = text if "://" in text[:8] else f"https://{text}"
     try:
         found = urlsplit(link)
-        # Reading the port raises ValueError for none that there is.
+        # Reading an invalid port raises ValueError.
         named = found.hostname and found.port != 0
     except ValueError:
         return ""
     return link if named and found.username is None and found.password is None else ""
 
 
-def _unquoted(text: str) -> str:
+def _without_quotes(text: str) -> str:
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text

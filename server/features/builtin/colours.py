@@ -1,9 +1,9 @@
 """Names of colours. Pure.
 
 The rule, on OpenCV's HSV (hue 0 to 179, saturation and value 0 to 255): below value 60 it is black;
-below saturation 38 it is grey, from value 190 on white, below value 80 black again. All else goes
-by hue, where dark orange is brown, light and pale orange beige, and pale red and magenta are pink. The borders are set so that
-the CSS colours of these names get them.
+below saturation 38 it is grey, from value 190 on white, below value 80 black again. Other pixels are
+named by hue: dark orange is brown, light and pale orange beige, pale red and magenta pink. With these
+thresholds the CSS colours get their own names.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _HUES = (
     (170, "pink"),
     (180, "red"),
 )
-# Hues of walls, sand and cream, which are beige from this value on and below this saturation
+# Hues of walls, sand and cream: beige from this value on and below this saturation
 _WARM, _LIGHT, _PALE = (8, 30), 170, 90
-# The hue from which beige is so much paler
+# Hue from which beige needs a lower saturation; and that saturation
 _CREAM, _PALE_CREAM = 24, 64
-# Tan and fur are no orange up to this saturation.
+# Saturation below which tan and fur are not named orange
 _TAN = 126
-# Longest side to which a picture is shrunk; a colour's share needs no more pixels.
+# Longest side of the shrunk picture, in pixels; a colour's share needs no more.
 _SIDE = 96
-# Colours with smaller shares are not named: of a ground, and of a coloured thing on it.
+# Least share of a colour that is named: of a background, and of a coloured thing on it
 LEAST = 0.08
 _LEAST_THING = 0.02
 
@@ -60,7 +60,7 @@ def name_pixels(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
         lower = upper
     reddish = (hue < 7) | (hue >= 170)
     named[reddish & (sat < 130) & (value >= 170)] = _INDEX["pink"]
-    # A strong dark red stays red, a dark orange is brown: the stronger the darker.
+    # A saturated dark red stays red; a dark orange is brown, if saturated only when darker.
     dull = (value < 170) & (sat >= 60)
     named[dull & ((hue < 4) | (hue >= 176)) & (sat < 200)] = _INDEX["brown"]
     shaded = value < 170 - np.maximum(0, sat - 180) // 2
@@ -72,7 +72,7 @@ def name_pixels(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
     pale = sat < np.where(hue < _CREAM, _PALE, _PALE_CREAM)
     named[(value >= _LIGHT) & pale & (hue >= _WARM[0]) & (hue < _WARM[1])] = _INDEX["beige"]
     named[(named == _INDEX["orange"]) & (hue >= _WARM[0]) & (sat < _TAN)] = _INDEX["beige"]
-    # A little green is seen more than a little of any other hue.
+    # People notice a pale green sooner than other pale hues.
     pale = sat < np.where((hue >= 45) & (hue < 80), 30, 38)
     named[pale] = _INDEX["grey"]
     named[pale & (value >= 190)] = _INDEX["white"]
@@ -81,19 +81,19 @@ def name_pixels(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return named
 
 
-# Below this saturation blue and turquoise may be the sky's light on something white or grey
+# Saturation below which blue and turquoise may be skylight on something white or grey
 _SKY = 64
 
 
 def shares(bgr: NDArray[np.uint8], *, lit: bool = False) -> list[tuple[str, float]]:
     """Return colours and their shares of the picture (0 to 1), largest first, without tiny ones.
 
-    `lit`: of a thing, without what light and shade add to its own colours.
+    `lit`: the picture shows a thing; skylight on it is not counted as its colour.
     """
-    return _counted(shrink(bgr, _SIDE)[0], lit=lit)
+    return _colour_shares(shrink(bgr, _SIDE)[0], lit=lit)
 
 
-def _counted(small: NDArray[np.uint8], *, lit: bool = False) -> list[tuple[str, float]]:
+def _colour_shares(small: NDArray[np.uint8], *, lit: bool = False) -> list[tuple[str, float]]:
     named = name_pixels(small)
     if lit:
         _, sat, value = cv2.split(cv2.cvtColor(small, cv2.COLOR_BGR2HSV))
@@ -104,7 +104,7 @@ def _counted(small: NDArray[np.uint8], *, lit: bool = False) -> list[tuple[str, 
     return [(NAMES[n], float(counts[n])) for n in order if counts[n] >= _LEAST_THING]
 
 
-def by_place(bgr: NDArray[np.uint8]) -> dict[str, tuple[tuple[str, float], ...]]:
+def colours_by_place(bgr: NDArray[np.uint8]) -> dict[str, tuple[tuple[str, float], ...]]:
     """Return the colours of the whole picture, its outer thirds and its middle, largest first."""
     height, width = bgr.shape[:2]
     top, left = height // 3, width // 3
@@ -119,18 +119,19 @@ def by_place(bgr: NDArray[np.uint8]) -> dict[str, tuple[tuple[str, float], ...]]
     return {place: tuple(shares(part)) for place, part in parts.items()}
 
 
-# Longest side of the part in which a thing is told from what is around it, what is looked at around a box of it,
-# and where the middle is: shares of the width and the height
+# Segmentation of a thing from its background: longest side of the part in pixels, margin around a box as a share of its
+# size, and the middle of a picture as shares of its width and height
 _SUBJECT_SIDE, _AROUND, _MIDDLE = 96, 0.25, (0.1, 0.06, 0.9, 0.94)
-# Least share of its box that a thing has
+# Least share of its box that a thing fills
 _LEAST_SUBJECT = 0.02
-# Share of what is looked at from which a box has nothing around it
+# Share of the examined part from which a box has no background around it
 _ALL = 0.95
 
 
 def subject(bgr: NDArray[np.uint8], box: Box | None = None) -> list[tuple[str, float]]:
-    """Return the colours of the thing in a box, or in the middle, without what is behind it, and their shares of it,
-    largest first; none where nothing stands out. About 15 ms.
+    """Return the colours of the thing in a box, or in the middle, without its background.
+
+    They come with their shares of it, largest first; none if nothing stands out. About 15 ms.
     """
     height, width = bgr.shape[:2]
     if box is None:
@@ -146,29 +147,30 @@ def subject(bgr: NDArray[np.uint8], box: Box | None = None) -> list[tuple[str, f
     )
     mask = np.zeros(small.shape[:2], np.uint8)
     if inside[2] * inside[3] > _ALL * mask.size:
-        return _counted(small, lit=True)
-    # OpenCV's random numbers are the thread's.
+        return _colour_shares(small, lit=True)
+    # OpenCV's random state belongs to the thread; a fixed seed makes the result repeatable.
     cv2.setRNGSeed(0)
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(small, mask, inside, *models, 2, cv2.GC_INIT_WITH_RECT)
     own = mask == cv2.GC_PR_FGD
     if np.count_nonzero(own) < _LEAST_SUBJECT * inside[2] * inside[3]:
         return []
-    behind = dict(_counted(small[~own][:, None]))
-    found = _counted(small[own][:, None], lit=True)
-    # What there is more of behind it shows through.
+    behind = dict(_colour_shares(small[~own][:, None]))
+    found = _colour_shares(small[own][:, None], lit=True)
+    # A colour with a larger share in the background shows through.
     return [one for one in found if one[1] > behind.get(one[0], 0.0)] or found
 
 
-# Where clothes are below a face, in heights and widths of it: from and to, and half as wide; in a portrait what is left
+# Place of clothes below a face, in its heights and widths: begin, end and half the width; and the same in a portrait,
+# down to the picture's edge
 _BELOW, _BESIDE = (0.5, 1.7), 0.8
 _BELOW_PORTRAIT, _BESIDE_PORTRAIT = 0.25, 1.2
-# Least height of that part
+# Least height of that part, in heights of the face
 _LEAST_BELOW, _LEAST_PORTRAIT = 0.25, 0.12
 
 
-def worn(bgr: NDArray[np.uint8], face: Box) -> list[tuple[str, float]]:
-    """Return the colours below a face, as of a shirt, and their shares of that part, largest first; none without room."""
+def clothes_colours(bgr: NDArray[np.uint8], face: Box) -> list[tuple[str, float]]:
+    """Return the colours below a face, as of a shirt, with their shares, largest first; none if there is no room."""
     height, width = bgr.shape[:2]
     tall, wide = face.height, face.width
     top, bottom = (face.y2 + at * tall for at in _BELOW)
@@ -183,10 +185,10 @@ def worn(bgr: NDArray[np.uint8], face: Box) -> list[tuple[str, float]]:
     return shares(bgr[int(top) : int(bottom), int(left) : int(right) + 1])
 
 
-# Least share of a further colour of a thing in its first one's
+# Least share of a further colour, as a part of the first colour's share
 _FURTHER = 0.3
 
 
-def told(shares: Sequence[tuple[str, float]]) -> tuple[str, ...]:
-    """Return the colours by which a thing is described, two at most."""
+def main_colours(shares: Sequence[tuple[str, float]]) -> tuple[str, ...]:
+    """Return the colours that describe a thing, two at most."""
     return tuple(name for name, share in shares if share >= _FURTHER * shares[0][1])[:2]

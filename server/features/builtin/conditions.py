@@ -1,8 +1,8 @@
-"""The conditions that the built-in engine can watch for, read from a person's words. Pure.
+"""Conditions that the built-in engine can watch for, parsed from a person's words. Pure.
 
-It knows text, codes, colours, faces, things that can be named, motion and light, and nothing else. So a condition counts only when
-all of its words are known in one language: "a red car" would else alert for anything red, and "she
-leaves" for a face.
+It knows only text, codes, colours, faces, things that it can name, motion and light. Therefore a
+condition is accepted only if all of its words are known in one language: otherwise "a red car" would
+alert for anything red, and "she leaves" for a face.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from server.features.builtin.language import LANGUAGES, Language, language
 from server.features.builtin.thing_words import thing_words
 from server.models.routing import WORD_MARKS, ends, parse_command, plain
 
-# The words for visitors about a condition that is none of these
+# Text for visitors about a condition that is not supported
 ABLE = "Without a model: words, colors, things, motion."
 
 
@@ -41,7 +41,7 @@ class Condition:
     subject: Subject
     # The word to read, `plain`, or the name of the colour or thing
     target: str = ""
-    # It holds while the thing is not there.
+    # True: the condition holds while the thing is absent.
     gone: bool = False
 
 
@@ -57,26 +57,26 @@ _SUBJECTS = (
     (Subject.MOTION, ("motions",)),
     (Subject.TEXT, ("texts",)),
 )
-# Around a text to read only words that say nothing more
+# Sets of words that may stand around a text to read
 _AROUND = ("fillers", "texts", "naming")
 
 
 def read_condition(text: str) -> Condition | None:
-    """Return what to watch for; None for a condition that needs a model."""
+    """Parse a condition; None for one that needs a model."""
     found = spoken_condition(text)
     return found[0] if found else None
 
 
 def spoken_condition(text: str) -> tuple[Condition, str] | None:
-    """Return what to watch for, and the language in which all words are known.
+    """Parse a condition, and return it with the language in which all words are known.
 
-    "Tell me when" says nothing of it.
+    An introduction such as "tell me when" is ignored.
     """
     text = ends(text)
     order = parse_command(text)
     if order is not None and order[0] is VoiceCommand.WATCH:
         text = order[1]
-    # A name may be a word of another language, so names come last.
+    # A name may be a word of another language, so names are tried last.
     for read in (_of_known_words, _with_a_name):
         for code in LANGUAGES:
             found = read(text, watch_words(code))
@@ -89,7 +89,7 @@ def _of_known_words(text: str, known: WatchWords) -> Condition | None:
     quoted = _QUOTED.search(text)
     if quoted is not None:
         around = (text[: quoted.start()] + " " + text[quoted.end() :]).strip()
-        return _framed(quoted["target"], around, known)
+        return _text_condition(quoted["target"], around, known)
     low = plain(text).strip(_TRIM)
     words = known.words(low)
     if words is None:
@@ -101,26 +101,26 @@ def _of_known_words(text: str, known: WatchWords) -> Condition | None:
 
 
 def _thing(low: str, known: WatchWords) -> Condition | None:
-    """Return a thing that comes into view, or is gone from it."""
+    """Parse a condition about a thing that is present or gone."""
     names, rest = thing_words(known.code).cut(low)
     words = known.words(rest)
-    if not names and words and known.rest(known.those(words, "people"), "fillers"):
+    if not names and words and known.words_outside(known.words_in(words, "people"), "fillers"):
         # "Somebody leaves"
-        names, words = (PERSON,), known.rest(words, "people")
-    if len(names) != 1 or words is None or not known.only(words, "fillers", "gone"):
+        names, words = (PERSON,), known.words_outside(words, "people")
+    if len(names) != 1 or words is None or not known.has_only(words, "fillers", "gone"):
         return None
-    return Condition(Subject.THING, names[0], gone=bool(known.those(words, "gone")))
+    return Condition(Subject.THING, names[0], gone=bool(known.words_in(words, "gone")))
 
 
 def _with_a_name(text: str, known: WatchWords) -> Condition | None:
     if _QUOTED.search(text) is not None:
         return None
-    named = known.named(plain(text).strip(_TRIM))
+    named = known.text_named(plain(text).strip(_TRIM))
     if named is not None:
         found = _word(named)
         words = known.words(found.target) if found is not None else frozenset[str]()
-        # "Text is visible" names no text.
-        if found is not None and (words is None or known.rest(words, "fillers")):
+        # "Text is visible" quotes no text.
+        if found is not None and (words is None or known.words_outside(words, "fillers")):
             return found
     # "EXIT appears": a word in capitals is one to read.
     tokens = _TOKEN.findall(_BESIDE.sub(" ", text))
@@ -128,25 +128,25 @@ def _with_a_name(text: str, known: WatchWords) -> Condition | None:
     if not capitals:
         return None
     around = " ".join(word for word in tokens if word not in capitals)
-    return _framed(" ".join(capitals), around, known)
+    return _text_condition(" ".join(capitals), around, known)
 
 
-def _framed(target: str, around: str, known: WatchWords) -> Condition | None:
-    """Return a text to read, when the words around it say nothing more."""
+def _text_condition(target: str, around: str, known: WatchWords) -> Condition | None:
+    """Return the condition for a text to read if the words around it add nothing."""
     words = known.words(plain(around))
-    return _word(target) if words is not None and known.only(words, *_AROUND) else None
+    return _word(target) if words is not None and known.has_only(words, *_AROUND) else None
 
 
 def _simple(words: Words, known: WatchWords) -> Condition | None:
-    rest = known.rest(words, "fillers")
+    rest = known.words_outside(words, "fillers")
     if not rest:
-        # "Somebody" may be a filler as well: "something".
+        # Words such as "something" are fillers and subjects, too.
         for subject, (name, *_) in _SUBJECTS:
-            if known.those(words, name):
+            if known.words_in(words, name):
                 return Condition(subject)
         return None
     for subject, names in _SUBJECTS:
-        if known.only(rest, *names) and known.those(words, names[0]):
+        if known.has_only(rest, *names) and known.words_in(words, names[0]):
             return Condition(subject)
     colours = {known.colour(word) for word in rest}
     if len(colours) == 1 and (colour := colours.pop()):
@@ -155,23 +155,25 @@ def _simple(words: Words, known: WatchWords) -> Condition | None:
 
 
 def _light(words: Words, known: WatchWords) -> bool | None:
-    """Return True for a condition that light holds, False for darkness, and None for any other.
+    """Return True for a condition about light, False for one about darkness, and None for any other.
 
-    As for others all words have to be known: "the light turns green" is none of these.
+    All words have to be known: "the light turns green" is neither.
     """
-    if not words or not known.only(words, "lights", "dark", "bright", "off", "on", "no", "light"):
+    if not words or not known.has_only(
+        words, "lights", "dark", "bright", "off", "on", "no", "light"
+    ):
         return None
-    dark, bright = bool(known.those(words, "dark")), bool(known.those(words, "bright"))
-    off, no = bool(known.those(words, "off")), bool(known.those(words, "no"))
+    dark, bright = bool(known.words_in(words, "dark")), bool(known.words_in(words, "bright"))
+    off, no = bool(known.words_in(words, "off")), bool(known.words_in(words, "no"))
     if dark or bright:
         # "It is not dark" needs a model.
         return bright if dark is not bright and not (no or off) else None
-    if not bool(known.those(words, "lights")):
+    if not bool(known.words_in(words, "lights")):
         return None
     if off or no:
-        # "On" may be a preposition, so "off" beside it counts.
+        # "On" may be a preposition, so "off" decides.
         return None if off and no else False
-    return True if bool(known.those(words, "on")) else None
+    return True if bool(known.words_in(words, "on")) else None
 
 
 def _word(target: str) -> Condition | None:
@@ -179,9 +181,9 @@ def _word(target: str) -> Condition | None:
     return Condition(Subject.WORD, words) if words else None
 
 
-# The words of conditions in one language, and how a condition is taken apart into them. Pure.
+# The words of conditions in one language, and the splitting of a condition into them
 
-# Parts of a condition that an unspaced language does not write: a name, a number
+# Latin parts of a condition in an unspaced language: a name, a number
 _FOREIGN = re.compile(r"[a-z0-9]+(?: +[a-z0-9]+)*")
 
 _WORD = re.compile(rf"[\w{WORD_MARKS}'+-]+")
@@ -201,26 +203,26 @@ Words = frozenset[str]
 
 
 class WatchWords:
-    """The part `watch` of a language's file."""
+    """Words of conditions: the section `watch` of a language's file."""
 
     def __init__(self, spoken: Language) -> None:
         found = spoken.watch
         self.code = spoken.code
         self._unspaced = spoken.unspaced
         self._sets = {name: frozenset(plain(str(found.get(name, ""))).split()) for name in _SETS}
-        # Before and behind words that are known without them
+        # Affixes that are removed to find a known word
         self._prefixes, self._particles, self._endings = (
             tuple(plain(str(found.get(name, ""))).split())
             for name in ("prefixes", "particles", "endings")
         )
-        # Phrases that mean something else than their words
+        # Phrases whose meaning differs from that of their words
         same = found.get("same", {})
         assert isinstance(same, dict)
         self._same = tuple(
             (re.compile(rf"\b{re.escape(plain(phrase))}\b"), plain(other))
             for phrase, other in same.items()
         )
-        # Each as its words
+        # Verbs behind a name, each split into words
         tails = plain(str(found.get("tails", ""))).split(",")
         self._tails = [one.split() for one in tails if one.strip()]
         self._named_before = _choice(str(found.get("named_before", "")))
@@ -229,21 +231,21 @@ class WatchWords:
         self._parts = parts if self._unspaced else frozenset[str]()
         self._longest = max(map(len, parts))
 
-    def those(self, words: Words, name: str) -> Words:
+    def words_in(self, words: Words, name: str) -> Words:
         """Return the words that are in a set."""
         return frozenset(word for word in words if self._in(word, self._sets[name]))
 
-    def only(self, words: Words, *names: str) -> bool:
-        """Return whether all words are in one of these sets."""
-        return not self.rest(words, *names)
+    def has_only(self, words: Words, *names: str) -> bool:
+        """Return True if all words are in these sets."""
+        return not self.words_outside(words, *names)
 
-    def rest(self, words: Words, *names: str) -> Words:
+    def words_outside(self, words: Words, *names: str) -> Words:
         """Return the words that are in none of these sets."""
         known = frozenset[str]().union(*(self._sets[name] for name in names))
         return frozenset(word for word in words if not self._in(word, known))
 
     def words(self, low: str) -> Words | None:
-        """Return the words of a `plain` text; None for one of an unspaced language that has others."""
+        """Return the words of a `plain` text; None if an unspaced language has unknown parts in it."""
         for pattern, other in self._same:
             low = pattern.sub(other, low)
         for mark in _MARKS:
@@ -257,7 +259,7 @@ class WatchWords:
     def colour(self, word: str) -> str:
         return self._colours.get(word, "")
 
-    def named(self, low: str) -> str | None:
+    def text_named(self, low: str) -> str | None:
         """Return the text that a condition names, without a verb behind it; None without one."""
         naming = sorted(self._sets["naming"], key=len, reverse=True)
         after = "|".join(map(re.escape, naming))
@@ -277,14 +279,14 @@ class WatchWords:
         words = target.split()
         while tail := next((one for one in self._tails if words[-len(one) :] == one), None):
             if len(tail) == len(words):
-                # It is all that is named.
+                # Nothing would be left.
                 break
             del words[-len(tail) :]
         return " ".join(words)
 
     def _only_naming(self, around: str) -> bool:
         words = self.words(around)
-        return words is not None and self.only(words, "fillers", "texts", "naming")
+        return words is not None and self.has_only(words, "fillers", "texts", "naming")
 
     def _without_fillers(self, target: str) -> str:
         words = target.split()
@@ -310,7 +312,7 @@ class WatchWords:
         return found | ({"gray": "grey"} if spoken.code == "en" else {})
 
     def _segments(self, low: str) -> Words | None:
-        """Return the fewest parts that make up a text without spaces."""
+        """Split a text without spaces into the fewest known parts; None if that is impossible."""
         low = "".join(low.split()) if not _FOREIGN.search(low) else low.strip()
         # By end: the number of parts before it, and the last of them
         best: list[tuple[int, str] | None] = [(0, "")] + [None] * len(low)
@@ -335,12 +337,12 @@ class WatchWords:
 
 
 def _choice(phrases: str) -> str | None:
-    """Return a pattern of phrases, which commas separate; None without one."""
+    """Return the pattern of comma-separated phrases; None if there are none."""
     found = sorted({plain(one.strip()) for one in phrases.split(",")} - {""}, key=len, reverse=True)
     return "|".join(map(re.escape, found)) if found else None
 
 
 @cache
 def watch_words(code: str) -> WatchWords:
-    """Return those of one of `LANGUAGES`."""
+    """Return the words of conditions in one of `LANGUAGES`."""
     return WatchWords(language(code))

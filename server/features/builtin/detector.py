@@ -1,8 +1,7 @@
-"""Finds and names things with two small models, and says nothing where they do not agree. Blocking.
+"""Detection of things by two small models, whose disagreements are dropped. Blocking.
 
-A detector of 80 classes (COCO) finds boxes; a classifier of 1,000 (ImageNet) looks at each box. Alone the
-detector is wrong in a third of what it says; together they are silent rather than wrong. Where the weights
-come from stands in `things/NOTICE`.
+A detector of 80 classes (COCO) finds boxes; a classifier of 1,000 (ImageNet) checks each box. Alone, the
+detector is wrong in a third of its boxes. `things/NOTICE` names the source of the weights.
 """
 
 from __future__ import annotations
@@ -31,17 +30,17 @@ FOLDER = Path(__file__).with_name("things")
 DETECTOR, CLASSIFIER = "ssdlite_mobilenet_v2.onnx", "efficientnet_lite0.onnx"
 PERSON = "person"
 
-# Least score of a box; that of a person, whom the classifier does not know
+# Least score of a box; and of a person, for which the classifier has no class
 _BOX, _PERSON = 0.5, 0.6
-# The same of one that has so much of the picture and is so much wider than tall
+# Least score of a person that fills this share of the picture and is this many times wider than tall
 _PERSON_WIDE, _FILLS, _WIDE = 0.75, 0.6, 1.6
-# Boxes that overlap more than this are one thing: of the same name, and of different ones
+# Overlap (IoU) above which two boxes are one thing: of the same name, and of different names
 _SAME, _OTHER = 0.5, 0.8
-# A box that has so much of a better one of its name shows the same thing and what is around it.
+# Share of a better box of its name inside a box from which both show the same thing
 _INSIDE = 0.85
-# A box of so large a share of the picture is no second thing beside one of its name.
+# Share of the picture from which a box is no second thing beside a smaller one of its name
 _SCENE = 0.85
-# Boxes that the classifier looks at
+# Most boxes that the classifier checks
 _MOST = 6
 # Names of the kinds of a thing
 KINDS: dict[str, tuple[str, ...]] = {
@@ -57,45 +56,44 @@ KINDS: dict[str, tuple[str, ...]] = {
     "train": ("tram",),
     "truck": ("fire truck",),
 }
-# Names of animals: the detector's, and all
+# The detector's names of large animals
 LARGE_ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe")  # fmt: skip
-# Least score of a name: circles are clocks to both models and discs are balloons, and tools for which
-# there is no class are can openers.
+# Least scores of single names: both models take circles for clocks and discs for balloons, and tools without a class
+# for can openers.
 _LEAST_OF = {"clock": 0.85, "balloon": 0.85, "can opener": 0.9}
-# Least score of a box at a place that somebody points at; its largest share of the picture, with a name
-# and without one
+# Boxes at a place that a person points at: least score, and largest share of the picture with a name and without one
 _AT, _LARGEST_AT, _LARGEST_UNNAMED = 0.35, 0.9, 0.4
-# Share of a box that is shown around it
+# Margin around a box, as a share of its longer side
 _MARGIN = 0.08
-# The classifier agrees with at least so much on the classes of the detector's name
+# Least weight of the classes of the detector's name from which the classifier agrees
 _AGREES = 0.15
-# It is believed alone from here on: about a box, or about the middle and the whole picture on average
+# Least weight from which the classifier alone is trusted: for a box, or for the mean of the middle and the whole picture
 _ALONE = 0.6
-# Least side in pixels of what is looked at
+# Least side of an examined picture, in pixels
 _LEAST_SIDE = 16
-# Boxes of what somebody seeks that are looked at; and from which share on one is at the place of the last look
+# Search: most boxes that are checked, and the least overlap with the last box to count as the same place
 _MOST_SOUGHT, _FOLLOWED = 3, 0.3
-# Other boxes with this score that the classifier calls by the name of what somebody seeks, with so much weight: both
-# models look closer at these.
+# Search: least score of further boxes, how many are enlarged for both models, and the classifier's least weight for the
+# name
 _PERHAPS, _MOST_CLOSER, _CLOSER = 0.3, 2, 0.3
-# Boxes that are looked at to count things, the least weight of the name, how little two of them share, and how much
-# larger than the largest one that is sure one may be
+# Counting: most boxes that are checked, least weight of the name, largest overlap of two things, and largest area, in
+# areas of the largest known thing
 _MOST_COUNTED, _COUNTED, _COUNTED_APART, _MOST_LARGER = 16, 0.5, 0.3, 2
-# Share of a box in the others from which it is a part of these
+# Share of a box inside others from which it is a part of them
 _COVERED = 0.7
 # Names that the detector gives to drawings and signs; the classifier has none for them
 _DRAWN = frozenset({"kite", "frisbee", "skis", "snowboard", "surfboard", "sports ball", "tie"})
-# The detector is believed alone for a thing that somebody asks about, unless the classifier is so sure of another
+# The detector alone is trusted for a requested thing from this score on, unless the classifier has this weight for another
 _ASKED, _CONTRARY = 0.7, 0.9
-# And for others: for a name that the classifier lacks, and against one that is unsure
+# The same for other things: if the classifier lacks the name, if it has it, and its largest weight for any class
 _UNKNOWN_TO_IT, _ALMOST_CERTAIN, _UNSURE = 0.8, 0.97, 0.4
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
+class DetectedThing:
     """A thing in a picture.
 
-    `box` is in pixels of the picture; None where it fills the middle. `sure`: both models say so.
+    `box` is in pixels of the picture; None if the thing fills the middle. `sure`: both models agree.
     """
 
     name: str
@@ -106,16 +104,16 @@ class Thing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classes:
-    """The names of both models' classes."""
+    """Class names of both models."""
 
-    # Of each class of the detector, and its column among the detector's scores
+    # Name of each class of the detector, and its column among the scores
     detector: tuple[str, ...]
     columns: tuple[int, ...]
-    # Of each class of the classifier; "" for one that is never named
+    # Name of each class of the classifier; "" for one that is never named
     classifier: tuple[str, ...]
-    # The classifier's classes that are a thing of the detector's
+    # By the detector's names: the classifier's classes for the same thing
     agrees: dict[str, list[int]]
-    # The classifier's names, and for each of its classes a row with a 1 where its name stands
+    # The classifier's names, and for each of its classes a row with a 1 in the column of its name
     named: tuple[str, ...]
     of_class: F32
 
@@ -143,8 +141,8 @@ def classes() -> Classes:
     )
 
 
-def likeliest(weights: F32) -> tuple[str, float]:
-    """Return the classifier's likeliest name and its weight, that of all classes of the name together.
+def likeliest_name(weights: F32) -> tuple[str, float]:
+    """Return the classifier's likeliest name and the sum of the weights of its classes.
 
     A class without a name may be likelier.
     """
@@ -165,28 +163,28 @@ def numbers(ranges: str) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model of an operator's; `sha256` "" for one of our own."""
+    """A model's file; `sha256` is "" for a model of this repository."""
 
     path: Path
     sha256: str = ""
 
 
-def sampled(bgr: Bgr, side: int) -> F32:
-    """Return a picture as RGB, squeezed into a square: each pixel between the four next to its place."""
+def sample_square(bgr: Bgr, side: int) -> F32:
+    """Resize a picture to an RGB square with bilinear interpolation."""
     return _rgb(cv2.resize(bgr, (side, side), interpolation=cv2.INTER_LINEAR))
 
 
-def mean(bgr: Bgr, side: int) -> F32:
-    """Return a picture as RGB, squeezed into a square: each pixel the mean of what it covers.
+def average_square(bgr: Bgr, side: int) -> F32:
+    """Resize a picture to an RGB square with area averages.
 
-    A large one is halved first: by halves OpenCV takes a tenth of the time.
+    A large picture is halved first, because OpenCV then takes a tenth of the time.
     """
     while min(bgr.shape[:2]) >= 2 * side:
         height, width = (one // 2 for one in bgr.shape[:2])
         even, half = bgr[: 2 * height, : 2 * width], (width, height)
         bgr = np.asarray(cv2.resize(even, half, interpolation=cv2.INTER_AREA), np.uint8)
     if min(bgr.shape[:2]) <= side:
-        return sampled(bgr, side)
+        return sample_square(bgr, side)
     return _rgb(cv2.resize(bgr, (side, side), interpolation=cv2.INTER_AREA))
 
 
@@ -196,23 +194,23 @@ def _rgb(bgr: cv2.typing.MatLike) -> F32:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """The pictures that a model learned from: values from 0 to 255, less `middle`, by `scale`."""
+    """A model's input: pixel values from 0 to 255, less `middle`, times `scale`."""
 
     middle: float
     scale: float
-    # Makes a picture a small square
+    # Resizes a picture to a square
     squeeze: Callable[[Bgr, int], F32]
 
 
-_DETECTORS = _Form(127.5, 2 / 255, sampled)
-_CLASSIFIERS = _Form(127, 1 / 128, mean)
+_DETECTORS = _Form(127.5, 2 / 255, sample_square)
+_CLASSIFIERS = _Form(127, 1 / 128, average_square)
 
 
-class _Model:
-    """One of the two: it takes a square picture, in values of its own."""
+class _SquareModel:
+    """One of the two models; its input is a square picture."""
 
     def __init__(self, file: ModelFile, form: _Form) -> None:
-        """Raises ModelUnusable."""
+        """Load the file. Raises ModelUnusable."""
         self._form = form
         self._session = load_session(file.path, file.sha256)
         inputs = self._session.get_inputs()
@@ -222,7 +220,7 @@ class _Model:
         self._input, self._side = inputs[0].name, int(shape[2])
 
     def run(self, bgr: Bgr) -> list[F32]:
-        """Return its outputs for a picture."""
+        """Return the model's outputs for a picture."""
         form = self._form
         small = form.squeeze(bgr, self._side)
         values = (small - np.float32(form.middle)) * np.float32(form.scale)
@@ -233,9 +231,9 @@ class _Model:
 
 
 class ThingFinder:
-    """Both models, loaded when they are first needed. Any number of threads may look at a time.
+    """Both models, loaded at first use. Any number of threads may call at a time.
 
-    Where they do not load, nothing is found, and `broken` is True.
+    If they do not load, nothing is found, and `broken` is True.
     """
 
     def __init__(
@@ -245,39 +243,43 @@ class ThingFinder:
     ) -> None:
         self._files = detector, classifier
         self._lock = threading.Lock()
-        self._models: tuple[_Model, _Model] | None = None
+        self._models: tuple[_SquareModel, _SquareModel] | None = None
         self.broken = False
 
-    def find(self, bgr: Bgr, asked: Collection[str] = ()) -> list[Thing]:
-        """Return what can be named, surest of each rule first; empty where nothing can.
+    def find(self, bgr: Bgr, asked: Collection[str] = ()) -> list[DetectedThing]:
+        """Return the things that can be named, surest of each rule first.
 
-        `asked`: the names of things that somebody asks about.
+        `asked`: the names of things that a question is about.
         """
-        return self.named(bgr, self.boxes(bgr), asked)
+        return self.name_boxes(bgr, self.boxes(bgr), asked)
 
-    def named(self, bgr: Bgr, boxes: Iterable[Box], asked: Collection[str] = ()) -> list[Thing]:
-        """Return the same of a picture whose `boxes` are known."""
+    def name_boxes(
+        self, bgr: Bgr, boxes: Iterable[Box], asked: Collection[str] = ()
+    ) -> list[DetectedThing]:
+        """Return the same as `find` for a picture whose `boxes` are known."""
         if self._load() is None or min(bgr.shape[:2]) < _LEAST_SIDE:
             return []
-        # Those that are asked about are looked at in any case.
+        # Boxes of requested names come first, so that the limit does not drop them.
         first = sorted(boxes, key=lambda box: box.label not in asked)[:_MOST]
         found = [thing for box in first if (thing := self.name(bgr, box, asked)) is not None]
-        if asked and not asked_for(found, asked):
-            found += self._in_tiles(bgr, asked)
-        if not found and (thing := self._of_middle(bgr)) is not None:
+        if asked and not matching_things(found, asked):
+            found += self._find_in_tiles(bgr, asked)
+        if not found and (thing := self._name_middle(bgr)) is not None:
             found.append(thing)
         return found
 
-    def seek(self, bgr: Bgr, names: Collection[str], known: Box | None = None) -> list[Thing]:
-        """Return the things of these names that have a box, surest first; in a third of the time of `find`.
+    def seek(
+        self, bgr: Bgr, names: Collection[str], known: Box | None = None
+    ) -> list[DetectedThing]:
+        """Return the things of these names that have a box, surest first, in a third of the time of `find`.
 
-        One at the place of a `known` box, which was sure a moment ago, is sure without another look at it.
+        A thing at the place of a `known` box, which was sure a moment ago, is sure without another check.
         """
         every = self.boxes(bgr, _PERHAPS)
         likely = [box for box in every if box.label in names and (box.confidence or 0.0) >= _BOX]
         boxes = likely[:_MOST_SOUGHT]
         there = [box for box in boxes if known is not None and box.overlap(known) >= _FOLLOWED]
-        found = [Thing(box.label, box.confidence or 0.0, box, sure=True) for box in there]
+        found = [DetectedThing(box.label, box.confidence or 0.0, box, sure=True) for box in there]
         rest = [box for box in boxes if box not in there]
         named = (self.name(bgr, box) for box in rest)
         found += [one for one in named if one is not None and one.name in names]
@@ -285,24 +287,24 @@ class ThingFinder:
             rest = sorted(
                 (box for box in every if box not in likely), key=lambda box: box.label not in names
             )
-            found += self._closer(bgr, names, rest, known)
+            found += self._look_closer(bgr, names, rest, known)
         return sorted(found, key=lambda one: (not one.sure, -one.confidence))
 
-    def _closer(
+    def _look_closer(
         self, bgr: Bgr, names: Collection[str], boxes: Sequence[Box], known: Box | None
-    ) -> list[Thing]:
-        """Return what both models call by these names in a box that the detector did not know from afar.
+    ) -> list[DetectedThing]:
+        """Enlarge boxes that the detector named otherwise, and return the thing that both models name so.
 
         At the place of a `known` box the classifier alone is enough.
         """
         boxes = [box for box in boxes if box.label != PERSON][:_MOST_CLOSER]
         for box in boxes:
             part = _with_margin(bgr, box)
-            name, weight = likeliest(self._classify(part))
+            name, weight = likeliest_name(self._classify(part))
             if name not in names or weight < _CLOSER:
                 continue
             if known is not None and box.overlap(known) >= _FOLLOWED:
-                return [Thing(name, weight, box, sure=True)]
+                return [DetectedThing(name, weight, box, sure=True)]
             left, top = _corner(box)
             for near in self.boxes(part):
                 thing = self.name(part, near) if near.label in names else None
@@ -310,10 +312,10 @@ class ThingFinder:
                     return [replace(thing, box=near.moved(left, top))]
         return []
 
-    def around(self, bgr: Bgr, known: Collection[Box] = ()) -> list[Thing]:
+    def around(self, bgr: Bgr, known: Collection[Box] = ()) -> list[DetectedThing]:
         """Return the things that have a box, surest first.
 
-        One at the place of a `known` box of its name is not looked at again, and not sure.
+        A thing at the place of a `known` box of its name is not checked again, and not sure.
         """
         boxes = self.boxes(bgr)
         there = [
@@ -322,7 +324,7 @@ class ThingFinder:
             if any(one.label == box.label and one.overlap(box) >= _FOLLOWED for one in known)
         ]
         rest = [box for box in boxes if box not in there][:_MOST]
-        found = [Thing(box.label, box.confidence or 0.0, box, sure=False) for box in there]
+        found = [DetectedThing(box.label, box.confidence or 0.0, box, sure=False) for box in there]
         found += [one for box in rest if (one := self.name(bgr, box)) is not None]
         scene = _SCENE * bgr.shape[0] * bgr.shape[1]
         smaller = {one.name for one in found if one.box is not None and one.box.area < scene}
@@ -334,9 +336,9 @@ class ThingFinder:
         return sorted(found, key=lambda one: (not one.sure, -one.confidence))
 
     def at(self, bgr: Bgr, x: float, y: float) -> list[Box]:
-        """Return the boxes around a point, in pixels; the label is a thing's name, or "" where it cannot be named.
+        """Return the boxes around a point, in pixels; the label is a thing's name, or "" if it is unknown.
 
-        Where there is none, a square around the point is looked at: small things are larger there.
+        Without a box, the detector runs on a square around the point, in which small things are larger.
         """
         height, width = bgr.shape[:2]
         found = [box for box in self.boxes(bgr, _AT) if box.encloses(x, y)]
@@ -347,18 +349,18 @@ class ThingFinder:
             part = bgr[top : top + side, left : left + side]
             found = [box.moved(left, top) for box in self.boxes(part, _AT)]
             found = [box for box in found if box.encloses(x, y)]
-        labelled = [self._labelled(bgr, box) for box in found]
+        labelled = [self._with_label(bgr, box) for box in found]
         most = {True: _LARGEST_AT * width * height, False: _LARGEST_UNNAMED * width * height}
         return [box for box in labelled if box.area <= most[box.label != ""]]
 
-    def _labelled(self, bgr: Bgr, box: Box) -> Box:
+    def _with_label(self, bgr: Bgr, box: Box) -> Box:
         thing = self.name(bgr, box)
         if thing is None:
             return replace(box, label="", confidence=None)
         return replace(box, label=thing.name, confidence=thing.confidence)
 
-    def more_of(self, bgr: Bgr, found: Sequence[Thing], name: str) -> list[Thing]:
-        """Return further things of a name, small or unsure to the detector, as for counting them."""
+    def more_of(self, bgr: Bgr, found: Sequence[DetectedThing], name: str) -> list[DetectedThing]:
+        """Return further things of a name that are small or unsure, for counting."""
         known = classes()
         same = known.agrees.get(name) or [
             at for at, one in enumerate(known.classifier) if one == name
@@ -366,31 +368,31 @@ class ThingFinder:
         seen = [one.box for one in found if one.box is not None and one.name == name]
         sure = any(one.sure for one in found if one.name == name)
         if not seen or not same:
-            # Where the classifier does not know it, nothing confirms a weak box.
+            # Without a class of the classifier nothing confirms a weak box.
             return []
         largest = _MOST_LARGER * max(box.area for box in seen)
-        more: list[Thing] = []
+        more: list[DetectedThing] = []
         looks = _MOST_COUNTED
         for left, top, part in [(0, 0, bgr), *tiles(bgr)]:
             for box in self.boxes(part, _PERHAPS):
                 placed = box.moved(left, top)
-                if placed.area > largest or any(_same_place(placed, one) for one in seen):
+                if placed.area > largest or any(_is_same_place(placed, one) for one in seen):
                     continue
                 if sum(map(placed.intersection, seen)) >= _COVERED * placed.area:
-                    # Two dogs' sides are no third one.
+                    # It is made up of parts of other things.
                     continue
                 weight = float(self._classify(_with_margin(part, box))[same].sum())
                 if weight >= _COUNTED:
                     seen.append(placed)
-                    more.append(Thing(name, weight, placed, sure))
+                    more.append(DetectedThing(name, weight, placed, sure))
                 looks -= 1
                 if not looks:
                     return more
         return more
 
-    def _in_tiles(self, bgr: Bgr, asked: Collection[str]) -> list[Thing]:
-        """Return what is asked about in squares of the picture: small things are larger there."""
-        found: list[Thing] = []
+    def _find_in_tiles(self, bgr: Bgr, asked: Collection[str]) -> list[DetectedThing]:
+        """Return the requested things in squares of the picture, in which small things are larger."""
+        found: list[DetectedThing] = []
         for left, top, part in tiles(bgr):
             for box in self.boxes(part):
                 thing = self.name(part, box) if box.label in asked else None
@@ -402,7 +404,7 @@ class ThingFinder:
         return found
 
     def boxes(self, bgr: Bgr, least: float = _BOX) -> list[Box]:
-        """Return the detector's boxes with their names and scores, best first; it alone is often wrong."""
+        """Return the detector's boxes with names and scores, best first; unconfirmed, they are often wrong."""
         models = self._load()
         if models is None or min(bgr.shape[:2]) < _LEAST_SIDE:
             return []
@@ -417,78 +419,82 @@ class ThingFinder:
             top, left, bottom, right = corners[row].clip(0, 1).tolist()
             edges = left * width, top * height, right * width, bottom * height
             found.append(Box(*edges, known.detector[column], float(scores[row, column])))
-        return _apart(sorted(found, key=lambda box: -(box.confidence or 0)))
+        return _without_duplicates(sorted(found, key=lambda box: -(box.confidence or 0)))
 
-    def name(self, bgr: Bgr, box: Box, asked: Collection[str] = ()) -> Thing | None:
-        """Return what both models together say is in a box; None where they disagree."""
+    def name(self, bgr: Bgr, box: Box, asked: Collection[str] = ()) -> DetectedThing | None:
+        """Return the thing that both models together name in a box; None if they disagree."""
         known, score = classes(), box.confidence or 0.0
         if box.label == PERSON:
-            return Thing(PERSON, score, box, sure=True) if _is_person(bgr, box) else None
+            return DetectedThing(PERSON, score, box, sure=True) if _is_person(bgr, box) else None
         if score < _LEAST_OF.get(box.label, _BOX):
             return None
         weights = self._classify(_with_margin(bgr, box))
         best = int(weights.argmax())
         same = known.agrees.get(box.label)
         agreed = float(weights[same].sum()) if same else 0.0
-        name, weight = likeliest(weights)
-        # A little of each breed of dog is no dog where more of it is a rabbit.
+        name, weight = likeliest_name(weights)
+        # Small weights of many breeds do not make a dog if another name weighs more.
         other = agreed < weight and name not in {known.classifier[at] for at in same or ()}
         near = agreed >= weights[best] / 2 and not other
         if same and agreed >= _AGREES and (best in same or near):
-            return Thing(box.label, max(score, agreed), box, sure=True)
+            return DetectedThing(box.label, max(score, agreed), box, sure=True)
         if box.label in asked and score >= _ASKED and (weight < _CONTRARY or name == box.label):
-            return Thing(box.label, score, box, sure=False)
+            return DetectedThing(box.label, score, box, sure=False)
         if weight >= _ALONE:
             return (
-                Thing(name, weight, box, sure=False) if weight >= _LEAST_OF.get(name, 0) else None
+                DetectedThing(name, weight, box, sure=False)
+                if weight >= _LEAST_OF.get(name, 0)
+                else None
             )
         enough = _ALMOST_CERTAIN if same else _UNKNOWN_TO_IT
         if box.label not in _DRAWN and score >= enough and weights[best] < _UNSURE:
-            return Thing(box.label, score, box, sure=False)
+            return DetectedThing(box.label, score, box, sure=False)
         return None
 
-    def _of_middle(self, bgr: Bgr) -> Thing | None:
-        """Return what fills the picture, if its middle and the whole of it together look like it."""
+    def _name_middle(self, bgr: Bgr) -> DetectedThing | None:
+        """Return the thing that fills the picture, judged by its middle and the whole picture together."""
         whole = self._classify(bgr)
-        if likeliest(whole)[1] < 2 * _ALONE - 1:
-            # Whatever the middle is, the average stays below.
+        if likeliest_name(whole)[1] < 2 * _ALONE - 1:
+            # The average cannot reach the limit.
             return None
         height, width = bgr.shape[:2]
         side = int(min(height, width) * 224 / 256)
         top, left = (height - side) // 2, (width - side) // 2
         middle = self._classify(bgr[top : top + side, left : left + side])
-        name, weight = likeliest((middle + whole) * np.float32(0.5))
+        name, weight = likeliest_name((middle + whole) * np.float32(0.5))
         if weight < max(_ALONE, _LEAST_OF.get(name, 0)):
             return None
-        return Thing(name, weight, None, sure=False)
+        return DetectedThing(name, weight, None, sure=False)
 
     def _classify(self, bgr: Bgr) -> F32:
-        """Return the weight of each class, together 1."""
+        """Return the weight of each class; the sum is 1."""
         models = self._load()
         assert models is not None
         weights: F32 = models[1].run(bgr)[0][0]
         return weights
 
-    def _load(self) -> tuple[_Model, _Model] | None:
+    def _load(self) -> tuple[_SquareModel, _SquareModel] | None:
         with self._lock:
             if self._models is not None or self.broken:
                 return self._models
             trouble: ModelTrouble | None = None
             try:
                 forms = _DETECTORS, _CLASSIFIERS
-                self._models = self._tried(*map(_Model, self._files, forms))
-                # What only the loading took: a fifth of what stays
+                self._models = self._verify(*map(_SquareModel, self._files, forms))
+                # Loading leaves unused memory: a fifth of the models' own.
                 trim_memory()
             except ModelUnusable as error:
                 trouble = error.trouble
             if trouble is not None:
-                # The engine does the rest without them.
+                # The engine continues without names of things.
                 self.broken = True
                 log.error("things are not named", extra={"reason": str(trouble)})
             return self._models
 
-    def _tried(self, detector: _Model, classifier: _Model) -> tuple[_Model, _Model]:
-        """Return both, if they give what is read of them. Raises ModelUnusable."""
+    def _verify(
+        self, detector: _SquareModel, classifier: _SquareModel
+    ) -> tuple[_SquareModel, _SquareModel]:
+        """Return both models if their outputs have the expected shapes. Raises ModelUnusable."""
         blank = np.zeros((8, 8, 3), np.uint8)
         try:
             scores, corners = detector.run(blank)
@@ -502,15 +508,15 @@ class ThingFinder:
         return detector, classifier
 
 
-def asked_for(things: Iterable[Thing], names: Collection[str]) -> list[Thing]:
-    """Return the things of these names, and of their kinds: the sure ones, or else all."""
+def matching_things(things: Iterable[DetectedThing], names: Collection[str]) -> list[DetectedThing]:
+    """Return the things of these names and their kinds: the sure ones, or else all."""
     wanted = {*names}.union(*(KINDS.get(name, ()) for name in names))
     found = [one for one in things if one.name in wanted]
     return [one for one in found if one.sure] or found
 
 
 def tiles(bgr: Bgr) -> list[tuple[int, int, Bgr]]:
-    """Return three squares along the longer side, with their places; none of one that is nearly square."""
+    """Return three squares along the longer side, with their corners; none for a nearly square picture."""
     height, width = bgr.shape[:2]
     side, rest = min(height, width), abs(width - height)
     if rest < side / 3:
@@ -522,7 +528,7 @@ def tiles(bgr: Bgr) -> list[tuple[int, int, Bgr]]:
 
 
 def _is_person(bgr: Bgr, box: Box) -> bool:
-    """Return whether a box of a person is believed: a table that fills the picture is wide, and gets a low score."""
+    """Return True if a box of a person is credible: a table that fills the picture is wide, with a low score."""
     score = box.confidence or 0.0
     fills = box.area >= _FILLS * bgr.shape[0] * bgr.shape[1] and box.width >= _WIDE * box.height
     return score >= (_PERSON_WIDE if fills else _PERSON)
@@ -535,26 +541,26 @@ def _with_margin(bgr: Bgr, box: Box) -> Bgr:
 
 
 def _corner(box: Box) -> tuple[int, int]:
-    """Return the left upper corner of what is shown of a box and around it."""
+    """Return the upper left corner of a box with its margin."""
     margin = _MARGIN * max(box.width, box.height)
     return int(max(0, box.x1 - margin)), int(max(0, box.y1 - margin))
 
 
-def _apart(boxes: Sequence[Box]) -> list[Box]:
-    """Return the boxes without those that show the same thing as a better one, or one around it."""
+def _without_duplicates(boxes: Sequence[Box]) -> list[Box]:
+    """Return the boxes without duplicates of better ones."""
     kept: list[Box] = []
     for box in boxes:
         limits = ((_SAME if one.label == box.label else _OTHER, one) for one in kept)
-        group = any(one.label == box.label and _within(one, box) for one in kept)
+        group = any(one.label == box.label and _is_within(one, box) for one in kept)
         if not group and all(box.overlap(one) <= limit for limit, one in limits):
             kept.append(box)
     return kept
 
 
-def _same_place(box: Box, other: Box) -> bool:
-    return box.overlap(other) >= _COUNTED_APART or _within(box, other) or _within(other, box)
+def _is_same_place(box: Box, other: Box) -> bool:
+    return box.overlap(other) >= _COUNTED_APART or _is_within(box, other) or _is_within(other, box)
 
 
-def _within(inner: Box, outer: Box) -> bool:
-    """Return whether nearly all of a box lies in another."""
+def _is_within(inner: Box, outer: Box) -> bool:
+    """Return True if nearly all of a box lies in another."""
     return 0 < inner.intersection(outer) >= _INSIDE * inner.area

@@ -18,24 +18,35 @@ from server.core.aio import in_pool
 from server.core.errors import EngineFailed
 from server.core.frames import Geometry, JobKind, Part, Picture, QuestionMode, Scene, Verbosity
 from server.features.builtin import colours, locate, wants
-from server.features.builtin.answers import compose, compose_several, said_of, social
-from server.features.builtin.codes import Code, offered
-from server.features.builtin.detector import PERSON, Thing, ThingFinder, asked_for
-from server.features.builtin.impressions import Impression, Kept, Memory, compare, impression
+from server.features.builtin.answers import (
+    answer_small_talk,
+    compose,
+    compose_several,
+    describe_places,
+)
+from server.features.builtin.codes import DecodedCode, code_uses
+from server.features.builtin.detector import PERSON, DetectedThing, ThingFinder, matching_things
+from server.features.builtin.impressions import (
+    Impression,
+    Memory,
+    SessionStore,
+    compare,
+    impression,
+)
 from server.features.builtin.intents import Intent, understand
 from server.features.builtin.language import LATIN, code_of, language, warm
 from server.features.builtin.lines import (
     LEAST_SCORE,
-    Piece,
     Row,
-    legible,
+    TextPiece,
+    legible_pieces,
     reading_order,
-    upright,
+    turn_upright,
     whole_pieces,
 )
 from server.features.builtin.notable import Look, Noticer, words_in
-from server.features.builtin.reader import Reader
-from server.features.builtin.speaker import Shares, View
+from server.features.builtin.reader import TextReader
+from server.features.builtin.speaker import PictureFacts, Shares
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want
 from server.features.builtin.watcher import Watcher, cannot_watch
@@ -63,51 +74,52 @@ from server.shared.watch_answers import conditions_in
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-# Words with the spaces around them, which together make up the text exactly
+# Words with the spaces around them; joined, they are the text
 _WORD = re.compile(r"\s*\S+\s*?(?=\s|$)|\s+")
-# As many as a session has (see `features/cameras`)
+# Most cameras of a session (see `features/cameras`)
 MOST_CAMERAS = 4
-# The present picture, and those of the past in which a thing is looked for
+# Most pictures of a request: the present one, and those of the past in which a thing is searched
 _MOST_PICTURES = 8
-# Words after which other tasks get a turn
+# Words after which the event loop runs other tasks
 _WORDS_A_TURN = 16
 # Longest question that is parsed on the event loop, in characters
 _SHORT = 40
 # Any size is allowed; the factor only has to divide every size.
 _GEOMETRY = Geometry(1, 1, 4096 * 4096)
-# For operators: the way to a model that understands more
+# For operators: how to get a model that understands more
 _REMEDY = (
     "load a vision-language model (bash scripts/run.sh --model), "
     "or start vLLM and set VLLM_BASE_URL in .env"
 )
-# For a picture without a scene; the scene's own thresholds are in server/media/picture/planes.py.
+# Thresholds for a picture without a scene; those of scenes are in server/media/picture/planes.py.
 _DARK = 0.10
 _BLURRED_BELOW = 25.0
-# What is known of the whole picture alone, not of a part that somebody points at
+# Subjects that concern the whole picture, not a part that a person points at
 _OF_ALL = frozenset({Want.CHANGE, Want.MOTION})
-# Languages in which "on it" is a word for the top
+# Languages whose word for the top also means "on"
 _ON_IS_TOP = frozenset({"zh", "ja", "ko", "it", "pt", "tr", "ar", "hi"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """An answer, and what was found beside its words."""
+class _FoundAnswer:
+    """An answer with its boxes and codes."""
 
     text: str
-    # The places asked for; None for a question about something else
+    # The requested places; None for a question about something else
     boxes: tuple[Box, ...] | None = None
-    codes: tuple[Code, ...] = ()
-    # It is from one of the earlier pictures.
+    codes: tuple[DecodedCode, ...] = ()
+    # True: the answer is from one of the earlier pictures.
     remembered: bool = False
-    # It answers what was asked.
+    # True: it answers the question.
     known: bool = True
 
 
 class BuiltinEngine:
-    """Names things, reads text and codes, names colours and light, counts faces, and finds changes.
+    """Engine for things, text, codes, colours, light, faces and changes, without a language model.
 
-    It takes one picture at a time, or one of each camera, which it looks at one by one. All work runs in `heavy`, in stages; a cancelled answer ends
-    before the next stage. Libraries load with the first picture or with `warm()`.
+    It takes one picture at a time, or one of each camera, examined in turn. All work runs in `heavy`, in
+    stages; a cancelled answer ends before the next stage. Libraries load with the first picture or with
+    `warm()`.
     """
 
     name = "builtin"
@@ -117,17 +129,17 @@ class BuiltinEngine:
         *,
         heavy: ThreadPoolExecutor,
         now: Callable[[dt.tzinfo | None], dt.datetime] = dt.datetime.now,
-        reader: Reader | None = None,
+        reader: TextReader | None = None,
         finder: ThingFinder | None = None,
     ) -> None:
-        """`finder` names things; None: nothing is named. `now` returns the time in a zone, None for the server's."""
+        """Store the parts. `finder`: None: nothing is named. `now` returns the time in a zone; None is the server's."""
         self._heavy = heavy
         self._now = now
-        self._reader = reader or Reader()
+        self._reader = reader or TextReader()
         self._finder = finder
         self._memory = Memory()
-        # The line from which each session's text is read on, and the last one that was read
-        self._left = Kept[tuple[int, str]]()
+        # By session: the line at which the reading of a text continues, and the last line read
+        self._left = SessionStore[tuple[int, str]]()
         self._watcher = Watcher(self._reader, finder)
         self._noticer = Noticer(finder)
         self._microphones: dict[str, Callable[[], Any]] = {}
@@ -184,27 +196,27 @@ class BuiltinEngine:
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`. A token is a word here."""
         if request.kind is JobKind.WATCH:
-            yield Delta(await self._guarded(self._watch(request)))
+            yield Delta(await self._translate_errors(self._watch(request)))
             yield Finished("stop")
             return
         if request.asks(QuestionMode.READ):
-            text, whole = await self._guarded(self._read(request))
+            text, whole = await self._translate_errors(self._read(request))
             yield Delta(text)
             yield Finished("stop" if whole else "length")
             return
         if (told := request.extra(NoticeContext)) is not None:
-            yield Delta(await self._guarded(self._notice(request, told)))
+            yield Delta(await self._translate_errors(self._notice(request, told)))
             yield Finished("stop")
             return
         question = clean(request.question)
         intent = await self._understand(request, question)
         running = request.kind is JobKind.DESCRIBE
-        hears = intent.want is Want.HEARS and self._hears(request.session_id)
-        said = None if running else social(intent, self._names_things, hears=hears)
+        hears = intent.want is Want.HEARS and self._is_microphone_on(request.session_id)
+        said = None if running else answer_small_talk(intent, self._names_things, hears=hears)
         found = (
-            _Found(said)
+            _FoundAnswer(said)
             if said is not None
-            else await self._guarded(self._found(request, intent, running))
+            else await self._translate_errors(self._find_answer(request, intent, running))
         )
         words = _WORD.findall(found.text)
         for count, word in enumerate(words):
@@ -223,7 +235,7 @@ class BuiltinEngine:
                 else 0
             ),
             boxes=found.boxes,
-            codes=offered(found.codes),
+            codes=code_uses(found.codes),
             needs_model=not running and not found.known,
         )
 
@@ -241,16 +253,16 @@ class BuiltinEngine:
         return intent
 
     def listen(self, session_id: str, microphone: Callable[[], Any]) -> None:
-        """Ask this function for a session's microphone, which may be None, to say whether it is on."""
+        """Set the function that returns a session's microphone, which may be None."""
         self._microphones[session_id] = microphone
 
-    def _hears(self, session_id: str) -> bool:
+    def _is_microphone_on(self, session_id: str) -> bool:
         find = self._microphones.get(session_id)
         microphone = find() if find is not None else None
         return microphone is not None and microphone.detection is not None
 
     def forget(self, session_id: str) -> None:
-        """Drop what it remembers of a session, which has ended."""
+        """Remove the data of a session that has ended."""
         self._microphones.pop(session_id, None)
         self._memory.forget(session_id)
         self._left.forget(session_id)
@@ -266,8 +278,8 @@ class BuiltinEngine:
         """Run a stage of work in the pool."""
         return await in_pool(self._heavy, work, *args)
 
-    async def _guarded(self, work: Awaitable[T]) -> T:
-        """Await a look at a picture. Raises EngineFailed in place of a library's error."""
+    async def _translate_errors(self, work: Awaitable[T]) -> T:
+        """Await work on a picture. Raises EngineFailed in place of a library's error."""
         try:
             return await work
         except (cv2.error, RuntimeError, ValueError, MemoryError) as exc:
@@ -284,7 +296,7 @@ class BuiltinEngine:
         return await self._run(self._watcher.answer, request.session_id, picture, bgr, conditions)
 
     async def _notice(self, request: EngineRequest, told: NoticeContext) -> str:
-        """Return what somebody who carries the camera would want to know, or the word for nothing new."""
+        """Return the news for a person who carries the camera, or the word for nothing new."""
         bgr = await self._run(pixels_of, request.picture)
         sights = await self._run(self._noticer.look, bgr)
         pieces = await self._run(self._reader.large_text, bgr)
@@ -296,11 +308,11 @@ class BuiltinEngine:
     async def _read(self, request: EngineRequest) -> tuple[str, bool]:
         """Return the lines that are wholly in a picture, as an answer to the question of features/reading.
 
-        False where the time ended before the picture: the next look goes on with the lines that are left.
+        The second value is False if time ran out; the next call continues with the remaining lines.
         """
         bgr = await self._run(pixels_of, request.picture)
         left = self._left.take(request.session_id)
-        # A question that has not the last line is about another text.
+        # A question without the last line is about another text.
         first = left[0] if left is not None and left[1] in request.question else 0
         pieces, following = await self._run(self._reader.text_from, bgr, first)
         rows, _ = await self._run(rows_of, whole_pieces(pieces, bgr.shape[0]))
@@ -308,13 +320,15 @@ class BuiltinEngine:
             self._left.put((following, rows[-1].text), request.session_id)
         return "\n".join(row.text for row in rows) or NOTHING_TO_READ, not following
 
-    async def _found(self, request: EngineRequest, intent: Intent, running: bool) -> _Found:
-        """Look at the picture, or at several, and find the answer."""
+    async def _find_answer(
+        self, request: EngineRequest, intent: Intent, running: bool
+    ) -> _FoundAnswer:
+        """Find the answer in the picture, or in several."""
         if request.pictures[-1].camera and request.earlier:
             return await self._compose_several(request, intent)
         if request.asks(QuestionMode.PAST) and intent.things and self._finder is not None:
             text, boxes = await self._remember(request, intent, self._finder)
-            return _Found(text, boxes, remembered=boxes is None)
+            return _FoundAnswer(text, boxes, remembered=boxes is None)
         question = clean(request.question)
         found = None
         if _asks_where(request, intent, question) and not running:
@@ -322,20 +336,20 @@ class BuiltinEngine:
         return found or await self._compose(request, intent, running)
 
     async def _today(self, request: EngineRequest) -> dt.date:
-        """Return the day where the person is. In the pool, because a zone is read from a file."""
+        """Return the date in the person's time zone. The pool reads the zone's file."""
         return self._now(await self._run(zone_of, wishes_of(request).time_zone)).date()
 
-    async def _compose(self, request: EngineRequest, intent: Intent, running: bool) -> _Found:
+    async def _compose(self, request: EngineRequest, intent: Intent, running: bool) -> _FoundAnswer:
         view = await self._look(request, intent, request.picture, request.pictures[-1].camera)
         self._advise(intent.want, running)
         brief = wishes_of(request).verbosity is Verbosity.SHORT
         past, today = request.asks(QuestionMode.PAST), await self._today(request)
         saying = partial(compose, intent, view, today, running=running, brief=brief, past=past)
         text, known = await self._run(saying)
-        return _Found(text, codes=view.codes or (), known=known)
+        return _FoundAnswer(text, codes=view.codes or (), known=known)
 
-    async def _compose_several(self, request: EngineRequest, intent: Intent) -> _Found:
-        """Look at each camera's picture by itself."""
+    async def _compose_several(self, request: EngineRequest, intent: Intent) -> _FoundAnswer:
+        """Answer from each camera's picture."""
         looks = [
             (one.camera, await self._look(request, intent, one.picture, one.camera))
             for one in request.pictures
@@ -343,37 +357,37 @@ class BuiltinEngine:
         self._advise(intent.want, False)
         text, known = await self._run(compose_several, intent, looks, await self._today(request))
         codes = tuple(code for _, view in looks for code in view.codes or ())
-        return _Found(text, codes=codes, known=known)
+        return _FoundAnswer(text, codes=codes, known=known)
 
     def _advise(self, want: Want, running: bool) -> None:
         if want in {Want.SUMMARY, Want.LOOKUP, Want.THING} and not running and not self._advised:
-            # The answer says what the engine cannot do; the log, once, how to change that.
+            # Logged once: the answer names the limits, the log the remedy.
             self._advised = True
             log.info("a vision-language model would tell more", extra={"reason": _REMEDY})
 
-    async def _find(self, picture: Picture, intent: Intent, question: str) -> _Found | None:
-        """Return the sentence and the boxes for a question about where something is; None for one that print answers."""
+    async def _find(self, picture: Picture, intent: Intent, question: str) -> _FoundAnswer | None:
+        """Return the sentence and the boxes for a question about a place; None if print answers it."""
         bgr = await self._run(pixels_of, picture)
         reader = self._reader
         words, names = language(intent.language), thing_words(intent.language)
-        codes: Sequence[Code] = ()
+        codes: Sequence[DecodedCode] = ()
         boxes: list[Box] = []
-        pieces: list[Piece] = []
+        pieces: list[TextPiece] = []
         of_print = False
-        seen = await self._seen(bgr, intent)
+        seen = await self._find_things(bgr, intent)
         if seen:
             boxes = [replace(one.box, label=names.one(one.name)) for one in seen if one.box]
             if not boxes:
                 # It fills the picture.
                 what = words.capital(names.one(seen[0].name))
-                return _Found(words.pair(what, words.place_name("middle")), ())
+                return _FoundAnswer(words.pair(what, words.place_name("middle")), ())
         elif intent.want is Want.CODE:
             codes = await self._run(reader.codes, bgr)
             boxes = [replace(one.box, label=one.name) for one in codes if one.box is not None]
         elif intent.want is Want.FACES or (PERSON in intent.things and len(intent.words) < 2):
             faces: list[Box] | None = await self._run(reader.face_boxes, bgr)
             if faces is None:
-                return _Found(words.say("cannot"), ())
+                return _FoundAnswer(words.say("cannot"), ())
             boxes = [replace(face, label=words.face) for face in faces]
         elif intent.colours:
             spots = await self._run(locate.colour_boxes, bgr, intent.colours)
@@ -381,10 +395,10 @@ class BuiltinEngine:
         else:
             pieces = await self._run(reader.placed_text, bgr)
             if reader.text_broken:
-                return _Found(words.say("broken"), ())
+                return _FoundAnswer(words.say("broken"), ())
             boxes = locate.text_boxes(pieces, intent, question)
             pieces = [one for one in pieces if one.score >= LEAST_SCORE]
-            # "The mop is in the cellar" tells more than the place of these words.
+            # A sentence such as "The mop is in the cellar" is a better answer than the place of its words.
             beside = max((_words_beside(one.text, boxes) for one in pieces), default=0)
             least = 1 if len(pieces) >= _PRINTED else _PROSE
             if intent.want is not Want.READ and beside >= least:
@@ -396,55 +410,57 @@ class BuiltinEngine:
             return None
         if not boxes and intent.things and self._names_things:
             missed = words.say("thing_missed", thing=names.one(intent.things[0]))
-            return _Found(missed, (), known=False)
-        # In words the place is one of the camera's picture.
+            return _FoundAnswer(missed, (), known=False)
+        # Sentences describe places in the camera's whole picture.
         region, (height, width) = picture.region, bgr.shape[:2]
         there = boxes
         if region is not None:
             height, width = picture.source_height, picture.source_width
             there = [box.moved(region.left, region.top) for box in boxes]
-        text = said_of(there, words.code, width, height, self._names_things, of_print=of_print)
+        text = describe_places(
+            there, words.code, width, height, self._names_things, of_print=of_print
+        )
         said = (words.say("code", format=one.name, text=one.text) for one in codes)
         text = words.sentence(text, *said)
-        return _Found(text, tuple(boxes), tuple(codes), known=bool(boxes))
+        return _FoundAnswer(text, tuple(boxes), tuple(codes), known=bool(boxes))
 
     async def _remember(
         self, request: EngineRequest, intent: Intent, finder: ThingFinder
     ) -> tuple[str, tuple[Box, ...] | None]:
-        """Return the sentence about where a thing is, or where it was when it was seen last."""
+        """Return the sentence about the place of a thing, now or when it was last seen."""
         words, names = language(intent.language), thing_words(intent.language)
         now = request.picture
         for picture in (now, *(one.picture for one in reversed(request.earlier))):
             bgr = await self._run(pixels_of, picture)
             found = await self._run(finder.find, bgr, intent.things)
-            seen = next((one for one in asked_for(found, intent.things) if one.box), None)
+            seen = next((one for one in matching_things(found, intent.things) if one.box), None)
             if seen is None or seen.box is None:
                 continue
             height, width = bgr.shape[:2]
             box = replace(seen.box, label=names.one(seen.name))
             if picture is now:
-                return said_of([box], words.code, width, height), (box,)
+                return describe_places([box], words.code, width, height), (box,)
             where = [words.place_name(one) for one in locate.directions(box, width, height)]
             said = words.say(
                 "seen_ago",
                 seconds=max(1, round(now.captured - picture.captured)),
                 thing=box.label,
-                where=words.listed(where),
+                where=words.join_words(where),
             )
             return words.capital(said), None
         return words.say("thing_missed", thing=names.one(intent.things[0])), None
 
-    async def _seen(self, bgr: Bgr, intent: Intent) -> list[Thing]:
-        """Return the things that a question names; all, where it is about all that is seen."""
+    async def _find_things(self, bgr: Bgr, intent: Intent) -> list[DetectedThing]:
+        """Return the things that a question names; for a summary all sure things."""
         if self._finder is None or not (intent.things or intent.want is Want.SUMMARY):
             return []
         found = await self._run(self._finder.find, bgr, intent.things)
-        return asked_for(found, intent.things) or [
+        return matching_things(found, intent.things) or [
             one for one in found if one.sure and not intent.things
         ]
 
     def _faces(self, bgr: Bgr, place: str) -> list[Box] | None:
-        """Return the faces at a place of the picture; None where nothing can find them."""
+        """Return the faces at a place of the picture; None without a face model."""
         height, width = bgr.shape[:2]
         found = self._reader.face_boxes(bgr)
         if found is None:
@@ -453,8 +469,8 @@ class BuiltinEngine:
 
     async def _look(
         self, request: EngineRequest, intent: Intent, picture: Picture, camera: str
-    ) -> View:
-        """Find the facts of a picture in stages, so that a cancel takes effect between two."""
+    ) -> PictureFacts:
+        """Find the facts of a picture in stages; a cancellation takes effect between two."""
         want = intent.want
         bgr = await self._run(pixels_of, picture)
         reader = self._reader
@@ -462,10 +478,10 @@ class BuiltinEngine:
         part = part_of(pointed.part if pointed else None, picture)
 
         def inside(box: Box) -> bool:
-            """Return whether the middle of a box lies in the part; without one, everything does."""
+            """Return True if the middle of a box lies in the part, or if there is no part."""
             return part is None or part.encloses(*box.middle)
 
-        codes: tuple[Code, ...] | None = None
+        codes: tuple[DecodedCode, ...] | None = None
         rows: tuple[Row, ...] | None = None
         unread = False
         if want in wants.CODES:
@@ -485,7 +501,7 @@ class BuiltinEngine:
             if reader.text_broken:
                 rows = None
             if codes is None and not rows:
-                # A code may hold what is asked for.
+                # A code may hold the answer.
                 codes = tuple(await self._run(reader.codes, bgr))
         counts = want in (Want.FACES, Want.SUMMARY) or PERSON in intent.things
         # "What does my dog look like?"
@@ -493,8 +509,8 @@ class BuiltinEngine:
         clothes = intent.wears or (looks_like and PERSON in intent.things)
         looks = counts or clothes
         faces = await self._run(self._faces, bgr, intent.place) if looks else None
-        worn = await self._run(_worn, bgr, faces or ()) if clothes else ()
-        things: tuple[Thing, ...] | None = None
+        worn = await self._run(_clothes_colours, bgr, faces or ()) if clothes else ()
+        things: tuple[DetectedThing, ...] | None = None
         thing_colours: Shares = ()
         needs = want in wants.THINGS or intent.things or not (rows or want in wants.NO_TEXT)
         if self._finder is not None and needs:
@@ -503,15 +519,15 @@ class BuiltinEngine:
                 found += await self._run(self._finder.more_of, bgr, found, intent.things[0])
             found = [one for one in found if one.box is None or inside(one.box)]
             if intent.place in ("left", "right") and len(intent.things) < 2:
-                # "How many people are on the left?", and not "Is the cup left of the plate?" or "on top of the box"
+                # Applies to "How many people are on the left?", not to "Is the cup left of the plate?" or "on top of the box"
                 found = [
                     one
                     for one in found
                     if one.box is None or locate.on_side(one.box, intent.place, width, height)
                 ]
-            things = None if self._finder.broken else believed(found)
-            if want is Want.THING and things is not None and _misses(things, intent.things):
-                # Print may name what is not seen.
+            things = None if self._finder.broken else without_screens(found)
+            if want is Want.THING and things is not None and _has_missing(things, intent.things):
+                # Print may name a thing that was not detected.
                 rows, unread = await self._run(rows_of, await self._run(reader.text, bgr))
             if intent.things and (want is Want.COLOUR or (looks_like and not clothes)):
                 thing_colours = await self._run(colours_of, bgr, things or (), intent.things[:1])
@@ -521,10 +537,10 @@ class BuiltinEngine:
         alone = seen and want is not Want.COLOUR
         stands_out = () if alone else await self._run(colours.subject, bgr)
         scene, shares, now = await self._run(_colours_and_light, bgr, picture, texts, things)
-        # A part is no picture to compare with the whole ones.
+        # A part of the picture cannot be compared with whole ones.
         of_all = picture.region is None
         before = self._memory.exchange(request.session_id, now, camera) if of_all else None
-        return View(
+        return PictureFacts(
             scene=scene,
             pointed=request.extra(PointedAt) is not None,
             rows=rows,
@@ -544,28 +560,31 @@ class BuiltinEngine:
 
 
 def is_short(question: str) -> bool:
-    """Return whether a question is parsed on the event loop: a ligature of it may be twenty letters."""
+    """Return True if a question may be parsed on the event loop.
+
+    Both lengths count, because `plain` may turn one ligature into twenty letters.
+    """
     return len(question) <= _SHORT and len(plain(question)) <= _SHORT
 
 
 def wishes_of(request: EngineRequest) -> Wishes:
-    """Return the settings of the person who asks."""
+    """Return the preferences of the person who asks."""
     return request.extra(Wishes) or Wishes()
 
 
 def _asks_where(request: EngineRequest, intent: Intent, question: str) -> bool:
-    """Return whether a question asks where something is; not every way of a question says so."""
+    """Return True if a question asks for a place, by the request's mode or by its words."""
     if intent.want in (Want.TIME, Want.BEYOND):
         return False
     if len(intent.things) > 1 and intent.place in ("left", "right"):
-        # "Is the cup on the left of the plate?" is answered by the places of both.
+        # The places of both answer "Is the cup on the left of the plate?".
         return True
     return request.asks(QuestionMode.WHERE) or (
         bool(intent.things) and route_of(question) is QuestionMode.WHERE
     )
 
 
-# Words beside those asked about from which a line tells more than their place
+# Further words of a line from which its text is a better answer than its place
 _PROSE = 3
 
 
@@ -576,7 +595,7 @@ def _words_beside(text: str, boxes: Sequence[Box]) -> int:
 
 
 def part_of(part: Part | None, picture: Picture) -> Box | None:
-    """Return a part of the camera's picture in pixels of a picture that shows it at full size; None for all."""
+    """Convert a part of the camera's picture into pixels of the region in `picture`; None for the whole picture."""
     if part is None or picture.region is None:
         return None
     left, top = picture.region.left, picture.region.top
@@ -597,18 +616,18 @@ def pixels_of(picture: Picture) -> Bgr:
     return bgr
 
 
-def rows_of(pieces: list[Piece]) -> tuple[tuple[Row, ...], bool]:
-    """Return the rows in reading order, and True when there is print that was not read."""
-    kept, unread = legible(pieces)
-    return tuple(reading_order(upright(kept))), unread
+def rows_of(pieces: list[TextPiece]) -> tuple[tuple[Row, ...], bool]:
+    """Return the rows in reading order, and True if some print was not read."""
+    kept, unread = legible_pieces(pieces)
+    return tuple(reading_order(turn_upright(kept))), unread
 
 
-# Rows of print beside which a picture is mostly print
+# Rows from which a picture is mostly print
 _PRINTED = 3
 
 
-def believed(things: Sequence[Thing]) -> tuple[Thing, ...]:
-    """Return the things that are told: no laptop's screen."""
+def without_screens(things: Sequence[DetectedThing]) -> tuple[DetectedThing, ...]:
+    """Return the things without the screens of laptops, which the detector calls "tv"."""
     laptops = [one.box for one in things if one.name == "laptop" and one.box]
     return tuple(
         one
@@ -617,33 +636,33 @@ def believed(things: Sequence[Thing]) -> tuple[Thing, ...]:
     )
 
 
-def _misses(things: Sequence[Thing], asked: Collection[str]) -> bool:
-    """Return whether one of the things that are asked about is not seen."""
-    return any(not asked_for(things, [name]) for name in asked)
+def _has_missing(things: Sequence[DetectedThing], asked: Collection[str]) -> bool:
+    """Return True if one of the requested things was not found."""
+    return any(not matching_things(things, [name]) for name in asked)
 
 
-# How much taller a face is than the next one where it is its person who is asked about
+# Ratio of the two tallest faces from which the question is about the nearer person
 _NEAREST = 1.5
 
 
-def _worn(bgr: Bgr, faces: Sequence[Box]) -> Shares:
-    """Return the colours of what the only one wears, or who is nearest by far; none without a face."""
+def _clothes_colours(bgr: Bgr, faces: Sequence[Box]) -> Shares:
+    """Return the colours that the only person, or the nearest by far, wears; none without a face."""
     if not faces:
         return ()
     first, *others = sorted(faces, key=lambda one: -one.height)
     if others and first.height < _NEAREST * others[0].height:
         return ()
-    return tuple(colours.worn(bgr, first))
+    return tuple(colours.clothes_colours(bgr, first))
 
 
-# What one looks into from above: its outside is at the bottom of its box, from so much of the height on, without so
-# much of the width at each side.
+# Hollow things are seen from above: their outside is below this share of the box's height, without this share of its
+# width at each side.
 _HOLLOW, _OUTSIDE, _BESIDE = frozenset({"cup", "bowl"}), 0.75, 0.2
 
 
-def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Shares:
-    """Return the colours of the first thing that is asked about; none without its place."""
-    one = next((one for one in asked_for(things, asked) if one.box is not None), None)
+def colours_of(bgr: Bgr, things: Sequence[DetectedThing], asked: Collection[str]) -> Shares:
+    """Return the colours of the first requested thing; none without its box."""
+    one = next((one for one in matching_things(things, asked) if one.box is not None), None)
     if one is None or (box := one.box) is None:
         return ()
     x1, y1, x2, y2 = box.x1, box.y1, box.x2, box.y2
@@ -655,11 +674,11 @@ def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Sha
 
 
 def _colours_and_light(
-    bgr: Bgr, picture: Picture, rows: tuple[str, ...] | None, things: Sequence[Thing] | None
+    bgr: Bgr, picture: Picture, rows: tuple[str, ...] | None, things: Sequence[DetectedThing] | None
 ) -> tuple[Scene, dict[str, Shares], Impression]:
     scene = picture.scene or _scene_of(bgr)
     now = impression(bgr, rows, picture.captured, things)
-    return scene, colours.by_place(bgr), now
+    return scene, colours.colours_by_place(bgr), now
 
 
 def _spots(bgr: Bgr, names: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -1,4 +1,4 @@
-"""Finds dates, times, prices, measures and contacts in print. Pure."""
+"""Dates, times, prices, measures and contacts in print. Pure."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from server.shared.dates import Date, dates, order_in
 PRINT_WORDS = tomllib.loads(Path(__file__).with_name("print_words.toml").read_text("utf-8"))
 
 
-def printed(name: str) -> re.Pattern[str]:
-    """Return the pattern of words of print, to search `plain` text with."""
+def print_pattern(name: str) -> re.Pattern[str]:
+    """Return the pattern of a list of printed words, for `plain` text."""
     return word_pattern(*PRINT_WORDS["words"][name])
 
 
@@ -29,8 +29,8 @@ _URL = re.compile(
     re.I,
 )
 _PHONE = re.compile(r"(?<![\d.,/\w])(?:\+|\(0|00|0|\d)(?:[\s()/.-]{0,3}\d){6,14}(?!\d|[.,]\d)")
-_PHONE_ROW = printed("phone")
-# Written like a number to call: with so many digits, and the first after a zero no other sign
+_PHONE_ROW = print_pattern("phone")
+# Digits from which a number without a label is a phone number; digits of any; and its spelling
 _MANY_DIGITS, _DIGITS = 9, range(7, 16)
 _WRITTEN = re.compile(r"\(?0\d[\d]*+[ /()-]|00\d|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}$")
 _TIME = re.compile(
@@ -42,7 +42,7 @@ _TIME = re.compile(
 _CURRENCY = r"(?:€|\$|£|¥|₹|₽|元|円|eur|euro|euros|usd|gbp|chf|fr\.|sek|nok|dkk|pln|zł|kč|kr|rub|руб|rmb|cny|jpy|₺|tl|try|brl)"
 _MONEY = r"\d{1,3}(?:[.,' ]\d{3})*(?:[.,](?:\d{2}|-{1,2}))?|\d+(?:[.,]\d{2})?"
 _PRICES = (
-    # In "3 € 5 €" no mark stands in front.
+    # In "3 € 5 €" the currency follows the figure.
     re.compile(
         rf"(?:(?<!\d)(?<!\d\s)(?:{_CURRENCY})\s?|(?:{_CURRENCY}))(?:{_MONEY})(?!\d|[.,]\d)", re.I
     ),
@@ -55,7 +55,7 @@ _BARE = re.compile(r"(?<![\d.,/:-])\d{1,5}[.,]\d{2}(?=\W{0,2}[A-Z*]?$)")
 _PER = re.compile(
     r"^\s?(?:/|per|pro|je)\s?(?:1?0?0\s?)?(?:kg|g|l|ml|lb|oz|stk|st|each|ea|count|ct)\b", re.I
 )
-# A figure: also with a space after the point, in groups of three digits, as a range, or with a fraction
+# A figure, also with a space after the point, in groups of three digits, as a range, or with a fraction
 _FIGURE = r"(?:\d{1,3}[\s-]?)?(?:[¼½¾⅓⅔⅛⅜⅝⅞]|\b\d{1,2}[/⁄](?:[23458]|16)(?!\d))|\d{1,3}(?:[.,' ]\d{3})+(?![\d])|\d+(?:[.,]\s?\d+)?"
 _NUMBER = rf"(?:(?<![\w.,:°])[-−–+]\s?|(?<![\w.,:]))(?:(?:{_FIGURE})\s?[-–/]\s?)?(?:{_FIGURE})"
 _ANY_NUMBER = re.compile(r"(?<![\w.,])[A-Z]{0,3}-?\d[\d.,:/-]*\w*(?!\w)|[¼½¾⅓⅔⅛]")
@@ -71,7 +71,7 @@ _MEASURES = {
     want: re.compile(rf"{_NUMBER}\s?(?:x\s?(?:{_FIGURE})\s?)?(?:{units})(?![\w])", re.I)
     for want, units in _UNITS.items()
 }
-# What is left on a display: "0:47"
+# Remaining time on a display: "0:47"
 _LEFT = re.compile(r"(?<![\d:])\d?\d:[0-5]\d(?![\d:])")
 # "10¾ oz" is read as "103/4 oz"
 _STUCK = re.compile(r"(?<=\d)([1357]/[248]|[12]/3)(?=\s?(?:oz|fl|lbs?)\b)", re.I)
@@ -86,7 +86,7 @@ def urls(row: str) -> list[str]:
 
 
 def phones(row: str) -> list[str]:
-    """Return phone numbers: 7 to 15 digits, written like one or in a row with a word for one."""
+    """Return phone numbers: 7 to 15 digits, spelled like one or in a row with a word for one."""
     named = _PHONE_ROW.search(plain(row)) is not None
     found = []
     for text in map(str.strip, _PHONE.findall(row)):
@@ -102,7 +102,7 @@ def times(row: str) -> list[str]:
 
 
 def prices(row: str) -> list[str]:
-    """Return prices as written, those by weight or volume last."""
+    """Return prices as written; prices by weight or volume come last."""
     found = sorted(
         (match for pattern in _PRICES for match in pattern.finditer(row)), key=re.Match.start
     )
@@ -113,7 +113,7 @@ def prices(row: str) -> list[str]:
 
 
 def has_piece_price(row: str) -> bool:
-    """Return whether a row has a price that is not one by weight or volume."""
+    """Return True if a row has a price other than one by weight or volume."""
     ends = [match.end() for pattern in _PRICES for match in pattern.finditer(row)]
     return any(not _PER.match(row[end:]) for end in ends) or (not ends and bool(prices(row)))
 
@@ -129,7 +129,7 @@ def numbers(row: str) -> list[str]:
     return _ANY_NUMBER.findall(row)
 
 
-# By subject: what a row of its answer has
+# By subject: the function that finds its figures in a row
 FINDERS: dict[Want, Callable[[str], Sequence[object]]] = {
     Want.EXPIRY: dates,
     Want.DATE: lambda row: dates(row) or list(weekdays(plain(row))) or times(row),
@@ -143,9 +143,9 @@ FINDERS: dict[Want, Callable[[str], Sequence[object]]] = {
     Want.AMOUNT: numbers,
     **{want: partial(measures, want) for want in _MEASURES},
 }
-# Words that print has beside what is asked
+# Patterns of printed labels beside the requested figure
 LABELS = {
-    want: printed(name)
+    want: print_pattern(name)
     for want, name in {
         Want.EXPIRY: "expiry",
         Want.TOTAL: "total",
@@ -156,11 +156,11 @@ LABELS = {
         Want.WIFI: "wifi",
     }.items()
 }
-_DUE, _NOT_TOTAL = printed("due"), printed("not_total")
+_DUE, _NOT_TOTAL = print_pattern("due"), print_pattern("not_total")
 
 
 def is_sum(row: str) -> int:
-    """Return 2 for a row that names the sum to pay, 1 for one that may, 0 for another."""
+    """Return 2 for a row with the sum to pay, 1 for a possible one, 0 for any other."""
     text = plain(row)
     if _DUE.search(text):
         return 2
@@ -169,13 +169,13 @@ def is_sum(row: str) -> int:
 
 # Also "EXP120227"
 _EXPIRY = re.compile(rf"{LABELS[Want.EXPIRY].pattern}|\b(?:exp|bb[de]?|mhd)(?=[a-z]{{0,3}}\d)")
-# Rows below the words in which their date stands
+# Rows below the label in which its date is searched
 _BELOW = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """A date with the words before it, as written, and the first and the last of their rows."""
+    """A date with the words before it, as written, and the indices of their first and last row."""
 
     text: str
     date: Date
@@ -184,7 +184,7 @@ class Expiry:
 
 
 def expiry(rows: Sequence[str]) -> Expiry | None:
-    """Return the date beside or below the words for an expiry date; None without one."""
+    """Return the date beside or below a label of an expiry date; None without one."""
     order = order_in(rows)
     for at, row in enumerate(rows):
         named = _EXPIRY.search(plain(row))
@@ -211,25 +211,28 @@ def expiry(rows: Sequence[str]) -> Expiry | None:
     return None
 
 
-# Languages whose names of days may stand on signs that can be read; the first one that has a name decides: "do" is Thursday
-# in German and Dutch.
+# Languages of the names of days on signs. The first one with a name decides: "do" is Thursday in German and Dutch.
 _SIGNS = ("en", "de", "fr", "es", "ru", "zh", "it", "pt", "nl", "pl", "tr", "ja")
-_DAILY, _WEEKDAYS, _WEEKEND = printed("daily"), printed("weekdays"), printed("weekend")
-CLOSED = printed("closed")
+_DAILY, _WEEKDAYS, _WEEKEND = (
+    print_pattern("daily"),
+    print_pattern("weekdays"),
+    print_pattern("weekend"),
+)
+CLOSED = print_pattern("closed")
 # 9:00-18:00, 9-18, 9am - 5 pm, 9h-18h30
 _CLOCK = r"(?:2[0-4]|[01]?\d)(?:\s?[:.：h]\s?[0-5]\d|\s?h(?!\w))?(?:\s?[ap]\.?m\b\.?|\s?uhr)?"
 _SPAN = re.compile(
     rf"(?<![\d.,:]){_CLOCK}\s?(?:-|–|—|~|～|to|bis|a|à|alle|às|as|tot|until|до|至)\s?{_CLOCK}(?![\d:])",
     re.I,
 )
-# Letters of a day's name that may be another word ("do", "so"), and what follows it where it is a day
+# Longest name of a day that may be another word ("do", "so"), and the text that must follow it then
 _SHORT = 2
 _GOES_ON = re.compile(r"\s?(?:[:,;/&+–—-]|\d|(?:und|and|et|y|e|i)\b)")
 
 
 @cache
 def _days() -> tuple[dict[str, int], re.Pattern[str], re.Pattern[str]]:
-    """Return the numbers of days by their names on signs, and the patterns of one and of a range. Monday is 0."""
+    """Return the numbers of days by name, and the patterns of a day and of a range. Monday is 0."""
     numbers: dict[str, int] = {}
     for code in _SIGNS:
         for number, names in enumerate(language(code).days):
@@ -244,7 +247,7 @@ def _days() -> tuple[dict[str, int], re.Pattern[str], re.Pattern[str]]:
 
 
 def weekdays(folded: str) -> frozenset[int]:
-    """Return the days that `plain` text names: five for "Mon-Fri". Monday is 0."""
+    """Return the days in `plain` text, such as five for "Mon-Fri". Monday is 0."""
     if _DAILY.search(folded):
         return frozenset(range(7))
     found = set(range(5)) if _WEEKDAYS.search(folded) else set()
@@ -262,7 +265,7 @@ def weekdays(folded: str) -> frozenset[int]:
 
 
 def hours(row: str) -> list[str]:
-    """Return the hours of a row, or the word that something is closed."""
+    """Return the opening hours in a row, and its words for "closed"."""
     folded = plain(row)
     for pattern in _days()[1:][::-1]:
         folded = pattern.sub(lambda match: " " * len(match.group()), folded)

@@ -1,4 +1,4 @@
-"""Finds print, codes, faces and things for guidance and pointing, without reading more than is asked. Blocking."""
+"""Detection of print, codes, faces and things for guidance and pointing. Blocking."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.features.builtin.detector import PERSON
-from server.features.builtin.lines import legible, reading_order
-from server.features.builtin.reader import Reader, bounds, is_line
-from server.features.builtin.seeking import Sought, Spotted, seek
+from server.features.builtin.lines import legible_pieces, reading_order
+from server.features.builtin.reader import TextReader, bounds, is_line
+from server.features.builtin.seeking import SearchHit, SearchTarget, seek
 from server.media.picture.encode import Bgr, shrink
 from server.media.picture.grounding import Box
 from server.media.picture.planes import Luma, luma_plane
@@ -23,32 +23,31 @@ from server.shared.aim import MOST_LINES, Found, Thing
 if TYPE_CHECKING:
     import av
 
-    from server.features.builtin.beside import Beside
+    from server.features.builtin.beside import DetectorAid
 
-# Longest side of the picture for the detector: it finds letters of 10 px at 1280x720 in 30 ms of one
-# core. A thorough look finds those of 8 px in 75 ms.
+# Longest side of the picture for the detector, in pixels: it finds letters of 10 px at 1280x720 in 30 ms of one
+# core; a thorough search finds letters of 8 px in 75 ms.
 _SIDE = 512
 _THOROUGH_SIDE = 736
-# Lines whose letters are measured, the largest ones
+# Most lines whose letters are measured, largest first
 _MEASURED = 12
-# Part of a line's strongest row of edges from which a row belongs to its letters
+# Least edges of a row of letters, as a share of the line's strongest row
 _LETTER_ROW = 0.3
-# Around a line that somebody points at: in which a point counts as in it, and that is shown with it to
-# be read, as shares of its height
+# Margins around a line that a person points at, as shares of its height: for the hit test, and for reading
 _AT_LINE, _AROUND_LINE = 0.3, 0.5
-# What is taken for a line there, though it is none: its shorter side is a larger share of the picture's,
-# or it is shorter than so many of these for each character that was read
+# Limits against false lines: largest height as a share of the picture's shorter side, and least length for each
+# character, in heights of the line
 _HIGHEST, _SHORTEST = 0.35, 0.2
-# Longest side in which the print of a place is noticed: letters of 20 px at 1280x720, in 12 ms of a core
+# Longest side of the picture in the search for signs, in pixels: letters of 20 px at 1280x720, in 12 ms of a core
 _NOTICE_SIDE = 256
-# A sign has letters and is short, sure, and not as large as the picture. The largest is read, in 20 ms, with so much
-# around it, in shares of its height.
+# A sign: least letters, most characters, least score, largest share of the picture, and the margin to read it with, as
+# a share of its height. Reading the largest takes 20 ms.
 _LETTERS, _CHARS, _SURE, _LARGEST, _MARGIN = 3, 24, 0.95, 0.3, 0.4
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
-    """Something at a place. `box` is in pixels, and has its name or text."""
+class PointHit:
+    """An object at a place. `box` is in pixels, with the name or text as its label."""
 
     kind: Literal["thing", "text", "code"]
     box: Box
@@ -56,7 +55,7 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """Something in a picture, in its pixels. `name`: a thing's, the same in all languages, or the words of print."""
+    """An object in a picture. `name`: a thing's name, the same in all languages, or the words of print."""
 
     kind: Literal["thing", "text", "code"]
     name: str
@@ -64,41 +63,41 @@ class Around:
     sure: bool
 
 
-# What a look is for beside things: people by their faces takes 50 ms, codes 3.
+# Objects to find beside things: faces take 50 ms, codes 3 ms.
 Extra = Literal["", "signs", "faces"]
 
 
 class Finder:
-    """Print by the reader's detector, faces by its face model if that is installed.
+    """Finder of print, of faces if the face model is installed, and of things.
 
-    `things` finds those; None where NAME_THINGS is off.
+    `things`: None if NAME_THINGS is off.
     """
 
-    def __init__(self, reader: Reader, things: Beside | None = None) -> None:
+    def __init__(self, reader: TextReader, things: DetectorAid | None = None) -> None:
         self._reader = reader
         self.things = things
         self._detector = things.finder if things is not None else None
 
-    def at(self, bgr: Bgr, x: float, y: float, language: str) -> list[Spot]:
-        """Find what is around a point, the smallest first. `language`: a BCP 47 tag for the names of things.
+    def at(self, bgr: Bgr, x: float, y: float, language: str) -> list[PointHit]:
+        """Find the objects around a point, smallest first. `language`: a BCP 47 tag for the names of things.
 
-        Raises what the libraries raise.
+        Errors of the libraries are passed on.
         """
         found = [
-            Spot("code", replace(one.box, label=one.name))
+            PointHit("code", replace(one.box, label=one.name))
             for one in self._reader.codes(bgr)
             if one.box is not None and one.box.encloses(x, y)
         ]
-        found += [Spot("text", box) for box in self._line_at(bgr, x, y)]
+        found += [PointHit("text", box) for box in self._line_at(bgr, x, y)]
         if self.things is not None:
-            found += [Spot("thing", box) for box in self.things.at(bgr, x, y, language)]
+            found += [PointHit("thing", box) for box in self.things.at(bgr, x, y, language)]
         return sorted(found, key=lambda spot: spot.box.area)
 
     def read(self, bgr: Bgr) -> list[Box]:
-        """Find the lines of text, each with what it says as its label. Raises what the libraries raise."""
+        """Find the lines of text, each labelled with its words. Errors of the libraries are passed on."""
         return [
             replace(piece.box, confidence=None)
-            for piece in legible(self._reader.placed_text(bgr))[0]
+            for piece in legible_pieces(self._reader.placed_text(bgr))[0]
         ]
 
     def _line_at(self, bgr: Bgr, x: float, y: float) -> list[Box]:
@@ -108,30 +107,30 @@ class Finder:
             quad / scale
             for quad in self._reader.lines(small) or []
             if _sides(quad)[0] <= _HIGHEST * min(small.shape[:2])
-            and _grown(bounds(quad / scale), _AT_LINE).encloses(x, y)
+            and _grow(bounds(quad / scale), _AT_LINE).encloses(x, y)
         ]
         if not hit:
             return []
         quad = min(hit, key=cv2.contourArea)
         line = bounds(quad)
-        pieces = legible(self._reader.text(_part(bgr, _grown(line, _AROUND_LINE))))[0]
+        pieces = legible_pieces(self._reader.text(_part(bgr, _grow(line, _AROUND_LINE))))[0]
         text = " ".join(row.text for row in reading_order(pieces))
         short, long = _sides(quad)
         if not text or long < _SHORTEST * len(text) * short:
             return []
         return [replace(line, label=text, confidence=max(piece.score for piece in pieces))]
 
-    def seek(self, bgr: Bgr, sought: Sought, known: Box | None = None) -> list[Spotted]:
-        """Find what somebody seeks in a picture, surest first; `known`: its box of a moment ago.
+    def seek(self, bgr: Bgr, sought: SearchTarget, known: Box | None = None) -> list[SearchHit]:
+        """Find the target of a search, surest first. `known`: its last box.
 
-        Raises what the libraries raise.
+        Errors of the libraries are passed on.
         """
         return seek(self._reader, self._detector, bgr, sought, known)
 
     def around(self, bgr: Bgr, known: Collection[Box], extra: Extra = "") -> list[Around]:
-        """Return what a picture shows; `known`: boxes of things that are sure, with their names.
+        """Return the objects in a picture. `known`: boxes of sure things, with their names.
 
-        `extra`: print or faces with codes, too. Raises what the libraries raise.
+        `extra`: also print, or faces with codes. Errors of the libraries are passed on.
         """
         found = self._detector.around(bgr, known) if self._detector is not None else ()
         seen = [
@@ -155,7 +154,7 @@ class Finder:
         if not boxes:
             return []
         box = max(boxes, key=lambda box: box.height)
-        pieces = legible(self._reader.text(_part(bgr, _grown(box, _MARGIN))))[0]
+        pieces = legible_pieces(self._reader.text(_part(bgr, _grow(box, _MARGIN))))[0]
         words = " ".join(piece.text for piece in pieces)
         letters = sum(one.isalnum() for one in words)
         if letters < _LETTERS or len(words) > _CHARS or min(one.score for one in pieces) < _SURE:
@@ -165,7 +164,7 @@ class Finder:
     def find(self, image: av.VideoFrame, thorough: bool = False) -> Found:
         """Find the lines of text in a frame, and the faces in one without text.
 
-        `thorough`: find small print, too. Raises what the libraries raise, and ValueError for a
+        `thorough`: find small print, too. Errors of the libraries are passed on. Raises ValueError for a
         frame without a luma plane.
         """
         luma = luma_plane(image)
@@ -187,12 +186,12 @@ class Finder:
 
 
 def _sides(quad: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the lengths of its sides, the shorter one first."""
+    """Return the lengths of two sides of a quadrilateral, the shorter one first."""
     one, other = np.linalg.norm(quad[1] - quad[0]), np.linalg.norm(quad[3] - quad[0])
     return float(min(one, other)), float(max(one, other))
 
 
-def _grown(box: Box, share: float) -> Box:
+def _grow(box: Box, share: float) -> Box:
     more = share * box.height
     return Box(box.x1 - more, box.y1 - more, box.x2 + more, box.y2 + more)
 
@@ -203,11 +202,11 @@ def _part(bgr: Bgr, box: Box) -> Bgr:
 
 
 def _lines(luma: Luma, quads: list[NDArray[np.float32]]) -> tuple[Thing, ...]:
-    """Make things of the detector's quadrilaterals; the smallest of many are left out."""
+    """Convert the detector's quadrilaterals to things, the largest `MOST_LINES` of them."""
     height, width = luma.shape
     found = sorted(quads, key=lambda quad: -cv2.contourArea(quad))[:MOST_LINES]
     measured = [_letter_height(luma, quad) for quad in found[:_MEASURED]]
-    # The letters of the smaller ones are in the same proportion to their quadrilaterals, about.
+    # Smaller lines are not measured; they get the least measured height.
     rest = min(measured, default=0.0)
     longest = max(width, height)
     things = []
@@ -227,9 +226,9 @@ def _lines(luma: Luma, quads: list[NDArray[np.float32]]) -> tuple[Thing, ...]:
 
 
 def _letter_height(luma: Luma, quad: NDArray[np.float32]) -> float:
-    """Measure the height of a line's letters in pixels: the rows that have edges.
+    """Measure the height of a line's letters, in pixels, by its rows with edges.
 
-    The quadrilateral itself is a third to three times higher than its letters.
+    The quadrilateral is a third to three times higher than its letters.
     """
     long, short = np.linalg.norm(quad[1] - quad[0]), np.linalg.norm(quad[3] - quad[0])
     if short > long:

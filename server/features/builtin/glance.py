@@ -1,4 +1,4 @@
-"""Glances: what is in front of the camera, now and then, so that the page can offer fitting questions."""
+"""Glances: regular detection in front of the camera, so that the page can suggest questions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from server.core.aio import TaskSet, in_pool
 from server.core.frames import CodeUse, Detail, Frame, Picture, Scene
 from server.core.messages import Settings
 from server.core.metrics import Metrics
-from server.features.builtin.codes import offered
-from server.features.builtin.detector import PERSON, Thing, ThingFinder
+from server.features.builtin.codes import code_uses
+from server.features.builtin.detector import PERSON, DetectedThing, ThingFinder
 from server.features.builtin.engine import pixels_of, rows_of
 from server.features.builtin.facts import expiry, has_piece_price
 from server.features.builtin.messages import Glance
-from server.features.builtin.reader import Reader
+from server.features.builtin.reader import TextReader
 from server.features.builtin.thing_words import words_of
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
@@ -31,15 +31,15 @@ T = TypeVar("T")
 
 # Least seconds of capture time between two looks of a session
 _PAUSE = 2.0
-# A frame that is older than this once it was looked at may show another scene than the camera, in seconds
+# Age of a frame, in seconds, from which its result is dropped: the camera may show another scene
 _LATE = 3.0
-# Seconds after which a look that is no longer wanted ends
+# Seconds between two checks whether a look is still wanted
 _CHECK = 0.05
-# Prices of a tag at most: a menu's are none of one thing.
+# Most prices of a tag; a menu has more.
 _TAG = 3
-# Boxes of persons, and of other things, each of which takes 7 ms
+# Most boxes of persons, and of other things; each takes 7 ms
 _PERSONS, _THINGS = 3, 2
-# Least confidence of a thing on which the two models do not agree: nobody has asked for a guess.
+# Least confidence of a thing that only one model names: unrequested guesses would annoy.
 _SURE = 0.8
 
 
@@ -51,17 +51,24 @@ def counter(metrics: Metrics) -> Any:
     )
 
 
-class GivenUp(Exception):
-    """A look that something more urgent came between; outside the tree of errors: it stays in this file."""
+class LookCancelled(Exception):
+    """A look gave way to more urgent work. Never leaves this file, so it is outside the tree of errors."""
 
 
 class Glancer:
-    """Looks at one frame at a time of all sessions, in stages of the worker pool: an answer waits for one at most."""
+    """Detection in one frame at a time of all sessions.
+
+    It runs in stages of the worker pool, so that an answer waits for one stage at most.
+    """
 
     def __init__(
-        self, engine: Engine, heavy: ThreadPoolExecutor, reader: Reader, finder: ThingFinder | None
+        self,
+        engine: Engine,
+        heavy: ThreadPoolExecutor,
+        reader: TextReader,
+        finder: ThingFinder | None,
     ) -> None:
-        """`engine`: it looks while this one answers. `finder`: None: nothing is named."""
+        """Store the parts. `engine`: looks are taken only while it answers. `finder`: None: nothing is named."""
         self.engine = engine
         self._heavy = heavy
         self._reader = reader
@@ -79,20 +86,21 @@ class Glancer:
     async def look(
         self, picture: Callable[[], Picture], language: str, wanted: Callable[[], bool]
     ) -> AsyncGenerator[Glance, None]:
-        """Yield what is in front, and once more with what its print and codes have. `language`: a BCP 47 tag, for the names of things.
+        """Yield the glance of a picture, and a second one if its print or codes add to it.
 
-        Raises GivenUp where `wanted` turns False before a stage, and what `picture` and the libraries raise.
+        `language`: a BCP 47 tag for the names of things. Raises LookCancelled if `wanted` returns False. Errors of
+        `picture` and of the libraries are passed on.
         """
 
         async def stage(work: Callable[..., T], *args: Any) -> T:
             if not wanted():
-                raise GivenUp
+                raise LookCancelled
             running = asyncio.ensure_future(in_pool(self._heavy, work, *args))
             try:
                 while not (await asyncio.wait({running}, timeout=_CHECK))[0]:
                     if not wanted():
-                        # A reader stops after the line that it reads.
-                        raise GivenUp
+                        # The text reader stops after its present line.
+                        raise LookCancelled
                 return running.result()
             finally:
                 running.cancel()
@@ -104,13 +112,13 @@ class Glancer:
             text = await stage(reader.any_text, bgr, boxes)
             people, things = 0, list[str]()
             if finder is not None:
-                first = _first(await stage(finder.boxes, bgr))
-                found = await stage(finder.named, bgr, first)
+                first = _best_boxes(await stage(finder.boxes, bgr))
+                found = await stage(finder.name_boxes, bgr, first)
                 people = sum(one.name == PERSON for one in found)
                 things = await stage(_names, found, language)
             glance = Glance(text=text, code=bool(boxes), people=people, things=things)
             yield glance
-            uses = offered(await stage(reader.codes, bgr)) if boxes else ()
+            uses = code_uses(await stage(reader.codes, bgr)) if boxes else ()
             rows = await stage(self._rows, bgr) if text else []
             more = {
                 "link": any(one.use is CodeUse.OPEN for one in uses),
@@ -121,29 +129,29 @@ class Glancer:
                 yield glance.model_copy(update=more)
 
     def _rows(self, bgr: Bgr) -> list[str]:
-        """Read the print. In a thread."""
+        """Read the print. Called in a thread."""
         return [row.text for row in rows_of(self._reader.text(bgr))[0]]
 
 
-def _first(boxes: Sequence[Box]) -> list[Box]:
+def _best_boxes(boxes: Sequence[Box]) -> list[Box]:
     """Return the best boxes of persons and of other things."""
     persons = [box for box in boxes if box.label == PERSON][:_PERSONS]
     return persons + [box for box in boxes if box.label != PERSON][:_THINGS]
 
 
-def _names(found: Collection[Thing], language: str) -> list[str]:
-    """Return the words for the surest things, no persons among them."""
+def _names(found: Collection[DetectedThing], language: str) -> list[str]:
+    """Return the words for the surest things, without persons."""
     words = words_of(language)
     things = [one for one in found if one.name != PERSON and (one.sure or one.confidence >= _SURE)]
     things.sort(key=lambda one: (one.sure, one.confidence), reverse=True)
     return list(dict.fromkeys(words.one(one.name) for one in things))
 
 
-class Glancing(BackgroundPart):
+class GlancePart(BackgroundPart):
     """One session's glances, a background part.
 
-    A frame is looked at when the scene has changed since the last look, and neither a question nor a
-    held frame is there. One that meets a look of another session waits for the next sampled frame.
+    It examines a frame if the scene has changed since the last look, and there is neither a question nor
+    a held frame. While another session's look runs, it waits for the next sampled frame.
     """
 
     def __init__(self, context: SessionContext, glancer: Glancer) -> None:
@@ -151,11 +159,11 @@ class Glancing(BackgroundPart):
         self._glancer = glancer
         self._counter = counter(context.services.metrics)
         self.handlers = {Settings: self._set}
-        # Of the frame of the last look
+        # State of the frame of the last look
         self._attention = Attention(context.services.scratch)
-        # Capture time before which nothing is looked at
+        # Capture time before which no frame is examined
         self._due = 0.0
-        # What the client knows; None: nothing yet
+        # The last glance sent; None: none yet
         self._sent: Glance | None = None
         self._tasks = TaskSet("glance")
 
@@ -167,7 +175,7 @@ class Glancing(BackgroundPart):
         return self._context.services.current_engine() is self._glancer.engine
 
     def frame(self, frame: Frame) -> None:
-        """Look at a sampled frame, when a look is due."""
+        """Examine a sampled frame if a look is due."""
         if frame.captured < self._due or self._glancer.busy or not self._free():
             return
         change = self._attention.look(frame)
@@ -182,7 +190,7 @@ class Glancing(BackgroundPart):
         picture = partial(self._picture, frame, context.camera.scene)
 
         def wanted() -> bool:
-            """Return whether another scene, socket or language, or a question has come meanwhile."""
+            """Return False once the frame is late, or a question or another scene, socket or language has come."""
             late = time.monotonic() > frame.captured + _LATE
             return attention is self._attention and self._free() and not late
 
@@ -191,26 +199,26 @@ class Glancing(BackgroundPart):
             async with aclosing(self._glancer.look(picture, language, wanted)) as looks:
                 async for glance in looks:
                     if not wanted():
-                        raise GivenUp
+                        raise LookCancelled
                     attention.answer_received(time.monotonic(), same=False)
                     if glance != self._sent:
                         self._sent = glance
                         context.outbox.put(glance)
-        except GivenUp:
+        except LookCancelled:
             result = "dropped"
         except Exception:  # noqa: BLE001
-            # The answer to a question about such a frame has the reason.
+            # A question about such a frame reports the reason.
             result = "failed"
             attention.answer_received(time.monotonic(), same=False)
         self._counter.labels(result).inc()
 
     def _picture(self, frame: Frame, scene: Scene | None) -> Picture:
-        """Make the picture that the engine would get. In a thread."""
+        """Make the picture that the engine would get. Called in a thread."""
         needs = self._glancer.engine.status.capabilities
         return self._context.services.preparer.make(frame, needs, Detail.LOW, scene=scene)
 
     def _free(self) -> bool:
-        """Return whether a look keeps nobody waiting, and is of use."""
+        """Return True if a look is of use and delays nobody."""
         context = self._context
         return (
             self.wanted
@@ -220,21 +228,21 @@ class Glancing(BackgroundPart):
         )
 
     def set_connected(self, connected: bool) -> None:
-        """Look anew for the next socket, whose client knows nothing."""
+        """Start again for the next socket, whose client has no glance."""
         self._forget()
 
     def retry(self) -> None:
-        """Begin or end with the engine."""
+        """Start or stop with the engine."""
         self._forget()
         self._context.wants_changed()
 
     def new_stream(self) -> None:
-        """Look at the next frame."""
+        """Examine the next frame."""
         self._attention = Attention(self._context.services.scratch)
 
     def _set(self, message: Settings) -> None:
         if message.page_language is not None:
-            # Things have other names.
+            # The names of things change with the language.
             self.new_stream()
 
     def _forget(self) -> None:

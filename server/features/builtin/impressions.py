@@ -1,4 +1,4 @@
-"""Small copies of the last pictures of sessions, to find what has changed. Pure, bounded, in RAM only."""
+"""Small copies of the last pictures of sessions, to find changes. Pure, bounded, in RAM only."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.features.builtin.detector import Thing
-from server.features.builtin.rank import similar
+from server.features.builtin.detector import DetectedThing
+from server.features.builtin.rank import is_similar
 from server.media.picture.encode import Bgr
 
 T = TypeVar("T")
@@ -21,9 +21,9 @@ T = TypeVar("T")
 # A picture of 48x27 grey cells
 Cells = NDArray[np.int16]
 _SIZE = (48, 27)
-# Grey levels by which a changed cell differs beyond the whole picture's change of light
+# Grey levels by which a changed cell differs, less the whole picture's change of light
 _CELL = 18
-# Stored rows of a picture's text
+# Most stored rows of a picture's text
 _ROWS = 40
 
 
@@ -32,14 +32,14 @@ def cells_of(bgr: Bgr) -> Cells:
     return cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.int16)
 
 
-def changed(before: Cells, now: Cells) -> tuple[NDArray[np.bool_], float]:
-    """Return which cells differ, and by how much the whole picture is lighter."""
+def changed_cells(before: Cells, now: Cells) -> tuple[NDArray[np.bool_], float]:
+    """Return the mask of the changed cells, and the increase of the median grey level."""
     lighter = float(np.median(now) - np.median(before))
     return np.abs(now - before - round(lighter)) > _CELL, lighter
 
 
-class Kept(Generic[T]):
-    """One thing of each session and camera, of so many of them; that of the least recently used one is dropped."""
+class SessionStore(Generic[T]):
+    """One value for each session and camera; beyond `sessions` values the least recently used is dropped."""
 
     def __init__(self, sessions: int = 128) -> None:
         self._most = sessions
@@ -49,7 +49,7 @@ class Kept(Generic[T]):
         return len(self._kept)
 
     def take(self, session_id: str, camera: str = "") -> T | None:
-        """Remove it and return it; None without one."""
+        """Remove and return the value; None without one."""
         return self._kept.pop((session_id, camera), None)
 
     def put(self, value: T, session_id: str, camera: str = "") -> None:
@@ -63,12 +63,12 @@ class Kept(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PictureChange:
     """The difference between a picture and the one before."""
 
     # Seconds between the two
     seconds: float
-    # Share of the cells that differ, 0 to 1, and the third with most: "left", "middle", "right".
+    # Share of the changed cells, 0 to 1, and the third with most of them: "left", "middle", "right"
     share: float
     where: str
     # 1: clearly brighter, -1: clearly darker, 0: neither
@@ -87,36 +87,39 @@ class Change:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Impression:
-    """A picture's cells, and the text if it was read."""
+    """A picture's cells, text and things."""
 
     cells: Cells
-    # None when the text was not read
+    # None if the text was not read
     rows: tuple[str, ...] | None
     # Monotonic seconds
     captured: float
-    # Names of the things that are told; None when nobody looked for any
+    # Names of the things found; None if the detector did not run
     things: tuple[str, ...] | None = None
 
 
 def impression(
-    bgr: Bgr, rows: tuple[str, ...] | None, captured: float, things: Sequence[Thing] | None = None
+    bgr: Bgr,
+    rows: tuple[str, ...] | None,
+    captured: float,
+    things: Sequence[DetectedThing] | None = None,
 ) -> Impression:
     names = tuple(dict.fromkeys(one.name for one in things)) if things is not None else None
     kept = rows[:_ROWS] if rows is not None else None
     return Impression(cells_of(bgr), kept, captured, names)
 
 
-def compare(before: Impression, now: Impression) -> Change:
-    differs, lighter = changed(before.cells, now.cells)
+def compare(before: Impression, now: Impression) -> PictureChange:
+    differs, lighter = changed_cells(before.cells, now.cells)
     thirds = [float(part.mean()) for part in np.array_split(differs, 3, axis=1)]
     where = ("left", "middle", "right")[int(np.argmax(thirds))]
-    return Change(
+    return PictureChange(
         seconds=max(0.0, now.captured - before.captured),
         share=float(differs.mean()),
         where=where,
         light=0 if abs(lighter) < 25 else (1 if lighter > 0 else -1),
-        new_rows=_missing(now.rows, before.rows, similar),
-        gone_rows=_missing(before.rows, now.rows, similar),
+        new_rows=_missing(now.rows, before.rows, is_similar),
+        gone_rows=_missing(before.rows, now.rows, is_similar),
         came=_missing(now.things, before.things, eq),
         went=_missing(before.things, now.things, eq),
     )
@@ -125,14 +128,14 @@ def compare(before: Impression, now: Impression) -> Change:
 def _missing(
     told: Sequence[str] | None, others: Sequence[str] | None, same: Callable[[str, str], bool]
 ) -> tuple[str, ...]:
-    """Return the texts of one look that another has not; none where one of them did not look for any."""
+    """Return the texts that have no like in `others`; none if one of both is unknown."""
     if told is None or others is None:
         return ()
     return tuple(one for one in told if not any(same(one, other) for other in others))
 
 
-class Memory(Kept[Impression]):
-    """One impression a session and camera.
+class Memory(SessionStore[Impression]):
+    """The last impression of each session and camera.
 
     Bounds of the built-in engine's last observations: 128 sessions; the least recently used is
     dropped.
@@ -142,7 +145,7 @@ class Memory(Kept[Impression]):
         """Store an impression and return the one before of this camera; None for the first."""
         before = self.take(session_id, camera)
         if before is not None:
-            # What was not looked for this time stays as it was found last.
+            # Parts that were not examined this time keep their last result.
             now = replace(
                 now,
                 rows=before.rows if now.rows is None else now.rows,

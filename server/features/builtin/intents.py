@@ -1,4 +1,4 @@
-"""Finds the subject and the language of a question. Pure."""
+"""The subject and the language of a question. Pure."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import SOCIAL, Want
 from server.models.routing import ends, plain, repeat_mode, word_pattern
 
-# Most words of a question that are compared with each word of the picture
+# Most words of a question; each is compared with every word of the picture
 _MOST_WORDS = 16
 # Text in quotes
 _QUOTED = re.compile(r"[「『](.{1,80}?)[」』]|[\"“”„«»‘'](.{1,80}?)[\"“”„«»’'](?=\W|$)")
-# Languages whose small words are none that name a row in questions of any language in Latin letters
+# Languages whose small words never name a row, in questions of any language in Latin letters
 _MIXED = ("en", "de", "fr", "es")
 # "On" and "off" at the end of a question
 _SWITCHED = (" on", " off", " an", " aus", " aan", " uit")
@@ -47,27 +47,27 @@ class Intent:
     words: tuple[str, ...] = ()
     # The words that give its subject
     asked: str = ""
-    # Yes or no answers it.
+    # True: yes or no answers it.
     yes_no: bool = False
-    # "left", "top" and so on; "" when the question names none
+    # "left", "top" and so on; "" if the question names no place
     place: str = ""
-    # 0 is Monday; None when the question names no day.
+    # 0 is Monday; None if the question names no day
     weekday: int | None = None
-    # Days from today; None when the question names none
+    # Days from today; None if the question names none
     in_days: int | None = None
     # The names from `colours.NAMES` that the question has
     colours: tuple[str, ...] = field(default=())
-    # The things that it names, and whether it asks how many
+    # Names of the things in the question; and True if it asks how many
     things: tuple[str, ...] = ()
     how_many: bool = False
-    # It asks for what somebody wears, or which of two.
+    # True: it asks for clothes; it offers alternatives.
     wears: bool = False
     either: bool = False
 
 
-# Subjects that a question has only where it says nothing else: "Is the light on?", and no "light bulb"
+# Subjects that apply only without further words: to "Is the light on?", not to "light bulb"
 _ALONE = frozenset({Want.FACES, Want.LIGHT, Want.MOTION, Want.CHANGE})
-# Words of something else, at least: not all small words of other languages are known.
+# Least further words that change the subject; 2 unless listed, as some small words of other languages are unknown
 _MORE = {"en": 1}
 
 
@@ -80,10 +80,10 @@ _GIVES_WAY = {
 
 
 def understand(question: str, chosen: str | None = None, page: str = "") -> Intent:
-    """Find a question's subject and the things that it names.
+    """Parse a question: its subject, language, things and other parts.
 
-    `chosen`: a BCP 47 tag; it decides the language of the answer if it is one of `LANGUAGES`. `page`: the page's
-    language, for a question whose words tell none.
+    `chosen`: a BCP 47 tag; it sets the language of the answer if it is one of `LANGUAGES`. `page`: the page's
+    language, used if the words do not show one.
     """
     question = ends(question)
     text = plain(question)
@@ -95,11 +95,11 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     own = known or (likely if likely in candidates else candidates[0])
     if not WORD.search(text) or repeat_mode(question) is not None:
         return Intent(Want.SUMMARY, fixed or own, question)
-    # A greeting may be all that there is of a language.
+    # A question may consist of a greeting in another language.
     for code in dict.fromkeys((own, likely, "en", *(() if known else candidates))):
         want, asked = _subject(text, code)
-        # The French "le" is a Portuguese order to read.
-        is_small = code not in (own, likely) and asked in _stop(likely)
+        # The French "le" is a Portuguese imperative: "read".
+        is_small = code not in (own, likely) and asked in _stop_words(likely)
         if want is not Want.LOOKUP and not is_small:
             own = code
             break
@@ -110,23 +110,25 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     place = next((name for name in one.places if one.place(name).search(text)), "")
     yes_no = one.yes_no.search(text) is not None
     how_many = one.common("how_many").search(text) is not None
-    rest = one.common("exists").sub(" ", one.common("how_many").sub(" ", _without(rest, asked)))
-    # What it says beside the words of its subject, things, colours and a place
+    rest = one.common("exists").sub(
+        " ", one.common("how_many").sub(" ", _remove_subject(rest, asked))
+    )
+    # Words other than those of its subject, things, colours and place
     more = [
         word
         for word in _words(rest, own)
-        if word not in _watched(own, "fillers", "people", "faces", "door")
+        if word not in _condition_words(own, "fillers", "people", "faces", "door")
         and not _is_colour(word, one)
         and word not in _places(own)
     ]
     asks = yes_no or how_many or one.common("exists").search(text) is not None
-    if want is Want.FACES and not asked.startswith(tuple(_watched(own, "faces"))):
+    if want is Want.FACES and not asked.startswith(tuple(_condition_words(own, "faces"))):
         # "Is anybody there?"
         things = things or (PERSON,)
         asks = asks or " " in asked
     # "Is the TV on?", "Is it a boy or a girl?", "Is she wearing a tie?"
     wears = _WEARS.search(text) is not None
-    # Two words of Polish and Ukrainian begin a question, too.
+    # From the second letter on: in Polish and Ukrainian a question may begin with such a word.
     either = one.common("or").search(question.casefold(), 1) is not None
     switched = text.rstrip(" ?").endswith(_SWITCHED)
     if switched and yes_no and not more and (want is Want.LIGHT or things == ("lamp",)):
@@ -150,7 +152,7 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
         want,
         answer_in,
         question,
-        _words(_without(text, asked), own),
+        _words(_remove_subject(text, asked), own),
         asked,
         yes_no,
         place,
@@ -165,15 +167,15 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
 
 
 def _subject(text: str, code: str) -> tuple[Want, str]:
-    """Return what a `plain` question is about in a language, and the words that say so."""
+    """Return the subject of a `plain` question in a language, and its words for it."""
     one = language(code)
-    found = dict(one.asked(text))
+    found = dict(one.subjects_in(text))
     for want in SOCIAL & found.keys():
         said = found[want].group()
         # "Was kannst du?", and not "Was kannst du sehen?"
         whole = want is not Want.HELP or not (" " in said or one.unspaced)
         whole &= not (one.unspaced and want in (Want.SELF, Want.HEARS))
-        if (whole and not _only(found[want].re, text, code)) or Want.SUMMARY in found:
+        if (whole and not _has_only(found[want].re, text, code)) or Want.SUMMARY in found:
             del found[want]
     if {Want.URL, Want.CODE} & found.keys() and one.common("risk").search(text):
         return Want.SAFE, ""
@@ -188,25 +190,25 @@ def _subject(text: str, code: str) -> tuple[Want, str]:
     return want, found[want].group() if want in found else ""
 
 
-def _only(pattern: re.Pattern[str], text: str, code: str) -> bool:
-    """Return whether a text has only the pattern, a greeting and courtesies."""
+def _has_only(pattern: re.Pattern[str], text: str, code: str) -> bool:
+    """Return True if a text has nothing but the pattern, a greeting and courtesies."""
     one = language(code)
     rest = one.common("fillers").sub(" ", pattern.sub(" ", text))
-    for want, match in one.asked(rest):
+    for want, match in one.subjects_in(rest):
         if want is Want.HELLO:
             rest = match.re.sub(" ", rest)
     return not WORD.search(rest)
 
 
 @cache
-def _stop(code: str) -> frozenset[str]:
-    """Return the `plain` words that do not help to find a subject."""
+def _stop_words(code: str) -> frozenset[str]:
+    """Return the `plain` words that are ignored in a search for a row."""
     return frozenset().union(*map(small_words, (code, *_MIXED)))
 
 
 @cache
-def _watched(code: str, *names: str) -> frozenset[str]:
-    """Return the `plain` words of these sets of conditions: "thing" of `fillers`, "anyone" of `people`."""
+def _condition_words(code: str, *names: str) -> frozenset[str]:
+    """Return the `plain` words of sets of conditions, such as `fillers` ("thing") or `people` ("anyone")."""
     watch = language(code).watch
     return frozenset(plain(" ".join(str(watch[name]) for name in names)).split())
 
@@ -218,8 +220,8 @@ def _places(code: str) -> frozenset[str]:
 
 
 @cache
-def _small(code: str) -> re.Pattern[str]:
-    """Return the pattern of the parts of an unspaced language that name nothing."""
+def _filler_pattern(code: str) -> re.Pattern[str]:
+    """Return the pattern of fillers of an unspaced language."""
     one = language(code)
     parts = (*one.stop.split(), *str(one.watch["fillers"]).split())
     common = (one.common(name).pattern for name in ("exists", "how_many", "fillers", "today"))
@@ -228,8 +230,8 @@ def _small(code: str) -> re.Pattern[str]:
 
 def _words(text: str, code: str) -> tuple[str, ...]:
     if language(code).unspaced:
-        text = _small(code).sub(" ", text)
-    stop = _stop(code)
+        text = _filler_pattern(code).sub(" ", text)
+    stop = _stop_words(code)
     found = (
         word
         for word in dict.fromkeys(WORD.findall(text))
@@ -238,7 +240,7 @@ def _words(text: str, code: str) -> tuple[str, ...]:
     return tuple(islice(found, _MOST_WORDS))
 
 
-def _without(text: str, asked: str) -> str:
+def _remove_subject(text: str, asked: str) -> str:
     """Return a text without the words that give its subject."""
     return text.replace(asked, " ") if asked else text
 
@@ -248,13 +250,13 @@ def _is_colour(word: str, one: Language) -> bool:
 
 
 def _ends_with_colour(text: str, one: Language) -> bool:
-    """Tell "Is the cup red?" and "Are there green ones?" from "Is there a red cup?"."""
-    words = [word for word in WORD.findall(text) if word not in _stop(one.code)]
+    """Return True for "Is the cup red?" and "Are there green ones?", not for "Is there a red cup?"."""
+    words = [word for word in WORD.findall(text) if word not in _stop_words(one.code)]
     return bool(words) and _is_colour(words[-1], one)
 
 
 def _day(text: str, one: Language) -> tuple[int | None, int | None]:
-    """Return the weekday that a `plain` question names, and the days from today."""
+    """Return the weekday in a `plain` question, and its distance from today in days."""
     tokens = set(WORD.findall(text))
     tokens |= {token[:-1] for token in tokens if token.endswith("s")}
     weekday = next(
@@ -275,11 +277,11 @@ def _names_day(word: str, text: str, tokens: set[str], unspaced: bool) -> bool:
         return word in text
     if word.endswith("*"):
         return any(token.startswith(word[:-1]) for token in tokens)
-    # Abbreviations stand on signs; in a question they are mostly other words.
+    # Short names of days are ignored: in a question they are mostly other words.
     return len(word) > 3 and word in tokens
 
 
-def quoted(question: str) -> str:
+def quoted_text(question: str) -> str:
     """Return the text in quotes; "" without any."""
     found = _QUOTED.search(question)
     return (found.group(1) or found.group(2)).strip() if found else ""

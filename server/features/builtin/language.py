@@ -1,6 +1,6 @@
-"""A language of the built-in engine: the words of questions, and the phrases of answers.
+"""Languages of the built-in engine: the words of questions, and the phrases of answers.
 
-Each has a file in `languages/`, which is read when the language is first needed.
+Each has a file in `languages/`, which is read at first use.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ LANGUAGES = (
     *("en", "de", "fr", "es", "ru", "zh"),
     *("it", "pt", "nl", "pl", "tr", "uk", "ar", "hi", "ja", "ko"),
 )
-# Those in Latin letters
+# Languages in Latin letters
 LATIN = ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "tr")
-# Written without spaces between words
+# Languages without spaces between words
 UNSPACED = frozenset({"zh", "ja"})
 RIGHT_TO_LEFT = frozenset({"ar"})
-# Languages for whose readers a sentence names the scripts that the engine reads
+# Languages in which an answer without text lists the scripts that the engine reads
 TELL_SCRIPTS = frozenset({"ru", "uk", "zh", "ar", "hi", "ko"})
 
 _Forms = dict[str, str]
@@ -85,7 +85,7 @@ def plural(code: str, count: int) -> str:
 
 
 class Language:
-    """The content of a language's file, with its patterns, which are made when first used."""
+    """The content of a language's file, with its patterns, compiled at first use."""
 
     def __init__(self, code: str) -> None:
         found = json.loads((_FOLDER / f"{code}.json").read_text("utf-8"))
@@ -93,7 +93,7 @@ class Language:
         self.unspaced = code in UNSPACED
         self.right_to_left = code in RIGHT_TO_LEFT
         self.phrases: dict[str, str | _Forms] = found["phrases"]
-        # By want: whole words, beginnings of words (*) and phrases; of an unspaced language, parts
+        # By want: whole words, beginnings of words (*) and phrases; for an unspaced language, parts
         # of the question
         self.questions: dict[str, str] = found["questions"]
         self.places: dict[str, str] = found["places"]
@@ -102,26 +102,26 @@ class Language:
         # In the order of `colours.NAMES`: the name, then its other forms
         self.colours: list[str] = found["colours"]
         self.stop: str = found["stop"]
-        # Letters that few other languages have
+        # Letters that are rare in other languages
         self.letters: str = found.get("letters", "")
-        # The beginning, or a mark, of a question that yes or no answers
+        # The beginning or a mark of a yes-or-no question
         self.yes_no = re.compile(found["yes_no"])
-        # The end of sentences, in a language whose small words stand in others; "" where `hints` are enough
+        # The endings of sentences, if the small words of the language are common in others; "" if `hints` are enough
         self.ends: str = found.get("ends", "")
         # Words of conditions; see `conditions`
         self.watch: dict[str, str | dict[str, str]] = found["watch"]
         self._words: dict[str, str] = {name: found[name] for name in _COMMON}
         self._patterns: dict[str, re.Pattern[str]] = {}
 
-    def asked(self, text: str) -> Iterator[tuple[Want, re.Match[str]]]:
-        """Yield the subjects that a `plain` text asks about, in their order, and where."""
+    def subjects_in(self, text: str) -> Iterator[tuple[Want, re.Match[str]]]:
+        """Yield the subjects of a `plain` text in the order of `Want`, with their matches."""
         for want, pattern in self._questions.items():
             if match := pattern.search(text):
                 yield want, match
 
     @cached_property
     def _questions(self) -> dict[Want, re.Pattern[str]]:
-        """The patterns of questions about each subject that has words."""
+        """Patterns of questions by subject."""
         return {
             want: self._pattern(f"want {want}", self.questions[want])
             for want in Want
@@ -129,8 +129,10 @@ class Language:
         }
 
     def common(self, name: str) -> re.Pattern[str]:
-        """Return the pattern of "fillers" (courtesies), "hints" (the most common words), "today", "tomorrow", "how_many",
-        "exists" ("is there"), "or", "risk" (what may be asked of a link) or "denies" (what an answer says of what is not there).
+        """Return the pattern of a list of words that every language has.
+
+        "fillers": courtesies; "hints": the most common words; "today"; "tomorrow"; "how_many"; "exists": "is there";
+        "or"; "risk": questions about the safety of a link; "denies": negations in an answer.
         """
         return self._pattern(name, self._words[name])
 
@@ -138,7 +140,7 @@ class Language:
         return self._pattern(f"place {name}", self.places[name])
 
     def place_name(self, name: str) -> str:
-        """Return "on the left"."""
+        """Return the words for a place, such as "on the left"."""
         return _first(self.places[name])
 
     def colour(self, number: int) -> re.Pattern[str]:
@@ -151,7 +153,7 @@ class Language:
     def say(self, phrase: str, **values: object) -> str:
         """Return a phrase with its values; text of the other direction is isolated.
 
-        A phrase with several forms has the one for `count`.
+        The value `count` selects one of several plural forms.
         """
         form = self.phrases[phrase]
         if isinstance(form, dict):
@@ -173,23 +175,23 @@ class Language:
     def face(self) -> str:
         return str(self.watch["faces"]).split()[0]
 
-    def named(self, name: str, value: str) -> str:
+    def name_value(self, name: str, value: str) -> str:
         """Return "Name: value"."""
         mark = "：" if self.unspaced else " : " if self.code == "fr" else ": "
         return f"{self.isolate(name)}{mark}{self.isolate(value)}"
 
     def pair(self, name: str, value: str) -> str:
         """Return the sentence "Name: value."."""
-        return self.named(name, value) + (
+        return self.name_value(name, value) + (
             "。" if self.unspaced else "।" if self.code == "hi" else "."
         )
 
     def say_of_itself(self, phrase: str, things: bool) -> str:
-        """Return a phrase about what the engine can do. `things`: it names them."""
+        """Return a phrase about the engine's abilities. `things`: it names things."""
         return self.say(phrase if things else f"{phrase}_plain")
 
     def isolate(self, text: str) -> str:
-        return isolated(text, self.right_to_left)
+        return isolate(text, self.right_to_left)
 
     def sentence(self, *parts: str) -> str:
         return ("" if self.code in UNSPACED else " ").join(part for part in parts if part)
@@ -199,28 +201,28 @@ class Language:
         return text[:1].upper() + text[1:]
 
     def items(self, items: list[str]) -> str:
-        """Join things that may have commas of their own."""
+        """Join texts that may contain commas."""
         mark = "؛ " if self.right_to_left else "；" if self.code in UNSPACED else "; "
         return mark.join(map(self.isolate, items))
 
-    def listed(self, words: list[str]) -> str:
-        """Join words."""
+    def join_words(self, words: list[str]) -> str:
+        """Join words with commas."""
         marks = {"zh": "、", "ja": "、", "ar": "، "}
         return marks.get(self.code, ", ").join(words)
 
-    def together(self, words: list[str]) -> str:
+    def join_with_and(self, words: list[str]) -> str:
         """Join words, with "and" before the last one."""
         if len(words) < 2:
             return "".join(words)
-        return self.say("and", first=self.listed(words[:-1]), last=words[-1])
+        return self.say("and", first=self.join_words(words[:-1]), last=words[-1])
 
     def percent(self, share: float) -> str:
-        """Return a share of 1 in percent; no line breaks in it."""
+        """Return a share of 1 in percent, without a possible line break."""
         number = round(share * 100)
         return f"%{number}" if self.code == "tr" else f"{number}\u00a0%"
 
     def warm(self) -> None:
-        """Make all patterns of questions."""
+        """Compile all patterns of questions."""
         _ = self._questions
         for name in self._words:
             self.common(name)
@@ -234,7 +236,7 @@ class Language:
 
 
 def _first(words: str) -> str:
-    """Return the first word of a list, which answers use."""
+    """Return the first word of a list: the form for answers."""
     return words.split(",")[0].rstrip("*")
 
 
@@ -251,18 +253,18 @@ def language(code: str) -> Language:
 
 
 def warm() -> None:
-    """Read the languages in Latin letters, of which every question in these needs all."""
+    """Read the languages in Latin letters: a question in one of them needs all."""
     for code in LATIN:
         language(code).warm()
 
 
-# The language of a text, by its letters and small words. Pure.
+# Detection of the language of a text by its letters and small words
 
 # Letters and marks that belong to a word.
 WORD = re.compile(rf"[\w{WORD_MARKS}]+")
 # Languages by the script of their questions
 _CYRILLIC_LANGUAGES = ("ru", "uk")
-# Scripts of which one letter in two of a question's is enough: Han (with words in Latin letters)
+# Scripts that decide with a third of a question's letters, since such questions may have Latin words
 HAN = re.compile(r"[\u3400-\u9fff]")
 _KANA = re.compile(r"[\u3040-\u30ff]")
 _CYRILLIC = re.compile(r"[\u0400-\u052f]")
@@ -276,12 +278,12 @@ _SCRIPTS = {
 }
 # Letters of Persian and Urdu, and of Sindhi and Pashto, that Arabic does not have
 _OTHER_ARABIC = re.compile(r"[پچژگکیۀےڑٹڈںھہ]")
-# Greek, Armenian to Georgian with Hebrew, and the other scripts of India and Southeast Asia
+# Greek, Hebrew, Armenian to Georgian, and the other scripts of India and Southeast Asia
 _OTHER_SCRIPT = re.compile(r"[\u0370-\u03ff\u0530-\u05ff\u0700-\u074f\u0780-\u08ff\u0980-\u10ff]")
 
 
 def languages_of(text: str) -> tuple[str, ...]:
-    """Return the languages that a `plain` text may be in by its letters; none for other scripts."""
+    """Return the languages whose letters a `plain` text has; none for other scripts."""
     han, kana = len(HAN.findall(text)), len(_KANA.findall(text))
     cyrillic, latin = len(_CYRILLIC.findall(text)), len(_LATIN.findall(text))
     for code, letters in _SCRIPTS.items():
@@ -300,18 +302,18 @@ def languages_of(text: str) -> tuple[str, ...]:
     return LATIN
 
 
-# How much a small word tells of its language, next to one of its most common ones
+# Weight of a small word of a language; one of its most common words has 1
 _OF_SMALL_WORDS = 0.4
 
 
 @cache
 def small_words(code: str) -> frozenset[str]:
-    """Return a language's `plain` words that name nothing."""
+    """Return a language's `plain` stop words."""
     return frozenset(plain(language(code).stop).split())
 
 
 def language_of(text: str) -> str | None:
-    """Return the language that a text is in by its letters and small words; None where they do not say."""
+    """Return the language of a text by its letters and small words; None if they do not decide."""
     small = plain(text)
     candidates = languages_of(small)
     if not WORD.search(small) or not candidates:
@@ -329,26 +331,25 @@ def language_of(text: str) -> str | None:
     return max(candidates, key=lambda code: scores[code]) if first > second else None
 
 
-# Keeps found text apart from a sentence that runs the other way. Pure.  Unicode Standard Annex 9:
-# a part between U+2068 and U+2069 has a direction of its own, and does not move what stands
-# beside it.
+# Isolation of found text in a sentence of the other direction (Unicode Standard Annex 9): a part
+# between U+2068 and U+2069 has its own direction and does not reorder its neighbours.
 
 FIRST_STRONG, POP = "\u2068", "\u2069"
-# Embeddings, overrides, isolates and marks; in text that was found they could turn a sentence round.
+# Embeddings, overrides, isolates and marks, which could reverse the sentence around a found text
 _CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _LEFT = frozenset({"L", "EN"})
 _RIGHT = frozenset({"R", "AL", "AN"})
 
 
 def without_controls(text: str) -> str:
-    """Return a found text without the characters that set a direction."""
+    """Return a text without the characters that set a direction."""
     return _CONTROLS.sub("", text)
 
 
-def isolated(text: str, right_to_left: bool) -> str:
-    """Isolate a text with letters or digits of the other direction than the sentence around it.
+def isolate(text: str, right_to_left: bool) -> str:
+    """Isolate a text with letters or digits of the direction opposite to its sentence.
 
-    A text with isolated parts stays as it is.
+    A text with isolated parts is unchanged.
     """
     other = _LEFT if right_to_left else _RIGHT
     if FIRST_STRONG in text or not any(unicodedata.bidirectional(char) in other for char in text):

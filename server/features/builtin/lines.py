@@ -68,7 +68,7 @@ _SYMBOLS = frozenset("µμΩπαβγδλσφθ")
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TextPiece:
     """One run of text as the reader found it."""
 
     # Empty for print that was not read
@@ -123,7 +123,7 @@ class Row:
     apart: bool = False
 
 
-def legible(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
+def legible_pieces(pieces: Sequence[TextPiece]) -> tuple[list[TextPiece], bool]:
     """Return the pieces of legible text, and True when other print was left out.
 
     Shapes that look like letters, and words in letters that the reader does not know, are removed.
@@ -136,34 +136,34 @@ def legible(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
             continue
         if _is_pattern(piece):
             continue
-        if piece.score < _least(piece):
+        if piece.score < _least_score(piece):
             unread = unread or piece.width > 2 * piece.height
             continue
         words = piece.text.split()
-        text = " ".join(word for word in words if not _misread(word, piece.score))
+        text = " ".join(word for word in words if not _is_misread(word, piece.score))
         unread = unread or len(text) < len(" ".join(words))
-        if text and not _shape(replace(piece, text=text)):
+        if text and not _is_drawing(replace(piece, text=text)):
             kept.append(replace(piece, text=text))
-    sure = [piece for piece in kept if not _doubtful(piece)]
+    sure = [piece for piece in kept if not _is_doubtful(piece)]
     kept = [
         piece
         for piece in kept
-        if not _doubtful(piece) or any(_is_beside(piece, other) for other in sure)
+        if not _is_doubtful(piece) or any(_is_beside(piece, other) for other in sure)
     ]
     return kept, unread
 
 
-def _doubtful(piece: Piece) -> bool:
+def _is_doubtful(piece: TextPiece) -> bool:
     return len(piece.text) <= _FEW and piece.score < _SURE_ALONE
 
 
-def _least(piece: Piece) -> float:
+def _least_score(piece: TextPiece) -> float:
     if len(piece.text) <= _FEW:
         return _LEAST_BESIDE
     return _LEAST_LEADER if _LEADER.search(piece.text) else LEAST_SCORE
 
 
-def _is_pattern(piece: Piece) -> bool:
+def _is_pattern(piece: TextPiece) -> bool:
     text = piece.text.replace(" ", "")
     if not any(map(str.isalnum, text)) and len(text) >= _SIGNS:
         return True
@@ -171,7 +171,7 @@ def _is_pattern(piece: Piece) -> bool:
     return few or piece.width > _WIDE * len(text) * piece.height
 
 
-def _is_beside(piece: Piece, other: Piece) -> bool:
+def _is_beside(piece: TextPiece, other: TextPiece) -> bool:
     """Return whether a piece may belong to the line of another one, as a unit or an exponent does."""
     here, there = piece.box, other.box
     gap = max(here.x1 - there.x1 - other.width, there.x1 - here.x1 - piece.width)
@@ -179,7 +179,7 @@ def _is_beside(piece: Piece, other: Piece) -> bool:
     return gap < other.height and apart < 0
 
 
-def whole_pieces(pieces: Sequence[Piece], height: int) -> list[Piece]:
+def whole_pieces(pieces: Sequence[TextPiece], height: int) -> list[TextPiece]:
     """Return the pieces that are read well, and not cut off at the upper or lower edge of a picture.
 
     A next picture shows the others better.
@@ -192,7 +192,7 @@ def whole_pieces(pieces: Sequence[Piece], height: int) -> list[Piece]:
     ]
 
 
-def _misread(word: str, score: float) -> bool:
+def _is_misread(word: str, score: float) -> bool:
     """Return whether a word is Cyrillic or Greek that was read as something else."""
     if score < _SURE and len(word) > 2 and _LOOKALIKES.issuperset(word):
         return True
@@ -202,7 +202,7 @@ def _misread(word: str, score: float) -> bool:
     return len(greek) > 1 or greek[0] not in _SYMBOLS or len(_LATIN.findall(word)) > 2
 
 
-def _shape(piece: Piece) -> bool:
+def _is_drawing(piece: TextPiece) -> bool:
     """Return whether a piece is a drawing: a ring or disc, or without any letter, digit or sign."""
     text = piece.text.replace(" ", "")
     if not any(char.isalnum() or unicodedata.category(char) in {"Sc", "Po", "Sm"} for char in text):
@@ -214,7 +214,7 @@ def _shape(piece: Piece) -> bool:
     return len(text) == 1 and piece.score < 0.7
 
 
-def upright(pieces: Sequence[Piece]) -> list[Piece]:
+def turn_upright(pieces: Sequence[TextPiece]) -> list[TextPiece]:
     """Turn print that mostly runs downwards, so that it runs to the right."""
     long = [piece for piece in pieces if len(piece.text) > 2]
     tall = [piece for piece in long if piece.height > 1.5 * piece.width]
@@ -227,10 +227,10 @@ def upright(pieces: Sequence[Piece]) -> list[Piece]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Spot:
+class _PlacedPiece:
     """A piece, and where it stands along and across the direction of most of the text, in pixels."""
 
-    piece: Piece
+    piece: TextPiece
     left: float
     right: float
     # Of its middle
@@ -238,7 +238,7 @@ class _Spot:
     height: float
 
 
-def reading_order(pieces: Sequence[Piece]) -> list[Row]:
+def reading_order(pieces: Sequence[TextPiece]) -> list[Row]:
     """Return rows from top to bottom, each from left to right, also for leaning text.
 
     Pieces share a row when their middles are less than half the smaller height apart, measured
@@ -252,11 +252,11 @@ def reading_order(pieces: Sequence[Piece]) -> list[Row]:
     lean = median(_angle(piece) for piece in long or pieces)
     cos, sin = math.cos(-lean), math.sin(-lean)
 
-    def place(piece: Piece) -> _Spot:
+    def place(piece: TextPiece) -> _PlacedPiece:
         x = sum(corner[0] for corner in piece.corners) / len(piece.corners)
         y = sum(corner[1] for corner in piece.corners) / len(piece.corners)
         middle, half = x * cos - y * sin, piece.width / 2
-        return _Spot(piece, middle - half, middle + half, x * sin + y * cos, piece.height)
+        return _PlacedPiece(piece, middle - half, middle + half, x * sin + y * cos, piece.height)
 
     placed = sorted(map(place, pieces), key=lambda spot: spot.y)
     rows: list[Row] = []
@@ -289,7 +289,7 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
             found += [replace(row, text=cell.text, cells=(cell,)) for cell in row.cells]
             continue
         first, *more = _BETWEEN.split(row.text) if len(row.cells) < 2 else [row.text]
-        if found and len(row.cells) < 2 and not row.apart and _goes_on(found[-1], first):
+        if found and len(row.cells) < 2 and not row.apart and _continues(found[-1], first):
             found[-1] = _line(found[-1], f"{found[-1].text} {first}")
         else:
             found.append(_line(row, first) if more else row)
@@ -297,7 +297,7 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def _goes_on(row: Row, below: str) -> bool:
+def _continues(row: Row, below: str) -> bool:
     """Return whether the line below goes on with a row's sentence: it begins small."""
     if len(row.cells) > 1 or row.text[-1:] in ".!?:" or below[:1] in BOXES:
         return False
@@ -309,13 +309,13 @@ def _line(row: Row, text: str) -> Row:
     return replace(row, text=text, cells=tuple(replace(cell, text=text) for cell in row.cells[:1]))
 
 
-def _blocks(placed: list[_Spot]) -> list[list[_Spot]]:
+def _blocks(placed: list[_PlacedPiece]) -> list[list[_PlacedPiece]]:
     """Split text in columns into what is read one after the other; all of it is one block without."""
     # What goes across, such as a headline, parts the columns above it from those below.
     return [block for part in _columns(placed) for block in _blocks(part)] or [placed]
 
 
-def _columns(placed: list[_Spot]) -> list[list[_Spot]]:
+def _columns(placed: list[_PlacedPiece]) -> list[list[_PlacedPiece]]:
     """Return what is above two columns, in the first, in those beside it, and below; nothing without columns.
 
     Lists and running text are columns.
@@ -324,7 +324,7 @@ def _columns(placed: list[_Spot]) -> list[list[_Spot]]:
         return []
     high = max(1.0, median(spot.height for spot in placed))
     starts, ends = sorted(spot.left for spot in placed), sorted(spot.right for spot in placed)
-    found: list[list[_Spot]] = []
+    found: list[list[_PlacedPiece]] = []
     for begin in sorted({round(start / high): start for start in starts}.values())[1:]:
         edge = begin - high / 2
         if min(bisect_left(ends, edge), len(placed) - bisect_left(starts, edge)) < _LINES:
@@ -340,7 +340,7 @@ def _columns(placed: list[_Spot]) -> list[list[_Spot]]:
     return [part for part in found if part]
 
 
-def _bands(placed: Sequence[_Spot], across: Sequence[int]) -> Iterator[tuple[int, int]]:
+def _bands(placed: Sequence[_PlacedPiece], across: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Return the parts between what goes across and the lines of that, as first and last index."""
     for before, after in pairwise([-1, *across, len(placed)]):
         first, last = before + 1, after
@@ -352,13 +352,13 @@ def _bands(placed: Sequence[_Spot], across: Sequence[int]) -> Iterator[tuple[int
             yield first, last
 
 
-def _same_line(one: _Spot, other: _Spot) -> bool:
+def _same_line(one: _PlacedPiece, other: _PlacedPiece) -> bool:
     return abs(one.y - other.y) < 0.5 * min(one.height, other.height)
 
 
-def _lines(placed: Sequence[_Spot]) -> list[list[_Spot]]:
+def _lines(placed: Sequence[_PlacedPiece]) -> list[list[_PlacedPiece]]:
     """Group pieces that are in the order of their middles into lines."""
-    rows: list[list[_Spot]] = []
+    rows: list[list[_PlacedPiece]] = []
     for spot in placed:
         # Where print leans more than most, the end of a line is level with the begin of the next.
         for row in reversed(rows[-2:]):
@@ -374,7 +374,7 @@ def _lines(placed: Sequence[_Spot]) -> list[list[_Spot]]:
     return rows
 
 
-def _is_list(column: Sequence[_Spot]) -> bool:
+def _is_list(column: Sequence[_PlacedPiece]) -> bool:
     """Return whether a column is a list of things with prices, each thing another one."""
     texts = [spot.piece.text for spot in column]
     things = {text.rstrip("0123456789.,€$£ ") for text in texts if text[:1].isalpha()}
@@ -382,7 +382,7 @@ def _is_list(column: Sequence[_Spot]) -> bool:
     return min(len(things), priced) >= _LISTED and priced >= 0.6 * len(things)
 
 
-def _is_text(column: Sequence[_Spot]) -> bool:
+def _is_text(column: Sequence[_PlacedPiece]) -> bool:
     """Return whether most pieces of a column have as many words as no label or value has."""
     # A heading of one word stands above some.
     texts = [spot.piece.text for spot in column]
@@ -393,11 +393,11 @@ def _is_text(column: Sequence[_Spot]) -> bool:
     return words > _VALUE and median(map(len, lines)) >= _LETTERS
 
 
-def _from_left(line: Sequence[_Spot]) -> list[_Spot]:
+def _sort_by_left(line: Sequence[_PlacedPiece]) -> list[_PlacedPiece]:
     return sorted(line, key=lambda spot: spot.left)
 
 
-def _rows(placed: Sequence[_Spot]) -> list[Row]:
+def _rows(placed: Sequence[_PlacedPiece]) -> list[Row]:
     """Return the rows of one block, whose pieces are in the order of their middles."""
     large = [spot for spot in placed if _may_be_figure(spot.piece.text.strip()[-1:])]
     figures = {
@@ -413,11 +413,11 @@ def _rows(placed: Sequence[_Spot]) -> list[Row]:
             figure = figures[id(figure)]
         if figure is not None:
             next(row for row in rows if any(one is figure for one in row)).append(spot)
-    lines = list(zip(map(_from_left, rows), apart, strict=True))
+    lines = list(zip(map(_sort_by_left, rows), apart, strict=True))
     return [_row(line, far) for line, far in lines]
 
 
-def _row(row: Sequence[_Spot], apart: bool) -> Row:
+def _row(row: Sequence[_PlacedPiece], apart: bool) -> Row:
     cells = tuple(
         Cell(_LEADER.sub(" ", spot.piece.text.strip()), spot.left, spot.right) for spot in row
     )
@@ -432,7 +432,7 @@ def _may_be_figure(last: str) -> bool:
     return last.isdigit() or last in "°.,"
 
 
-def _figure_of(spot: _Spot, figures: Sequence[_Spot]) -> _Spot | None:
+def _figure_of(spot: _PlacedPiece, figures: Sequence[_PlacedPiece]) -> _PlacedPiece | None:
     """Return the large figure right beside a small piece, on its left; None without one."""
     if not _BESIDE.fullmatch(spot.piece.text.strip()):
         return None
@@ -446,6 +446,6 @@ def _figure_of(spot: _Spot, figures: Sequence[_Spot]) -> _Spot | None:
     return None
 
 
-def _angle(piece: Piece) -> float:
+def _angle(piece: TextPiece) -> float:
     (x0, y0), (x1, y1) = piece.corners[:2]
     return math.atan2(y1 - y0, x1 - x0)

@@ -1,4 +1,4 @@
-"""Find the boxes of text, colours, codes and faces that a question asks for. Pure."""
+"""Boxes of the text, colours, codes and faces that a question asks for. Pure."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import cv2
 import numpy as np
 
 from server.features.builtin import colours, facts, rank
-from server.features.builtin.intents import Intent, quoted
-from server.features.builtin.lines import LEAST_SCORE, Piece
+from server.features.builtin.intents import Intent, quoted_text
+from server.features.builtin.lines import LEAST_SCORE, TextPiece
 from server.features.builtin.wants import Want
 from server.media.picture.encode import Bgr, shrink
 from server.media.picture.grounding import Box
 from server.models.routing import plain
 
 MOST = 8
-# Longest side to which a picture is shrunk in the search for a colour
+# Longest side of the shrunk picture in the search for a colour, in pixels
 _SIDE = 320
-# Least share of the picture of a spot of a colour; and of the largest spot, for further ones
+# Least size of a spot of a colour, as a share of the picture; and of further spots, as a share of the largest
 _LEAST_SPOT = 0.002
 _LEAST_OF_LARGEST = 0.1
 _WORD = re.compile(r"\S+")
-# Subjects that print shows without their words: "Where is the date?"
+# Subjects that print shows without naming them: "Where is the date?"
 _SHOWN = frozenset(
     {Want.DATE, Want.EXPIRY, Want.TIME, Want.PRICE, Want.TOTAL, Want.PHONE, Want.EMAIL, Want.URL}
 )
-# Words of a question for what is printed, beside the print itself
+# Words of a question for kinds of print, which are not in the print itself
 _KINDS = frozenset(
     plain(
         "sign word text label button line letter schild wort taste knopf zeile panneau mot bouton cartel palabra boton cartello "
@@ -38,39 +38,39 @@ _KINDS = frozenset(
 
 
 def is_print(intent: Intent) -> bool:
-    """Return whether a question is about something that its letters show: a date, a price."""
+    """Return True if a question is about print of a recognisable form, such as a date or a price."""
     return intent.want in _SHOWN
 
 
 def names_something(intent: Intent, question: str) -> bool:
-    """Return False for a question that says no more than "where"."""
-    named = quoted(question) or intent.words or is_print(intent)
+    """Return True if a question names its object; False for a bare "where"."""
+    named = quoted_text(question) or intent.words or is_print(intent)
     return bool(named) or intent.want in (Want.CODE, Want.FACES)
 
 
-def text_boxes(pieces: Sequence[Piece], intent: Intent, question: str) -> list[Box]:
-    """Return the boxes of the words asked for, best first; of all text when a question names none."""
+def text_boxes(pieces: Sequence[TextPiece], intent: Intent, question: str) -> list[Box]:
+    """Return the boxes of the requested words, best first; of all text if a question to read names none."""
     legible = [piece for piece in pieces if piece.score >= LEAST_SCORE]
-    words = [word.strip(".,;:!?") for word in plain(quoted(question)).split()]
+    words = [word.strip(".,;:!?") for word in plain(quoted_text(question)).split()]
     words = [word for word in words or intent.words if word and word not in _KINDS]
     if not words and intent.want in _SHOWN:
         finds = facts.FINDERS[intent.want]
         return [piece.box for piece in legible if finds(piece.text)][:MOST]
     if not words:
         return [piece.box for piece in legible][:MOST] if intent.want is Want.READ else []
-    if not all(any(rank.names(piece.text, word) for piece in legible) for word in words):
-        # "Where do I put the soap?" is not "Put".
+    if not all(any(rank.has_word(piece.text, word) for piece in legible) for word in words):
+        # "Where do I put the soap?" does not ask for a line with "Put".
         return []
     hits = [(rank.count(piece.text, words), piece) for piece in legible]
     most = max(count for count, _ in hits)
-    # Half of the words, and as many as in any other line
+    # A line needs half of the words, and as many as any other line.
     if 2 * most < len(words):
         return []
     return [_part(piece, words) for count, piece in hits if count == most][:MOST]
 
 
-def _part(piece: Piece, words: Sequence[str]) -> Box:
-    """Return the box of the words in their line: by their letters, which are about equally wide."""
+def _part(piece: TextPiece, words: Sequence[str]) -> Box:
+    """Estimate the box of words in their line; letters are about equally wide."""
     spans = [
         match.span() for match in _WORD.finditer(piece.text) if rank.count(match.group(), words)
     ]
@@ -102,21 +102,19 @@ def colour_boxes(bgr: Bgr, names: Iterable[str]) -> list[Box]:
 
 
 def directions(box: Box, width: int, height: int) -> list[str]:
-    """Return the thirds in which the middle of a box lies: "left", "top" and the like; "middle" in
-    the middle of both.
-    """
+    """Return the thirds in which the middle of a box lies, such as "left" and "top"; else "middle"."""
     x, y = box.middle[0] / width, box.middle[1] / height
     across = "left" if x < 1 / 3 else "right" if x > 2 / 3 else ""
     down = "top" if y < 1 / 3 else "bottom" if y > 2 / 3 else ""
     return [one for one in (across, down) if one] or ["middle"]
 
 
-# How far beyond the middle something still lies on a side, as a share of the picture
+# Share of the picture by which a side extends beyond the middle
 _OVER = 0.1
 
 
 def on_side(box: Box, place: str, width: int, height: int) -> bool:
-    """Return whether the middle of a box lies on the side that a place names; True where it names none."""
+    """Return True if the middle of a box lies on a side of the picture, or if `place` is no side."""
     x, y = box.middle[0] / width, box.middle[1] / height
     far = {"left": x, "right": 1 - x, "top": y, "bottom": 1 - y}.get(place, 0.0)
     return far < 0.5 + _OVER

@@ -7,161 +7,166 @@ from dataclasses import replace
 from functools import partial
 
 from server.features.builtin import colours, facts, rank
-from server.features.builtin.detector import PERSON, asked_for
-from server.features.builtin.speaker import Answer, Speaker
+from server.features.builtin.detector import PERSON, matching_things
+from server.features.builtin.speaker import AnswerWriter, ComposedAnswer
 from server.models.routing import plain
 
-# Mean difference of luma within a second: below it is noise of the camera.
+# Mean difference of luma within a second from which something moves; below, it is the camera's noise
 MOVES = 0.008
-# Brightness below which it is dim
+# Brightness below which the light is dim
 _DIM = 0.3
-# Rows of changed print that are told
+# Most rows of changed print in an answer
 _ROWS = 4
-# Share of the first colour of clothes that the second one has
+# Least share of the second colour of clothes, as a part of the first colour's share
 _OF_CLOTHES = 0.5
-# Things that others stand on or beside
+# Furniture that other things stand on or beside
 _AROUND_US = frozenset({"chair", "couch", "bed", "dining table", "desk", "bench"})
-# What is around things, whose colours are among those of the whole picture
+# Words for a background, whose colours are those of the whole picture
 _AROUND = re.compile(
     r"\b(?:walls?|background|wand|waende|wande|hintergrund|murs?|fond|pared|paredes|fondo|pareti?|muro|sfondo|parede|fundo|muur|muren|achtergrond|tlo|sciana|duvar|arka plan)\b"
     r"|стен|фон|стін|тло|墙|背景|壁|벽|배경"
 )
 
 
-def colour(s: Speaker) -> Answer:
+def colour(s: AnswerWriter) -> ComposedAnswer:
     intent, view = s.intent, s.view
     if intent.wears and not intent.yes_no and (worn := below_face(s)):
-        return Answer(worn)
+        return ComposedAnswer(worn)
     if own := _own_colours(s):
-        # In little light colours look like others.
-        return Answer(own, s.say("light", light=_light(s)) if view.scene.brightness < _DIM else "")
+        # Dim light falsifies colours.
+        return ComposedAnswer(
+            own, s.say("light", light=_light(s)) if view.scene.brightness < _DIM else ""
+        )
     shares = view.colours.get("whole", ())
     seen = [name for name, share in shares if share >= colours.LEAST]
     if intent.place == "whole" or _AROUND.search(plain(intent.question)):
-        # Four blocks on a grey table: their colours, too
+        # Also small colourful things, such as four blocks on a grey table
         seen = [one for one, _ in shares if one in seen or one not in colours.NEUTRAL]
-        return Answer(s.say("see_things", things=s.names(seen)))
+        return ComposedAnswer(s.say("see_things", things=s.names(seen)))
     if len(intent.colours) == 1 and not intent.things:
-        return _is_there(s)
+        return _colour_presence(s)
     missed = bool(intent.things) and view.things is not None
-    missed = missed and not asked_for(s.things, intent.things[:1])
-    no = _missed(s, intent.things[0]) if missed else ""
+    missed = missed and not matching_things(s.things, intent.things[:1])
+    no = _missing_sentence(s, intent.things[0]) if missed else ""
     if not missed or intent.place or view.pointed or view.subject:
-        return Answer(s.colour_of(intent.place or "middle"), no)
-    # It may stand beside the middle.
-    return Answer(no, s.say("see_things", things=s.names(seen)))
+        return ComposedAnswer(s.colour_of(intent.place or "middle"), no)
+    # The thing may be outside the middle.
+    return ComposedAnswer(no, s.say("see_things", things=s.names(seen)))
 
 
-def _own_colours(s: Speaker) -> str:
-    """Return the sentence about the colours of the first thing that is asked about; "" without them."""
-    # Of "the knife beside the apple" it is the knife.
-    asked, seen = asked_for(s.things, s.intent.things[:1]), colours.told(s.view.thing_colours)
+def _own_colours(s: AnswerWriter) -> str:
+    """Return the sentence about the colours of the first requested thing; "" without them."""
+    # In "the knife beside the apple" it is the knife.
+    asked, seen = (
+        matching_things(s.things, s.intent.things[:1]),
+        colours.main_colours(s.view.thing_colours),
+    )
     if not (asked and seen):
         return ""
     return s.pair(s.things_named(asked[:1]), s.names(seen))
 
 
-def _is_there(s: Speaker) -> Answer:
+def _colour_presence(s: AnswerWriter) -> ComposedAnswer:
     """Answer "Is it red?" and "Is there anything red?" by the middle, and by the largest spot."""
     view, place = s.view, s.intent.place or "middle"
     found = s.colours_at(place)
     (name,) = s.intent.colours
     at = partial(s.pair, s.language.place_name(place))
     if name in found:
-        return Answer(s.sentence(s.say("yes"), at(s.names(found))))
+        return ComposedAnswer(s.sentence(s.say("yes"), at(s.names(found))))
     if not s.intent.place and view.spots:
-        where = s.language.listed([s.language.place_name(one) for one in view.spots[0][1]])
-        return Answer(s.sentence(s.say("yes"), s.pair(where, s.names([name]))))
+        where = s.language.join_words([s.language.place_name(one) for one in view.spots[0][1]])
+        return ComposedAnswer(s.sentence(s.say("yes"), s.pair(where, s.names([name]))))
     exists = s.language.common("exists").search(plain(s.intent.question)) is not None
     if found and (s.intent.place or not exists):
-        return Answer(s.sentence(s.say("no"), at(s.names(found))))
-    return Answer(s.sentence(s.say("no"), s.say("not_now")))
+        return ComposedAnswer(s.sentence(s.say("no"), at(s.names(found))))
+    return ComposedAnswer(s.sentence(s.say("no"), s.say("not_now")))
 
 
-def below_face(s: Speaker) -> str:
-    """Return the sentence about the colours of what somebody wears; "" without a face that has room below it."""
+def below_face(s: AnswerWriter) -> str:
+    """Return the sentence about the colours of clothes; "" if no face has room below it."""
     worn = s.view.worn
     seen = [name for name, share in worn if share >= _OF_CLOTHES * worn[0][1]]
     return s.say("below_face", colours=s.names(seen[:2])) if seen else ""
 
 
-def light(s: Speaker) -> Answer:
-    return Answer(s.say("light", light=_light(s)))
+def light(s: AnswerWriter) -> ComposedAnswer:
+    return ComposedAnswer(s.say("light", light=_light(s)))
 
 
-def _light(s: Speaker) -> str:
+def _light(s: AnswerWriter) -> str:
     scene = s.view.scene
     if scene.dark:
         return s.say("light_dark")
     return s.say("light_dim" if scene.brightness < _DIM else "light_bright")
 
 
-def thing(s: Speaker) -> Answer:
+def thing(s: AnswerWriter) -> ComposedAnswer:
     """Answer "Is there a cat?" and "How many cups are there?"."""
     names = s.intent.things
     if s.view.things is None:
-        # Nobody can look for things here.
-        return faces(s) if PERSON in names else cannot(s)
-    found = asked_for(s.things, names)
+        # No detector is available.
+        return faces(s) if PERSON in names else cannot_answer(s)
+    found = matching_things(s.things, names)
     if PERSON in names and len(found) < (s.view.faces or 0):
-        # People whose faces alone are seen
+        # Some people were found only by their faces.
         return faces(s)
-    missed = [name for name in names if not asked_for(s.things, [name])]
+    missed = [name for name in names if not matching_things(s.things, [name])]
     if not found or (missed and len(names) > 1 and not s.intent.how_many and not s.intent.either):
         words = s.intent.words or s.intent.asked.split()
-        if rows := rank.best(s.rows, words, facts.numbers if s.intent.how_many else None):
-            # Print may name what is not seen.
-            return Answer(s.say("reads", text=s.listing(rows)), s.also(rows))
-        no = s.sentence(_missed(s, missed[0]), s.quality())
-        return Answer(no, s.sentence(s.see_things(), s.all_print()))
+        if rows := rank.best_rows(s.rows, words, facts.numbers if s.intent.how_many else None):
+            # Print may name a thing that was not detected.
+            return ComposedAnswer(s.say("reads", text=s.listing(rows)), s.also(rows))
+        no = s.sentence(_missing_sentence(s, missed[0]), s.quality())
+        return ComposedAnswer(no, s.sentence(s.see_things(), s.all_print()))
     if s.intent.how_many:
-        return Answer(_count(s, found[0].name))
-    # "Is that a woman?" is asked of a person, too, and "Is it a cat or a dog?" has no yes.
+        return ComposedAnswer(_count(s, found[0].name))
+    # "Is that a woman?" also means a person, and "Is it a cat or a dog?" cannot be answered with yes.
     yes = "" if s.intent.either or found[0].name == PERSON else s.say("yes")
-    return Answer(s.sentence(yes, s.say("see_things", things=s.things_named(found))))
+    return ComposedAnswer(s.sentence(yes, s.say("see_things", things=s.things_named(found))))
 
 
-def _missed(s: Speaker, name: str) -> str:
+def _missing_sentence(s: AnswerWriter, name: str) -> str:
     return s.say("thing_missed", thing=s.thing_words.one(name))
 
 
-def _count(s: Speaker, name: str, least: int = 0) -> str:
-    count = max(least, len(asked_for(s.things, [name])))
+def _count(s: AnswerWriter, name: str, least: int = 0) -> str:
+    count = max(least, len(matching_things(s.things, [name])))
     things = s.thing_words.one(name) if count == 1 else s.thing_words.many(name)
     return s.say("thing_count", count=count, things=things)
 
 
-def faces(s: Speaker) -> Answer:
-    """Answer "Can you see me?" and "How many faces?"; a person from behind has none."""
-    count, people = s.view.faces, asked_for(s.things, [PERSON])
+def faces(s: AnswerWriter) -> ComposedAnswer:
+    """Answer "Can you see me?" and "How many faces?"; a person seen from behind has no face."""
+    count, people = s.view.faces, matching_things(s.things, [PERSON])
     if people and not count and PERSON in s.intent.things:
         seen = s.say("see_things", things=s.things_named(people))
-        return Answer(_count(s, PERSON) if s.intent.how_many else seen)
+        return ComposedAnswer(_count(s, PERSON) if s.intent.how_many else seen)
     if count is None:
-        return Answer(s.say("cannot"), known=False)
+        return ComposedAnswer(s.say("cannot"), known=False)
     if not count:
-        return Answer(s.sentence(s.say("faces_none"), s.quality()), s.see_things())
+        return ComposedAnswer(s.sentence(s.say("faces_none"), s.quality()), s.see_things())
     seen = s.pair(s.say("faces"), str(count))
     if s.intent.how_many and PERSON in s.intent.things:
-        # Others may look away.
-        return Answer(_count(s, PERSON, count), seen)
-    return Answer(seen)
+        # More people than faces: some may look away.
+        return ComposedAnswer(_count(s, PERSON, count), seen)
+    return ComposedAnswer(seen)
 
 
-def motion(s: Speaker) -> Answer:
+def motion(s: AnswerWriter) -> ComposedAnswer:
     moved = s.view.scene.motion
     if moved is None:
-        return Answer(s.say("first_look"))
-    return Answer(s.say("motion_none" if moved < MOVES else "motion_some"))
+        return ComposedAnswer(s.say("first_look"))
+    return ComposedAnswer(s.say("motion_none" if moved < MOVES else "motion_some"))
 
 
-def change(s: Speaker) -> Answer:
+def change(s: AnswerWriter) -> ComposedAnswer:
     found = s.view.change
     if found is None:
-        return Answer(s.say("first_look"))
+        return ComposedAnswer(s.say("first_look"))
     seconds = max(1, round(found.seconds))
     if not found.anything:
-        return Answer(s.say("change_none", seconds=seconds))
+        return ComposedAnswer(s.say("change_none", seconds=seconds))
     head = s.say(
         "change_share",
         seconds=seconds,
@@ -175,49 +180,60 @@ def change(s: Speaker) -> Answer:
         if told
     )
     lit = s.say("light", light=_light(s)) if found.light else ""
-    return Answer(s.sentence(s.came_and_went(), head, lit), s.sentence(*more))
+    return ComposedAnswer(s.sentence(s.came_and_went(), head, lit), s.sentence(*more))
 
 
-def summary(s: Speaker) -> Answer:
-    """Answer "What is this?" with all that there is."""
+def summary(s: AnswerWriter) -> ComposedAnswer:
+    """Answer "What is this?" with all facts."""
     sure = [one for one in s.things if one.sure]
     if sure and not s.rows and {one.name for one in sure} == {*s.intent.things}:
         # "What bird is this?"
-        return Answer(s.language.capital(s.say("kind", things=s.things_named(sure))), known=False)
+        return ComposedAnswer(
+            s.language.capital(s.say("kind", things=s.things_named(sure))), known=False
+        )
     found = overview(s)
     return replace(found, known=found.known and not s.intent.things)
 
 
-def overview(s: Speaker, *, running: bool = False) -> Answer:
+def overview(s: AnswerWriter, *, running: bool = False) -> ComposedAnswer:
     """Answer with the things and faces, the print, the codes, or else the colours of the middle."""
     if running and (news := s.came_and_went()):
-        return Answer(news, s.see_things())
+        return ComposedAnswer(news, s.see_things())
     seen = s.see_things(unsure=True)
-    if s.view.faces and not asked_for(s.things, [PERSON]):
+    if s.view.faces and not matching_things(s.things, [PERSON]):
         seen = s.sentence(seen, faces(s).text)
-    # A single sign is mostly the edge of something.
+    # A single character is mostly the edge of a thing.
     told = s.all_print() if sum(map(str.isalnum, s.listing(s.rows))) > 1 else ""
     if found := [one for one in (seen, told, s.code_sentence()) if one]:
-        return Answer(found[0], s.sentence(*found[1:]))
+        return ComposedAnswer(found[0], s.sentence(*found[1:]))
     if s.view.unread and not s.quality():
-        return Answer(s.say("unread"), s.colour_of("middle"), known=False)
-    return Answer(s.sentence(s.say("unknown_here"), _instead(s)), known=False)
+        return ComposedAnswer(s.say("unread"), s.colour_of("middle"), known=False)
+    return ComposedAnswer(s.sentence(s.say("unknown_here"), _hindrance_or_colours(s)), known=False)
 
 
-def _instead(s: Speaker) -> str:
-    """Return what hinders a look, else the colours of the middle."""
+def _hindrance_or_colours(s: AnswerWriter) -> str:
+    """Return the sentence about poor light or blur, else about the colours of the middle."""
     return s.quality() or s.colour_of("middle")
 
 
-def cannot(s: Speaker) -> Answer:
-    """Answer what would need a model that understands more: with what is seen."""
+def cannot_answer(s: AnswerWriter) -> ComposedAnswer:
+    """Answer with the visible facts a question that needs a language model."""
     if s.intent.wears and not s.intent.yes_no and (worn := below_face(s)):
-        return Answer(worn, s.see_things(), known=False)
+        return ComposedAnswer(worn, s.see_things(), known=False)
     seen, hindered = s.see_things(unsure=True), s.quality()
     if (own := _own_colours(s)) or PERSON in s.intent.things:
         # "What does my dog look like?"
         seen = own or s.sentence(seen, below_face(s))
     asked = set() if s.intent.either else {*s.intent.things} - _AROUND_US
-    if asked and s.view.things is not None and not hindered and not asked_for(s.things, asked):
-        return Answer(_missed(s, s.intent.things[0]), seen or s.colour_of("middle"), known=False)
-    return Answer(s.sentence(s.say("cannot"), seen or _instead(s)), known=False)
+    if (
+        asked
+        and s.view.things is not None
+        and not hindered
+        and not matching_things(s.things, asked)
+    ):
+        return ComposedAnswer(
+            _missing_sentence(s, s.intent.things[0]), seen or s.colour_of("middle"), known=False
+        )
+    return ComposedAnswer(
+        s.sentence(s.say("cannot"), seen or _hindrance_or_colours(s)), known=False
+    )

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from server.features.builtin.detector import LARGE_ANIMALS, PERSON, ThingFinder
-from server.features.builtin.impressions import Kept
+from server.features.builtin.impressions import SessionStore
 from server.features.builtin.language import language, without_controls
 from server.features.builtin.lines import Row
-from server.features.builtin.rank import letters, similar
+from server.features.builtin.rank import is_similar, letters
 from server.features.builtin.thing_words import thing_words
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
@@ -32,7 +32,7 @@ _ROWS, _WORDS, _LEAST_LETTERS = 3, 5, 2
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class SeenThing:
     """Something in the picture, in shares of it. `sure`: it may be told; else it is kept to see whether it grows."""
 
     name: str
@@ -45,7 +45,7 @@ class Look:
     """The things and the print of one picture. `at`: its capture time, monotonic seconds."""
 
     at: float
-    sights: tuple[Sight, ...] = ()
+    sights: tuple[SeenThing, ...] = ()
     # Of large print
     rows: tuple[str, ...] = ()
     # Names of things that were told to be close
@@ -76,7 +76,7 @@ def in_middle(box: Box) -> bool:
     return _MIDDLE[0] <= box.middle[0] <= _MIDDLE[1]
 
 
-def is_close(sight: Sight, at: float, before: Iterable[Look]) -> bool:
+def is_close(sight: SeenThing, at: float, before: Iterable[Look]) -> bool:
     """Return whether a thing is close: large in the middle, or growing there."""
     if not in_middle(sight.box):
         return False
@@ -98,7 +98,7 @@ def news(look: Look, before: Sequence[Look], said: Sequence[str]) -> News:
     close = [one.name for one in sure if is_close(one, look.at, before)]
     known = frozenset[str]().union(*(one.close for one in before))
     new_close = tuple(dict.fromkeys(name for name in close if name not in known))
-    counts = [_coming(one) for one in (look, *before)]
+    counts = [_count_coming(one) for one in (look, *before)]
     came = [
         name
         for name, count in counts[0].items()
@@ -109,12 +109,12 @@ def news(look: Look, before: Sequence[Look], said: Sequence[str]) -> News:
     rows = [
         row
         for row in look.rows
-        if not any(similar(row, old) for old in old_rows) and not any(row in one for one in said)
+        if not any(is_similar(row, old) for old in old_rows) and not any(row in one for one in said)
     ]
     return News(new_close, tuple(came), tuple(rows))
 
 
-def _coming(look: Look) -> Counter[str]:
+def _count_coming(look: Look) -> Counter[str]:
     found = Counter(one.name for one in look.sights if one.sure and one.name in _COMING)
     return Counter({name: min(count, _MANY) for name, count in found.items()})
 
@@ -124,16 +124,18 @@ def sentences(found: News, code: str, *, first: bool, things: bool) -> list[str]
     words = language(code)
     said = []
     if found.close:
-        said.append(words.say("close", things=_named(found.close, code)))
+        said.append(words.say("close", things=_join_names(found.close, code)))
     if found.came:
-        said.append(words.say("see_things" if first else "came", things=_named(found.came, code)))
+        said.append(
+            words.say("see_things" if first else "came", things=_join_names(found.came, code))
+        )
     if found.rows:
         said.append(words.say("reads", text=" · ".join(map(words.isolate, found.rows))))
     return said[:2] + ([words.say_of_itself("notices", things)] if first else [])
 
 
-def _named(names: Sequence[str], code: str) -> str:
-    return language(code).together(thing_words(code).several(names))
+def _join_names(names: Sequence[str], code: str) -> str:
+    return language(code).join_with_and(thing_words(code).several(names))
 
 
 class Noticer:
@@ -145,12 +147,12 @@ class Noticer:
 
     def __init__(self, finder: ThingFinder | None, sessions: int = 128) -> None:
         self._finder = finder
-        self._looks = Kept[deque[Look]](sessions)
+        self._looks = SessionStore[deque[Look]](sessions)
 
     def __len__(self) -> int:
         return len(self._looks)
 
-    def look(self, bgr: Bgr) -> list[Sight]:
+    def look(self, bgr: Bgr) -> list[SeenThing]:
         """Return what is in a picture; a second model looks at what may be told. Blocking."""
         if self._finder is None:
             return []
@@ -166,12 +168,12 @@ class Noticer:
             if box.label in _COMING
             or (in_middle(shares(box)) and box.height >= _LEAST_HIGH * height)
         ]
-        named = self._finder.named(bgr, may_be_told) if may_be_told else []
+        named = self._finder.name_boxes(bgr, may_be_told) if may_be_told else []
         sure = [
-            Sight(one.name, shares(one.box), sure=True) for one in named if one.sure and one.box
+            SeenThing(one.name, shares(one.box), sure=True) for one in named if one.sure and one.box
         ]
         told = [one.box for one in sure]
-        rest = [Sight(box.label, shares(box)) for box in boxes if shares(box) not in told]
+        rest = [SeenThing(box.label, shares(box)) for box in boxes if shares(box) not in told]
         return sure + rest
 
     def news(self, session_id: str, look: Look, told: NoticeContext, code: str) -> str:

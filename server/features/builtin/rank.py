@@ -26,28 +26,28 @@ MOST = 4
 
 
 @cache
-def _kin(word: str) -> frozenset[str]:
+def _synonyms(word: str) -> frozenset[str]:
     return frozenset([word]).union(*(same | has for same, has in _SYNONYMS if word in same))
 
 
-def names(text: str, word: str) -> bool:
+def has_word(text: str, word: str) -> bool:
     """Return whether a text has a `plain` word: also inflected, in a compound, misread, or as a synonym; a figure alone."""
     folded = plain(text)
     if word.isdecimal():
         return re.search(rf"(?<![\d.,:]){word}(?!\d|[.,:]\d)", folded) is not None
     tokens = _TOKEN.findall(folded)
-    for one in _kin(word):
+    for one in _synonyms(word):
         if not one.isascii() and one[:1] > "\u2e80":
             if one in folded:
                 return True
-        elif any(_same(token, one) for token in tokens):
+        elif any(_is_same_word(token, one) for token in tokens):
             return True
     return len(word) >= _LONG and any(
         len(token) >= _LONG and fuzz.ratio(token, word) >= _LIKE for token in tokens
     )
 
 
-def _same(token: str, word: str) -> bool:
+def _is_same_word(token: str, word: str) -> bool:
     """Return whether a word is another one, its beginning, its plural, or a part of a compound."""
     if token == word or token.rstrip("s") == word or word.rstrip("s") == token:
         return True
@@ -58,10 +58,10 @@ def _same(token: str, word: str) -> bool:
 
 def count(text: str, words: Iterable[str]) -> int:
     """Count the words that a text has."""
-    return sum(names(text, word) for word in words)
+    return sum(has_word(text, word) for word in words)
 
 
-def best(
+def best_rows(
     rows: Sequence[Row],
     words: Sequence[str],
     has: Callable[[str], object] | None = None,
@@ -77,7 +77,7 @@ def best(
     found: list[tuple[int, int, int]] = []
     named = set[str]()
     for at, row in enumerate(rows):
-        hits = [word for word in words if names(row.text, word)]
+        hits = [word for word in words if has_word(row.text, word)]
         count = len(hits) + (label is not None and label.search(plain(row.text)) is not None)
         below = rows[at + 1] if at + 1 < len(rows) and not rows[at + 1].apart else None
         if not count:
@@ -111,7 +111,7 @@ def _end_of(rows: Sequence[Row], at: int) -> int:
 _SAME_TEXT = 80
 
 
-def similar(one: str, other: str) -> bool:
+def is_similar(one: str, other: str) -> bool:
     """Return whether two rows are probably two readings of the same text."""
     return bool(fuzz.ratio(letters(one), letters(other)) >= _SAME_TEXT)
 

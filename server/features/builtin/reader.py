@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.core.aio import is_cancelled
-from server.features.builtin.codes import Code, told
-from server.features.builtin.lines import Piece
-from server.features.builtin.shapes import looked_at
+from server.features.builtin.codes import DecodedCode, readable_text
+from server.features.builtin.lines import TextPiece
+from server.features.builtin.shapes import split_pieces
 from server.media.picture.encode import Bgr, shrink
 from server.media.picture.grounding import Box
 
@@ -54,7 +54,7 @@ _LARGEST = 0.5
 _SIGNS = str.maketrans({"℃": "°C", "℉": "°F", "％": "%", "￥": "¥"})
 
 
-class Reader:
+class TextReader:
     """Text by PP-OCR (rapidocr, with its models), codes by ZXing, faces by CenterFace if installed.
 
     Text is read by one thread at a time.
@@ -83,7 +83,7 @@ class Reader:
         self.codes(blank)
         self.face_boxes(blank)
 
-    def text(self, bgr: Bgr) -> list[Piece]:
+    def text(self, bgr: Bgr) -> list[TextPiece]:
         """Return the pieces of text with their scores, guesses included; those that were not read are empty.
 
         Empty without text, and when the reader did not load (`text_broken`). A picture with poor
@@ -91,12 +91,12 @@ class Reader:
         """
         return self._read(bgr)[0]
 
-    def text_from(self, bgr: Bgr, first: int) -> tuple[list[Piece], int]:
+    def text_from(self, bgr: Bgr, first: int) -> tuple[list[TextPiece], int]:
         """Return the same pieces, read from line `first` on, and the line to go on from with a next look; 0 after all."""
         pieces, _, left = self._read(bgr, first)
         return pieces, left
 
-    def placed_text(self, bgr: Bgr) -> list[Piece]:
+    def placed_text(self, bgr: Bgr) -> list[TextPiece]:
         """Return the same pieces with their corners where they are in the picture, also in one that
         is upside down.
         """
@@ -121,14 +121,14 @@ class Reader:
         """Return whether there is print beside the `codes`, in a small picture; False without a reader."""
         return any(
             not any(code.encloses(*quad.mean(axis=0)) for code in codes)
-            for quad in self._noticed(bgr)
+            for quad in self._find_large_lines(bgr)
         )
 
-    def large_text(self, bgr: Bgr) -> list[Piece]:
+    def large_text(self, bgr: Bgr) -> list[TextPiece]:
         """Return the pieces of a few large words, and nothing of a picture with more print than that."""
         height, width = bgr.shape[:2]
         edge = _LARGE_EDGE * width
-        lines = [bounds(quad) for quad in self._noticed(bgr)]
+        lines = [bounds(quad) for quad in self._find_large_lines(bgr)]
         large = [line for line in lines if line.height >= _LARGE_LINE * height]
         # A word that the picture cuts off is another word.
         large = [line for line in large if line.x1 >= edge and line.x2 <= width - edge]
@@ -143,7 +143,7 @@ class Reader:
         ]
         return self.text(shrink(part, _LARGE_SIDE)[0])
 
-    def _noticed(self, bgr: Bgr) -> list[NDArray[np.float32]]:
+    def _find_large_lines(self, bgr: Bgr) -> list[NDArray[np.float32]]:
         """Find the corners of lines that can be seen in a small picture, in pixels of the whole one."""
         height, width = bgr.shape[:2]
         scale = min(1.0, _NOTICE_SIDE / max(width, height))
@@ -163,7 +163,7 @@ class Reader:
         found, scale = _codes(bgr, thorough=False)
         return [_box_of(one, scale) for one in found]
 
-    def _read(self, bgr: Bgr, first: int | None = None) -> tuple[list[Piece], bool, int]:
+    def _read(self, bgr: Bgr, first: int | None = None) -> tuple[list[TextPiece], bool, int]:
         """Return the pieces, True for those of the picture upside down, and the first line that is left; 0 for none.
 
         `first`: the line to begin with; None for headings.
@@ -182,11 +182,16 @@ class Reader:
             left = found.read(found.order(first))
             return found.all(), turned, left
 
-    def codes(self, bgr: Bgr) -> list[Code]:
+    def codes(self, bgr: Bgr) -> list[DecodedCode]:
         """Return the contents of QR codes, barcodes and the like."""
         found, scale = _codes(bgr)
         return [
-            Code(_shown(told(one.text)), str(one.format), _box_of(one, scale), _whole(one.text))
+            DecodedCode(
+                _shorten(readable_text(one.text)),
+                str(one.format),
+                _box_of(one, scale),
+                _full_text(one.text),
+            )
             for one in found[:_CODES]
         ]
 
@@ -264,11 +269,11 @@ class _Print:
         """`end`: of the time for it, on the thread's clock."""
         self._reader, self._bgr, self._end = reader, np.ascontiguousarray(bgr), end
         self._lines = [
-            Piece("", 0.0, tuple((float(x), float(y)) for x, y in quad))
+            TextPiece("", 0.0, tuple((float(x), float(y)) for x, y in quad))
             for quad in _quads(reader, self._bgr)
         ]
         self._lines = [line for line in self._lines if min(line.width, line.height) >= 1]
-        self.pieces: dict[int, Piece] = {}
+        self.pieces: dict[int, TextPiece] = {}
 
     def longest(self) -> list[int]:
         """Return the longest lines."""
@@ -307,20 +312,20 @@ class _Print:
                 other.append(self._piece(line, part[:, : _SAMPLE_WIDE * part.shape[0]]))
         return _certainty(other) > _certainty(self.pieces.values()) + 0.1
 
-    def all(self) -> list[Piece]:
+    def all(self) -> list[TextPiece]:
         """Return the pieces in the order of the picture, and then the lines that were not read."""
         read = [self.pieces[number] for number in sorted(self.pieces)]
         unread = [line for number, line in enumerate(self._lines) if number not in self.pieces]
-        return [*looked_at(self._bgr, [piece for piece in read if piece.text]), *unread]
+        return [*split_pieces(self._bgr, [piece for piece in read if piece.text]), *unread]
 
     def _is_over(self) -> bool:
         return time.thread_time() >= self._end or is_cancelled()
 
-    def _crop(self, line: Piece) -> Bgr:
+    def _crop(self, line: TextPiece) -> Bgr:
         quad = np.array([line.corners], np.float32)
         return np.asarray(self._reader.crop_text_regions(self._bgr, quad)[0], np.uint8)
 
-    def _piece(self, line: Piece, crop: Bgr) -> Piece:
+    def _piece(self, line: TextPiece, crop: Bgr) -> TextPiece:
         found = self._reader.recognize_txt([np.ascontiguousarray(crop)])
         text = found.txts[0].translate(_SIGNS).strip()
         return replace(line, text=text, score=float(found.scores[0]))
@@ -332,22 +337,22 @@ def _quads(reader: Any, bgr: Bgr) -> list[NDArray[np.float32]]:
     return [] if found.boxes is None else [np.asarray(box, np.float32) for box in found.boxes]
 
 
-def _length(piece: Piece) -> float:
+def _length(piece: TextPiece) -> float:
     return max(piece.width, piece.height)
 
 
-def _certainty(pieces: Collection[Piece]) -> float:
+def _certainty(pieces: Collection[TextPiece]) -> float:
     """Return the mean score, weighted by length; lines that are read as nothing do not count."""
     read = [piece for piece in pieces if piece.text]
     return sum(p.score * _length(p) for p in read) / max(1.0, sum(map(_length, read)))
 
 
-def _shown(text: str) -> str:
-    text = printable(text)
+def _shorten(text: str) -> str:
+    text = replace_controls(text)
     return f"{text[:_CODE_CHARS]}…" if len(text) > _CODE_CHARS else text
 
 
-def _whole(text: str) -> str:
+def _full_text(text: str) -> str:
     """Return a code's text with its lines, and without other control characters."""
     return "".join(char for char in text if char in "\n\t" or not _is_control(char)).strip()
 
@@ -356,7 +361,7 @@ def _is_control(char: str) -> bool:
     return unicodedata.category(char) in ("Cc", "Cs")
 
 
-def printable(text: str) -> str:
+def replace_controls(text: str) -> str:
     """Replace control characters, which a code may hold, by spaces."""
     return "".join(char if char.isprintable() else " " for char in text).strip()
 

@@ -12,11 +12,11 @@ import numpy as np
 from server.features.builtin.colours import NAMES, name_pixels
 from server.features.builtin.conditions import Subject, read_condition
 from server.features.builtin.detector import PERSON, ThingFinder, classes
-from server.features.builtin.intents import Intent, quoted, understand
+from server.features.builtin.intents import Intent, quoted_text, understand
 from server.features.builtin.language import language_of, languages_of
 from server.features.builtin.lines import LEAST_SCORE
 from server.features.builtin.locate import colour_boxes, is_print, text_boxes
-from server.features.builtin.reader import Reader
+from server.features.builtin.reader import TextReader
 from server.features.builtin.thing_words import names_in, words_of
 from server.features.builtin.wants import Want
 from server.media.picture.encode import Bgr
@@ -31,7 +31,7 @@ Kind = Literal["thing", "text", "code", "face", "colour"]
 
 
 @dataclass(frozen=True, slots=True)
-class Sought:
+class SearchTarget:
     """A thing that is sought. `label` is its name in the person's language, or the words themselves.
 
     `unknown`: a text that names no print, code, face or colour, and nothing that the detector knows.
@@ -47,7 +47,7 @@ class Sought:
 
 
 @dataclass(frozen=True, slots=True)
-class Spotted:
+class SearchHit:
     """A place where it may be, in pixels. `sure`: two models say so, or its words were read.
 
     `alone`: nothing could contradict what found it: the classifier has no such thing, or it is a colour.
@@ -58,29 +58,29 @@ class Spotted:
     alone: bool = False
 
 
-def sought(words: str, tag: str, *, things: bool = True) -> Sought:
+def parse_target(words: str, tag: str, *, things: bool = True) -> SearchTarget:
     """Return what words mean. `tag`: the page's language, as BCP 47; `things`: something finds these.
 
     Words in quotes are print; so is all that names nothing else.
     """
     words = ends(words)
     intent = understand(words, tag)
-    if not quoted(words):
+    if not quoted_text(words):
         placed = frozenset(classes().detector)
         found = [name for name in things_in(words, tag) if name in placed] if things else []
         if found:
             name = words_of(tag).one(found[0])
-            return Sought("thing", name, words, intent, (found[0],), intent.colours)
+            return SearchTarget("thing", name, words, intent, (found[0],), intent.colours)
         if intent.want is Want.CODE:
-            return Sought("code", words, words, intent)
+            return SearchTarget("code", words, words, intent)
         if intent.want is Want.FACES:
-            return Sought("face", words, words, intent)
+            return SearchTarget("face", words, words, intent)
         # "Something red", but not "the red door", which another red thing may be taken for
         condition = read_condition(words)
         if condition is not None and condition.subject is Subject.COLOUR:
-            return Sought("colour", words, words, intent, colours=(condition.target,))
-    unknown = not quoted(words) and not is_print(intent)
-    return Sought("text", quoted(words) or words, words, intent, unknown=unknown)
+            return SearchTarget("colour", words, words, intent, colours=(condition.target,))
+    unknown = not quoted_text(words) and not is_print(intent)
+    return SearchTarget("text", quoted_text(words) or words, words, intent, unknown=unknown)
 
 
 # Words that need those of all languages
@@ -90,7 +90,7 @@ _WORDS = ("the cup", "something red", "xxxx", "чашка", "杯子")
 def warm() -> None:
     """Read the words of all languages and make their patterns, which takes half a second."""
     for words in _WORDS:
-        sought(words, "en")
+        parse_target(words, "en")
 
 
 def things_in(words: str, tag: str) -> tuple[str, ...]:
@@ -103,25 +103,25 @@ def things_in(words: str, tag: str) -> tuple[str, ...]:
 
 
 def seek(
-    reader: Reader, things: ThingFinder | None, bgr: Bgr, wish: Sought, known: Box | None
-) -> list[Spotted]:
+    reader: TextReader, things: ThingFinder | None, bgr: Bgr, wish: SearchTarget, known: Box | None
+) -> list[SearchHit]:
     """Return where it may be, surest first. Raises what the libraries raise."""
     if wish.kind == "thing":
         found = things.seek(bgr, wish.names, known) if things is not None else ()
         alone = {name for name in wish.names if name not in classes().agrees} - {PERSON}
         return [
-            Spotted(one.box, one.sure, one.name in alone)
+            SearchHit(one.box, one.sure, one.name in alone)
             for one in found
             if one.box is not None and _has_colour(bgr, one.box, wish.colours)
         ]
     if wish.kind == "code":
-        return [Spotted(one.box, True) for one in reader.codes(bgr) if one.box is not None]
+        return [SearchHit(one.box, True) for one in reader.codes(bgr) if one.box is not None]
     if wish.kind == "face":
-        return [Spotted(box, True) for box in reader.face_boxes(bgr) or ()]
+        return [SearchHit(box, True) for box in reader.face_boxes(bgr) or ()]
     if wish.kind == "colour":
-        return [Spotted(box, False, alone=True) for box in colour_boxes(bgr, wish.colours)]
+        return [SearchHit(box, False, alone=True) for box in colour_boxes(bgr, wish.colours)]
     boxes = text_boxes(reader.placed_text(bgr), wish.intent, wish.words)
-    return [Spotted(box, (box.confidence or 0.0) >= LEAST_SCORE) for box in boxes]
+    return [SearchHit(box, (box.confidence or 0.0) >= LEAST_SCORE) for box in boxes]
 
 
 def _has_colour(bgr: Bgr, box: Box, names: Sequence[str]) -> bool:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.features.builtin.lines import EMPTY, TICKED, Piece
+from server.features.builtin.lines import EMPTY, TICKED, TextPiece
 from server.media.picture.encode import Bgr
 
 # A form has so many boxes at least; one square alone may be a letter or a stain.
@@ -44,7 +44,7 @@ _TYPED = re.compile(r"\[ ?([xX]?) ?\] ?")
 _Box = tuple[str, int, int]
 
 
-def looked_at(bgr: Bgr, pieces: Sequence[Piece]) -> list[Piece]:
+def split_pieces(bgr: Bgr, pieces: Sequence[TextPiece]) -> list[TextPiece]:
     """Return pieces of text parted at wide gaps, and with ☐ or ☑ before those with a box in front, if there are several.
 
     `bgr`: the picture that they were read in.
@@ -57,7 +57,7 @@ def looked_at(bgr: Bgr, pieces: Sequence[Piece]) -> list[Piece]:
         for piece, strip in zip(pieces, strips, strict=False)
         for one in ([("", piece)] if strip is None else _parts(piece, strip, wide))
     ]
-    signed = [_typed(sign, one) for sign, one in signed]
+    signed = [_split_typed_box(sign, one) for sign, one in signed]
     is_form = sum(bool(sign) for sign, _ in signed) >= _LEAST
     parts = [
         replace(one, text=f"{sign} {one.text.lstrip('口□')}") if sign and is_form else one
@@ -66,7 +66,7 @@ def looked_at(bgr: Bgr, pieces: Sequence[Piece]) -> list[Piece]:
     return [*parts, *pieces[_MOST:]]
 
 
-def _typed(sign: str, piece: Piece) -> tuple[str, Piece]:
+def _split_typed_box(sign: str, piece: TextPiece) -> tuple[str, TextPiece]:
     """Return the sign of a box that is typed in front of a piece, and the piece without it."""
     typed = _TYPED.match(piece.text)
     if typed is None or typed.end() == len(piece.text):
@@ -85,7 +85,7 @@ class _Strip:
     inked: NDArray[np.intp]
 
 
-def _strip(grey: cv2.typing.MatLike, piece: Piece) -> _Strip | None:
+def _strip(grey: cv2.typing.MatLike, piece: TextPiece) -> _Strip | None:
     """Lay a piece flat; None for one that is too short or too small."""
     high = piece.height
     if len(piece.text) < 2 or not 8 <= high <= grey.shape[0] / 4:
@@ -118,7 +118,7 @@ def _between_words(strips: Sequence[_Strip]) -> float:
     return usual if usual < _TABLE else 0.0
 
 
-def _parts(piece: Piece, strip: _Strip, between: float) -> list[tuple[str, Piece]]:
+def _parts(piece: TextPiece, strip: _Strip, between: float) -> list[tuple[str, TextPiece]]:
     """Return the parts of a piece, each with the sign of the box in front of it, or ""."""
     boxes, inked, wide = strip.boxes, strip.inked, strip.wide
     cuts = _cuts(piece.text, inked, between)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from server.core.frames import Scene
 from server.features.builtin import colours
-from server.features.builtin.codes import Code, network
-from server.features.builtin.detector import Thing
-from server.features.builtin.impressions import Change
+from server.features.builtin.codes import DecodedCode, network
+from server.features.builtin.detector import DetectedThing
+from server.features.builtin.impressions import PictureChange
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import POP, TELL_SCRIPTS, language, without_controls
 from server.features.builtin.lines import Row, sentences
@@ -34,7 +34,7 @@ Shares = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class PictureFacts:
     """The facts found in one picture; None for a part that was not examined."""
 
     scene: Scene
@@ -45,7 +45,7 @@ class View:
     unread: bool = False
     # The text reader did not load.
     text_broken: bool = False
-    codes: tuple[Code, ...] | None = None
+    codes: tuple[DecodedCode, ...] | None = None
     # Colours by place, with their shares, 0 to 1, largest first: "left", "right", "top", "bottom", "middle", "whole"
     colours: dict[str, Shares] = field(default_factory=dict)
     # The colours of what stands out in the middle
@@ -54,18 +54,18 @@ class View:
     spots: tuple[tuple[str, tuple[str, ...]], ...] = ()
     faces: int | None = None
     # Those that can be named; None where nobody looked for them
-    things: tuple[Thing, ...] | None = None
+    things: tuple[DetectedThing, ...] | None = None
     # False where nobody can name any
     names_things: bool = True
     # The colours of the thing that is asked about, and of what somebody wears below the face
     thing_colours: Shares = ()
     worn: Shares = ()
     # None for a session's first picture.
-    change: Change | None = None
+    change: PictureChange | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ComposedAnswer:
     """An answer's line, and one below it. `known`: it answers what was asked, so that a model could tell little more."""
 
     text: str
@@ -73,16 +73,16 @@ class Answer:
     known: bool = True
 
 
-class Speaker:
+class AnswerWriter:
     """Says parts of an answer in the language of its question."""
 
-    def __init__(self, intent: Intent, view: View, today: dt.date) -> None:
+    def __init__(self, intent: Intent, view: PictureFacts, today: dt.date) -> None:
         self.intent = intent
         self.view = view
         self.today = today
         self.language = language(intent.language)
         self.thing_words = thing_words(intent.language)
-        self.things: tuple[Thing, ...] = view.things or ()
+        self.things: tuple[DetectedThing, ...] = view.things or ()
         self.codes = tuple(
             replace(code, text=without_controls(code.text)) for code in (view.codes or ())[:_CODES]
         )
@@ -122,9 +122,9 @@ class Speaker:
     def all_print(self) -> str:
         return self.say("reads", text=self.listing(self.rows)) if self.rows else ""
 
-    def things_named(self, things: Iterable[Thing]) -> str:
+    def things_named(self, things: Iterable[DetectedThing]) -> str:
         """Return things as a list: "a cup" for one, "cups" for several of a name."""
-        return self.language.together(self.thing_words.several(one.name for one in things))
+        return self.language.join_with_and(self.thing_words.several(one.name for one in things))
 
     def see_things(self, *, unsure: bool = False) -> str:
         """Return the sentence about what can be named; `unsure`: else about what something looks like."""
@@ -139,11 +139,11 @@ class Speaker:
 
     def names(self, names: Iterable[str]) -> str:
         """Return names of colours in the language."""
-        return self.language.listed([self.language.colour_name(name) for name in names])
+        return self.language.join_words([self.language.colour_name(name) for name in names])
 
     def colours_at(self, place: str) -> tuple[str, ...]:
         """Return the colours at a place; of the middle those of what stands out there."""
-        return colours.told(
+        return colours.main_colours(
             (place == "middle" and self.view.subject) or self.view.colours.get(place, ())
         )
 
@@ -176,7 +176,7 @@ class Speaker:
         ]
         return self.language.capital("; ".join(said))
 
-    def no_text(self) -> Answer:
+    def no_text(self) -> ComposedAnswer:
         """Return the likeliest reason why no text was read, and what is seen."""
         view, hindered = self.view, self.quality()
         if view.text_broken:
@@ -189,7 +189,7 @@ class Speaker:
             text = self.sentence(self.say("no_text"), hindered or self.say("closer"))
         scripts = view.unread or self.intent.language in TELL_SCRIPTS
         more = self.see_things() or (self.say("scripts") if scripts else "")
-        return Answer(text, more, known=False)
+        return ComposedAnswer(text, more, known=False)
 
     def came_and_went(self) -> str:
         """Return the sentences about things that were not there before, and those that are gone."""
@@ -197,7 +197,9 @@ class Speaker:
         said = {"came": change.came, "went": change.went} if change else {}
         return self.sentence(
             *(
-                self.say(key, things=self.language.together([*map(self.thing_words.one, names)]))
+                self.say(
+                    key, things=self.language.join_with_and([*map(self.thing_words.one, names)])
+                )
                 for key, names in said.items()
                 if names
             )

@@ -48,30 +48,34 @@ def spot(
     squares = tiles(bgr)
     parts: list[_Part] = [(0, 0, bgr)]
     if near is not None:
-        parts += sorted(squares, key=_to(near))[:1]
+        parts += sorted(squares, key=_distance_to(near))[:1]
     elif squares and turn % 2 and not whole:
         parts = [squares[turn // 2 % len(squares)]]
     found: list[Box] = []
     doubtful: list[Box] = []
     while parts:
-        more, others = _judged(finder, bgr, _within(finder, parts.pop(0), wanted, _DOUBTFUL), names)
-        found += [box for box in more if _apart(box, found)]
+        more, others = _classify_boxes(
+            finder, bgr, _boxes_in(finder, parts.pop(0), wanted, _DOUBTFUL), names
+        )
+        found += [box for box in more if _is_apart(box, found)]
         doubtful += others
         if {box.label for box in found} >= set(names):
             return sorted(found, key=_score, reverse=True)
         if near is not None and any(box.overlap(near) >= _SAME for box in found):
             # It fills that place, so that nothing else is sought there: on as at rest.
             near, parts = None, squares[turn // 4 % 3 :][:1] if turn % 4 == 2 else []
-    doubtful = [box for box in doubtful if _apart(box, found)]
+    doubtful = [box for box in doubtful if _is_apart(box, found)]
     doubtful = sorted(doubtful, key=_score, reverse=True)[:_MOST_DOUBTFUL]
     if doubtful and (near is not None or turn % 4 == 0):
-        enlarged = [_enlarged(bgr, box) for box in doubtful]
-        part = min(enlarged, key=_to(near)) if near else enlarged[turn // 4 % len(enlarged)]
-        found += _judged(finder, bgr, _within(finder, part, wanted, _NAMED), names)[0][:1]
+        enlarged = [_enlarge(bgr, box) for box in doubtful]
+        part = (
+            min(enlarged, key=_distance_to(near)) if near else enlarged[turn // 4 % len(enlarged)]
+        )
+        found += _classify_boxes(finder, bgr, _boxes_in(finder, part, wanted, _NAMED), names)[0][:1]
     return sorted(found, key=_score, reverse=True)
 
 
-def _judged(
+def _classify_boxes(
     finder: ThingFinder, bgr: Bgr, boxes: Sequence[Box], names: Collection[str]
 ) -> tuple[list[Box], list[Box]]:
     """Return the boxes that show what is named, with the right names, and doubtful ones; a sure classifier decides."""
@@ -94,18 +98,18 @@ def _score(box: Box) -> float:
     return box.confidence or 0.0
 
 
-def _within(finder: ThingFinder, part: _Part, wanted: Collection[str], least: float) -> list[Box]:
+def _boxes_in(finder: ThingFinder, part: _Part, wanted: Collection[str], least: float) -> list[Box]:
     """Return the boxes of these names in a part of the picture, best first, in its pixels."""
     left, top, shown = part
     boxes = finder.boxes(shown, least)
     return [box.moved(left, top) for box in boxes if box.label in wanted]
 
 
-def _apart(box: Box, others: Sequence[Box]) -> bool:
+def _is_apart(box: Box, others: Sequence[Box]) -> bool:
     return all(box.overlap(one) < _SAME for one in others)
 
 
-def _to(near: Box) -> Callable[[_Part], float]:
+def _distance_to(near: Box) -> Callable[[_Part], float]:
     """Return what measures how far the middle of a part of the picture is from that of a box."""
 
     def distance(part: _Part) -> float:
@@ -117,7 +121,7 @@ def _to(near: Box) -> Callable[[_Part], float]:
     return distance
 
 
-def _enlarged(bgr: Bgr, box: Box) -> _Part:
+def _enlarge(bgr: Bgr, box: Box) -> _Part:
     """Return the part of a picture around a box, with its place."""
     sides = []
     for low, high, most in ((box.x1, box.x2, bgr.shape[1]), (box.y1, box.y2, bgr.shape[0])):

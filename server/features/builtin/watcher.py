@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.core.frames import Picture
-from server.features.builtin.answers import said_of
+from server.features.builtin.answers import describe_places
 from server.features.builtin.conditions import (
     ABLE,
     Condition,
@@ -22,11 +22,11 @@ from server.features.builtin.conditions import (
     spoken_condition,
 )
 from server.features.builtin.detector import PERSON, ThingFinder, classes
-from server.features.builtin.impressions import Cells, Kept, cells_of, changed
+from server.features.builtin.impressions import Cells, SessionStore, cells_of, changed_cells
 from server.features.builtin.language import Language, language
-from server.features.builtin.lines import Piece, legible, reading_order, upright
+from server.features.builtin.lines import TextPiece, legible_pieces, reading_order, turn_upright
 from server.features.builtin.locate import colour_boxes
-from server.features.builtin.reader import Reader
+from server.features.builtin.reader import TextReader
 from server.features.builtin.spotting import spot
 from server.features.builtin.thing_words import thing_words
 from server.media.picture.encode import Bgr
@@ -41,7 +41,7 @@ _LEAST_CELLS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class ConditionResult:
     """The find of a condition. `box`: in pixels of the picture; None without a find."""
 
     confidence: float
@@ -66,11 +66,11 @@ class Watcher:
     """
 
     def __init__(
-        self, reader: Reader, finder: ThingFinder | None = None, sessions: int = 128
+        self, reader: TextReader, finder: ThingFinder | None = None, sessions: int = 128
     ) -> None:
         self._reader = reader
         self._finder = finder
-        self._last = Kept[_Last](sessions)
+        self._last = SessionStore[_Last](sessions)
 
     def forget(self, session_id: str) -> None:
         self._last.forget(session_id)
@@ -84,10 +84,10 @@ class Watcher:
         Reasons are in the language of the condition.
         """
         read = {name: spoken_condition(text) for name, text in conditions.items()}
-        pieces: list[Piece] | None = None
+        pieces: list[TextPiece] | None = None
         whole = True
         watched = {found[0].subject for found in read.values() if found is not None}
-        moved = self._moved(session_id, picture, bgr) if Subject.MOTION in watched else None
+        moved = self._motion_box(session_id, picture, bgr) if Subject.MOTION in watched else None
         entries: list[dict[str, object]] = []
         for name, found in read.items():
             if found is None or (found[0].subject is Subject.THING and self._finder is None):
@@ -97,7 +97,7 @@ class Watcher:
             if condition.subject in (Subject.WORD, Subject.TEXT):
                 if pieces is None:
                     lines = self._reader.text(bgr)
-                    pieces, whole = legible(lines)[0], all(line.text for line in lines)
+                    pieces, whole = legible_pieces(lines)[0], all(line.text for line in lines)
                 sight = _text(pieces, condition, words)
                 if sight.box is None and not whole:
                     # It may be in a line that was not read.
@@ -111,7 +111,7 @@ class Watcher:
                 sight = self._face(bgr, words)
             elif condition.subject is Subject.MOTION:
                 why = words.say("motion_some" if moved else "motion_none")
-                sight = Sight(0.8, why, moved)
+                sight = ConditionResult(0.8, why, moved)
             elif condition.subject in (Subject.LIGHT, Subject.DARK):
                 sight = _light(bgr, words, light=condition.subject is Subject.LIGHT)
             else:
@@ -129,57 +129,61 @@ class Watcher:
             )
         return json.dumps({"watches": entries}, ensure_ascii=False)
 
-    def _code(self, bgr: Bgr, words: Language) -> Sight:
+    def _code(self, bgr: Bgr, words: Language) -> ConditionResult:
         for code in self._reader.codes(bgr):
             if code.box is not None:
-                return Sight(0.98, _placed(code.box, code.name, bgr, words), code.box)
-        return Sight(0.9, words.say("not_now"))
+                return ConditionResult(
+                    0.98, _describe_place(code.box, code.name, bgr, words), code.box
+                )
+        return ConditionResult(0.9, words.say("not_now"))
 
-    def _face(self, bgr: Bgr, words: Language) -> Sight:
+    def _face(self, bgr: Bgr, words: Language) -> ConditionResult:
         found = self._reader.face_boxes(bgr)
         if not found:
-            return Sight(0.8, words.say("faces_none"))
-        return Sight(
-            found[0].confidence or 0.5, _placed(found[0], words.face, bgr, words), found[0]
+            return ConditionResult(0.8, words.say("faces_none"))
+        return ConditionResult(
+            found[0].confidence or 0.5, _describe_place(found[0], words.face, bgr, words), found[0]
         )
 
-    def _thing(self, bgr: Bgr, condition: Condition, code: str) -> Sight:
+    def _thing(self, bgr: Bgr, condition: Condition, code: str) -> ConditionResult:
         words, named = language(code), thing_words(code)
         target = condition.target or PERSON
         box = self._box_of(bgr, target)
         if condition.gone:
-            whole = None if box else _whole(bgr)
+            whole = None if box else _picture_box(bgr)
             why = words.say("thing_missed", thing=named.one(target))
-            return Sight(0.8, why if whole else words.say("not_now"), whole)
+            return ConditionResult(0.8, why if whole else words.say("not_now"), whole)
         if box is not None:
-            return Sight(box.confidence or 0.5, _placed(box, named.one(target), bgr, words), box)
+            return ConditionResult(
+                box.confidence or 0.5, _describe_place(box, named.one(target), bgr, words), box
+            )
         if target == PERSON:
             # Of somebody near, the face alone may be in the picture.
             return self._face(bgr, words)
-        return Sight(0.8, words.say("not_now"))
+        return ConditionResult(0.8, words.say("not_now"))
 
     def _box_of(self, bgr: Bgr, target: str) -> Box | None:
         """Return the best box of a thing; the whole picture where it has none of its own."""
         if self._finder is None:
             return None
-        whole = _whole(bgr)
+        whole = _picture_box(bgr)
         if target in classes().detector:
             return next(iter(spot(self._finder, bgr, {target}, near=whole)), None)
         things = self._finder.find(bgr)
         return next((one.box or whole for one in things if one.name == target), None)
 
-    def _moved(self, session_id: str, picture: Picture, bgr: Bgr) -> Box | None:
+    def _motion_box(self, session_id: str, picture: Picture, bgr: Bgr) -> Box | None:
         """Return where a frame differs from the one watched before; None where it does not."""
         last = self._last.take(session_id)
         if last is not None and last.frame_id == picture.frame_id:
             # A second look at a part of the frame: the comparison stays that with an earlier one.
             self._last.put(last, session_id)
-            return _whole(bgr) if last.moved else None
+            return _picture_box(bgr) if last.moved else None
         cells, moved = cells_of(bgr), None
         if last is not None:
-            differs, _ = changed(last.cells, cells)
+            differs, _ = changed_cells(last.cells, cells)
             if int(differs.sum()) >= _LEAST_CELLS:
-                moved = _bounds(differs, _whole(bgr))
+                moved = _bounds(differs, _picture_box(bgr))
         self._last.put(_Last(picture.frame_id, cells, moved), session_id)
         return moved
 
@@ -199,59 +203,61 @@ def cannot_watch(condition: str, *, things: bool = True) -> str:
     return ""
 
 
-def _placed(box: Box, name: str, bgr: Bgr, words: Language) -> str:
+def _describe_place(box: Box, name: str, bgr: Bgr, words: Language) -> str:
     """Return the name of a thing, and its box in the picture."""
     height, width = bgr.shape[:2]
-    return said_of([replace(box, label=name)], words.code, width, height)
+    return describe_places([replace(box, label=name)], words.code, width, height)
 
 
-def _text(pieces: list[Piece], condition: Condition, words: Language) -> Sight:
-    rows = reading_order(upright(pieces))
+def _text(pieces: list[TextPiece], condition: Condition, words: Language) -> ConditionResult:
+    rows = reading_order(turn_upright(pieces))
     if condition.subject is Subject.TEXT:
         if not rows:
-            return Sight(0.8, words.say("not_now"))
-        return Sight(0.9, words.say("reads", text=f"“{rows[0].text[:60]}”"), _around(pieces))
+            return ConditionResult(0.8, words.say("not_now"))
+        return ConditionResult(
+            0.9, words.say("reads", text=f"“{rows[0].text[:60]}”"), _bounding_box(pieces)
+        )
     target = condition.target
-    row = next((row for row in rows if _has(row.text, target)), None)
+    row = next((row for row in rows if _has_words(row.text, target)), None)
     if row is None:
-        return Sight(0.85, words.say("not_now"))
+        return ConditionResult(0.85, words.say("not_now"))
     wanted = set(target.split())
     named = [piece for piece in pieces if wanted & set(plain(piece.text).split())]
     named = named or [piece for piece in pieces if piece.text.strip() in row.text]
     confidence = min((piece.score for piece in named), default=0.6)
     why = words.say("reads", text=f"“{row.text[:60]}”")
-    return Sight(confidence, why, _around(named or pieces))
+    return ConditionResult(confidence, why, _bounding_box(named or pieces))
 
 
-def _has(text: str, target: str) -> bool:
+def _has_words(text: str, target: str) -> bool:
     return search(rf"(?<!\w){escape(target)}(?!\w)", plain(text)) is not None
 
 
-def _around(pieces: list[Piece]) -> Box:
+def _bounding_box(pieces: list[TextPiece]) -> Box:
     """Return the box around all pieces."""
     lefts, tops, rights, bottoms = zip(*(piece.box.edges for piece in pieces), strict=True)
     return Box(min(lefts), min(tops), max(rights), max(bottoms))
 
 
-def _colour(bgr: Bgr, name: str, words: Language) -> Sight:
+def _colour(bgr: Bgr, name: str, words: Language) -> ConditionResult:
     found = colour_boxes(bgr, [name])
-    share = found[0].area / _whole(bgr).area if found else 0
+    share = found[0].area / _picture_box(bgr).area if found else 0
     if share < _LEAST_COLOUR:
-        return Sight(0.9, words.say("not_now"))
-    why = _placed(found[0], words.colour_name(name), bgr, words)
-    return Sight(min(0.99, 0.7 + 3 * share), why, found[0])
+        return ConditionResult(0.9, words.say("not_now"))
+    why = _describe_place(found[0], words.colour_name(name), bgr, words)
+    return ConditionResult(min(0.99, 0.7 + 3 * share), why, found[0])
 
 
-def _light(bgr: Bgr, words: Language, *, light: bool) -> Sight:
+def _light(bgr: Bgr, words: Language, *, light: bool) -> ConditionResult:
     """Look for light, or for darkness; either is in the whole picture."""
     small = small_luma(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8))
     dark = is_dark(small, 0, 255, before=False)
-    box = _whole(bgr) if dark is not light else None
+    box = _picture_box(bgr) if dark is not light else None
     why = words.say("light", light=words.say("light_dark" if dark else "light_bright"))
-    return Sight(0.9, why, box)
+    return ConditionResult(0.9, why, box)
 
 
-def _whole(bgr: Bgr) -> Box:
+def _picture_box(bgr: Bgr) -> Box:
     height, width = bgr.shape[:2]
     return Box(0, 0, width, height)
 

@@ -18,7 +18,7 @@ from server.core.errors import EngineRefused, QwenCameraError
 from server.core.frames import BoxUnit, Detail, Frame, JobKind, Region, Role
 from server.core.messages.to_client import FrameInfo
 from server.core.metrics import Metrics
-from server.features.builtin.seeking import Sought, Spotted, sought
+from server.features.builtin.seeking import SearchHit, SearchTarget, parse_target
 from server.features.guidance import goal as goals
 from server.features.guidance.goal import distance_metres
 from server.features.guidance.looks import FramePart, LookScheduler, SerialFinder, square
@@ -216,7 +216,7 @@ _SURE = 0.6
 _SEARCHED = (None, 0.5, 0.0, 1.0)
 
 # Returns what was found, in pixels of the picture, and the CPU seconds; see `Finder.seek`
-Find = Callable[[Bgr, Sought, Box | None], Awaitable[tuple[Sequence[Spotted], float]]]
+Find = Callable[[Bgr, SearchTarget, Box | None], Awaitable[tuple[Sequence[SearchHit], float]]]
 
 
 def look_counter(metrics: Metrics) -> Any:
@@ -225,7 +225,7 @@ def look_counter(metrics: Metrics) -> Any:
     return metrics.counter("guidance_looks_total", "Looks for what people are led to", "result")
 
 
-class Seeker(SerialFinder[[Bgr, Sought, Box | None], tuple[Sequence[Spotted], float]]):
+class Seeker(SerialFinder[[Bgr, SearchTarget, Box | None], tuple[Sequence[SearchHit], float]]):
     """Finds goals in pictures."""
 
     def __init__(self, find: Find, *, things: bool = True) -> None:
@@ -251,7 +251,7 @@ class Leading:
         self._asked = counter.labels("asked")
         self.looks = LookScheduler(counter, _FAILED_PAUSE)
         # None without a goal
-        self._wish: Sought | None = None
+        self._wish: SearchTarget | None = None
         # The words of the goal as the client sent them
         self._words = ""
         self._goal = goals.GoalTracker()
@@ -278,11 +278,11 @@ class Leading:
             return
         self._words = message.thing or ""
         tag = self._context.requests.preferences.reads
-        self._begin(sought(words, tag, things=self._seeker.things))
+        self._begin(parse_target(words, tag, things=self._seeker.things))
         self._context.camera.wake()
         self._send_target(None)
 
-    def _begin(self, wish: Sought) -> None:
+    def _begin(self, wish: SearchTarget) -> None:
         """Start a goal. An unknown one is a thing if a model can find it, else print."""
         by_model = wish.unknown and self._model.role is not None
         self._wish = replace(wish, kind="thing") if by_model else wish
@@ -360,7 +360,7 @@ class Leading:
         self._model.ask(frame, wish.words, on_boxes)
 
     def _ask_again(
-        self, frame: Frame, wish: Sought, goal: goals.GoalTracker, sight: goals.GoalSighting
+        self, frame: Frame, wish: SearchTarget, goal: goals.GoalTracker, sight: goals.GoalSighting
     ) -> None:
         """Ask a model for a second look at the part of the picture with a sighting."""
 
@@ -385,7 +385,7 @@ class Leading:
         self._model.cancel()
         await self.looks.close()
 
-    async def _look(self, frame: Frame, wish: Sought, goal: goals.GoalTracker) -> float:
+    async def _look(self, frame: Frame, wish: SearchTarget, goal: goals.GoalTracker) -> float:
         """Look once, and a second time if the thing is near. Return the CPU seconds."""
         known = goal.known_box(frame.captured)
         part = FramePart(frame, self._closer(frame, wish, goal))
@@ -414,7 +414,7 @@ class Leading:
         self._model.cancel()
         self._context.wants_changed()
 
-    def _closer(self, frame: Frame, wish: Sought, goal: goals.GoalTracker) -> Region | None:
+    def _closer(self, frame: Frame, wish: SearchTarget, goal: goals.GoalTracker) -> Region | None:
         """Return the square to look at: around the expected place, else the next of `_SEARCHED`. None: the whole picture."""
         if wish.kind != "thing":
             return None
@@ -428,7 +428,7 @@ class Leading:
         return square(frame, *expected.middle)
 
     async def _seek(
-        self, part: FramePart, detail: Detail, wish: Sought, known: Box | None
+        self, part: FramePart, detail: Detail, wish: SearchTarget, known: Box | None
     ) -> tuple[list[goals.GoalSighting], float, FrameInfo]:
         """Return the sightings, the CPU seconds, and the frame's data for the client."""
         picture = await part.pixels(self._context, detail)
@@ -439,7 +439,7 @@ class Leading:
         return sights, spent, frame_info(picture, time.monotonic(), time.time())
 
     async def _look_again(
-        self, frame: Frame, wish: Sought, goal: goals.GoalTracker, box: Box
+        self, frame: Frame, wish: SearchTarget, goal: goals.GoalTracker, box: Box
     ) -> float:
         """Look at the part of the picture around the thing, at full resolution. Return the CPU seconds."""
         part = FramePart(frame, _around(box, frame, _LEAST_PART))

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
-from server.features.builtin.reader import Reader
+from server.features.builtin.reader import TextReader
 
 # Results of networks that are kept: one takes up to 4 MB.
 KEPT = 64
@@ -28,8 +28,8 @@ def heavy() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture(scope="module")
-def reader() -> Reader:
-    return Reader()
+def reader() -> TextReader:
+    return TextReader()
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from server.features.builtin.lines import Cell, Piece, Row
+from server.features.builtin.lines import Cell, Row, TextPiece
 
 
-def piece(text: str, x: float, y: float, width: float = 100, height: float = 20) -> Piece:
-    return Piece(text, 0.95, ((x, y), (x + width, y), (x + width, y + height), (x, y + height)))
+def piece(text: str, x: float, y: float, width: float = 100, height: float = 20) -> TextPiece:
+    return TextPiece(text, 0.95, ((x, y), (x + width, y), (x + width, y + height), (x, y + height)))
 
 
 def row_of(text: str, height: float = 20) -> Row:

@@ -11,18 +11,18 @@ import pytest
 
 from server.core.frames import Scene
 from server.features.builtin.answers import compose
-from server.features.builtin.codes import Code
-from server.features.builtin.detector import Thing
+from server.features.builtin.codes import DecodedCode
+from server.features.builtin.detector import DetectedThing
 from server.features.builtin.intents import understand
 from server.features.builtin.language import LANGUAGES
 from server.features.builtin.lines import Cell, Row
-from server.features.builtin.speaker import View
+from server.features.builtin.speaker import PictureFacts
 from server.media.picture.grounding import Box
 from tests.features.builtin.rows import row_of
 
 TODAY = dt.date(2026, 11, 30)
 CLEAR = Scene(0.6, 0.5, 0.0, False, False)
-DOG = Thing("dog", 0.9, Box(10, 10, 200, 200), sure=True)
+DOG = DetectedThing("dog", 0.9, Box(10, 10, 200, 200), sure=True)
 BROWN = {"things": (DOG,), "thing_colours": (("brown", 0.8),)}
 COLOURS = {"middle": (("blue", 0.6), ("white", 0.4)), "whole": (("white", 0.7), ("blue", 0.3))}
 
@@ -49,12 +49,12 @@ CAFE = ("Plat du jour : 13,90 €", "Ouvert de 8 h à 19 h, fermé le mardi")
 BUSES = ("9:10 Oslo", "12:40 Oslo", "14:55 Lisbon", "16:02 Oslo")
 
 
-def view(*rows: str, **changes: Any) -> View:
+def view(*rows: str, **changes: Any) -> PictureFacts:
     given: dict[str, Any] = {"scene": CLEAR, "rows": tuple(map(row_of, rows)), "things": ()}
-    return View(**(given | {"colours": COLOURS} | changes))
+    return PictureFacts(**(given | {"colours": COLOURS} | changes))
 
 
-def ask(question: str, found: View, **options: Any) -> str:
+def ask(question: str, found: PictureFacts, **options: Any) -> str:
     return compose(understand(question, page="en"), found, TODAY, **options)[0]
 
 
@@ -166,7 +166,7 @@ def test_how_long_something_is_good(question: str, rows: Sequence[str], told: st
 
 def test_a_code_is_read_where_a_row_is_asked_for() -> None:
     """There is no other print, and nothing is said of it."""
-    locker = Code("Locker 58 is yours until Sunday. Code 7301.", "QR Code")
+    locker = DecodedCode("Locker 58 is yours until Sunday. Code 7301.", "QR Code")
     said = ask("What's the code for the locker?", view(codes=(locker,)))
     assert said.startswith("The QR code says: Locker 58 is yours")
     assert "Hold it closer" not in said
@@ -205,13 +205,13 @@ def test_a_date_says_how_far_away_it_is(row: str, said: str) -> None:
     ],
 )
 def test_no_answer_hides_what_is_seen(
-    question: str, things: tuple[Thing, ...], answer: str
+    question: str, things: tuple[DetectedThing, ...], answer: str
 ) -> None:
     assert ask(question, view(things=things)) == answer
 
 
 def test_what_only_looks_like_something_is_told_where_there_is_little_print() -> None:
-    plant = Thing("potted plant", 0.6, Box(10, 10, 90, 90), sure=False)
+    plant = DetectedThing("potted plant", 0.6, Box(10, 10, 90, 90), sure=False)
     assert ask("What is this?", view(things=(plant,))) == "This looks like a potted plant."
     assert "plant" not in ask("What is this?", view(*LABEL, things=(plant,)))
 
@@ -282,13 +282,13 @@ def test_one_large_letter_is_mostly_none() -> None:
 
 
 def test_codes_and_links() -> None:
-    code = Code("https://example.org/menu", "QR Code")
+    code = DecodedCode("https://example.org/menu", "QR Code")
     assert "example.org/menu" in ask("Scan the code", view(codes=(code,)))
     assert "example.org/menu" in ask("What is the website?", view(codes=(code,)))
     text, known = compose(understand("Is this link safe?"), view(codes=(code,)), TODAY)
     assert text.endswith("leads to example.org.")
     assert known  # a model could tell no more
-    wifi = Code("WIFI:S:Home;P:maple-82;;", "QR Code")
+    wifi = DecodedCode("WIFI:S:Home;P:maple-82;;", "QR Code")
     assert "maple-82" in ask("What's the wifi password?", view(codes=(wifi,)))
     assert ask("Scan the code", view(codes=())).startswith("I don't see a QR code")
 
@@ -304,7 +304,7 @@ def test_every_language_answers(code: str, question: str) -> None:
         view(*LABEL),
         view(things=(DOG,)),
         view(scene=Scene(0.02, 0.0, None, True, True)),
-        View(CLEAR),
+        PictureFacts(CLEAR),
     ):
         text, _ = compose(intent, found, TODAY)
         assert text

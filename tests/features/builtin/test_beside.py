@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from server.core.frames import Picture
-from server.features.builtin.beside import Beside, denied
+from server.features.builtin.beside import DetectorAid, is_denied
 from server.features.builtin.detector import FOLDER, ModelFile, ThingFinder
 from server.features.builtin.language import LANGUAGES
 from server.media.picture.encode import jpeg
@@ -18,8 +18,8 @@ from tests.support.fakes import make_picture
 
 
 @pytest.fixture(scope="module")
-def beside() -> Beside:
-    return Beside(ThingFinder())
+def beside() -> DetectorAid:
+    return DetectorAid(ThingFinder())
 
 
 def as_sent(name: str) -> Picture:
@@ -31,20 +31,20 @@ def as_sent(name: str) -> Picture:
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_an_answer_that_denies_is_known(code: str) -> None:
     there, *gone = WORDS["denied"][code]
-    assert not denied(there, code)
-    assert all(denied(answer, code) for answer in gone)
+    assert not is_denied(there, code)
+    assert all(is_denied(answer, code) for answer in gone)
 
 
 def test_an_answer_in_another_language_than_its_question() -> None:
     """A Portuguese "no" is a place, an English one denies."""
-    assert denied("There is no cup here, I see the table only.", "pt")
-    assert not denied("The cup is on the table, where it was.", "fr")
+    assert is_denied("There is no cup here, I see the table only.", "pt")
+    assert not is_denied("The cup is on the table, where it was.", "fr")
 
 
 @pytest.mark.parametrize(
     ("question", "label"), [("Where is the cup?", "a cup"), ("Wo ist die Tasse?", "eine Tasse")]
 )
-def test_it_finds_what_a_question_names(beside: Beside, question: str, label: str) -> None:
+def test_it_finds_what_a_question_names(beside: DetectorAid, question: str, label: str) -> None:
     """In pixels of the very picture that the model got."""
     (box,) = beside.boxes(as_sent("coffee"), question, "There.")
     height, width = photo("coffee").shape[:2]
@@ -62,17 +62,17 @@ def test_it_finds_what_a_question_names(beside: Beside, question: str, label: st
         ("coffee", "", ""),
     ],
 )
-def test_it_finds_nothing_else(beside: Beside, name: str, question: str, answer: str) -> None:
+def test_it_finds_nothing_else(beside: DetectorAid, name: str, question: str, answer: str) -> None:
     assert beside.boxes(as_sent(name), question, answer) == []
 
 
-def test_a_picture_that_cannot_be_looked_at_has_no_boxes(beside: Beside) -> None:
+def test_a_picture_that_cannot_be_looked_at_has_no_boxes(beside: DetectorAid) -> None:
     assert beside.boxes(make_picture(jpeg=b"none"), "Where is the cup?", "There.") == []
-    gone = Beside(ThingFinder(ModelFile(FOLDER / "gone.onnx")))
+    gone = DetectorAid(ThingFinder(ModelFile(FOLDER / "gone.onnx")))
     assert gone.boxes(as_sent("coffee"), "Where is the cup?", "There.") == []
 
 
-def test_it_looks_for_the_things_of_watches(beside: Beside) -> None:
+def test_it_looks_for_the_things_of_watches(beside: DetectorAid) -> None:
     """For those of its 80 classes, in the words of any language; a thing that is gone has no place."""
     conditions = {
         "came": "a cat appears",
@@ -102,7 +102,7 @@ def test_it_looks_for_the_things_of_watches(beside: Beside) -> None:
     )
 
 
-def test_what_is_not_in_a_part_of_the_picture_is_not_gone(beside: Beside) -> None:
+def test_what_is_not_in_a_part_of_the_picture_is_not_gone(beside: DetectorAid) -> None:
     """Looks at parts of the picture come in turn where nothing has changed."""
     bgr, _ = before("brick", "chelsea", 0.12, 40, 200)
     shown = replace(make_picture(jpeg=jpeg(bgr)), width=bgr.shape[1], height=bgr.shape[0])
@@ -113,6 +113,6 @@ def test_what_is_not_in_a_part_of_the_picture_is_not_gone(beside: Beside) -> Non
 
 
 def test_it_says_when_it_cannot_look() -> None:
-    gone = Beside(ThingFinder(ModelFile(FOLDER / "gone.onnx")))
+    gone = DetectorAid(ThingFinder(ModelFile(FOLDER / "gone.onnx")))
     assert gone.look(as_sent("chelsea"), {"w": "a cat appears"}) is None
-    assert Beside(ThingFinder()).look(make_picture(jpeg=b"none"), {"w": "a cat comes"}) is None
+    assert DetectorAid(ThingFinder()).look(make_picture(jpeg=b"none"), {"w": "a cat comes"}) is None

@@ -17,7 +17,7 @@ from server.features.builtin import codes
 )
 def test_a_wifi_code_is_taken_apart(text: str, name: str, password: str) -> None:
     """With what is escaped in it."""
-    found = codes.network([codes.Code(text, "QR Code")])
+    found = codes.network([codes.DecodedCode(text, "QR Code")])
     assert found is not None
     assert (found.name, found.password) == (name, password)
 
@@ -73,13 +73,16 @@ LONG = "https://example.org/?" + "a" * 1979
 )
 def test_a_code_offers_what_it_is_for(text: str, use: str, value: str | None) -> None:
     """An address to open, or something to copy; None: all of it."""
-    (one,) = codes.offered([codes.Code(text[:9], "QR Code", whole=text)])
+    (one,) = codes.code_uses([codes.DecodedCode(text[:9], "QR Code", whole=text)])
     assert (one.use, one.value) == (use, text if value is None else value)
 
 
 def test_an_open_network_offers_nothing_and_two_same_codes_offer_one_thing() -> None:
-    assert codes.offered([codes.Code("WIFI:T:nopass;S:Cafe;;", "QR Code")]) == ()
-    assert len(codes.offered([codes.Code("12", "EAN-8"), codes.Code("12", "QR Code")])) == 1
+    assert codes.code_uses([codes.DecodedCode("WIFI:T:nopass;S:Cafe;;", "QR Code")]) == ()
+    assert (
+        len(codes.code_uses([codes.DecodedCode("12", "EAN-8"), codes.DecodedCode("12", "QR Code")]))
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,4 +102,4 @@ def test_an_open_network_offers_nothing_and_two_same_codes_offer_one_thing() -> 
     ],
 )
 def test_a_contact_and_an_event_are_told_by_their_values(text: str, shown: str) -> None:
-    assert codes.told(text) == shown
+    assert codes.readable_text(text) == shown

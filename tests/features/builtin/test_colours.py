@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from server.features.builtin.colours import shares, subject, told, worn
-from server.features.builtin.detector import Thing
+from server.features.builtin.colours import clothes_colours, main_colours, shares, subject
+from server.features.builtin.detector import DetectedThing
 from server.features.builtin.engine import colours_of
 from server.media.picture.grounding import Box
 from tests.features.builtin.scenes import photo
@@ -34,12 +34,12 @@ def test_the_ground_around_a_thing_is_not_its_colour() -> None:
     """Of a box, grass may be the larger part; a thing of the ground's own colour keeps it."""
     meadow = np.full((400, 600, 3), (40, 150, 60), np.uint8)
     meadow[150:250, 200:400] = (20, 20, 20)
-    cow = Thing("cow", 0.9, Box(130, 80, 470, 320), sure=True)
-    assert told(colours_of(meadow, [cow], ["cow"])) == ("black",)
-    frog = Thing("frog", 0.9, Box(0, 0, 600, 400), sure=True)
+    cow = DetectedThing("cow", 0.9, Box(130, 80, 470, 320), sure=True)
+    assert main_colours(colours_of(meadow, [cow], ["cow"])) == ("black",)
+    frog = DetectedThing("frog", 0.9, Box(0, 0, 600, 400), sure=True)
     assert colours_of(meadow, [frog], ["frog"])[0][0] == "green"
     meadow[::4, :200] = meadow[::4, 400:] = meadow[:150:4] = meadow[250::4] = (60, 220, 230)
-    assert told(colours_of(meadow, [cow], ["cow"])) == ("black",)
+    assert main_colours(colours_of(meadow, [cow], ["cow"])) == ("black",)
 
 
 def test_what_is_red_between_dark_parts_is_told() -> None:
@@ -48,14 +48,14 @@ def test_what_is_red_between_dark_parts_is_told() -> None:
     garage[240:320, 120:480] = (25, 25, 25)
     garage[200:250, 200:400] = (40, 30, 200)
     garage[:, 60:90] = garage[:260, 510:540] = (140, 140, 140)
-    motorcycle = Thing("motorcycle", 0.9, Box(60, 60, 540, 360), sure=True)
-    assert set(told(colours_of(garage, [motorcycle], ["motorcycle"]))) == {"black", "red"}
+    motorcycle = DetectedThing("motorcycle", 0.9, Box(60, 60, 540, 360), sure=True)
+    assert set(main_colours(colours_of(garage, [motorcycle], ["motorcycle"]))) == {"black", "red"}
 
 
 def test_a_cup_has_the_colour_around_the_coffee() -> None:
     """Seen from above it is a white ring; a black mug has no other."""
     picture = np.full((400, 400, 3), (235, 235, 235), np.uint8)
-    cup = Thing("cup", 0.9, Box(100, 100, 300, 300), sure=True)
+    cup = DetectedThing("cup", 0.9, Box(100, 100, 300, 300), sure=True)
     cv2.circle(picture, (200, 200), 75, (20, 30, 40), -1)
     assert colours_of(picture, [cup], ["cup"])[0][0] == "white"
     picture[:] = (60, 140, 60)
@@ -65,13 +65,13 @@ def test_a_cup_has_the_colour_around_the_coffee() -> None:
 
 def test_the_skys_light_and_shade_are_no_colours_of_a_thing() -> None:
     """A silver car is bluish under the sky, and a golden one brown in the shade; wood is brown."""
-    car = Thing("car", 0.9, Box(100, 100, 300, 300), sure=True)
+    car = DetectedThing("car", 0.9, Box(100, 100, 300, 300), sure=True)
 
     def seen(*parts: tuple[int, int, int]) -> set[str]:
         picture = np.full((400, 400, 3), (60, 140, 60), np.uint8)
         for at, part in enumerate(parts):
             picture[100 + 200 // len(parts) * at : 300, 100:300] = part
-        return {*told(colours_of(picture, [car], ["car"]))}
+        return {*main_colours(colours_of(picture, [car], ["car"]))}
 
     silver, blue = (230, 210, 190), (200, 120, 60)
     assert seen(silver) == {"white"}
@@ -93,7 +93,7 @@ def test_the_skys_light_and_shade_are_no_colours_of_a_thing() -> None:
 def test_what_stands_out_in_the_middle_has_its_own_colours(
     name: str, said: tuple[str, ...]
 ) -> None:
-    assert told(subject(photo(name))) == said
+    assert main_colours(subject(photo(name))) == said
 
 
 def test_striped_cloth_has_both_colours() -> None:
@@ -103,7 +103,7 @@ def test_striped_cloth_has_both_colours() -> None:
     picture[80:280, 220:420] = (150, 60, 30)
     for top in range(90, 280, 40):
         picture[top : top + 20, 220:420] = (240, 240, 240)
-    assert set(told(subject(picture))) == {"blue", "white"}
+    assert set(main_colours(subject(picture))) == {"blue", "white"}
 
 
 def test_the_colour_of_clothes_is_that_below_the_face() -> None:
@@ -111,8 +111,8 @@ def test_the_colour_of_clothes_is_that_below_the_face() -> None:
     picture = np.full((400, 400, 3), (200, 200, 200), np.uint8)
     face = Box(160, 40, 240, 140)
     picture[150:, 120:280] = (30, 30, 200)
-    assert worn(picture, face)[0][0] == "red"
+    assert clothes_colours(picture, face)[0][0] == "red"
     portrait = Box(100, 60, 300, 300)
     picture[350:] = (200, 60, 30)
-    assert worn(picture, portrait)[0][0] == "blue"
-    assert worn(picture, Box(100, 100, 300, 390)) == []
+    assert clothes_colours(picture, portrait)[0][0] == "blue"
+    assert clothes_colours(picture, Box(100, 100, 300, 390)) == []

@@ -14,12 +14,12 @@ from server.features.builtin.detector import (
     CLASSIFIER,
     DETECTOR,
     FOLDER,
+    DetectedThing,
     ModelFile,
-    Thing,
     ThingFinder,
-    asked_for,
+    average_square,
     classes,
-    mean,
+    matching_things,
     numbers,
 )
 from server.media.picture.encode import Bgr
@@ -49,7 +49,7 @@ def test_a_picture_is_squeezed_as_the_classifier_learned_it(shape: tuple[int, in
     picture = np.asarray(cv2.resize(photo("coffee"), shape[::-1]), np.uint8)
     how = cv2.INTER_AREA if min(shape) > 224 else cv2.INTER_LINEAR
     whole = cv2.resize(picture, (224, 224), interpolation=how)[..., ::-1]
-    apart = np.abs(mean(picture, 224) - whole)
+    apart = np.abs(average_square(picture, 224) - whole)
     assert apart.mean() < 1.0
 
 
@@ -138,16 +138,16 @@ def test_an_empty_table_is_no_person(finder: ThingFinder) -> None:
     """A box that fills the picture and is much wider than high needs a higher score."""
     table = np.full((720, 1280, 3), (60, 100, 150), np.uint8)
     doubtful = Box(13, 109, 1271, 712, "person", 0.65)
-    assert finder.named(table, [doubtful]) == []
+    assert finder.name_boxes(table, [doubtful]) == []
     for one in (replace(doubtful, confidence=0.8), replace(doubtful, x2=700)):
-        assert [thing.name for thing in finder.named(table, [one])] == ["person"]
+        assert [thing.name for thing in finder.name_boxes(table, [one])] == ["person"]
 
 
 def test_a_box_around_a_better_one_is_no_second_thing() -> None:
     hand = Box(3, 293, 385, 716, "person", 0.88)
     around, beside = Box(0, 271, 891, 719, "person", 0.63), Box(300, 271, 891, 719, "person", 0.63)
-    assert detector._apart([hand, around]) == [hand]
-    assert detector._apart([hand, beside]) == [hand, beside]
+    assert detector._without_duplicates([hand, around]) == [hand]
+    assert detector._without_duplicates([hand, beside]) == [hand, beside]
 
 
 def six_cups() -> Bgr:
@@ -164,7 +164,7 @@ def test_things_that_are_counted_are_looked_at_closer(finder: ThingFinder) -> No
     bgr = six_cups()
     found = finder.find(bgr, ["cup"])
     more = finder.more_of(bgr, found, "cup")
-    assert len(found) < len(asked_for([*found, *more], ["cup"])) <= 6
+    assert len(found) < len(matching_things([*found, *more], ["cup"])) <= 6
     assert finder.more_of(bgr, found, "dog") == []
     one = finder.find(photo("coffee"))
     assert finder.more_of(photo("coffee"), one, "cup") == []
@@ -183,21 +183,24 @@ def test_a_slice_of_counted_things_is_no_further_one() -> None:
         def boxes(self, bgr: Bgr, least: float = 0) -> list[Box]:
             return [second, between] if bgr.shape[1] == 1280 else []
 
-    found = [Thing("cup", 0.9, first, sure=True)]
+    found = [DetectedThing("cup", 0.9, first, sure=True)]
     assert [one.box for one in Boxes().more_of(bgr, found, "cup")] == [second]
 
 
 def test_the_sure_ones_are_counted() -> None:
-    sure, like = Thing("cup", 0.9, None, sure=True), Thing("cup", 0.8, None, sure=False)
-    assert asked_for([like, sure], ["cup"]) == [sure]
-    assert asked_for([like], ["cup"]) == [like]
-    assert asked_for([sure], ["dog"]) == []
+    sure, like = (
+        DetectedThing("cup", 0.9, None, sure=True),
+        DetectedThing("cup", 0.8, None, sure=False),
+    )
+    assert matching_things([like, sure], ["cup"]) == [sure]
+    assert matching_things([like], ["cup"]) == [like]
+    assert matching_things([sure], ["dog"]) == []
 
 
 def test_a_kind_of_a_thing_is_that_thing() -> None:
-    wine, dog = (Thing(name, 0.9, None, sure=True) for name in ("wine glass", "hot dog"))
-    assert asked_for([wine, dog], ["glass"]) == [wine]
-    assert asked_for([wine, dog], ["dog"]) == []
+    wine, dog = (DetectedThing(name, 0.9, None, sure=True) for name in ("wine glass", "hot dog"))
+    assert matching_things([wine, dog], ["glass"]) == [wine]
+    assert matching_things([wine, dog], ["dog"]) == []
     assert {one for kinds in detector.KINDS.values() for one in kinds} <= classes().names
 
 

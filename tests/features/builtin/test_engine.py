@@ -24,14 +24,14 @@ from server.core.errors import EngineFailed
 from server.core.frames import CodeUse, JobKind, Picture, Scene
 from server.core.messages import FoundCode
 from server.features.builtin import reader as reader_module
-from server.features.builtin.codes import Code
-from server.features.builtin.detector import Thing
-from server.features.builtin.engine import BuiltinEngine, believed
+from server.features.builtin.codes import DecodedCode
+from server.features.builtin.detector import DetectedThing
+from server.features.builtin.engine import BuiltinEngine, without_screens
 from server.features.builtin.engine import rows_of as rows_read
 from server.features.builtin.impressions import Memory, impression
 from server.features.builtin.language import language
-from server.features.builtin.lines import Piece
-from server.features.builtin.reader import Reader
+from server.features.builtin.lines import TextPiece
+from server.features.builtin.reader import TextReader
 from server.media.picture.grounding import Box
 from server.models import prompts
 from server.models.base import Delta, EngineRequest, Finished, ShownPicture
@@ -81,7 +81,7 @@ def put_code(bgr: Bgr, text: str, format: Any, *, at: tuple[int, int] = (760, 26
 
 
 @pytest.fixture
-def engine(heavy: ThreadPoolExecutor, reader: Reader) -> BuiltinEngine:
+def engine(heavy: ThreadPoolExecutor, reader: TextReader) -> BuiltinEngine:
     return BuiltinEngine(heavy=heavy, reader=reader, now=at_noon)
 
 
@@ -264,10 +264,10 @@ async def test_a_camera_without_a_name_has_one_in_the_answers_language(
 
 
 def test_a_laptops_screen_is_no_television() -> None:
-    laptop = Thing("laptop", 0.8, Box(400, 430, 720, 700), sure=True)
-    screen = Thing("tv", 0.7, Box(450, 420, 690, 660), sure=True)
+    laptop = DetectedThing("laptop", 0.8, Box(400, 430, 720, 700), sure=True)
+    screen = DetectedThing("tv", 0.7, Box(450, 420, 690, 660), sure=True)
     apart = dataclasses.replace(screen, box=Box(800, 420, 990, 660))
-    assert believed((laptop, screen, apart)) == (laptop, apart)
+    assert without_screens((laptop, screen, apart)) == (laptop, apart)
 
 
 def test_memory_is_bounded() -> None:
@@ -296,7 +296,7 @@ async def test_a_color_anywhere_in_the_picture(engine: BuiltinEngine) -> None:
     ("zone", "when"), [("Asia/Tokyo", "today"), ("", "1 day left"), ("Mars/Base", "1 day left")]
 )
 async def test_today_is_the_persons(
-    heavy: ThreadPoolExecutor, reader: Reader, zone: str, when: str
+    heavy: ThreadPoolExecutor, reader: TextReader, zone: str, when: str
 ) -> None:
     """The server's day holds where the zone is not known."""
     server = dt.datetime(2026, 11, 20, 19, 37, tzinfo=dt.UTC)
@@ -309,7 +309,7 @@ async def test_today_is_the_persons(
 
 
 async def test_what_an_operator_can_do_is_logged_once(
-    heavy: ThreadPoolExecutor, reader: Reader, caplog: pytest.LogCaptureFixture
+    heavy: ThreadPoolExecutor, reader: TextReader, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log names the command that adds a model; not with every question."""
     engine = BuiltinEngine(heavy=heavy, reader=reader)
@@ -338,7 +338,7 @@ async def test_talk_about_talking_needs_no_look(heavy: ThreadPoolExecutor) -> No
     assert (faces.texts, faces.face_looks) == (0, 0)
 
 
-class Faces(Reader):
+class Faces(TextReader):
     """Finds two faces and no text; counts what was looked at."""
 
     def __init__(self) -> None:
@@ -346,10 +346,10 @@ class Faces(Reader):
         self.texts = 0
         self.face_looks = 0
 
-    def codes(self, bgr: Bgr) -> list[Code]:
+    def codes(self, bgr: Bgr) -> list[DecodedCode]:
         return []
 
-    def text(self, bgr: Bgr) -> list[Piece]:
+    def text(self, bgr: Bgr) -> list[TextPiece]:
         self.texts += 1
         return []
 
@@ -464,7 +464,7 @@ def test_a_page_of_small_print_is_read_as_long_as_there_is_time(
     """One line after the other, and a heading first; the answer says that there is more."""
     monkeypatch.setattr(reader_module, "MOST_SECONDS", 1.5)
     page = write(small_print(24), ["CONTRACT"], height=40, at=(400, 690))
-    reader = Reader()
+    reader = TextReader()
     reader.text(scene())
     began = time.thread_time()
     pieces = reader.text(page)
@@ -480,7 +480,7 @@ def test_a_page_of_small_print_is_read_as_long_as_there_is_time(
 @pytest.mark.slow
 def test_a_few_lines_tell_whether_a_page_is_upside_down(lines_read: list[list[float]]) -> None:
     """Of print that is poor either way, and of print that is not."""
-    page, reader = small_print(7, height=12)[:, :560], Reader()
+    page, reader = small_print(7, height=12)[:, :560], TextReader()
     assert len(reader.text(np.ascontiguousarray(page[:, ::-1]))) == 7
     assert sum(map(len, lines_read)) <= 7 + 4
     lines_read.clear()
@@ -604,7 +604,7 @@ async def test_faces_are_pointed_at_where_the_model_is(
     heavy: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, question: str
 ) -> None:
     """Without it, it says so."""
-    reader = Reader()
+    reader = TextReader()
     engine = BuiltinEngine(heavy=heavy, reader=reader, now=at_noon)
     found: list[Box] | None = [Box(900, 300, 1000, 420, "", 0.9)]
     monkeypatch.setattr(reader, "face_boxes", lambda _bgr: found)

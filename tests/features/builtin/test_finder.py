@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from server.features.builtin.beside import Beside
+from server.features.builtin.beside import DetectorAid
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.finder import Around, Finder
-from server.features.builtin.reader import Reader
-from server.features.builtin.seeking import sought
+from server.features.builtin.reader import TextReader
+from server.features.builtin.seeking import parse_target
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.shared.aim import Found, Hint, advise
@@ -22,7 +22,7 @@ TEXT = "Take one tablet daily\nwith a glass of water\nand keep out of reach\nof 
 
 
 @pytest.fixture
-def finder(reader: Reader) -> Finder:
+def finder(reader: TextReader) -> Finder:
     return Finder(reader)
 
 
@@ -78,7 +78,7 @@ def test_a_thorough_look_finds_smaller_print(finder: Finder) -> None:
     assert len(finder.find(image).lines) < len(finder.find(image, thorough=True).lines) == 4
 
 
-def test_reading_goes_on_after_a_look(finder: Finder, reader: Reader) -> None:
+def test_reading_goes_on_after_a_look(finder: Finder, reader: TextReader) -> None:
     """The two share one reader, which keeps what a call asks of it."""
     bgr = draw(Scene((Sheet(TEXT, 30, columns=(400,), top=280),)))
     before = [piece.text for piece in reader.text(bgr)]
@@ -87,7 +87,7 @@ def test_reading_goes_on_after_a_look(finder: Finder, reader: Reader) -> None:
 
 
 def test_without_a_reader_nobody_looked() -> None:
-    broken = Reader()
+    broken = TextReader()
     broken._ocr_failed = True
     assert Finder(broken).find(frame(sheet())) == Found(looked=False)
 
@@ -116,7 +116,7 @@ def test_somebody_is_led_to_a_colour(
     finder: Finder, words: str, language: str, colour: str
 ) -> None:
     """To its largest spot, which nothing could contradict."""
-    wish = sought(words, language)
+    wish = parse_target(words, language)
     assert (wish.kind, wish.colours, wish.unknown) == ("colour", (colour,), False)
     disc = Disc(colour)
     found = finder.seek(draw(Scene((disc,))), wish)
@@ -128,15 +128,15 @@ def test_somebody_is_led_to_a_colour(
 @pytest.mark.parametrize("words", ["the red door", "my blue jacket", "red"])
 def test_a_colour_alone_is_no_proof_of_a_thing(words: str) -> None:
     """Something else may be red, too."""
-    assert (sought(words, "en").kind == "colour") is (words == "red")
+    assert (parse_target(words, "en").kind == "colour") is (words == "red")
 
 
 # All that a picture shows for somebody who looks around
 
 
 @pytest.fixture(scope="module")
-def looking(reader: Reader) -> Finder:
-    return Finder(reader, Beside(ThingFinder()))
+def looking(reader: TextReader) -> Finder:
+    return Finder(reader, DetectorAid(ThingFinder()))
 
 
 def room(*photos: tuple[str, int], sign: str = "") -> Bgr:
@@ -225,7 +225,7 @@ def test_faces_are_people_and_codes_are_codes() -> None:
     face, code = Box(10, 10, 40, 50), Box(60, 60, 90, 90)
     found = Finder(Stub([face], [code])).around(room(), (), "faces")  # type: ignore[arg-type]
     assert found == [Around("code", "code", code, True), Around("thing", "person", face, True)]
-    people = Finder(Stub([face], []), Beside(ThingFinder()))  # type: ignore[arg-type]
+    people = Finder(Stub([face], []), DetectorAid(ThingFinder()))  # type: ignore[arg-type]
     named = people.around(photo("astronaut"), (), "faces")
     assert [one.name for one in named] == ["person"]
     assert Finder(Stub(None, [])).around(room(), (), "faces") == []  # type: ignore[arg-type]

@@ -21,8 +21,8 @@ from server.core.errors import FrameWithheld
 from server.core.frames import Frame
 from server.core.messages import Chat, Hold, Release
 from server.features.builtin.detector import ThingFinder
-from server.features.builtin.glance import Glancer, Glancing
-from server.features.builtin.reader import Reader
+from server.features.builtin.glance import GlancePart, Glancer
+from server.features.builtin.reader import TextReader
 from server.media.picture.encode import Bgr
 from server.media.picture.privacy import ClosedFilter, PrivacyFilter
 from server.models.base import Capabilities
@@ -99,14 +99,14 @@ class Stage:
 @asynccontextmanager
 async def stage(
     heavy: ThreadPoolExecutor,
-    reader: Reader,
+    reader: TextReader,
     finder: ThingFinder | None,
     *filters: PrivacyFilter,
     step: float = 30.0,
 ) -> AsyncIterator[Stage]:
     engine = FakeEngine(capabilities=Capabilities(wants_pixels=True))
     glancer = Glancer(engine, heavy, reader, finder)
-    async with room(engine, *filters, builtin=lambda context: Glancing(context, glancer)) as one:
+    async with room(engine, *filters, builtin=lambda context: GlancePart(context, glancer)) as one:
         yield Stage(one, glancer, step)
 
 
@@ -123,7 +123,7 @@ def blocked(heavy: ThreadPoolExecutor) -> Iterator[None]:
 
 @pytest.fixture
 async def live(
-    heavy: ThreadPoolExecutor, reader: Reader, finder: ThingFinder
+    heavy: ThreadPoolExecutor, reader: TextReader, finder: ThingFinder
 ) -> AsyncIterator[Stage]:
     async with stage(heavy, reader, finder) as one:
         yield one
@@ -172,7 +172,7 @@ async def test_things_have_their_names_in_the_language_of_the_page(live: Stage) 
 
 
 async def test_a_look_every_two_seconds_at_most(
-    heavy: ThreadPoolExecutor, reader: Reader, finder: ThingFinder
+    heavy: ThreadPoolExecutor, reader: TextReader, finder: ThingFinder
 ) -> None:
     async with stage(heavy, reader, finder, step=0.5) as live:
         pictures = photo("chelsea"), photo("coffee"), scenes.draw(LABEL)
@@ -252,7 +252,7 @@ async def test_nothing_while_a_question_runs(live: Stage) -> None:
 
 
 async def test_a_question_ends_a_look(
-    live: Stage, heavy: ThreadPoolExecutor, reader: Reader, monkeypatch: pytest.MonkeyPatch
+    live: Stage, heavy: ThreadPoolExecutor, reader: TextReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rest of it is not done before the answer, and comes with a frame after it."""
     read: list[str] = []
@@ -282,7 +282,7 @@ async def test_a_question_ends_a_look(
 async def another(live: Stage) -> AsyncIterator[Room]:
     """A second session of the same server."""
     tools = live.one.services
-    make: Any = lambda context: Glancing(context, live.glancer)  # noqa: E731
+    make: Any = lambda context: GlancePart(context, live.glancer)  # noqa: E731
     session = Session("h", LIMITS, tools, SessionFeatures(["builtin"], {"builtin": make}))
     try:
         guest = Room(live.one.engine, session, tools, live.one.engines)
@@ -334,7 +334,7 @@ class Blank(ClosedFilter):
 
 
 async def test_filters_run_before_a_look(
-    heavy: ThreadPoolExecutor, reader: Reader, finder: ThingFinder
+    heavy: ThreadPoolExecutor, reader: TextReader, finder: ThingFinder
 ) -> None:
     """A picture that one withholds makes no noise."""
     blank = Blank()
@@ -346,7 +346,10 @@ async def test_filters_run_before_a_look(
 
 
 async def test_a_failed_look_makes_no_noise(
-    live: Stage, reader: Reader, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    live: Stage,
+    reader: TextReader,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """And is not tried again while nothing changes."""
 
@@ -376,7 +379,7 @@ async def test_a_session_that_ends_in_a_look_leaves_nothing(
 
 
 async def test_without_names_there_are_print_and_codes(
-    heavy: ThreadPoolExecutor, reader: Reader
+    heavy: ThreadPoolExecutor, reader: TextReader
 ) -> None:
     """NAME_THINGS is off."""
     async with stage(heavy, reader, None) as live:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from server.features.builtin import colours
 from server.features.builtin import language as module
-from server.features.builtin.answers import social
+from server.features.builtin.answers import answer_small_talk
 from server.features.builtin.intents import understand
 from server.features.builtin.language import LANGUAGES, language, language_of, plural
 from server.features.builtin.wants import Want
@@ -46,10 +46,10 @@ def test_it_answers_about_itself(code: str) -> None:
     words = language(code)
     who, machine, hears = (understand(one, page=code) for one in WORDS["itself"][code])
     for things, does in ((True, "help"), (False, "help_plain")):
-        said = {social(one, things) for one in (who, machine)}
+        said = {answer_small_talk(one, things) for one in (who, machine)}
         assert said == {words.sentence(words.say("self"), words.say(does))}
-    assert social(hears, hears=True) == words.say("yes")
-    assert social(hears) == words.say("hears_not")
+    assert answer_small_talk(hears, hears=True) == words.say("yes")
+    assert answer_small_talk(hears) == words.say("hears_not")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_it_answers_about_itself(code: str) -> None:
     ],
 )
 def test_what_is_asked_about_the_picture_is_not_about_itself(question: str) -> None:
-    assert social(understand(question)) is None
+    assert answer_small_talk(understand(question)) is None
 
 
 @pytest.mark.parametrize("code", WORDS["first"])

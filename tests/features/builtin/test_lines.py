@@ -14,23 +14,23 @@ import pytest
 from server.features.builtin.lines import (
     EMPTY,
     TICKED,
-    Piece,
-    legible,
+    TextPiece,
+    legible_pieces,
     reading_order,
     sentences,
-    upright,
+    turn_upright,
 )
-from server.features.builtin.reader import Reader
-from server.features.builtin.shapes import looked_at
+from server.features.builtin.reader import TextReader
+from server.features.builtin.shapes import split_pieces
 from server.shared.aim import MOST_LINES
 from tests.features.builtin.rows import piece, row_of
 from tests.features.builtin.scenes import Bgr
 from tests.features.builtin.test_answers import ask, view
 
 
-def turned(one: Piece, degrees: float) -> Piece:
+def turned(one: TextPiece, degrees: float) -> TextPiece:
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    return Piece(
+    return TextPiece(
         one.text, one.score, tuple((x * cos - y * sin, x * sin + y * cos) for x, y in one.corners)
     )
 
@@ -59,11 +59,11 @@ def test_pieces_of_different_height_share_a_row_only_when_level() -> None:
     assert len(rows) == 3
 
 
-def column(x: float, *lines: str, y: float = 100) -> list[Piece]:
+def column(x: float, *lines: str, y: float = 100) -> list[TextPiece]:
     return [piece(line, x, y + 30 * n, 12 * len(line)) for n, line in enumerate(lines)]
 
 
-def read(*pieces: Piece) -> list[str]:
+def read(*pieces: TextPiece) -> list[str]:
     """The lines in reading order, with an empty one before each paragraph."""
     return [
         line for row in reading_order(pieces) for line in ([""] if row.apart else []) + [row.text]
@@ -191,7 +191,7 @@ def test_nothing_gives_no_rows() -> None:
 )
 def test_round_things_are_no_letters(text: str, width: int, height: int, kept: bool) -> None:
     """A letter is narrower than it is high; a disc is not."""
-    pieces, unread = legible([piece(text, 100, 100, width, height)])
+    pieces, unread = legible_pieces([piece(text, 100, 100, width, height)])
     assert (pieces != []) is kept
     assert not unread
 
@@ -211,30 +211,30 @@ def test_round_things_are_no_letters(text: str, width: int, height: int, kept: b
     ],
 )
 def test_print_that_is_read_with_doubt_is_left_out(text: str, score: float, kept: bool) -> None:
-    pieces, unread = legible([replace(piece(text, 0, 0, 12 * len(text)), score=score)])
+    pieces, unread = legible_pieces([replace(piece(text, 0, 0, 12 * len(text)), score=score)])
     assert (pieces != []) is kept
     assert unread is (not kept and score < 0.8)
 
 
 def test_a_letter_is_not_many_times_wider_than_high() -> None:
-    assert legible([piece("w", 0, 0, 900, 40)]) == ([], False)
+    assert legible_pieces([piece("w", 0, 0, 900, 40)]) == ([], False)
 
 
 @pytest.mark.parametrize("text", ["J", "88", "–1"])
 def test_noise_is_no_word(text: str) -> None:
     """Of a sign or two alone the reader has to be sure; beside a figure they are its unit."""
     doubtful = replace(piece(text, 400, 300, 12 * len(text)), score=0.9)
-    assert legible([doubtful])[0] == []
-    assert legible([replace(doubtful, score=0.95)])[0] != []
+    assert legible_pieces([doubtful])[0] == []
+    assert legible_pieces([replace(doubtful, score=0.95)])[0] != []
     figure = piece("21.7", 300, 300)
     beside = replace(piece(text, 300 + figure.width + 3, 300, 12 * len(text)), score=0.75)
-    assert len(legible([figure, beside])[0]) == 2
+    assert len(legible_pieces([figure, beside])[0]) == 2
 
 
 @pytest.mark.parametrize("text", ["ΠpuBeT", "αλρα"])
 def test_words_in_letters_that_are_not_known_are_left_out(text: str) -> None:
     """A mixture of Greek and Latin letters is Cyrillic, misread; and the answer says that."""
-    assert legible([piece(text, 0, 0)]) == ([], True)
+    assert legible_pieces([piece(text, 0, 0)]) == ([], True)
 
 
 def test_a_small_unit_belongs_to_the_figure_beside_it() -> None:
@@ -256,8 +256,10 @@ def test_print_that_runs_down_is_turned(quarters: int) -> None:
     pieces = [turned(one, 90 * quarters) for one in RECEIPT]
     if quarters:
         # The reader names corners by where they are, not by where the print begins.
-        pieces = [Piece(one.text, one.score, one.corners[3:] + one.corners[:3]) for one in pieces]
-    rows = [row.text for row in reading_order(upright(pieces))]
+        pieces = [
+            TextPiece(one.text, one.score, one.corners[3:] + one.corners[:3]) for one in pieces
+        ]
+    rows = [row.text for row in reading_order(turn_upright(pieces))]
     assert rows == ["CORNER SHOP", "Bread 3.20", "Total 12.40"]
 
 
@@ -325,7 +327,7 @@ def form(*signs: str, side: int = 26) -> Bgr:
 )
 @pytest.mark.parametrize("turned", [False, True], ids=["upright", "upside down"])
 def test_boxes_in_front_of_lines_are_read_with_what_is_in_them(
-    reader: Reader, signs: tuple[str, ...], told: tuple[str, ...], turned: bool
+    reader: TextReader, signs: tuple[str, ...], told: tuple[str, ...], turned: bool
 ) -> None:
     picture = form(*signs)
     if turned:
@@ -339,12 +341,12 @@ def test_boxes_in_front_of_lines_are_read_with_what_is_in_them(
 def test_a_box_may_be_typed_and_its_row_is_told_with_it() -> None:
     texts = ["[x] With a neighbour", "[ ] At the depot", "[] Tomorrow", "[X]", "[a] Note"]
     pieces = [piece(text, 20, 40, 280, 30) for text in texts]
-    read = [one.text for one in looked_at(np.full((90, 400, 3), 200, np.uint8), pieces)]
+    read = [one.text for one in split_pieces(np.full((90, 400, 3), 200, np.uint8), pieces)]
     assert read == ["☑ With a neighbour", "☐ At the depot", "☐ Tomorrow", "[X]", "[a] Note"]
     assert ask("Is it at the depot?", view(*read)).startswith("It says: ☐ At the depot")
 
 
-def test_wide_gaps_part_a_line_that_was_read_as_one(reader: Reader) -> None:
+def test_wide_gaps_part_a_line_that_was_read_as_one(reader: TextReader) -> None:
     """The heads of a table stand over its columns; words of a sentence stay together."""
     heads, line = ("Block", "Row", "Seat", "Entrance"), "No dogs and no food in here"
     paper = np.full((260, 900, 3), 225, np.uint8)
@@ -373,5 +375,5 @@ def test_equally_wide_letters_keep_their_words_together() -> None:
         for at, letter in enumerate(text):
             cv2.putText(paper, letter, (40 + 20 * at, top + 26), FONT, 0.8, (30, 30, 30), 2)
         pieces.append(piece(" ".join(text.split()), 40, top, 20 * len(text), 36))
-    found = [one.text for one in looked_at(paper, pieces)]
+    found = [one.text for one in split_pieces(paper, pieces)]
     assert found == [part.strip() for text in TYPED for part in text.split("     ")]

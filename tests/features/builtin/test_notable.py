@@ -22,13 +22,13 @@ from server.features.builtin.notable import (
     Look,
     News,
     Noticer,
-    Sight,
+    SeenThing,
     is_close,
     news,
     sentences,
     words_in,
 )
-from server.features.builtin.reader import Reader
+from server.features.builtin.reader import TextReader
 from server.features.describe import live_description
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
@@ -45,8 +45,8 @@ from tests.support.rooms import Room
 NOTICES = language("en").say("notices")
 
 
-def sight(name: str, high: float, *, x: float = 0.5, sure: bool = True) -> Sight:
-    return Sight(name, Box(x - high / 4, 0.5 - high / 2, x + high / 4, 0.5 + high / 2), sure)
+def sight(name: str, high: float, *, x: float = 0.5, sure: bool = True) -> SeenThing:
+    return SeenThing(name, Box(x - high / 4, 0.5 - high / 2, x + high / 4, 0.5 + high / 2), sure)
 
 
 def told(until: float | None = 1e9, *said: str, first: bool = False) -> NoticeContext:
@@ -246,7 +246,7 @@ class Walk:
 
 
 @pytest.fixture(scope="module")
-def engine(heavy: ThreadPoolExecutor, reader: Reader) -> BuiltinEngine:
+def engine(heavy: ThreadPoolExecutor, reader: TextReader) -> BuiltinEngine:
     return BuiltinEngine(heavy=heavy, reader=reader, finder=ThingFinder())
 
 
@@ -318,7 +318,7 @@ async def test_a_new_sign_is_read(engine: BuiltinEngine, clock: Clock) -> None:
         assert await one.stay(page, 20) == []
 
 
-async def test_a_word_that_is_cut_off_is_not_read(reader: Reader) -> None:
+async def test_a_word_that_is_cut_off_is_not_read(reader: TextReader) -> None:
     """It would be another one."""
     sign = cv2.putText(wall(), "EXIT", (500, 300), cv2.FONT_HERSHEY_DUPLEX, 4, scenes.INK, 9)
     shown = np.asarray(sign, np.uint8)

@@ -15,7 +15,7 @@ import pytest
 
 from config import ConfigError, load
 from server.app.app import Program, build
-from server.features.builtin.beside import known
+from server.features.builtin.beside import detector_condition
 from server.features.builtin.detector import CLASSIFIER, DETECTOR, FOLDER
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.finder import Finder
@@ -77,10 +77,10 @@ async def test_words_are_read_in_a_thread_before_a_message_needs_them(
 async def test_no_condition_is_kept_when_a_session_has_ended() -> None:
     """The reading goes with the session; a watch of another session is read again."""
     async with FakeOpenAI() as fake, with_model(fake) as run, page_of(run) as page:
-        assert known("my cat Mimi appears") is None
-        assert known.cache_info().currsize
+        assert detector_condition("my cat Mimi appears") is None
+        assert detector_condition.cache_info().currsize
         await run.program.sessions.end(page.session_id, "session_ended")
-        assert not known.cache_info().currsize
+        assert not detector_condition.cache_info().currsize
 
 
 async def test_its_models_load_once_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,13 +10,13 @@ import pytest
 
 from server.core.frames import QuestionMode
 from server.features.builtin.answers import compose
-from server.features.builtin.detector import Thing, ThingFinder, classes
+from server.features.builtin.detector import DetectedThing, ThingFinder, classes
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.intents import understand
 from server.features.builtin.language import LANGUAGES, language
-from server.features.builtin.lines import Piece
+from server.features.builtin.lines import TextPiece
 from server.features.builtin.locate import text_boxes
-from server.features.builtin.reader import Reader
+from server.features.builtin.reader import TextReader
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want
 from server.media.picture.grounding import Box
@@ -27,46 +27,46 @@ from tests.features.builtin.test_answers import TODAY, view
 from tests.features.builtin.words import WORDS
 from tests.support.fakes import make_request
 
-CUP = Thing("cup", 0.9, Box(900, 300, 1000, 400), sure=True)
-LEFT = Thing("person", 0.9, Box(100, 200, 300, 700), sure=True)
-RIGHT = Thing("person", 0.9, Box(900, 200, 1100, 700), sure=True)
-BUS = Thing("bus", 0.9, Box(400, 200, 900, 500), sure=True)
+CUP = DetectedThing("cup", 0.9, Box(900, 300, 1000, 400), sure=True)
+LEFT = DetectedThing("person", 0.9, Box(100, 200, 300, 700), sure=True)
+RIGHT = DetectedThing("person", 0.9, Box(900, 200, 1100, 700), sure=True)
+BUS = DetectedThing("bus", 0.9, Box(400, 200, 900, 500), sure=True)
 
 
 class Seen(ThingFinder):
     """Finds the same things in every picture."""
 
-    def __init__(self, *things: Thing) -> None:
+    def __init__(self, *things: DetectedThing) -> None:
         self.things = things
         self.broken = False
 
-    def find(self, bgr: object, asked: object = ()) -> list[Thing]:
+    def find(self, bgr: object, asked: object = ()) -> list[DetectedThing]:
         return list(self.things)
 
-    def more_of(self, bgr: object, found: object, name: str) -> list[Thing]:
+    def more_of(self, bgr: object, found: object, name: str) -> list[DetectedThing]:
         return []
 
 
-class Reads(Reader):
+class Reads(TextReader):
     """Reads the same print in every picture."""
 
-    def __init__(self, *pieces: Piece) -> None:
+    def __init__(self, *pieces: TextPiece) -> None:
         super().__init__()
         self.pieces = pieces
 
-    def text(self, bgr: object) -> list[Piece]:
+    def text(self, bgr: object) -> list[TextPiece]:
         return list(self.pieces)
 
     placed_text = text
 
 
-def piece(text: str, top: float) -> Piece:
+def piece(text: str, top: float) -> TextPiece:
     """Make print in the middle, 40 pixels high."""
-    return Piece(text, 0.99, ((500, top), (700, top), (700, top + 40), (500, top + 40)))
+    return TextPiece(text, 0.99, ((500, top), (700, top), (700, top + 40), (500, top + 40)))
 
 
 async def ask(
-    question: str, *things: Thing, page: str = "", reads: Sequence[Piece] = ()
+    question: str, *things: DetectedThing, page: str = "", reads: Sequence[TextPiece] = ()
 ) -> tuple[str, int | None]:
     """Return the answer, and the number of its boxes."""
     grey = np.full((720, 1280, 3), 150, np.uint8)
@@ -125,7 +125,7 @@ async def test_what_is_asked_about_a_thing(code: str) -> None:
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_what_is_seen_is_told_to_another_question(code: str) -> None:
     """Whether it sleeps, who won, or what it does: no answer hides the dog."""
-    dog = Thing("dog", 0.9, Box(0, 0, 300, 400), sure=True)
+    dog = DetectedThing("dog", 0.9, Box(0, 0, 300, 400), sure=True)
     seen = language(code).say("see_things", things=thing_words(code).one("dog"))
     for question in (*WORDS["there"][code][1:], WORDS["won"][code], *WORDS["doing"][code]):
         text, _ = compose(understand(question, page=code), view(things=(dog,)), TODAY)
@@ -143,7 +143,7 @@ async def test_what_is_not_seen_is_named() -> None:
     assert await ask("Where is the blue cup?") == (missing, 0)
     assert (await ask("Where are my keys?"))[0].startswith("I do not see it now. I name")
     name = "goldfish" if "goldfish" in classes().names else "fish"
-    fills = Thing(name, 0.8, None, sure=False)
+    fills = DetectedThing(name, 0.8, None, sure=False)
     assert (await ask(f"Where is the {name}?", fills))[0].endswith(": in the middle.")
     assert await ask("Where?", CUP) == ("A cup: on the right.", 1)
 
@@ -172,7 +172,7 @@ async def test_what_it_says_at_the_top_is_that_part() -> None:
     [("Where is the total?", 1), ("Wo ist die Summe?", 1), ("Where is the pool?", 0)],
 )
 def test_the_total_is_pointed_at(question: str, shown: int) -> None:
-    price = [Piece("19,44 €", 0.99, ((0, 0), (90, 0), (90, 20), (0, 20)))]
+    price = [TextPiece("19,44 €", 0.99, ((0, 0), (90, 0), (90, 20), (0, 20)))]
     assert len(text_boxes(price, understand(question), question)) == shown
 
 

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from server.core.frames import JobKind, Region
 from server.features.builtin import detector
-from server.features.builtin.beside import Beside
+from server.features.builtin.beside import DetectorAid
 from server.features.builtin.conditions import ABLE
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.finder import Finder
 from server.features.builtin.language import LANGUAGES, language
-from server.features.builtin.reader import Reader
+from server.features.builtin.reader import TextReader
 from server.models.base import EngineRequest, ShownPicture
 from server.shared import watch_answers
 from server.shared.onnx_file import load_session
@@ -171,7 +171,7 @@ async def test_one_that_names_nothing_does_not_say_that_it_does(
 
 
 async def test_the_models_are_loaded_when_a_question_first_needs_them(
-    heavy: ThreadPoolExecutor, reader: Reader, monkeypatch: pytest.MonkeyPatch
+    heavy: ThreadPoolExecutor, reader: TextReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither at the start nor for what is read; in the pool, so that nobody waits for it."""
     threads: list[str] = []
@@ -297,8 +297,8 @@ async def test_what_is_at_a_place(
 
 
 @pytest.fixture(scope="module")
-def finder(reader: Reader) -> Finder:
-    return Finder(reader, Beside(ThingFinder()))
+def finder(reader: TextReader) -> Finder:
+    return Finder(reader, DetectorAid(ThingFinder()))
 
 
 async def test_nobody_in_the_dark_is_said_with_the_dark(engine: BuiltinEngine) -> None:

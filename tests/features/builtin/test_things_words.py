@@ -13,7 +13,7 @@ from server.features.builtin.conditions import Subject, read_condition
 from server.features.builtin.detector import numbers
 from server.features.builtin.intents import understand
 from server.features.builtin.language import LANGUAGES
-from server.features.builtin.seeking import sought, things_in
+from server.features.builtin.seeking import parse_target, things_in
 from server.features.builtin.wants import Want
 from server.models.routing import plain
 from tests.models.test_routing import PLACES, PLACES_TO_GO
@@ -113,7 +113,7 @@ def test_what_the_page_suggests_is_understood(code: str) -> None:
 @pytest.mark.parametrize(("language", "words", "thing"), [(a, b, c) for a, _, b, c in PLACES_TO_GO])
 def test_what_is_sought_is_the_thing(language: str, words: str, thing: str) -> None:
     """Of the words of an order to a way."""
-    assert sought(words, language).names == (thing,)
+    assert parse_target(words, language).names == (thing,)
 
 
 @pytest.mark.parametrize(("language", "words", "thing"), [(a, b, c) for a, _, b, c in PLACES])

@@ -15,8 +15,8 @@ from server.core.frames import JobKind, Picture
 from server.features.builtin import watcher
 from server.features.builtin.conditions import ABLE
 from server.features.builtin.engine import BuiltinEngine
-from server.features.builtin.lines import Piece
-from server.features.builtin.reader import Reader
+from server.features.builtin.lines import TextPiece
+from server.features.builtin.reader import TextReader
 from server.features.builtin.watcher import cannot_watch
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
@@ -28,7 +28,7 @@ RED, ORANGE, GREY = (30, 30, 210), (20, 140, 240), (120, 120, 120)
 
 
 @pytest.fixture
-def engine(heavy: ThreadPoolExecutor, reader: Reader) -> BuiltinEngine:
+def engine(heavy: ThreadPoolExecutor, reader: TextReader) -> BuiltinEngine:
     return BuiltinEngine(heavy=heavy, reader=reader)
 
 
@@ -74,10 +74,10 @@ async def test_red_is_seen_where_it_is_and_orange_is_not_red(engine: BuiltinEngi
 
 
 async def test_a_word_may_be_in_print_that_was_not_read(
-    engine: BuiltinEngine, reader: Reader, monkeypatch: pytest.MonkeyPatch
+    engine: BuiltinEngine, reader: TextReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is neither there nor not; what was read is there."""
-    line = Piece("OPEN", 0.95, ((20.0, 20.0), (120.0, 20.0), (120.0, 50.0), (20.0, 50.0)))
+    line = TextPiece("OPEN", 0.95, ((20.0, 20.0), (120.0, 20.0), (120.0, 50.0), (20.0, 50.0)))
     unread = replace(line, text="", score=0.0)
     asked = question({"w1": "you see the word CLOSED", "w2": "you see the word OPEN"})
     for print_of, known in (([line, unread], {"w2"}), ([line], {"w1", "w2"}), ([unread], set())):
@@ -143,7 +143,7 @@ async def test_a_code_is_seen_where_it_is(engine: BuiltinEngine) -> None:
 
 
 async def test_a_face_is_where_the_finder_has_it(
-    engine: BuiltinEngine, reader: Reader, monkeypatch: pytest.MonkeyPatch
+    engine: BuiltinEngine, reader: TextReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [Box(10, 20, 90, 120, "", 0.8)]
     monkeypatch.setattr(reader, "face_boxes", lambda bgr: found)

@@ -16,7 +16,7 @@ import pytest
 from server.core import messages as wire
 from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Geometry, JobKind, Region, Role
-from server.features.builtin.seeking import Sought, Spotted
+from server.features.builtin.seeking import SearchHit, SearchTarget
 from server.features.guidance.leading import Seeker, look_counter, question
 from server.features.guidance.messages import Goal, TargetLost
 from server.media.picture.encode import Bgr
@@ -42,9 +42,11 @@ class Finding(Finds):
         self.boxes = list(boxes)
         self.seeker = Seeker(self.find)
 
-    async def find(self, bgr: Bgr, wish: Sought, known: Box | None) -> tuple[list[Spotted], float]:
+    async def find(
+        self, bgr: Bgr, wish: SearchTarget, known: Box | None
+    ) -> tuple[list[SearchHit], float]:
         await self.look(bgr, wish, known)
-        return [Spotted(box, sure=True) for box in self.boxes], self.seconds
+        return [SearchHit(box, sure=True) for box in self.boxes], self.seconds
 
 
 def goal(thing: str | None = "the cup") -> Goal:

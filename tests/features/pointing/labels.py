@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from server.core.messages import Chat
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.finder import Finder
-from server.features.builtin.reader import Reader
+from server.features.builtin.reader import TextReader
 from server.features.pointing import twice
 from server.features.pointing.pointing import Pointing
 from server.features.pointing.twice import ReadLines
@@ -80,9 +80,9 @@ def drawn(lines: tuple[str, ...], height: int, *, seed: int) -> Bgr:
 
 
 @contextmanager
-def built(reader: Reader | None = None) -> Iterator[tuple[BuiltinEngine, Finder]]:
+def built(reader: TextReader | None = None) -> Iterator[tuple[BuiltinEngine, Finder]]:
     """The built-in engine, and what finds print beside it; `reader`: reads for the engine alone."""
-    own = Reader()
+    own = TextReader()
     with ThreadPoolExecutor(1) as pool:
         yield BuiltinEngine(heavy=pool, reader=reader or own), Finder(own)
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from server.core.frames import BoxUnit, Region
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.finder import Finder
-from server.features.builtin.reader import Reader
+from server.features.builtin.reader import TextReader
 from server.features.pointing import boxes as pointing
 from server.features.pointing.boxes import (
     MAX_BOXES,
@@ -252,12 +252,12 @@ Built = tuple[BuiltinEngine, Finder]
 
 
 @pytest.fixture(scope="module")
-def reader() -> Reader:
-    return Reader()
+def reader() -> TextReader:
+    return TextReader()
 
 
 @pytest.fixture
-def engine(reader: Reader) -> Iterator[Built]:
+def engine(reader: TextReader) -> Iterator[Built]:
     with built(reader) as (engine, _):
         yield engine, Finder(reader)
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from server.core.errors import BadRequest
-from server.features.builtin.finder import Spot
+from server.features.builtin.finder import PointHit
 from server.features.pointing.messages import Point
 from server.features.pointing.pointing import Pointing
 from server.features.pointing.snap import FindAt
@@ -22,20 +22,22 @@ from tests.support.fakes import until
 from tests.support.rooms import Filter, withhold
 
 SIZES: dict[str, Any] = {"width": 640, "height": 360}
-CUP = Spot("thing", Box(160, 90, 320, 180, "a cup", 0.912))
+CUP = PointHit("thing", Box(160, 90, 320, 180, "a cup", 0.912))
 
 
 class Finding:
     """Finds the same everywhere; each look waits while `slow`."""
 
-    def __init__(self, *found: Spot) -> None:
+    def __init__(self, *found: PointHit) -> None:
         self.found = found
         self.looks: list[tuple[tuple[int, ...], float, float, str]] = []
         self.go = asyncio.Event()
         self.go.set()
         self.fails: Exception | None = None
 
-    async def at(self, bgr: NDArray[np.uint8], x: float, y: float, language: str) -> Sequence[Spot]:
+    async def at(
+        self, bgr: NDArray[np.uint8], x: float, y: float, language: str
+    ) -> Sequence[PointHit]:
         self.looks.append((bgr.shape, x, y, language))
         await self.go.wait()
         if self.fails is not None:

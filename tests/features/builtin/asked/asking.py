@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 
 from server.core.frames import Picture, QuestionMode
-from server.features.builtin.codes import Code
+from server.features.builtin.codes import DecodedCode
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import BuiltinEngine
-from server.features.builtin.lines import Piece
-from server.features.builtin.reader import Reader
+from server.features.builtin.lines import TextPiece
+from server.features.builtin.reader import TextReader
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.picture.planes import SceneAnalyser
@@ -92,22 +92,22 @@ def pictured(bgr: Bgr) -> Picture:
     return Picture("f", 1.0, None, *whole, *whole, 0, None, bgr, None, 0.002, scene=scene)
 
 
-class Once(Reader):
+class Once(TextReader):
     """Reads each picture once for all questions about it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._kept: tuple[Bgr, list[Piece], list[Code], list[Box] | None] | None = None
+        self._kept: tuple[Bgr, list[TextPiece], list[DecodedCode], list[Box] | None] | None = None
 
-    def _once(self, bgr: Bgr) -> tuple[Bgr, list[Piece], list[Code], list[Box] | None]:
+    def _once(self, bgr: Bgr) -> tuple[Bgr, list[TextPiece], list[DecodedCode], list[Box] | None]:
         if self._kept is None or self._kept[0] is not bgr:
             self._kept = bgr, super().text(bgr), super().codes(bgr), super().face_boxes(bgr)
         return self._kept
 
-    def text(self, bgr: Bgr) -> list[Piece]:
+    def text(self, bgr: Bgr) -> list[TextPiece]:
         return self._once(bgr)[1]
 
-    def codes(self, bgr: Bgr) -> list[Code]:
+    def codes(self, bgr: Bgr) -> list[DecodedCode]:
         return self._once(bgr)[2]
 
     def face_boxes(self, bgr: Bgr) -> list[Box] | None:
