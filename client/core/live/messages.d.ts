@@ -638,20 +638,20 @@ export interface ModelComing {
   seconds_left?: number;
 }
 
-/** Things, print, codes and people in front of the camera, so that a client can offer questions about it. It comes while the built-in engine answers, whenever it differs from the one before. */
+/** Things, print, codes and people in front of the camera, so that a client can suggest questions. It is sent while the built-in engine answers, whenever it differs from the previous one. */
 export interface Glance {
   type: "glance";
-  /** Print that could be read */
+  /** True: print is visible */
   text: boolean;
-  /** A QR code or a barcode that was read */
+  /** True: a QR code or a barcode is visible */
   code: boolean;
-  /** One of them is an address to open */
+  /** True: a code is an address to open */
   link: boolean;
-  /** The print has an expiry date */
+  /** True: the print has an expiry date */
   date: boolean;
-  /** The print has a price, and is no list of them */
+  /** True: the print has a price, and is not a price list */
   price: boolean;
-  /** Number of persons that were seen, 3 at most */
+  /** Number of persons, 3 at most */
   people: number;
   /** Other things in the language of the client's words, such as "a cup"; 2 at most, the surest first */
   things: Array<string>;

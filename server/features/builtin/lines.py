@@ -1,4 +1,4 @@
-"""Pieces of text on a picture, put into reading order. Pure."""
+"""Pieces of text in a picture, and their reading order. Pure."""
 
 from __future__ import annotations
 
@@ -15,55 +15,53 @@ from server.media.picture.grounding import Box
 
 Corners = tuple[tuple[float, float], ...]
 
-# Least score of a piece that counts as read: of drawn print, sharp and blurred, none below it was right.
+# Least score of a piece that counts as read: in tests with sharp and blurred print, all below were wrong
 LEAST_SCORE = 0.8
-# Share of a picture's height at its edges in which a line counts as cut off
+# Distance from the upper or lower edge, as a share of the height, within which a line counts as cut off
 CUT_EDGE = 0.006
-# The signs as which the reader reads a drawn circle
+# Characters that the reader returns for a drawn circle
 _ROUND = frozenset("oO0Qo°〇○◯●•·.")
-# More of them in a row are no number.
+# Most of them in a number
 _NUMBER = 5
-# Small print beside a large figure: a unit, or the digits after the decimal point
+# Small print beside a large figure: a unit, or the decimals
 _BESIDE = re.compile(r"[°º'’]?\s?[CF]|[°º℃℉%]|[.,]\s?\d{1,2}|[a-zA-Zµ]{1,4}(?:/[a-z]{1,3})?|[€$£¥]")
-# The reader turns a Cyrillic word into a mixture of these and Latin letters.
+# The reader returns a mixture of these and Latin letters for a Cyrillic word.
 _GREEK = re.compile(r"[\u0370-\u03ff]")
 _LATIN = re.compile(r"[A-Za-z]")
-# Latin letters as which Cyrillic ones are read; a word of these alone needs a higher score.
+# Latin letters that look like Cyrillic ones; a word of only these needs a higher score.
 _LOOKALIKES = frozenset("ABCEHKMOPTXYNRaceopxy")
 _SURE = 0.9
-# Of a piece with so few signs that stands alone the reader has to be sure: it makes some of any
+# Most characters of a short piece, and its least score if it stands alone: the reader finds such pieces in any
 # pattern.
 _FEW = 2
 _SURE_ALONE = 0.93
-# It belongs to a piece beside it already with this score, as a unit does.
+# Its least score beside another piece, as of a unit
 _LEAST_BESIDE = 0.5
-# Letters are not so many times wider than high.
+# Largest width of a letter, in heights
 _WIDE = 3
-# So many letters of no more than two kinds are a pattern, and so are so many other signs: "wwwmww",
-# "+++".
+# Least lengths of a pattern: of letters of at most two kinds ("wwwmww"), and of other signs ("+++")
 _PATTERN, _SIGNS = 6, 3
-# Dots that lead from a thing to its price, and the least score of a piece with some: they are read
-# less surely than letters.
+# Least score of a piece with leader dots between a thing and its price: dots lower the score
 _LEAST_LEADER = 0.65
 _LEADER = re.compile(r"\s?(?<![.·_…‥])(?:[.·_]{3,}+|[…‥]++)\s?(?=[€$£¥]?\d{1,6}[.,]\d)")
-# Pieces that each of two columns has at least, and the letters of most lines of running text
+# Least pieces of each of two columns, and the least median length of lines of running text
 _LINES = 4
 _LETTERS = 12
-# Widths of a piece, in heights, whose direction is measured well
+# Least width of a piece, in heights, for a reliable direction
 _LONG = 3
-# Pieces of one line overlap by so many of their heights at most.
+# Largest overlap of two pieces of one line, in heights
 _OVERLAP = 0.8
-# Words of the longest heading
+# Most words of a heading
 MOST_HEADING = 3
-# Words of a label or a value, at most
+# Most words of a label or a value
 _VALUE = 3
-# Lines of a list, at least
+# Least lines of a list
 _LISTED = 3
-# What a line of a list ends in
+# The end of a line of a list: a price
 _PRICE_END = re.compile(r"\d[.,]\d\d\D{0,4}$")
-# Distance of two lines, in distances of most, from which a paragraph begins
+# Distance of two lines from which a paragraph begins, in median distances
 _APART = 1.5
-# Greek letters that stand alone in formulas and units
+# Greek letters of formulas and units
 _SYMBOLS = frozenset("µμΩπαβγδλσφθ")
 
 
@@ -90,12 +88,12 @@ class TextPiece:
 
     @property
     def box(self) -> Box:
-        """The upright box around it, with its text."""
+        """The axis-aligned box around the piece, with its text."""
         xs, ys = zip(*self.corners, strict=True)
         return Box(min(xs), min(ys), max(xs), max(ys), self.text, self.score)
 
     def between(self, begin: float, end: float) -> Corners:
-        """Return the corners of a part of it, from one share of its width to another."""
+        """Return the corners of a part of the piece, from one share of its width to another."""
         (x0, y0), (x1, y1), (x2, y2), (x3, y3) = self.corners
         above = tuple((x0 + (x1 - x0) * at, y0 + (y1 - y0) * at) for at in (begin, end))
         below = tuple((x3 + (x2 - x3) * at, y3 + (y2 - y3) * at) for at in (end, begin))
@@ -124,9 +122,9 @@ class Row:
 
 
 def legible_pieces(pieces: Sequence[TextPiece]) -> tuple[list[TextPiece], bool]:
-    """Return the pieces of legible text, and True when other print was left out.
+    """Return the pieces of legible text, and True if other print was left out.
 
-    Shapes that look like letters, and words in letters that the reader does not know, are removed.
+    Shapes that look like letters, and words in unsupported scripts, are removed.
     """
     kept = []
     unread = False
@@ -172,7 +170,7 @@ def _is_pattern(piece: TextPiece) -> bool:
 
 
 def _is_beside(piece: TextPiece, other: TextPiece) -> bool:
-    """Return whether a piece may belong to the line of another one, as a unit or an exponent does."""
+    """Return True if a piece may belong to the line of another one, as a unit or an exponent does."""
     here, there = piece.box, other.box
     gap = max(here.x1 - there.x1 - other.width, there.x1 - here.x1 - piece.width)
     apart = max(here.y1 - there.y1 - other.height, there.y1 - here.y1 - piece.height)
@@ -180,9 +178,9 @@ def _is_beside(piece: TextPiece, other: TextPiece) -> bool:
 
 
 def whole_pieces(pieces: Sequence[TextPiece], height: int) -> list[TextPiece]:
-    """Return the pieces that are read well, and not cut off at the upper or lower edge of a picture.
+    """Return the well-read pieces that the upper or lower edge of a picture does not cut off.
 
-    A next picture shows the others better.
+    A later picture will show the others better.
     """
     near = max(2.0, CUT_EDGE * height)
     return [
@@ -193,7 +191,7 @@ def whole_pieces(pieces: Sequence[TextPiece], height: int) -> list[TextPiece]:
 
 
 def _is_misread(word: str, score: float) -> bool:
-    """Return whether a word is Cyrillic or Greek that was read as something else."""
+    """Return True if a word is probably Cyrillic or Greek that was read as Latin."""
     if score < _SURE and len(word) > 2 and _LOOKALIKES.issuperset(word):
         return True
     greek = [char for char in word if _GREEK.match(char)]
@@ -203,7 +201,7 @@ def _is_misread(word: str, score: float) -> bool:
 
 
 def _is_drawing(piece: TextPiece) -> bool:
-    """Return whether a piece is a drawing: a ring or disc, or without any letter, digit or sign."""
+    """Return True if a piece is a drawing: a ring or disc, or without any letter, digit or sign."""
     text = piece.text.replace(" ", "")
     if not any(char.isalnum() or unicodedata.category(char) in {"Sc", "Po", "Sm"} for char in text):
         return True
@@ -228,26 +226,26 @@ def turn_upright(pieces: Sequence[TextPiece]) -> list[TextPiece]:
 
 @dataclass(frozen=True, slots=True)
 class _PlacedPiece:
-    """A piece, and where it stands along and across the direction of most of the text, in pixels."""
+    """A piece with its position along and across the main direction of the text, in pixels."""
 
     piece: TextPiece
     left: float
     right: float
-    # Of its middle
+    # Position of its middle across the text
     y: float
     height: float
 
 
 def reading_order(pieces: Sequence[TextPiece]) -> list[Row]:
-    """Return rows from top to bottom, each from left to right, also for leaning text.
+    """Return rows from top to bottom, each from left to right, also for inclined text.
 
-    Pieces share a row when their middles are less than half the smaller height apart, measured
-    across the direction of most of the text. A small unit belongs to the large figure beside it.
-    Columns of text, or of lists with prices, follow one another; those of a table are rows.
+    Pieces share a row if their middles are less than half the smaller height apart, measured
+    across the main direction of the text. A small unit belongs to the large figure beside it.
+    Columns of text, or of lists with prices, follow one another; the lines of a table are rows.
     """
     if not pieces:
         return []
-    # The reader's boxes around a few letters are level, however the text leans.
+    # The reader's boxes around a few letters are level even in inclined text.
     long = [piece for piece in pieces if piece.width > _LONG * piece.height]
     lean = median(_angle(piece) for piece in long or pieces)
     cos, sin = math.cos(-lean), math.sin(-lean)
@@ -266,7 +264,7 @@ def reading_order(pieces: Sequence[TextPiece]) -> list[Row]:
     return rows
 
 
-# Boxes of a form, as they are written: empty, and ticked
+# Characters for the boxes of a form: empty, and ticked
 BOXES = EMPTY, TICKED = "☐", "☑"
 # The end of a sentence in a line of running text, or a sign between two things. Short words with a dot are
 # abbreviations ("Dr. Jo"), and short numbers with one are days and floors ("21. Mai").
@@ -274,18 +272,18 @@ _BETWEEN = re.compile(
     r"(?:(?<=[^\W\d_A-Z]{4}[.!])|(?<=\d{3}[.!])|(?<=[.,]\d\d[.!])|(?<=[\d ](?:am|pm|kg|cm|mm|km|ml|mg)[.!]))\s+(?=[A-ZÀ-Þ¿¡])"
     r"|(?<=\S)\s?[·•]\s?(?=[^\W\d_]{2}|\d{1,4} [^\W\d_]{3}|[€£$]\s?\d)"
 )
-# An address of e-mail or of the web
+# An e-mail or web address
 _ADDRESS = re.compile(r"(?<!\S)[^\s@]++@|www\.|https?:")
-# What a row of a table ends in: "of which sugars 18.5 g"
+# The end of a row of a table: "of which sugars 18.5 g"
 _FIGURE_END = re.compile(r"\d\s?(?:[mµ]?g|k[jJ]|kcal|[%€$£])?\W?$")
 
 
 def sentences(rows: Sequence[Row]) -> list[Row]:
-    """Return rows with each sentence of a line as one of its own: a line's last one with what goes on below."""
+    """Split lines into sentences, one a row; a line's last sentence includes its continuation below."""
     found: list[Row] = []
     for row in rows:
         if len(row.cells) > 1 and any(cell.text[:1] in BOXES for cell in row.cells):
-            # Each box of a form is of its own.
+            # Each box of a form becomes a row.
             found += [replace(row, text=cell.text, cells=(cell,)) for cell in row.cells]
             continue
         first, *more = _BETWEEN.split(row.text) if len(row.cells) < 2 else [row.text]
@@ -298,7 +296,7 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
 
 
 def _continues(row: Row, below: str) -> bool:
-    """Return whether the line below goes on with a row's sentence: it begins small."""
+    """Return True if the line below continues a row's sentence: it begins with a small letter."""
     if len(row.cells) > 1 or row.text[-1:] in ".!?:" or below[:1] in BOXES:
         return False
     is_value = _FIGURE_END.search(below) or _ADDRESS.match(below)
@@ -310,15 +308,15 @@ def _line(row: Row, text: str) -> Row:
 
 
 def _blocks(placed: list[_PlacedPiece]) -> list[list[_PlacedPiece]]:
-    """Split text in columns into what is read one after the other; all of it is one block without."""
-    # What goes across, such as a headline, parts the columns above it from those below.
+    """Split text in columns into blocks in reading order; text without columns is one block."""
+    # A wide line, such as a headline, separates the columns above it from those below.
     return [block for part in _columns(placed) for block in _blocks(part)] or [placed]
 
 
 def _columns(placed: list[_PlacedPiece]) -> list[list[_PlacedPiece]]:
-    """Return what is above two columns, in the first, in those beside it, and below; nothing without columns.
+    """Return the parts above two columns, in the left, in the right, and below; none without columns.
 
-    Lists and running text are columns.
+    Only lists and running text count as columns.
     """
     if len(placed) < 2 * _LINES:
         return []
@@ -341,7 +339,7 @@ def _columns(placed: list[_PlacedPiece]) -> list[list[_PlacedPiece]]:
 
 
 def _bands(placed: Sequence[_PlacedPiece], across: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Return the parts between what goes across and the lines of that, as first and last index."""
+    """Yield the bands between wide pieces and their lines, as begin and end index."""
     for before, after in pairwise([-1, *across, len(placed)]):
         first, last = before + 1, after
         while first < last and before >= 0 and _same_line(placed[before], placed[first]):
@@ -357,10 +355,10 @@ def _same_line(one: _PlacedPiece, other: _PlacedPiece) -> bool:
 
 
 def _lines(placed: Sequence[_PlacedPiece]) -> list[list[_PlacedPiece]]:
-    """Group pieces that are in the order of their middles into lines."""
+    """Group pieces, sorted by their middles, into lines."""
     rows: list[list[_PlacedPiece]] = []
     for spot in placed:
-        # Where print leans more than most, the end of a line is level with the begin of the next.
+        # In print that is more inclined, the end of a line is level with the begin of the next.
         for row in reversed(rows[-2:]):
             if not _same_line(row[-1], spot) and not _same_line(row[0], spot):
                 continue
@@ -375,7 +373,7 @@ def _lines(placed: Sequence[_PlacedPiece]) -> list[list[_PlacedPiece]]:
 
 
 def _is_list(column: Sequence[_PlacedPiece]) -> bool:
-    """Return whether a column is a list of things with prices, each thing another one."""
+    """Return True if a column is a list of different things with prices."""
     texts = [spot.piece.text for spot in column]
     things = {text.rstrip("0123456789.,€$£ ") for text in texts if text[:1].isalpha()}
     priced = sum(_PRICE_END.search(text) is not None for text in texts)
@@ -383,8 +381,8 @@ def _is_list(column: Sequence[_PlacedPiece]) -> bool:
 
 
 def _is_text(column: Sequence[_PlacedPiece]) -> bool:
-    """Return whether most pieces of a column have as many words as no label or value has."""
-    # A heading of one word stands above some.
+    """Return True if most pieces of a column have more words than labels and values."""
+    # Single words are left out: they may be headings.
     texts = [spot.piece.text for spot in column]
     lines = [text for text in texts if " " in text]
     if 2 * len(lines) <= len(texts):
@@ -398,7 +396,7 @@ def _sort_by_left(line: Sequence[_PlacedPiece]) -> list[_PlacedPiece]:
 
 
 def _rows(placed: Sequence[_PlacedPiece]) -> list[Row]:
-    """Return the rows of one block, whose pieces are in the order of their middles."""
+    """Return the rows of one block of pieces, sorted by their middles."""
     large = [spot for spot in placed if _may_be_figure(spot.piece.text.strip()[-1:])]
     figures = {
         id(spot): figure for spot in placed if (figure := _figure_of(spot, large)) is not None
@@ -428,12 +426,12 @@ def _row(row: Sequence[_PlacedPiece], apart: bool) -> Row:
 
 
 def _may_be_figure(last: str) -> bool:
-    """Return whether a piece with this last character may be a figure that has its unit beside it."""
+    """Return True if a piece with this last character may be a figure with its unit beside it."""
     return last.isdigit() or last in "°.,"
 
 
 def _figure_of(spot: _PlacedPiece, figures: Sequence[_PlacedPiece]) -> _PlacedPiece | None:
-    """Return the large figure right beside a small piece, on its left; None without one."""
+    """Return the large figure directly on the left of a small piece; None without one."""
     if not _BESIDE.fullmatch(spot.piece.text.strip()):
         return None
     for other in figures:

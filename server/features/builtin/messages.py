@@ -8,24 +8,24 @@ from server.core.messages import ServerMessage
 
 
 class Glance(ServerMessage):
-    """Things, print, codes and people in front of the camera, so that a client can offer questions about it.
+    """Things, print, codes and people in front of the camera, so that a client can suggest questions.
 
-    It comes while the built-in engine answers, whenever it differs from the one before.
+    It is sent while the built-in engine answers, whenever it differs from the previous one.
     """
 
     type: Literal["glance"] = "glance"
     newest_only: ClassVar[bool] = True
-    # Print that could be read
+    # True: print is visible
     text: bool
-    # A QR code or a barcode that was read
+    # True: a QR code or a barcode is visible
     code: bool
-    # One of them is an address to open
+    # True: a code is an address to open
     link: bool = False
-    # The print has an expiry date
+    # True: the print has an expiry date
     date: bool = False
-    # The print has a price, and is no list of them
+    # True: the print has a price, and is not a price list
     price: bool = False
-    # Number of persons that were seen, 3 at most
+    # Number of persons, 3 at most
     people: int
     # Other things in the language of the client's words, such as "a cup"; 2 at most, the surest first
     things: list[str]

@@ -1,4 +1,4 @@
-"""Tells what somebody who carries the camera would want to know, from one look after the other."""
+"""Notices for a person who carries the camera, from one look after the other."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.shared.notices import NoticeContext
 
-# What comes by itself
+# Things that move by themselves
 _VEHICLES = ("bicycle", "car", "motorcycle", "bus", "train", "truck", "boat")
 _COMING = frozenset((PERSON, *LARGE_ANIMALS, *_VEHICLES))
-# More of a kind are many: their number means nothing.
+# Largest count of a kind that is compared; more are "many"
 _MANY = 3
-# A thing in this middle part of the picture's width is close when it takes up so much of its height, or when its own
-# height, not less than the second figure, grows so much within so many seconds.
+# Closeness: middle part of the picture's width, and least height of a close thing there. A lower thing, of at least
+# `_LEAST_HIGH`, is close if it grows by the factor `_GROWS` within so many seconds. Heights are shares of the picture's.
 _MIDDLE, _HIGH = (0.25, 0.75), 1 / 3
 _LEAST_HIGH, _GROWS, _GROWS_SECONDS = 0.15, 1.5, 2.0
-# Looks with which one is compared: a thing that one look misses is not gone.
+# Stored looks to compare with: a thing that one look misses is not gone
 _LOOKS = 3
-# Rows of large print, and their words
+# Most rows of large print, most words and least letters of a row
 _ROWS, _WORDS, _LEAST_LETTERS = 3, 5, 2
 
 
 @dataclass(frozen=True, slots=True)
 class SeenThing:
-    """Something in the picture, in shares of it. `sure`: it may be told; else it is kept to see whether it grows."""
+    """A thing in the picture. `box`: in shares of its sides. `sure`: it may be reported; else its growth is observed."""
 
     name: str
     box: Box
@@ -46,15 +46,15 @@ class Look:
 
     at: float
     sights: tuple[SeenThing, ...] = ()
-    # Of large print
+    # Rows of large print
     rows: tuple[str, ...] = ()
-    # Names of things that were told to be close
+    # Names of things reported as close
     close: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """Names of things that are close now, the largest first; of those that came, each as often as it did; rows of print."""
+    """New names of close things, largest first; names of things that came, repeated by count; and rows of print."""
 
     close: tuple[str, ...] = ()
     came: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ def in_middle(box: Box) -> bool:
 
 
 def is_close(sight: SeenThing, at: float, before: Iterable[Look]) -> bool:
-    """Return whether a thing is close: large in the middle, or growing there."""
+    """Return True if a thing is close: large in the middle, or growing there."""
     if not in_middle(sight.box):
         return False
     if sight.box.height >= _HIGH:
@@ -93,7 +93,7 @@ def is_close(sight: SeenThing, at: float, before: Iterable[Look]) -> bool:
 
 
 def news(look: Look, before: Sequence[Look], said: Sequence[str]) -> News:
-    """Return what is new in a look. `before`: the last looks of which the person knows; `said`: texts of the last minute."""
+    """Compare a look with earlier ones. `before`: the last reported looks; `said`: texts of the last minute."""
     sure = sorted((one for one in look.sights if one.sure), key=lambda one: -one.box.height)
     close = [one.name for one in sure if is_close(one, look.at, before)]
     known = frozenset[str]().union(*(one.close for one in before))
@@ -120,7 +120,7 @@ def _count_coming(look: Look) -> Counter[str]:
 
 
 def sentences(found: News, code: str, *, first: bool, things: bool) -> list[str]:
-    """Return the news in words, the most urgent first, at most two; at `first` also what can be noticed, and what cannot."""
+    """Return the news as at most two sentences, most urgent first; at `first` also the limits of notices."""
     words = language(code)
     said = []
     if found.close:
@@ -139,7 +139,7 @@ def _join_names(names: Sequence[str], code: str) -> str:
 
 
 class Noticer:
-    """Remembers the last looks of each session.
+    """Notices by session, from its stored last looks.
 
     Bounds of the built-in engine's looks for what matters: 3 of 128 sessions, names and boxes alone; the least recently
     used session is dropped.
@@ -153,7 +153,7 @@ class Noticer:
         return len(self._looks)
 
     def look(self, bgr: Bgr) -> list[SeenThing]:
-        """Return what is in a picture; a second model looks at what may be told. Blocking."""
+        """Return the things in a picture; the classifier checks those that may be reported. Blocking."""
         if self._finder is None:
             return []
         height, width = bgr.shape[:2]
@@ -183,9 +183,9 @@ class Noticer:
         found = news(look, known, told.said)
         said = sentences(found, code, first=told.first, things=self._finder is not None)
         if found.rows and found.close and found.came:
-            # There is no room for the print: it is news next time.
+            # Only two sentences are said: the print is news next time.
             look = replace(look, rows=tuple(row for row in look.rows if row not in found.rows))
-        # What was close stays so while it is there: it cannot grow for ever.
+        # A close thing stays close while it is visible, as it cannot grow for ever.
         were = frozenset[str]().union(*(one.close for one in known))
         near = frozenset(
             one.name

@@ -1,4 +1,4 @@
-"""Finds the rows of print that a question is about: those with most of its words and a figure of the kind asked. Pure."""
+"""Ranking of rows of print by the words of a question and the kind of figure that it asks for. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from server.features.builtin.facts import PRINT_WORDS
 from server.features.builtin.lines import MOST_HEADING, Row
 from server.models.routing import plain
 
-# Names of one thing on signs, in several languages; behind a colon, what has it, and is not the same
+# Names of one thing on signs, in several languages; after a colon, names of things that contain it
 _SYNONYMS = tuple(
     (frozenset(plain(one).split()), frozenset(plain(has).split()))
     for line in PRINT_WORDS["synonyms"]
     for one, _, has in [line.partition(":")]
 )
 _TOKEN = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-# Letters of a word that may be misread, be part of another one, or be its beginning; and the likeness of one misread
+# Least letters of a word to match inexactly or inside another, and of a beginning; least likeness of a misread word
 _LONG, _STEM, _LIKE = 5, 4, 84
 # Most rows of an answer
 MOST = 4
@@ -31,7 +31,10 @@ def _synonyms(word: str) -> frozenset[str]:
 
 
 def has_word(text: str, word: str) -> bool:
-    """Return whether a text has a `plain` word: also inflected, in a compound, misread, or as a synonym; a figure alone."""
+    """Return True if a text has a `plain` word: also inflected, in a compound, misread, or as a synonym.
+
+    A figure has to stand alone.
+    """
     folded = plain(text)
     if word.isdecimal():
         return re.search(rf"(?<![\d.,:]){word}(?!\d|[.,:]\d)", folded) is not None
@@ -48,7 +51,7 @@ def has_word(text: str, word: str) -> bool:
 
 
 def _is_same_word(token: str, word: str) -> bool:
-    """Return whether a word is another one, its beginning, its plural, or a part of a compound."""
+    """Return True if two words are the same, or one is the other's beginning, plural, or part of a compound."""
     if token == word or token.rstrip("s") == word or word.rstrip("s") == token:
         return True
     short, long = sorted((token, word), key=len)
@@ -57,7 +60,7 @@ def _is_same_word(token: str, word: str) -> bool:
 
 
 def count(text: str, words: Iterable[str]) -> int:
-    """Count the words that a text has."""
+    """Return the number of these words that a text has."""
     return sum(has_word(text, word) for word in words)
 
 
@@ -68,11 +71,11 @@ def best_rows(
     label: re.Pattern[str] | None = None,
     least: float = 0.5,
 ) -> list[Row]:
-    """Return the rows that come closest to a question, from top to bottom; none where nothing comes close.
+    """Return the rows that match a question best, from top to bottom.
 
-    `words`: `plain` words of the question. `has`: finds what a row has to have, of which the row below a label is enough.
-    `label`: a word beside it that counts as a word of the question. `least`: without `has`, the share of the words that
-    the rows have together.
+    `words`: `plain` words of the question. `has`: finds the required figure in a row, or in the row below a label.
+    `label`: a word beside the figure that counts as a word of the question. `least`: without `has`, the least share of
+    the words that the rows have together.
     """
     found: list[tuple[int, int, int]] = []
     named = set[str]()
@@ -98,7 +101,7 @@ def best_rows(
 
 
 def _end_of(rows: Sequence[Row], at: int) -> int:
-    """Return the end of what a row announces: by a colon, or as a heading of a few words."""
+    """Return the end index of the rows below a row that ends with a colon or is a short heading."""
     text, end = rows[at].text, at + 1
     heads = len(text.split()) <= MOST_HEADING and rows[at].apart and not any(map(str.isdigit, text))
     if text.endswith(":") or heads:
@@ -107,12 +110,12 @@ def _end_of(rows: Sequence[Row], at: int) -> int:
     return end
 
 
-# Likeness of two readings of the same text
+# Least likeness of two readings of the same text, 0 to 100
 _SAME_TEXT = 80
 
 
 def is_similar(one: str, other: str) -> bool:
-    """Return whether two rows are probably two readings of the same text."""
+    """Return True if two rows are probably two readings of the same text."""
     return bool(fuzz.ratio(letters(one), letters(other)) >= _SAME_TEXT)
 
 

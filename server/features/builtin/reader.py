@@ -1,4 +1,4 @@
-"""Reads text and codes and finds faces, with libraries that load when needed. Blocking."""
+"""Text, codes and faces of a picture, by libraries that load at first use. Blocking."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ from server.media.picture.grounding import Box
 
 log = logging.getLogger(__name__)
 
-# Longest side of the picture for the detector; letters are then read at full size. With 736 it
-# finds a line of 10 px at 1280x720, in a third of the time that 1280 takes.
+# Longest side of the picture for the detector, in pixels; letters are then read at full size. With 736 it
+# finds a line of 10 px at 1280x720, in a third of the time of 1280.
 _DETECT_SIDE = 736
-# Mean score below which the picture may be upside down: upright print has 0.9 and more, else 0.6.
+# Mean score below which the picture may be upside down: upright print has 0.9 and more, inverted print 0.6
 _POOR = 0.8
-# The longest lines, of which so many heights are read upside down to see whether that is better
+# Number of lines read upside down as a sample, longest first, and the length read of each, in heights
 _SAMPLE, _SAMPLE_WIDE = 4, 24
-# Bounds of reading one picture: lines, heights of a line (48 pixels each in the reader), and seconds of its
-# thread, after which a line that has begun is still read. A page of 40 lines of a letter takes 5 s.
+# Bounds of reading one picture: lines, length of a line in heights (48 pixels each in the reader), and seconds of its
+# thread, after which only the present line is finished. A letter of 40 lines takes 5 s.
 MOST_LINES, MOST_WIDE, MOST_SECONDS = 150, 100, 6.0
-# Print that is so many times higher than most is read first.
+# Height, in median heights, from which print is read first
 _HEADING = 1.5
 _LEAST_FACE = 0.5
-# Longest side in the search for codes: more pixels take time and read nothing more.
+# Longest side in the search for codes, in pixels: more take time without finding more
 _CODE_SIDE = 1920
 _CODES = 8
-# Characters that are shown of one
+# Most characters of a code for display
 _CODE_CHARS = 400
-# Longest side in which print is only noticed: letters of 30 px at 1280x720 in 17 ms of one core
+# Longest side in the quick search for print, in pixels: letters of 30 px at 1280x720 in 17 ms of one core
 _NOTICE_SIDE = 160
-# A few large words: lines of so much of the picture's height, and their number; they are read in a picture of this side
+# Large words: least height as a share of the picture's, most lines, and longest side of the part that is read, in pixels
 _LARGE_LINE, _MOST_LARGE, _LARGE_SIDE = 0.05, 4, 480
-# Print that is so near to the left or right edge, as a share of the width, may be cut off there.
+# Distance from the left or right edge, as a share of the width, within which print may be cut off
 _LARGE_EDGE = 0.02
-# A larger part of the picture is no line: the detector takes a plain picture with a disc for one.
+# Largest share of the picture of a line: the detector takes a plain picture with a disc for one
 _LARGEST = 0.5
-# Single characters that people write as two
+# Single characters that people type as two
 _SIGNS = str.maketrans({"℃": "°C", "℉": "°F", "％": "%", "￥": "¥"})
 
 
 class TextReader:
     """Text by PP-OCR (rapidocr, with its models), codes by ZXing, faces by CenterFace if installed.
 
-    Text is read by one thread at a time.
+    One thread at a time reads text.
 
     Bounds of reading a picture: 150 lines, each 100 times as wide as high, and 6 s; further ones count as not
     read. It ends between two lines once nobody waits for it.
@@ -67,7 +67,7 @@ class TextReader:
         self._lock = threading.Lock()
         self._ocr: Any = None
         self._faces: Any = None
-        # A library that did not load is not tried again.
+        # A library that failed to load is not tried again.
         self._ocr_failed = False
         self._faces_failed = False
 
@@ -84,22 +84,20 @@ class TextReader:
         self.face_boxes(blank)
 
     def text(self, bgr: Bgr) -> list[TextPiece]:
-        """Return the pieces of text with their scores, guesses included; those that were not read are empty.
+        """Return the pieces of text with their scores, guesses included; unread pieces have no text.
 
-        Empty without text, and when the reader did not load (`text_broken`). A picture with poor
-        scores is read upside down where that is better.
+        The list is empty without print, and if the reader did not load (`text_broken`). A picture with
+        poor scores is read upside down if that is better.
         """
         return self._read(bgr)[0]
 
     def text_from(self, bgr: Bgr, first: int) -> tuple[list[TextPiece], int]:
-        """Return the same pieces, read from line `first` on, and the line to go on from with a next look; 0 after all."""
+        """Return the pieces from line `first` on, and the line at which the next call continues; 0 after the last."""
         pieces, _, left = self._read(bgr, first)
         return pieces, left
 
     def placed_text(self, bgr: Bgr) -> list[TextPiece]:
-        """Return the same pieces with their corners where they are in the picture, also in one that
-        is upside down.
-        """
+        """Return the same pieces as `text`, with corners in the picture as it is, even if it is upside down."""
         pieces, turned, _ = self._read(bgr)
         if not turned:
             return pieces
@@ -118,19 +116,19 @@ class TextReader:
             return _quads(reader, bgr)
 
     def any_text(self, bgr: Bgr, codes: Sequence[Box] = ()) -> bool:
-        """Return whether there is print beside the `codes`, in a small picture; False without a reader."""
+        """Return True if there is print outside the `codes`; False without a reader. Uses a small copy."""
         return any(
             not any(code.encloses(*quad.mean(axis=0)) for code in codes)
             for quad in self._find_large_lines(bgr)
         )
 
     def large_text(self, bgr: Bgr) -> list[TextPiece]:
-        """Return the pieces of a few large words, and nothing of a picture with more print than that."""
+        """Return the pieces of a few large words; none of a picture with more print."""
         height, width = bgr.shape[:2]
         edge = _LARGE_EDGE * width
         lines = [bounds(quad) for quad in self._find_large_lines(bgr)]
         large = [line for line in lines if line.height >= _LARGE_LINE * height]
-        # A word that the picture cuts off is another word.
+        # A word that is cut off would be read as another word.
         large = [line for line in large if line.x1 >= edge and line.x2 <= width - edge]
         if not 0 < len(large) <= _MOST_LARGE:
             return []
@@ -144,10 +142,10 @@ class TextReader:
         return self.text(shrink(part, _LARGE_SIDE)[0])
 
     def _find_large_lines(self, bgr: Bgr) -> list[NDArray[np.float32]]:
-        """Find the corners of lines that can be seen in a small picture, in pixels of the whole one."""
+        """Find the corners of lines in a small copy, in pixels of the whole picture."""
         height, width = bgr.shape[:2]
         scale = min(1.0, _NOTICE_SIDE / max(width, height))
-        # The detector takes whole squares of 32 pixels.
+        # The detector needs multiples of 32 pixels.
         wide, high = (max(1, round(side * scale / 32)) * 32 for side in (width, height))
         resized = cv2.resize(bgr, (wide, high), interpolation=cv2.INTER_AREA)
         small = np.asarray(resized, np.uint8)
@@ -156,17 +154,17 @@ class TextReader:
         return [quad * factors for quad in quads if is_line(quad, small)]
 
     def code_boxes(self, bgr: Bgr) -> list[Box]:
-        """Find where codes are, in a third of the time of `codes`.
+        """Find the boxes of codes, in a third of the time of `codes`.
 
-        Barcodes that stand on their side and codes in light on dark are not found.
+        Sideways barcodes and light codes on a dark ground are not found.
         """
         found, scale = _codes(bgr, thorough=False)
         return [_box_of(one, scale) for one in found]
 
     def _read(self, bgr: Bgr, first: int | None = None) -> tuple[list[TextPiece], bool, int]:
-        """Return the pieces, True for those of the picture upside down, and the first line that is left; 0 for none.
+        """Return the pieces, True if the picture was read upside down, and the first unread line; 0 for none.
 
-        `first`: the line to begin with; None for headings.
+        `first`: the line to begin with; None: headings first.
         """
         with self._lock:
             reader = self._load_text()
@@ -196,7 +194,7 @@ class TextReader:
         ]
 
     def face_boxes(self, bgr: Bgr) -> list[Box] | None:
-        """Find the faces, surest first; None when the face model is not installed."""
+        """Find the faces, surest first; None if the face model is not installed."""
         with self._lock:
             finder = self._load_faces()
         if finder is None:
@@ -223,7 +221,7 @@ class TextReader:
                     }
                 )
             except Exception as exc:  # noqa: BLE001
-                # Any failure to load: the engine reports it in its answers and does the rest.
+                # Any failure to load: the engine reports it in its answers and continues without text.
                 self._ocr_failed = True
                 log.error("the text reader did not load", extra={"error": type(exc).__name__})
         return self._ocr
@@ -241,9 +239,9 @@ class TextReader:
 
 
 def _codes(bgr: Bgr, *, thorough: bool = True) -> tuple[list[Any], float]:
-    """Return ZXing's codes with a text, and the scale of the picture in which they are.
+    """Return ZXing's codes that have a text, and the scale of the searched picture.
 
-    `thorough`: those on their side, in light on dark and very large ones, too.
+    `thorough`: also sideways, light on dark, and very large codes.
     """
     import zxingcpp
 
@@ -263,10 +261,10 @@ def _box_of(code: Any, scale: float) -> Box:
 
 
 class _Print:
-    """The lines of print of a picture; `pieces` has those that were read, by their numbers."""
+    """The lines of print of a picture; `pieces` has the lines read so far, by number."""
 
     def __init__(self, reader: Any, bgr: Bgr, end: float) -> None:
-        """`end`: of the time for it, on the thread's clock."""
+        """Find the lines. `end`: deadline for reading, on the thread's clock."""
         self._reader, self._bgr, self._end = reader, np.ascontiguousarray(bgr), end
         self._lines = [
             TextPiece("", 0.0, tuple((float(x), float(y)) for x, y in quad))
@@ -276,11 +274,11 @@ class _Print:
         self.pieces: dict[int, TextPiece] = {}
 
     def longest(self) -> list[int]:
-        """Return the longest lines."""
+        """Return the numbers of the longest lines."""
         return sorted(range(len(self._lines)), key=lambda n: -_length(self._lines[n]))[:_SAMPLE]
 
     def order(self, first: int | None = None) -> list[int]:
-        """Return the lines in the order in which they are read: from `first` on, or what is much higher than most first."""
+        """Return the numbers of the lines in the order of reading: from `first` on, or headings first."""
         if first is not None:
             return sorted(range(len(self._lines)), key=lambda n: n < first)
         heights = [min(line.width, line.height) for line in self._lines]
@@ -288,9 +286,9 @@ class _Print:
         return sorted(range(len(heights)), key=lambda n: heights[n] < high)
 
     def read(self, numbers: Iterable[int]) -> int:
-        """Read these lines, as far as there is time, one at a time: several at once take more of it, and memory.
+        """Read these lines until the deadline. Return the first unread one; 0 for none.
 
-        Returns the first that is left; 0 for none.
+        Lines are read singly: batches take more time and memory.
         """
         for number in numbers:
             line = self._lines[number]
@@ -303,7 +301,7 @@ class _Print:
         return 0
 
     def is_turned(self, numbers: Iterable[int]) -> bool:
-        """Return True where a part of these lines, which were read poorly, is read better upside down."""
+        """Return True if samples of these poorly read lines are read better upside down."""
         other = []
         for number in numbers:
             if number in self.pieces and not self._is_over():
@@ -313,7 +311,7 @@ class _Print:
         return _certainty(other) > _certainty(self.pieces.values()) + 0.1
 
     def all(self) -> list[TextPiece]:
-        """Return the pieces in the order of the picture, and then the lines that were not read."""
+        """Return the pieces in the order of the picture, and then the unread lines."""
         read = [self.pieces[number] for number in sorted(self.pieces)]
         unread = [line for number, line in enumerate(self._lines) if number not in self.pieces]
         return [*split_pieces(self._bgr, [piece for piece in read if piece.text]), *unread]
@@ -332,7 +330,7 @@ class _Print:
 
 
 def _quads(reader: Any, bgr: Bgr) -> list[NDArray[np.float32]]:
-    # The reader keeps what a call says, so each call says all of it.
+    # The reader remembers the options of a call, so each call sets all of them.
     found = reader(np.ascontiguousarray(bgr), use_det=True, use_cls=False, use_rec=False)
     return [] if found.boxes is None else [np.asarray(box, np.float32) for box in found.boxes]
 
@@ -342,7 +340,7 @@ def _length(piece: TextPiece) -> float:
 
 
 def _certainty(pieces: Collection[TextPiece]) -> float:
-    """Return the mean score, weighted by length; lines that are read as nothing do not count."""
+    """Return the mean score, weighted by length, of the lines with text."""
     read = [piece for piece in pieces if piece.text]
     return sum(p.score * _length(p) for p in read) / max(1.0, sum(map(_length, read)))
 
@@ -362,7 +360,7 @@ def _is_control(char: str) -> bool:
 
 
 def replace_controls(text: str) -> str:
-    """Replace control characters, which a code may hold, by spaces."""
+    """Replace control characters, which a code may contain, by spaces."""
     return "".join(char if char.isprintable() else " " for char in text).strip()
 
 
@@ -373,5 +371,5 @@ def bounds(quad: NDArray[np.float32]) -> Box:
 
 
 def is_line(quad: NDArray[np.float32], bgr: Bgr) -> bool:
-    """Return whether the detector's quadrilateral may be a line of a picture."""
+    """Return True if the detector's quadrilateral may be a line of a picture."""
     return bool(cv2.contourArea(quad) < _LARGEST * bgr.shape[0] * bgr.shape[1])

@@ -1,4 +1,4 @@
-"""Find the thing, print, code, face or colour in a picture that somebody wants to be led to. Blocking."""
+"""Search of a picture for the thing, print, code, face or colour that a person looks for. Blocking."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.routing import ends, plain
 
-# Least share of a thing's box that has the colour that somebody names, and the side to which the box is
-# shrunk for that
+# Least share of the requested colour in the middle of a thing's box, and the side of its shrunk copy in pixels
 _OF_COLOUR, _COLOUR_SIDE = 0.15, 32
 
 Kind = Literal["thing", "text", "code", "face", "colour"]
@@ -32,9 +31,9 @@ Kind = Literal["thing", "text", "code", "face", "colour"]
 
 @dataclass(frozen=True, slots=True)
 class SearchTarget:
-    """A thing that is sought. `label` is its name in the person's language, or the words themselves.
+    """The target of a search. `label` is its name in the person's language, or the words themselves.
 
-    `unknown`: a text that names no print, code, face or colour, and nothing that the detector knows.
+    `unknown`: the words name no print, code, face, colour or known thing, and are searched as text.
     """
 
     kind: Kind
@@ -48,9 +47,9 @@ class SearchTarget:
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A place where it may be, in pixels. `sure`: two models say so, or its words were read.
+    """A possible place of the target, in pixels. `sure`: two models agree, or its words were read.
 
-    `alone`: nothing could contradict what found it: the classifier has no such thing, or it is a colour.
+    `alone`: no second model can check it: the classifier has no such class, or it is a colour.
     """
 
     box: Box
@@ -59,9 +58,9 @@ class SearchHit:
 
 
 def parse_target(words: str, tag: str, *, things: bool = True) -> SearchTarget:
-    """Return what words mean. `tag`: the page's language, as BCP 47; `things`: something finds these.
+    """Parse the words for a target. `tag`: the page's language, as BCP 47; `things`: things can be found.
 
-    Words in quotes are print; so is all that names nothing else.
+    Words in quotes are print, and so are words without another meaning.
     """
     words = ends(words)
     intent = understand(words, tag)
@@ -75,7 +74,7 @@ def parse_target(words: str, tag: str, *, things: bool = True) -> SearchTarget:
             return SearchTarget("code", words, words, intent)
         if intent.want is Want.FACES:
             return SearchTarget("face", words, words, intent)
-        # "Something red", but not "the red door", which another red thing may be taken for
+        # "Something red", but not "the red door", for which any red thing might be taken
         condition = read_condition(words)
         if condition is not None and condition.subject is Subject.COLOUR:
             return SearchTarget("colour", words, words, intent, colours=(condition.target,))
@@ -83,18 +82,18 @@ def parse_target(words: str, tag: str, *, things: bool = True) -> SearchTarget:
     return SearchTarget("text", quoted_text(words) or words, words, intent, unknown=unknown)
 
 
-# Words that need those of all languages
+# Words whose parsing loads all languages
 _WORDS = ("the cup", "something red", "xxxx", "чашка", "杯子")
 
 
 def warm() -> None:
-    """Read the words of all languages and make their patterns, which takes half a second."""
+    """Load the words of all languages and compile their patterns, which takes half a second."""
     for words in _WORDS:
         parse_target(words, "en")
 
 
 def things_in(words: str, tag: str) -> tuple[str, ...]:
-    """Return the things that words name, in the first language in which they do. `tag`: the page's, as BCP 47."""
+    """Return the things in `words`, by the first language that knows any. `tag`: the page's language, as BCP 47."""
     text = plain(words)
     own = tag.partition("-")[0].lower()
     guessed = language_of(words)
@@ -105,7 +104,7 @@ def things_in(words: str, tag: str) -> tuple[str, ...]:
 def seek(
     reader: TextReader, things: ThingFinder | None, bgr: Bgr, wish: SearchTarget, known: Box | None
 ) -> list[SearchHit]:
-    """Return where it may be, surest first. Raises what the libraries raise."""
+    """Return the possible places of the target, surest first. Errors of the libraries are passed on."""
     if wish.kind == "thing":
         found = things.seek(bgr, wish.names, known) if things is not None else ()
         alone = {name for name in wish.names if name not in classes().agrees} - {PERSON}
@@ -125,7 +124,7 @@ def seek(
 
 
 def _has_colour(bgr: Bgr, box: Box, names: Sequence[str]) -> bool:
-    """Return whether the middle of a box has one of these colours; True where none is named."""
+    """Return True if the middle of a box has one of these colours, or if there are none."""
     if not names:
         return True
     wide, high = box.width / 6, box.height / 6

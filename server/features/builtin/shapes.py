@@ -1,4 +1,4 @@
-"""Finds what a reader of text does not tell of a line: wide gaps in it, and boxes to tick in front of it. Blocking."""
+"""Wide gaps in lines of print, and check boxes in front of them, which the text reader does not report. Blocking."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from numpy.typing import NDArray
 from server.features.builtin.lines import EMPTY, TICKED, TextPiece
 from server.media.picture.encode import Bgr
 
-# A form has so many boxes at least; one square alone may be a letter or a stain.
+# Least boxes of a form: a single square may be a letter or a stain
 _LEAST = 2
-# Pixels of a line's height in the strip that it is looked at in, how far that begins before it, in its heights, and how
-# far it goes up and down from it, in pixels: a box is higher than letters
+# Strip of a flattened line: height of the line in pixels, space before it in heights, and space above and below it in
+# pixels, as a box is higher than letters
 _HIGH, _BEFORE, _BESIDE = 40, 2.0, 10
 _FRONT = round(_BEFORE * _HIGH)
-# Least and largest side of a box's inside, in heights of its line; its longer side by the other; its area by that of the
-# rectangle around it, which a ring fills less
+# Inside of a box: least and largest side in heights of its line, largest ratio of its sides, and least share of its
+# rectangle that it fills; a ring fills less
 _SMALLEST, _LARGEST, _SQUARE, _FULL = 0.3, 1.0, 1.25, 0.88
-# Shares of its inside with ink: below the one it is empty, above the other it is a letter or filled; and the pixels at its
-# edge that are not counted
+# Share of ink inside a box below which it is empty; share from which it is a letter or filled; and pixels at its edge that
+# are not counted
 _BARE, _FILLED, _EDGE = 0.05, 0.65, 3
-# Lines looked at: a form's
+# Most lines that are examined, as of a form
 _MOST = 80
-# Light of a ground that light print is on
+# Median grey level below which print is light on dark
 _DARK = 110
-# A gap that parts columns, in heights of a line: this wide, or less where it is so many times as wide as others between
-# words; and how many letters it may be from where its words part
+# Gaps between columns, in heights of a line: sure from `_GAP`; from `_LESS` if `_WIDER` times as wide as gaps between
+# words, which are wider than `_WORDS`. `_NEAR`: largest distance of a gap from a word boundary, in letters
 _GAP, _LESS, _WIDER, _WORDS, _NEAR = 0.72, 0.5, 1.7, 0.19, 2.5
-# Of the gaps between all words of a print, this share is narrower than what counts as usual, if there are so many: letters
-# that are all equally wide have wide ones. From so many heights on they are those of a table's columns.
+# Usual gap between words: its quantile of all gaps, the least number of gaps to measure it, and the width in heights from
+# which it is a gap between columns of a table. Monospaced print has wide gaps.
 _QUARTER, _MANY, _TABLE = 0.25, 12, 1.0
-# Where words part: at a space, or where the reader has left it out: "SwimmingGym", "£15Adult"
+# Boundaries of words: a space, or a place where the reader omits one: "SwimmingGym", "£15Adult"
 _PARTS = re.compile(r"\s+|(?<=[a-z0-9])(?=[A-Z])")
 
-# A box that is typed: "[x]"
+# A box typed as text: "[x]"
 _TYPED = re.compile(r"\[ ?([xX]?) ?\] ?")
-# A box to tick: its sign, and the columns of its strip in which it begins and ends
+# A check box: its sign, and the columns of the strip at which it begins and ends
 _Box = tuple[str, int, int]
 
 
 def split_pieces(bgr: Bgr, pieces: Sequence[TextPiece]) -> list[TextPiece]:
-    """Return pieces of text parted at wide gaps, and with ☐ or ☑ before those with a box in front, if there are several.
+    """Split pieces of text at wide gaps, and put ☐ or ☑ before those with a box in front, if it is a form.
 
-    `bgr`: the picture that they were read in.
+    `bgr`: the picture of the pieces.
     """
     grey = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
     strips = [_strip(grey, piece) for piece in pieces[:_MOST]]
@@ -67,7 +67,7 @@ def split_pieces(bgr: Bgr, pieces: Sequence[TextPiece]) -> list[TextPiece]:
 
 
 def _split_typed_box(sign: str, piece: TextPiece) -> tuple[str, TextPiece]:
-    """Return the sign of a box that is typed in front of a piece, and the piece without it."""
+    """Return the sign of a box typed in front of a piece, and the piece without it."""
     typed = _TYPED.match(piece.text)
     if typed is None or typed.end() == len(piece.text):
         return sign, piece
@@ -76,7 +76,7 @@ def _split_typed_box(sign: str, piece: TextPiece) -> tuple[str, TextPiece]:
 
 @dataclass(frozen=True, slots=True)
 class _Strip:
-    """A line laid flat, `wide` columns after those in front of it."""
+    """A flattened line: `wide` columns, after those in front of it."""
 
     text: str
     wide: int
@@ -86,7 +86,7 @@ class _Strip:
 
 
 def _strip(grey: cv2.typing.MatLike, piece: TextPiece) -> _Strip | None:
-    """Lay a piece flat; None for one that is too short or too small."""
+    """Flatten a piece; None for one that is too short or too small."""
     high = piece.height
     if len(piece.text) < 2 or not 8 <= high <= grey.shape[0] / 4:
         return None
@@ -102,14 +102,14 @@ def _strip(grey: cv2.typing.MatLike, piece: TextPiece) -> _Strip | None:
     _, ink = cv2.threshold(light, 0, 255, cv2.THRESH_BINARY_INV | cv2.THRESH_OTSU)
     boxes = _boxes(ink)
     for _, begin, end in boxes:
-        # They are no letters.
+        # The ink of boxes must not count as letters.
         ink[:, begin:end] = 0
     rows = ink[top + _HIGH // 8 : bottom - _HIGH // 8, _FRONT:]
     return _Strip(piece.text, wide, boxes, np.flatnonzero((rows > 0).sum(axis=0) > 1))
 
 
 def _between_words(strips: Sequence[_Strip]) -> float:
-    """Return how far words stand apart in heights of a line; 0 where these are too few, or a table's columns."""
+    """Return the usual gap between words, in heights of a line; 0 if unknown, or in a table."""
     found: list[float] = []
     for strip in strips:
         if count := len(strip.text.split()) - 1:
@@ -154,7 +154,7 @@ def _boxes(ink: cv2.typing.MatLike) -> list[_Box]:
 
 
 def _sign_of(holes: Sequence[cv2.typing.MatLike], ink: cv2.typing.MatLike) -> str:
-    """Return EMPTY or TICKED for the insides of one outline if they make up a square; else ""."""
+    """Return EMPTY or TICKED if the insides of an outline form a square; else ""."""
     hull = cv2.convexHull(np.concatenate(holes))
     _, sides, _ = cv2.minAreaRect(hull)
     least, most = sorted(side / _HIGH for side in sides)
@@ -172,9 +172,9 @@ def _sign_of(holes: Sequence[cv2.typing.MatLike], ink: cv2.typing.MatLike) -> st
 def _cuts(
     text: str, inked: NDArray[np.intp], between: float
 ) -> list[tuple[tuple[int, int], int, int]]:
-    """Return where a text is cut: spans of it, and the columns at which the part before ends and the next one begins.
+    """Return the cuts of a text: spans of it, and the columns where the part before ends and the next begins.
 
-    Empty where its words do not part at the gaps. `inked`: the columns with ink; `between`: see `_between_words`.
+    Empty if its gaps do not match boundaries of words. `inked`: the columns with ink; `between`: see `_between_words`.
     """
     ends = [match.span() for match in _PARTS.finditer(text)]
     if not ends or not len(inked):
@@ -185,7 +185,7 @@ def _cuts(
     less = _LESS if between < _LESS else gap
     at = np.flatnonzero((blank > gap) | ((blank > less) & (blank > _WIDER * usual)))
     gaps = [(int(inked[one]), int(inked[one + 1])) for one in at]
-    # Letters are about as wide as each other, once the gaps are taken out.
+    # Without the gaps, all letters are about equally wide.
     letters = _letters(text)
     whole = inked[-1] - inked[0] - sum(end - begin for begin, end in gaps)
     cuts, gone = [], 0

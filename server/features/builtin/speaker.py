@@ -1,4 +1,4 @@
-"""Facts found in a picture, and the sentences about its parts in the language of a question. Pure."""
+"""Facts of a picture, and sentences about them in the language of a question. Pure."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from server.features.builtin.lines import Row, sentences
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want
 
-# Most rows and codes that are told
+# Most rows and codes in an answer
 _ROWS, _CODES = 400, 5
-# Characters of print that is told beside an answer, or in place of one
+# Most characters of print beside an answer, or in place of one
 _MOST_PRINT = 320
-# Letters of print that mostly is none, and rows of print beside which only what is sure is told
+# Most letters of what is probably no print; and rows of print from which unsure things are not mentioned
 _FEW, _PRINTED = 2, 3
-# Brightness from which a picture without edges is glare
+# Brightness from which a picture without edges shows glare
 _GLARE = 0.85
-# Least confidence in what may be a thing, and has no place
+# Least confidence in an unsure thing without a box
 _WITHOUT_PLACE = 0.7
-# What any page or label looks like
+# Things for which pages and labels are taken
 _OF_PRINT = frozenset({"book", "tv"})
 
 Shares = tuple[tuple[str, float], ...]
@@ -35,38 +35,38 @@ Shares = tuple[tuple[str, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class PictureFacts:
-    """The facts found in one picture; None for a part that was not examined."""
+    """The facts of one picture; None for a part that was not examined."""
 
     scene: Scene
-    # It is about a part that somebody points at.
+    # True: the question is about a part that the person points at.
     pointed: bool = False
     rows: tuple[Row, ...] | None = None
-    # There was print that could not be read.
+    # True: some print could not be read.
     unread: bool = False
-    # The text reader did not load.
+    # True: the text reader did not load.
     text_broken: bool = False
     codes: tuple[DecodedCode, ...] | None = None
     # Colours by place, with their shares, 0 to 1, largest first: "left", "right", "top", "bottom", "middle", "whole"
     colours: dict[str, Shares] = field(default_factory=dict)
-    # The colours of what stands out in the middle
+    # The colours of the thing in the middle
     subject: Shares = ()
-    # The places of the largest spot of each colour that is asked about, largest first
+    # The places of the largest spot of each requested colour, largest first
     spots: tuple[tuple[str, tuple[str, ...]], ...] = ()
     faces: int | None = None
-    # Those that can be named; None where nobody looked for them
+    # Named things; None if the detector did not run
     things: tuple[DetectedThing, ...] | None = None
-    # False where nobody can name any
+    # False: there is no detector
     names_things: bool = True
-    # The colours of the thing that is asked about, and of what somebody wears below the face
+    # The colours of the requested thing, and of clothes below a face
     thing_colours: Shares = ()
     worn: Shares = ()
-    # None for a session's first picture.
+    # None for a session's first picture
     change: PictureChange | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ComposedAnswer:
-    """An answer's line, and one below it. `known`: it answers what was asked, so that a model could tell little more."""
+    """An answer of two lines. `known`: it answers the question, so that a model could add little."""
 
     text: str
     more: str = ""
@@ -74,7 +74,7 @@ class ComposedAnswer:
 
 
 class AnswerWriter:
-    """Says parts of an answer in the language of its question."""
+    """Sentences of an answer in the language of its question."""
 
     def __init__(self, intent: Intent, view: PictureFacts, today: dt.date) -> None:
         self.intent = intent
@@ -90,7 +90,7 @@ class AnswerWriter:
         letters = "".join(row.text for row in self.rows)
         few = sum(map(str.isalnum, letters)) <= _FEW and not any(map(str.isdigit, letters))
         if few and (view.scene.blurred or intent.want is not Want.READ):
-            # A fold, or a blurred block of print, is read as one large letter.
+            # The reader takes a fold or blurred print for one large letter.
             self.rows = []
 
     def say(self, key: str, **values: object) -> str:
@@ -100,11 +100,11 @@ class AnswerWriter:
         return self.language.sentence(*parts)
 
     def pair(self, name: str, value: str) -> str:
-        """Return "In the middle: blue."."""
+        """Return a sentence such as "In the middle: blue."."""
         return self.language.pair(self.language.capital(name), value)
 
     def listing(self, rows: Sequence[Row]) -> str:
-        """Return rows as one line of some hundred characters."""
+        """Return rows as one line, cut after `_MOST_PRINT` characters."""
         text = ""
         for row in rows:
             if text and len(text) + len(row.text) > _MOST_PRINT:
@@ -115,7 +115,7 @@ class AnswerWriter:
         return text
 
     def also(self, told: Sequence[Row]) -> str:
-        """Return the sentence about the print that an answer has not told."""
+        """Return the sentence about print that is not in the answer."""
         rest = [row for row in sentences(self.rows) if row not in told]
         return self.say("also", text=self.listing(rest)) if rest else ""
 
@@ -123,11 +123,11 @@ class AnswerWriter:
         return self.say("reads", text=self.listing(self.rows)) if self.rows else ""
 
     def things_named(self, things: Iterable[DetectedThing]) -> str:
-        """Return things as a list: "a cup" for one, "cups" for several of a name."""
+        """Join things as a list: "a cup" for one, "cups" for several of a name."""
         return self.language.join_with_and(self.thing_words.several(one.name for one in things))
 
     def see_things(self, *, unsure: bool = False) -> str:
-        """Return the sentence about what can be named; `unsure`: else about what something looks like."""
+        """Return the sentence about sure things; with `unsure`, else about the likeliest one."""
         of_print = _OF_PRINT if self.rows else ()
         seen = [one for one in self.things if one.name not in of_print]
         if certain := [one for one in seen if one.sure]:
@@ -138,11 +138,11 @@ class AnswerWriter:
         return ""
 
     def names(self, names: Iterable[str]) -> str:
-        """Return names of colours in the language."""
+        """Join the names of colours in the language of the answer."""
         return self.language.join_words([self.language.colour_name(name) for name in names])
 
     def colours_at(self, place: str) -> tuple[str, ...]:
-        """Return the colours at a place; of the middle those of what stands out there."""
+        """Return the colours at a place; in the middle those of the thing there, if it stands out."""
         return colours.main_colours(
             (place == "middle" and self.view.subject) or self.view.colours.get(place, ())
         )
@@ -153,7 +153,7 @@ class AnswerWriter:
         return self.pair(self.language.place_name(place), self.names(found)) if found else ""
 
     def quality(self) -> str:
-        """Return what hinders a look; "" for nothing."""
+        """Return the sentence about darkness, glare or blur; "" for a good picture."""
         scene = self.view.scene
         if scene.dark:
             return self.say("light", light=self.say("light_dark"))
@@ -162,7 +162,7 @@ class AnswerWriter:
         return self.say("blurred") if scene.blurred else ""
 
     def code_sentence(self) -> str:
-        """Return all codes in one line."""
+        """Return the sentence with all codes."""
         wifi = network(self.codes)
         said = [
             (
@@ -177,7 +177,7 @@ class AnswerWriter:
         return self.language.capital("; ".join(said))
 
     def no_text(self) -> ComposedAnswer:
-        """Return the likeliest reason why no text was read, and what is seen."""
+        """Return the likeliest reason why no text was read, and the things in the picture."""
         view, hindered = self.view, self.quality()
         if view.text_broken:
             text = self.say("broken")
@@ -192,7 +192,7 @@ class AnswerWriter:
         return ComposedAnswer(text, more, known=False)
 
     def came_and_went(self) -> str:
-        """Return the sentences about things that were not there before, and those that are gone."""
+        """Return the sentences about things that came and things that went."""
         change = self.view.change
         said = {"came": change.came, "went": change.went} if change else {}
         return self.sentence(

@@ -1,4 +1,4 @@
-"""Looks for things that somebody watches for: fast enough for some looks a second, and seldom wrong. Blocking."""
+"""Detection of watched things, fast enough for several looks a second, and seldom wrong. Blocking."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from server.features.builtin.detector import PERSON, ThingFinder, tiles
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 
-# A part of a picture with its left top corner
+# A part of a picture, after its left and top in pixels
 _Part = tuple[int, int, Bgr]
-# Least score of a box that counts, where the classifier is unsure or does not know the thing; one alone is often
-# wrong, and who watches wants two looks
+# Least score of a box if the classifier is unsure or does not know the thing; a single box is often wrong, so watches
+# require two looks
 LEAST = 0.7
-# The same of a box that the classifier is asked about; and of one that is looked at again, enlarged
+# Least score of a box that the classifier checks; and of one that is enlarged for the detector
 _NAMED, _DOUBTFUL = 0.5, 0.25
-# Most boxes that the classifier is asked about, and doubtful ones of which one is looked at
+# Most boxes that the classifier checks; and most doubtful boxes, one of which is enlarged
 _MOST_NAMED, _MOST_DOUBTFUL = 3, 3
-# How much larger than a doubtful box the part is that is looked at, and its least side in pixels
+# Side of the enlarged part in sides of its doubtful box, and its least side in pixels
 _AROUND, _LEAST_PART = 1.6, 224
-# Boxes of the same name that share more than this of their area show the same thing.
+# Overlap (IoU) from which two boxes show the same thing
 _SAME = 0.5
-# The detector takes these for each other; the classifier tells which it is.
+# Things that the detector confuses; the classifier distinguishes them.
 _ALIKE = (
     frozenset({"cat", "dog", "bear", "horse", "sheep", "cow", "teddy bear"}),
     frozenset({"car", "truck", "bus", "train"}),
@@ -39,10 +39,10 @@ def spot(
 ) -> list[Box]:
     """Return the boxes of things of these names, which the detector knows, surest first.
 
-    Where the whole picture does not show all, one square of it is looked at, too, and one doubtful box, enlarged:
-    those `near` something, in pixels. Without it nothing has changed, and a look is one of the detector's, at the whole
-    picture or, unless `whole`, at a square in every other `turn`, which grows with each look; in one of four turns
-    a doubtful box is enlarged, too.
+    `near`: the place of a change, in pixels; None without a change. With a change, if the whole picture does not
+    show all names, the nearest square and the nearest doubtful box, enlarged, are examined, too. Without one, the
+    detector examines the whole picture or, unless `whole`, a square in every other `turn`, which counts the looks;
+    in one of four turns a doubtful box is enlarged, too.
     """
     wanted = frozenset(names).union(*(alike for alike in _ALIKE if alike & frozenset(names)))
     squares = tiles(bgr)
@@ -62,7 +62,7 @@ def spot(
         if {box.label for box in found} >= set(names):
             return sorted(found, key=_score, reverse=True)
         if near is not None and any(box.overlap(near) >= _SAME for box in found):
-            # It fills that place, so that nothing else is sought there: on as at rest.
+            # The thing explains the change, so the search continues as without one.
             near, parts = None, squares[turn // 4 % 3 :][:1] if turn % 4 == 2 else []
     doubtful = [box for box in doubtful if _is_apart(box, found)]
     doubtful = sorted(doubtful, key=_score, reverse=True)[:_MOST_DOUBTFUL]
@@ -78,7 +78,7 @@ def spot(
 def _classify_boxes(
     finder: ThingFinder, bgr: Bgr, boxes: Sequence[Box], names: Collection[str]
 ) -> tuple[list[Box], list[Box]]:
-    """Return the boxes that show what is named, with the right names, and doubtful ones; a sure classifier decides."""
+    """Return the boxes of these names, corrected by the classifier if it is sure, and the doubtful boxes."""
     found, doubtful = [], []
     for number, box in enumerate(boxes):
         asked = box.label != PERSON and _score(box) >= _NAMED and number < _MOST_NAMED
@@ -110,7 +110,7 @@ def _is_apart(box: Box, others: Sequence[Box]) -> bool:
 
 
 def _distance_to(near: Box) -> Callable[[_Part], float]:
-    """Return what measures how far the middle of a part of the picture is from that of a box."""
+    """Return the function that measures the distance of a part's middle from that of a box."""
 
     def distance(part: _Part) -> float:
         left, top, shown = part
@@ -122,7 +122,7 @@ def _distance_to(near: Box) -> Callable[[_Part], float]:
 
 
 def _enlarge(bgr: Bgr, box: Box) -> _Part:
-    """Return the part of a picture around a box, with its place."""
+    """Return the part of a picture around a box, after its left and top."""
     sides = []
     for low, high, most in ((box.x1, box.x2, bgr.shape[1]), (box.y1, box.y2, bgr.shape[0])):
         size = min(most, max(_LEAST_PART, round((high - low) * _AROUND)))

@@ -1,4 +1,4 @@
-"""The words for things in one language: what people call them, and what answers call them. Pure."""
+"""Words for things in one language: those of questions and those of answers. Pure."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from server.features.builtin.language import UNSPACED, code_of
 from server.models.routing import WORD_MARKS, plain
 
 _WORD = re.compile(rf"[\w{WORD_MARKS}'-]+")
-# Words of the longest name: "cell phone case"
+# Most words of a name, such as "cell phone case"
 _MOST_WORDS = 4
-# Longest small word that is written with the next one: "dell'" and "d'"
+# Longest elided word that is joined to the next one, such as "dell'" and "d'"
 _MOST_ELIDED = 5
-# Letters by which beginnings of words are found; each has more
+# Letters by which beginnings of words are indexed; each has more
 _BEGIN = 2
 
 
 class ThingWords:
-    """The file of a language in `things/`."""
+    """Words for things from a language's file in `things/`."""
 
     def __init__(self, code: str) -> None:
         found = json.loads((FOLDER / f"{code}.json").read_text("utf-8"))
         self._unspaced = code in UNSPACED
         self._one = {name: str(words["one"]) for name, words in found.items()}
         self._many = {name: str(words["many"]) for name, words in found.items()}
-        # By their forms, longest first
+        # Names by their forms, longest first
         self._names: dict[str, str] = {}
-        # Those that end in *, by their first letters
+        # Forms that end in *, by their first letters
         self._stems: dict[str, list[tuple[str, str]]] = {}
         forms = (
             (plain(form.strip()), name)
@@ -45,28 +45,28 @@ class ThingWords:
                 self._names.setdefault(form, name)
 
     def one(self, name: str) -> str:
-        """Return "a cup"."""
+        """Return the singular, such as "a cup"."""
         return self._one.get(name, name)
 
     def many(self, name: str) -> str:
-        """Return "cups"."""
+        """Return the plural, such as "cups"."""
         return self._many.get(name, name)
 
     def several(self, names: Iterable[str]) -> list[str]:
-        """Return "a cup" for one of a name, "cups" for several, each name once."""
+        """Return each name once: "a cup" for one of a name, "cups" for several."""
         counts = Counter(names)
         return [self.one(name) if n == 1 else self.many(name) for name, n in counts.items()]
 
     def named_in(self, text: str) -> tuple[str, ...]:
-        """Return the things that a `plain` text names, in its order."""
+        """Return the things in a `plain` text, in its order."""
         return self.cut(text)[0]
 
     def cut(self, text: str) -> tuple[tuple[str, ...], str]:
-        """Return the things that a `plain` text names, in its order, and the rest of it."""
+        """Split a `plain` text into the things that it names, in its order, and the rest."""
         return self._of_letters(text) if self._unspaced else self._of_words(text)
 
     def of_word(self, word: str) -> str:
-        """Return the thing that one `plain` word or phrase names; "" for none."""
+        """Return the thing named by one `plain` word or phrase; "" for none."""
         if name := self._names.get(word):
             return name
         small, mark, rest = word.partition("'")
@@ -74,7 +74,7 @@ class ThingWords:
             return self.of_word(rest)
         stems = self._stems.get(word[:_BEGIN], ())
         for stem, name in stems:
-            # The end of a word, not further words
+            # Only the ending of a word may follow, not further words.
             if word.startswith(stem) and " " not in word[len(stem) :]:
                 return name
         return ""
@@ -101,22 +101,22 @@ class ThingWords:
             at = text.find(form)
             if at >= 0:
                 found.append((at, name))
-                # A shorter name inside of it is none.
+                # A shorter name inside a longer one does not count.
                 text = text.replace(form, "\0" * len(form))
         return tuple(dict.fromkeys(name for _, name in sorted(found))), text.replace("\0", "")
 
 
 @cache
 def thing_words(code: str) -> ThingWords:
-    """Return those of one of `LANGUAGES`."""
+    """Return the words of one of `LANGUAGES`."""
     return ThingWords(code)
 
 
 def words_of(tag: str) -> ThingWords:
-    """Return those of the language of a BCP 47 tag; the English ones where there are none."""
+    """Return the words of the language of a BCP 47 tag; the English words for an unknown language."""
     return thing_words(code_of(tag))
 
 
 def names_in(text: str, codes: Iterable[str]) -> tuple[str, ...]:
-    """Return the things that a `plain` text names in the first of these languages that has any."""
+    """Return the things in a `plain` text, by the first of these languages that knows any."""
     return next((found for code in codes if (found := thing_words(code).named_in(text))), ())

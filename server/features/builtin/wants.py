@@ -1,4 +1,4 @@
-"""The subjects of questions to the built-in engine. Pure data."""
+"""Subjects of questions to the built-in engine. Pure data."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from enum import StrEnum
 
 
 class Want(StrEnum):
-    """A question's subject. They are tried in this order: special before general."""
+    """The subject of a question, tried in this order: special before general."""
 
     HELLO = "hello"
     THANKS = "thanks"
-    # What the engine is, whether it hears, and what it can do
+    # The engine itself, whether it hears, and its abilities
     SELF = "self"
     HEARS = "hears"
     HELP = "help"
-    # Why, how, what to do
+    # Reasons, methods, advice
     BEYOND = "beyond"
     SAFE = "safe"
-    # Also a summary
+    # Also a summary of print
     TRANSLATE = "translate"
     # A Wi-Fi network and its password
     WIFI = "wifi"
@@ -41,17 +41,17 @@ class Want(StrEnum):
     COLOUR = "colour"
     LIGHT = "light"
     READ = "read"
-    # What is there
+    # An overview of the picture
     SUMMARY = "summary"
-    # Whether a thing is there, or how many of it
+    # Presence or number of a thing
     THING = "thing"
-    # Anything else
+    # All other questions
     LOOKUP = "lookup"
 
 
 # Small talk, which needs no picture
 SOCIAL = frozenset({Want.HELLO, Want.THANKS, Want.SELF, Want.HEARS, Want.HELP})
-# Subjects that need no text; colours, light and change cost almost nothing.
+# Subjects that need no text
 NO_TEXT = frozenset(
     {
         Want.MOTION,
@@ -62,7 +62,7 @@ NO_TEXT = frozenset(
         Want.CODE,
     }
 )
-# Those that need codes beside the text, and those that need the names of things
+# Subjects that need codes beside the text, and those that need the names of things
 CODES = frozenset({Want.SAFE, Want.WIFI, Want.EMAIL, Want.PHONE, Want.URL, Want.CODE, Want.READ})
 CODES |= {Want.SUMMARY, Want.LOOKUP, Want.TRANSLATE}
 THINGS = frozenset({Want.THING, Want.FACES, Want.SUMMARY, Want.LOOKUP, Want.BEYOND})

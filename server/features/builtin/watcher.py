@@ -1,4 +1,4 @@
-"""Watches without a model: finds in a picture what a condition names, and where. Blocking."""
+"""Watches without a model: evaluation of conditions on a picture. Blocking."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from server.media.picture.grounding import Box
 from server.media.picture.planes import is_dark, small_luma
 from server.models.routing import plain
 
-# Least share of the picture that a spot of a colour has to take up
+# Least share of the picture of a spot of a colour
 _LEAST_COLOUR = 0.01
-# Least number of cells of the picture that move
+# Least number of changed cells of a motion
 _LEAST_CELLS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class ConditionResult:
-    """The find of a condition. `box`: in pixels of the picture; None without a find."""
+    """The evaluation of a condition. `box`: in pixels of the picture; None if it does not hold."""
 
     confidence: float
     why: str
@@ -51,7 +51,7 @@ class ConditionResult:
 
 @dataclass(slots=True)
 class _Last:
-    """A session's last watched frame, and where it differed from the one before."""
+    """A session's last watched frame, and the box of its difference from the one before."""
 
     frame_id: str
     cells: Cells
@@ -59,7 +59,7 @@ class _Last:
 
 
 class Watcher:
-    """Looks at pictures for conditions. Bounded: the last frame of 128 sessions, in 48x27 cells.
+    """Evaluation of conditions on pictures.
 
     Bounds of the built-in engine's last watched frames: 48×27 cells of 128 sessions; the least
     recently used is dropped.
@@ -78,10 +78,10 @@ class Watcher:
     def answer(
         self, session_id: str, picture: Picture, bgr: Bgr, conditions: Mapping[str, str]
     ) -> str:
-        """Return the JSON that `watch_answers` reads, with an entry for each condition; one that
-        cannot be watched, or may be in print that was not read, is neither seen nor not.
+        """Return the JSON for `watch_answers`, with an entry for each condition.
 
-        Reasons are in the language of the condition.
+        `seen` is null for a condition that cannot be watched, or that unread print may fulfil. Reasons are in the
+        language of the condition.
         """
         read = {name: spoken_condition(text) for name, text in conditions.items()}
         pieces: list[TextPiece] | None = None
@@ -100,7 +100,7 @@ class Watcher:
                     pieces, whole = legible_pieces(lines)[0], all(line.text for line in lines)
                 sight = _text(pieces, condition, words)
                 if sight.box is None and not whole:
-                    # It may be in a line that was not read.
+                    # An unread line may contain it.
                     entries.append({"id": name, "seen": None})
                     continue
             elif condition.subject is Subject.CODE:
@@ -158,12 +158,12 @@ class Watcher:
                 box.confidence or 0.5, _describe_place(box, named.one(target), bgr, words), box
             )
         if target == PERSON:
-            # Of somebody near, the face alone may be in the picture.
+            # Of a near person, only the face may be in the picture.
             return self._face(bgr, words)
         return ConditionResult(0.8, words.say("not_now"))
 
     def _box_of(self, bgr: Bgr, target: str) -> Box | None:
-        """Return the best box of a thing; the whole picture where it has none of its own."""
+        """Return the best box of a thing; the whole picture if it has no box of its own."""
         if self._finder is None:
             return None
         whole = _picture_box(bgr)
@@ -173,10 +173,10 @@ class Watcher:
         return next((one.box or whole for one in things if one.name == target), None)
 
     def _motion_box(self, session_id: str, picture: Picture, bgr: Bgr) -> Box | None:
-        """Return where a frame differs from the one watched before; None where it does not."""
+        """Return the box in which a frame differs from the one watched before; None without a difference."""
         last = self._last.take(session_id)
         if last is not None and last.frame_id == picture.frame_id:
-            # A second look at a part of the frame: the comparison stays that with an earlier one.
+            # A second look at a part of the same frame keeps the first comparison.
             self._last.put(last, session_id)
             return _picture_box(bgr) if last.moved else None
         cells, moved = cells_of(bgr), None
@@ -189,9 +189,9 @@ class Watcher:
 
 
 def cannot_watch(condition: str, *, things: bool = True) -> str:
-    """Return the reason why a condition cannot be watched, and what can; "" for one that can.
+    """Return the reason why a condition cannot be watched, with the alternatives; "" if it can be.
 
-    `things`: those can be found here.
+    `things`: the detector is available.
     """
     found = read_condition(condition)
     if found is None or (found.subject is Subject.THING and not things):
@@ -204,7 +204,7 @@ def cannot_watch(condition: str, *, things: bool = True) -> str:
 
 
 def _describe_place(box: Box, name: str, bgr: Bgr, words: Language) -> str:
-    """Return the name of a thing, and its box in the picture."""
+    """Return the sentence about the place of a box with this name."""
     height, width = bgr.shape[:2]
     return describe_places([replace(box, label=name)], words.code, width, height)
 
@@ -249,7 +249,7 @@ def _colour(bgr: Bgr, name: str, words: Language) -> ConditionResult:
 
 
 def _light(bgr: Bgr, words: Language, *, light: bool) -> ConditionResult:
-    """Look for light, or for darkness; either is in the whole picture."""
+    """Evaluate a condition about light or darkness of the whole picture."""
     small = small_luma(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8))
     dark = is_dark(small, 0, 255, before=False)
     box = _picture_box(bgr) if dark is not light else None
@@ -263,7 +263,7 @@ def _picture_box(bgr: Bgr) -> Box:
 
 
 def _bounds(mask: NDArray[np.bool_], whole: Box) -> Box:
-    """Return the box around the cells that are set, in a picture of this size."""
+    """Return the box around the cells that are set, in pixels of the whole picture."""
     rows, columns = np.flatnonzero(mask.any(1)).tolist(), np.flatnonzero(mask.any(0)).tolist()
     high, wide = mask.shape
     cells = Box(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
