@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from server.core import messages as wire
-from server.features.builtin.finder import Around
+from server.features.builtin.finder import FoundObject
 from server.features.builtin.seeking import SearchHit, SearchTarget
 from server.features.cameras.cameras import Cameras
 from server.features.cameras.messages import CameraSettings
@@ -63,7 +63,7 @@ async def _nothing(
     return [], 0.0
 
 
-async def _nothing_around(*_: Any) -> tuple[list[Around], float]:
+async def _nothing_around(*_: Any) -> tuple[list[FoundObject], float]:
     return [], 0.0
 
 

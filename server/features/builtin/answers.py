@@ -96,12 +96,12 @@ def describe_places(
     words = language(code)
     if not boxes:
         return words.sentence(words.say("not_now"), words.say_of_itself("help", things))
-    told = []
+    parts = []
     for box in boxes[:_PLACED]:
         where = [words.place_name(one) for one in directions(box, width, height)]
         what = without_controls(words.capital(box.label))
-        told.append(words.pair(f"“{what}”" if of_print else what, words.join_words(where)))
-    return words.sentence(*dict.fromkeys(told))
+        parts.append(words.pair(f"“{what}”" if of_print else what, words.join_words(where)))
+    return words.sentence(*dict.fromkeys(parts))
 
 
 def answer(s: AnswerWriter) -> ComposedAnswer:
@@ -127,7 +127,7 @@ def answer(s: AnswerWriter) -> ComposedAnswer:
         return found
     is_open = want is Want.LOOKUP and not s.intent.yes_no
     if not (is_open and len(s.listing(s.rows)) <= _SHORT) and (rows := _rows_of(s)):
-        return ComposedAnswer(s.say("reads", text=s.listing(rows)), s.also(rows))
+        return ComposedAnswer(s.say("reads", text=s.listing(rows)), s.other_print(rows))
     if want is Want.BEYOND:
         return ComposedAnswer(s.sentence(s.say("cannot"), s.all_print()), known=False)
     if is_open or _may_have_answer(s):

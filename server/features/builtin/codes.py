@@ -57,7 +57,7 @@ def network(codes: Iterable[DecodedCode]) -> Network | None:
 
 
 # Fields of a contact or an event for display, in this order
-_TOLD = [
+_FIELDS_SHOWN = [
     "FN",
     "N",
     "ORG",
@@ -95,7 +95,7 @@ def readable_text(text: str) -> str:
             )
     if "FN" in values:
         values.pop("N", None)
-    return "; ".join(value for key in _TOLD for value in values.get(key, ())) or text
+    return "; ".join(value for key in _FIELDS_SHOWN for value in values.get(key, ())) or text
 
 
 def _format_day(match: re.Match[str]) -> str:

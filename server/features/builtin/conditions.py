@@ -233,7 +233,7 @@ class WatchWords:
 
     def words_in(self, words: Words, name: str) -> Words:
         """Return the words that are in a set."""
-        return frozenset(word for word in words if self._in(word, self._sets[name]))
+        return frozenset(word for word in words if self._is_known(word, self._sets[name]))
 
     def has_only(self, words: Words, *names: str) -> bool:
         """Return True if all words are in these sets."""
@@ -242,7 +242,7 @@ class WatchWords:
     def words_outside(self, words: Words, *names: str) -> Words:
         """Return the words that are in none of these sets."""
         known = frozenset[str]().union(*(self._sets[name] for name in names))
-        return frozenset(word for word in words if not self._in(word, known))
+        return frozenset(word for word in words if not self._is_known(word, known))
 
     def words(self, low: str) -> Words | None:
         """Return the words of a `plain` text; None if an unspaced language has unknown parts in it."""
@@ -290,11 +290,11 @@ class WatchWords:
 
     def _without_fillers(self, target: str) -> str:
         words = target.split()
-        while words and self._in(words[0], self._sets["fillers"]):
+        while words and self._is_known(words[0], self._sets["fillers"]):
             words.pop(0)
         return " ".join(words)
 
-    def _in(self, word: str, known: Words) -> bool:
+    def _is_known(self, word: str, known: Words) -> bool:
         if word in known or word in self._particles:
             return True
         return any(

@@ -204,8 +204,8 @@ class BuiltinEngine:
             yield Delta(text)
             yield Finished("stop" if whole else "length")
             return
-        if (told := request.extra(NoticeContext)) is not None:
-            yield Delta(await self._translate_errors(self._notice(request, told)))
+        if (context := request.extra(NoticeContext)) is not None:
+            yield Delta(await self._translate_errors(self._notice(request, context)))
             yield Finished("stop")
             return
         question = clean(request.question)
@@ -295,7 +295,7 @@ class BuiltinEngine:
         conditions = conditions_in(request.question)
         return await self._run(self._watcher.answer, request.session_id, picture, bgr, conditions)
 
-    async def _notice(self, request: EngineRequest, told: NoticeContext) -> str:
+    async def _notice(self, request: EngineRequest, context: NoticeContext) -> str:
         """Return the news for a person who carries the camera, or the word for nothing new."""
         bgr = await self._run(pixels_of, request.picture)
         sights = await self._run(self._noticer.look, bgr)
@@ -303,7 +303,7 @@ class BuiltinEngine:
         rows, _ = await self._run(rows_of, pieces)
         look = Look(request.picture.captured, tuple(sights), words_in(rows))
         code = code_of(wishes_of(request).language)
-        return self._noticer.news(request.session_id, look, told, code) or UNCHANGED
+        return self._noticer.news(request.session_id, look, context, code) or UNCHANGED
 
     async def _read(self, request: EngineRequest) -> tuple[str, bool]:
         """Return the lines that are wholly in a picture, as an answer to the question of features/reading.

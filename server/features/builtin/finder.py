@@ -54,7 +54,7 @@ class PointHit:
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
+class FoundObject:
     """An object in a picture. `name`: a thing's name, the same in all languages, or the words of print."""
 
     kind: Literal["thing", "text", "code"]
@@ -127,25 +127,27 @@ class Finder:
         """
         return seek(self._reader, self._detector, bgr, sought, known)
 
-    def around(self, bgr: Bgr, known: Collection[Box], extra: Extra = "") -> list[Around]:
+    def around(self, bgr: Bgr, known: Collection[Box], extra: Extra = "") -> list[FoundObject]:
         """Return the objects in a picture. `known`: boxes of sure things, with their names.
 
         `extra`: also print, or faces with codes. Errors of the libraries are passed on.
         """
         found = self._detector.around(bgr, known) if self._detector is not None else ()
         seen = [
-            Around("thing", one.name, one.box, one.sure) for one in found if one.box is not None
+            FoundObject("thing", one.name, one.box, one.sure)
+            for one in found
+            if one.box is not None
         ]
         if extra == "signs":
             return seen + self._signs(bgr)
         if extra == "faces":
-            seen += [Around("code", "code", box, True) for box in self._reader.code_boxes(bgr)]
+            seen += [FoundObject("code", "code", box, True) for box in self._reader.code_boxes(bgr)]
             if not any(one.name == PERSON for one in seen):
                 faces = self._reader.face_boxes(bgr) or ()
-                seen += [Around("thing", PERSON, face, True) for face in faces]
+                seen += [FoundObject("thing", PERSON, face, True) for face in faces]
         return seen
 
-    def _signs(self, bgr: Bgr) -> list[Around]:
+    def _signs(self, bgr: Bgr) -> list[FoundObject]:
         """Read the largest short line of print."""
         height, width = bgr.shape[:2]
         small, scale = shrink(bgr, _NOTICE_SIDE)
@@ -159,7 +161,7 @@ class Finder:
         letters = sum(one.isalnum() for one in words)
         if letters < _LETTERS or len(words) > _CHARS or min(one.score for one in pieces) < _SURE:
             return []
-        return [Around("text", words, box, True)]
+        return [FoundObject("text", words, box, True)]
 
     def find(self, image: av.VideoFrame, thorough: bool = False) -> Found:
         """Find the lines of text in a frame, and the faces in one without text.

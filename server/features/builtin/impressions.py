@@ -81,8 +81,8 @@ class PictureChange:
 
     @property
     def anything(self) -> bool:
-        told = self.new_rows or self.gone_rows or self.came or self.went
-        return self.share >= 0.02 or self.light != 0 or bool(told)
+        changes = self.new_rows or self.gone_rows or self.came or self.went
+        return self.share >= 0.02 or self.light != 0 or bool(changes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,12 +126,12 @@ def compare(before: Impression, now: Impression) -> PictureChange:
 
 
 def _missing(
-    told: Sequence[str] | None, others: Sequence[str] | None, same: Callable[[str, str], bool]
+    texts: Sequence[str] | None, others: Sequence[str] | None, same: Callable[[str, str], bool]
 ) -> tuple[str, ...]:
     """Return the texts that have no like in `others`; none if one of both is unknown."""
-    if told is None or others is None:
+    if texts is None or others is None:
         return ()
-    return tuple(one for one in told if not any(same(one, other) for other in others))
+    return tuple(one for one in texts if not any(same(one, other) for other in others))
 
 
 class Memory(SessionStore[Impression]):

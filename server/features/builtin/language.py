@@ -33,7 +33,7 @@ LATIN = ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "tr")
 UNSPACED = frozenset({"zh", "ja"})
 RIGHT_TO_LEFT = frozenset({"ar"})
 # Languages in which an answer without text lists the scripts that the engine reads
-TELL_SCRIPTS = frozenset({"ru", "uk", "zh", "ar", "hi", "ko"})
+NAME_SCRIPTS = frozenset({"ru", "uk", "zh", "ar", "hi", "ko"})
 
 _Forms = dict[str, str]
 

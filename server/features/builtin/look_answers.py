@@ -63,7 +63,7 @@ def _own_colours(s: AnswerWriter) -> str:
     )
     if not (asked and seen):
         return ""
-    return s.pair(s.things_named(asked[:1]), s.names(seen))
+    return s.pair(s.join_things(asked[:1]), s.names(seen))
 
 
 def _colour_presence(s: AnswerWriter) -> ComposedAnswer:
@@ -116,14 +116,14 @@ def thing(s: AnswerWriter) -> ComposedAnswer:
         words = s.intent.words or s.intent.asked.split()
         if rows := rank.best_rows(s.rows, words, facts.numbers if s.intent.how_many else None):
             # Print may name a thing that was not detected.
-            return ComposedAnswer(s.say("reads", text=s.listing(rows)), s.also(rows))
+            return ComposedAnswer(s.say("reads", text=s.listing(rows)), s.other_print(rows))
         no = s.sentence(_missing_sentence(s, missed[0]), s.quality())
         return ComposedAnswer(no, s.sentence(s.see_things(), s.all_print()))
     if s.intent.how_many:
         return ComposedAnswer(_count(s, found[0].name))
     # "Is that a woman?" also means a person, and "Is it a cat or a dog?" cannot be answered with yes.
     yes = "" if s.intent.either or found[0].name == PERSON else s.say("yes")
-    return ComposedAnswer(s.sentence(yes, s.say("see_things", things=s.things_named(found))))
+    return ComposedAnswer(s.sentence(yes, s.say("see_things", things=s.join_things(found))))
 
 
 def _missing_sentence(s: AnswerWriter, name: str) -> str:
@@ -140,7 +140,7 @@ def faces(s: AnswerWriter) -> ComposedAnswer:
     """Answer "Can you see me?" and "How many faces?"; a person seen from behind has no face."""
     count, people = s.view.faces, matching_things(s.things, [PERSON])
     if people and not count and PERSON in s.intent.things:
-        seen = s.say("see_things", things=s.things_named(people))
+        seen = s.say("see_things", things=s.join_things(people))
         return ComposedAnswer(_count(s, PERSON) if s.intent.how_many else seen)
     if count is None:
         return ComposedAnswer(s.say("cannot"), known=False)
@@ -175,12 +175,12 @@ def change(s: AnswerWriter) -> ComposedAnswer:
     )
     rows = {"came": found.new_rows, "went": found.gone_rows}
     more = (
-        s.say(key, things=s.language.items(list(told[:_ROWS])))
-        for key, told in rows.items()
-        if told
+        s.say(key, things=s.language.items(list(texts[:_ROWS])))
+        for key, texts in rows.items()
+        if texts
     )
     lit = s.say("light", light=_light(s)) if found.light else ""
-    return ComposedAnswer(s.sentence(s.came_and_went(), head, lit), s.sentence(*more))
+    return ComposedAnswer(s.sentence(s.news_of_things(), head, lit), s.sentence(*more))
 
 
 def summary(s: AnswerWriter) -> ComposedAnswer:
@@ -189,7 +189,7 @@ def summary(s: AnswerWriter) -> ComposedAnswer:
     if sure and not s.rows and {one.name for one in sure} == {*s.intent.things}:
         # "What bird is this?"
         return ComposedAnswer(
-            s.language.capital(s.say("kind", things=s.things_named(sure))), known=False
+            s.language.capital(s.say("kind", things=s.join_things(sure))), known=False
         )
     found = overview(s)
     return replace(found, known=found.known and not s.intent.things)
@@ -197,14 +197,14 @@ def summary(s: AnswerWriter) -> ComposedAnswer:
 
 def overview(s: AnswerWriter, *, running: bool = False) -> ComposedAnswer:
     """Answer with the things and faces, the print, the codes, or else the colours of the middle."""
-    if running and (news := s.came_and_went()):
+    if running and (news := s.news_of_things()):
         return ComposedAnswer(news, s.see_things())
     seen = s.see_things(unsure=True)
     if s.view.faces and not matching_things(s.things, [PERSON]):
         seen = s.sentence(seen, faces(s).text)
     # A single character is mostly the edge of a thing.
-    told = s.all_print() if sum(map(str.isalnum, s.listing(s.rows))) > 1 else ""
-    if found := [one for one in (seen, told, s.code_sentence()) if one]:
+    printed = s.all_print() if sum(map(str.isalnum, s.listing(s.rows))) > 1 else ""
+    if found := [one for one in (seen, printed, s.code_sentence()) if one]:
         return ComposedAnswer(found[0], s.sentence(*found[1:]))
     if s.view.unread and not s.quality():
         return ComposedAnswer(s.say("unread"), s.colour_of("middle"), known=False)

@@ -162,26 +162,26 @@ class Noticer:
             return box.scaled(1 / width, 1 / height)
 
         boxes = self._finder.boxes(bgr)
-        may_be_told = [
+        reportable = [
             box
             for box in boxes
             if box.label in _COMING
             or (in_middle(shares(box)) and box.height >= _LEAST_HIGH * height)
         ]
-        named = self._finder.name_boxes(bgr, may_be_told) if may_be_told else []
+        named = self._finder.name_boxes(bgr, reportable) if reportable else []
         sure = [
             SeenThing(one.name, shares(one.box), sure=True) for one in named if one.sure and one.box
         ]
-        told = [one.box for one in sure]
-        rest = [SeenThing(box.label, shares(box)) for box in boxes if shares(box) not in told]
+        sure_boxes = [one.box for one in sure]
+        rest = [SeenThing(box.label, shares(box)) for box in boxes if shares(box) not in sure_boxes]
         return sure + rest
 
-    def news(self, session_id: str, look: Look, told: NoticeContext, code: str) -> str:
+    def news(self, session_id: str, look: Look, context: NoticeContext, code: str) -> str:
         """Return the news of a look in the language `code`; "" without any."""
         kept = self._looks.take(session_id) or ()
-        known = [] if told.until is None else [one for one in kept if one.at <= told.until]
-        found = news(look, known, told.said)
-        said = sentences(found, code, first=told.first, things=self._finder is not None)
+        known = [] if context.until is None else [one for one in kept if one.at <= context.until]
+        found = news(look, known, context.said)
+        said = sentences(found, code, first=context.first, things=self._finder is not None)
         if found.rows and found.close and found.came:
             # Only two sentences are said: the print is news next time.
             look = replace(look, rows=tuple(row for row in look.rows if row not in found.rows))

@@ -96,8 +96,8 @@ def best_rows(
     if has is None and len(named) < least * len(words):
         return []
     most = max((count for count, _, _ in found), default=0)
-    told = {at for count, begin, end in found if count == most for at in range(begin, end)}
-    return [rows[at] for at in sorted(told)][:MOST]
+    chosen = {at for count, begin, end in found if count == most for at in range(begin, end)}
+    return [rows[at] for at in sorted(chosen)][:MOST]
 
 
 def _end_of(rows: Sequence[Row], at: int) -> int:

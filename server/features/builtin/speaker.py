@@ -12,7 +12,7 @@ from server.features.builtin.codes import DecodedCode, network
 from server.features.builtin.detector import DetectedThing
 from server.features.builtin.impressions import PictureChange
 from server.features.builtin.intents import Intent
-from server.features.builtin.language import POP, TELL_SCRIPTS, language, without_controls
+from server.features.builtin.language import NAME_SCRIPTS, POP, language, without_controls
 from server.features.builtin.lines import Row, sentences
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want
@@ -114,15 +114,15 @@ class AnswerWriter:
             text += (" " if goes_on else " · " if text else "") + self.language.isolate(row.text)
         return text
 
-    def also(self, told: Sequence[Row]) -> str:
+    def other_print(self, used: Sequence[Row]) -> str:
         """Return the sentence about print that is not in the answer."""
-        rest = [row for row in sentences(self.rows) if row not in told]
+        rest = [row for row in sentences(self.rows) if row not in used]
         return self.say("also", text=self.listing(rest)) if rest else ""
 
     def all_print(self) -> str:
         return self.say("reads", text=self.listing(self.rows)) if self.rows else ""
 
-    def things_named(self, things: Iterable[DetectedThing]) -> str:
+    def join_things(self, things: Iterable[DetectedThing]) -> str:
         """Join things as a list: "a cup" for one, "cups" for several of a name."""
         return self.language.join_with_and(self.thing_words.several(one.name for one in things))
 
@@ -131,10 +131,10 @@ class AnswerWriter:
         of_print = _OF_PRINT if self.rows else ()
         seen = [one for one in self.things if one.name not in of_print]
         if certain := [one for one in seen if one.sure]:
-            return self.say("see_things", things=self.things_named(certain))
+            return self.say("see_things", things=self.join_things(certain))
         likely = [one for one in seen if one.box or one.confidence >= _WITHOUT_PLACE]
         if likely and unsure and len(self.rows) < _PRINTED:
-            return self.say("see_like", thing=self.things_named(likely[:1]))
+            return self.say("see_like", thing=self.join_things(likely[:1]))
         return ""
 
     def names(self, names: Iterable[str]) -> str:
@@ -187,11 +187,11 @@ class AnswerWriter:
             text = self.sentence(hindered, self.say("closer"))
         else:
             text = self.sentence(self.say("no_text"), hindered or self.say("closer"))
-        scripts = view.unread or self.intent.language in TELL_SCRIPTS
+        scripts = view.unread or self.intent.language in NAME_SCRIPTS
         more = self.see_things() or (self.say("scripts") if scripts else "")
         return ComposedAnswer(text, more, known=False)
 
-    def came_and_went(self) -> str:
+    def news_of_things(self) -> str:
         """Return the sentences about things that came and things that went."""
         change = self.view.change
         said = {"came": change.came, "went": change.went} if change else {}

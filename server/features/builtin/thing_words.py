@@ -57,7 +57,7 @@ class ThingWords:
         counts = Counter(names)
         return [self.one(name) if n == 1 else self.many(name) for name, n in counts.items()]
 
-    def named_in(self, text: str) -> tuple[str, ...]:
+    def things_in(self, text: str) -> tuple[str, ...]:
         """Return the things in a `plain` text, in its order."""
         return self.cut(text)[0]
 
@@ -119,4 +119,4 @@ def words_of(tag: str) -> ThingWords:
 
 def names_in(text: str, codes: Iterable[str]) -> tuple[str, ...]:
     """Return the things in a `plain` text, by the first of these languages that knows any."""
-    return next((found for code in codes if (found := thing_words(code).named_in(text))), ())
+    return next((found for code in codes if (found := thing_words(code).things_in(text))), ())

@@ -9,7 +9,7 @@ from typing import Any
 from server.core.aio import Timer
 from server.core.frames import Frame
 from server.core.metrics import Metrics
-from server.features.builtin.finder import Around, Extra
+from server.features.builtin.finder import Extra, FoundObject
 from server.features.builtin.seeking import things_in
 from server.features.builtin.thing_words import words_of
 from server.features.guidance.looks import FramePart, LookScheduler, SerialFinder, square
@@ -51,10 +51,10 @@ _KINDS: dict[Extra, frozenset[Kind]] = {
 }
 
 # Returns what a picture shows and the CPU seconds. Arguments: the picture, known things in its pixels, and what else to search
-Find = Callable[[Bgr, Sequence[Box], Extra], Awaitable[tuple[Sequence[Around], float]]]
+Find = Callable[[Bgr, Sequence[Box], Extra], Awaitable[tuple[Sequence[FoundObject], float]]]
 
 
-class Scanner(SerialFinder[[Bgr, Sequence[Box], Extra], tuple[Sequence[Around], float]]):
+class Scanner(SerialFinder[[Bgr, Sequence[Box], Extra], tuple[Sequence[FoundObject], float]]):
     """Finds things in the pictures of scans."""
 
     def __init__(self, find: Find, *, kept: float = KEPT_SECONDS) -> None:
@@ -274,7 +274,7 @@ class Scanning:
             )
 
 
-def _sight(one: Around, part: FramePart) -> ScanSighting:
+def _sight(one: FoundObject, part: FramePart) -> ScanSighting:
     label = one.name if one.kind == "text" else ""
     name = plain(one.name) if one.kind == "text" else one.name
     return ScanSighting(one.kind, name, label, part.shares(one.box))

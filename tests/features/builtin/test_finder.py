@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from server.features.builtin.beside import DetectorAid
 from server.features.builtin.detector import ThingFinder
-from server.features.builtin.finder import Around, Finder
+from server.features.builtin.finder import Finder, FoundObject
 from server.features.builtin.reader import TextReader
 from server.features.builtin.seeking import parse_target
 from server.media.picture.encode import Bgr
@@ -224,7 +224,10 @@ def test_faces_are_people_and_codes_are_codes() -> None:
     """Also where nothing names things; of a person whom the detector sees the face is no other one."""
     face, code = Box(10, 10, 40, 50), Box(60, 60, 90, 90)
     found = Finder(Stub([face], [code])).around(room(), (), "faces")  # type: ignore[arg-type]
-    assert found == [Around("code", "code", code, True), Around("thing", "person", face, True)]
+    assert found == [
+        FoundObject("code", "code", code, True),
+        FoundObject("thing", "person", face, True),
+    ]
     people = Finder(Stub([face], []), DetectorAid(ThingFinder()))  # type: ignore[arg-type]
     named = people.around(photo("astronaut"), (), "faces")
     assert [one.name for one in named] == ["person"]

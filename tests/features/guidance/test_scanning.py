@@ -12,7 +12,7 @@ import pytest
 
 from server.core import messages as wire
 from server.core.frames import VoiceCommand
-from server.features.builtin.finder import Around, Extra
+from server.features.builtin.finder import Extra, FoundObject
 from server.features.guidance.messages import Goal, Scan, WhereWas
 from server.features.guidance.scanning import Scanner, scan_counter
 from server.media.picture.encode import Bgr
@@ -39,7 +39,7 @@ class Finding(Finds):
 
     async def find(
         self, bgr: Bgr, known: Sequence[Box], extra: Extra
-    ) -> tuple[list[Around], float]:
+    ) -> tuple[list[FoundObject], float]:
         await self.look(bgr, known, extra)
         width = bgr.shape[1]
         found = []
@@ -47,7 +47,7 @@ class Finding(Finds):
             # Its middle in the whole picture of 60 degrees, about
             x = 160 + (at - self.right) / 60 * 320 - (320 - width) / 2
             if 30 < x < width - 30:
-                found.append(Around("thing", name, Box(x - 20, 70, x + 20, 110, name), True))
+                found.append(FoundObject("thing", name, Box(x - 20, 70, x + 20, 110, name), True))
         return found, self.seconds
 
 
