@@ -42,7 +42,7 @@ _INSIDE = 0.85
 _SCENE = 0.85
 # Most boxes that the classifier checks
 _MOST = 6
-# Names of the kinds of a thing
+# More specific names, by the name of a thing
 KINDS: dict[str, tuple[str, ...]] = {
     "bird": (
         *("chicken", "crane", "duck", "eagle", "flamingo", "goose", "owl", "parrot", "penguin"),
@@ -56,7 +56,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "train": ("tram",),
     "truck": ("fire truck",),
 }
-# The detector's names of large animals
+# The detector's animals
 LARGE_ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe")  # fmt: skip
 # Least scores of single names: both models take circles for clocks and discs for balloons, and tools without a class
 # for can openers.
@@ -293,7 +293,7 @@ class ThingFinder:
     def _look_closer(
         self, bgr: Bgr, names: Collection[str], boxes: Sequence[Box], known: Box | None
     ) -> list[DetectedThing]:
-        """Enlarge boxes that the detector named otherwise, and return the thing that both models name so.
+        """Enlarge unsure or otherwise named boxes, and return the first thing that both models give one of these names.
 
         At the place of a `known` box the classifier alone is enough.
         """

@@ -60,7 +60,7 @@ class Intent:
     # Names of the things in the question; and True if it asks how many
     things: tuple[str, ...] = ()
     how_many: bool = False
-    # True: it asks for clothes; it offers alternatives.
+    # `wears`: it asks for clothes. `either`: it offers alternatives.
     wears: bool = False
     either: bool = False
 

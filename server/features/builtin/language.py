@@ -260,7 +260,7 @@ def warm() -> None:
 
 # Detection of the language of a text by its letters and small words
 
-# Letters and marks that belong to a word.
+# A word: letters with their marks
 WORD = re.compile(rf"[\w{WORD_MARKS}]+")
 # Languages by the script of their questions
 _CYRILLIC_LANGUAGES = ("ru", "uk")
@@ -302,7 +302,7 @@ def languages_of(text: str) -> tuple[str, ...]:
     return LATIN
 
 
-# Weight of a small word of a language; one of its most common words has 1
+# Weight of a small word of a language, next to 1 for one of its most common words and 2 for a letter of its own
 _OF_SMALL_WORDS = 0.4
 
 

@@ -21,7 +21,7 @@ LEAST_SCORE = 0.8
 CUT_EDGE = 0.006
 # Characters that the reader returns for a drawn circle
 _ROUND = frozenset("oO0Qo°〇○◯●•·.")
-# Most of them in a number
+# Most of these characters in a number
 _NUMBER = 5
 # Small print beside a large figure: a unit, or the decimals
 _BESIDE = re.compile(r"[°º'’]?\s?[CF]|[°º℃℉%]|[.,]\s?\d{1,2}|[a-zA-Zµ]{1,4}(?:/[a-z]{1,3})?|[€$£¥]")
@@ -117,7 +117,7 @@ class Row:
     # Height of the tallest piece in pixels of the picture.
     height: float
     cells: tuple[Cell, ...] = ()
-    # True for the first one of a further paragraph or column
+    # True: the row begins a further paragraph or column
     apart: bool = False
 
 

@@ -60,7 +60,7 @@ class PictureFacts:
     # The colours of the requested thing, and of clothes below a face
     thing_colours: Shares = ()
     worn: Shares = ()
-    # None for a session's first picture
+    # The difference from the previous picture; None for a session's first one
     change: PictureChange | None = None
 
 
