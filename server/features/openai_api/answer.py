@@ -158,7 +158,7 @@ UNREAD_SECONDS = 30.0
 
 
 class _ClientStalled(Exception):
-    """The client does not read its answer. Not a QwenCameraError, since no client could receive it."""
+    """The client does not read its answer. Outside the tree of errors, since no client could receive it."""
 
 
 # Asks the question; the argument is called with each piece of text.

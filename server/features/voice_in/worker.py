@@ -22,7 +22,7 @@ _MOST_TIMES = 1000
 
 
 class RecognitionStopped(Exception):
-    """Raised to cancel a recognition. Not a QwenCameraError: it never leaves this process."""
+    """Raised to cancel a recognition. Outside the tree of errors: it never leaves this process."""
 
 
 class RecognitionModel:

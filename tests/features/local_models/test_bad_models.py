@@ -93,7 +93,7 @@ async def test_a_model_that_ends_while_it_loads(
         found = await told(run, "local")
         assert found["state"] == "unreachable"
         assert reason in found["detail"]
-        assert "or a smaller one" in found["detail"]
+        assert "choose a smaller model" in found["detail"]
         health = {"engines": [found]}
         checked = await local.check_local_model(run.program.settings, health)
         assert checked is not None

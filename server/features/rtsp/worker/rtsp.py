@@ -56,7 +56,7 @@ class FailureReason(StrEnum):
 class SourceFailed(Exception):
     """Raised when the camera cannot be read.
 
-    Not a QwenCameraError: it never leaves the worker's process. `detail`: a codec's name, from a
+    Outside the tree of errors: it never leaves the worker's process. `detail`: a codec's name, from a
     bounded alphabet; never other text of the camera.
     """
 
