@@ -375,7 +375,7 @@ class Fleet:
     """All processes of a fleet, by the options of `--fleet`. Use as a context manager."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        """Raises MeasurementError."""
+        """Prepare the fleet; `__aenter__` starts it. Raises MeasurementError."""
         self._args = args
         # Host and name of each gateway
         self.names = _gateway_names(args)

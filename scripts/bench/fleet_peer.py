@@ -91,7 +91,7 @@ class FleetPeer(CameraPeer):
     """One session of a visitor. It has a token before `keep`, which opens the rest."""
 
     def __init__(self, visitor: FleetVisitor, waits: Backoff) -> None:
-        """`waits`: of the page's sockets, whatever their session."""
+        """Prepare a session; `waits`: delays between attempts of its sockets."""
         super().__init__(visitor.url, visitor.encoder)
         self.said = said = visitor.said
         self.moved = asyncio.Event()

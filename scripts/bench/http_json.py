@@ -118,7 +118,7 @@ def _check_size(size: int) -> int:
 
 
 def unchecked_tls() -> ssl.SSLContext:
-    """A client's context that takes any certificate."""
+    """Return a client's context that takes any certificate."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

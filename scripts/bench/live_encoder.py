@@ -64,7 +64,7 @@ class Scene:
         self._speeds = rng.integers(60, 300, 6)
 
     def draw(self, epoch: float) -> av.VideoFrame:
-        """The picture at `epoch` seconds, planar YUV 4:2:0."""
+        """Return the picture at `epoch` seconds, planar YUV 4:2:0."""
         planes = np.full((self.height * 3 // 2, self.width), 128, np.uint8)
         luma = planes[: self.height]
         if self.black:

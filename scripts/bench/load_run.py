@@ -123,7 +123,7 @@ class LoadFigures:
         ] + [Row(what, "ms", Spread.of(values), note=note) for what, values, note in spreads]
 
     def slow(self) -> list[Sample]:
-        """The answers that took longer than the objective, and those that a time limit ended."""
+        """Return the answers that took longer than the objective, and those that a time limit ended."""
         return [
             s
             for s in self.samples

@@ -105,7 +105,7 @@ class Plan:
         return (fixed or passed or list(self.limits))[0]
 
     def value(self, name: str) -> float:
-        """The result of a line."""
+        """Return the result of a line."""
         return next(line.value for line in self.lines if line.name == name)
 
 
@@ -222,7 +222,7 @@ def _limits(given: Assumptions, core: float, uplink: float) -> tuple[Limit, ...]
 
 
 def render(plans: Sequence[Plan]) -> str:
-    """The plans as Markdown: a table of all, then the formulas and what breaks first of each."""
+    """Return the plans as Markdown: a table of all, then the formulas and what breaks first of each."""
     names = [line.name for line in plans[0].lines]
     head = "| | " + " | ".join(f"{one.people:,} people" for one in plans) + " |"
     rows = [head, "|---|" + "---|" * len(plans)]
@@ -272,7 +272,7 @@ _OPTIONS = {
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options of --plan."""
+    """Return the options of --plan."""
     parser = argparse.ArgumentParser(
         prog="scripts/benchmark.py --plan",
         description="Machines for so many people, from measured figures, with the formulas; and what breaks first.",

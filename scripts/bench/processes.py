@@ -82,7 +82,7 @@ class StandInProcess(Program):
             await asyncio.wait_for(self._process.wait(), 10)
 
     async def records(self, kind: str = "chat") -> list[dict[str, Any]]:
-        """The requests of a kind (stand_in_model.Record)."""
+        """Return the requests of a kind (stand_in_model.Record)."""
         url = self.base_url.removesuffix("/v1")
         return [one for one in await json_request("GET", f"{url}/records") if one["kind"] == kind]
 
@@ -109,7 +109,7 @@ class ServerProcess(Program):
 
     @classmethod
     def before(cls, model: StandInProcess, *, level: str = "", **environment: str) -> Self:
-        """A server whose engine is the stand-in; `level` of its log."""
+        """Return a server whose engine is the stand-in; `level` of its log."""
         more = {"LOG_LEVEL": level} if level else {}
         return cls(ENGINE="vllm", VLLM_BASE_URL=model.base_url, **more, **environment)
 
@@ -153,7 +153,7 @@ class ServerProcess(Program):
             self._open.close()
 
     def output(self) -> str:
-        """The end of what it wrote to its output."""
+        """Return the end of what it wrote to its output."""
         self._said.flush()
         size = self._said.seek(0, os.SEEK_END)
         self._said.seek(max(0, size - 3000))

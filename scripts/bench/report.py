@@ -29,7 +29,7 @@ STAND_IN = "(The figures above were taken with a stand-in in the model's place: 
 
 
 def percentile(values: Sequence[float], q: float) -> float:
-    """The smallest value that `q` percent do not exceed (nearest rank); NaN without values."""
+    """Return the smallest value that `q` percent do not exceed (nearest rank); NaN without values."""
     if not values:
         return math.nan
     ordered = sorted(values)
@@ -134,7 +134,7 @@ class Report:
         return cls(title, {"machine": machine(), "arguments": given})
 
     def close(self) -> None:
-        """The measuring is over: note how busy the machine was, all that ran on it included."""
+        """Note how busy the machine was during the measurement, including other programs."""
         idle, total = (b - a for a, b in zip(self._seconds, idle_and_all(), strict=True))
         if total:
             self.conditions["machine_idle_share"] = round(idle / total, 3)
@@ -151,7 +151,7 @@ class Report:
         return "\n".join([*text, *(["", "Notes"] if notes else []), *notes])
 
     def stem(self, folder: Path, name: str) -> Path:
-        """The name of this run's files, without their endings."""
+        """Return the name of this run's files, without their endings."""
         stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(self.started))
         return folder / f"{name}-{stamp}"
 

@@ -261,7 +261,7 @@ class VoiceFigures:
         }
 
     def panels(self) -> dict[str, dict[str, list[float]]]:
-        """The values to draw: steps of the turns, and of speech over answers."""
+        """Return the values to draw: steps of the turns, and of speech over answers."""
         steps = {
             step: [value for turn in self.whole if (value := turn.ms("end", step)) is not None]
             for step in ("decided", "text", "model", "sound")

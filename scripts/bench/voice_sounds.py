@@ -49,7 +49,7 @@ class Speech:
 
 
 def find_speech(file: Path | None) -> Speech:
-    """The best source: a given file, espeak-ng, or made-up speech. Raises MeasurementError."""
+    """Return the best source: a given file, espeak-ng, or made-up speech. Raises MeasurementError."""
     if file is not None:
         said = read_sound(file)
         return Speech(file.name, lambda _number: said, lambda _number: (said, said))

@@ -66,7 +66,7 @@ def _read_json(path: Path, what: str) -> dict[str, Any]:
 
 
 def read(folder: Path) -> Checkpoint:
-    """Raises ModelError. Shards that the index names may be missing: see verify."""
+    """Read a model's folder. Raises ModelError. Shards that the index names may be missing: see `verify`."""
     if not folder.is_dir():
         raise ModelError(
             f"There is no folder {folder} with a model. bash scripts/download_model.sh fetches one to MODEL_PATH."
@@ -92,7 +92,7 @@ def read(folder: Path) -> Checkpoint:
 
 
 def require_known(model: Checkpoint) -> None:
-    """Raises ModelError for a kind of model whose layers are not known here."""
+    """Raise ModelError for a kind of model with unknown layers."""
     kind = model.config.get("model_type")
     if kind not in FAMILIES:
         raise ModelError(

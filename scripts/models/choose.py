@@ -74,7 +74,7 @@ class Choice:
 
 
 def hosting_settings(settings: Settings) -> HostingSettings:
-    """Raises ModelError where the feature is off."""
+    """Return the settings of the feature hosting. Raises ModelError if it is off."""
     if not isinstance(settings, HostingSettings):
         raise ModelError(
             "A model that is loaded here needs the feature hosting. Add it to FEATURES."
@@ -94,7 +94,7 @@ def converted_errors() -> Iterator[None]:
 
 
 def find(name: str, settings: Settings) -> Choice:
-    """Raises ModelError."""
+    """Find a model by its name or folder. Raises ModelError."""
     hosted = hosting_settings(settings)
     with converted_errors():
         # No name of a catalogue begins like that; one that cannot be had is not needed.
@@ -124,7 +124,7 @@ def _found(name: str, catalogue: Catalogue) -> Choice:
 
 
 def model_folder(model: Model) -> Path:
-    """The folder that a catalogue's model is fetched to. Raises RuntimeError without a home."""
+    """Return the folder that a catalogue's model is fetched to. Raises RuntimeError without a home."""
     return KEPT.expanduser() / model.id.rpartition("/")[2]
 
 
@@ -261,7 +261,7 @@ def _require_libraries(python: Path) -> None:
 
 
 def fetch(model: Model, folder: Path) -> None:
-    """Ends the process where it fails or is stopped."""
+    """Download a model's files. Exits the process on failure or a signal."""
     # Its library takes half a second to load.
     from scripts.models import download
 
@@ -321,7 +321,7 @@ def catalogue_models(catalogue: Catalogue) -> list[Model]:
 
 
 def describe(proposal: Proposal, host: Host, free: int | None, command: str) -> list[str]:
-    """The lines for a person."""
+    """Return the lines for a person."""
     room = "" if free is None else f" {gigabytes(free)} free on the disk for models."
     lines = [machine_summary(host) + room]
     lines += proposal.skipped
@@ -415,7 +415,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def choose(name: str, only_look: bool) -> int:
-    """Raises ModelError."""
+    """Fetch a model if needed and print the settings that use it. Raises ModelError."""
     try:
         with converted_errors():
             settings = load(ENV_FILE)

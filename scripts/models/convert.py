@@ -110,7 +110,7 @@ def _identity(model: Checkpoint, form: Form) -> dict[str, Any]:
 def _resume(
     model: Checkpoint, form: Form, work: Path, progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The shards that an earlier run finished, by name; empties `work` if that was another's."""
+    """Return the shards that an earlier run finished, by name; empties `work` if that was another's."""
     if not any(work.iterdir()):
         return {}
     try:
@@ -252,7 +252,7 @@ def _sync(folder: Path) -> None:
 
 
 def fit_group(form: Form, columns: set[int]) -> Form | None:
-    """The form with the largest group that divides every weight's columns; None when there is none."""
+    """Return the form with the largest group that divides every weight's columns; None when there is none."""
     if form.group is None:
         return form
     for group in GROUPS:

@@ -213,7 +213,7 @@ def _reply_headers(headers: httpx2.Headers) -> list[tuple[str, str]]:
 
 
 def _proxy(url: httpx2.URL) -> str:
-    """The environment's proxy for an address, or "". Raises FetchError for one of no use."""
+    """Return the environment's proxy for an address, or "". Raises FetchError for one of no use."""
     proxies = urllib.request.getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all") or ""
     port = url.port or (443 if url.scheme == "https" else 80)
@@ -236,7 +236,7 @@ def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
 
 
 def _check_literal(url: httpx2.URL, own: bool) -> None:
-    """An address in the URL itself is known without looking anything up."""
+    """Raise FetchError for a private address in the URL itself, which no lookup would check."""
     kind = network.refused(url.host)
     if kind not in (None, "no IP") and not own:
         raise FetchError(
@@ -455,7 +455,7 @@ _FAILURES = (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled)
 
 
 def hub_address() -> str:
-    """The hub's address, without a password. Raises ModelError when there is none."""
+    """Return the hub's address, without a password. Raises ModelError when there is none."""
     try:
         return quote_url(endpoint(constants.ENDPOINT)).rstrip("/")
     except FetchError as error:

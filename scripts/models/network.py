@@ -136,7 +136,7 @@ def look_up(host: str, port: int, resolve: Resolve = resolve) -> Future[list[str
 
 
 def check(host: str, address: str, refused: Callable[[str], str | None]) -> None:
-    """Raises RefusedAddress for an address of `host` that is refused."""
+    """Raise RefusedAddress for an address of `host` that `refused` rejects."""
     kind = refused(address)
     if kind is not None:
         what = address if host == address else f"{host} ({address})"
@@ -175,7 +175,7 @@ class Network(NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[SOCKET_OPTION] | None = None,
     ) -> NetworkStream:
-        """Raises FetchError when any of the name's addresses is refused, else as httpcore2 does."""
+        """Connect to the first address of a host. Raises FetchError if any of its addresses is refused, and httpcore2's errors."""
         options = list(socket_options or ())
         addresses = self._look_up(host, port, self.left(timeout, httpcore2.ConnectTimeout))
         for address in addresses:
@@ -215,7 +215,7 @@ class Network(NetworkBackend):
         return left if timeout is None else min(timeout, left)
 
     def _look_up(self, host: str, port: int, seconds: float | None) -> list[str]:
-        """Raises httpcore2's errors."""
+        """Resolve a host in the time that is left. Raises httpcore2's errors."""
         try:
             return look_up(host, port, self._resolve).result(seconds)
         except TimeoutError:

@@ -25,7 +25,7 @@ _CHUNK = 8 * 1024 * 1024
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal. Raises OSError."""
+    """Return the file's SHA-256 in hexadecimal. Raises OSError."""
     return checksum(path, hashlib.sha256())
 
 
@@ -40,7 +40,7 @@ def checksum(path: Path, digest: _Hash, seen: Callable[[int], None] | None = Non
 
 
 def write_whole(path: Path, text: str) -> None:
-    """The file has the old content or the new one, whatever happens meanwhile. Raises OSError."""
+    """Replace a file's content atomically. Raises OSError."""
     half = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with half.open("w", encoding="utf-8") as file:

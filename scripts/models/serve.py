@@ -326,7 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def gpus() -> tuple[list[Gpu], bool]:
-    """The GPUs, one at least, and whether they are AMD's. Raises ModelError with the reason."""
+    """Return the GPUs, one at least, and whether they are AMD's. Raises ModelError with the reason."""
     reader = GpuReader()
     reason = reader.why_none
     if not reason:

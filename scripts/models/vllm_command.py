@@ -142,7 +142,7 @@ def _video(settings: Settings, model: Checkpoint, most: int) -> dict[str, int] |
 
 
 def weights_bytes(model: Checkpoint) -> int:
-    """The bytes of the weights in a GPU's memory. Raises ModelError when some are missing."""
+    """Return the bytes of the weights in a GPU's memory. Raises ModelError when some are missing."""
     lost = [name for name in model.shards if not (model.folder / name).is_file()]
     if lost:
         raise ModelError(

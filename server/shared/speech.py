@@ -69,7 +69,7 @@ class SpeechWorker:
         again: str = "Start the server again.",
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """`what`: "recogniser" or "voice"; `remedy`: for a process that cannot start; `again`: for one
+        """Prepare a process. `what`: "recogniser" or "voice"; `remedy`: for a process that cannot start; `again`: for one
         that has ended. `on_change` is called whenever it has become ready or has failed.
         """
         self.on_change = on_change

@@ -186,11 +186,11 @@ class BoundedSession:
         self._ssrcs: set[bytes] = set()
 
     def unprotect(self, packet: bytes) -> bytes:
-        """Raises pylibsrtp.Error."""
+        """Return a decrypted RTP packet. Raises pylibsrtp.Error."""
         return self._take(packet, packet[8:12], self._session.unprotect)
 
     def unprotect_rtcp(self, packet: bytes) -> bytes:
-        """Raises pylibsrtp.Error."""
+        """Return a decrypted RTCP packet. Raises pylibsrtp.Error."""
         return self._take(packet, packet[4:8], self._session.unprotect_rtcp)
 
     def _take(self, packet: bytes, ssrc: bytes, unprotect: Any) -> bytes:

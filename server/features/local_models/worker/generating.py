@@ -310,7 +310,7 @@ class _TextStreamer:
             self._emit(text)
 
     def stopped(self, input_ids: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
-        """Stopping criterion of `generate`. Return a boolean tensor with one element per answer of the batch."""
+        """Return the stopping criterion of `generate`: a boolean tensor with one element per answer of the batch."""
         return torch.full((input_ids.shape[0],), self._stop.is_set(), device=input_ids.device)
 
     def reached_limit(self, limit: int) -> bool:
