@@ -190,7 +190,7 @@ def _seen(name: str) -> Picture:
 
 
 async def asker_of(args: argparse.Namespace, stack: AsyncExitStack) -> Asker:
-    """Whoever is asked, until the stack is closed. Raises MeasurementError when the model server does not answer."""
+    """Return the asked engine or server, until the stack is closed. Raises MeasurementError when the model server does not answer."""
     if args.server_url:
         return running_server(args.server_url, args.access_code)
     if args.engine_url:
@@ -315,7 +315,7 @@ class _Read:
         for table in tables:
             said = _words_re(table["sure"]).sub("", said)
         parts = list(_parts(said, tables))
-        # What the question is about takes the place of {thing}; a control has no thing of its own.
+        # {thing} is replaced by the subject of the question; a control has none of its own.
         things = tuple(word for word in question.words if word != "{yes}")
         first = parts[0][0] if parts else ""
         self.yes = any(_begins(first, table["yes"]) for table in tables)

@@ -1,6 +1,6 @@
 """Peer connections, one per camera: offer, answer, candidates, end.
 
-Uses aiortc; knows nothing of sessions.
+Uses aiortc; independent of sessions.
 """
 
 from __future__ import annotations

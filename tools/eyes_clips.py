@@ -102,9 +102,9 @@ THINGS: dict[str, tuple[tuple[str, tuple[float, float, float, float]], ...]] = {
 CONDITIONS = {name: f"a {name} comes" for name in THINGS}
 # The share of the picture that a thing takes up
 SHARES = (0.04, 0.08, 0.16, 0.3)
-# What is behind them: "" for a wall
+# Background: "" for a wall
 GROUNDS = ("", "brick", "palace", "notebook")
-# What a still scene shows
+# The content of a still scene
 STILLS = ("coffee", "windmill", "fruits", "building", "raccoon", "stuff")
 STILL = ("noise", "flicker", "drift", "shake", "somebody stays")
 # Seconds that a thing takes to come in or go, stays, and is away

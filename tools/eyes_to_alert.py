@@ -104,7 +104,7 @@ class StatedModel(StandInModel):
         super().__init__(first_token=delay, between=0.0)
         self._false_yes, self._false_no = false_yes, false_no
         self._random = random.Random(seed)
-        # Finds whether a condition holds now
+        # Return True if a condition holds now
         self.truth: Callable[[str], bool] = lambda condition: False
 
     def said(self, question: str, count: int) -> list[str]:

@@ -91,7 +91,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     add("--faults", nargs="+", choices=FAULTS, help="in this order (all that are possible)")
     value("--first-token-ms", number(0.001, 1e6), 50, "of an engine alone")
     value("--between-ms", number(0, 1e6), 20.0, "between its tokens")
-    value("--seed", int, 1, "of who asks what when")
+    value("--seed", int, 1, "of the order of questions")
     program.add_output(parser)
     args = parser.parse_args(arguments)
     args.faults = args.faults or list(FAULTS if args.namespaces else NOT_APART)
@@ -100,7 +100,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-# What vLLM's router costs
+# Costs of vLLM's router
 
 # Pairs of questions; of each the picture's bytes, as base64 has it in SECURITY.md's bounds and docs/figures/fleet.json
 COST_QUESTIONS = 200

@@ -271,7 +271,7 @@ class OpenLoop:
 
     async def _one(self, planned: Planned, on_end: Callable[[Sample], None]) -> None:
         sample = Sample(planned.number, planned.at)
-        # Whoever came first is served first.
+        # First come, first served.
         visitor = await self._free.get()
         try:
             sample.sent = self._now()

@@ -120,7 +120,7 @@ class ServerProcess(Program):
 
     async def __aenter__(self) -> Self:
         begin = time.monotonic()
-        # What it says is shown when it fails only.
+        # Its output is shown on failure only.
         said = dict.fromkeys(("stdout", "stderr"), self._said)
         process = await self._begin("server.main", env=self._environment, **said)
         try:
@@ -172,7 +172,7 @@ class ServerProcess(Program):
             await asyncio.sleep(0.1)
 
 
-# What processes use, and idle processors
+# CPU time of processes, and idle processors
 
 
 @dataclass(frozen=True, slots=True)

@@ -335,7 +335,7 @@ async def main() -> None:
     await model.start(args.port)
     print(json.dumps({"base_url": model.base_url}), flush=True)
     try:
-        # Whoever started this ends it by closing its standard input.
+        # The parent process ends it by closing its standard input.
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     finally:
         await model.close()

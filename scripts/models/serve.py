@@ -95,7 +95,7 @@ def start(chosen: argparse.Namespace) -> int:
     # Python ignores it, and an ignored signal stays ignored.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        # Who set one of the values for AMD's GPUs otherwise had a reason.
+        # Keep the operator's own values for AMD's GPUs.
         own = {
             k: v for k, v in launch.env.items() if not (k in ROCM_ENVIRONMENT and k in os.environ)
         }

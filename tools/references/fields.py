@@ -20,7 +20,7 @@ from tools.references.source import code, comments, docstring, join, linked, sen
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", SecretStr: "string"}
 # A comment that states the allowed values: the model's own bound is wider than another check's.
 _BOUND = re.compile(r"\d to \d|\d characters|KiB at most")
-# What says "left out" where a client sends it
+# Values that mean "left out" when a client sends them
 _ABSENT: tuple[object, ...] = (None, "", (), SecretStr(""))
 
 
@@ -129,7 +129,7 @@ def bounds(metadata: Any, what: str = "characters") -> str:
             case MaxLen(max_length=value):
                 long = value
     if long:
-        # What bounds the whole message says nothing of a field.
+        # A limit of the whole message is none of a field.
         if long == MAX_MESSAGE_BYTES:
             return ""
         return f", {short} to {long} {what}" if short else f", {long} {what} at most"

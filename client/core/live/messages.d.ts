@@ -230,7 +230,7 @@ export interface Settings {
 /** Lead the person to something, in place of the goal before; a `target` follows. */
 export interface Goal {
   type: "goal";
-  /** What it is, in the person's words, 200 characters at most: a thing, print, a code, something of a colour; words in quotes are print. A thing that the server's detector does not know is found by a model with boxes; without such a model its words are taken as print. Absent or empty: end the goal. */
+  /** Name in the person's words, 200 characters at most: a thing, print, a code, something of a colour; words in quotes are print. A thing that the server's detector does not know is found by a model with boxes; without such a model its words are taken as print. Absent or empty: end the goal. */
   thing?: string;
 }
 
@@ -249,7 +249,7 @@ export interface Scan {
 /** Ask for the direction of something that the last scan found; a `bearing` follows. */
 export interface WhereWas {
   type: "where_was";
-  /** What it is, in the person's words */
+  /** Name in the person's words */
   thing: string;
 }
 
@@ -716,9 +716,9 @@ export interface Recalled {
 /** A hint how to move the camera, so that print or a face is fully in the picture. */
 export interface AimHint {
   type: "aim";
-  /** What to do; left and right are those of the picture. */
+  /** Next step; left and right are those of the picture. */
   hint: "dark" | "blurred" | "nothing" | "back" | "closer" | "left_edge" | "right_edge" | "upper_edge" | "lower_edge" | "left" | "right" | "up" | "down" | "good";
-  /** What it is about; absent: the whole picture */
+  /** Its subject; absent: the whole picture */
   about?: "text" | "face";
   /** Time by the server's clock, ms since the epoch */
   at: number;
@@ -731,7 +731,7 @@ export interface Target {
   thing: string;
   /** Its name in the page's language, or the words to find as print */
   label: string;
-  /** What it is; changes from `text` to `thing` once a model that can find it is available */
+  /** Kind of thing; changes from `text` to `thing` once a model that can find it is available */
   kind: "thing" | "text" | "code" | "face" | "colour";
   /** True: a model looks for it; false: the server's own detectors of things, print, codes and faces */
   by_model: boolean;
@@ -1142,7 +1142,7 @@ export interface WatchInfo {
 
 /** A thing that a scan found. */
 export interface ScannedThing {
-  /** What it is: a thing or a person, print, or a code */
+  /** Kind: a thing or a person, print, or a code */
   kind: "thing" | "text" | "code";
   /** Its name in the page's language, or the words of print; empty for a code */
   label: string;
@@ -1154,7 +1154,7 @@ export interface ScannedThing {
 
 /** Something around the place that was pointed at. */
 export interface PointedBox {
-  /** What it is: a thing, print or a code */
+  /** Kind: a thing, print or a code */
   kind: "thing" | "text" | "code";
   /** Left, top, right and bottom, as shares of the camera's picture */
   box: [number, number, number, number];

@@ -4,7 +4,7 @@ import { button, byId, made, say, show, tell } from "../../core/page/dom.js";
 import { clock } from "../../core/words/text.js";
 
 /**
- * A program that may look: through a visitor's session, or a camera of the house.
+ * A program that may look: through a visitor's session, or a fixed camera.
  * @typedef {{session: string, camera: string, id: string, name: string, scopes: string[], expires_at: number,
  *   last_used: number|null, looks: number}} Access
  */
@@ -20,7 +20,7 @@ export class AccessDesk extends WatchingDesk {
 
   /**
    * @param {{ask: import("../../core/operator/desk.js").Ask, onChange: (facts: AccessFacts) => void}} hooks
-   * @param {boolean} cameras there may be cameras of the house
+   * @param {boolean} cameras there may be fixed cameras
    */
   constructor(hooks, cameras) {
     super({ programs: [], problem: "" }, hooks);

@@ -42,7 +42,7 @@ export class MqttView {
     if (typeof retry === "number") parts.push(`tries again in ${lasted(retry)}`);
     say(this.#state, [...parts, `sent: ${sent}, waiting: ${waiting}`].join(" · "));
     tell(this.#detail, detail);
-    const names = cameras.length > 0 ? [`Cameras of the house: ${cameras.join(", ")}`] : [];
+    const names = cameras.length > 0 ? [`Fixed cameras: ${cameras.join(", ")}`] : [];
     say(this.#told, [...names, `visitors' cameras: ${visitors}`].join(" · "));
   }
 }

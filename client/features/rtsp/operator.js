@@ -4,7 +4,7 @@ import { failure, lasted } from "../../core/operator/words.js";
 import { button, byId, made, say, show, tell } from "../../core/page/dom.js";
 
 /**
- * A camera of the house.
+ * A fixed camera.
  * @typedef {{name: string, where: string, state: "connecting"|"live"|"waiting", detail: string, sends: string,
  *   since_seconds: number, retry_seconds: number|null, codec: string, fps: number, width: number|null,
  *   height: number|null, unwatched: {condition: string, reason: string}[]}} HouseCamera
@@ -24,7 +24,7 @@ const LOOK_EVERY = 3000;
 const ADDRESS = "/api/operator/cameras";
 
 /**
- * Reads the cameras of the house for the operator, shows and asks them. Uses no DOM.
+ * Reads the fixed cameras for the operator, shows and asks them. Uses no DOM.
  * @extends {WatchingDesk<CamerasFacts>}
  */
 export class CamerasDesk extends WatchingDesk {
@@ -104,7 +104,7 @@ export class CamerasDesk extends WatchingDesk {
 
 const STATES = { connecting: "connecting", live: "live", waiting: "no picture" };
 
-/** The cameras of the house in the operator's panel: state, picture, a question. Uses no connection. */
+/** The fixed cameras in the operator's panel: state, picture, a question. Uses no connection. */
 export class CamerasView {
   #section = byId("cameras", HTMLElement);
   #list = byId("cameras-list", HTMLElement);
@@ -202,7 +202,7 @@ class Card {
   }
 }
 
-/** In the operator's panel: the cameras of the house. @param {import("../../core/operator/panel.js").PanelApi} panel */
+/** In the operator's panel: the fixed cameras. @param {import("../../core/operator/panel.js").PanelApi} panel */
 export function register(panel) {
   const desk = new CamerasDesk({ ask: panel.ask, onChange: (facts) => view.render(facts) });
   const view = new CamerasView({

@@ -568,7 +568,7 @@ def is_short(question: str) -> bool:
 
 
 def wishes_of(request: EngineRequest) -> Wishes:
-    """Return the preferences of the person who asks."""
+    """Return the preferences of the request's person."""
     return request.extra(Wishes) or Wishes()
 
 

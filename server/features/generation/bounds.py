@@ -37,9 +37,9 @@ class _Request(BaseModel):
     """Fields of every request."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-    # What to make; not only spaces
+    # Description of the result; not only spaces
     prompt: str = Field(max_length=MAX_TEXT_CHARS, pattern=r"\S")
-    # What to avoid
+    # Things to avoid
     negative_prompt: str = Field(default="", max_length=MAX_TEXT_CHARS)
     # Denoising steps
     steps: int = Field(default=_STEPS, ge=1, le=MAX_STEPS)

@@ -23,9 +23,9 @@ class AimHint(ServerMessage):
 
     type: Literal["aim"] = "aim"
     newest_only: ClassVar[bool] = True
-    # What to do; left and right are those of the picture.
+    # Next step; left and right are those of the picture.
     hint: Hint
-    # What it is about; absent: the whole picture
+    # Its subject; absent: the whole picture
     about: Subject | None = None
     # Time by the server's clock, ms since the epoch
     at: float
@@ -35,7 +35,7 @@ class Goal(ClientMessage):
     """Lead the person to something, in place of the goal before; a `target` follows."""
 
     type: Literal["goal"]
-    # What it is, in the person's words, 200 characters at most: a thing, print, a code, something of a colour; words
+    # Name in the person's words, 200 characters at most: a thing, print, a code, something of a colour; words
     # in quotes are print. A thing that the server's detector does not know is found by a model with boxes; without such a
     # model its words are taken as print. Absent or empty: end the goal.
     thing: str | None = Field(None, max_length=200)
@@ -56,7 +56,7 @@ class Target(ServerMessage):
     thing: str
     # Its name in the page's language, or the words to find as print
     label: str
-    # What it is; changes from `text` to `thing` once a model that can find it is available
+    # Kind of thing; changes from `text` to `thing` once a model that can find it is available
     kind: Literal["thing", "text", "code", "face", "colour"]
     # True: a model looks for it; false: the server's own detectors of things, print, codes and faces
     by_model: bool = False
@@ -91,14 +91,14 @@ class WhereWas(ClientMessage):
     """Ask for the direction of something that the last scan found; a `bearing` follows."""
 
     type: Literal["where_was"]
-    # What it is, in the person's words
+    # Name in the person's words
     thing: str = Field(max_length=200)
 
 
 class ScannedThing(BaseModel):
     """A thing that a scan found."""
 
-    # What it is: a thing or a person, print, or a code
+    # Kind: a thing or a person, print, or a code
     kind: Literal["thing", "text", "code"]
     # Its name in the page's language, or the words of print; empty for a code
     label: str

@@ -42,7 +42,7 @@ _NEWS_DEGREES, _NEWS_SECONDS = 5, 0.5
 # Parts of the picture to look at in turn: all of it, and the square at this share of its longer side. Things at the sides
 # come into the middle as the person turns.
 _PARTS = (None, 0.5)
-# What each look in turn searches besides things
+# Searches besides things, one in each look in turn
 _EXTRAS: tuple[Extra, ...] = ("", "", "signs", "", "faces", "", "signs", "")
 _KINDS: dict[Extra, frozenset[Kind]] = {
     "": THINGS,

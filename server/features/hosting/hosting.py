@@ -476,7 +476,7 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
         return engine_state()
 
 
-# What the panel shows
+# The content of the panel
 
 # Fields of a model that are listed as they are in the catalogue
 _LISTED = {

@@ -25,7 +25,7 @@ class Point(ClientMessage):
 class PointedBox(BaseModel):
     """Something around the place that was pointed at."""
 
-    # What it is: a thing, print or a code
+    # Kind: a thing, print or a code
     kind: Literal["thing", "text", "code"]
     # Left, top, right and bottom, as shares of the camera's picture
     box: tuple[float, float, float, float]

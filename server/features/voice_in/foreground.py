@@ -65,7 +65,7 @@ _LEAST_SPEECH = 8
 
 
 class Talker(IntEnum):
-    """Who speaks in a chunk."""
+    """Speaker of a chunk."""
 
     NOBODY = 0
     # The person, or somebody else in the room

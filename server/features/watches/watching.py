@@ -71,7 +71,7 @@ class WatchCounters:
         # result: yes, no, failed
         self.confirmations = metrics.counter(
             "watch_confirmations_total",
-            "What models said of what the detector saw, or the engine that watches",
+            "Verdicts of models on detections of the detector or of the engine that watches",
             "result",
         )
 

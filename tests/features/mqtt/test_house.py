@@ -1,4 +1,4 @@
-"""A camera of the house over a true broker: its entities, an alert with its picture, a look, and its end."""
+"""A fixed camera over a true broker: its entities, an alert with its picture, a look, and its end."""
 
 from __future__ import annotations
 

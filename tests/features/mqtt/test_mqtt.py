@@ -99,7 +99,7 @@ class Wire:
 
 
 class House:
-    """The cameras of the house, and a visitor `a`."""
+    """The fixed cameras, and a visitor `a`."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""Cameras of the house: the operators' routes, the list with its secrets, and the pauses before the next attempt."""
+"""Fixed cameras: the operators' routes, the list with its secrets, and the pauses before the next attempt."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ async def test_a_program_gives_itself_nothing(tmp_path: Path) -> None:
         assert left["id"] == door["id"]
 
 
-# The list of cameras of the house: what stands in it, and what is refused without a secret.
+# The list of fixed cameras: what stands in it, and what is refused without a secret.
 
 SECRET = "hunter2-of-the-door"
 LISTED = f"""

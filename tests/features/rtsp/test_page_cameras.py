@@ -1,4 +1,4 @@
-"""The cameras of the house in the operator's panel: state, picture, a question, trouble."""
+"""The fixed cameras in the operator's panel: state, picture, a question, trouble."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cameras of the house over true and scripted servers: live, cut, refused, asked, watched."""
+"""Fixed cameras over true and scripted servers: live, cut, refused, asked, watched."""
 
 from __future__ import annotations
 

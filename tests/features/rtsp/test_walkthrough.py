@@ -1,4 +1,4 @@
-"""server/features/rtsp/README.md, word for word: its list is read, and its commands run against two cameras of the house."""
+"""server/features/rtsp/README.md, word for word: its list is read, and its commands run against two fixed cameras."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ class Camera:
         It begins with those that the server still has of the time of this access (16 at most), or of them those with a
         number above `after`. `pictures`: with the pictures of the newest two of each answer.
 
-        When the server is not reached for a while, or has no time, it goes on by itself; `on_trouble` hears of it. It
+        When the server is not reached for a while, or has no time, it goes on by itself; `on_trouble` is called. It
         raises what a retry does not help against, and ServerGone when not even the first request arrives.
         """
         loop = asyncio.get_running_loop()

@@ -55,7 +55,7 @@ class VllmError(OperatorError):
 
     def __init__(self, message: str, output: str = "") -> None:
         super().__init__(message)
-        # What the program printed
+        # The output of the program
         self.output = output
 
 
