@@ -1,7 +1,7 @@
-"""Our own figures (docs/FIGURES.md): through simulated cameras, through the page, and over bad
+"""Measurements for docs/FIGURES.md: with simulated cameras, with the page, and over bad network
 links.
 
-`python -m benchmarks --help` starts here. Parts that scripts/benchmark.py needs, too, live in
-scripts/bench/: cameras, the stand-in model, the report. Of the server these modules import nothing:
-they reach it as a client does.
+See `python -m benchmarks --help`. Parts that scripts/benchmark.py also needs are in
+scripts/bench/: cameras, the stand-in model, the report. Those modules import nothing from the
+server: they connect to it as clients do.
 """

@@ -4,7 +4,7 @@
     python -m benchmarks --browser       headless Chromium and the page: rows 1 to 7 and 10
     python -m benchmarks --network       narrow, lossy and cut links, through the page: rows 12 to 14 (about 25 minutes)
 
-A stand-in answers in place of the model. Results go to benchmark_results/ as JSON and CSV.
+A stand-in answers instead of the model. Results are written to benchmark_results/ as JSON and CSV.
 
 Exit status: 0 measured, 1 not (or the results could not be written), 2 wrong options, 130 interrupted (nothing is
 written).
@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# go_on_inside starts this file by its path.
+# `go_on_inside` starts this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scripts.arguments import command_line, integer, number, restart_in_environment

@@ -1,4 +1,4 @@
-"""Headless Chromium with a camera made of a canvas, driven by Playwright."""
+"""Headless Chromium, controlled by Playwright, with a canvas as its camera."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ ARGS = (
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
-    # The two popups of the address bar, which take half a second of a core for each page. The others are Playwright's
-    # own, which a second list replaces.
+    # The two popups of the address bar, which use half a CPU second for each page. The other names are Playwright's own
+    # list, which this one replaces.
     "--disable-features=WebUIOmniboxPopup,WebUIOmniboxFullPopup,WebUIOmniboxAimPopup,AimEnabled,LensOverlay,"
     "AvoidUnnecessaryBeforeUnloadCheckSync,DestroyProfileOnBrowserClose,HttpsUpgrades,HttpsFirstBalancedModeAutoEnable,"
     "MediaRouter,PaintHolding,ThirdPartyStoragePartitioning,AvoidCorsURLLoaderRestartOnRedirect,OptimizationHints,"
@@ -37,12 +37,12 @@ _CAMERA = Path(__file__).with_name("canvas_camera.js")
 
 
 def find_chromium() -> str | None:
-    """Path of the system's Chromium or Chrome; None leaves Playwright to use its own."""
+    """Return the path of the system's Chromium or Chrome; None: Playwright uses its own."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 def camera_script(**options: Any) -> str:
-    """Return the script that puts a canvas in the camera's place; options as in canvas_camera.js."""
+    """Return the script that replaces the camera by a canvas; options as in canvas_camera.js."""
     return _CAMERA.read_text().replace("/*OPTIONS*/ {}", json.dumps(options))
 
 
@@ -69,9 +69,10 @@ async def page_with_camera(
     context_options: dict[str, Any] | None = None,
     **camera: Any,
 ) -> AsyncIterator[Page]:
-    """Yield an empty page of a context of its own; whatever it opens finds the canvas camera.
+    """Yield an empty page in a separate context; every document that it opens gets the canvas camera.
 
-    No service worker, unless the options allow one: it would answer what a test waits for or holds.
+    Service workers are blocked unless the options allow them: they would answer requests that a test waits for or
+    holds.
     """
     options = {"service_workers": "block"} | (context_options or {})
     context: BrowserContext = await browser.new_context(
@@ -89,7 +90,7 @@ async def page_with_camera(
 
 
 async def set_camera(page: Page, **values: Any) -> None:
-    """Change `window.__camera`, e.g. `mode="text:EXIT 12"`, `textPx=14`."""
+    """Set fields of `window.__camera`, e.g. `mode="text:EXIT 12"`, `textPx=14`."""
     await page.evaluate("values => Object.assign(window.__camera, values)", values)
 
 
@@ -118,8 +119,8 @@ _OUTBOUND = """async () => {
 
 
 async def outbound_video(page: Page) -> dict[str, Any] | None:
-    """Chromium's own figures of the video it sends: the `outbound-rtp` report, with the candidate
-    pair's bytes, those of the sound, the sender's parameters and the time (`now`, epoch ms); None while no video is
+    """Return Chromium's statistics of the video that it sends: the `outbound-rtp` report, with the bytes of the
+    candidate pair and of the sound, the sender's parameters and the time (`now`, epoch ms); None while no video is
     sent.
     """
     report: dict[str, Any] | None = await page.evaluate(_OUTBOUND)
@@ -127,7 +128,7 @@ async def outbound_video(page: Page) -> dict[str, Any] | None:
 
 
 async def socket_log(page: Page, since: float = 0) -> list[dict[str, Any]]:
-    """Messages of the page's sockets since a time (epoch ms): {at, way: "sent"|"got", message}."""
+    """Return the messages of the page's sockets since a time (epoch ms): {at, way: "sent"|"got", message}."""
     entries: list[dict[str, Any]] = await page.evaluate(
         "since => window.__log.filter(entry => entry.at >= since)", since
     )
@@ -138,7 +139,7 @@ async def wait_for_message(
     page: Page, wanted: str, *, since: float = 0, timeout: float = 15
 ) -> dict[str, Any]:
     """Wait until the log has an entry for which the JavaScript expression `wanted` (of `m`, the
-    message, and `way`) is true; the first such entry. Raises playwright's TimeoutError.
+    message, and `way`) is true. Return the first such entry. Raises playwright's TimeoutError.
     """
     find = f"since => window.__log.find(({{at, way, message: m}}) => at >= since && ({wanted}))"
     handle = await page.wait_for_function(find, arg=since, timeout=timeout * 1000, polling=20)
@@ -163,7 +164,7 @@ _THROUGH_RELAY = r"""() => {
 
 
 async def put_link_between(page: Page, relay: LinkRelay) -> None:
-    """Rewrite the page's offers and answers for `relay`, without trickling. Call before opening the page."""
+    """Rewrite the page's offers and answers for `relay`, without trickle ICE. Call before opening the page."""
     await page.expose_function("__relayAnswer", relay.rewrite_answer)
     await page.add_init_script(f"({_THROUGH_RELAY})()")
 
@@ -182,5 +183,5 @@ _CODEC = """(name) => {
 
 
 async def prefer_codec(page: Page, name: str) -> None:
-    """Let the page offer one codec of video alone, "VP8" or "H264". Before the page is opened."""
+    """Make the page offer only one video codec, "VP8" or "H264". Call before opening the page."""
     await page.add_init_script(f"({_CODEC})({json.dumps(name)})")

@@ -1,7 +1,7 @@
-"""The built-in engine asked what people ask a camera: 400 questions, its answers, and what two readers say of them.
+"""Ask the built-in engine 400 questions that people ask a camera, and record two readers' verdicts on the answers.
 
     python3 scripts/benchmark.py --builtin --name after        ask the present engine; its answers go to answers-after.jsonl
-    python3 scripts/benchmark.py --builtin --only 5            the first five alone, printed, nothing is written
+    python3 scripts/benchmark.py --builtin --only 5            the first five only, printed, nothing is written
     python3 scripts/benchmark.py --builtin --sheet anna --part 1
                                                                the first 100 answers that the reader anna has to judge
     python3 scripts/benchmark.py --builtin --verdicts anna < judged.txt
@@ -10,7 +10,8 @@
                                                                readers' agreement, and engines compared in pairs
 
 tests/features/builtin/asked/ has the questions, pictures, answers and verdicts; VERDICTS there defines the six words. A
-sheet is shuffled, names no engine, and shows an answer that several engines gave once. Asking takes about six minutes.
+sheet is shuffled, names no engine, and shows an answer that several engines gave only once. Asking takes about six
+minutes.
 
 Exit status: 0 done, 1 verdicts are missing or unknown, 2 wrong options.
 """
@@ -41,7 +42,7 @@ Verdicts = Mapping[str, str]
 
 
 def answers(folder: Path = ASKED) -> dict[str, Answers]:
-    """Every engine's answers by the question's id; the engine that others are compared with is the first."""
+    """Return each engine's answers by question id; the first engine is the one with which others are compared."""
     found = {
         path.stem.removeprefix("answers-"): {row["id"]: row["answer"] for row in _rows(path)}
         for path in folder.glob("answers-*.jsonl")
@@ -50,7 +51,7 @@ def answers(folder: Path = ASKED) -> dict[str, Answers]:
 
 
 def verdicts(folder: Path = ASKED) -> dict[str, Verdicts]:
-    """Every reader's verdicts by the mark of an answer."""
+    """Return each reader's verdicts by the mark of the answer."""
     return {
         path.stem.removeprefix("verdicts-"): {row["mark"]: row["verdict"] for row in _rows(path)}
         for path in sorted(folder.glob("verdicts-*.jsonl"))
@@ -68,7 +69,7 @@ def _write(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
 
 
 def mark(question: str, answer: str) -> str:
-    """Return what stands for an answer to a question, whichever engine gave it."""
+    """Return the id of an answer to a question, independent of the engine."""
     return hashlib.sha256(f"{question}\n{answer}".encode()).hexdigest()[:8]
 
 
@@ -85,7 +86,7 @@ def to_judge(reader: str, folder: Path = ASKED) -> dict[str, tuple[Question, str
 
 
 def sheet(reader: str, part: int, folder: Path = ASKED) -> str:
-    """Return a part of the answers that a reader has to judge, below the words to judge with."""
+    """Return a part of the answers that a reader has to judge, after the definitions of the verdicts."""
     waiting = list(to_judge(reader, folder).items())
     shown = waiting[PART * (part - 1) : PART * part]
     parts = [(folder / "VERDICTS").read_text("utf-8").rstrip()]
@@ -100,7 +101,10 @@ def sheet(reader: str, part: int, folder: Path = ASKED) -> str:
 
 
 def keep(reader: str, text: str, folder: Path = ASKED) -> list[str]:
-    """Add verdicts to a reader's, without those on answers that are no longer kept; return the lines that are none."""
+    """Add verdicts to a reader's, except those on answers that are no longer kept.
+
+    Return the lines that are no verdicts.
+    """
     known = {
         mark(question, answer)
         for given in answers(folder).values()
@@ -120,7 +124,7 @@ def keep(reader: str, text: str, folder: Path = ASKED) -> list[str]:
 
 
 def wilson(count: int, of: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share by Wilson's score."""
+    """Return Wilson's 95 % confidence interval of a fraction."""
     if not of:
         return 0.0, 1.0
     z, share = 1.96, count / of
@@ -138,7 +142,7 @@ def kappa(pairs: Sequence[tuple[str, str]]) -> float:
 
 
 def paired(before: Sequence[bool], after: Sequence[bool]) -> tuple[float, float, float]:
-    """Return how much the share rose, and the 95 % interval of that, over the same questions."""
+    """Return the increase of the fraction over the same questions, and its 95 % confidence interval."""
     size = len(before)
     won = sum(new and not old for old, new in zip(before, after, strict=True))
     lost = sum(old and not new for old, new in zip(before, after, strict=True))
@@ -148,7 +152,7 @@ def paired(before: Sequence[bool], after: Sequence[bool]) -> tuple[float, float,
 
 
 def table(folder: Path = ASKED) -> str:
-    """Figures of each engine by each reader, agreements, and engines compared in pairs."""
+    """Return the figures of each engine by each reader, the readers' agreement, and engines compared in pairs."""
     every, judged, parts = answers(folder), verdicts(folder), []
     words: dict[tuple[str, str], dict[str, str]] = {
         (engine, reader): {

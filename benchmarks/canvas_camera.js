@@ -1,17 +1,17 @@
-// A camera made of a canvas, put in place of the browser's own before the page loads.
-// The test holds `window.__camera`:
-//   mode     "clock" moving blocks and the clock · "black" · "frozen" draws nothing more · "text:<lines>" print on white ·
-//            "image:<data URL>" a picture over the whole of it · "color:<color>" nothing but a color ·
-//            "thing" a magenta thing with spots that goes to and fro · "stage" what `stage` says
+// A canvas camera, which replaces the browser's camera before the page loads.
+// Fields of `window.__camera`, by which a test controls it:
+//   mode     "clock" moving blocks and the clock · "black" · "frozen" draws nothing more · "text:<lines>" text on white ·
+//            "image:<data URL>" a picture over the whole canvas · "color:<color>" only a color ·
+//            "thing" a magenta object with spots that moves to and fro · "stage" the scene in `stage`
 //   stage    kind, begin (epoch, ms) and events of a scripted scene (watch_scenes.py), in mode "stage"
-//   thing    whether the thing is there, in mode "thing"     thingAt  its edges at a time (epoch, ms), as shares
+//   thing    whether the object is visible, in mode "thing"     thingAt  its edges at a time (epoch, ms), as fractions
 //   textPx   height of a capital letter in camera pixels, for "text:"
-//   clock    whether the clock is drawn in "text:" too
-//   drawn    pictures drawn so far     opened  times that getUserMedia was asked     constraints  of the last time
-//   width, height  of its picture; changed while it is open, the device was turned
-//   plugged  whether the device is there: unplug() ends what is open, plug() brings it back
-//   apart    from the start: drawn in a worker, so that the page's own work does not hold it up; "clock" and the size it
-//            began with, nothing else. Needs a page whose content security policy is passed over (blob: for the worker)
+//   clock    whether the clock is also drawn in "text:"
+//   drawn    pictures drawn so far     opened  number of calls of getUserMedia     constraints  those of the last call
+//   width, height  of the picture; a change while it is open simulates a rotated device
+//   plugged  whether the device is connected: unplug() ends open tracks, plug() reconnects it
+//   apart    set at the start: draw in a worker, so that the page's own work does not delay it; only "clock" and the
+//            initial size. Needs a page whose content security policy is bypassed (blob: for the worker)
 //   refuse   name of the DOMException that getUserMedia fails with ("NotAllowedError", ...), "" for none
 (() => {
   "use strict";
@@ -24,13 +24,13 @@
   window.__camera = camera;
 
   camera.thingAt = (ms) => {
-    // A twentieth of the width a second
+    // A twentieth of the width per second
     const way = (ms / 10000) % 2;
     const left = 0.12 + 0.5 * (way < 1 ? way : 2 - way);
     return [left, 0.4, left + 0.17, 0.65];
   };
 
-  // Gives the function that draws the picture of the moment. Also sent to a worker as text: it uses nothing from outside.
+  // Returns the function that draws the current picture. It is also sent to a worker as text, so it uses no outer names.
   const painter = (camera, canvas, context) => {
     // The low 32 bits of the epoch in ms, most significant first, white for 1; their complement below (clock_code.py).
     const drawClock = (context, ms) => {
@@ -63,7 +63,7 @@
       return canvas;
     };
 
-    // Noise of a sensor, larger than the picture so that each frame can show another part of it.
+    // Sensor noise, larger than the picture so that each frame can use another part of it.
     let grain = null;
     const noise = (width, height) => {
       const canvas = new OffscreenCanvas(width + 64, height + 64);
@@ -117,7 +117,7 @@
       const size = Math.round(height / 9);
       for (let i = 0; i < 6; i++) {
         const x = (((i * 211 + ((60 + 45 * i) * now) / 1000) % (width - size)) + width) % (width - size);
-        // In a scripted scene nothing but the thing is red.
+        // In a scripted scene only the object is red.
         context.fillStyle = camera.mode === "stage" ? `hsl(${150 + i * 20}, 40%, ${30 + i * 8}%)` : `hsl(${i * 60}, 70%, ${30 + i * 8}%)`;
         context.fillRect(x, height * (0.15 + 0.13 * i), size, size);
       }
@@ -138,7 +138,7 @@
       }
     };
 
-    // There is none in a worker.
+    // Workers have no Image.
     const picture = self.Image ? new Image() : null;
 
     const { width, height } = camera;
@@ -165,7 +165,7 @@
       else if (mode.startsWith("text:")) {
         fill("#fff");
         context.fillStyle = "#111";
-        // A capital letter of this font is 0.72 of its size high.
+        // The height of a capital letter in this font is 0.72 of the font size.
         context.font = `${camera.textPx / 0.72}px "DejaVu Sans", "Liberation Sans", Arial, sans-serif`;
         mode.slice(5).split("\n").forEach((line, i) => {
           context.fillText(line, 40, height * 0.15 + (i + 1) * camera.textPx * 2);
@@ -180,7 +180,7 @@
         }
       }
       if (mode !== "black" && mode !== "clock") {
-        // One pixel that changes, so that the canvas gives pictures.
+        // Change one pixel, so that the canvas emits pictures.
         context.fillStyle = camera.drawn % 2 ? "#fefefe" : "#fff";
         context.fillRect(width - 2, height - 2, 2, 2);
       }
@@ -190,8 +190,8 @@
 
   const epoch = () => performance.timeOrigin + performance.now();
 
-  // A plain timer: browser.py starts Chromium with timer throttling off, and a worker's timer would be an
-  // exception to the page's content security policy, which is under test too.
+  // A plain timer: browser.py starts Chromium without timer throttling, and a worker's timer would need an
+  // exception in the page's content security policy, which is also tested.
   const ticking = (fps, tick) => {
     const timer = setInterval(tick, 1000 / fps);
     return () => clearInterval(timer);
@@ -211,7 +211,7 @@
     media.dispatchEvent(new Event("devicechange"));
   };
 
-  // A track and how to stop what feeds it.
+  // A track, and the function that stops its source.
   const drawnHere = () => {
     const { width, height, fps } = camera;
     const canvas = Object.assign(document.createElement("canvas"), { width, height });
@@ -220,7 +220,7 @@
     return [canvas.captureStream(fps).getVideoTracks()[0], stop];
   };
 
-  // As a real camera's, its frames do not pass the page's thread (mediacapture-transform, which Chromium has).
+  // Like those of a real camera, the frames do not pass through the page's thread (mediacapture-transform, in Chromium).
   const drawnApart = () => {
     const feed = (painter, camera, frames) => {
       const { width, height, fps } = camera;
@@ -228,7 +228,7 @@
       const draw = painter(camera, canvas, canvas.getContext("2d", { alpha: false }));
       const writer = frames.getWriter();
       setInterval(() => {
-        if (writer.desiredSize <= 0) return; // nobody took the last one yet
+        if (writer.desiredSize <= 0) return; // the last frame was not taken yet
         const timestamp = Math.round(performance.now() * 1000);
         draw();
         writer.write(new VideoFrame(canvas, { timestamp })).catch(() => {});
@@ -261,7 +261,7 @@
 
   const media = navigator.mediaDevices;
   if (media) {
-    // A microphone alone is the browser's own.
+    // Use the browser's own function if only a microphone is requested.
     const native = media.getUserMedia?.bind(media);
     media.getUserMedia = (wanted) => (native && wanted?.audio && !wanted.video ? native(wanted) : open(wanted));
     media.enumerateDevices = async () => !camera.plugged ? [] : [
@@ -269,7 +269,7 @@
     ];
   }
 
-  // Prompts are answered by themselves, and so it is allowed: without a window the browser does not say so.
+  // Prompts are accepted automatically, so report permission as granted: a headless browser does not.
   const permissions = navigator.permissions;
   const query = permissions?.query.bind(permissions);
   if (query) permissions.query = async (wanted) => {
@@ -299,7 +299,7 @@
   window.WebSocket = class extends NativeSocket {
     constructor(...args) {
       super(...args);
-      // Before any listener of the page's: the time is that of the event, not of what the page does with it.
+      // Added before the page's listeners, so that the time is that of the event, not of the page's work.
       this.addEventListener("message", (event) => note("got", event.data));
     }
     send(data) { note("sent", data); super.send(data); }

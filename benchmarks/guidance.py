@@ -1,13 +1,13 @@
-"""Lead simulated people to things in a rendered room: python -m benchmarks.guidance.
+"""Lead simulated people to objects in a rendered room: python -m benchmarks.guidance.
 
 The room is a wall around the person, drawn from a seed, with photographs at known places. The camera sees 60° of it in
-1280x720 pixels, 12.5 times a second, from a hand that shakes; it blurs with the turn and has noise. The server's own
-`Leading` looks with the true detector; a look takes as long as it took just now on this machine, and each frame 80 ms to
-it and each message 20 ms from it. The page's own tracker and course run in Node. The person turns at 40 degrees a second
-to where the cue is heard, more slowly near the middle, and 0.4 s late, and knows nothing else: without one they turn, too,
-50 degrees to one side, which may be the wrong one, 50 to the other, and then further; told so, they stop now and then.
-All but the times of looks follows from the seed. Six seeds in turn, one of each thing, are for tuning; the next six are
-held out.
+1280x720 pixels, 12.5 times a second, from a shaking hand; turning blurs the picture, which also has noise. The server's
+`Leading` uses the real detector. A look takes the measured time on this machine; each frame arrives 80 ms late, and
+each message takes 20 ms back. The page's own tracker and course run in Node. The person turns at 40 degrees a second
+towards the cue, more slowly near the middle, with a delay of 0.4 s, and knows nothing else. Without a cue they turn 50
+degrees to one side, which may be the wrong one, 50 to the other, and then further; when they are asked to, they stop
+from time to time. Everything except the duration of looks follows from the seed. Six successive seeds, one for each
+object, are for tuning; the next six are held out.
 """
 
 from __future__ import annotations
@@ -55,25 +55,25 @@ A_DEGREE = WIDTH / FIELD
 ROUND = round(360 * A_DEGREE)
 WALL = 1100
 STEP = 0.08
-# They turn more slowly where the cue is nearer to the middle than this, of half the picture.
+# People turn more slowly if the cue is nearer to the middle than this fraction of half the picture.
 SLOWS = 0.7
 # Seconds from a frame's capture to its look, and from the look's end to the page
 TO_SERVER, TO_PAGE = 0.088, 0.02
 EXPOSURE = 1 / 100
 TURN, SEARCH, TILT, DELAY, SETTLES = 40.0, 40.0, 15.0, 0.4, 0.1
-# Without a cue for so long they are told to stop now and then: each so many degrees, for so many seconds. A blurred picture
-# shows little.
+# Seconds without a cue after which people are asked to stop from time to time; degrees between two stops; seconds of a
+# stop. A blurred picture shows little.
 TOLD, STOPS, STOPPED = 9.4, 25.0, 0.5
-# They turn so far to one side, then as far to the other, then further
+# Degrees that they turn to one side, then to the other, and so on
 SWEEPS = (50.0, 50.0, 100.0, 100.0)
 AWAY = 60.0
-# In the middle: so near to it in halves of the picture, for so long
+# Largest distance from the middle, in halves of the picture, and seconds for which the object has to stay there
 MIDDLE, STAYS = 0.3, 0.5
 LIMIT = 20.0
-# A bump turns the person so far away within so many seconds.
+# A bump turns the person by this many degrees within this many seconds.
 BUMP, BUMPED = 55.0, 0.8
 
-# By thing: its photographs, and others that show one, too
+# By object: its photographs, and other photographs that also show one
 THINGS = {
     "cup": (["coffee"], []),
     "apple": (["apple"], ["fruits"]),
@@ -86,10 +86,10 @@ THINGS = {
 
 @dataclass
 class Room:
-    """A wall around the person, the heading of the thing on it, and its place there in pixels."""
+    """A wall around the person, the heading of the object on it, and its place on the wall in pixels."""
 
     wall: Bgr
-    # A quarter of its size, as the page's tracker sees it
+    # The wall at a quarter of its size, as the page's tracker sees it
     small: Luma
     thing: str
     box: tuple[int, int, int, int] | None
@@ -104,10 +104,10 @@ class Run:
     right_way: bool
     # Simulated seconds with a goal
     lasted: float = 0.0
-    # Seconds until it is in the middle; None: never
+    # Seconds until the object is in the middle; None if it never is
     middle: float | None = None
     again: float | None = None
-    # Number of times that something was reported as found, and those that were wrong
+    # Number of times that an object was reported as found, and of those that were wrong
     found: int = 0
     wrong: int = 0
     looks: list[float] = field(default_factory=list)
@@ -122,7 +122,7 @@ class Run:
 
 
 def bare_room(chance: random.Random) -> Bgr:
-    """Draw a wall with edges of doors, shelves and windows."""
+    """Draw a wall with the edges of doors, shelves and windows."""
     noise = np.random.default_rng(chance.randrange(1 << 30))
     base = np.array([chance.randrange(150, 215) for _ in range(3)], np.float32)
     wall = np.empty((WALL, ROUND, 3), np.float32)
@@ -140,7 +140,7 @@ def bare_room(chance: random.Random) -> Bgr:
 
 
 def build(chance: random.Random, thing: str, heading: float | None) -> Room:
-    """Draw a room. `heading`: degrees to the right of straight ahead; None: without the thing."""
+    """Draw a room. `heading`: degrees to the right of straight ahead; None: without the object."""
     wall8 = bare_room(chance)
     own, others = THINGS[thing]
     rest = [one.stem for one in sorted(PHOTOS.glob("*.jpg")) if one.stem not in (*own, *others)]
@@ -175,7 +175,7 @@ def paste(wall: Bgr, chance: random.Random, name: str, heading: float) -> tuple[
 
 
 def shaken(phases: Sequence[float], now: float) -> float:
-    """Return a hand's motion in one direction, in degrees."""
+    """Return the motion of a shaking hand in one direction, in degrees."""
     return sum(
         size * math.sin(2 * math.pi * rate * now + phase)
         for size, rate, phase in zip((0.35, 0.15, 0.07), (0.9, 2.3, 4.1), phases, strict=True)
@@ -183,7 +183,7 @@ def shaken(phases: Sequence[float], now: float) -> float:
 
 
 class Person:
-    """Simulated person who turns to where the last cue came from, with a delay."""
+    """A simulated person who turns, with a delay, towards the last cue."""
 
     def __init__(self, chance: random.Random) -> None:
         self.heading = self.pitch = self.speed = 0.0
@@ -220,7 +220,7 @@ class Person:
             wanted = 0.0
         elif cue["state"] in ("maybe", "found", "middle"):
             wanted = TURN * max(-1.0, min(1.0, cue["pan"] / SLOWS))
-            # By the clock's face, which is only told while it is not in the middle
+            # Direction on a clock face, which is given only while the object is not in the middle
             if cue["state"] == "found":
                 up = math.cos(cue["hour"] * math.pi / 6)
                 tilt = TILT * up * min(1.0, cue["off"] / SLOWS)
@@ -242,14 +242,14 @@ class Person:
 
 
 def corner(person: Person, now: float) -> tuple[int, int]:
-    """Return the left upper corner of what the camera sees on the wall."""
+    """Return the upper left corner of the part of the wall that the camera sees."""
     across, down = person.shake(now)
     left = ROUND / 2 + (person.heading + across) * A_DEGREE - WIDTH / 2
     top = WALL / 2 - (person.pitch + down) * A_DEGREE - HEIGHT / 2
     return round(left), max(0, min(WALL - HEIGHT, round(top)))
 
 
-# Noise of a sensor, added around the middle of its values
+# Sensor noise, centred on the middle of its range
 GRAIN = [
     np.random.default_rng(number).integers(0, 5, (HEIGHT, WIDTH, 3), np.uint8)
     for number in range(4)
@@ -257,7 +257,7 @@ GRAIN = [
 
 
 def view(room: Room, at: tuple[int, int], speed: float, number: int) -> Bgr:
-    """Return what the camera sees."""
+    """Return the camera's picture."""
     left, top = at
     columns = np.arange(left, left + WIDTH) % ROUND
     seen = np.ascontiguousarray(room.wall[top : top + HEIGHT].take(columns, axis=1))
@@ -268,7 +268,7 @@ def view(room: Room, at: tuple[int, int], speed: float, number: int) -> Bgr:
 
 
 def small_view(room: Room, at: tuple[int, int], speed: float, number: int) -> Luma:
-    """Return the same as the page's tracker gets it: to a quarter of a pixel, by moving the quarter of the wall."""
+    """Return the picture for the page's tracker: a part of the wall at a quarter of its size, with subpixel shift."""
     left, top = at[0] / 4, at[1] / 4
     columns = np.arange(math.floor(left), math.floor(left) + WIDTH // 4 + 1) % (ROUND // 4)
     rows = slice(math.floor(top), math.floor(top) + HEIGHT // 4 + 1)
@@ -283,7 +283,7 @@ def small_view(room: Room, at: tuple[int, int], speed: float, number: int) -> Lu
 
 
 class Page:
-    """The page's tracker and course, in a process of Node."""
+    """The page's tracker and course, in a Node process."""
 
     def __init__(self) -> None:
         script = str(ROOT / "benchmarks" / "guidance_page.mjs")
@@ -312,7 +312,7 @@ class Page:
 
 
 def picture_of(seen: Bgr, shown: Any) -> Picture:
-    """Return the picture of a view of a frame, of which `seen` is the whole."""
+    """Return the picture for a view of a frame. `seen`: pixels of the whole frame."""
     frame, region = shown.frame, shown.region
     if region is not None:
         seen = seen[region.top : region.bottom, region.left : region.right]
@@ -330,12 +330,12 @@ def picture_of(seen: Bgr, shown: Any) -> Picture:
 
 
 class Server:
-    """The server's guidance, with a camera that shows given frames, and its cues."""
+    """The server's guidance and its cues, with a camera that shows given frames."""
 
     def __init__(self, finder: Finder) -> None:
         self.told: list[Any] = []
         self._finder = finder
-        # Seconds of the newest look
+        # Duration of the newest look in seconds
         self._spent = 0.0
         self._view: Callable[[], Bgr] | None = None
         none = SimpleNamespace
@@ -358,14 +358,14 @@ class Server:
     async def _find(
         self, bgr: Bgr, wish: SearchTarget, known: Box | None
     ) -> tuple[list[SearchHit], float]:
-        # The processor's time: the machine may do other things, too.
+        # Measure CPU time, since the machine may also do other work.
         began = time.thread_time()
         found = self._finder.seek(bgr, wish, known)
         self._spent = time.thread_time() - began
         return found, self._spent
 
     async def frame(self, seen: Callable[[], Bgr], now: float) -> float:
-        """Take a frame; return the seconds of its look, 0 where none was due."""
+        """Process a frame; return the duration of its look in seconds, 0 if none was due."""
         self._spent, self._view = 0.0, cache(seen)
         no_image: Any = None
         self.leading.frame(Frame("f", no_image, WIDTH, HEIGHT, now, now, now, 0))
@@ -375,7 +375,7 @@ class Server:
 
 
 async def lead(finder: Finder, page: Page, seed: int) -> Run:
-    """Lead one person, bump them when they have it, and lead them again."""
+    """Lead one person to an object, bump them when they reach it, and lead them again."""
     chance = random.Random(seed)
     thing = list(THINGS)[seed % len(THINGS)]
     person = Person(chance)
@@ -413,7 +413,7 @@ async def lead(finder: Finder, page: Page, seed: int) -> Run:
             page.tell(type="target", state=one.state, box=one.box, at=at_ms, now=now * 1000)
         cue = page.cue(now)
         person.hear(now, cue)
-        # A bump turns the person, whatever they hear.
+        # A bump turns the person, independent of the cues.
         if bumped is not None and now < bumped[0] + BUMPED:
             person.heading += bumped[1] * STEP / BUMPED
             person.speed = 0.0
@@ -435,7 +435,7 @@ async def lead(finder: Finder, page: Page, seed: int) -> Run:
                 run.again = since - bumped[0] - BUMPED
                 break
         if state == "there" and run.middle is not None and bumped is not None and now > bumped[0]:
-            # The goal has ended before the bump: begin it again.
+            # The goal ended before the bump: start it again.
             server.leading.set(Goal(type="goal", thing=thing))
             state = "looking"
         now = round(now + STEP, 4)
@@ -445,7 +445,7 @@ async def lead(finder: Finder, page: Page, seed: int) -> Run:
 
 
 def off_middle(room: Room, at: tuple[int, int]) -> float:
-    """Return the true distance of the thing's middle from the picture's, in halves of its sides."""
+    """Return the true distance of the object's middle from the picture's, in halves of the picture's sides."""
     if room.box is None:
         return math.inf
     left, top, right, bottom = room.box
@@ -455,7 +455,7 @@ def off_middle(room: Room, at: tuple[int, int]) -> float:
 
 
 def is_right(room: Room, at: tuple[int, int], box: tuple[float, ...] | None) -> bool:
-    """Return True if a box's middle lies on the thing."""
+    """Return True if the middle of a box is on the object."""
     if room.box is None or box is None:
         return False
     x = (box[0] + box[2]) / 2 * WIDTH + at[0]
@@ -465,7 +465,7 @@ def is_right(room: Room, at: tuple[int, int], box: tuple[float, ...] | None) -> 
 
 
 def figures(runs: list[Run]) -> dict[str, Any]:
-    """Return what is compared with the targets. A person who never comes there takes infinitely long."""
+    """Return the figures to compare with the targets. The time of a person who never reaches the object is infinite."""
     led = [one for one in runs if not one.absent]
     reached = [one for one in led if one.middle is not None]
     again = [one.again for one in reached if one.again is not None]
@@ -473,7 +473,7 @@ def figures(runs: list[Run]) -> dict[str, Any]:
     looks = sorted(seconds for one in runs for seconds in one.looks)
 
     def at(values: list[float], share: int) -> float | None:
-        """Return a percentile in seconds; None for one that was never reached."""
+        """Return a percentile in seconds; None if it is infinite."""
         value = percentile(values, share) if values else math.inf
         return round(value, 1) if math.isfinite(value) else None
 

@@ -1,6 +1,6 @@
 /**
- * The page's half of benchmarks/guidance.py: the true tracker and the true course, in the time that they are given. One
- * JSON message a line; a `cue` is answered. Node 22 or newer, or 20 with --experimental-detect-module.
+ * The page's half of benchmarks/guidance.py: the real tracker and the real course, on simulated time. Each line is a JSON
+ * message; a `cue` is answered. Needs Node 22 or newer, or 20 with --experimental-detect-module.
  */
 import { createInterface } from "node:readline";
 

@@ -1,5 +1,5 @@
-"""One direction of a network path in numbers (a line with a queue, then delay, jitter, loss), and relays through which
-real packets go so, and real TCP until it is cut. Simulations of the tests use the numbers alone.
+"""A model of one direction of a network path (a line with a queue, then delay, jitter and loss), and relays that
+apply it to real packets, and that cut real TCP connections. Simulations in the tests use only the model.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from typing import Any, Protocol, Self, cast
 # Bytes of IPv4 and UDP headers
 HEADERS = 28
 
-# (time, bytes): when the line has sent them; None if dropped
+# Arguments: time and bytes. Returns the time at which the line has sent them; None if they are dropped
 Enqueue = Callable[[float, int], float | None]
 
 
 @dataclass(slots=True)
 class Link:
-    """One direction. Everything may be changed while it runs.
+    """One direction of a path. All fields may be changed while it runs.
 
     Packets go through `due` in the order in which they are sent; all times are seconds of any one
     clock.
     """
 
-    # Bits a second; None is no limit
+    # Bits per second; None for no limit
     rate: float | None = None
-    # Seconds one way, after the line
+    # One-way delay after the line, in seconds
     delay: float = 0.0
-    # Seconds that a packet may wait for the line; what would wait longer is dropped
+    # Seconds that a packet may wait for the line; a packet that would wait longer is dropped
     queue: float = 0.3
-    # Share of packets lost at random, behind the line
+    # Fraction of packets lost at random, after the line
     loss: float = 0.0
-    # Mean of an exponential delay of each packet, seconds, behind the line
+    # Mean of an exponentially distributed delay of each packet after the line, in seconds
     jitter: float = 0.0
-    # True: that delay may change the packets' order
+    # True if this delay may change the order of packets
     reorder: bool = False
-    # True: all packets are dropped
+    # True if all packets are dropped
     cut: bool = False
     # Other traffic on the same line
     flow: Flow | None = None
@@ -47,11 +47,11 @@ class Link:
     dropped_lost: int = 0
     # Time at which the line is free again
     free_at: float = field(default=0.0, repr=False)
-    # The newest delivery so far
+    # Time of the latest delivery so far
     newest: float = field(default=0.0, repr=False)
 
     def due(self, now: float, size: int, rng: random.Random) -> float | None:
-        """Return when `size` bytes of payload that arrive `now` are delivered; None if dropped."""
+        """Return the time at which `size` bytes of payload that arrive `now` are delivered; None if dropped."""
         if self.flow is not None:
             self.flow.run(now, self.enqueue)
         if self.cut:
@@ -73,7 +73,7 @@ class Link:
         return at
 
     def enqueue(self, now: float, size: int) -> float | None:
-        """Return when the line has sent `size` bytes that arrive `now`; None if the queue is full."""
+        """Return the time at which the line has sent `size` bytes that arrive `now`; None if the queue is full."""
         start = max(now, self.free_at)
         if self.rate is None:
             return start
@@ -84,7 +84,7 @@ class Link:
 
 
 class Flow(Protocol):
-    """Packets of others on the same line."""
+    """Other traffic on the same line."""
 
     def run(self, now: float, enqueue: Enqueue) -> None:
         """Send all packets due before `now`."""
@@ -94,14 +94,14 @@ Address = tuple[str, int]
 
 
 class _Side(asyncio.DatagramProtocol):
-    """One socket of the relay; what it gets goes out of the other side."""
+    """One socket of the relay; packets that it receives are sent by the other side."""
 
     def __init__(self, relay: LinkRelay, link: Link) -> None:
         self._relay = relay
         self._link = link
         self.transport: asyncio.DatagramTransport | None = None
         self.other: _Side | None = None
-        # The peer that gets the other side's packets; None before its first packet or the answer
+        # The peer to which the other side's packets are sent; None before its first packet or the answer
         self.peer: Address | None = None
         self.learn = False
 
@@ -131,8 +131,8 @@ class _Side(asyncio.DatagramProtocol):
 class LinkRelay:
     """A narrow, slow or broken link between one camera and the server, made in user space.
 
-    It stands between the two by rewriting candidates: the offer loses its own, so that the server
-    calls nobody, and the answer's are replaced by the relay's address. A context manager.
+    It gets between the two by rewriting candidates: those of the offer are removed, so that the server
+    contacts nobody, and those of the answer are replaced by the relay's address. A context manager.
     `up` leads from the camera to the server, `down` back; each media section needs one relay.
     """
 
@@ -159,13 +159,13 @@ class LinkRelay:
 
     @staticmethod
     def rewrite_offer(sdp: str) -> str:
-        """Return the offer without candidates: the first packet tells the relay's address."""
+        """Return the offer without candidates: the server learns the relay's address from the first packet."""
         drop = ("a=candidate:", "a=end-of-candidates")
         return "\r\n".join(line for line in sdp.splitlines() if not line.startswith(drop)) + "\r\n"
 
     @property
     def cut(self) -> bool:
-        """True: nothing passes in either direction; may be set."""
+        """True if nothing passes in either direction; may be set."""
         return self.up.cut and self.down.cut
 
     @cut.setter
@@ -186,7 +186,7 @@ class LinkRelay:
     async def rewrite_answer(self, sdp: str) -> str:
         """Return the answer with the restarted relay as its only candidate.
 
-        Raises ValueError when it has no IPv4 candidate over UDP.
+        Raises ValueError if the answer has no IPv4 candidate over UDP.
         """
         candidates = [line.split() for line in sdp.splitlines() if line.startswith("a=candidate:")]
         server = next((c for c in candidates if c[2].lower() == "udp" and "." in c[4]), None)
@@ -208,16 +208,17 @@ class LinkRelay:
         return "\r\n".join(lines) + "\r\n"
 
 
-# Bytes taken from one side at a time; what waits beyond is the kernel's to hold back
+# Bytes read from one side at a time; the kernel buffers the rest
 CHUNK = 65_536
 RETRY_S, OPEN_RETRY_S = 0.2, 1.0
 
 
 class TcpRelay:
-    """A way to the server that can be cut, for what goes beside the camera: HTTP and the WebSocket. A context manager.
+    """A path to the server that can be cut, for HTTP and the WebSocket. A context manager.
 
-    `url` stands for the server's. A cut closes nothing: what is sent waits, as it does in the sender's kernel, and goes on
-    when TCP would have tried again (RFC 6298: the waits double from 0.2 s, those of a connection being opened from 1 s).
+    Use `url` instead of the server's URL. A cut closes no connection: data waits, as in the sender's kernel, and is
+    sent when TCP would try again (RFC 6298: the waits double from 0.2 s, or from 1 s while a connection is being
+    opened).
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -255,7 +256,7 @@ class TcpRelay:
             self._open.set()
 
     async def _passes(self, first_wait: float) -> None:
-        """Return when a packet sent now comes through."""
+        """Wait until a packet sent now would pass."""
         wait = first_wait
         while self.cut:
             await asyncio.sleep(wait)
@@ -276,7 +277,7 @@ class TcpRelay:
                 group.create_task(self._copy(reader, back))
                 group.create_task(self._copy(there, writer))
         except* OSError:
-            pass  # One side has gone: the close below reaches the other.
+            pass  # One side has disconnected: the code below closes the other.
         finally:
             for each in writers:
                 each.close()

@@ -1,4 +1,4 @@
-"""Act like a user on the page in headless Chromium, and measure: typed and tapped questions, an idle camera, small print."""
+"""Measure the page in headless Chromium as users operate it: typed and tapped questions, idle camera, small text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from scripts.bench.program import say
 from scripts.bench.report import Report, Row, Spread
 from scripts.bench.voice_sounds import hiss, write_sound
 
-# Longer than the page stays awake after the last key
+# Seconds, longer than the page stays awake after the last key press
 ASLEEP = 2.2
 
 
@@ -44,7 +44,7 @@ def question_box(page: Page) -> Locator:
 
 
 async def start_camera(page: Page, url: str) -> float:
-    """Open the page, start the camera, wait until it is live; seconds from the offer to that."""
+    """Open the page, start the camera and wait until it is live. Return the seconds from the offer until then."""
     await page.goto(url)
     await start_button(page).click()
     live = await wait_for_message(
@@ -66,7 +66,7 @@ async def ask(
     tap: str = "What is this?",
     timeout: float = 30,
 ) -> Answer:
-    """Ask by typing or by one tap, of a camera that has fallen asleep; times are the page's own."""
+    """Ask by typing or by one tap when the camera has become idle. Times are those of the page."""
     await asyncio.sleep(ASLEEP + rng.uniform(0, 0.5))
     since = time.time() * 1000
     if typed:
@@ -92,7 +92,7 @@ async def ask(
 async def ask_and_measure(
     page: Page, model: StandInProcess, count: int, rng: random.Random
 ) -> Results:
-    """Questions one after the other, half of them typed, each with its record at the stand-in."""
+    """Ask questions one after the other, half of them typed. Return them with their records from the stand-in."""
     results = Results()
     for number in range(count):
         answer = await ask(page, rng, typed=number % 2 == 0)
@@ -102,7 +102,7 @@ async def ask_and_measure(
 
 
 async def find_records(results: Results, model: StandInProcess) -> None:
-    """Give each question the stand-in's record of its time: the page's own questions bear no tag."""
+    """Assign to each question the stand-in's record from its time, since questions from the page have no tag."""
     records = [r for r in await model.records() if r["question"]]
     for asked in results.asked:
         begin, end = asked.answer.asked, max(asked.answer.asked, asked.answer.ended_at)
@@ -111,7 +111,7 @@ async def find_records(results: Results, model: StandInProcess) -> None:
 
 @dataclass(frozen=True, slots=True)
 class BrowserRun:
-    """`args` are the benchmark's."""
+    """A run in one browser. `args`: the options of the benchmark."""
 
     args: argparse.Namespace
     browser: Browser
@@ -120,8 +120,8 @@ class BrowserRun:
 
     @asynccontextmanager
     async def server(self) -> AsyncIterator[ServerProcess]:
-        """Yield a server whose engine is the stand-in, once the server has found it."""
-        # Without a recogniser the page offers no microphone.
+        """Yield a server whose engine is the stand-in, once the server has detected the engine."""
+        # The page offers no microphone without a speech recogniser.
         hears = {"TRANSCRIPTION_BASE_URL": self.model.base_url} if self.args.microphone else {}
         async with ServerProcess.before(self.model, **hears) as server:
             await server.wait_for_engine()
@@ -134,7 +134,7 @@ async def browser_run(args: argparse.Namespace, title: str) -> AsyncIterator[Bro
     async with AsyncExitStack() as stack:
         more: list[str] = []
         if args.microphone:
-            # It hears a quiet room, and nobody speaks.
+            # The microphone records a quiet room in which nobody speaks.
             folder = Path(stack.enter_context(TemporaryDirectory()))
             room = write_sound(folder / "room.wav", hiss(10))
             more = [f"--use-file-for-fake-audio-capture={room}"]
@@ -163,7 +163,7 @@ PRINT = (
 async def idle_rows(
     page: Page, pid: int, seconds: float, without: float, *, microphone: bool
 ) -> list[Row]:
-    """Rows 6 and 7: an idle camera that nobody asks; with a microphone that is on, or without."""
+    """Measure rows 6 and 7: an idle camera without questions, with a microphone that is on or without one."""
     await asyncio.sleep(ASLEEP + 1)
     before = await outbound_video(page)
     used = await cores(pid, seconds)
@@ -208,14 +208,14 @@ async def idle_rows(
 
 
 def likeness(wanted: str, got: str) -> float:
-    """Share of the characters of `wanted` (spaces aside) that are found in `got`, in order."""
+    """Return the fraction of the characters of `wanted` (except spaces) that occur in `got`, in order."""
     a, b = "".join(wanted.split()), "".join(got.split())
     blocks = difflib.SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
     return sum(block.size for block in blocks) / len(a)
 
 
 async def reading_rows(browser: Browser, pixels: Sequence[int], rng: random.Random) -> list[Row]:
-    """Row 1, second half: print before the camera, read by the built-in engine, asleep or awake."""
+    """Measure row 1, second half: printed text read by the built-in engine, with an idle or a woken camera."""
     rows: list[Row] = []
     async with ServerProcess(ENGINE="builtin") as server, page_with_camera(browser) as page:
         await start_camera(page, server.url)

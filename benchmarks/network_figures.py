@@ -1,4 +1,4 @@
-"""Rows 12 to 14 through headless Chromium and the real page: narrow uplinks, loss, cut links."""
+"""Measure rows 12 to 14 with headless Chromium and the real page: narrow uplinks, loss, cut links."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class FrameTimes:
                 self.at.append(time.monotonic())
 
     async def next(self, since: float, timeout: float) -> float | None:
-        """Seconds from `since` to the first frame after it; None when none came within `timeout`."""
+        """Return the seconds from `since` to the first frame after it; None if none came within `timeout`."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             found = next((at for at in self.at if at >= since), None)
@@ -89,16 +89,16 @@ class FrameTimes:
 
 @dataclass(frozen=True, slots=True)
 class LinkedPage:
-    """`url` is where the page finds its server."""
+    """A page behind a simulated link. `url`: the server's address for the page."""
 
     page: Page
     url: str
     camera: LinkRelay
-    # HTTP and WebSocket; None when they go the straight way.
+    # Relay for HTTP and the WebSocket; None if they connect directly
     rest: TcpRelay | None
 
     def cut(self, now: bool) -> None:
-        """Cut the link; False restores it."""
+        """Cut the link if `now` is True, else restore it."""
         self.camera.cut = now
         if self.rest is not None:
             self.rest.cut = now
@@ -115,7 +115,10 @@ async def linked_page(
     codec: str = "",
     whole: bool = False,
 ) -> AsyncIterator[LinkedPage]:
-    """Not opened yet. `codec`: the only one offered, VP8 or H264; `whole`: all of it can be cut."""
+    """Yield a page that is not opened yet.
+
+    `codec`: the only one offered, VP8 or H264; `whole`: HTTP can be cut, too.
+    """
     async with AsyncExitStack() as stack:
         rest = None
         if whole:
@@ -134,15 +137,15 @@ async def linked_page(
             linked.cut(False)
 
 
-# One way; row 12 has a round trip of 40 ms, row 13 of 80.
+# One-way delays in seconds: the round trip is 40 ms in row 12 and 80 ms in row 13.
 NARROW_DELAY, LOSSY_DELAY = 0.02, 0.04
-# kbit/s: most ms that a woken frame may be old at the model, p95
+# By kbit/s: largest age in ms of a woken frame at the model, p95
 NARROW = {1000: 100, 500: 150, 300: 220}
 STEP_MS = 280
-# Share lost: longest gap between frames, seconds
+# By fraction of lost packets: longest gap between frames in seconds
 LOSS = {0.02: 1.0, 0.05: 2.0, 0.1: 2.0}
 FIRST_FRAME_S = 4.0
-# Seconds that a link is cut: seconds until the picture is back
+# By duration of the cut in seconds: seconds until the picture is back
 CUTS = {2.0: 1.0, 5.0: 1.0, 13.0: 1.0, 40.0: 5.0}
 WATCH_S = 20.0
 
@@ -154,7 +157,7 @@ def load() -> str:
 def asked_rows(
     what: str, some: Sequence[Asked], bound: float | None, note: str, *, kind: str = ""
 ) -> list[Row]:
-    """Age and way of the questions' frames; `bound` of the age at p95, ms."""
+    """Return rows with the age and delay of the questions' frames. `bound`: of the age at p95, ms."""
     ages = Spread.of(a.age_ms for a in some)
     waits = Spread.of(a.to_model_ms for a in some)
     errors = [str(a.answer.error["code"]) for a in some if a.answer.error is not None]
@@ -175,7 +178,7 @@ def asked_rows(
 async def narrow_page(
     run: BrowserRun, url: str, rate: float, rng: random.Random
 ) -> AsyncIterator[tuple[Page, Link, Callable[[], Awaitable[str]]]]:
-    """Yield a page behind a link of row 12, which was asked twice; its uplink; a note of what went there."""
+    """Yield a page behind a link of row 12, after two questions; its uplink; and a function that describes traffic."""
     up, down = Link(rate=rate, delay=NARROW_DELAY), Link(delay=NARROW_DELAY)
     async with linked_page(run.browser, url, up=up, down=down, seed=run.args.seed) as linked:
         await start_camera(linked.page, linked.url)
@@ -191,7 +194,7 @@ async def narrow_page(
 
 
 async def narrow_rows(run: BrowserRun, url: str, kbps: float, count: int) -> list[Row]:
-    """Row 12: an uplink of `kbps` with a queue of 300 ms and a round trip of 40 ms."""
+    """Measure row 12: an uplink of `kbps` with a queue of 300 ms and a round trip of 40 ms."""
     rng = random.Random(run.args.seed)
     async with narrow_page(run, url, kbps * 1000, rng) as (page, _, note):
         results = await ask_and_measure(page, run.model, count, rng)
@@ -206,7 +209,7 @@ async def narrow_rows(run: BrowserRun, url: str, kbps: float, count: int) -> lis
 
 
 async def step_rows(run: BrowserRun, url: str, count: int) -> list[Row]:
-    """Row 12, last part: 1 Mbit/s falls to 400 kbit/s while a question is typed."""
+    """Measure row 12, last part: 1 Mbit/s falls to 400 kbit/s while a question is typed."""
     rng = random.Random(run.args.seed)
     results = Results()
     async with narrow_page(run, url, 1e6, rng) as (page, up, note):
@@ -227,7 +230,7 @@ async def step_rows(run: BrowserRun, url: str, count: int) -> list[Row]:
 
 
 async def loss_rows(run: BrowserRun, loss: float, seeds: range, codec: str) -> list[Row]:
-    """Row 13: random loss both ways, a round trip of 80 ms; idle, then awake."""
+    """Measure row 13: random loss in both directions, a round trip of 80 ms; camera idle, then woken."""
     firsts: list[float] = []
     gaps: dict[str, list[float]] = {"idle": [], "awake": []}
     for seed in seeds:
@@ -270,7 +273,7 @@ async def loss_rows(run: BrowserRun, loss: float, seeds: range, codec: str) -> l
 
 
 async def cut_row(run: BrowserRun, seconds: float, seeds: range) -> Row:
-    """Row 14: nothing goes through for so long; then the picture has to be back, in the same chat."""
+    """Measure row 14: nothing passes for this many seconds; then the picture has to come back, in the same chat."""
     back: list[float] = []
     same: list[bool] = []
     for seed in seeds:

@@ -1,5 +1,5 @@
-"""The rows of the list of figures to reach, with simulated cameras: questions, first frames, and what cameras cost the
-server (processor, memory, threads), how many a core takes, and its start.
+"""Measure the rows of the list of targets with simulated cameras: questions, first frames, the server's costs for
+cameras (CPU, memory, threads), the number of cameras per core, and the start of the server.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CAPACITY_TARGETS = {2.0: 100, 5.0: 55}
 
 
 class CameraBank:
-    """Cameras at a constant rate, never woken, with frames spread over the period."""
+    """Cameras at a constant frame rate that are never woken; their frames are spread over the period."""
 
     def __init__(self, base_url: str, *, rate: float, microphone: bool = False) -> None:
         self.base_url = base_url
@@ -73,22 +73,25 @@ class CameraBank:
         await close_all(peers)
 
     def sent(self) -> tuple[int, int]:
-        """Bits and frames so far."""
+        """Return the numbers of bits and frames sent so far."""
         tracks = [peer.track for peer in self.peers if peer.track]
         return 8 * sum(track.bytes for track in tracks), sum(track.sent for track in tracks)
 
     def frames_dropped(self) -> int:
-        """Frames for which the simulated senders were too slow: anything but 0 invalidates a measurement."""
+        """Return the number of frames that the simulated senders were too slow to send. It has to be 0."""
         return sum(peer.dropped for peer in self.peers)
 
 
-# A core counts as full at this share; the rest is for answers.
+# A core counts as full at this load; the rest is for answers.
 FULL = 0.9
 MAX_AGE_P95_MS = 300
 
 
 class Measured:
-    """The measured server. `pid`: None for one elsewhere; `model`: its stand-in or None; `args`: the benchmark's."""
+    """The measured server.
+
+    `pid`: None if it is remote; `model`: its stand-in or None; `args`: the benchmark's options.
+    """
 
     def __init__(
         self, url: str, pid: int | None, model: StandInProcess | None, args: argparse.Namespace
@@ -101,7 +104,7 @@ class Measured:
         return self._pid
 
     async def first_frames(self, count: int) -> Row:
-        """Row 10: from sending the offer to the `status` that the camera is live, on an open socket."""
+        """Measure row 10: the time from sending the offer to the `status` "live" of the camera, on an open socket."""
         seconds: list[float] = []
         for _ in range(count):
             encoder = LiveEncoder()
@@ -120,14 +123,14 @@ class Measured:
         return Row(what, "s", Spread.of(seconds), target_p95=0.5, number="10")
 
     async def idle_cpu(self, rate: float) -> Row:
-        """Row 6: processor time of the server with idle cameras, less that without, for each camera.
+        """Measure row 6: the server's CPU time with idle cameras minus that without them, per camera.
 
-        With a microphone each hears a quiet room, whose processor time has a target of its own.
+        With microphones, each records a quiet room; this CPU time has a separate target.
         """
         args = self._args
         cameras, seconds, microphone = args.idle_cameras, args.idle_seconds, args.microphone
         async with CameraBank(self._url, rate=rate, microphone=microphone) as bank:
-            # The effects of the previous measurement have settled by then.
+            # Wait until the effects of the previous measurement have settled.
             await asyncio.sleep(4)
             without = await cores(self.pid, seconds / 2)
             await bank.grow(cameras)
@@ -151,7 +154,7 @@ class Measured:
         )
 
     async def memory(self, seconds: float) -> list[Row]:
-        """Row 8: memory and threads of one more camera, and what stays when all are gone, in rounds."""
+        """Measure row 8, in rounds: memory and threads per additional camera, and those left after all disconnect."""
         cameras, rounds = self._args.idle_cameras, self._args.soak_rounds
         async with CameraBank(self._url, rate=2.0) as bank:
             # The first cameras load libraries and fill pools shared by all.
@@ -192,7 +195,7 @@ class Measured:
         ]
 
     async def capacity(self, rate: float, seconds: float) -> Row:
-        """Row 9: cameras are added until the server uses 0.9 core or frames get past 300 ms (p95)."""
+        """Measure row 9: add cameras until the server uses 0.9 core or the age of frames exceeds 300 ms (p95)."""
         most, target = self._args.cameras, CAPACITY_TARGETS.get(rate, 0)
         rng = random.Random(self._args.seed)
         held, usage, age, ended = 0, 0.0, float("nan"), "--cameras"
@@ -224,7 +227,7 @@ class Measured:
             f"cameras on one core, {rate:g} frames/s",
             "cameras",
             value=float(held),
-            # A run that was bounded below the target shows nothing about it.
+            # A run that was limited to fewer cameras than the target does not show whether it is reached.
             target=float(target) if ended != "--cameras" or held >= target else None,
             at_least=True,
             note=note,
@@ -234,7 +237,7 @@ class Measured:
     async def _ages(
         self, bank: CameraBank, rng: random.Random, first_number: int, seconds: float
     ) -> Spread:
-        """Ask some cameras for so long; the ages of their frames at the stand-in."""
+        """Ask about some cameras for this many seconds. Return the ages of their frames at the stand-in."""
         if self._model is None:
             await asyncio.sleep(seconds)
             return Spread.of([])
@@ -245,7 +248,7 @@ class Measured:
         return Spread.of(a.age_ms for a in results.asked)
 
     async def questions(self, report: Report) -> None:
-        """Rows 1 to 5."""
+        """Measure rows 1 to 5."""
         args = self._args
         rng = random.Random(args.seed)
         encoders = [
@@ -285,7 +288,7 @@ async def switch_on(peer: CameraPeer) -> None:
 
 
 async def run_rows(args: argparse.Namespace) -> Report:
-    """All of them, or those that `--only` names; `args` are the benchmark's."""
+    """Measure all rows, or those that `--only` names. `args`: the options of the benchmark."""
     report = Report.of(
         "qwen-camera, simulated 1280×720 VP8 cameras over loopback"
         + (", microphones on" if args.microphone else ""),
@@ -322,7 +325,7 @@ async def run_rows(args: argparse.Namespace) -> Report:
 
 
 async def _with_cameras(measured: Measured, report: Report, args: argparse.Namespace) -> None:
-    """Rows 6, 8 and 9: what cameras cost a server whose process is here."""
+    """Measure rows 6, 8 and 9: the costs of cameras for a server on this machine."""
     rates = args.sample_rate or [2.0, 5.0]
     for rate in rates if "idle" in args.only else []:
         say(f"watching {args.idle_cameras} idle cameras at {rate:g} frames/s")
@@ -343,13 +346,13 @@ _TAG = re.compile(r"\[#(\d+)\]")
 
 @dataclass(slots=True)
 class Asked:
-    """One question and what is known of it. Times are seconds since the epoch."""
+    """One question and its measurements. Times are seconds since the epoch."""
 
     number: int
-    # Typed: the camera was woken before the question was sent.
+    # True if the question was typed, so that the camera was woken before it was sent
     typed: bool
     answer: Answer
-    # The stand-in's record; None when the question never got there
+    # The stand-in's record; None if the question never arrived there
     record: dict[str, Any] | None = None
 
     @property
@@ -363,14 +366,14 @@ class Asked:
 
     @property
     def captured_after(self) -> bool | None:
-        """True when the frame was captured after the question was sent; None when unreadable."""
+        """True if the frame was captured after the question was sent; None if its clock is unreadable."""
         to_model, age = self.to_model_ms, self.age_ms
         # The clock shows whole milliseconds, rounded down.
         return None if to_model is None or age is None else age <= to_model + 1
 
     @property
     def first_token_ms(self) -> float | None:
-        """Time from the model's first piece of text until it is at the page."""
+        """Time in ms from the model's first piece of text until it arrives at the page."""
         first = None if self.record is None else self.record["first_token"]
         came = self.answer.first_delta_at
         return None if first is None or came is None else (came - first) * 1000
@@ -379,14 +382,14 @@ class Asked:
 @dataclass(slots=True)
 class Results:
     asked: list[Asked] = field(default_factory=list)
-    # Questions that had to wait since every session was busy: the open loop was closed by so many.
+    # Number of questions that had to wait because every session was busy, so that the load was not an open loop
     held_up: int = 0
 
     def join(self, records: Sequence[dict[str, Any]]) -> None:
-        """Give each question its record at the stand-in."""
+        """Assign to each question its record from the stand-in."""
         by_number = {}
         for record in records:
-            # A question may stand behind a line of the server's own; the tag is ours.
+            # A line from the server may precede a question, so find it by our tag.
             if tags := _TAG.findall(record["question"]):
                 by_number[int(tags[-1])] = record
         for asked in self.asked:
@@ -399,7 +402,7 @@ class Results:
         return [str(a.answer.error["code"]) for a in self.asked if a.answer.error]
 
     def rows(self) -> list[Row]:
-        """Rows 1 to 5 of the list, as far as they were measured."""
+        """Return rows 1 to 5 of the list, as far as they were measured."""
         sizes = sorted({(a.record["width"], a.record["height"]) for a in self.asked if a.record})
         sources = sorted(
             {
@@ -500,10 +503,10 @@ async def ask_many(
     first_number: int = 0,
     detail: str = "auto",
 ) -> Results:
-    """Ask `count` questions, Poisson arrivals at `rate` a second, each by a session that is free.
+    """Ask `count` questions, with Poisson arrivals at `rate` per second, each in an idle session.
 
-    A typed question is typed for 0.5 to 1.2 s first; before a tapped one the camera has fallen asleep. Without
-    `typed_share`: questions to cameras that nothing wakes.
+    Typing a question takes 0.5 to 1.2 s; before a tapped question the camera has become idle. If `typed_share` is None,
+    nothing wakes the cameras.
     """
     free: asyncio.Queue[CameraPeer] = asyncio.Queue()
     order = list(peers)

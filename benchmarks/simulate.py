@@ -1,13 +1,13 @@
-"""Simulate many sessions on one GPU: questions beside background work. It needs no GPU, and seconds.
+"""Simulate many sessions on one GPU: questions beside background work. It needs no GPU, and takes seconds.
 
     python3 scripts/benchmark.py --simulate --sessions 1 8 32 128
 
 The real queue of answers runs on simulated time, in front of a cost model of vLLM with a 32B model
 on an MI300X. A session asks questions, and some describe and watch a scene that changes all the
-time, so that background work always waits. Printed are the time to a question's first token with
-and without that background work, GPU seconds of a useful answer, the least share of a session's
-background work, and how soon a cancelled answer's slot is free. Results go to benchmark_results/ as
-JSON and CSV.
+time, so that background work always waits. The output is the time to a question's first token with
+and without background work, the GPU seconds per useful answer, the least share of background work
+of a session, and the time until the slot of a cancelled answer is free. Results are written to
+benchmark_results/ as JSON and CSV.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from server.models.scheduler.job import Job, Result
 from tests.support.fakes import FakeEngines, RecordingSink, make_request
 from tests.support.fakes_clock import run_clock
 
-# Prompt tokens of one step (vLLM's --max-num-batched-tokens is 2,048 or more)
+# Prompt tokens per step (vLLM's --max-num-batched-tokens is 2,048 or more)
 CHUNK = 2048
 TEXT_TOKENS, PICTURE_TOKENS = 150, 480
 ANSWER_TOKENS = {JobKind.CHAT: 40, JobKind.WATCH: 60, JobKind.DESCRIBE: 20}
-# Seconds between a session's questions, on average
+# Mean number of seconds between two questions of a session
 BETWEEN = 20.0
 CANCELLED = 0.05
 WARM_UP = 60.0
@@ -56,7 +56,7 @@ class _Sequence:
 
 
 class SimulatedGpu:
-    """Continuous batching: a step has one token of each answer, and a part of waiting prompts."""
+    """Continuous batching: a step generates one token of each answer, and processes a part of waiting prompts."""
 
     name = "vllm"
 
@@ -138,7 +138,7 @@ class Simulation:
         tasks = []
         for number in range(self._sessions):
             tasks.append(asyncio.create_task(self._person(f"s{number}")))
-            # Two of three describe or watch.
+            # Two of three sessions describe or watch.
             if self._background and number % 3 < 2:
                 kind = (JobKind.DESCRIBE, JobKind.WATCH)[number % 3]
                 self.found.background[f"s{number} {kind}"] = 0
@@ -196,7 +196,7 @@ class Simulation:
                 self.found.answers += 1
 
     async def _works(self, session: str, kind: JobKind) -> None:
-        """Submit background work without end, as for a scene that never rests."""
+        """Submit background work continuously, as for a scene that always changes."""
         loop = asyncio.get_running_loop()
         while True:
             job, sink, ended = self._job(session, kind)
@@ -206,12 +206,12 @@ class Simulation:
             if integer and loop.time() >= self._from:
                 self.found.background[f"{session} {kind}"] += 1
                 self.found.answers += 1
-            # A look at the camera comes at most every 0.4 s.
+            # The camera is checked at most every 0.4 s.
             await asyncio.sleep(0.4)
 
 
 def simulate(sessions: int, args: argparse.Namespace) -> list[Row]:
-    """Simulate so many sessions without and with background work."""
+    """Simulate this many sessions without and with background work."""
     idle = run_clock(Simulation(sessions, False, args).run())
     busy = run_clock(Simulation(sessions, True, args).run())
     seconds = 60.0 * args.minutes

@@ -1,13 +1,14 @@
-"""Asks an engine about things that are not in the picture, and counts what it invents.
+"""Ask an engine about objects that are not in the picture, and count the answers that it invents.
 
     python3 scripts/benchmark.py --truth                                          the built-in engine
     python3 scripts/benchmark.py --truth --engine-url http://127.0.0.1:8001/v1    a model server, with this program's own prompt
-    python3 scripts/benchmark.py --truth --engine-url URL --wording former check  the same with other wordings, one after the other
+    python3 scripts/benchmark.py --truth --engine-url URL --wording former check  the same with other wordings, in turn
     python3 scripts/benchmark.py --truth --server-url https://cam.example.org     a running server, through a simulated camera
 
-benchmarks/truth.toml has the 60 questions about absent things, the 20 controls about things that are there, and the wordings.
-Answers are graded by words, without a model: right says that it is not there, an honest no that it cannot tell, and
-everything else is invented. A model that always says no shows in the controls, as denied. --json writes all answers.
+benchmarks/truth.toml has the 60 questions about absent objects, the 20 controls about visible objects, and the
+wordings. Answers are graded by their words, without a model: an answer is right if it says that the object is absent,
+an honest no if it says that it cannot tell, and otherwise invented. A model that always says no is detected by the
+controls, as denied. --json writes all answers.
 
 Exit status: 0 measured, 1 not (no engine, or it failed to answer), 2 wrong options, 130 interrupted.
 """
@@ -61,18 +62,18 @@ Bgr = NDArray[np.uint8]
 QUESTIONS = Path(__file__).with_name("truth.toml")
 WORDS = Path(__file__).with_name("truth_words.toml")
 GROUPS = ("exists", "property", "where", "count", "text")
-# Groups whose answer may be a bare no
+# Groups of questions that a bare no answers
 _BARE = ("exists", "count")
 _GAP = "…"
 _WORDS = re.compile(r"\d++(?:[.,:]\d++)*+|\w+|[.!?;\n。！？；,，、]")
-# More than ends and commas
+# Anything but ends of parts and commas
 _SAYS = re.compile(r"[^., ]")
 _ENDS = ".!?;\n。！？；"
 _COMMAS = ",，、"
 
-# Tokens of an answer, as RESPONSE_MAX_TOKENS has them
+# Most tokens of an answer, as in RESPONSE_MAX_TOKENS
 ANSWER_TOKENS = 128
-# Seconds for an answer, and until a server's limit of requests lets the next one in
+# Seconds for an answer, and until a server's rate limit allows the next request
 ANSWER_SECONDS, LIMIT_SECONDS = 120.0, 15.0
 # Frames of a still picture until its encoder has caught up
 SETTLED_FRAMES = 12
@@ -88,7 +89,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question about a picture. `words`: of what is not there; of a right answer, in a control."""
+    """A question about a picture. `words`: for the absent object; in a control, for a right answer."""
 
     picture: str
     group: str
@@ -110,14 +111,14 @@ class Graded:
 
 
 def shown(name: str) -> Bgr:
-    """Return a photograph, or a drawn scene, with even sides."""
+    """Return a photograph or a drawn scene whose sides are even numbers of pixels."""
     bgr = photo(name[:-4]) if name.endswith(".jpg") else draw(drawn.SCENES[name])
     height, width = (side // 2 * 2 for side in bgr.shape[:2])
     return np.ascontiguousarray(bgr[:height, :width])
 
 
 def own_engine(engine: Engine, picture_of: Callable[[str], Picture]) -> Asker:
-    """Return an engine in this process, with pictures prepared as a session's are."""
+    """Return a function that asks an engine in this process, with pictures prepared as for a session."""
 
     async def ask(number: int, question: Question) -> str:
         route = route_of(question.text)
@@ -140,7 +141,7 @@ def own_engine(engine: Engine, picture_of: Callable[[str], Picture]) -> Asker:
 
 
 class Still(Scene):
-    """Still picture of a camera: a photograph in the middle of a grey ground."""
+    """A still camera picture: a photograph in the middle of a grey background."""
 
     def __init__(self, bgr: Bgr) -> None:
         super().__init__()
@@ -157,7 +158,7 @@ class Still(Scene):
 
 
 def running_server(url: str, access_code: str | None) -> Asker:
-    """Yield a running server. Each question has a session of its own, so that none remembers another."""
+    """Return a function that asks a running server, with a new session for each question."""
 
     async def once(question: Question) -> str:
         scene = Still(shown(question.picture))
@@ -190,7 +191,10 @@ def _seen(name: str) -> Picture:
 
 
 async def asker_of(args: argparse.Namespace, stack: AsyncExitStack) -> Asker:
-    """Return the asked engine or server, until the stack is closed. Raises MeasurementError when the model server does not answer."""
+    """Return a function that asks the chosen engine or server.
+
+    Raises MeasurementError if the model server does not answer.
+    """
     if args.server_url:
         return running_server(args.server_url, args.access_code)
     if args.engine_url:
@@ -202,7 +206,7 @@ async def asker_of(args: argparse.Namespace, stack: AsyncExitStack) -> Asker:
 
 async def _model_server(args: argparse.Namespace, stack: AsyncExitStack) -> Asker:
     endpoint = Endpoint(args.engine_url, os.environ.get("VLLM_API_KEY", ""), args.model)
-    # Long time limits: nobody waits for these answers, and a laptop's first token is slow.
+    # Use long time limits: nobody waits for these answers, and the first token takes long on a laptop.
     limits = TimeLimits(first_token=ANSWER_SECONDS, between_tokens=30.0, probe=30.0)
     engine = OpenAIEngine("truth", endpoint, limits=limits)
     stack.push_async_callback(engine.close)
@@ -223,7 +227,7 @@ async def _model_server(args: argparse.Namespace, stack: AsyncExitStack) -> Aske
 
 
 async def measure(args: argparse.Namespace, only: Sequence[Question] | None = None) -> list[Graded]:
-    """Ask `only` these questions, or all. Raises MeasurementError and the errors of a camera's connection."""
+    """Ask the questions in `only`, or all. Raises MeasurementError and the errors of a camera's connection."""
     asked = only or questions()
     found = []
     async with AsyncExitStack() as stack:
@@ -256,7 +260,7 @@ async def measure(args: argparse.Namespace, only: Sequence[Question] | None = No
 
 
 def questions() -> list[Question]:
-    """All questions, the absent things first. Raises ValueError for one in another form."""
+    """Return all questions, those about absent objects first. Raises ValueError for an invalid one."""
     data = tomllib.loads(QUESTIONS.read_text("utf-8"))
     return [
         _question(row, kind == "controls") for kind in ("absent", "controls") for row in data[kind]
@@ -271,7 +275,7 @@ def _question(row: Sequence[str], control: bool) -> Question:
 
 
 def wordings() -> dict[str, str]:
-    """Return the wordings to choose among, by name."""
+    """Return the available wordings by name."""
     return dict(tomllib.loads(QUESTIONS.read_text("utf-8"))["wordings"])
 
 
@@ -315,7 +319,7 @@ class _Read:
         for table in tables:
             said = _words_re(table["sure"]).sub("", said)
         parts = list(_parts(said, tables))
-        # {thing} is replaced by the subject of the question; a control has none of its own.
+        # {thing} is replaced by the subject of the question; a control has no subject.
         things = tuple(word for word in question.words if word != "{yes}")
         first = parts[0][0] if parts else ""
         self.yes = any(_begins(first, table["yes"]) for table in tables)
@@ -352,7 +356,10 @@ class _Read:
 
 
 def words_of(text: str) -> str:
-    """Words, numbers, commas and ends of parts in lower case, a space behind each; each Chinese letter is a word."""
+    """Return words, numbers, commas and ends of parts in lower case, each followed by a space.
+
+    Each Chinese character is a word.
+    """
     text = text.casefold().replace("’", "'").replace("cannot", "can not")
     text = text.replace("won't", "will not").replace("can't", "can not").replace("n't", " not")
     found: list[str] = []
@@ -371,7 +378,7 @@ def words_of(text: str) -> str:
 
 
 def _parts(said: str, tables: Sequence[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
-    """Yield the parts of an answer, each with True when a word like "but" begins it."""
+    """Yield the parts of an answer, each with True if a word such as "but" begins it."""
     buts = _words_re(word for table in tables for word in table["but"])
     pieces = re.split(rf"(?<!\S)(\. |{buts.pattern})", said)
     for part, before in zip(pieces[::2], [". ", *pieces[1::2]], strict=True):
@@ -383,13 +390,13 @@ def _parts(said: str, tables: Sequence[dict[str, Any]]) -> Iterator[tuple[str, b
 
 
 def _word(choice: str) -> str:
-    """Return the expression of a word; one that ends in a star is a beginning."""
+    """Return the regular expression for a word; a word that ends in a star is a prefix."""
     star = r"\S*" if choice.endswith("*") else ""
     return re.escape(words_of(choice.removesuffix("*"))[:-1]) + star + " "
 
 
 def _one_of(choices: Iterable[str]) -> str:
-    """Return the expression of one of some words; without any it matches nothing."""
+    """Return the regular expression for any of these words; if there are none, it matches nothing."""
     return f"(?:{'|'.join(map(_word, choices)) or '(?!)'})"
 
 
@@ -407,7 +414,10 @@ def _begins(part: str, choices: Iterable[str]) -> bool:
 
 @cache
 def _patterns(code: str, kind: str, things: tuple[str, ...]) -> list[re.Pattern[str]]:
-    """Return the patterns of a kind in a language; each finds the places that begin one, and has it as its first group."""
+    """Return the patterns of a kind in a language.
+
+    Each matches where a phrase begins, with the phrase as its first group.
+    """
     table = _words()[code]
     gap = rf"(?:(?!, |{_one_of(table['whether'])})\S+ ){{0,{table['gap']}}}"
     places = {_GAP: gap, "{thing}": _one_of(things), "{frame}": _one_of(table["frame"])}
@@ -422,7 +432,7 @@ def _patterns(code: str, kind: str, things: tuple[str, ...]) -> list[re.Pattern[
 
 
 def _uncovered(part: str, matches: Sequence[re.Match[str]]) -> str:
-    """Return the part with the end of a part in place of each word that a match takes."""
+    """Return the part with each word that a match covers replaced by an end of a part."""
 
     def kept(word: re.Match[str]) -> str:
         taken = any(one.start(1) <= word.start() < one.end(1) for one in matches)
@@ -435,7 +445,7 @@ def _uncovered(part: str, matches: Sequence[re.Match[str]]) -> str:
 
 
 def table(graded: Sequence[Graded]) -> str:
-    """Return the score by group and by language; things that are there below it."""
+    """Return the score by group and by language, followed by that of the controls."""
     absent = [one for one in graded if not one.question.control]
     controls = [one for one in graded if one.question.control]
     counted = (Verdict.RIGHT, Verdict.HONEST, Verdict.INVENTED, Verdict.FAILED)
@@ -465,7 +475,7 @@ def _row(
 
 
 def report(graded: Sequence[Graded]) -> dict[str, Any]:
-    """All answers with their verdicts, and the counts."""
+    """Return all answers with their verdicts, and the counts."""
     counts = Counter(
         ("there " if one.question.control else "not there ") + one.verdict for one in graded
     )
@@ -476,7 +486,7 @@ def report(graded: Sequence[Graded]) -> dict[str, Any]:
 
 
 def told(graded: Sequence[Graded]) -> str:
-    """Return a line for each answer that is not right."""
+    """Return one line for each answer that is not right."""
     return "\n".join(
         f"  {one.verdict}: {one.question.picture}: {one.question.text} -> {one.answer!r}"
         for one in graded
@@ -485,7 +495,7 @@ def told(graded: Sequence[Graded]) -> str:
 
 
 def _engine_url(text: str) -> str:
-    """Return an address with its path. Raises argparse.ArgumentTypeError."""
+    """Parse an address with a path. Raises argparse.ArgumentTypeError."""
     address(text)
     return text.rstrip("/")
 
@@ -515,7 +525,10 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def worded(system: str, name: str) -> str:
-    """Return the system text with another wording of what is not there. For this process alone: people get what they got."""
+    """Return the system prompt with another wording about absent objects.
+
+    Only for this process: the server's is unchanged.
+    """
     return " ".join(system.replace(prompts.GROUNDED, wordings()[name]).split())
 
 
@@ -529,7 +542,7 @@ def main(arguments: Sequence[str]) -> int:
         try:
             graded = asyncio.run(measure(args))
         except (MeasurementError, HttpError, OSError) as error:
-            # A TimeoutError has no text of its own.
+            # A TimeoutError has no text.
             print(f"Nothing is measured: {error or 'no answer in time'}", file=sys.stderr)
             return 1
         except (KeyboardInterrupt, asyncio.CancelledError):

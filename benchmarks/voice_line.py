@@ -2,9 +2,10 @@
 
     python3 scripts/benchmark.py --voice --browser
 
-The whole server in this process, and headless Chromium with the real page. Latency both ways, and the CPU of this process
-for a microphone and a listener beside an idle camera. No model, no recogniser and no speech engine takes part: what those
-add is in `scripts/benchmark.py --voice`. Results go to benchmark_results/ as JSON and CSV.
+The server runs in this process, and the real page in headless Chromium. Measured are the latency in both directions,
+and the CPU time of this process for a microphone and a listener in addition to an idle camera. No model, speech
+recogniser or speech engine is used: `scripts/benchmark.py --voice` measures those. Results are written to
+benchmark_results/ as JSON and CSV.
 
 Exit status: 0 measured, 1 not, 2 wrong options, 130 interrupted (nothing is written).
 """
@@ -32,7 +33,7 @@ from scripts.bench.voice_figures import cpu_rows
 from server.shared.sound.line import VoiceLine
 from tests.support.running import running
 
-# The loudness from which on a burst is there
+# The loudness above which sound counts as a burst
 LOUD = 0.05
 
 _MICROPHONE = """async (silent) => {
@@ -46,7 +47,7 @@ _MICROPHONE = """async (silent) => {
   const sound = window.__peers.at(-1).getTransceivers().find((one) => one.receiver.track.kind === "audio");
   await sound.sender.replaceTrack(out.stream.getAudioTracks()[0]);
 }"""
-# A burst of 60 ms; returns its time since the epoch in seconds.
+# Plays a burst of 60 ms; returns its time in seconds since the epoch.
 _BURST = """async () => {
   const context = window.__audio;
   let offset = Infinity;
@@ -59,7 +60,7 @@ _BURST = """async () => {
   window.__gate.gain.setValueAtTime(0, at + 0.06);
   return performance.timeOrigin / 1000 + offset + at;
 }"""
-# The times since the epoch in seconds at which loud sound begins after 100 ms without.
+# Records the times, in seconds since the epoch, at which loud sound begins after 100 ms without it.
 _LISTEN = """async (loud) => {
   const track = window.__peers.at(-1).getReceivers().map((one) => one.track).find((one) => one.kind === "audio");
   const stream = new MediaStream([track]);
@@ -86,7 +87,7 @@ _LISTEN = """async (loud) => {
 
 
 async def inward(page: Page, line: Any, bursts: int) -> list[float]:
-    """Milliseconds from the first sound of each burst to the server's piece with it."""
+    """Return the milliseconds from the first sound of each burst to the server's piece of sound that contains it."""
     found: list[float] = []
     last = 0.0
 
@@ -109,7 +110,7 @@ async def inward(page: Page, line: Any, bursts: int) -> list[float]:
 
 
 async def outward(page: Page, line: Any, bursts: int) -> list[float]:
-    """Milliseconds from PCM at the server to its sound in the page."""
+    """Return the milliseconds from PCM at the server to its sound in the page."""
     sent = []
     for _ in range(bursts):
         line.player.begin()

@@ -1,14 +1,15 @@
-"""WatchBench: what watches see, miss and cost on scripted scenes.
+"""WatchBench: measure the alerts, misses and costs of watches on scripted scenes.
 
     python3 scripts/benchmark.py --watch --minutes 2            a simulated camera, through WebRTC and VP8
     python3 scripts/benchmark.py --watch --browser              the page in headless Chromium, whose camera is a canvas
     python3 scripts/benchmark.py --watch --browser --trained    the same with a tiny trained model (.venv-models)
-    python3 scripts/benchmark.py --watch --conditions 8         eight conditions in place of one
+    python3 scripts/benchmark.py --watch --conditions 8         eight conditions instead of one
 
-The whole server watches the scenes for "a red thing", in real time. A stand-in for the model knows from each picture whether
-the thing is there, and errs at stated rates. The baselines get the same scenes as drawn, on simulated time, and the same
-model: a frame a second; ten frames every 10 s; and a loop that asks again after the pause that the model chose (as Frigate's
-watch does, by its description). Results go to benchmark_results/ as JSON, CSV and, where matplotlib is installed, PNG.
+The server watches the scenes for "a red thing", in real time. A stand-in for the model detects from each picture
+whether the object is visible, and errs at given rates. The baselines get the same scenes as drawn, on simulated time,
+and the same model: a frame a second; ten frames every 10 s; and a loop that asks again after the pause that the model
+chose (as Frigate's watch does, by its description). Results are written to benchmark_results/ as JSON, CSV and, if
+matplotlib is installed, PNG.
 
 Exit status: 0 measured, 1 not, 2 wrong options, 130 interrupted (what was measured until then is written).
 """
@@ -39,8 +40,8 @@ from tools.eyes_to_alert import watching
 if TYPE_CHECKING:
     from playwright.async_api import Page
 
-# Each alert with the time (epoch, ms) of the frame in which the page shows it; and orders go out as those of
-# the simulated camera do: alerted each time, without a pause.
+# Records each alert with the time (epoch, ms) of the frame in which the page shows it; and makes watches repeat,
+# without a cooldown, as those of the simulated camera do.
 _NOTES = """() => {
   window.__alerts = [];
   new MutationObserver((changes) => {
@@ -58,12 +59,12 @@ _NOTES = """() => {
     return send.call(this, data);
   };
 }"""
-# The trained model knows this one.
+# The trained model knows this condition.
 _TRAINED = "you see red"
-# Beside two first tokens of the model, seconds
+# Seconds, in addition to two times to the model's first token
 TARGET = 0.2
 BASELINES = ("a frame a second", "10 s chunk", "model chooses the pause")
-# A watch is set so long before the scene begins: its first look and that at the settled scene are over.
+# Seconds from adding a watch to the beginning of the scene: its first look and that at the settled scene are then over.
 SETTLES = 3.0
 
 
@@ -95,7 +96,7 @@ async def watched(
 
 @asynccontextmanager
 async def _server(model: Model, args: argparse.Namespace) -> AsyncIterator[ServerProcess]:
-    """Yield a server with the stand-in, or with a tiny model that is trained for it."""
+    """Yield a server with the stand-in, or with a tiny model that was trained for this benchmark."""
     if args.trained:
         from tests.real_model.server import PYTHON, build, missing, watch_lessons
 
@@ -134,7 +135,7 @@ async def watched_on_page(
         await start_camera(page, server.url)
         for condition in [_TRAINED] if args.trained else CONDITIONS[: args.conditions]:
             await _order(page, condition)
-        # The first look and that at the settled scene, longer with a model that computes
+        # Wait for the first look and that at the settled scene; a real model takes longer.
         await asyncio.sleep(10 if args.trained else 3)
         now: float = await page.evaluate("performance.timeOrigin + performance.now()")
         begin, skew = now / 1000, now / 1000 - time.time()
@@ -147,7 +148,7 @@ async def watched_on_page(
         for entry in await socket_log(page, since=now):
             alert = entry["message"]
             if alert.get("type") == "alert" and alert["id"] in shown:
-                # The later message of an alert has its reason alone.
+                # A later message of the same alert only adds its reason.
                 alerts.setdefault(
                     alert["id"], (alert["at"] / 1000 - begin, shown[alert["id"]] / 1000 - begin)
                 )
@@ -171,7 +172,7 @@ async def _order(page: Page, condition: str) -> None:
 
 
 async def _sent(page: Page) -> float:
-    """Bytes that the page has sent with its video."""
+    """Return the number of bytes that the page has sent over its video connection."""
     from benchmarks.browser import outbound_video
 
     report = await outbound_video(page)
@@ -181,7 +182,7 @@ async def _sent(page: Page) -> float:
 def baseline(
     name: str, kind: str, seconds: float, seed: int, model: Model, first_token: float, score: Score
 ) -> None:
-    """One of the simple loops, on the scene as drawn and on simulated time. Each alerts once while its answer stays yes."""
+    """Run a baseline on the scene as drawn, on simulated time. It alerts once while its answer stays yes."""
     stage = staged(kind, seconds, seed)
     stage.begin = 0.0
     alerts, held, at = [], False, 0.0
@@ -205,7 +206,7 @@ def baseline(
 
 
 async def measure(args: argparse.Namespace, scores: list[Score]) -> None:
-    """Fill `scores`: ours of all classes, ours of each, and the baselines."""
+    """Fill `scores`: ours for all classes, ours for each class, and the baselines'."""
     ours, *others = scores
     seconds = args.minutes * 60
 
@@ -229,7 +230,7 @@ async def measure(args: argparse.Namespace, scores: list[Score]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.trained:
-        # It distinguishes one red picture from an orange and a grey one, and is used only for that.
+        # The tiny model only distinguishes one red picture from an orange and a grey one.
         args.browser, args.conditions, args.only = True, 1, ["colors"]
     way = "the page in Chromium" if args.browser else "a simulated camera"
     report = Report.of(f"WatchBench through {way}, {args.minutes:g} minutes a class", args)

@@ -1,4 +1,4 @@
-"""Scenes of WatchBench, a model with given error rates, and the scoring of alerts."""
+"""Scenes for WatchBench, a model with given error rates, and the scoring of alerts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.fakes_openai import FakeOpenAI
 
 U8 = NDArray[np.uint8]
 WIDTH, HEIGHT = 1280, 720
-# The first one happens; the others, watched for beside it, never do.
+# The first condition occurs; the others, which are also watched for, never do.
 CONDITIONS = (
     "a red thing",
     "somebody comes to the door",
@@ -35,25 +35,25 @@ CONDITIONS = (
     "the window is open",
     "a car stops in the drive",
 )
-# Y, U and V of the thing, of one that looks alike, and of the ground
+# Y, U and V of the object, of a look-alike, and of the background
 RED, ORANGE, GROUND = (82, 90, 240), (150, 60, 190), (120, 128, 128)
-# Share of the picture
+# Fraction of the picture that the object and an almost-object cover
 AREA, ALMOST = 0.03, 0.002
 LEAST = 0.008
-# Visual tokens of one request: the setting's default, and the second look's
+# Visual tokens of one request: the setting's default, and those of a second look
 TOKENS = 480
 # The simulated GPU, seconds. Each step reads 64 GB of bfloat16 weights at 5.3 TB/s.
 STEP = 64e9 / 5.3e12
 # A prompt token: 2 operations for each of 32.8e9 weights, at 40 % of 1,307 TFLOP/s (dense bfloat16),
 # and a tenth more for the pictures' encoder.
 TOKEN = 1.1 * 2 * 32.8e9 / (0.4 * 1307e12)
-# "empty": still, and nothing happens
+# "empty": a still scene in which nothing happens
 CLASSES = ("empty", "still", "noisy", "flickering", "shaken", "slow", "busy")
 
 
 @dataclass(frozen=True)
 class Happens:
-    """Something in the picture: the "thing", an "alike", or "almost" the thing."""
+    """An event in the scene: the "thing", an "alike", or "almost" the thing appears."""
 
     what: str
     begin: float
@@ -66,7 +66,7 @@ class Happens:
 
 
 def script(seconds: float, seed: int) -> list[Happens]:
-    """Return one appearance every 10 s: look-alikes and almost-things between things of 0.5, 2 and 10 s."""
+    """Return one event every 10 s: look-alikes and almost-objects between objects that stay for 0.5, 2 and 10 s."""
     rng = random.Random(seed)
     found: list[Happens] = []
     at, lengths = 8.0, [2.0, 10.0, 0.5]
@@ -124,7 +124,7 @@ class Stage(Scene):
             part[:] = np.uint8(ground + strength * (level - ground))
 
     def holds_from(self, thing: Happens) -> float:
-        """Return the time from which on the condition holds: one that fades in is at first not red."""
+        """Return the time from which on the condition is true: an object that fades in is not red at first."""
         steps = range(30) if self.kind == "slow" else range(1)
         for at in (thing.begin + step / 30 for step in steps):
             bgr = np.asarray(cv2.cvtColor(self.planes(at), cv2.COLOR_YUV2BGR_I420), np.uint8)
@@ -146,10 +146,10 @@ class Usage(Sums):
 
     requests: int = 0
     visual_tokens: int = 0
-    # Visual tokens and those of the text, about four characters each
+    # Visual tokens and text tokens (about four characters each)
     prompt_tokens: int = 0
     answer_tokens: int = 0
-    # Of the GPU of `benchmarks.simulate`: beside other work, which shares each step, and alone
+    # GPU seconds, with the GPU of `benchmarks.simulate`: if other work shares each step, and if it does not
     gpu_shared: float = 0.0
     gpu_alone: float = 0.0
 
@@ -169,7 +169,7 @@ class Usage(Sums):
 
 @dataclass
 class Model:
-    """Answers from pixels, and errs: false yes, three times as often for look-alikes, and false no.
+    """A model that answers from pixels, with errors: a false yes, three times as often for look-alikes, or a false no.
 
     `linked`: an error about the same state is repeated with this probability; a second look halves the rates.
     """
@@ -179,23 +179,23 @@ class Model:
     linked: float
     seed: int
     usage: Usage = field(default_factory=Usage)
-    # Epoch seconds at which it did not see the thing
+    # Times, in seconds since the epoch, at which the model missed the object
     blind: list[float] = field(default_factory=list)
-    # By condition: the state of the last look, and whether it erred
+    # By condition: the state at the last look, and whether the model erred
     _last: dict[str, tuple[str, bool]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
 
     def say(self, condition: str, bgr: U8, *, second: bool) -> tuple[bool, list[int] | None]:
-        """Return whether the condition's thing is seen, and where; only the first condition's thing ever appears."""
+        """Return whether the condition's object is seen, and where; only the first condition's object ever appears."""
         if condition == CONDITIONS[0]:
             return self.look(bgr, second=second)
         seen = self._errs(condition, False, False, second=second)
         return seen, self._anywhere(bgr) if seen else None
 
     def look(self, bgr: U8, *, second: bool) -> tuple[bool, list[int] | None]:
-        """Return whether the thing is seen, and where."""
+        """Return whether the object is seen, and where."""
         place = _red(bgr)
         alike = place is None and _orange(bgr)
         wrong = self._errs(CONDITIONS[0], place is not None, alike, second=second)
@@ -262,7 +262,7 @@ def _place(mask: NDArray[np.bool_]) -> list[int] | None:
 
 @dataclass
 class Score(Sums):
-    """The things that one way of watching saw and missed, and its cost."""
+    """The objects that one method of watching saw and missed, and its cost."""
 
     name: str
     seconds: float = 0.0
@@ -273,7 +273,7 @@ class Score(Sums):
     proven: int = 0
     alerts: int = 0
     delays: list[float] = field(default_factory=list)
-    # The delays of alerts before which the model erred about the thing in no look
+    # Delays of alerts before which the model made no error about the object
     clean: list[float] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
 
@@ -284,9 +284,10 @@ class Score(Sums):
         seconds: float,
         blind: Sequence[float] = (),
     ) -> None:
-        """`alerts`: seconds of the evidence frame and of the alert itself, since the script's beginning.
+        """Add the results of a scene.
 
-        `blind`: seconds at which the model did not see a thing that was there.
+        `alerts`: seconds from the script's beginning to the evidence frame and to the alert. `blind`: seconds at which
+        the model missed a visible object.
         """
         self.seconds += seconds
         taken: set[Happens] = set()
@@ -323,7 +324,10 @@ class Score(Sums):
         )
 
     def rows(self, target: float | None) -> list[Row]:
-        """`target`: of the 95th percentile of the delays, in seconds; None without one."""
+        """Return the rows of a report.
+
+        `target`: for the 95th percentile of the delays in seconds; None if there is none.
+        """
         hours = self.seconds / 3600
 
         def value(what: str, unit: str, number: float) -> Row:

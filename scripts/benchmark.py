@@ -28,10 +28,10 @@
                                                                      --server-url)
 
 Questions arrive as a Poisson process, in an open loop: their times are fixed before the first question (--seed), and the
-latency counts from the planned time, so that queueing shows. Results go to benchmark_results/ as JSON, CSV and, where
-matplotlib is installed, PNG. --voice, --watch, --simulate, --builtin, --truth, --plan and --machine have options of their own (--voice --help and so
-on). --watch, --simulate, --builtin, --truth and --voice --browser come from benchmarks/, which a checkout has; --browser needs what
-`bash scripts/test.sh` installs.
+latency is measured from the planned time, so that it includes queueing. Results go to benchmark_results/ as JSON, CSV
+and, if matplotlib is installed, PNG. --voice, --watch, --simulate, --builtin, --truth, --plan and --machine have their
+own options (see --voice --help). --watch, --simulate, --builtin, --truth and --voice --browser are in benchmarks/,
+which only a checkout has; --browser needs the packages installed by `bash scripts/test.sh`.
 
 Exit status: 0 measured, 1 not (or nothing was answered, or the results could not be written), 2 wrong options, 130
 interrupted (what was measured until then is written).
@@ -62,7 +62,7 @@ try:
 except ModuleNotFoundError as missing:
     restart_in_environment(missing)
 
-# Programs of benchmarks/ that are reached from here. A server is installed without them.
+# Programs of benchmarks/ that this script starts. An installed server does not have them.
 APART = {
     "--watch": "benchmarks.watch_bench",
     "--simulate": "benchmarks.simulate",
@@ -132,7 +132,7 @@ def measure(args: argparse.Namespace) -> int:
 
 
 def go_on_in(name: str, arguments: Sequence[str]) -> int:
-    """Run a program of benchmarks/ or tools/; its exit status."""
+    """Run a program of benchmarks/ or tools/. Return its exit status."""
     try:
         apart = import_module(name)
     except ModuleNotFoundError as missing:

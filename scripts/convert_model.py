@@ -5,10 +5,10 @@
     python3 scripts/convert_model.py --model-path P --quantize 4       4-bit weights, 16-bit activations, in P-w4a16
     python3 scripts/convert_model.py --model-path P --verify-only      checks every shard of P and prints a table
 
-It needs as much free space as the model has. It writes to O.partial, verifies that, and renames it to O at the end. When it
-was stopped, the same command continues. It needs the memory of one shard, and no GPU.
+It needs as much free disk space as the size of the model. It writes to O.partial, verifies that, and renames it to O
+at the end. After an interruption, the same command continues. It needs memory for one shard, and no GPU.
 
-Exit status: 0 for success, 1 for a failure, 2 for wrong options, 130 or 143 when it was stopped.
+Exit status: 0 for success, 1 for a failure, 2 for wrong options, 130 or 143 if it was interrupted.
 """
 
 from __future__ import annotations

@@ -223,7 +223,7 @@ class Examination:
         return os.environ.get("ACCESS_CODE", "")
 
     def _health_token(self, trusted: bool) -> str:
-        """Return the token for all of /health; "" for a server that must not get secrets."""
+        """Return the token for the full /health response; "" for a server that must not get secrets."""
         if not trusted and urlsplit(self.url).hostname not in LOOPBACK:
             return ""
         if self._local and self._settings is not None:

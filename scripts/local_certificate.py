@@ -73,7 +73,7 @@ class Identity:
 
 
 def host_names(hostname: str) -> tuple[str, ...]:
-    """Return the machine's DNS and multicast DNS (RFC 6762) names; empty when its host name fits
+    """Return the machine's DNS and multicast DNS (RFC 6762) names; empty if its host name is valid for
     neither.
 
     A host name may be a whole domain name, or already end in .local.
@@ -88,7 +88,7 @@ def host_names(hostname: str) -> tuple[str, ...]:
 
 
 def is_lan(interface: str, address: Address, stable_ipv6: Iterable[IPv6Address]) -> bool:
-    """Return True when devices in the network reach this address, and it will not change soon."""
+    """Return True if devices in the network can reach this address, and it will not change soon."""
     if _NOT_LAN.match(interface):
         return False
     if address.is_loopback or address.is_link_local or address.is_unspecified:
@@ -111,7 +111,7 @@ def stable_ipv6(table: str) -> frozenset[IPv6Address]:
 
 
 def outward_address() -> IPv4Address | None:
-    """Return the address of this machine's default route; None without one. Sends nothing."""
+    """Return the address of this machine's default route; None if there is none. Sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             # TEST-NET-3 (RFC 5737): routed like any other, but unused.
@@ -144,7 +144,7 @@ def find_identity() -> Identity:
 LOOPBACK = Identity(("localhost",), (IPv4Address("127.0.0.1"), IPv6Address("::1")))
 # Below Apple's limits of 825 days for an authority that the user installed (HT210176) and 398 for a
 # public one (HT211025). Long, because a phone that only accepted the certificate asks again for
-# each new one.
+# each new certificate.
 LEAF_DAYS = 397
 AUTHORITY_DAYS = 3650
 # Validity begins earlier, for phones whose clock is behind.
@@ -164,7 +164,7 @@ def general_names(identity: Identity) -> list[x509.GeneralName]:
 
 
 def subtree(name: x509.GeneralName) -> x509.GeneralName:
-    """Convert a name to the form of name constraints: an address becomes a network of one."""
+    """Convert a name to the format of name constraints: an address becomes a network of one address."""
     if isinstance(name, x509.IPAddress):
         return x509.IPAddress(ipaddress.ip_network(name.value))
     return name
@@ -242,7 +242,7 @@ def _key_usage(*, certificates: bool) -> x509.KeyUsage:
 
 
 def pem(key: Key | None, certificate: x509.Certificate) -> bytes:
-    """Write both as one text, so that one rename replaces them; the key may be left out."""
+    """Return key and certificate as one text, so that one rename replaces both; the key may be left out."""
     text = certificate.public_bytes(serialization.Encoding.PEM)
     if key is None:
         return text
@@ -266,7 +266,7 @@ class Authority:
     certificate: x509.Certificate
 
     def covers(self, names: list[x509.GeneralName]) -> bool:
-        """Return True when its name constraints permit each of these names explicitly."""
+        """Return True if its name constraints permit each of these names explicitly."""
         constraints = self.certificate.extensions.get_extension_for_class(x509.NameConstraints)
         permitted = set(constraints.value.permitted_subtrees or ())
         return all(subtree(name) in permitted for name in names)
@@ -274,7 +274,7 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """Paths of PEM files: `server` has key and certificate of the server, `authority` no key."""
+    """Paths of PEM files: `server` contains the server's key and certificate, `authority` no key."""
 
     server: Path
     authority: Path
@@ -302,7 +302,7 @@ def write(path: Path, data: bytes) -> None:
 
 
 def read_pair(path: Path) -> tuple[Key, x509.Certificate]:
-    """Read a key and its certificate. Raises Unusable, also when others could have read the key."""
+    """Read a key and its certificate. Raises Unusable, also if others could have read the key."""
     try:
         with path.open("rb") as stream:
             status = os.fstat(stream.fileno())
@@ -322,7 +322,7 @@ def read_pair(path: Path) -> tuple[Key, x509.Certificate]:
 
 
 class CertificateStore:
-    """Owns the authorities: a folder each with `authority.pem` (+ key), `ca.crt`, `server.pem`."""
+    """Owns the authorities, each in a folder with `authority.pem` (with key), `ca.crt` and `server.pem`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -339,7 +339,7 @@ class CertificateStore:
             yield
 
     def provide(self, identity: Identity, label: str, now: datetime) -> Issued:
-        """Return a server's certificate for `identity`, made when there is none. Raises OSError."""
+        """Return a server's certificate for `identity`; create it if there is none. Raises OSError."""
         names = general_names(identity)
         with self.locked():
             authority = next((a for a in self._authorities(now) if a.covers(names)), None)
@@ -374,7 +374,7 @@ class CertificateStore:
         return path
 
     def _authorities(self, now: datetime) -> Iterator[Authority]:
-        """Yield the usable authorities, last used first; report and remove unusable ones."""
+        """Yield the usable authorities, most recently used first; report and remove unusable ones."""
         for folder in self._kept():
             try:
                 key, certificate = read_pair(folder / "authority.pem")
@@ -421,7 +421,7 @@ class CertificateStore:
 
 
 def _is_secret(path: Path) -> bool:
-    """Return True when the file is long enough, and nobody else could have read it."""
+    """Return True if the file is long enough, and nobody else could have read it."""
     try:
         status = path.stat()
         own = status.st_mode & 0o077 == 0 and status.st_uid == os.geteuid()

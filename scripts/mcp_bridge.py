@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Pass an assistant's stdio on to a camera's MCP server, for assistants that know no addresses.
+"""Connect an assistant's stdio to a camera's MCP server, for assistants that do not support URLs.
 
     QWEN_CAMERA_TOKEN=... python3 scripts/mcp_bridge.py https://camera.example.org/at/SESSION/mcp
 
-server/features/grants/README.md says how a person gives the address and the token. The token comes in the variable alone, because
-all programs of a machine can read each other's arguments. --ca names a PEM file, for a server with an authority of its own.
+server/features/grants/README.md describes how a person gives the address and the token. The token is read only from
+the variable, because all programs of a machine can read each other's arguments. --ca names a PEM file, for a server
+with its own certificate authority.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def main() -> int:
             for one in leaf_errors(group)
         }
     if failed:
-        # Its own output is the assistant's; people read this.
+        # Standard output is for the assistant, standard error for people.
         print(
             f"The camera's server at {urlsplit(given.address).hostname} did not answer as one: {' '.join(sorted(failed))}"
             "\nCheck the address; the access may have ended: have a new one made.",

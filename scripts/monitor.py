@@ -8,7 +8,7 @@
 
 Latencies cover the time between two readings; --once takes two, --interval seconds apart (0: one reading, and no rates).
 
-Exit status of --once: 0 all is well, 1 it works but needs attention, 2 wrong options, settings that
+Exit status of --once: 0 the server has no problems, 1 it works but needs attention, 2 wrong options, settings that
 cannot be read or an output that cannot be written, 3 the server runs but cannot answer questions, 4 the server is not
 reachable. Without --once it is 130 after Ctrl+C. A model server without metrics is no failure.
 """
@@ -96,7 +96,7 @@ def _certificates(text: str) -> Path:
 
 
 def target_of(chosen: argparse.Namespace) -> Target:
-    """By the options, then this machine's settings. Raises ConfigError where these are needed."""
+    """Return the server given by the options, else by this machine's settings. Raises ConfigError for invalid ones."""
     gpus = None if chosen.no_gpu else GpuReader()
     trusted = [chosen.authority] if chosen.authority is not None else []
     try:
@@ -134,7 +134,7 @@ def json_line(state: State) -> str:
 
 async def once(target: Target, interval: float) -> State:
     first = await take_reading(target)
-    # When it is down there is no second reading.
+    # If the server is down, there is no second reading.
     if not interval or first.health is None:
         return put_together(target.url, None, first)
     await asyncio.sleep(interval)
@@ -142,7 +142,7 @@ async def once(target: Target, interval: float) -> State:
 
 
 async def watch(target: Target, interval: float, *, as_json: bool, console: Console) -> None:
-    """Read and show the state, again and again."""
+    """Read and show the state repeatedly."""
     earlier: Reading | None = None
     with contextlib.ExitStack() as stack:
         shown: Live | None = None
@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         # Discard the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        # Else the reader of the pipe is gone, such as `head`.
+        # Otherwise the reader of the pipe, such as `head`, has ended.
         if not isinstance(error, BrokenPipeError):
             print(f"The figures cannot be written: {error.strerror}.", file=sys.stderr)
             return 2

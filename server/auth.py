@@ -72,7 +72,7 @@ class Claims:
     session_id: str
     # Time at which the code was entered, seconds since the epoch; unchanged by renewals
     auth_time: int
-    # Name of the paired device that got it; "" for none
+    # Name of the paired device for which it was issued; "" if it was issued to none
     device: str = ""
 
 
@@ -85,7 +85,7 @@ def signing_key(secret: str, purpose: str, code: str) -> str:
 class Signer:
     """Signer and verifier of JWTs (RFC 7519) with HS256 only.
 
-    Raises ValueError if `secret` is not suitable for HS256, such as an asymmetric key in PEM form.
+    Raises ValueError if `secret` is not suitable for HS256, such as an asymmetric key in PEM format.
     """
 
     def __init__(self, secret: str, *, max_chars: int = MAX_TOKEN_CHARS) -> None:
@@ -146,7 +146,8 @@ class TokenIssuer:
         device: str = "",
         now: float | None = None,
     ) -> Issued:
-        """Return a new token. `auth_time`, `device`: see `Claims`; None for now. `now`: seconds since the epoch.
+        """Return a new token. `auth_time`, `device`: see `Claims`. `now`: seconds since the epoch. For both times None
+        means the current time.
 
         Raises TokenRefused if the code was entered too long ago.
         """
@@ -178,7 +179,7 @@ class TokenIssuer:
             claims = Claims(signed["sid"], signed["auth_time"], signed.get("dev", ""))
         except KeyError:
             raise TokenRefused("malformed") from None
-        # Not in constant time: a session id is no credential.
+        # Not in constant time, because a session id is not a credential.
         if session_id is not None and claims.session_id != session_id:
             raise TokenRefused("wrong_session")
         if claims.auth_time + self._max_age <= time.time():
@@ -244,8 +245,8 @@ Guessed = Literal["codes", "pairing", "operator", "metrics"]
 class SharedCounts(Protocol):
     """Counts shared by several processes; see `RequestLimiter` for the first three.
 
-    Methods with a result return the seconds to wait, 0 to pass, and None without an answer, after
-    which the process's own count decides.
+    Methods with a result return the seconds to wait, 0 if the request is allowed, or None if there is no
+    answer; then the process's own count decides.
     """
 
     async def anybody(self, address: str) -> float | None: ...
@@ -290,7 +291,7 @@ class RequestLimiter:
         return self._addresses.forgotten + self._sessions.forgotten
 
     async def anybody(self, address: str, now: float) -> float | None:
-        """Count a request without a valid token. Return the seconds to wait, None to pass."""
+        """Count a request without a valid token. Return the seconds to wait, or None if it is allowed."""
         wait = await self._shared.anybody(address) if self._shared is not None else None
         if wait:
             return wait
@@ -298,11 +299,11 @@ class RequestLimiter:
         return own if wait is None else None
 
     async def wrong_code(self, address: str, now: float) -> None:
-        """Raise the cost of a passed request that had a wrong access code to `WRONG_CODE_COST`."""
+        """Raise the cost of an allowed request that had a wrong access code to `WRONG_CODE_COST`."""
         await self._charge(address, now, WRONG_CODE_COST - 1)
 
     async def give_back(self, address: str, now: float) -> None:
-        """Refund a passed request that needs no limit."""
+        """Refund an allowed request that needs no limit."""
         await self._charge(address, now, -1)
 
     async def _charge(self, address: str, now: float, more: int) -> None:
@@ -313,7 +314,7 @@ class RequestLimiter:
     async def session(
         self, session_id: str, address: str, now: float, *, begun: bool
     ) -> float | None:
-        """Count a request with a valid token. Return the seconds to wait, None to pass.
+        """Count a request with a valid token. Return the seconds to wait, or None if it is allowed.
 
         `begun`: its session exists, here or in another process that shares counts. Without an access
         code tokens are free, so a token without a session has its own limit for only one request.

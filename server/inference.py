@@ -1,9 +1,9 @@
 """The inference queue: schedules jobs on engines, and stops them.
 
-One per process, with a lane for each engine, so that engines do not wait for each other. In a lane
-questions go before watches, and watches before descriptions. Sessions take turns, each with at most one
-running question and one running background job. A question that finds all slots in use stops the newest
-background job. All methods are called on the event loop.
+Each process has one queue, with a lane for each engine, so that engines do not wait for each other. In a
+lane, questions precede watches, and watches precede descriptions. Sessions take turns, each with at most
+one running question and one running background job. If all slots are in use, a new question stops the
+newest background job. All methods are called on the event loop.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from server.models.scheduler.fairness import BACKGROUND, FairQueue, Full
 from server.models.scheduler.job import CLOSE_SECONDS, Job
 
 log = logging.getLogger(__name__)
-# Concurrent answers without a limit of the setting or the engine: as many as one large GPU computes together
+# Concurrent answers if neither the setting nor the engine has a limit: as many as one large GPU computes in parallel
 MOST_AT_ONCE = 64
-# Consecutive watches while descriptions wait
+# Maximum number of consecutive watches while descriptions wait
 _MOST_WATCHES = 2
 # Weight of the newest answer in the running mean for `retry_after`, and the mean's initial value.
 _MEAN_WEIGHT = 0.2
 _FIRST_GUESS_SECONDS = 1.0
 _RETRY_SECONDS = (0.5, 60.0)
-# Roles whose work a person waits for
+# Roles for whose work a person waits
 _ASKED = (Role.ANSWERS, Role.READS)
-# Errors of the engine rather than the request, after which another engine may succeed
+# Errors caused by the engine rather than the request, after which another engine may succeed
 _ENGINE_FAULTS = (EngineUnavailable, EngineLoading, EngineTimeout, EngineFailed)
 
 
@@ -65,9 +65,9 @@ class Engines(Protocol):
 class Lane:
     """The waiting and running jobs of one engine.
 
-    The number of slots is the smaller of `most` and the engine's own limit, read each time. A slot is
-    freed only when the engine has closed the stream, so that a model server never gets more requests.
-    (Jobs that fall back to another engine keep their slots, so it may briefly get more than its limit.)
+    The number of slots is the minimum of `most` and the engine's own limit, which is read each time. A slot
+    is freed only when the engine has closed the stream, so that a model server never gets more requests.
+    (Jobs that another engine takes over keep their slots, so that engine may briefly get more than its limit.)
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Lane:
         start: Callable[[Job], asyncio.Task[None]],
         asked: Callable[[], bool],
     ) -> None:
-        """`start(job)` runs a job; `asked()`: whether the engine gets people's questions."""
+        """`start(job)` runs a job; `asked()` returns whether the engine gets people's questions."""
         self.engine = engine
         self._most = most
         self._start_run = start
@@ -97,7 +97,7 @@ class Lane:
         return self._most if stated is None else max(1, min(self._most, stated))
 
     def fill(self) -> None:
-        """Start waiting jobs; then stop background jobs while questions lack a slot."""
+        """Start waiting jobs; then stop background jobs as long as questions wait for a slot."""
         slots = self.slots
         while len(self.running) < slots:
             job = self.queue.pop((JobKind.CHAT,), self._is_held_back) or self._next_background(
@@ -126,11 +126,11 @@ class Lane:
         )
 
     def _next_background(self, slots: int) -> Job | None:
-        """Pop the next background job, if the engine has room for it.
+        """Pop the next background job, if the engine has a slot for it.
 
-        On an engine for people's questions one slot stays free, and only one background prompt is processed
-        at a time, so that a question waits for at most one prompt. Each third job is of a less urgent kind
-        than watches, if there is one, so that none starves.
+        On an engine for people's questions, one slot stays free, and only one background prompt is processed
+        at a time, so that a question waits for at most one prompt. Every third job is of a kind less urgent
+        than watches, if such a job waits, so that no kind starves.
         """
         if self._of_questions():
             if slots > 1 and len(self.running) == slots - 1:
@@ -164,7 +164,7 @@ class Lane:
 
 
 class JobRunner:
-    """Runner of jobs, with one failover to another engine."""
+    """Runs jobs, with one failover to another engine."""
 
     def __init__(
         self, engines: Engines, failover_seconds: float, on_move: Callable[[Job, Engine], None]
@@ -179,7 +179,7 @@ class JobRunner:
         try:
             await self._answer(job)
         except asyncio.CancelledError:
-            # No effect if it was stopped already; otherwise the event loop is ending.
+            # No effect if the job was already stopped; otherwise the event loop is ending.
             job.stop("draining")
             raise
         except QwenCameraError as error:
@@ -191,7 +191,7 @@ class JobRunner:
             job.fail(Internal("Something went wrong with this answer on the server. Ask again."))
 
     async def _answer(self, job: Job) -> None:
-        """Send a job to the engine of its role, and after a failure to the one that takes over."""
+        """Send a job to the engine of its role, and after a failure to the engine that takes over."""
         engine, spare = self._engines.of(job.role), True
         while True:
             try:
@@ -207,7 +207,7 @@ class JobRunner:
                         "reason": error.message,
                     },
                 )
-                # Background work has a shorter time limit than loading a model takes.
+                # Loading a model takes longer than the time limit of background work.
                 late = job.background and isinstance(error, EngineTimeout)
                 if late or not isinstance(error, _ENGINE_FAULTS):
                     raise
@@ -222,7 +222,7 @@ class JobRunner:
             engine, spare = other, False
 
     async def _other(self, failed: Engine, role: Role) -> Engine | None:
-        """Return the engine that takes over from a failed one; None if none does in time."""
+        """Return the engine that takes over from a failed engine; None if none does so in time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._failover_seconds):
                 await self._engines.wait_probed(failed)
@@ -233,7 +233,7 @@ class JobRunner:
 class Inference:
     """The queue and its lanes: `submit` and `cancel` jobs, finally `drain` and `close`.
 
-    A job waits in the lane of its role's engine, and moves when another engine takes the role over.
+    A job waits in the lane of its role's engine, and moves when another engine takes over the role.
     Roles with the same engine share its lane and all limits.
     """
 
@@ -256,14 +256,14 @@ class Inference:
         self.metrics = metrics
         self._runner = JobRunner(engines, failover_seconds, self._move)
         self.clock = clock
-        # By engine, for each that ever had a role
+        # Lanes by engine, for each engine that ever had a role
         self._lanes: dict[Engine, Lane] = {}
-        # By job, until it has ended and its slot is free
+        # Lane of each job, until the job has ended and its slot is free
         self._lane_of: dict[Job, Lane] = {}
         self._tasks = TaskSet("inference")
         # True once no new work is accepted
         self.draining = False
-        # Running mean of the seconds that an answer holds its slot
+        # Running mean of the seconds for which an answer occupies its slot
         self._answer_seconds = _FIRST_GUESS_SECONDS
 
     @property
@@ -302,10 +302,10 @@ class Inference:
     def submit(self, job: Job) -> None:
         """Accept a job; its observer gets the result.
 
-        Raises Draining, and Busy (with `retry_after`) for a question when the queue is full of
-        questions; the observer is then not called. Background work never raises Busy: the observer
-        of a refused or evicted job gets `on_failure(Busy)`, and that of a job replaced by a newer one
-        of its session gets `on_result` with "replaced".
+        Raises Draining, and Busy (with `retry_after`) for a question if the queue is full of
+        questions; in these cases the observer is not called. Background work never raises Busy: the
+        observer of a refused or evicted job gets `on_failure(Busy)`, and the observer of a job that a
+        newer job of its session replaced gets `on_result` with "replaced".
         """
         if self.draining:
             raise Draining("The server is shutting down and takes no new work. Try again shortly.")
@@ -335,7 +335,7 @@ class Inference:
 
     def cancel_session(self, session_id: str, reason: str, *, questions: bool = True) -> None:
         """Stop all jobs of a session; only background jobs if `questions` is False."""
-        # Fill slots only after all are stopped.
+        # Fill slots only after all jobs are stopped.
         for job in self._unfinished():
             if job.session_id == session_id and (questions or job.background) and not job.ended:
                 self._lane_of[job].stop(job, reason)
@@ -359,8 +359,8 @@ class Inference:
     async def drain(self, seconds: float) -> None:
         """Accept no new work, drop background work, and wait at most `seconds` for running questions.
 
-        Then stop running ones, and fail waiting ones with Draining. When cancelled, `close` does the
-        rest.
+        Then stop running questions, and fail waiting questions with Draining. If this is cancelled,
+        `close` does the rest.
         """
         self.draining = True
         for job in self._unfinished():

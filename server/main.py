@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NoReturn
 from server.core import core_dumps
 
 if __name__ == "__main__":
-    # Early, because the environment has secrets, and loading a library may crash on this processor
+    # Early, because the environment contains secrets, and loading a library may crash on this processor
     core_dumps.forbid()
-    # Importing leaves no garbage.
+    # Imports leave no garbage to collect.
     gc.disable()
 
 from config import ConfigError, load
@@ -61,8 +61,8 @@ def main() -> int:
     except (FilterUnavailable, ConfigError, Collision) as error:
         sys.stderr.write(f"qwen-camera cannot start: {error}\n")
         return 2
-    # Exclude existing objects from collections, which then take 15 ms instead of 50. A collection
-    # before would take 170 ms, and free 0.3 MiB.
+    # Exclude existing objects from garbage collections, which then take 15 ms instead of 50. A collection
+    # before that would take 170 ms and free 0.3 MiB.
     gc.freeze()
     gc.enable()
     program: Program = app.state.program
@@ -87,7 +87,7 @@ def main() -> int:
 
 
 async def _drain(program: Program, deadline: Deadline) -> None:
-    """Drain; exit at the deadline of the stop, whatever still runs."""
+    """Drain; exit at the deadline of the stop, even if threads or tasks are still running."""
     late = threading.Timer(deadline.left(), _leave, args=(program, 0))
     late.daemon = True
     late.start()

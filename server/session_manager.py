@@ -20,21 +20,21 @@ REPLICA_UNAVAILABLE = "The process of this session is unavailable, so the sessio
 
 
 class Replicas:
-    """The interface to other processes; this default is for a single one. A session's id names its process."""
+    """The interface to other processes; this default is for a single process. A session's id names its process."""
 
-    # Where sessions live
+    # Assignment of sessions to processes
 
     @property
     def named(self) -> bool:
-        """True if this is one of several processes, which a balancer distinguishes by name."""
+        """True if this is one of several processes, which a load balancer distinguishes by name."""
         return False
 
     def new_id(self) -> str:
-        """Return the id of a new session of this process."""
+        """Return the id for a new session in this process."""
         return new_session_id()
 
     def choose_id(self) -> str:
-        """Return the id of a new session of the process with the most room."""
+        """Return the id for a new session in the process with the most free slots."""
         return self.new_id()
 
     def is_home(self, session_id: str) -> bool:
@@ -42,13 +42,13 @@ class Replicas:
         return True
 
     def can_take(self) -> bool:
-        """Return whether another process has room for sessions of this one."""
+        """Return whether another process has free slots for sessions from this process."""
         return False
 
-    # Slots: MAX_SESSIONS of all processes together
+    # Slots: MAX_SESSIONS for all processes together
 
     async def take(self, name: str) -> bool:
-        """Take a slot for a session or a further camera; True if it has one, False when none is free."""
+        """Take a slot for a session or an additional camera. Return False if no slot is free."""
         return True
 
     async def leave(self, name: str) -> None:
@@ -61,7 +61,7 @@ class Replicas:
         return False
 
     async def announce_end(self, name: str) -> bool:
-        """Announce the end of a session, by its hash, to other processes. Return False if none is reachable."""
+        """Announce the end of the session with this hash to other processes. Return False if none is reachable."""
         return False
 
     async def announce_end_of_all(self, before: int) -> bool:
@@ -76,21 +76,21 @@ MAX_REVOKED = 10_000
 
 
 class Revocations:
-    """Names whose tokens are revoked, and a time before which all tokens are.
+    """Names whose tokens are revoked, and a time before which all tokens are revoked.
 
     A name is kept until its last token has expired, `life` seconds after `since`, the beginning of
-    its access. Beyond `most` names the one with the earliest access is dropped, and all access that
-    began no later is revoked, so that a flood of names revives no token.
+    its access. If there are more than `most` names, the name with the earliest access is dropped, and
+    all access that began no later is revoked, so that a flood of names makes no token valid again.
 
-    Bounds of ids of ended sessions: until all their tokens have expired, 10,000; beyond, the one
-    with the oldest code is dropped, and all tokens of that age become invalid.
+    Bounds of ids of ended sessions: until all their tokens have expired, 10,000; beyond, the session
+    with the oldest code is dropped, and all tokens of that age or older become invalid.
     """
 
     def __init__(self, life: int, most: int = MAX_REVOKED) -> None:
         self._life = life
         self._most = most
         self._since: dict[str, int] = {}
-        # Heap of the same, earliest access first
+        # Heap of the same names, earliest access first
         self._earliest: list[tuple[int, str]] = []
         self._before = 0
 
@@ -126,20 +126,20 @@ class Revocations:
 
 # Eviction of sessions
 
-# Seconds after which a session without socket and camera may be evicted: a page that reconnects is
-# back by then.
+# Seconds after which a session without socket and camera may be evicted: a page that reconnects
+# needs less time.
 LEFT_SECONDS = 60.0
 # Seconds after which a session without a picture may be evicted, even with an open socket
 DARK_SECONDS = 180.0
-# Rank offset behind all sessions without socket and camera
+# Offset that ranks sessions after all sessions without socket and camera
 _DARK = 1e9
 
 
 def _eviction_rank(session: Session, now: float) -> float | None:
-    """Return the rank of a visitor's session for eviction, lowest first; None if it stays.
+    """Return the eviction rank of a visitor's session, lowest first; None if it must not be evicted.
 
-    First come sessions with neither socket nor camera, by idle time, then those that have had no
-    picture for long. `now`: monotonic seconds.
+    Sessions without socket and camera come first, by idle time, then sessions without a picture for a
+    long time. `now`: monotonic seconds.
     """
     unused = session.socket is None and not session.camera.offered
     if unused and session.last_activity < now - LEFT_SECONDS:
@@ -172,7 +172,7 @@ EXPIRY_PAUSE = (0.25, 15.0)
 
 
 class Capacity:
-    """The slots of sessions: admission of new ones, and eviction for them.
+    """The slots for sessions: admission of new sessions, and eviction to make room for them.
 
     Bounds of sessions: MAX_SESSIONS; more are refused with an error.
     """
@@ -191,12 +191,12 @@ class Capacity:
         self.replicas = Replicas()
         # True when the process is about to stop
         self.draining = False
-        # True while an operator drains this process: no new sessions, present ones stay
+        # True while an operator drains this process: no new sessions are accepted, existing sessions continue
         self.operator_draining = False
 
     @property
     def occupied(self) -> int:
-        """Number of used slots: visitors' sessions and their further cameras."""
+        """Number of slots in use: visitors' sessions and their additional cameras."""
         return sum(len(session.slots) for session in self._visitors())
 
     @property
@@ -207,19 +207,19 @@ class Capacity:
 
     @property
     def closed(self) -> str:
-        """The reason why no new sessions are accepted; "" otherwise."""
+        """The reason why no new sessions are accepted; "" if they are."""
         if self.draining:
             return "the server is about to stop"
         return "an operator drains this process" if self.operator_draining else ""
 
     def full(self) -> Busy:
-        """Return the error for a full server."""
+        """Return the error for a server without free slots."""
         return Busy(
             f"All {self._max_sessions} sessions are in use. Try again in a minute.", retry_after=60
         )
 
     def check_open(self) -> None:
-        """Raise Draining when no new sessions are accepted."""
+        """Raise Draining if no new sessions are accepted."""
         if self.draining:
             raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
         if self.operator_draining:
@@ -229,13 +229,13 @@ class Capacity:
             )
 
     def check_slot(self) -> None:
-        """Raise Draining, or Busy when all slots are occupied."""
+        """Raise Draining if no new sessions are accepted, or Busy if all slots are occupied."""
         self.check_open()
         if self.occupied >= self._max_sessions:
             raise self.full()
 
     def check_new(self) -> None:
-        """Raise Draining or Busy when neither this process nor another one accepts a new session."""
+        """Raise Draining or Busy if neither this process nor another process accepts a new session."""
         if not self.replicas.can_take():
             # A balancer then tries another process.
             self.check_open()
@@ -243,7 +243,10 @@ class Capacity:
                 self.check_slot()
 
     def make_slot(self) -> Coroutine[Any, Any, None] | None:
-        """Evict a session if all slots are occupied; return the coroutine that releases it. Raises Busy without a candidate."""
+        """Evict a session if all slots are occupied, and return the coroutine that releases it.
+
+        Raises Busy if no session can be evicted.
+        """
         if self.occupied < self._max_sessions:
             return None
         if (left := self._eviction_candidate()) is None:
@@ -260,7 +263,7 @@ class Capacity:
                 raise self.full()
 
     async def make_room(self, names: Iterable[str]) -> None:
-        """Evict the sessions whose slots were given away, by the names in `holders`."""
+        """Evict the sessions whose slots were given to others. `names`: as in `holders`."""
         now, chosen = time.monotonic(), set(names)
         for session in self._visitors():
             kept = chosen.isdisjoint(session.slots) or _eviction_rank(session, now) is None
@@ -268,7 +271,7 @@ class Capacity:
                 await self._evict(session)
 
     def _eviction_candidate(self) -> Session | None:
-        """Return the session to evict first; None without one."""
+        """Return the session to evict first, or None if no session can be evicted."""
         now = time.monotonic()
         left = [one for one in self._visitors() if _eviction_rank(one, now) is not None]
         return min(left, key=lambda one: _eviction_rank(one, now) or 0.0, default=None)
@@ -286,14 +289,17 @@ class SessionManager:
         on_end: Callable[[str], None] = lambda session_id: None,
         max_age: int = DEFAULT_MAX_AGE,
     ) -> None:
-        """`timeout`: idle seconds to an end; `max_age`: seconds from the code to it; `on_end(session_id)` follows it."""
+        """`timeout`: idle seconds until a session ends; `max_age`: maximum seconds since the code was entered.
+
+        `on_end(session_id)` is called after the end of a session.
+        """
         self._max_age = max_age
         self.capacity = Capacity(max_sessions, self.visitors, self._leave)
         self._make = make
         self._timeout = timeout
         self._on_end = on_end
         self._sessions: dict[str, Session] = {}
-        # By the hash of their ids
+        # Ended sessions, by the hash of their ids
         self.revoked = Revocations(max_age)
         self._tasks = TaskSet("sessions")
 
@@ -324,7 +330,7 @@ class SessionManager:
         return [session for session in self._sessions.values() if not session.fixed]
 
     def begin_fixed(self, session_id: str) -> Session:
-        """Begin the session of a fixed camera: it takes no slot, and neither expires nor makes room for others."""
+        """Begin the session of a fixed camera: it occupies no slot, does not expire and is never evicted."""
         session = self._sessions[session_id] = self._make(session_id)
         session.fixed = True
         session.use()
@@ -340,11 +346,12 @@ class SessionManager:
         return self.revoked.refuses(session_hash(claims.session_id), claims.auth_time)
 
     def open(self, session_id: str, since: int | None = None, device: str = "") -> Session:
-        """Return the session, or begin it, at MAX_SESSIONS in place of an evicted one.
+        """Return the session, or begin it. If MAX_SESSIONS is reached, another session is evicted.
 
-        `since`: time of the access code, seconds since the epoch; None for now. `device`: name of the paired device.
+        `since`: time at which the access code was entered, seconds since the epoch; None: now. `device`: name of the
+        paired device.
 
-        Raises NotFound for an ended session, Busy without a free slot, Draining.
+        Raises NotFound for an ended session, Busy if no slot is free, Draining.
         """
         if (session := self.get(session_id)) is not None:
             session.touch()
@@ -377,7 +384,7 @@ class SessionManager:
             raise
 
     def check_room(self, session_id: str) -> None:
-        """Raise Busy when no slot is free for a further camera, Conflict for a fixed camera, Draining."""
+        """Raise Busy if no slot is free for an additional camera, Conflict for a fixed camera, Draining."""
         self._check_visitor(session_id)
         self.capacity.check_slot()
 
@@ -401,7 +408,7 @@ class SessionManager:
         return session
 
     def attach(self, session: Session, socket: Socket) -> None:
-        """Make `socket` the session's socket; an older one is closed with 4409.
+        """Make `socket` the session's socket; an older socket is closed with 4409.
 
         Raises RuntimeError for an ended session.
         """
@@ -411,7 +418,7 @@ class SessionManager:
             old.close_soon(SocketCloseCode.REPLACED, "replaced by a newer socket")
 
     def detach(self, session: Session, socket: Socket) -> None:
-        """Detach a closed socket; do nothing for a replaced one."""
+        """Detach a closed socket; do nothing if it was replaced."""
         if self.get(session.id) is session and session.socket is socket:
             session.socket = None
             session.touch()
@@ -485,10 +492,10 @@ class SessionManager:
                 await self._close(session, "", SocketCloseCode.NORMAL)
 
     async def _close(self, session: Session, reason: str, code: int) -> None:
-        """Release the resources of a removed session; a failure skips nothing."""
+        """Release the resources of a removed session, even if a step fails."""
         log.info("session ended", extra={"session": session.id, "reason": reason})
         async with AsyncExitStack() as stack:
-            # Callbacks run last to first.
+            # Callbacks run in reverse order.
             for name in session.slots:
                 stack.push_async_callback(self.replicas.leave, name)
             stack.callback(self._on_end, session.id)

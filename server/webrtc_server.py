@@ -43,26 +43,26 @@ CLOSE_SECONDS = 3.0
 
 
 class OpenSection(UsedSection, Protocol):
-    """A section that is used beside the camera's."""
+    """A section used in addition to the camera's."""
 
     def open(self) -> None:
-        """Begin: the answer is given."""
+        """Start using the section, because the answer was created."""
         ...
 
     async def close(self) -> None:
-        """End. Safe to call more than once."""
+        """Stop using the section. Safe to call more than once."""
         ...
 
 
 class Line(Protocol):
-    """Uses a further section of the offers of one session, as long as that lives."""
+    """Uses an additional section of a session's offers, for the lifetime of the session."""
 
     def section(self, offer: Offer, transport: Any) -> OpenSection | None:
-        """Choose a section of an offer. `transport`: the camera's, of DTLS. None: it uses none of them."""
+        """Choose a section of an offer; None if it uses none of them. `transport`: the camera's DTLS transport."""
         ...
 
     def close(self) -> None:
-        """Free everything: the session ends."""
+        """Release all resources, because the session ends."""
         ...
 
 
@@ -96,7 +96,7 @@ class PeerConnection:
         # Called at the end of each `close`
         self.on_closed: list[Callable[[], Awaitable[None]]] = []
         self._lines = lines
-        # Sections that are used beside the camera's
+        # Sections used in addition to the camera's
         self._used: list[OpenSection] = []
 
     async def answer(self, pool: ThreadPoolExecutor) -> str:
@@ -129,7 +129,7 @@ class PeerConnection:
         return whole_answer(self.offer, pc.localDescription.sdp, self._used)
 
     def open(self) -> None:
-        """Begin with the other sections; the camera's feed is opened beside them."""
+        """Start using the other sections; the caller opens the camera's feed."""
         for section in self._used:
             section.open()
 
@@ -146,12 +146,12 @@ class PeerConnection:
         self._feed.codec = next(name for name in names if name in DECODABLE)
         self._receiver = receiver
         if receiver.transport._role == "auto":
-            # aiortc's DTLS client offers only ECDSA, so a peer with an RSA certificate has to be
+            # aiortc's DTLS client offers only ECDSA, so a peer with an RSA certificate must be
             # the client if possible.
             receiver.transport._set_role("client" if self.offer.passive else "server")
 
     async def add_candidates(self, candidates: list[dict[str, Any]]) -> int:
-        """Add trickled candidates, and return the number of used ones.
+        """Add trickled candidates. Return the number of used ones.
 
         Late, foreign, mDNS and empty ones are ignored.
 
@@ -175,7 +175,7 @@ class PeerConnection:
                 continue
             if not self.offer.carries(entry.get("sdpMid"), entry.get("sdpMLineIndex")):
                 continue
-            # Beside the peer connection, whose description would keep those of all ICE sessions
+            # Not through the peer connection, whose description would keep those of all ICE sessions
             try:
                 await self.ice.addRemoteCandidate(candidate)
             except (ValueError, InvalidStateError):
@@ -262,12 +262,12 @@ class WebRTCServer:
     ) -> str:
         """Answer an offer for the camera `key`, and replace its older connection.
 
-        `sender_controlled`: True when the page sends, which follows our limits and has the page's clock.
-        `lines`: use further sections of the offer; each another one.
+        `sender_controlled`: True if the page sends, which obeys our limits and uses the page's clock.
+        `lines`: each uses a different additional section of the offer.
         `check` is called before the replacement, and raises to refuse it.
 
-        Raises TooLarge, UnusableOffer, PortsExhausted and the errors of `check`; an older
-        connection then stays.
+        Raises TooLarge, UnusableOffer, PortsExhausted and the errors of `check`; then an older
+        connection is kept.
         """
         offer = check_offer(sdp)
         feed = camera.new_connection(sender_controlled=sender_controlled)
@@ -301,7 +301,7 @@ class WebRTCServer:
         self.trim_soon()
 
     def trim_soon(self) -> None:
-        """Give free memory back to the system in a moment, once for all who ask until then."""
+        """Return free memory to the system soon, once for all calls until then."""
         if not self._trim:
             self._trim.set(self._trim_seconds, self._trim_pool.submit, trim_memory)
 
@@ -313,7 +313,7 @@ class WebRTCServer:
         return connection
 
     async def disconnect(self, key: str) -> bool:
-        """End the connection; False when there was none."""
+        """End the connection. Return False if there was none."""
         connection = self._connections.pop(key, None)
         if connection is None:
             return False
@@ -332,7 +332,7 @@ class WebRTCServer:
         for end in ends:
             if isinstance(end, Exception):
                 log_failure("connection", end, "closing failed")
-        # Connections that are already closing end by themselves soon.
+        # Connections that are already closing end soon.
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 while self._tasks:

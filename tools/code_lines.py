@@ -1,6 +1,6 @@
 """Count code lines of the server by folder, without docstrings, comments and blank lines.
 
-`python -m tools.code_lines` prints a table of the packages of `server/`, each feature by itself, the largest first.
+`python -m tools.code_lines` prints a table of the packages in `server/`, with each feature separately, largest first.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def code_lines(source: str) -> int:
 
 
 def by_folder(root: Path) -> Counter[str]:
-    """Return the code lines of each package below `root`, of each feature, and of each file beside them."""
+    """Return the number of code lines of each package in `root`, of each feature, and of each file beside them."""
     counts: Counter[str] = Counter()
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).parts

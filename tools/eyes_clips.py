@@ -1,5 +1,5 @@
-"""Clips of `tools.eyes_to_alert` (generated ones, a folder with a list of times, StreamingBench's questions), and the
-scoring of alerts: in time, premature, false and missed ones.
+"""Clips for `tools.eyes_to_alert` (generated ones, a folder with a list of times, StreamingBench's questions), and the
+scoring of alerts as timely, premature, false or missed.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from scripts.bench.report import Row, Spread, Sums
 U8 = NDArray[np.uint8]
 PHOTOS = Path(__file__).parents[1] / "tests/features/builtin/photos"
 WIDTH, HEIGHT = 1280, 720
-# Suffixes of played files
+# Suffixes of files that can be played
 VIDEOS = {".mp4", ".mkv", ".webm", ".mov", ".avi"}
 TIMES = ("times.csv", "times.json")
-# The number of a StreamingBench sample, in the name of its video or the id of its question
+# The number of a StreamingBench sample in the name of its video or in the id of its question
 _SAMPLE = re.compile(r"(?:sample|Output)_(\d+)")
 # Seconds of a clip played before an event, and after it
 BEFORE, AFTER = 20.0, 8.0
@@ -62,9 +62,9 @@ class Clip:
     # All watched conditions, including those that never hold
     conditions: tuple[str, ...]
     events: tuple[Event, ...]
-    # Opens the clip: returns a function from time to picture, for increasing times; I420, 1280x720
+    # Opens the clip: returns a function that maps increasing times to pictures (I420, 1280x720)
     open: Callable[[], Callable[[float], U8]]
-    # An alert at most this many seconds before an event is premature, an earlier one false.
+    # An alert at most this many seconds before an event is premature; an earlier one is false.
     early: float = 3.0
 
     def holds(self, condition: str, at: float) -> bool:
@@ -73,7 +73,7 @@ class Clip:
 
 
 class Playing(Scene):
-    """Clip as source of a simulated camera: shows the first picture until `begin` (seconds since the epoch)."""
+    """Clip as the source of a simulated camera: shows the first picture until `begin` (seconds since the epoch)."""
 
     def __init__(self, clip: Clip) -> None:
         super().__init__(WIDTH, HEIGHT)
@@ -86,9 +86,9 @@ class Playing(Scene):
         return av.VideoFrame.from_ndarray(self._picture(at), format="yuv420p")
 
 
-# Generated clips: photographed things move in and out; in still ones nothing appears.
+# Generated clips: photographed objects move in and out; in still clips nothing appears.
 
-# Of each thing the photographs, and where in them it is, as shares
+# The photographs of each object, and its place in them, as fractions
 THINGS: dict[str, tuple[tuple[str, tuple[float, float, float, float]], ...]] = {
     "person": (
         ("astronaut", (0.06, 0.0, 0.95, 1.0)),
@@ -100,14 +100,14 @@ THINGS: dict[str, tuple[tuple[str, tuple[float, float, float, float]], ...]] = {
     "car": (("car_rear", (0.0, 0.0, 1.0, 1.0)),),
 }
 CONDITIONS = {name: f"a {name} comes" for name in THINGS}
-# The share of the picture that a thing takes up
+# The fraction of the picture that an object covers
 SHARES = (0.04, 0.08, 0.16, 0.3)
 # Background: "" for a wall
 GROUNDS = ("", "brick", "palace", "notebook")
 # The content of a still scene
 STILLS = ("coffee", "windmill", "fruits", "building", "raccoon", "stuff")
 STILL = ("noise", "flicker", "drift", "shake", "somebody stays")
-# Seconds that a thing takes to come in or go, stays, and is away
+# Seconds for which an object moves in or out, stays, and is away
 MOVES, STAYS, AWAY = 0.5, 5.0, 5.0
 
 
@@ -115,7 +115,7 @@ MOVES, STAYS, AWAY = 0.5, 5.0, 5.0
 class _Visit:
     begin: float
     shown: U8
-    # Where it stays, and from where it comes, in pixels
+    # The place where the object stays, and the one from which it comes, in pixels
     place: tuple[int, int]
     start: tuple[int, int]
 
@@ -135,7 +135,7 @@ class _Visit:
 
 
 def made(seed: int, visits: int, still_minutes: float) -> list[Clip]:
-    """Return clips with a number of visits of each thing, and a number of minutes of each still class."""
+    """Return clips with this number of visits of each object, and this number of minutes of each still class."""
     comes = [_coming(name, seed, visits) for name in THINGS if visits]
     return comes + [_still(kind, seed, 60 * still_minutes) for kind in STILL if still_minutes]
 
@@ -143,7 +143,7 @@ def made(seed: int, visits: int, still_minutes: float) -> list[Clip]:
 def _coming(name: str, seed: int, number: int) -> Clip:
     rng = random.Random(f"{name} {seed}")
     visits = []
-    # Each size and photograph as often as any other
+    # Use all sizes and photographs equally often.
     for index in range(number):
         photo, part = THINGS[name][index % len(THINGS[name])]
         begin = AWAY + index * (2 * MOVES + STAYS + AWAY) + rng.uniform(0, 1)
@@ -191,7 +191,7 @@ def _visit(
 
 
 def _still(kind: str, seed: int, seconds: float) -> Clip:
-    """Return a scene in which nothing comes; one second of it is as another but for light, noise and sway."""
+    """Return a scene in which nothing appears; only light, noise and sway change with time."""
 
     def open_() -> Callable[[float], U8]:
         grounds = [_ground(one) for one in STILLS]
@@ -199,7 +199,7 @@ def _still(kind: str, seed: int, seconds: float) -> Clip:
         person = _visit("astronaut", THINGS["person"][0][1], 0.16, 0, random.Random(seed))
 
         def picture(at: float) -> U8:
-            # Each ground stays all the time between two restarts of the watches' scene.
+            # Show one background for the whole time between two restarts of the watches' scene.
             bgr = grounds[STILL.index(kind) % len(grounds)].copy()
             light = 1.0
             if kind == "somebody stays":
@@ -302,13 +302,13 @@ def _of_rows(path: Path, rows: Sequence[Mapping[str, Any]], listed: Path) -> Cli
 
 
 def streamingbench(listed: Path, videos: Path) -> list[Clip]:
-    """Return StreamingBench's Proactive Output questions, each with some seconds of its video. Raises NoClips.
+    """Return StreamingBench's Proactive Output questions, each with a few seconds of its video. Raises NoClips.
 
-    Of each row (CSV, or JSON in which questions may stand below their video) are read: `question`, what comes before
-    "output" in it being the condition; `ground_truth_time_stamp`; `time_stamp`, from which on it is asked; and the
-    video's file name in `video`, `video_path` or `video_name`, else the `question_id`, such as "Proactive
-    Output_sample_17_2". A video has that name, or lies in a folder `sample_17`, as in the set's archives. Others are
-    left alone. The videos were not at hand when this was written: look at what is listed before you trust a figure.
+    These fields of each row (CSV, or JSON in which questions may be nested in their video) are used: `question`, whose
+    text before "output" is the condition; `ground_truth_time_stamp`; `time_stamp`, from which on the question is asked;
+    and the video's file name in `video`, `video_path` or `video_name`, else the `question_id`, such as "Proactive
+    Output_sample_17_2". A video has that name, or is in a folder `sample_17`, as in the data set's archives. Other rows
+    are ignored. The videos were not available when this was written: check the list before you trust a figure.
     """
     clips = []
     for row in _rows(listed):
@@ -342,7 +342,7 @@ def streamingbench(listed: Path, videos: Path) -> list[Clip]:
 
 
 def _video(videos: Path, name: str) -> Path:
-    """Return the video of a name, with or without folders and an ending, else the one in its sample's folder."""
+    """Return the video with a name, which may have folders and a suffix, else the video in its sample's folder."""
     wanted, sample = Path(name), _SAMPLE.search(name)
     folder = f"sample_{sample[1]}" if sample else None
     found = [path for path in sorted(videos.rglob("*")) if path.suffix.lower() in VIDEOS]
@@ -358,7 +358,7 @@ def _video(videos: Path, name: str) -> Path:
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows of a CSV or JSON file; of nested ones the innermost, with the fields around them."""
+    """Yield the rows of a CSV or JSON file; of nested rows the innermost ones, with the fields of the outer ones."""
     try:
         text = path.read_text("utf-8-sig")
         found = (
@@ -389,7 +389,7 @@ def _innermost(rows: Iterable[Any], around: Mapping[str, Any]) -> Iterator[Mappi
 
 
 def _moment(value: Any, path: Path) -> float:
-    """Return seconds from 12.5, "12.5", "1:02" or "00:01:02"."""
+    """Parse a time such as 12.5, "12.5", "1:02" or "00:01:02"; return seconds."""
     try:
         parts = [float(one) for one in str(value).strip().split(":")]
         if len(parts) > 3 or not all(0 <= one < math.inf for one in parts):
@@ -416,7 +416,7 @@ def _length(path: Path) -> float:
 
 
 def _film(path: Path, begin: float) -> Callable[[float], U8]:
-    """Open a video at a time; returns what gives its picture at a time from there on."""
+    """Open a video at a time. Return a function that returns the picture at a later time."""
     container = av.open(str(path))
     stream = container.streams.video[0]
     container.seek(int(begin * av.time_base))
@@ -447,9 +447,9 @@ def _planes(frame: av.VideoFrame | None) -> U8:
 
 # Scoring of alerts
 
-# A frame's capture time at the server is some milliseconds off, and what is asked about is an earlier frame.
+# A frame's capture time at the server is some milliseconds off, and a request is about an earlier frame.
 SLACK = 0.1
-# StreamingBench takes an answer within so many seconds of the true time.
+# StreamingBench accepts an answer within this many seconds of the true time.
 ITS_SECONDS = 2.0
 
 
@@ -458,7 +458,7 @@ class Alerted:
     """An alert at the client. Seconds of a clip."""
 
     condition: str
-    # Capture of the frame that proves it
+    # Capture time of the frame that proves the alert
     evidence: float
     arrived: float
 
@@ -476,7 +476,7 @@ class Score(Sums):
     false: int = 0
     # Further alerts about a continuing event
     repeated: int = 0
-    # Events with an alert within two seconds of their beginning and none before
+    # Number of events with an alert within two seconds of their beginning and none before
     within: int = 0
     requests: float = 0.0
     visual_tokens: float = 0.0
@@ -492,7 +492,7 @@ class Score(Sums):
     ) -> None:
         """Count the alerts of a clip. `early`: seconds before an event in which an alert is premature, not false.
 
-        An alert belongs to the event in which its evidence was captured. The first one of an event counts.
+        An alert belongs to the event during which its evidence was captured. Only the first alert of an event counts.
         """
         self.seconds += seconds
         self.events += len(events)
@@ -539,7 +539,7 @@ class Score(Sums):
         return f"| {' | '.join(cells)} |"
 
     def rows(self, p50: float | None, p95: float | None) -> list[Row]:
-        """Return the rows of a report. `p50`, `p95`: targets of the delay, None without one."""
+        """Return the rows of a report. `p50`, `p95`: targets for the delay; None if there is none."""
         hours = self.seconds / 3600
 
         def value(what: str, unit: str, number: float, **target: float) -> Row:

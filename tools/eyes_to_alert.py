@@ -1,14 +1,14 @@
 """Measure alerts from an event in a camera's picture to its client: delay, false alerts, and cost.
 
-    python3 scripts/benchmark.py --watch --clips made                  clips made of the tests' photographs
+    python3 scripts/benchmark.py --watch --clips made                  clips made from the tests' photographs
     python3 scripts/benchmark.py --watch --clips FOLDER                your clips, with times.csv or times.json
     python3 scripts/benchmark.py --watch --clips VIDEOS --streamingbench QUESTIONS.csv
-    ... --engine http://127.0.0.1:8001/v1     any OpenAI-compatible server; without it the built-in engine
+    ... --engine http://127.0.0.1:8001/v1     any OpenAI-compatible server; default: the built-in engine
     ... --engine stated --delay 0.3           a stand-in, which knows the truth and errs at stated rates
 
-Each clip is played in real time as a camera through WebRTC, to a server that is started here, with a watch for each of
-its conditions. An alert whose frame shows the event counts, one shortly before it is premature, any other is false.
-Results go to benchmark_results/. docs/benchmark.md says more.
+Each clip is played in real time as a camera over WebRTC to a server that is started here, with a watch for each of its
+conditions. An alert whose frame shows the event is correct, an alert shortly before the event is premature, any other
+is false. Results are written to benchmark_results/. See docs/benchmark.md for more.
 
 Exit status: 0 measured, 1 not, 2 wrong options, 130 interrupted (what was measured until then is written).
 """
@@ -59,12 +59,12 @@ except ModuleNotFoundError as missing:
 
 # Targets with the detector
 P50, P95 = 0.6, 1.0
-# Seconds within which the watches of a clip know how things are; and for what is on its way at a clip's end
+# Seconds until the watches of a clip know the state of the scene; and for pending alerts at a clip's end
 SETTLES, ON_ITS_WAY = 10.0, 2.0
 
 
 class Watcher(CameraPeer):
-    """A camera with its session, and the alerts that it got, by id: the watch, and when the frame and it came."""
+    """A camera with its session, and the alerts received, by id: watch, time of the frame, time of arrival."""
 
     def __init__(self, url: str, encoder: LiveEncoder) -> None:
         super().__init__(url, encoder, wake=True)
@@ -86,7 +86,7 @@ class Watcher(CameraPeer):
 
 @asynccontextmanager
 async def watching(url: str, scene: Scene, conditions: Sequence[str]) -> AsyncIterator[Watcher]:
-    """Yield a camera that shows a scene, with a watch for each condition, which knows the truth."""
+    """Yield a camera that shows a scene, with a watch for each condition, once the watches know the scene's state."""
     async with LiveEncoder(scene, rate=2.0) as encoder, Watcher(url, encoder) as one:
         for index, condition in enumerate(conditions):
             order = {"id": f"w{index}", "condition": condition, "repeat": True, "cooldown": 0}
@@ -119,7 +119,7 @@ class StatedModel(StandInModel):
 
 @dataclass(frozen=True)
 class Counts:
-    """Return the server's counters."""
+    """Counters of the server."""
 
     requests: float
     visual_tokens: float
@@ -144,7 +144,7 @@ class Counts:
 
 @asynccontextmanager
 async def served(args: argparse.Namespace, stated: StatedModel) -> AsyncIterator[ServerProcess]:
-    """Yield a server with the engine that is measured."""
+    """Yield a server with the measured engine."""
     settings = {"NAME_THINGS": "false"} if args.no_detector else {}
     if args.engine == "builtin":
         settings |= {"ENGINE": "builtin"}

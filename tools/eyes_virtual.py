@@ -1,6 +1,7 @@
 """Play clips in virtual time to the detector and the built-in engine: hours of a still scene in minutes.
 
-No network, no video coding, and two looks a second at rest; the looks, the rule and the confirming look are the server's.
+There is no network and no video coding, and two looks are made per second in a still scene. The looks, the rules and
+the confirming look are the server's.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _BEGIN = 1000.0
 
 
 class Virtual:
-    """The built-in engine's watches, without a server around them."""
+    """Watches of the built-in engine, without a server."""
 
     def __init__(self) -> None:
         finder = ThingFinder()
@@ -45,7 +46,7 @@ class Virtual:
         self._preparer = PicturePreparer((), 512)
 
     def play(self, clip: Clip) -> Score:
-        """Play a clip."""
+        """Play a clip, and return its score."""
         picture = clip.open()
         rule = WatchRules()
         conditions = {f"w{index}": one for index, one in enumerate(clip.conditions)}
@@ -98,7 +99,7 @@ class Virtual:
     def _confirm(
         self, frame: Frame, crop: Box | None, asked: dict[str, str]
     ) -> dict[str, WatchAnswer]:
-        """Return the built-in engine's second look, in pixels of the frame."""
+        """Return the answer of the built-in engine's second look, in pixels of the frame."""
         region = crop_region(crop, frame)
         picture = self._preparer.make(frame, _PIXELS, Detail.HIGH, region=region)
         text = self._watcher.answer("s", picture, pixels_of(picture), asked)

@@ -1,8 +1,8 @@
 """Count the modules and functions of the server that a frame and a question pass through.
 
-`python -m tools.trace` starts the server with the built-in engine and a camera of its own, and notes every call into
-`server/` in three windows of equal length: nobody there but a socket, then a camera that sends, then a question up to
-its answer. What a frame adds to the first, and a question to the second, is printed as a table.
+`python -m tools.trace` starts the server with the built-in engine and a camera, and records every call into `server/`
+in three windows of equal length: with only a socket, then with a camera that sends, then with a question up to its
+answer. It prints as a table what a frame adds to the first window, and a question to the second.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Call = tuple[str, str]
 
 
 class Recorder:
-    """The calls into `server/` of one window, by module and function, of all threads."""
+    """The calls into `server/` during one window, by module and function, from all threads."""
 
     def __init__(self) -> None:
         self.calls: set[Call] = set()
@@ -54,7 +54,7 @@ class Recorder:
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[str]:
-    """Serve on a free port of loopback."""
+    """Serve on a free loopback port, and yield the URL."""
     app = create_app(load(env_file=None, engine="builtin", rate_limit_per_minute=0))
     # Periodic work is not part of a frame's path.
     app.state.program.added.session_features.makers.pop("builtin")
@@ -73,7 +73,7 @@ async def serving() -> AsyncIterator[str]:
 
 
 async def _client(url: str, way: str) -> None:
-    """Act as the page, in its own process: only a socket, a camera, or a camera with a question."""
+    """Act as the page, in a separate process: only a socket, a camera, or a camera with a question."""
     peer = ChatClient(url) if way == "socket" else CameraPeer(url, LiveEncoder())
     try:
         if isinstance(peer, CameraPeer):

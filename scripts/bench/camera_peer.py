@@ -261,7 +261,7 @@ class CameraPeer(ChatClient):
             await asyncio.shield(pc.close())
 
     async def close(self) -> None:
-        """End everything, the camera by DELETE. It may be called twice, and while half open."""
+        """Close the connections, and end the camera by DELETE. It may be called twice, and while connecting."""
         self.rate.close()
         if self._pc is not None and self.token:
             # The server may be gone, as in some tests.
@@ -278,7 +278,7 @@ class CameraPeer(ChatClient):
             since=since,
         )
 
-    # --- asking, with the camera awake
+    # --- questions, with the camera awake
 
     def take(self, arrived: Arrived) -> None:
         super().take(arrived)
@@ -302,6 +302,6 @@ class CameraPeer(ChatClient):
 
 
 async def close_all(peers: Sequence[CameraPeer]) -> None:
-    """Close peers, some at a time."""
+    """Close peers, several at a time."""
     for i in range(0, len(peers), AT_ONCE):
         await asyncio.gather(*(peer.close() for peer in peers[i : i + AT_ONCE]))

@@ -34,7 +34,7 @@ class Answer:
     id: str
     # Time at which the question was written to the socket, seconds since the epoch
     asked: float
-    # Everything with this question's id, in order
+    # All messages with this question's id, in order
     messages: list[Arrived] = field(default_factory=list)
     # The closing message of either kind
     response: Message | None = None
@@ -46,7 +46,7 @@ class Answer:
 
     @property
     def first_delta_at(self) -> float | None:
-        """Arrival of the first text; None without one."""
+        """Arrival of the first text; None if there is none."""
         return next((a.at for a in self.messages if a.message["type"] == "delta"), None)
 
     @property
@@ -54,7 +54,7 @@ class Answer:
         return self.messages[-1].at
 
     def take(self, arrived: Arrived) -> None:
-        """Take a message with this question's id."""
+        """Store a message with this question's id."""
         self.messages.append(arrived)
         if arrived.message["type"] == "response":
             self.response = arrived.message
@@ -152,7 +152,7 @@ class ChatClient:
                 self._news.notify_all()
 
     def take(self, arrived: Arrived) -> None:
-        """Keep a message of the socket."""
+        """Store a message of the socket."""
         message = arrived.message
         self.messages.append(arrived)
         self.seen += 1

@@ -232,7 +232,7 @@ class Gateway(ServerProcess):
         self.url = f"http://{self.address}"
 
     async def ended(self, seconds: float) -> None:
-        """Wait until it has ended. Raises TimeoutError."""
+        """Wait until the process has ended. Raises TimeoutError."""
         if self._process is not None:
             await asyncio.wait_for(self._process.wait(), seconds)
 
@@ -469,7 +469,7 @@ FAULTS = ("drain", "kill", "engine", "slow", "redis", "redis-kill", "partition")
 # Faults without separate hosts
 NOT_APART = FAULTS[:-1]
 SLOW_FACTOR = 10.0
-# Maximum time of a drained gateway: DRAIN_SECONDS of 10, and some for its end
+# Maximum time of a drained gateway: DRAIN_SECONDS of 10, and a margin for its end
 DRAINED_SECONDS = 40.0
 # Minimum seconds of a fault; a shorter outage of Redis has no effect.
 LEAST = {"redis": 30.0, "redis-kill": 30.0, "partition": 15.0}

@@ -1,5 +1,5 @@
-"""One session of a simulated page, which keeps its socket and its camera's connection up as client/live/
-does: each is opened again until the server says that the session has ended.
+"""One session of a simulated page, which keeps its socket and its camera's connection open as client/live/
+does: it reopens each of them until the server reports that the session has ended.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from scripts.bench.processes import BEFORE_SECONDS, longest_pause
 
 # aiortc's close may wait for ever: each end of a peer has its own limit (seconds).
 END_SECONDS = 3.0
-# The page's times for a socket to open and for a camera to connect (client/core/live/socket.js, peer.js)
+# The page's time limits for opening a socket and connecting a camera (client/core/live/socket.js, peer.js)
 OPEN_SECONDS, CONNECT_SECONDS = 5.0, 15.0
-# A page asks a server that has become silent, and soon looks for its session (client/core/live/outage.js
-# and socket.js; seconds).
+# Seconds after which a page probes a silent server, and after which it checks its session
+# (client/core/live/outage.js and socket.js)
 PULSE_SECONDS, PONG_SECONDS = 1.0, 1.0
-# Seconds between two looks at the camera's state
+# Seconds between two checks of the camera's state
 LOOK_SECONDS = 0.02
 # Time after connecting after which a question is sent without a live camera (client/core/live/asking.js)
 PATIENCE = 4.0
-# The server says with it that a session has ended or is not there (server/core/errors.py).
+# The close code of a session that has ended or does not exist (server/core/errors.py)
 NO_SESSION = 4404
-# Close codes after which the page waits for so many seconds more (client/core/live/socket.js)
+# Additional seconds that the page waits after these close codes (client/core/live/socket.js)
 LEAST = {1013: 1.5, 4429: 30.0}
 
 
@@ -48,7 +48,7 @@ class Backoff:
         self._since: float | None = None
 
     def next(self, least: float = 0.0) -> float:
-        """Return the seconds to wait; `least`: those that the server asks for."""
+        """Return the seconds to wait. `least`: the seconds requested by the server."""
         now = time.monotonic()
         if self._since is None:
             self._since = now
@@ -66,10 +66,10 @@ class Outage:
     """A time without a picture. Times are monotonic seconds."""
 
     began: float
-    # "moved" by the gateway, "lost" with it, or "camera": its connection alone
+    # "moved" by the gateway, "lost" with the gateway, or "camera": only the camera's connection was lost
     why: str
     live: float | None = None
-    # The chat was there before, and after
+    # Whether there was a chat before the outage, and after it
     before: int = 0
     after: int = 0
 
@@ -80,7 +80,7 @@ class Outage:
 
 @dataclass(slots=True)
 class RememberedChat:
-    """The chat that its session remembers, as the page knows it."""
+    """The page's copy of the chat stored by its session."""
 
     handover: str = ""
     token: str = ""
@@ -88,29 +88,29 @@ class RememberedChat:
 
 
 class FleetPeer(CameraPeer):
-    """One session of a visitor. It has a token before `keep`, which opens the rest."""
+    """One session of a visitor. It needs a token before `keep` opens the socket and the camera."""
 
     def __init__(self, visitor: FleetVisitor, waits: Backoff) -> None:
         """Prepare a session; `waits`: delays between attempts of its sockets."""
         super().__init__(visitor.url, visitor.encoder)
         self.said = said = visitor.said
         self.moved = asyncio.Event()
-        # The session has ended: only another one helps.
+        # The session has ended: a new one is needed.
         self.gone = asyncio.Event()
         # While the socket is not open, and while the camera is not connected
         self.shut, self.dark = asyncio.Event(), asyncio.Event()
         self.shut.set()
         self.dark.set()
-        # When the socket closed; None while it is open
+        # Time at which the socket closed; None while it is open
         self.shut_at: float | None = None
-        # When the camera's connection was lost; None while there is a picture, and before the first
+        # Time at which the camera's connection was lost; None while there is a picture, and before the first one
         self.dark_at: float | None = None
-        # The last word of a server that was cut off; None while it is there
+        # Time of the last message from a disconnected server; None while it is connected
         self.silent_since: float | None = None
         # Turns of the chat that this session took over
         self.turns_taken = 0
         self._visitor, self._waits = visitor, waits
-        # The chat that it gets, until it has taken or refused it
+        # The chat to take over, until the session has accepted or refused it
         self.brings = RememberedChat(said.handover, said.token) if said.handover else None
         # Infinite while the camera is not connected
         self.connected_at = math.inf
@@ -125,30 +125,30 @@ class FleetPeer(CameraPeer):
 
     @property
     def lost_since(self) -> float:
-        """The time since which something is lost; now, when nothing is."""
+        """The time since which the socket or the camera is lost; now if neither is."""
         times = (self.silent_since, self.shut_at, self.dark_at)
         return min((at for at in times if at is not None), default=time.monotonic())
 
     @property
     def answerable(self) -> bool:
-        """True when the page would send a question now (client/core/live/asking.js)."""
+        """True if the page would send a question now (client/core/live/asking.js)."""
         if self.gone.is_set() or self.shut.is_set():
             return False
         if self._socket is None or self._socket.state is not State.OPEN:
             return False
         if self.live:
             return True
-        # The server explains these, and what to do.
+        # The server's message explains these states, and what to do.
         explained = self.status.get("camera") in ("stalled", "frozen")
         return math.isfinite(self.connected_at) and (explained or self._patient)
 
     @property
     def _patient(self) -> bool:
-        """True when the camera has been connected for so long that its picture is overdue."""
+        """True if the camera has been connected for so long that its picture is overdue."""
         return time.monotonic() - self.connected_at > PATIENCE
 
     async def keep(self, *, pulse: bool) -> None:
-        """Keep socket and camera open until the session ends. `pulse`: look for a silent server."""
+        """Keep socket and camera open until the session ends. `pulse`: detect a silent server."""
         tasks = [
             asyncio.create_task(self._keep_socket(), name="fleet-socket"),
             asyncio.create_task(self._keep_camera(), name="fleet-camera"),
@@ -188,23 +188,23 @@ class FleetPeer(CameraPeer):
                 return
 
     async def open_socket(self, *, timeout: float = OPEN_SECONDS) -> None:
-        """Open it in place of the one that was lost."""
+        """Open a socket in place of the lost one."""
         if self._socket is not None:
-            # A close would wait for a server that may be gone.
+            # Closing would wait for a server that may have ended.
             self._socket.transport.abort()
         async with asyncio.timeout(timeout):
             await super().open_socket(timeout=timeout)
-        # It may have closed again already.
+        # The socket may have closed again already.
         if self.close_code is None:
             self.shut.clear()
             self.shut_at = None
             self._waits.reset()
 
     async def _opened(self, *, restarted: bool, lost_at: float) -> None:
-        """Send what the page sends first. `lost_at`: when the socket before this one was lost."""
+        """Send the messages that the page sends first. `lost_at`: time at which the previous socket was lost."""
         if restarted:
-            # A restarted server takes the old token for a new session. It has no camera yet, unless that
-            # was offered again before the socket was open.
+            # A restarted server accepts the old token for a new session, which has no camera yet, unless the
+            # camera was offered again before the socket opened.
             self.brings = (
                 RememberedChat(self.said.handover, self.said.token) if self.said.handover else None
             )
@@ -240,12 +240,12 @@ class FleetPeer(CameraPeer):
                     else:
                         await asyncio.sleep(LOOK_SECONDS)
         finally:
-            # The session ended before its camera was back: its own absence has this one in it.
+            # The session ended before its camera was back: the outage of the session includes this one.
             if away is not None:
                 self._visitor.aways.remove(away)
 
     async def _offered(self) -> bool:
-        """Offer the camera; False when that fails."""
+        """Offer the camera. Return False if that fails."""
         self.dark.clear()
         try:
             await self.connect(timeout=CONNECT_SECONDS)
@@ -258,7 +258,7 @@ class FleetPeer(CameraPeer):
         return True
 
     async def drop_camera(self) -> None:
-        """See CameraPeer; within END_SECONDS."""
+        """Do as `CameraPeer.drop_camera`, within END_SECONDS."""
         task = asyncio.create_task(super().drop_camera(), name="fleet-drop")
         await asyncio.wait({task}, timeout=END_SECONDS)
 
@@ -269,7 +269,7 @@ class FleetPeer(CameraPeer):
                 self.dark.set()
 
     async def _watch(self) -> None:
-        """Notice a server that is cut off, which closes no socket; then end the socket."""
+        """Detect a disconnected server, which closes no socket; then close the socket."""
         heard = time.monotonic()
         while True:
             await asyncio.sleep(PULSE_SECONDS)
@@ -290,13 +290,13 @@ class FleetPeer(CameraPeer):
             heard = time.monotonic()
 
     async def _stands(self) -> bool:
-        """Return whether the session's gateway is reached."""
+        """Return True if the session's gateway can be reached."""
         url = f"{self.base_url}/api/webrtc/offer?session={self.session_id}"
         try:
             body: Message = {"candidates": []}
             await json_request("PATCH", url, body, token=self.token, timeout=OPEN_SECONDS)
         except HttpError as error:
-            # 404: another gateway answers in its place.
+            # 404: another gateway responded in its place.
             return error.reply.status < 500 and error.reply.status != 404
         except LOST:
             return False
@@ -307,7 +307,7 @@ class FleetPeer(CameraPeer):
         message = arrived.message
         match message["type"]:
             case "handover":
-                # One of a session that has not taken the older chat yet would lose it.
+                # A session that has not taken over the older chat yet would lose it.
                 if self.brings is None:
                     self.said.handover, self.said.token = str(message["handover"]), self.token
             case "resumed":
@@ -315,7 +315,7 @@ class FleetPeer(CameraPeer):
             case "error" if message.get("code") == "handover_refused":
                 self.brings, self.said.handover = None, ""
             case "status":
-                # The server has closed its end, which this side would notice only seconds later.
+                # The server has closed the connection, which this side would detect only seconds later.
                 if message.get("camera") in (None, "", "ended") and self._patient:
                     self.dark.set()
             case "moved":
@@ -331,7 +331,7 @@ class FleetPeer(CameraPeer):
             self.shut.set()
 
 
-# Seconds until a page without a session that can answer gives a question up, and for its answer
+# Seconds until a page without a session that can answer gives up a question, and time limit of an answer
 LIVE_SECONDS = 30.0
 ANSWER_SECONDS = 30.0
 
@@ -342,32 +342,32 @@ class QuestionRecord:
 
     at: float
     first: float | None = None
-    # ok, or an error's code; "mid-answer": it had a word and never got its whole answer
+    # "ok", or an error's code; "mid-answer": the first word arrived, but not the whole answer
     end: str = ""
     again: bool = False
-    # The time from which a live camera was there for it, and the gateway that got it last
+    # Time since which a live camera was available for the question, and the last gateway that received it
     live: float | None = None
     gateway: str = ""
-    # The text of its error
+    # Text of the error
     why: str = ""
-    # Of a lost one: the longest time without a new picture of its encoder (seconds), shortly before its end; None without
-    # a camera
+    # For a lost question: the longest time without a new picture of the encoder shortly before the end, seconds; None
+    # without a camera
     unmade: float | None = None
-    # The session that it was sent in last, and what came there
+    # The session in which it was last sent, and the messages received there
     sent: tuple[FleetPeer, Answer] | None = None
 
     def heard(self, answer: Answer) -> None:
-        """Note when its first word came."""
+        """Note the arrival of the first word."""
         if self.first is None and answer.first_delta_at is not None:
             self.first = time.monotonic() - (time.time() - answer.first_delta_at)
 
 
 @dataclass(eq=False, slots=True)
 class FleetVisitor:
-    """A person with the page open, who goes where the gateway sends it, and comes back when that has gone.
+    """A simulated visitor with the page open, who follows the gateway's redirects, and reconnects if it has ended.
 
-    It keeps the signed chat, asks a lost question without a token once more, and offers its camera
-    anew with each session. `stay` holds the sessions together until cancelled.
+    It keeps the signed chat, repeats once a lost question that got no token, and offers its camera
+    again with each session. `stay` opens one session after another until cancelled.
     """
 
     url: str
@@ -377,26 +377,26 @@ class FleetVisitor:
     aways: list[Outage] = field(default_factory=list)
     asked: list[QuestionRecord] = field(default_factory=list)
     peer: FleetPeer | None = None
-    # Look whether the server is still there, as hosts of their own may be cut off
+    # Check whether the server still responds, because separate hosts may be disconnected
     pulse: bool = False
-    # Set from a session's first picture to its end
+    # Set from a session's first picture until its end
     live: asyncio.Event = field(default_factory=asyncio.Event)
-    # Ends of old connections, which nobody waits for
+    # Tasks that close old connections; no caller waits for them
     ends: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def seen(self) -> bool:
-        """True while the server has this person's picture."""
+        """True while the server has this visitor's picture."""
         return self.live.is_set() and self.peer is not None and self.peer.live
 
     async def stay(self) -> None:
-        """Be there: after each end of a session begin another one."""
+        """Stay connected: begin another session after each end of one."""
         away: Outage | None = None
         waits = Backoff(self.rng)
         while True:
             peer = FleetPeer(self, waits)
             if away is not None and away.why == "lost":
-                # As after any close, the page waits before it comes back.
+                # As after any close, the page waits before it reconnects.
                 await asyncio.sleep(waits.next())
             try:
                 await peer.get_token()
@@ -406,7 +406,7 @@ class FleetVisitor:
             self.peer = peer
             keeping = asyncio.create_task(peer.keep(pulse=self.pulse), name="fleet-keep")
             try:
-                # Wait for its first picture, with the chat that it gets, or for its end.
+                # Wait for the session's first picture, with the chat that it takes over, or for its end.
                 while not (peer.live and peer.brings is None) and not keeping.done():
                     await asyncio.sleep(LOOK_SECONDS)
                 if not keeping.done():
@@ -423,13 +423,13 @@ class FleetVisitor:
                 why = "moved" if peer.moved.is_set() else "lost"
                 away = Outage(lost_since, why, before=self.said.turns)
                 self.aways.append(away)
-            # It is closed beside everything else.
+            # It is closed in the background.
             task = asyncio.create_task(end(peer), name="fleet-end")
             self.ends.add(task)
             task.add_done_callback(self.ends.discard)
 
     async def ask(self, text: str) -> None:
-        """Ask, and once more when the session or its socket goes before the whole answer."""
+        """Ask, and ask once more if the session or its socket is lost before the whole answer."""
         asked = QuestionRecord(time.monotonic())
         self.asked.append(asked)
         while True:
@@ -443,7 +443,7 @@ class FleetVisitor:
             asked.again = asked.sent is not None
             asked.end = await self._one(peer, text, asked)
             if asked.end == "draining":
-                # The page waits for its next session with it.
+                # The page keeps the question for its next session.
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(peer.gone.wait(), OPEN_SECONDS)
             if asked.end == "ok":
@@ -453,11 +453,11 @@ class FleetVisitor:
                 break
         self._look_back(asked)
         if asked.first is not None:
-            # Its engine or gateway went while it spoke.
+            # Its engine or gateway ended during the answer.
             asked.end = "mid-answer"
 
     def _look_back(self, asked: QuestionRecord) -> None:
-        """Note whether the camera of a lost question got its time in this process."""
+        """Note whether this process had time for the camera of a lost question."""
         peer, now = self.peer, time.monotonic()
         if peer is None or peer.track is None or peer.connected_at > now:
             return
@@ -471,7 +471,7 @@ class FleetVisitor:
         return self.peer
 
     async def _one(self, peer: FleetPeer, text: str, asked: QuestionRecord) -> str:
-        """Ask in one session; "ok" or why there is no answer."""
+        """Ask in one session. Return "ok", or the reason why there is no answer."""
         try:
             if asked.sent is not None and asked.sent[0] is peer:
                 answer = asked.sent[1]
@@ -506,7 +506,7 @@ class FleetVisitor:
 
 
 async def end(peer: CameraPeer) -> None:
-    """Close a peer within END_SECONDS; what does not end is left to the end of the process."""
+    """Close a peer within END_SECONDS; a connection that does not close ends with the process."""
     task = asyncio.create_task(_close(peer), name="fleet-close")
     await asyncio.wait({task}, timeout=END_SECONDS)
 

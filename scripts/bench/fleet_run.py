@@ -15,8 +15,8 @@ two gateways per host, two nginx, and the fault `partition`, which disconnects t
 
 The people behave like the page: they reopen a lost socket, offer the camera again when its connection
 is lost, start another session when theirs has ended, and repeat a question whose socket was lost. A
-question is lost if it ends without an answer; if it had its first word by then, it counts as in
-mid-answer. The picture is away from the loss of a session or a camera's connection until a gateway
+question is lost if it ends without an answer; if its first word had arrived, it is counted as
+"mid-answer". The picture is missing from the loss of a session or a camera's connection until a gateway
 reports a live camera.
 
 All people and their cameras share one process. If it gets no processor time, cameras freeze, and
@@ -102,7 +102,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 
 # Costs of vLLM's router
 
-# Pairs of questions; of each the picture's bytes, as base64 has it in SECURITY.md's bounds and docs/figures/fleet.json
+# Pairs of questions, and the picture's bytes in each as base64 (SECURITY.md's bounds, docs/figures/fleet.json)
 COST_QUESTIONS = 200
 _PICTURE_BYTES = 150_000
 
@@ -199,7 +199,7 @@ def figures(
         },
         "requests": list(requests),
         **(machine or {}),
-        # To find the cause
+        # For finding the cause
         "lost_questions": [asdict(replace(one, sent=None)) for one in lost],
     }
 
@@ -471,7 +471,7 @@ def _give_up(seconds: float) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    # Not asyncio.run, which waits for every task that was cancelled.
+    # Not asyncio.run, which waits for every cancelled task.
     loop = asyncio.new_event_loop()
     begin = time.time()
     run = loop.create_task(measure(args))

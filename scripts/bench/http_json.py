@@ -1,4 +1,4 @@
-"""One JSON request over HTTP/1.1 with asyncio alone: measuring needs no pool and no threads."""
+"""Send one JSON request over HTTP/1.1, using only asyncio: measurements need no pool and no threads."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-# Of a body: the metrics of a large server are some hundred KiB.
+# Maximum bytes of a body: the metrics of a large server take some hundred KiB.
 MAX_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     status: int
-    # Names in lower case.
+    # By name in lower case
     headers: dict[str, str]
     body: bytes
 
@@ -27,7 +27,7 @@ class Reply:
 
 
 class HttpError(Exception):
-    """An answer that is not 2xx; `reply` is what came."""
+    """A response with a status other than 2xx; `reply` is the response."""
 
     def __init__(self, method: str, path: str, reply: Reply) -> None:
         super().__init__(f"{method} {path} gave {reply.status}: {reply.body[:300]!r}")
@@ -44,11 +44,11 @@ async def request(
     timeout: float = 20.0,
     tls: ssl.SSLContext | None = None,
 ) -> Reply:
-    """Send `body` as JSON (None: nothing) and read the whole answer.
+    """Send `body` as JSON (None: no body), and read the whole response.
 
-    Without `tls` certificates are not checked: this is pointed at one's own server. Raises OSError
-    when nothing listens, TimeoutError after `timeout` seconds, and ValueError, IndexError or
-    EOFError when what answers speaks no HTTP, or more than MAX_BYTES of it; any status is returned.
+    Without `tls` certificates are not verified, because the server is the user's own. Any status is
+    returned. Raises OSError if no server listens, TimeoutError after `timeout` seconds, and ValueError,
+    IndexError or EOFError if the response is not HTTP, or larger than MAX_BYTES.
     """
     parts = urlsplit(url)
     secure = (tls or unchecked_tls()) if parts.scheme == "https" else None
@@ -71,7 +71,7 @@ async def request(
             return await _read(reader)
         finally:
             writer.close()
-            # The other side may have closed first: then there is nothing left to close.
+            # The other side may have closed the connection first.
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
@@ -79,7 +79,7 @@ async def request(
 async def json_request(
     method: str, url: str, body: Any = None, *, token: str | None = None, timeout: float = 20.0
 ) -> Any:
-    """Like `request`; the JSON of a 2xx answer (None: empty). Raises HttpError for others."""
+    """Send a request as `request` does. Return the JSON of a 2xx response, or None. Raises HttpError for others."""
     reply = await request(method, url, body, token=token, timeout=timeout)
     if not 200 <= reply.status < 300:
         raise HttpError(method, urlsplit(url).path, reply)
@@ -99,7 +99,7 @@ async def _read(reader: asyncio.StreamReader) -> Reply:
         while size := int((await reader.readline()).split(b";")[0], 16):
             body += await reader.readexactly(_check_size(len(body) + size) - len(body))
             await reader.readline()
-            # Chunks that have come already are read without a turn of the event loop.
+            # Chunks that have already arrived are read without a turn of the event loop.
             await asyncio.sleep(0)
     elif "content-length" in headers:
         body = bytearray(await reader.readexactly(_check_size(int(headers["content-length"]))))
@@ -118,7 +118,7 @@ def _check_size(size: int) -> int:
 
 
 def unchecked_tls() -> ssl.SSLContext:
-    """Return a client's context that takes any certificate."""
+    """Return a client's TLS context that accepts any certificate."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

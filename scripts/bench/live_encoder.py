@@ -1,8 +1,8 @@
-"""A camera without glass: draws a moving scene with a clock, encodes it live, hands the frames to
+"""A simulated camera: draws a moving scene with a clock, encodes it live, and passes the frames to
 any number of senders.
 
 One encoder may feed a hundred cameras, so that the load of a benchmark stays on the server; one
-camera with an encoder of its own may change its frame rate, as a browser does.
+camera with its own encoder may change its frame rate, as a browser does.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from scripts.bench import clock_code
 
-# Pictures a second of a canvas camera; lower rates leave some out, as maxFramerate does.
+# Pictures per second of a canvas camera; lower rates skip some, as maxFramerate does.
 TICKS = 30
-# Seconds between two key frames that are asked for: a burst of requests gets one answer.
+# Minimum seconds between two requested key frames, so that a burst of requests gets one.
 KEY_PAUSE = 0.25
-# Frames that may wait for one sender; out of breath with more, it starts anew at a key frame.
+# Maximum frames that wait for one sender; beyond, it restarts at a key frame.
 BACKLOG = 8
-# Times of frames that are kept, for those who look for pauses
+# Number of stored frame times, from which pauses are found
 TIMES_KEPT = 64
 
 
@@ -43,7 +43,7 @@ class EncodedFrame:
 
 
 class Scene:
-    """The camera's picture: textured ground, moving blocks, a clock. Fields may change any time."""
+    """The camera's picture: textured ground, moving blocks, a clock. Fields may change at any time."""
 
     def __init__(self, width: int = 1280, height: int = 720, *, seed: int = 0) -> None:
         self.width = width
@@ -51,7 +51,7 @@ class Scene:
         self.clock = True
         self.moving = True
         self.black = False
-        # Lines of black print on white below the clock, instead of the blocks; "" for none.
+        # Lines of black text on white below the clock, instead of the blocks; "" for none
         self.text = ""
         # Height of a capital letter in pixels
         self.text_px = 24
@@ -98,23 +98,23 @@ class Scene:
 
 @dataclass(eq=False)
 class Feed:
-    """One sender's way to the encoder's frames. Close it with `LiveEncoder.unsubscribe`."""
+    """One sender's subscription to the encoder's frames. Close it with `LiveEncoder.unsubscribe`."""
 
     encoder: LiveEncoder
     frames: asyncio.Queue[EncodedFrame] = field(
         default_factory=lambda: asyncio.Queue(maxsize=BACKLOG)
     )
-    # Deltas are of no use to it before the next key frame.
+    # The sender cannot use deltas before the next key frame.
     needs_key: bool = True
-    # Frames that were thrown away because the sender did not keep up.
+    # Number of frames dropped because the sender was too slow
     dropped: int = 0
 
 
 class LiveEncoder:
-    """Encodes a scene at `rate` frames a second (1/30 s is the finest step) for all who subscribed.
+    """Encodes a scene at `rate` frames per second (the smallest step is 1/30 s) for all subscribers.
 
     `phase` (0 to 29) shifts the ticks, so that several encoders do not fire at once. The codec is
-    "vp8" or "h264", this of a `profile` by libx264's name. A context manager.
+    "vp8" or "h264", the latter with a `profile` by libx264's name. A context manager.
     """
 
     def __init__(
@@ -130,13 +130,13 @@ class LiveEncoder:
         self.profile = profile
         self.scene = scene or Scene()
         self.codec = codec
-        # Nothing is captured or sent while it is true: the sender's process hangs.
+        # While true, nothing is captured or sent, as if the sender's process hung.
         self.paused = False
-        # The same instant is sent again and again: capture times stand still.
+        # While true, the same picture is sent repeatedly, with an unchanged capture time.
         self.frozen = False
         self.bits_per_frame = bits_per_frame
         self.frames = 0
-        # When the newest frames were handed out, monotonic seconds
+        # Times at which the newest frames were passed on, monotonic seconds
         self.times: deque[float] = deque(maxlen=TIMES_KEPT)
         self._rate = rate
         self._phase = phase
@@ -145,7 +145,7 @@ class LiveEncoder:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._context: Any = None
-        # The scene after `scene`; None without one.
+        # The scene after `scene`; None if there is none
         self._turned: Scene | None = None
         self._key_wanted = False
         self._key_at = 0.0
@@ -184,7 +184,7 @@ class LiveEncoder:
         self._key_wanted = True
 
     def turn(self, scene: Scene) -> None:
-        """Go on with a scene of another size, from a key frame on."""
+        """Continue with a scene of another size, from a key frame on."""
         self._turned = scene
 
     async def close(self) -> None:
@@ -217,7 +217,7 @@ class LiveEncoder:
                 self._hand_out(frame)
 
     async def _next_tick(self) -> None:
-        """Sleep until the first tick at which a frame is due; a changed rate is looked at at once."""
+        """Sleep until the first tick at which a frame is due; a changed rate takes effect immediately."""
         while True:
             self._changed.clear()
             now = time.time()
@@ -252,8 +252,8 @@ class LiveEncoder:
         context: Any = av.CodecContext.create("libx264" if self.codec == "h264" else "libvpx", "w")
         context.width, context.height = self.scene.width, self.scene.height
         context.pix_fmt = "yuv420p"
-        # A frame is 1/30 s of the encoder's own time, whatever the real rate is: so each gets
-        # `bits_per_frame`, and a change of rate needs no new encoder and no key frame.
+        # A frame takes 1/30 s of the encoder's time at any real rate, so that each gets `bits_per_frame`,
+        # and a change of rate needs no new encoder and no key frame.
         context.time_base, context.framerate = Fraction(1, TICKS), Fraction(TICKS)
         bits = self.bits_per_frame * TICKS
         context.bit_rate = bits
@@ -262,7 +262,7 @@ class LiveEncoder:
         if self.codec == "h264":
             context.profile = self.profile
             context.options = {
-                # The quickest one leaves out what the other profiles have over baseline.
+                # The fastest preset disables the features that the other profiles add to baseline.
                 "preset": "ultrafast" if self.profile == "Baseline" else "superfast",
                 "tune": "zerolatency",
                 "level": "31",

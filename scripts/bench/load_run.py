@@ -1,8 +1,9 @@
 """A load run from beginning to end: a server (a running one, or one started here), cameras, warm-up, questions, figures.
 
 Names and definitions are those of vLLM's serving benchmark. ttft: from the planned arrival to the first text; itl:
-between pieces of text as they come (the server may merge pieces for a slow reader); tpot: the time after the first text
-by token; e2el: from the planned arrival to the end. Goodput: questions answered within the objective (`slo`), a second.
+between pieces of text as they arrive (the server may merge pieces for a slow reader); tpot: the time after the first
+text, per token; e2el: from the planned arrival to the end. Goodput: questions per second answered within the objective
+(`slo`).
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from scripts.bench.processes import MeasurementError, ServerProcess, StandInProc
 from scripts.bench.report import EXPECTATION, STAND_IN, Report, Row, Spread
 from server.features.hosting.gpu import Gpu, GpuError, GpuReader
 
-# A machine that is idle for less of the time than this measures itself.
+# Idle fraction of the processors below which the machine itself limits the result
 FULL = 0.1
-# The server's own steps of an answer, in order, and what they are called
+# The server's steps of an answer, in order, with their names
 STAGES = {
     "wait_frame_ms": "waiting for a frame captured after it",
     "prepare_ms": "preparing the frame",
@@ -42,7 +43,7 @@ STAGES = {
 
 @dataclass(frozen=True, slots=True)
 class LoadFigures:
-    """`asked`: how many were due, those that were still open when the run ended among them."""
+    """Figures of a run. `asked`: number of due questions, including those still open when the run ended."""
 
     samples: Sequence[Sample]
     asked: int
@@ -50,7 +51,7 @@ class LoadFigures:
 
     @property
     def seconds(self) -> float:
-        """From the first planned arrival to the last end."""
+        """Seconds from the first planned arrival to the last end."""
         first = min((s.planned for s in self.samples), default=0.0)
         last = max((s.ended for s in self.samples if s.ended is not None), default=first)
         return max(1e-9, last - first)
@@ -68,7 +69,7 @@ class LoadFigures:
         return dict(sorted(Counter(s.error for s in self.samples if s.error).items()))
 
     def values(self, name: str) -> list[float]:
-        """Return ttft, tpot, itl, e2el or a stage of every answered question, in ms."""
+        """Return ttft, tpot, itl, e2el or a stage of each answered question, in ms."""
         if name == "itl":
             return [gap for s in self.answered for gap in s.gaps]
         if name in STAGES:
@@ -143,7 +144,7 @@ def _stage(name: str) -> Callable[[Sample], float]:
     return lambda sample: sample.timings.get(name) or 0.0
 
 
-# The time of each part of an answer, and what to do about it
+# The time of each part of an answer, and the advice about it
 _PARTS: dict[str, tuple[Callable[[Sample], float], str]] = {
     "session": (
         lambda sample: sample.waited_ms or 0.0,
@@ -177,7 +178,7 @@ _PARTS: dict[str, tuple[Callable[[Sample], float], str]] = {
 
 
 def advice(figures: LoadFigures, limits: dict[str, Any]) -> list[str]:
-    """Name the settings to lower when answers take longer than the objective. `limits`: those of `ready`.
+    """Name the settings to lower if answers take longer than the objective. `limits`: those of `ready`.
 
     Each part that makes up a sixth or more of the slow answers is named, the largest first.
     """
@@ -204,11 +205,11 @@ def advice(figures: LoadFigures, limits: dict[str, Any]) -> list[str]:
     return lines
 
 
-# The GPUs meanwhile
+# The GPUs during the run
 
 
 class GpuWatch:
-    """Reads the GPUs once a second, in a thread, while it is open."""
+    """Reads the state of the GPUs once per second in a thread, while it is open."""
 
     def __init__(self, reader: GpuReader) -> None:
         self.readings: list[list[Gpu]] = []
@@ -235,7 +236,7 @@ class GpuWatch:
             await asyncio.sleep(1.0)
 
     def rows(self) -> list[Row]:
-        """Use, memory and power of each GPU; or one row that says why there is none."""
+        """Return the use, memory and power of each GPU, or one row with the reason if there are none."""
         if not self.readings:
             return [Row("GPU", "", note=self.why_none or "no reading came in time")]
         rows = []
@@ -270,16 +271,16 @@ class LoadRun:
     samples: list[Sample] = field(default_factory=list)
     gpus: GpuWatch | None = None
     limits: dict[str, Any] = field(default_factory=dict)
-    # A stand-in took the model's place
+    # A stand-in replaced the model.
     stand_in: bool = False
-    # Those that the cameras here were too slow for
+    # Frames dropped because the simulated cameras were too slow
     frames_dropped: int = 0
-    # The reason for an early end; "" without one
+    # The reason for an early end; "" if the run was complete
     cut_short: str = ""
 
     @property
     def due(self) -> int:
-        """Questions whose time had come when it ended."""
+        """Number of questions that were due when the run ended."""
         if not self.cut_short:
             return len(self.plan)
         passed = max((s.ended or s.planned for s in self.samples), default=0.0)
@@ -291,9 +292,9 @@ class LoadRun:
 
 
 async def run_load(args: argparse.Namespace, console: Console) -> LoadRun:
-    """Measure; what was measured before SIGINT, SIGTERM or the server's end counts, too.
+    """Measure. Questions answered before SIGINT, SIGTERM or the server's end are included.
 
-    Raises MeasurementError, HttpError, OSError and asyncio.CancelledError when that is nothing.
+    Raises MeasurementError, HttpError, OSError and asyncio.CancelledError if there are none.
     """
     width, height = args.size
     report = Report.of(
@@ -330,9 +331,9 @@ async def run_load(args: argparse.Namespace, console: Console) -> LoadRun:
 
 
 async def check_health(url: str) -> Any:
-    """Return the body of a server's /health. Raises MeasurementError when it cannot answer."""
+    """Return the body of a server's /health. Raises MeasurementError if the server cannot answer questions."""
     try:
-        # Without it the server reports less.
+        # Without the token the server reports less.
         token = os.environ.get("METRICS_TOKEN") or None
         reply = await request("GET", f"{url}/health", token=token)
         body = reply.json()
@@ -397,7 +398,7 @@ def finish(run: LoadRun) -> None:
 
 
 def publish(run: LoadRun, args: argparse.Namespace) -> int:
-    """Print the results and write them; the exit status."""
+    """Print the results and write them. Return the exit status."""
     finish(run)
     figures = run.figures
     panels = {

@@ -1,20 +1,20 @@
-"""Measure how fast this machine answers about pictures with llama.cpp's server, without fetching a model.
+"""Measure how fast this machine answers about pictures with llama.cpp's server, without downloading a model.
 
     python3 scripts/benchmark.py --machine
     python3 scripts/benchmark.py --machine --model Qwen3.5-2B --format Q8_0 --tokens 128 256 --threads 2 4 --minutes 10
 
-It writes models of true size with random weights to a temporary folder (TMPDIR; 0.7 to 2.7 GB), since speed does not depend on
-the values of weights. Each question has a new picture, and the system text of this program. The columns:
+It writes models of true size with random weights to a temporary folder (TMPDIR; 0.7 to 2.7 GB), because speed does not
+depend on the values of weights. Each question has a new picture, and the system text of this program. The columns:
 
     tokens     visual tokens of the picture (--tokens)
     first      ms from sending the question to the first token
-    picture    ms of these that reading the picture takes beyond what as many tokens of text take
-    prompt/s   tokens of text that are read in a second
-    tokens/s   tokens of an answer in a second
-    MB         most memory of the server
+    picture    ms of these for the picture, in addition to the time for as many tokens of text
+    prompt/s   tokens of text read per second
+    tokens/s   tokens of an answer per second
+    MB         maximum memory of the server
 
-A load average above 1 is shown: other programs make the figures worse. It runs llama.cpp's server as this program does:
-LLAMA_SERVER, `llama-server` of the PATH, or the package xllamacpp, which is installed (34 MB).
+A load average above 1 is shown, because other programs make the figures worse. It runs the same llama.cpp server as
+this program: LLAMA_SERVER, `llama-server` in PATH, or the package xllamacpp, which is installed if needed (34 MB).
 
 Exit status: 0 measured, 1 not, 2 wrong options, 130 interrupted.
 """
@@ -55,10 +55,10 @@ from server.shared.processes.environment import child_environment
 
 QUESTION = "What is on the table in front of me, and what colour is it?"
 ANSWER_TOKENS = 24
-# Text whose speed is measured, in tokens, nearly
+# Approximate tokens of the text whose speed is measured
 _TEXT_TOKENS = 256
 _LOADS, _ANSWERS = 120.0, 300.0
-# Width and height of what a visual token shows
+# Width and height of the part of a picture shown by one visual token
 _TOKEN_PIXELS = 32
 _HEAD = (
     "model",
@@ -139,7 +139,7 @@ class LlamaServer:
         self._log.close()
 
     def megabytes(self) -> float:
-        """Return the most memory that it had; where the system does not say, that of now."""
+        """Return the maximum memory that it used; the current memory if the system does not report the maximum."""
         with contextlib.suppress(OSError, StopIteration):
             lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
             return int(next(one for one in lines if one.startswith("VmHWM")).split()[1]) / 1000
@@ -185,7 +185,7 @@ def find_program() -> LlamaProgram:
 
 
 def picture(tokens: int, seed: int) -> str:
-    """Return a picture of so many visual tokens as a URL, unlike those of other seeds."""
+    """Return a picture of so many visual tokens as a URL; each seed gives another picture."""
     lines = next(one for one in range(int(tokens**0.5), 0, -1) if tokens % one == 0)
     size = (lines * _TOKEN_PIXELS, tokens // lines * _TOKEN_PIXELS, 3)
     pixels = np.random.default_rng(seed).integers(0, 256, size, np.uint8)

@@ -1,9 +1,9 @@
-"""Questions in an open loop: each at its planned time, whatever became of those before it.
+"""Questions in an open loop: each is asked at its planned time, whether or not earlier ones were answered.
 
-A session asks one question at a time, as a person does. A question whose time has come while all
-sessions are busy waits here for the first that is free, and that wait is part of its latency: times
-count from the planned arrival, never from the moment at which it could be sent ("coordinated
-omission" is what leaving it out is called).
+A session asks one question at a time, as a person does. A question that is due while all sessions
+are busy waits here for the first free one. This wait is part of its latency: times are measured from
+the planned arrival, never from the time at which it could be sent (leaving the wait out is called
+"coordinated omission").
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from scripts.bench.http_json import HttpError
 from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
 from scripts.bench.processes import MeasurementError
 
-# Looking at things, and one that asks for reading: with `--detail auto` that one takes more pixels.
+# Questions about objects, and one about text, which uses more pixels with `--detail auto`
 QUESTIONS = (
     "What do you see?",
     "What is in front of the camera?",
@@ -41,13 +41,13 @@ QUESTIONS = (
 @dataclass(frozen=True, slots=True)
 class Planned:
     number: int
-    # Seconds from the beginning
+    # Seconds since the beginning
     at: float
     text: str
 
 
 def poisson(count: int, rate: float, seed: int) -> list[Planned]:
-    """`count` arrivals of a Poisson process of `rate` a second, the same for the same seed."""
+    """Return `count` arrivals of a Poisson process of `rate` per second; the same seed gives the same arrivals."""
     rng = random.Random(seed)
     at = 0.0
     plan = []
@@ -59,30 +59,30 @@ def poisson(count: int, rate: float, seed: int) -> list[Planned]:
 
 @dataclass(slots=True)
 class Sample:
-    """One question. Times are seconds from the run's beginning; None: it did not come so far."""
+    """One question. Times are seconds since the beginning of the run; None if the step was not reached."""
 
     number: int
-    # Planned time...
+    # Planned time
     planned: float
-    # ...and when a session was free to ask it
+    # Time at which a session was free to ask it
     sent: float | None = None
     first_text: float | None = None
     ended: float | None = None
     # Between pieces of the answer, ms
     gaps: list[float] = field(default_factory=list)
-    # A code of the server's, or timeout, connection_lost, unreachable; "" when it was answered
+    # An error code of the server, or timeout, connection_lost, unreachable; "" if it was answered
     error: str = ""
-    # The server's own, ms (server/core/messages/to_client.py)
+    # Measured by the server, ms (server/core/messages/to_client.py)
     timings: dict[str, float | None] = field(default_factory=dict)
     frame_age_ms: float | None = None
     visual_tokens: int | None = None
     prompt_tokens: int | None = None
-    # As the engine counts them; the pieces of text where it does not
+    # Tokens as counted by the engine; the number of pieces of text if it does not count them
     completion_tokens: int | None = None
 
     @property
     def waited_ms(self) -> float | None:
-        """Time that it waited for a free session."""
+        """Time for which it waited for a free session, ms."""
         return None if self.sent is None else (self.sent - self.planned) * 1000
 
     @property
@@ -103,7 +103,7 @@ class Sample:
         return (self.e2el_ms - self.ttft_ms) / ((self.completion_tokens or 0) - 1)
 
     def fill(self, answer: Answer, began: float) -> None:
-        """Note what is known of an answer, whole or not; `began` in epoch seconds."""
+        """Store the known values of an answer, complete or not. `began`: seconds since the epoch."""
         pieces = [a.at for a in answer.messages if a.message["type"] == "delta"]
         if pieces:
             self.first_text = pieces[0] - began
@@ -126,16 +126,16 @@ class Sample:
 # Errors of a failed connection
 LOST = (OSError, TimeoutError, EOFError, ConnectionClosed, InvalidHandshake, HttpError)
 CONNECT_SECONDS = 30.0
-# Seconds that connecting may take altogether while the server asks to wait (RATE_LIMIT_PER_MINUTE).
+# Maximum seconds for connecting all sessions while the server asks to wait (RATE_LIMIT_PER_MINUTE)
 PATIENCE = 180.0
 
 
 class ServerGone(Exception):
-    """The server opens no more sessions."""
+    """The server no longer opens sessions."""
 
 
 class _Visitor:
-    """A session with its camera, which may be lost and come back as another one."""
+    """A session with its camera; a lost session is replaced by a new one."""
 
     def __init__(self, make: Callable[[], CameraPeer]) -> None:
         self._make = make
@@ -146,7 +146,7 @@ class _Visitor:
         await self.peer.open_socket(timeout=CONNECT_SECONDS)
 
     async def usable(self) -> None:
-        """Open the socket if it is not; a restarted server takes a new session. Raises LOST."""
+        """Open the socket if it is not open; a restarted server creates a new session. Raises LOST."""
         if self.peer.ready and self.peer.close_code is None:
             return
         await self.peer.close()
@@ -155,17 +155,17 @@ class _Visitor:
 
 
 class OpenLoop:
-    """Opens sessions, warms them up, asks what is planned; `samples` grows as answers end.
+    """Opens sessions, warms them up, and asks the planned questions; `samples` grows as answers end.
 
-    With `steady` cameras send so many frames a second all the time, from few shared encoders: cheap
-    for many sessions. Without, each has an encoder of its own and wakes with its question, as the
+    With `steady`, cameras send so many frames per second continuously, from a few shared encoders, which
+    is cheap for many sessions. Without it, each has its own encoder and wakes with its question, as the
     page does.
     """
 
     def __init__(self, url: str, args: argparse.Namespace) -> None:
         """`args`: the options of a load run."""
         self.samples: list[Sample] = []
-        # Epoch seconds; 0 before `ask`
+        # Seconds since the epoch; 0 before `ask`
         self.began = 0.0
         self._url, self._args = url, args
         sessions, steady = args.sessions, args.steady
@@ -176,9 +176,9 @@ class OpenLoop:
         ]
         self._visitors = [_Visitor(functools.partial(self._peer, i)) for i in range(sessions)]
         self._free: asyncio.Queue[_Visitor] = asyncio.Queue()
-        # Frames that were dropped while cameras connected, which is how connecting goes
+        # Frames dropped while cameras connected, which is normal
         self._dropped_before = 0
-        # Questions in a row for which no session could be opened
+        # Consecutive questions for which no session could be opened
         self._unreachable = 0
 
     def _peer(self, number: int) -> CameraPeer:
@@ -193,11 +193,11 @@ class OpenLoop:
 
     @property
     def frames_dropped(self) -> int:
-        """Frames that the cameras here were too slow for while asking: more than 0 spoils it."""
+        """Frames dropped while asking because the simulated cameras were too slow; above 0 the result is invalid."""
         return max(0, sum(v.peer.dropped for v in self._visitors) - self._dropped_before)
 
     async def open(self, tell: Callable[[str], None]) -> None:
-        """Connect all, waiting as the server asks to. Raises HttpError, OSError, TimeoutError."""
+        """Connect all sessions, waiting when the server requires it. Raises HttpError, OSError, TimeoutError."""
         limit = asyncio.Semaphore(AT_ONCE)
         end = time.monotonic() + PATIENCE
 
@@ -229,7 +229,7 @@ class OpenLoop:
             await encoder.close()
 
     async def warm_up(self, each: int) -> None:
-        """Ask `each` uncounted questions a session. Raises MeasurementError if none is answered."""
+        """Ask `each` uncounted questions per session. Raises MeasurementError if none is answered."""
         answers: list[Answer] = []
         timeout = self._args.timeout
 
@@ -255,7 +255,7 @@ class OpenLoop:
     async def ask(
         self, plan: Sequence[Planned], on_end: Callable[[Sample], None] = lambda _: None
     ) -> None:
-        """Ask all of it. May be cancelled: what has ended is in `samples`. Raises ServerGone."""
+        """Ask all planned questions. Safe to cancel: `samples` contains the ended ones. Raises ServerGone."""
         for visitor in self._visitors:
             self._free.put_nowait(visitor)
         self._dropped_before = sum(visitor.peer.dropped for visitor in self._visitors)
@@ -271,7 +271,7 @@ class OpenLoop:
 
     async def _one(self, planned: Planned, on_end: Callable[[Sample], None]) -> None:
         sample = Sample(planned.number, planned.at)
-        # First come, first served.
+        # In order of arrival
         visitor = await self._free.get()
         try:
             sample.sent = self._now()
@@ -300,7 +300,7 @@ class OpenLoop:
             await peer.finish(answer, timeout=self._args.timeout)
         except TimeoutError:
             sample.error = "timeout"
-            # The next question of this session shall not have to replace it.
+            # The session's next question must not replace this one.
             with contextlib.suppress(*LOST):
                 await peer.send({"type": "cancel"})
         except LOST:

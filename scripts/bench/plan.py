@@ -1,8 +1,8 @@
-"""Plan machines for a number of people from measured figures, with the formulas, and name what breaks
-first. Pure.
+"""Plan machines for a number of people from measured figures, with the formulas, and name the limit that
+is reached first. Pure.
 
-Every figure says where it is from: measured (docs/figures, one process on two shared cores), set
-(a bound of the program), or assumed (nobody measured it here).
+The source of each figure is given: measured (docs/figures, one process on two shared cores), set
+(a bound of the program), or assumed (not measured here).
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from scripts.arguments import integer, number
 
 Basis = Literal["measured", "estimated", "set", "assumed"]
 SIZES = (100, 10_000, 1_000_000)
-# Cores of an idle camera at 2 frames/s and of one at 30 (docs/FIGURES.md, row 6; DEPLOY.md, Size)
+# Cores used by an idle camera at 2 frames/s and by one at 30 (docs/FIGURES.md, row 6; DEPLOY.md, Size)
 CORE_IDLE, CORE_AWAKE = 0.0055, 0.04
-# Mbit/s of uplink of the two (row 7; the page's bound while somebody types)
+# Mbit/s of uplink used by the two (row 7; the page's bound while somebody types)
 UPLINK_IDLE, UPLINK_AWAKE = 0.132, 2.5
-# Seconds that a question keeps a camera awake
+# Seconds for which a question keeps a camera awake
 AWAKE_SECONDS = 4.0
-# MiB of a camera (row 8), and of a process before the first one
+# MiB used by a camera (row 8), and by a process before the first one
 CAMERA_MIB, PROCESS_MIB = 4.6, 307.0
-# People of a process: a full core has about 100 of them, and peaks and reconnects need room.
+# People per process: a full core serves about 100, and peaks and reconnects need a margin.
 PROCESS_PEOPLE = 60
-# Gateways that know each other (server/features/cluster/replicas.py)
+# Maximum gateways that know each other (server/features/cluster/replicas.py)
 MOST_GATEWAYS = 100
 # Bytes of a question with its picture on the way to an engine (DEPLOY.md, Past one machine)
 QUESTION_BYTES = 150_000
-# Requests a second of one router: its delay was measured (2.2 ms, docs/figures/fleet.json), its most was not.
+# Requests per second of one router: its delay was measured (2.2 ms, docs/figures/fleet.json), its maximum was not.
 ROUTER_REQUESTS = 300.0
-# Sockets of one nginx: two connections each, of four workers with 16,384.
+# Sockets of one nginx: each takes two connections, and four workers have 16,384 each.
 NGINX_SOCKETS = 32_000
-# Mbit/s of a machine's network that are used at most: half of 10 Gbit/s
+# Maximum Mbit/s used of a machine's network: half of 10 Gbit/s
 MACHINE_MBITS = 5_000.0
 
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """Figures that the operator knows better.
+    """Figures that the operator may replace.
 
-    `ask_every`: seconds between a person's questions. `answers_per_gpu`: a second; 2.5 is half of the
-    floor that reading 67 GB of weights at 5.3 TB/s sets (DEPLOY.md, Size). `relayed`: the share of
-    people behind a TURN relay. `spare`: of each kind of machine, in a hundred, and at least one.
+    `ask_every`: seconds between a person's questions. `answers_per_gpu`: answers per second; 2.5 is half
+    of the limit set by reading 67 GB of weights at 5.3 TB/s (DEPLOY.md, Size). `relayed`: the fraction of
+    people behind a TURN relay. `spare`: spare machines of each kind, in percent, and at least one.
     """
 
     ask_every: float = 30.0
@@ -75,9 +75,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The people that one of something carries. `remedy`: what the plan does beyond.
+    """The number of people that one unit of a resource can serve. `remedy`: what the plan does beyond it.
 
-    `more_helps`: another one of the same carries as many again, within one installation.
+    `more_helps`: another unit serves as many again, within one installation.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Machines for `people`, and the limits that a single one of each thing meets, the nearest first."""
+    """Machines for `people`, and the limits of a single unit of each resource, the lowest first."""
 
     people: int
     lines: tuple[Line, ...]
@@ -97,8 +97,8 @@ class Plan:
 
     @property
     def first(self) -> Limit:
-        """The first thing that breaks at this size: the nearest limit that more of the same does not
-        lift, else the nearest that is passed, else the nearest at all.
+        """The first limit reached at this size: the lowest exceeded one that more units do not raise, else the
+        lowest exceeded one, else the lowest of all.
         """
         passed = [one for one in self.limits if one.people < self.people]
         fixed = [one for one in passed if not one.more_helps]
@@ -134,7 +134,7 @@ _UNITS = {
 
 
 def plan(people: int, given: Assumptions | None = None) -> Plan:
-    """Plan for `people` at a time, at least one. Raises ValueError for fewer."""
+    """Plan for `people` at the same time, at least one. Raises ValueError for fewer."""
     given = given or Assumptions()
     if people < 1:
         raise ValueError(f"{people} people need no machines: give 1 or more")
@@ -222,7 +222,7 @@ def _limits(given: Assumptions, core: float, uplink: float) -> tuple[Limit, ...]
 
 
 def render(plans: Sequence[Plan]) -> str:
-    """Return the plans as Markdown: a table of all, then the formulas and what breaks first of each."""
+    """Return the plans as Markdown: a table of all, then the formulas and the first limit of each."""
     names = [line.name for line in plans[0].lines]
     head = "| | " + " | ".join(f"{one.people:,} people" for one in plans) + " |"
     rows = [head, "|---|" + "---|" * len(plans)]
@@ -260,7 +260,7 @@ def render(plans: Sequence[Plan]) -> str:
     return "\n\n".join(parts)
 
 
-# Of each assumption the bounds, and words
+# The bounds and the help of each assumption
 _OPTIONS = {
     "ask_every": (1, 86_400, "seconds between a person's questions"),
     "answers_per_gpu": (0.01, 10_000, "a second; 32B in 16 bits on an MI300X, half of the floor"),
@@ -289,7 +289,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the plans; exit status 0, or 1 when the file could not be written."""
+    """Print the plans. Return the exit status: 0, or 1 if the file could not be written."""
     args = options(arguments)
     given = Assumptions(**{one.name: getattr(args, one.name) for one in fields(Assumptions)})
     text = render([plan(people, given) for people in args.people or SIZES])

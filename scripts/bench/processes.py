@@ -24,7 +24,7 @@ from scripts.bench.http_json import json_request, request
 
 
 class MeasurementError(Exception):
-    """The measured program does not run; the text is for the user."""
+    """The measurement is not possible; the text is for the user."""
 
 
 def free_port() -> int:
@@ -34,7 +34,7 @@ def free_port() -> int:
 
 
 class Program:
-    """A program in a process of its own. `command`: words before its own, for another host."""
+    """A program in its own process. `command`: words before its command line, for another host."""
 
     command: tuple[str, ...] = ()
     _process: asyncio.subprocess.Process | None = None
@@ -44,7 +44,7 @@ class Program:
         self._process = await asyncio.create_subprocess_exec(
             *(*self.command, sys.executable, "-m", *words),
             cwd=ROOT,
-            # Ctrl+C is for who measures: it ends this one itself.
+            # Ctrl+C is for the measuring process, which then ends this one.
             start_new_session=True,
             **options,
         )
@@ -55,7 +55,7 @@ class Program:
             self._process.send_signal(number)
 
     async def kill(self) -> None:
-        """End it without a word (SIGKILL)."""
+        """Kill it with SIGKILL."""
         await self.signal(signal.SIGKILL)
         if self._process is not None:
             await self._process.wait()
@@ -93,7 +93,7 @@ class ServerProcess(Program):
     def __init__(self, **environment: str) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        # From the start of the process to its first page; 0 before.
+        # Seconds from the start of the process to its first page; 0 before it
         self.seconds_to_first_page = 0.0
         self._environment = {
             **os.environ,
@@ -120,7 +120,7 @@ class ServerProcess(Program):
 
     async def __aenter__(self) -> Self:
         begin = time.monotonic()
-        # Its output is shown on failure only.
+        # Its output is shown only after a failure.
         said = dict.fromkeys(("stdout", "stderr"), self._said)
         process = await self._begin("server.main", env=self._environment, **said)
         try:
@@ -153,14 +153,14 @@ class ServerProcess(Program):
             self._open.close()
 
     def output(self) -> str:
-        """Return the end of what it wrote to its output."""
+        """Return the end of its output."""
         self._said.flush()
         size = self._said.seek(0, os.SEEK_END)
         self._said.seek(max(0, size - 3000))
         return self._said.read().decode(errors="replace")
 
     async def wait_for_engine(self, seconds: float = 30) -> dict[str, Any]:
-        """Wait until /health says 200; its body."""
+        """Wait until /health responds with status 200. Return the body."""
         end = time.monotonic() + seconds
         while True:
             reply = await request("GET", f"{self.url}/health")
@@ -172,7 +172,7 @@ class ServerProcess(Program):
             await asyncio.sleep(0.1)
 
 
-# CPU time of processes, and idle processors
+# Processor time of processes, and idle processors
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +182,13 @@ class Usage:
     # Resident memory, MiB
     rss: float
     threads: int
-    # None for a server that is not ours to look into, as any is for whoever is not root
+    # None for another user's process, which only root can inspect
     descriptors: int | None
     at: float
 
     @classmethod
     def of(cls, pid: int) -> Usage:
-        """Look at a process. Raises MeasurementError when it has gone."""
+        """Return the usage of a process. Raises MeasurementError if it has ended."""
         descriptors: int | None = None
         try:
             process = psutil.Process(pid)
@@ -203,47 +203,47 @@ class Usage:
         return cls(cpu, rss / 2**20, threads, descriptors, time.monotonic())
 
     def cores_since(self, earlier: Usage) -> float:
-        """Cores in use on average between the two."""
+        """Return the mean number of used cores since an earlier usage."""
         return (self.cpu - earlier.cpu) / max(1e-9, self.at - earlier.at)
 
 
 async def cores(pid: int, seconds: float) -> float:
-    """Watch a process for so long; the cores that it used on average. Raises MeasurementError."""
+    """Return the mean number of cores that a process uses over this time. Raises MeasurementError."""
     before = Usage.of(pid)
     await asyncio.sleep(seconds)
     return Usage.of(pid).cores_since(before)
 
 
 def idle_and_all() -> tuple[float, float]:
-    """Seconds of all processors: idle ones, and all."""
+    """Return the idle seconds of all processors, and all their seconds."""
     times = psutil.cpu_times()._asdict()
-    # Those of guests are in the others, too.
+    # The times of guests are also contained in the others.
     own = {name: seconds for name, seconds in times.items() if not name.startswith("guest")}
     return own["idle"] + own.get("iowait", 0.0), sum(own.values())
 
 
-# The measuring machine's own part in the figures of a fleet, whose people and cameras share one process.
+# The measuring machine's influence on the figures of a fleet, whose people and cameras share one process
 
-# A camera of five pictures a second that pauses for longer has not got its time; a server that takes
-# it for frozen waits for pictures closer together than that (server/media/video/camera_state.py).
+# A camera with five pictures per second that pauses for longer did not get processor time. A server that
+# regards it as frozen expects pictures closer together (server/media/video/camera_state.py).
 PAUSE_SECONDS = 1.2
-# Seconds before a question's loss in which a pause explains it: the server calls a camera frozen
-# after two, and a question waits three for its picture.
+# Seconds before the loss of a question within which a pause explains it: the server regards a camera as
+# frozen after two, and a question waits three for its picture.
 BEFORE_SECONDS = 8.0
 _LOOK_SECONDS = 0.05
 
 
 def longest_pause(times: Iterable[float], since: float, now: float) -> float:
-    """Return the longest time without any of `times`, which are in order, from `since` to `now`."""
+    """Return the longest interval between `since` and `now` without any of `times`, which are ascending."""
     inside = [since, *(at for at in times if since < at < now), now]
     return max(after - before for before, after in pairwise(inside))
 
 
 class Machine:
-    """Watches this process and its machine. `watch` runs beside the measurement until cancelled."""
+    """Measures this process and its machine. `watch` runs beside the measurement until cancelled."""
 
     def __init__(self) -> None:
-        # When the loop had its turn
+        # Times at which the event loop ran `watch`
         self._turns: deque[float] = deque(maxlen=100_000)
 
     async def watch(self) -> None:
@@ -252,8 +252,8 @@ class Machine:
             await asyncio.sleep(_LOOK_SECONDS)
 
     def since(self) -> Callable[[], dict[str, float]]:
-        """Begin a time. What is returned gives its figures: the idle share of all processors, the cores
-        that the people's process used, and the longest time in which it did nothing for them.
+        """Begin an interval. Return a function that returns its figures: the idle fraction of all processors, the
+        cores used by the people's process, and the longest pause of that process.
         """
         begin, seconds, usage = time.monotonic(), idle_and_all(), Usage.of(os.getpid())
 

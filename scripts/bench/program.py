@@ -1,4 +1,4 @@
-"""The common part of programs that measure: options, and how one ends that cannot do its work."""
+"""The common part of measuring programs: options, and the end of one that cannot measure."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ T = TypeVar("T")
 
 
 def add_server(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name a server which runs already."""
+    """Add the options that name a running server."""
     words = "measure this server instead of starting one"
     parser.add_argument("--server-url", type=address, help=words)
     add_access_code(parser, os.environ.get("ACCESS_CODE") or None)
 
 
 def add_output(parser: argparse.ArgumentParser, *, plots: bool = False) -> None:
-    """Add the options of where results go."""
+    """Add the options for the output of results."""
     folder = ROOT / "benchmark_results"
     parser.add_argument("--output", type=Path, default=folder, help="folder for the results")
     if plots:
@@ -39,7 +39,7 @@ def add_output(parser: argparse.ArgumentParser, *, plots: bool = False) -> None:
 def choose_parts(
     parser: argparse.ArgumentParser, args: argparse.Namespace, whose: str, known: Sequence[str]
 ) -> None:
-    """Make `args.only` the parts to measure, of those of an option: the named ones, else all."""
+    """Set `args.only` to the parts to measure with an option: the named ones, else all."""
     named = set(filter(None, args.only.split(",")))
     if unknown := named - set(known):
         parser.error(f"{whose} has no part {', '.join(sorted(unknown))}: {','.join(known)}")
@@ -47,14 +47,14 @@ def choose_parts(
 
 
 def say(text: str) -> None:
-    """Tell people what is going on."""
+    """Print a progress message."""
     print(f"... {text}", file=sys.stderr, flush=True)
 
 
 def add_options(
     parser: argparse.ArgumentParser, *, questions: int, sessions: int, rate: float, warm_up: int
 ) -> None:
-    """Add the options that every measurement takes; the numbers are the defaults."""
+    """Add the options common to all measurements; the numbers are the defaults."""
     add_server(parser)
     add, value = parser.add_argument, option_adder(parser)
     value("--num-requests", integer(1, 100_000), questions, "questions after the warm-up")
@@ -69,9 +69,10 @@ def add_options(
 
 
 def run(measure: Callable[[], int], output: Path) -> int:
-    """Measure when results can be written to `output`; the exit status.
+    """Measure if results can be written to `output`. Return the exit status.
 
-    Says in one line why there is none. SIGTERM ends it as SIGINT does, with what it started.
+    Print one line with the reason if nothing was measured. SIGTERM ends the measurement and the programs that it
+    started, as SIGINT does.
     """
     logging.basicConfig(level=logging.ERROR)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -88,7 +89,7 @@ def run(measure: Callable[[], int], output: Path) -> int:
         )
         return 1
     except (MeasurementError, HttpError, OSError) as error:
-        # A TimeoutError has no text of its own.
+        # A TimeoutError has no text.
         print(f"The measurement was broken off: {error or 'no answer in time'}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -97,9 +98,9 @@ def run(measure: Callable[[], int], output: Path) -> int:
 
 
 async def until_sigterm(work: Coroutine[Any, Any, T]) -> T:
-    """Do the work of `asyncio.run`; SIGTERM cancels it, as SIGINT does where a shell does not ignore that.
+    """Run the work of `asyncio.run`. SIGTERM cancels it, as SIGINT does unless the shell ignores SIGINT.
 
-    An exception of the handler's would end whatever runs in that moment, of aiortc, too.
+    An exception raised in a signal handler would end any code that is running, including aiortc's.
     """
     task = asyncio.current_task()
     assert task is not None
@@ -108,7 +109,7 @@ async def until_sigterm(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def run_until_signal(work: Awaitable[None]) -> bool:
-    """Do the work; False when SIGINT or SIGTERM ended it early. The second time they do what they always do."""
+    """Run `work`. Return False if SIGINT or SIGTERM ended it early. A second signal has its default effect."""
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM)
@@ -126,7 +127,7 @@ async def run_until_signal(work: Awaitable[None]) -> bool:
         for one in numbers:
             loop.remove_signal_handler(one)
         task.cancel()
-    # Cancelled by a signal, after which a browser that got it, too, may fail to close.
+    # Cancelled by a signal: a browser that also received it may fail to close.
     if task.cancelled() or task.cancelling():
         return False
     task.result()
@@ -140,7 +141,7 @@ def publish(
     words: str = "",
     panels: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
 ) -> int:
-    """End a report, print it with `words`, and write it to `args.output`; the exit status.
+    """Finish a report, print it with `words`, and write it to `args.output`. Return the exit status.
 
     `panels` are drawn (report.draw) unless `args.no_plots` is set or matplotlib is not installed.
     """
@@ -167,6 +168,6 @@ def publish(
 
 
 def _report_unwritten(folder: Path, error: OSError) -> int:
-    """Say why results are not written; the exit status."""
+    """Print why the results cannot be written. Return the exit status."""
     print(f"Results cannot be written to {folder}: {error.strerror}.", file=sys.stderr)
     return 1

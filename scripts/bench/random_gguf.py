@@ -1,9 +1,9 @@
 """Write a model of Qwen3.5's shape as GGUF files for llama.cpp: true sizes and number formats, random weights.
 
-Speed and memory do not depend on the values of weights. The vocabulary is its true size, and has as words
-those of the given texts, so that a text has about as many tokens as with the true one. Shapes: configuration
-of transformers' `qwen3_5`, llama.cpp's src/models/qwen35.cpp, and huggingface/pytorch-image-models pull request
-2765 for what reads pictures.
+Speed and memory do not depend on the values of weights. The vocabulary has its true size and contains the words
+of the given texts, so that a text has about as many tokens as with the true one. Sources of the shapes:
+transformers' configuration `qwen3_5`, llama.cpp's src/models/qwen35.cpp, and for the vision encoder
+huggingface/pytorch-image-models pull request 2765.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ WEIGHTS, PROJECTOR = "model.gguf", "mmproj-F16.gguf"
 FORMATS = ("Q4_K_M", "Q8_0")
 # The numbers of ggml's types
 F32, F16, Q8_0, Q4_K, Q5_K, Q6_K = 0, 1, 8, 12, 13, 14
-# Of each: numbers of a block, its bytes, and the 16-bit scales in it by their place. All other bytes may be any:
-# these scales give numbers around 0, of about 0.02.
+# For each type: the numbers in a block, its bytes, and its 16-bit scales by position. All other bytes may have any
+# value: with these scales the numbers are around 0, of about 0.02.
 _BLOCKS: Mapping[int, tuple[int, int, Mapping[int, float]]] = {
     F32: (1, 4, {}),
     F16: (1, 2, {}),
@@ -32,7 +32,7 @@ _BLOCKS: Mapping[int, tuple[int, int, Mapping[int, float]]] = {
     Q6_K: (256, 210, {208: 1.5e-5}),
 }
 _ALIGNED = 32
-# Bytes of random weights that a tensor repeats
+# Bytes of random weights that each tensor repeats
 _RANDOM = 8 * 1024**2
 _MARKS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 _MARKS += ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
@@ -46,7 +46,7 @@ _TEMPLATE = (
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The sizes of a model: of its text part, then of what reads pictures."""
+    """The dimensions of a model: first the text model, then the vision encoder."""
 
     width: int
     inner: int
@@ -64,12 +64,12 @@ class Shape:
 SHAPES = {
     "Qwen3.5-0.8B": Shape(1024, 3584, 768, 3072, 12, 12),
     "Qwen3.5-2B": Shape(2048, 6144, 1024, 4096, 24, 16),
-    # For trying this out
+    # For tests
     "tiny": Shape(
         256, 256, 64, 64, 1, 2, layers=4, heads=1, pairs=1, recurrent_heads=2, words=2048
     ),
 }
-# Of one head: of attention, and of the recurrent layers. Every fourth layer has attention.
+# Sizes of one head: of attention, and of the recurrent layers. Every fourth layer has attention.
 _HEAD, _RECURRENT_HEAD, _INTERVAL = 256, 128, 4
 _PATCH, _POSITIONS = 16, 2304
 
@@ -78,7 +78,7 @@ Tensor = tuple[str, tuple[int, ...], int]
 
 
 def write(folder: Path, shape: Shape, form: str, texts: Sequence[str]) -> int:
-    """Write both files of a model to `folder`; return their bytes. `form`: one of FORMATS."""
+    """Write both files of a model to `folder`. Return their size in bytes. `form`: one of FORMATS."""
     kinds = (7, Q8_0) if form == "Q8_0" else (15, Q4_K)
     text = {**_text_fields(shape, kinds[0]), **_words(shape.words, texts)}
     _write(folder / WEIGHTS, text, list(_text_tensors(shape, kinds[1])))
@@ -115,9 +115,9 @@ def _general(architecture: str, file_type: int) -> dict[str, Any]:
 
 
 def _words(size: int, texts: Sequence[str]) -> dict[str, Any]:
-    """Return the fields of a vocabulary that has the words of `texts`, with and without a space before them."""
+    """Return the fields of a vocabulary with the words of `texts`, with and without a leading space."""
     letters = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    # As GPT-2 writes bytes: those without a letter get one from 256 on.
+    # GPT-2's encoding of bytes: those without a printable character get one from 256 on.
     byte = {one: chr(one) for one in letters}
     byte |= {one: chr(256 + at) for at, one in enumerate(set(range(256)) - set(letters))}
     found = {word for text in texts for word in re.findall(r"[^\W\d_]+|\d|[^\w\s]+|\n+", text)}
@@ -129,10 +129,10 @@ def _words(size: int, texts: Sequence[str]) -> dict[str, Any]:
     start = len(words)
     return {
         "tokenizer.ggml.model": "gpt2",
-        # Takes whole words of the vocabulary without merges
+        # Finds whole words of the vocabulary without merges
         "tokenizer.ggml.pre": "llama-bpe",
         "tokenizer.ggml.tokens": [*words, *_MARKS],
-        # 1: a word; 3: a mark
+        # 1: a word; 3: a control token
         "tokenizer.ggml.token_type": [1] * start + [3] * len(_MARKS),
         "tokenizer.ggml.merges": [f"{byte[32]} {byte[32]}"],
         "tokenizer.ggml.eos_token_id": start + _MARKS.index("<|im_end|>"),
@@ -143,7 +143,7 @@ def _words(size: int, texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _text_tensors(shape: Shape, kind: int) -> Iterator[Tensor]:
-    """Name the tensors. In Q4_K_M some have more bits, as llama.cpp's own conversion chooses them."""
+    """Return the tensors. In Q4_K_M some have more bits, as in llama.cpp's own conversion."""
     more, most = (Q5_K, Q6_K) if kind == Q4_K else (kind, kind)
     width, layers, heads = shape.width, shape.layers, shape.recurrent_heads
     state = heads * _RECURRENT_HEAD
@@ -248,7 +248,7 @@ def _text(text: str) -> bytes:
 
 
 def _value(value: Any) -> tuple[int, bytes]:
-    """Return the number of a value's type and its bytes."""
+    """Return the number of a value's type, and the encoded value."""
     match value:
         case bool():
             return 7, struct.pack("<?", value)
@@ -285,7 +285,7 @@ def _numbers(kind: int) -> bytes:
 def _write_tensor(file: BinaryIO, name: str, size: int, random: bytes | None) -> None:
     if random is None:
         norm = name.endswith(("norm.weight", "ln1.weight", "ln2.weight", "ln.weight"))
-        # Decay has to be negative.
+        # The decay must be negative.
         value = 1.0 if norm else -1.0 if name.endswith("ssm_a") else 0.02
         file.write(np.full(size // 4, value, "<f4").tobytes())
         return

@@ -37,7 +37,7 @@ def percentile(values: Sequence[float], q: float) -> float:
 
 
 class Sums:
-    """A dataclass of counts and lists, to which those of another part of a run can be added."""
+    """A dataclass of counts and lists, which can be summed over the parts of a run."""
 
     def merge(self, other: Self) -> None:
         for name, theirs in vars(other).items():
@@ -50,7 +50,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A set of measured values in short."""
+    """The percentiles and number of a set of measured values."""
 
     n: int
     p50: float
@@ -60,7 +60,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> Spread:
-        """Return the spread of the values that are known."""
+        """Return the spread of the known values."""
         found = [value for value in values if value is not None]
         p50, p95, p99, top = (percentile(found, q) for q in (50, 95, 99, 100))
         return cls(len(found), p50, p95, p99, top)
@@ -70,14 +70,14 @@ class Spread:
 class Row:
     """One line of the table."""
 
-    # Of the list of figures to reach; "" for further ones
+    # Number in the list of target figures; "" for other figures
     number: str = field(default="", kw_only=True)
     what: str
     unit: str
     # Either a spread or one value
     spread: Spread | None = None
     value: float | None = None
-    # Upper bounds (with `at_least` lower ones) of p50, p95 or the value; None without a target
+    # Upper bounds (lower ones if `at_least`) of p50, p95 or the value; None without a target
     target_p50: float | None = None
     target_p95: float | None = None
     target: float | None = None
@@ -86,7 +86,7 @@ class Row:
 
     @property
     def reached(self) -> bool | None:
-        """True when every target is met; None without targets or figures."""
+        """True if every target is met; None without targets or figures."""
         checks: list[bool] = []
         if self.spread is not None and self.spread.n:
             if self.target_p50 is not None:
@@ -116,7 +116,7 @@ class Row:
 
 @dataclass(slots=True)
 class Report:
-    """All rows of a run, with the conditions they were measured under."""
+    """All rows of a run, with the conditions under which they were measured."""
 
     title: str
     conditions: dict[str, Any]
@@ -128,13 +128,13 @@ class Report:
 
     @classmethod
     def of(cls, title: str, args: argparse.Namespace) -> Report:
-        """Begin the report of a program with these options."""
-        # Results are passed on; the code is not.
+        """Create the report of a program with these options."""
+        # Results are shared; the access code must not be in them.
         given = {k: str(v) for k, v in vars(args).items() if k != "access_code"}
         return cls(title, {"machine": machine(), "arguments": given})
 
     def close(self) -> None:
-        """Note how busy the machine was during the measurement, including other programs."""
+        """Store how busy the machine was during the measurement, including other programs."""
         idle, total = (b - a for a, b in zip(self._seconds, idle_and_all(), strict=True))
         if total:
             self.conditions["machine_idle_share"] = round(idle / total, 3)
@@ -151,12 +151,12 @@ class Report:
         return "\n".join([*text, *(["", "Notes"] if notes else []), *notes])
 
     def stem(self, folder: Path, name: str) -> Path:
-        """Return the name of this run's files, without their endings."""
+        """Return the name of this run's files, without their suffixes."""
         stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(self.started))
         return folder / f"{name}-{stamp}"
 
     def write(self, folder: Path, name: str) -> tuple[Path, Path]:
-        """Write <name>-<time>.json and .csv, whole or not at all; their paths. Raises OSError."""
+        """Write <name>-<time>.json and .csv atomically. Return their paths. Raises OSError."""
         stem = self.stem(folder, name)
         as_json, as_csv = (stem.with_name(f"{stem.name}.{ending}") for ending in ("json", "csv"))
         body = {
@@ -190,7 +190,7 @@ def align(lines: Sequence[Sequence[str]]) -> list[str]:
 
 
 def write_whole(path: Path, data: bytes) -> Path:
-    """Write a file that is there whole or not at all, its folder too; its path. Raises OSError."""
+    """Write a file atomically, and create its folder if needed. Return its path. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
@@ -201,12 +201,12 @@ def write_whole(path: Path, data: bytes) -> Path:
 
 
 def draw(stem: Path, panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Path:
-    """Draw in each panel, by its title, the share of each series that is not above a value; the picture's path.
+    """Draw in each panel, by its title, the cumulative distribution of each series. Return the picture's path.
 
     Raises OSError, and ModuleNotFoundError without matplotlib, which is not installed with the server
     (requirements-plots.txt).
     """
-    # Not pyplot, which looks for a screen and keeps every figure.
+    # Not pyplot, which searches for a display and keeps every figure.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.0 * len(panels), 4.2), layout="constrained")
@@ -223,7 +223,7 @@ def draw(stem: Path, panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Pat
 
 
 def machine() -> dict[str, Any]:
-    """Return the conditions of the figures besides the code."""
+    """Return the hardware and software on which the figures depend."""
     model = platform.processor()
     with contextlib.suppress(OSError):
         if named := re.search(r"^model name[^:]*:(.*)", Path("/proc/cpuinfo").read_text(), re.M):
@@ -247,7 +247,7 @@ def _short(value: float) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows no NaN."""
+    """Replace NaN and infinity, which JSON does not have, by None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):

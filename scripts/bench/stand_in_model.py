@@ -1,15 +1,15 @@
-"""A stand-in for a model server, a recogniser and a voice: it measures, it does not see or hear.
+"""A stand-in for a model server, a recogniser and a voice, for measurements: it neither sees nor hears.
 
-OpenAI-compatible as far as a streamed chat with one picture, a transcription and speech go. A chat is answered after a
-fixed time, the others at once: a transcription is the same words with a number, speech a tone of as many seconds as the
-text would take. It decodes every picture that it gets, reads the clock in it (clock_code.py) and keeps a record of each
-request: GET /records. To be run in a process of its own, so that what measures does not slow down what is measured:
+It supports OpenAI's API for a streamed chat with one picture, a transcription and speech. A chat is answered after a
+fixed time, the others immediately: a transcription always has the same words and a number, speech is a tone of the
+length that the text would take. It decodes each received picture, reads its clock (clock_code.py) and keeps a record of
+each request: GET /records. Run it in its own process, so that the measurement does not slow down the measured program:
 
     python -m scripts.bench.stand_in_model --port 8001 --first-token-ms 50
 
-With --shared its answers take longer the more it has: pictures are read one after the other (--first-token-ms each), and a
-step of all running answers takes --between-ms, and 4 % more for each answer beside. POST /factor with a number makes all of
-it slower from then on, as a GPU that throttles does.
+With --shared, answers take longer the more of them run: pictures are processed one after the other (--first-token-ms
+each), and a step of all running answers takes --between-ms, and 4 % more for each further answer. POST /factor with a
+number slows down everything from then on, as a throttled GPU does.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ MODEL = "stand-in"
 MAX_BODY = 64 * 1024 * 1024
 RECORDS_KEPT = 100_000
 ANSWER = "This is a measured answer of the stand-in , nothing was seen ."
-# A question with this word gets an answer of minutes.
+# A question with these words gets an answer that takes minutes.
 AT_LENGTH, MANY_PIECES = "at length", 600
-# More time of a step for each answer beside: from 10 ms alone to 23 ms for 32 at a time, as vLLM's
-# published curves of 8B models have it in order of magnitude.
+# Increase of a step's time for each parallel answer: from 10 ms alone to 23 ms with 32, the order of magnitude of
+# vLLM's published curves for 8B models.
 STEP_SHARE = 0.04
-# The slowest that it can be made, times
+# Maximum factor by which it can be slowed down
 MOST_FACTOR = 1000.0
-# Of speech: samples a second, and seconds of a spoken character
+# Samples per second of speech, and seconds per spoken character
 RATE = 24_000
 _CHARACTER = 0.06
 
@@ -60,10 +60,10 @@ class Record:
     question: str
     # chat | words | sound
     kind: str = "chat"
-    # Of the picture; 0 without one
+    # Size of the picture; 0 without a picture
     width: int = 0
     height: int = 0
-    # None: no clock was readable
+    # Age of the picture by its clock; None if no clock was readable
     age_ms: float | None = None
     # Time at which the answer's first piece was written to the socket
     first_token: float | None = None
@@ -72,7 +72,7 @@ class Record:
 
 
 class Request(NamedTuple):
-    """A request, and the connection that it came by."""
+    """A request, and its connection."""
 
     method: str
     target: str
@@ -102,7 +102,7 @@ class StandInModel:
         self.host, self.port = "127.0.0.1", 0
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        # Decodes off the loop, while the first token is due: arrivals are stamped on time.
+        # Decode outside the event loop while the first token is awaited, so that arrival times stay exact.
         self._pool = ThreadPoolExecutor(1, "look")
 
     @property
@@ -140,7 +140,7 @@ class StandInModel:
                 if not await self._answer(Request(method, target, body, reader, writer)):
                     return
         except (OSError, EOFError, asyncio.LimitOverrunError, ValueError):
-            # The client is gone, or it does not speak HTTP; both are none of what is measured here.
+            # The client has disconnected, or does not send HTTP; neither is measured.
             return
         finally:
             self._connections.discard(task)
@@ -149,7 +149,7 @@ class StandInModel:
                 await writer.wait_closed()
 
     async def _answer(self, asked: Request) -> bool:
-        """Answer one request; false when the connection is of no more use."""
+        """Answer one request. Return False if the connection cannot be used any more."""
         arrived = time.time()
         writer = asked.writer
         match asked.method, urlsplit(asked.target).path:
@@ -190,7 +190,7 @@ class StandInModel:
         record = self._record(arrived, question)
         self.running += 1
         looking = asyncio.get_running_loop().run_in_executor(self._pool, _look, record, picture)
-        # Reading on tells when the client hangs up; it sends nothing while it waits for an answer.
+        # Reading detects that the client closes; it sends nothing while it waits for an answer.
         gone = asyncio.create_task(asked.reader.read(1), name="gone")
         work = asyncio.create_task(self._stream(record, request, asked.writer), name="stream")
         try:
@@ -205,7 +205,7 @@ class StandInModel:
         return not record.cancelled
 
     def said(self, question: str, count: int) -> list[str]:
-        """Return the pieces of the answer to a question, `count` at most."""
+        """Return the pieces of the answer to a question, at most `count`."""
         words = ANSWER.split()
         return [(" " if i else "") + words[i % len(words)] for i in range(count)]
 
@@ -252,7 +252,7 @@ class StandInModel:
         _write_head(writer, f"audio/pcm;rate={RATE}")
         sound = tone(len(record.question) * _CHARACTER).tobytes()
         record.first_token = time.time()
-        # A tenth of a second at a time
+        # 0.1 s per piece
         for begin in range(0, len(sound), RATE // 5):
             _write_chunk(writer, sound[begin : begin + RATE // 5])
             await writer.drain()
@@ -260,7 +260,7 @@ class StandInModel:
 
 
 def tone(seconds: float) -> NDArray[np.int16]:
-    """Return a tone of this length, `RATE`."""
+    """Return a tone of this length at `RATE`."""
     times = np.arange(round(seconds * RATE)) / RATE
     return (9000 * np.sin(2 * np.pi * 660 * times)).astype(np.int16)
 
@@ -291,7 +291,7 @@ def write_json(writer: asyncio.StreamWriter, status: int, body: Any) -> None:
 
 
 def _last_user(messages: list[dict[str, Any]]) -> tuple[str, str]:
-    """Text and picture (data URL, "" without one) of the last user message."""
+    """Return the text and the picture (a data URL; "" if there is none) of the last user message."""
     content: str | list[dict[str, Any]] = next(
         (message["content"] for message in messages[::-1] if message["role"] == "user"), ""
     )
@@ -335,7 +335,7 @@ async def main() -> None:
     await model.start(args.port)
     print(json.dumps({"base_url": model.base_url}), flush=True)
     try:
-        # The parent process ends it by closing its standard input.
+        # The parent process stops it by closing its standard input.
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     finally:
         await model.close()

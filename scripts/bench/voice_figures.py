@@ -1,4 +1,4 @@
-"""The figures of voice: what each spoken turn took, and the rows of the report."""
+"""The figures of voice: the times of each spoken turn, and the rows of the report."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from scripts.bench.report import Row, Spread, percentile
 from scripts.bench.voice_peer import FRAME_SECONDS, Received
 
-# Targets hold for this silence, which ends a turn.
+# The targets are for this silence, which ends a turn.
 TARGET_SILENCE_MS = 200
-# A packet that comes this much later than it would have to be played has left a hole.
+# Size of the playback buffer: a packet that is later than this leaves a gap.
 RESERVE_SECONDS = 0.06
-# A sentence that took this much longer to say had another pause.
+# A sentence that took longer to say by more than this had an additional pause.
 STOOD_SECONDS = 0.05
-# A lower level than before by this much is a lowered voice, dB.
+# A decrease of the level by this much, dB, is a lowered voice.
 LOWERED_DB = 6.0
-# The targets of the processor's part, cores
+# Targets of the processor time, cores
 CPU_TARGETS = {
     "a silent microphone more": 0.005,
     "a speaking microphone more": 0.035,
@@ -29,96 +29,96 @@ CPU_TARGETS = {
 
 @dataclass(slots=True)
 class Turn:
-    """One spoken question. Times are seconds since the epoch; None for what was not seen."""
+    """One spoken question. Times are seconds since the epoch; None for events that were not observed."""
 
     number: int
     begin: float
     end: float
-    # The server took the turn for ended.
+    # The server decided that the turn had ended.
     decided: float | None = None
-    # Its words at the visitor
+    # Its words arrived at the visitor.
     text: float | None = None
-    # The question at the model, and the age of its picture then
+    # The question arrived at the model, and the age of its picture at that time
     model: float | None = None
     age_ms: float | None = None
-    # The first text of the answer, and its first sound
+    # The first text of the answer arrived, and its first sound.
     token: float | None = None
     sound: float | None = None
-    # The first PCM left the voice.
+    # The voice sent its first PCM.
     pcm: float | None = None
     error: str = ""
 
     @property
     def cut(self) -> bool:
-        """True when it was taken for ended while somebody still spoke."""
+        """True if the server ended the turn while the visitor was still speaking."""
         return self.decided is not None and self.decided < self.end
 
     @property
     def frame_ms(self) -> float | None:
-        """Milliseconds from the end of speech to the capture of its picture; None when not known."""
+        """Milliseconds from the end of speech to the capture of its picture; None if unknown."""
         if self.model is None or self.age_ms is None:
             return None
         return (self.model - self.end) * 1000 - self.age_ms
 
     def ms(self, since: str, until: str) -> float | None:
-        """Return the milliseconds between two of its times."""
+        """Return the milliseconds between two of the turn's times."""
         first, last = getattr(self, since), getattr(self, until)
         return None if first is None or last is None else (last - first) * 1000
 
 
 @dataclass(slots=True)
 class Pause:
-    """A sentence with a pause inside, ms; `silence` ends a turn, ms."""
+    """A sentence with a pause in it, in ms. `silence`: the silence that ends a turn, ms."""
 
     length: int
     silence: int
-    # The turn was ended within the sentence.
+    # The server ended the turn within the sentence.
     cut: bool
-    # Seconds by which it took longer to say: the visitor's process stood still, and so did its sound.
+    # Seconds by which the sentence took too long, because the visitor's process, and so its sound, was delayed
     stood: float = 0.0
 
 
 @dataclass(slots=True)
 class Interruption:
-    """Somebody speaks over an answer. Seconds since the epoch; None for what was not seen."""
+    """The visitor speaks over an answer. Seconds since the epoch; None for events that were not observed."""
 
     begin: float
-    # The first softer packet, and the last one with sound
+    # Arrival of the first softer packet, and of the last one with sound
     lowered: float | None
     silent: float | None
-    # The server's message that it is paused or stopped, and whether it was stopped in the end
+    # Arrival of the server's message that the answer is paused or stopped, and whether it was finally stopped
     decided: float | None
     stopped: bool
 
 
 @dataclass(slots=True)
 class Noise:
-    """Sound that nobody means, over an answer."""
+    """Noise over an answer."""
 
     seconds: float
     lowered: int = 0
     paused: int = 0
     stopped: int = 0
-    # Turns that it began, and questions that it asked
+    # Number of turns begun, and of questions asked, because of the noise
     turns: int = 0
     questions: int = 0
 
 
 @dataclass(slots=True)
 class VoiceFigures:
-    """All that a run has found."""
+    """All results of a run."""
 
     silence_ms: int
     turns: list[Turn] = field(default_factory=list)
     pauses: list[Pause] = field(default_factory=list)
     interruptions: list[Interruption] = field(default_factory=list)
     noise: Noise | None = None
-    # Arrivals of the speech of whole utterances
+    # The packets of each utterance
     heard: list[list[Received]] = field(default_factory=list)
-    # Cores: the camera alone, and what each thing adds
+    # Cores used by the camera alone, and in addition by each microphone or listener
     idle_cores: float | None = None
     cores: dict[str, float] = field(default_factory=dict)
-    # Rows of the speech engine alone
+    # Rows of the local voice, measured alone
     engine: list[Row] = field(default_factory=list)
 
     @property
@@ -128,7 +128,7 @@ class VoiceFigures:
 
     @property
     def whole(self) -> list[Turn]:
-        """The turns that were heard to their end."""
+        """The turns whose answer was heard to the end."""
         return [turn for turn in self.turns if not turn.cut and turn.decided is not None]
 
     def spread(self, since: str, until: str) -> Spread:
@@ -196,7 +196,7 @@ class VoiceFigures:
                     f"sentences cut in a pause of {length} ms, with {silence} ms of silence",
                     f"of {len(some)}",
                     value=float(sum(one.cut for one in some)),
-                    # A longer pause is the end, as far as silence can say.
+                    # A longer pause ends the turn if only silence decides.
                     target=0 if length < silence else None,
                     note=(
                         f"{stood} more had another pause, in which this machine stood still"
@@ -261,7 +261,7 @@ class VoiceFigures:
         }
 
     def panels(self) -> dict[str, dict[str, list[float]]]:
-        """Return the values to draw: steps of the turns, and of speech over answers."""
+        """Return the values to draw: the steps of turns and of interruptions."""
         steps = {
             step: [value for turn in self.whole if (value := turn.ms("end", step)) is not None]
             for step in ("decided", "text", "model", "sound")
@@ -279,7 +279,7 @@ class VoiceFigures:
 
 
 def cpu_rows(idle: float, more: dict[str, float]) -> list[Row]:
-    """Return the rows of the processor's part. `more`: cores that each thing adds."""
+    """Return the rows of processor time. `more`: additional cores by their use."""
     rows = [Row("CPU of an idle camera", "core", value=idle)]
     return rows + [
         Row(what, "core", value=value, target=CPU_TARGETS.get(what)) for what, value in more.items()
@@ -287,14 +287,14 @@ def cpu_rows(idle: float, more: dict[str, float]) -> list[Row]:
 
 
 def _gaps(packets: Sequence[Received]) -> Iterable[float]:
-    """Yield the seconds between the arrivals of packets that follow each other."""
+    """Yield the seconds between the arrivals of consecutive packets."""
     for before, after in itertools.pairwise(packets):
         if (after.timestamp - before.timestamp) & 0xFFFFFFFF == round(FRAME_SECONDS * 48_000):
             yield after.at - before.at
 
 
 def underruns(packets: Sequence[Received]) -> int:
-    """Count the packets that come too late for a listener who began with a reserve."""
+    """Count the packets that arrive too late for a playback buffer of `RESERVE_SECONDS`."""
     late, begin = 0, 0.0
     for number, packet in enumerate(packets):
         passed = ((packet.timestamp - packets[0].timestamp) & 0xFFFFFFFF) / 48_000
@@ -303,13 +303,13 @@ def underruns(packets: Sequence[Received]) -> int:
         behind = packet.at - begin - passed - RESERVE_SECONDS
         if behind > 1e-6:
             late += 1
-            # The listener waits, and goes on from there.
+            # The listener waits, and continues from there.
             begin += behind
     return late
 
 
 def find_softer(packets: Sequence[Received], since: float) -> Received | None:
-    """Return the first packet after a time that is softer than those before; None without one."""
+    """Return the first packet since a time that is softer than those before it; None if there is none."""
     before = [one.level for one in packets if one.at < since][-10:]
     if not before:
         return None

@@ -1,4 +1,4 @@
-"""A simulated visitor who speaks and listens: a microphone and a loudspeaker beside the camera."""
+"""A simulated visitor who speaks and listens, with a microphone and a loudspeaker in addition to the camera."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ FRAME_SECONDS = 0.02
 _FRAME = round(RATE * FRAME_SECONDS)
 _RTP_HZ = 48_000
 _RTP_FRAME = round(_RTP_HZ * FRAME_SECONDS)
-# Packets of digital silence after which a browser pauses, and of which it sends each 20th from then
-# on, without sound (DTX, RFC 7587 section 3.1.3)
+# Number of packets of digital silence after which a browser pauses and sends only every 20th, without sound
+# (DTX, RFC 7587 section 3.1.3)
 _PAUSE_AFTER = 10
 _PAUSE_EVERY = 20
-# A packet that is later than this is left out, and not made up for.
+# A packet later than this is skipped, and not sent afterwards.
 _BEHIND_SECONDS = 0.1
-# Received packets that are kept: 400 s
+# Maximum received packets that are kept: 400 s
 _KEPT = 20_000
 # A received packet with sound has at least this level, dBFS.
 AUDIBLE_DB = -50.0
@@ -37,25 +37,25 @@ AUDIBLE_DB = -50.0
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """Something that was spoken: seconds since the epoch of its first and after its last sample."""
+    """Speech that was sent: times of its first sample and of its end, seconds since the epoch."""
 
     begin: float
     end: float
 
 
 class Microphone(MediaStreamTrack):
-    """A track of Opus packets, sent as time passes: noise of the room, and speech over it."""
+    """A track of Opus packets, sent in real time: background noise, and speech over it."""
 
     kind = "audio"
 
     def __init__(self) -> None:
         super().__init__()
-        # Repeated without end; None for digital silence
+        # Background noise, repeated endlessly; None for digital silence
         self.room: Samples | None = None
         self._room_at = 0
-        # Muted, it sends nothing at all.
+        # While muted, nothing is sent.
         self.unmuted = asyncio.Event()
-        # Speech to send from the next packet on, and the future of its time
+        # Speech to send from the next packet on, and the future that gets its utterance
         self._speech: tuple[Samples, asyncio.Future[Utterance]] | None = None
         self._speech_at = 0
         self._begin = 0.0
@@ -65,7 +65,7 @@ class Microphone(MediaStreamTrack):
         self._encoder = _encoder()
 
     async def say(self, samples: Samples) -> Utterance:
-        """Speak, and return when it was sent. One thing at a time; the microphone must be on."""
+        """Speak. Return the times at which the speech was sent. One call at a time; the microphone must be on."""
         if self._speech is not None or not self.unmuted.is_set():
             raise RuntimeError("the microphone is off, or somebody speaks already")
         future: asyncio.Future[Utterance] = asyncio.get_running_loop().create_future()
@@ -73,14 +73,14 @@ class Microphone(MediaStreamTrack):
         return await future
 
     async def recv(self) -> av.Packet[Any]:
-        """Return the next packet when its last sample is due."""
+        """Return the next packet at the time of its last sample."""
         while True:
             await self.unmuted.wait()
             if self.readyState != "live":
                 raise MediaStreamError
             now = time.monotonic()
             if now - self._due > _BEHIND_SECONDS:
-                # It begins, was off, or this process stood still: the stream's time goes on.
+                # The microphone begins, was off, or this process was delayed: the stream's time advances.
                 self._number += round((now - self._due) / FRAME_SECONDS) if self._due else 0
                 self._due = now
             self._due += FRAME_SECONDS
@@ -129,7 +129,7 @@ class Microphone(MediaStreamTrack):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A packet of speech: its arrival in seconds since the epoch, RTP time, and level in dBFS."""
+    """A packet of speech: arrival in seconds since the epoch, RTP time, and level in dBFS."""
 
     at: float
     timestamp: int
@@ -141,14 +141,14 @@ class Received:
 
 
 class Loudspeaker:
-    """The server's speech, packet by packet as it arrives."""
+    """Receives the server's speech, packet by packet."""
 
     def __init__(self) -> None:
         self.packets: deque[Received] = deque(maxlen=_KEPT)
         self._decoder = _decoder()
 
     async def take(self, packet: RtpPacket, arrival_time_ms: int) -> None:
-        """Take a packet in the place of aiortc's receiver, whose queue would delay it."""
+        """Receive a packet in place of aiortc's receiver, whose queue would delay it."""
         at = time.time()
         if not packet.payload:
             return
@@ -161,7 +161,7 @@ class Loudspeaker:
         self.packets.append(Received(at, packet.timestamp, level))
 
     def audible(self, since: float, until: float = float("inf")) -> list[Received]:
-        """Return the packets with sound that came within a time, seconds since the epoch."""
+        """Return the packets with sound that arrived between two times, seconds since the epoch."""
         return [one for one in self.packets if since <= one.at <= until and one.audible]
 
 

@@ -6,11 +6,10 @@
     python3 scripts/benchmark.py --voice --server-url URL         a running server with all that it has
     python3 scripts/benchmark.py --voice --browser                latency and processor through the page in Chromium
 
-espeak-ng speaks the sentences where it is installed; --wav gives a sentence of somebody; without either, made-up syllables
-are spoken, which detectors take for speech and recognisers do not. --noise-minutes 10 gives the figure of false stops.
-A local voice (SPEECH_LOCAL_MODEL) is measured alone, too, plain and optimised, with a profile of its decoder.
-
-Results go to benchmark_results/ as JSON, CSV and, where matplotlib is installed, PNG.
+espeak-ng speaks the sentences if it is installed; --wav names a recorded sentence; without either, imitated syllables
+are spoken, which detectors accept as speech, but recognisers do not. --noise-minutes 10 measures false stops.
+A local voice (SPEECH_LOCAL_MODEL) is also measured alone, plain and optimised, with a profile of its decoder.
+Results go to benchmark_results/ as JSON, CSV and, if matplotlib is installed, PNG.
 
 Exit status: 0 measured, 1 not (or nothing was heard, or the results could not be written), 2 wrong options, 130 interrupted
 (what was measured until then is written).
@@ -55,7 +54,7 @@ _READY_SECONDS = 30.0
 _LOAD_SECONDS = 600.0
 # A local voice's loading and compiling take minutes.
 _ENGINE_SECONDS = 1800.0
-# Its options in place of the configured ones, by the name of the row
+# Options of a local voice in place of the configured ones, by the name of the row
 WAYS = {
     "plain": "use_compile=off use_cuda_graphs=off",
     "optimised": "use_compile=on use_cuda_graphs=on",
@@ -107,21 +106,21 @@ Part = Callable[[Talk], Coroutine[Any, Any, None]]
 
 
 class VoiceRun:
-    """One run; `figures` grows while it goes on."""
+    """One run; `figures` grows during it."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.figures = VoiceFigures(args.silence_ms)
         self.report = Report.of(
             "qwen-camera, spoken questions and answers through a simulated visitor", args
         )
-        # A stand-in took the model's place.
+        # A stand-in replaced the model.
         self.stand_in = False
-        # Sentences about what was left out
+        # Sentences about the parts that were not measured
         self.left_out: list[str] = []
         self._args = args
 
     async def measure(self) -> bool:
-        """Measure; False when SIGINT or SIGTERM ended it early: the figures from before count, too.
+        """Measure. Return False if SIGINT or SIGTERM ended it early; the figures measured before are kept.
 
         Raises MeasurementError, HttpError, OSError and asyncio.CancelledError.
         """
@@ -213,7 +212,7 @@ class VoiceRun:
 
 
 async def local_voice(settings: Any, options: str, texts: int) -> dict[str, Any]:
-    """Let the settings' local voice speak so many texts; what it measured of itself. Raises MeasurementError."""
+    """Let the configured local voice speak so many texts. Return its own measurements. Raises MeasurementError."""
     process = await asyncio.create_subprocess_exec(
         str(settings.speech_python or settings.engine_python or sys.executable),
         *("-m", "server.features.voice_out.worker"),
@@ -243,7 +242,7 @@ async def local_voice(settings: Any, options: str, texts: int) -> dict[str, Any]
 
 
 def engine_rows(way: str, found: dict[str, Any]) -> list[Row]:
-    """Return the rows of what the worker measured of itself (voice_out/worker)."""
+    """Return the rows of the worker's own measurements (voice_out/worker)."""
     texts, name = found["texts"], f"local voice, {way}"
     first = Spread.of(text["first"] * 1000 for text in texts)
     late = Spread.of(x * 1000 for text in texts for x in text["lateness"])
@@ -282,7 +281,7 @@ def _settings(args: argparse.Namespace, base_url: str) -> dict[str, str]:
 
 
 async def _speech_ready(url: str, args: argparse.Namespace) -> None:
-    """Wait until the server hears, and has the configured voice. Raises MeasurementError."""
+    """Wait until the server's recogniser and voice, as configured, are ready. Raises MeasurementError."""
     seconds, voice = 0.0, False
     if args.configured_speech:
         settings: Any = await asyncio.to_thread(load)

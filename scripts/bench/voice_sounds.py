@@ -1,6 +1,6 @@
-"""Sounds to speak into a microphone: espeak-ng, a file, or what sounds like speech; and noise.
+"""Sounds for a simulated microphone: speech from espeak-ng or a file, imitated speech, and noise.
 
-All of it is mono, 16 bits, `RATE`, and the same each time.
+All sounds are mono, 16 bits, at `RATE`, and the same each time.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from scripts.bench.processes import MeasurementError
 RATE = 16_000
 # Level of speech, dBFS
 SPEECH_DB = -23.0
-# The longest file: a turn of 30 s holds it.
+# Maximum length of a file, so that a turn of 30 s contains it
 MOST_FILE_SECONDS = 25.0
 Samples = NDArray[np.int16]
-# In halves, between which somebody may pause
+# Each in two halves, between which a person may pause
 SENTENCES = (
     ("What is this", "in front of me?"),
     ("Please read the small print", "on the box."),
@@ -39,7 +39,7 @@ VOICES = ("en-us", "en-gb+f3", "en-gb-x-rp+m5", "de+f2", "fr", "es+m3")
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """A source of spoken sentences, by their numbers, without silence around them."""
+    """A source of spoken sentences, by number, without surrounding silence."""
 
     # The origin of the sounds, for the report
     name: str
@@ -49,7 +49,7 @@ class Speech:
 
 
 def find_speech(file: Path | None) -> Speech:
-    """Return the best source: a given file, espeak-ng, or made-up speech. Raises MeasurementError."""
+    """Return the best source: the given file, espeak-ng, or imitated speech. Raises MeasurementError."""
     if file is not None:
         said = read_sound(file)
         return Speech(file.name, lambda _number: said, lambda _number: (said, said))
@@ -76,7 +76,7 @@ def _voice(number: int) -> str:
 
 
 def read_sound(path: Path) -> Samples:
-    """Return the sound of a file without the silence around it. Raises MeasurementError."""
+    """Return the sound of a file without surrounding silence. Raises MeasurementError."""
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
     parts: list[Samples] = []
     try:
@@ -100,11 +100,11 @@ def read_sound(path: Path) -> Samples:
 
 @functools.cache
 def spoken(text: str, voice: str = "en-us") -> Samples:
-    """Return a sentence of espeak-ng without the silence around it, at `SPEECH_DB`."""
+    """Return a sentence spoken by espeak-ng, without surrounding silence, at `SPEECH_DB`."""
     command = ["espeak-ng", "--stdout", "-v", voice, "-s", "165", "-p", "50", text]
     out = subprocess.run(command, check=True, capture_output=True, timeout=20).stdout
     with wave.open(io.BytesIO(out)) as file:
-        # A stream's header does not know the length.
+        # The header of a streamed file does not contain the length.
         samples = np.frombuffer(file.readframes(10**8), np.int16)
         rate = file.getframerate()
     frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="s16", layout="mono")
@@ -117,7 +117,7 @@ def spoken(text: str, voice: str = "en-us") -> Samples:
 
 
 def write_sound(path: Path, sound: Samples) -> Path:
-    """Write a sound as a WAV file; its path."""
+    """Write a sound as a WAV file. Return its path."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
@@ -127,7 +127,7 @@ def write_sound(path: Path, sound: Samples) -> Path:
 
 
 def _trim(parts: Sequence[Samples]) -> Samples:
-    """Return a sound without the silence around it; empty where there is nothing else."""
+    """Return a sound without surrounding silence; empty if it contains nothing else."""
     whole = np.concatenate([np.zeros(0, np.int16), *parts])
     loud = np.flatnonzero(np.abs(whole.astype(np.int32)) > 300)
     return whole[loud[0] : loud[-1] + 1] if len(loud) else whole[:0]
@@ -145,7 +145,7 @@ _WIDTHS = (80, 100, 140)
 _STEP = 0.005
 
 
-# Seeds whose vowels follow each other as in speech, by the server's detector
+# Seeds whose sequence of vowels the server's detector accepts as speech
 SYLLABLE_SEEDS = (23, 27, 30, 35, 36, 37, 48, 49)
 
 
@@ -163,7 +163,7 @@ def syllables(count: int, seed: int = SYLLABLE_SEEDS[0]) -> Samples:
     vowels = np.array([_VOWELS[random.integers(5)] for _ in range(count + 1)], float)
     place = at / length
     which = place.astype(int)
-    # Half of a syllable on its vowel, the rest on the way to the next
+    # Half of a syllable is its vowel, the rest the transition to the next one.
     way = np.clip((place - which) * 2 - 1, 0, 1)[:, None]
     formants = vowels[which] * (1 - way) + vowels[which + 1] * way
     pitch = 130 - 25 * at / at[-1] + 6 * np.sin(2 * np.pi * 2.3 * at) + random.normal(0, 1, steps)
@@ -215,7 +215,7 @@ def _noise(seconds: float, level: float, seed: int, slope: float) -> Samples:
 
 
 def keys(seconds: float, seed: int = 0, peak: float = 0.3) -> Samples:
-    """Return a keyboard: short bursts with a decay, four to nine a second."""
+    """Return the sound of a keyboard: short decaying bursts, four to nine per second."""
     random = np.random.default_rng(seed)
     sound = np.zeros(round(seconds * RATE))
     at = 0.1
@@ -248,7 +248,7 @@ def music(seconds: float, seed: int = 0, level: float = -26) -> Samples:
 
 
 def noises(seconds: float) -> dict[str, Samples]:
-    """Return sounds that nobody means, by name, each of this length."""
+    """Return noises by name, each of this length."""
     return {
         "hiss": hiss(seconds, -35),
         "rumble": rumble(seconds, -30),
@@ -265,7 +265,7 @@ def at_level(sound: NDArray[np.generic], level: float) -> Samples:
 
 
 def mixed(sound: Samples, *others: Samples) -> Samples:
-    """Return sounds at the same time; others that are shorter end earlier."""
+    """Return the sum of sounds that start at the same time; shorter `others` end earlier."""
     sum = sound.astype(np.float64)
     for other in others:
         sum[: len(other)] += other[: len(sum)]

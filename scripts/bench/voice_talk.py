@@ -1,4 +1,4 @@
-"""A visitor who talks with the server, and notes when what happened."""
+"""A simulated visitor who talks with the server, and records the time of each event."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from scripts.bench.voice_figures import Interruption, Noise, Pause, Turn, VoiceF
 from scripts.bench.voice_peer import VoicePeer
 from scripts.bench.voice_sounds import RATE, Samples, Speech, noises, silence
 
-# Between the end of one answer and the next question
+# Seconds between the end of an answer and the next question
 REST_SECONDS = 0.7
-# An answer begins to be heard within this time, and its speech ends within that one.
+# Maximum seconds until the sound of an answer begins, and until its speech ends
 ANSWER_SECONDS = 30.0
 SPEECH_SECONDS = 60.0
-# A long answer is interrupted after so much of it.
+# Seconds of a long answer after which it is interrupted
 _INTO_SECONDS = 1.5
 LONG_QUESTION = f"Describe everything {AT_LENGTH}, please."
-# Seconds of each kind of noise before the next
+# Seconds of each kind of noise
 _NOISE_SECONDS = 15.0
-# Silence that keeps a turn open while the processor's part is measured
+# Silence that keeps a turn open while processor time is measured
 _LONGEST_SILENCE_MS = 2000
 
 
 class Talk:
-    """One visitor's talk; fills `figures`. `stand_in`: model, recogniser and voice, or None."""
+    """One visitor's conversation, which fills `figures`. `stand_in`: model, recogniser and voice, or None."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Talk:
     # Spoken questions
 
     async def turns(self, count: int) -> None:
-        """Ask one question after the other, each when the answer before it has been heard."""
+        """Ask one question after the other, each after the previous answer was heard."""
         say(f"asking {count} spoken questions")
         await self._peer.listen(silence_ms=self._figures.silence_ms, speak=self.speaks)
         for number in range(count):
@@ -72,12 +72,12 @@ class Talk:
         except TimeoutError:
             turn.error = turn.error or "timeout"
         if turn.cut:
-            # Words after the cut are a question of their own.
+            # Words after the cut are a separate question.
             await self._quiet()
         return turn
 
     async def _listen_to(self, turn: Turn, since: int) -> None:
-        """Note all that comes of a turn. Raises TimeoutError."""
+        """Record all events of a turn. Raises TimeoutError."""
         peer = self._peer
         decided = await self._first(
             since,
@@ -122,7 +122,7 @@ class Talk:
 
     @staticmethod
     async def _ask(stand_in: StandInProcess, turn: Turn, words: str) -> None:
-        """Note what the stand-in knows of a turn with these words."""
+        """Store the stand-in's records of a turn with these words."""
         records = await stand_in.records()
         asked = [one for one in records if one["arrived"] > turn.begin and words in one["question"]]
         if asked:
@@ -132,7 +132,7 @@ class Talk:
         turn.pcm = min(made, default=None)
 
     async def pauses(self, count: int, lengths: list[int], silences: list[int]) -> None:
-        """Say sentences with a pause inside, and count those that are cut there."""
+        """Say sentences with a pause in them, and count those that are cut at it."""
         for wait in silences:
             say(f"pausing inside sentences, with {wait} ms of silence")
             await self._peer.listen(silence_ms=wait, speak=False)
@@ -156,7 +156,7 @@ class Talk:
     # Speech over answers
 
     async def interruptions(self, count: int) -> None:
-        """Speak over long answers, of a server that has a voice."""
+        """Speak over long answers of a server with a voice."""
         if not self.speaks:
             return
         say(f"speaking over {count} answers")
@@ -189,7 +189,7 @@ class Talk:
         )
 
     async def noise(self, minutes: float) -> None:
-        """Let noise come over long answers, of a server that has a voice."""
+        """Play noise over long answers of a server with a voice."""
         if not self.speaks:
             return
         say(f"making noise over answers for {minutes:g} min")
@@ -235,7 +235,7 @@ class Talk:
                 found.questions += bool(message["final"] and message["text"])
 
     async def _long_answer(self) -> bool:
-        """Have a long answer spoken; True when some of it was heard."""
+        """Let a long answer be spoken. Return True if some of it was heard."""
         peer = self._peer
         asked = await peer.start(LONG_QUESTION)
         end = time.monotonic() + ANSWER_SECONDS
@@ -247,7 +247,7 @@ class Talk:
         return False
 
     async def _quiet(self) -> None:
-        """End every answer, and wait until nothing of it is heard any more."""
+        """End every answer, and wait until it is silent."""
         peer = self._peer
         await peer.send({"type": "cancel"})
         end = time.monotonic() + 10
@@ -255,7 +255,7 @@ class Talk:
             await asyncio.sleep(0.05)
         await asyncio.sleep(REST_SECONDS)
 
-    # The processor's part
+    # Processor time
 
     async def cores(self, pid: int, seconds: float) -> None:
         """Measure the processor time of the server, `pid`, for a microphone and for a listener."""

@@ -1,4 +1,4 @@
-"""The result of a check, and its output without secrets and whole addresses."""
+"""The result of a check, and its output with secrets removed and addresses masked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Finding:
     state: State
     # The observation
     text: str
-    # Empty without a failure
+    # Empty unless the check failed
     cause: str = ""
     todo: str = ""
 
@@ -37,7 +37,7 @@ class Finding:
         return self.state is State.OK
 
     def without(self, secrets: Iterable[str]) -> Self:
-        """Return the finding without these secrets and whole addresses."""
+        """Return the finding with these secrets removed and addresses masked."""
         known = [secret for secret in secrets if secret]
 
         def clean(text: str) -> str:

@@ -119,7 +119,7 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
 
 
 async def check_model_server(settings: Settings) -> Finding:
-    """Check that the server of VLLM_BASE_URL responds and has the model."""
+    """Check that the server at VLLM_BASE_URL responds and has the model."""
     finding = partial(Finding, "model_server", "Model server")
     if settings.engine == "builtin":
         return finding(State.SKIPPED, "ENGINE=builtin uses no model server.")
@@ -139,16 +139,16 @@ async def check_model_server(settings: Settings) -> Finding:
 
 
 async def check_role_servers(settings: Settings) -> list[Finding]:
-    """Check the model servers of roles, as that of VLLM_BASE_URL."""
+    """Check the model servers of roles, as the one at VLLM_BASE_URL."""
     findings = []
     for role, own in settings.own_roles().items():
         if not own.url:
             continue
-        # With only a model's name it is another model of the same server.
+        # With only a model's name, the role uses another model of the same server.
         prefix = role.upper() if getattr(settings, f"{role}_base_url") else "VLLM"
         names = (prefix, f"{role.upper()}_MODEL")
         finding = partial(Finding, f"{role}_server", f"Server of {role}")
-        # The engine that answers replaces it.
+        # The answering engine replaces it.
         findings.append(await _server(finding, names, own.url, own.key, own.model, State.WARN))
     return findings
 
@@ -162,8 +162,8 @@ async def _server(
     bad: State,
     without: str = "",
 ) -> Finding:
-    """Check the list of models of a server. `bad`: state without the model; `without`: the consequence, for a server
-    that may list none.
+    """Check a server's list of models. `bad`: the state if the model is not listed; `without`: the consequence, for a
+    server that may list none.
     """
     prefix, setting = names
     where = f"{prefix}_BASE_URL"
@@ -250,7 +250,7 @@ _NO_MODEL = "The file is not an end-of-turn model."
 
 
 async def check_recogniser(settings: Any, health: Any) -> Finding | None:
-    """Check the configured recogniser; None without one. `health`: the body of /health, or None."""
+    """Check the configured recogniser; None if there is none. `health`: the body of /health, or None."""
     finding = partial(Finding, "recogniser", "Recogniser")
     if not hasattr(settings, "transcription_base_url"):
         return None
@@ -271,7 +271,7 @@ async def check_recogniser(settings: Any, health: Any) -> Finding | None:
 
 
 async def check_voice(settings: Any, health: Any) -> Finding | None:
-    """Check the configured voice; None without one, or without its feature. `health`: as above."""
+    """Check the configured voice; None if there is none, or if its feature is off. `health`: as above."""
     finding = partial(Finding, "voice", "Voice")
     if not hasattr(settings, "speech_base_url"):
         return None
@@ -290,7 +290,7 @@ async def check_voice(settings: Any, health: Any) -> Finding | None:
 
 
 async def check_end_of_turn(settings: Any, health: Any) -> Finding | None:
-    """Check the configured end-of-turn model; None without one. `health`: as above."""
+    """Check the configured end-of-turn model; None if there is none. `health`: as above."""
     path = getattr(settings, "end_of_turn_model", None)
     if path is None or not settings.microphone:
         return None
@@ -322,7 +322,7 @@ async def check_end_of_turn(settings: Any, health: Any) -> Finding | None:
 
 
 def _reported_state(health: Any, part: str) -> dict[str, Any] | None:
-    """Return the part's facts in /health; None without any."""
+    """Return a part's state in /health; None if it has none."""
     reported = health.get(part) if isinstance(health, dict) else None
     return reported if isinstance(reported, dict) else None
 

@@ -1,4 +1,4 @@
-"""Checks over HTTP: the server, its certificate, its clock, its engine."""
+"""Checks over HTTP: the server, its certificate, its clock and its engine."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ async def _own_authority(url: str, host: str, port: int) -> bool:
 
 
 async def health(url: str, token: str = "") -> Any:
-    """Return the body of /health, complete with a valid `token`; None without a response."""
+    """Return the body of /health, complete if `token` is valid; None if there is no response."""
     try:
         reply = await request("GET", f"{url}/health", token=token or None, timeout=SECONDS)
         if token and reply.status in (401, 429):

@@ -1,7 +1,7 @@
-"""The settings that vLLM's command depends on, read with the standard library alone.
+"""The settings on which vLLM's command depends, read with only the standard library.
 
-`start_vllm_server.sh --dry-run` reads them so where no package is installed; everything else uses
-`config`, whose names, values and bounds these are.
+`start_vllm_server.sh --dry-run` uses this module if no packages are installed; everything else uses
+`config`, which has the same names, values and bounds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from scripts.models.disk import ModelError
 from server.core.setting_text import base_urls, unquote
 
-# Default, least and most
+# Default, minimum and maximum
 NUMBERS: Mapping[str, tuple[float, float, float]] = {
     "gpu_memory_utilization": (0.90, 0.05, 1),
     "max_concurrent_inferences": (0, 0, 256),
@@ -42,7 +42,7 @@ _ESCAPE = re.compile(r"\\[\\'\"abfnrtv]")
 
 
 def read(env_file: Path) -> SimpleNamespace:
-    """Return the settings by their names: the environment before the file. Raises ModelError."""
+    """Return the settings by name; the environment takes precedence over the file. Raises ModelError."""
     given = file_values(env_file) | {name.lower(): value for name, value in os.environ.items()}
     kept = {name: value for name, text in given.items() if (value := unquote(text))}
     found: dict[str, object] = {
@@ -64,7 +64,7 @@ def read(env_file: Path) -> SimpleNamespace:
 
 
 def file_values(env_file: Path) -> dict[str, str]:
-    """Return what a file in the form of `.env` says, by names in lower case. Raises ModelError."""
+    """Return the values in a file in `.env` format, by name in lower case. Raises ModelError."""
     try:
         text = env_file.read_text("utf-8") if env_file.exists() else ""
     except (OSError, UnicodeDecodeError) as error:

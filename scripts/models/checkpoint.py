@@ -1,5 +1,5 @@
-"""A folder with a model's weights as safetensors shards: configuration, index, required tensors; and the quantised
-forms that can be made. Needs no torch.
+"""A folder with a model's weights as safetensors shards: configuration, index, required tensors; and the supported
+quantised formats. Does not need torch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from scripts.models.disk import ModelError
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-# By config.json's model_type: those whose text layers have the names below.
+# The model_type in config.json of models whose text layers have the names below
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 # The linear layers of the text model, which hold nearly all weights. In checkpoints of transformers
 # before 4.52 they begin with "model.layers.", later with "model.language_model.layers.".
@@ -28,13 +28,13 @@ TEXT_LAYER = re.compile(
 class Checkpoint:
     folder: Path
     config: dict[str, Any]
-    # The shard of each tensor, as the index has it; None where there is one file and no index
+    # The shard of each tensor, from the index; None for a single file without an index
     index: dict[str, str] | None
     shards: tuple[str, ...]
 
     @property
     def text(self) -> dict[str, Any]:
-        """The text model's settings, which older checkpoints keep at the top."""
+        """The text model's settings, which older checkpoints have at the top level."""
         own = self.config.get("text_config")
         return {**self.config, **(own if isinstance(own, dict) else {})}
 
@@ -44,7 +44,7 @@ class Checkpoint:
         return found if isinstance(found, dict) else None
 
     def size(self) -> int:
-        """Bytes of the shards that are there."""
+        """Return the bytes of the existing shards."""
         paths = (self.folder / name for name in self.shards)
         return sum(path.stat().st_size for path in paths if path.is_file())
 
@@ -66,7 +66,7 @@ def _read_json(path: Path, what: str) -> dict[str, Any]:
 
 
 def read(folder: Path) -> Checkpoint:
-    """Read a model's folder. Raises ModelError. Shards that the index names may be missing: see `verify`."""
+    """Read a model's folder. Raises ModelError. Shards named in the index may be missing: see `verify`."""
     if not folder.is_dir():
         raise ModelError(
             f"There is no folder {folder} with a model. bash scripts/download_model.sh fetches one to MODEL_PATH."
@@ -101,7 +101,7 @@ def require_known(model: Checkpoint) -> None:
 
 
 def text_shapes(model: Checkpoint) -> dict[str, tuple[int, int]]:
-    """Rows and columns of each linear weight of a layer, by config.json. Raises ModelError."""
+    """Return the rows and columns of a layer's linear weights, according to config.json. Raises ModelError."""
     hidden, heads = text_size(model, "hidden_size"), text_size(model, "num_attention_heads")
     inner = text_size(model, "intermediate_size")
     text = model.text
@@ -119,7 +119,7 @@ def text_shapes(model: Checkpoint) -> dict[str, tuple[int, int]]:
 
 
 def text_size(model: Checkpoint, name: str) -> int:
-    """Return one of the text model's sizes in config.json. Raises ModelError."""
+    """Return a size of the text model from config.json. Raises ModelError."""
     found = model.text.get(name)
     if isinstance(found, int) and not isinstance(found, bool) and found > 0:
         return found
@@ -129,19 +129,19 @@ def text_size(model: Checkpoint, name: str) -> int:
     )
 
 
-# The quantised forms that can be made
+# The supported quantised formats
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One form that vLLM loads. `name` ends the new folder's name."""
+    """A quantised format that vLLM loads. The new folder's name ends with `name`."""
 
     name: str
     preset: str
-    # As compressed-tensors and vLLM call it
+    # Name of the format in compressed-tensors and vLLM
     format: str
     bits: int
-    # Columns that share a scale; None: a row does
+    # Columns that share a scale; None if each row has one
     group: int | None
     # Dtypes of the stored weight in a safetensors header
     stored: str

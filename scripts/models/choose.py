@@ -1,12 +1,13 @@
-"""The model that run.sh --model names: found in the catalogue or a folder, fetched once; prints the
-settings for it. Without a name one is proposed for this machine, and asked for on a terminal.
+"""Find the model named by run.sh --model in the catalogue or a folder, download it if needed, and print
+the settings for it. Without a name, propose a model for this machine, and ask on a terminal.
 
     python -m scripts.models.choose NAME [--look]
     python -m scripts.models.choose
 
-`--look` fetches nothing, and prints "torch" where the models' environment is needed. The settings go to standard output as KEY=VALUE lines, the name of what is
-proposed when somebody says yes, and everything else to standard error. Exit status without a name: 0
-for yes, 1 for no, without a terminal, and where no model fits.
+With `--look` nothing is downloaded, and "torch" is printed if the models' environment is needed. Standard
+output gets the settings as KEY=VALUE lines, or the name of the proposed model if the answer is yes;
+everything else goes to standard error. Exit status without a name: 0 for yes, 1 for no, without a
+terminal, and if no model fits.
 """
 
 from __future__ import annotations
@@ -50,16 +51,16 @@ from server.features.hosting.catalogue.sizes import memory_needed
 from server.features.hosting.host import HostProbe, system_memory
 from server.features.hosting.settings import HostingSettings
 
-# Folder of fetched models, each in a folder of its own.
+# Folder of downloaded models, each in its own folder
 KEPT = Path("~/models")
-# Said where a model cannot be had.
+# Printed if a model cannot be used
 OTHERWISE = (
     "Without --model it starts with the engine that it has, the built-in one where there is no other: bash scripts/run.sh\n"
     "Files from elsewhere do as well: bash scripts/run.sh --model FOLDER"
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _FIND = "from importlib.util import find_spec as f; print(*(n for n in ('torch', 'transformers') if not f(n)))"
-# Of the kernel, whether or not the tools for them are installed.
+# Files of the kernel, which exist whether or not the tools for the GPU are installed
 GPU_SIGNS = (Path("/proc/driver/nvidia/gpus"), Path("/dev/kfd"), Path("/dev/nvidia0"))
 
 
@@ -69,7 +70,7 @@ class Choice:
     folder: Path
     # The catalogue in which it was found
     catalogue: Catalogue
-    # Named by its folder: taken as it is, never fetched
+    # Given as a folder: used as it is, never downloaded
     own: bool = False
 
 
@@ -94,10 +95,10 @@ def converted_errors() -> Iterator[None]:
 
 
 def find(name: str, settings: Settings) -> Choice:
-    """Find a model by its name or folder. Raises ModelError."""
+    """Find a model by name or folder. Raises ModelError."""
     hosted = hosting_settings(settings)
     with converted_errors():
-        # No name of a catalogue begins like that; one that cannot be had is not needed.
+        # No name in a catalogue begins like this, so an unavailable catalogue does not matter.
         if name.startswith(("/", "~", ".")) and _folder(name).exists():
             choice = Choice(read_model(_folder(name)), _folder(name), Catalogue.load(), own=True)
         else:
@@ -124,7 +125,7 @@ def _found(name: str, catalogue: Catalogue) -> Choice:
 
 
 def model_folder(model: Model) -> Path:
-    """Return the folder that a catalogue's model is fetched to. Raises RuntimeError without a home."""
+    """Return the folder to which a catalogue's model is downloaded. Raises RuntimeError without a home directory."""
     return KEPT.expanduser() / model.id.rpartition("/")[2]
 
 
@@ -133,7 +134,7 @@ def _folder(name: str) -> Path:
 
 
 def is_complete(choice: Choice) -> bool:
-    """Return True when nothing has to be fetched."""
+    """Return True if nothing has to be downloaded."""
     if choice.own:
         return True
     known = record.read(choice.folder) if choice.folder.is_dir() else None
@@ -157,12 +158,12 @@ def _size(path: Path) -> int | None:
 
 
 def look(choice: Choice, settings: Settings) -> None:
-    """Check everything that is known before an installation or download. Raises ModelError."""
+    """Check everything that can be checked before an installation or download. Raises ModelError."""
     gpu = any(sign.exists() for sign in GPU_SIGNS)
     if not gpu:
         _require_memory(choice)
     if choice.model.library is Library.LLAMA_CPP:
-        # One that does not run, or is too old for the model, before gigabytes are fetched for it
+        # Refuse a server that does not run, or is too old for the model, before gigabytes are downloaded.
         server, trouble = _llama_cpp(settings)
         if trouble := no_llama_server(choice.model, Host(llama=server, llama_error=trouble)):
             raise ModelError(f"{trouble}\n{OTHERWISE}")
@@ -179,8 +180,8 @@ def look(choice: Choice, settings: Settings) -> None:
 
 
 def _look_at_hub(choice: Choice) -> None:
-    """Check that hub, model and room are there before a gigabyte is installed."""
-    # Before its library is loaded, which takes half a second
+    """Check that the hub and the model are available and the disk has space, before a gigabyte is installed."""
+    # Before the hub's library is loaded, which takes half a second
     there = sum(_size(path) or 0 for path in choice.folder.rglob("*") if path.is_file())
     disk.require_space(choice.folder, choice.model.weights_bytes - there, choice.model.name)
     from scripts.models import download, hub
@@ -196,7 +197,7 @@ def _look_at_hub(choice: Choice) -> None:
 
 
 def _require_memory(choice: Choice) -> None:
-    """Refuse a model that all memory does not hold, free or not, before it is fetched."""
+    """Refuse a model that needs more than the total memory, before it is downloaded."""
     model = choice.model
     there = system_memory()[0]
     if model.memory_bytes <= there:
@@ -206,7 +207,7 @@ def _require_memory(choice: Choice) -> None:
         for one in choice.catalogue
         if one.answers and one.library in one.needs and 0 < one.memory_bytes <= there
     ]
-    # A catalogue names the best for a class of machines first.
+    # A catalogue lists the best model for a class of machines first.
     best = next(
         (one for one in fitting if one.default_for is not None),
         max(fitting, key=lambda one: one.memory_bytes, default=None),
@@ -228,7 +229,7 @@ def _llama_cpp(settings: Settings) -> tuple[LlamaServer | None, str]:
 
 
 def install_server(settings: Settings) -> None:
-    """Install llama.cpp's server where the one that runs is ours. Raises ModelError."""
+    """Install llama.cpp's server if the one in use is the package. Raises ModelError."""
     server, _ = _llama_cpp(settings)
     if server is None or server.path != llama_wheel.PACKAGE or llama_wheel.is_installed():
         return
@@ -262,7 +263,7 @@ def _require_libraries(python: Path) -> None:
 
 def fetch(model: Model, folder: Path) -> None:
     """Download a model's files. Exits the process on failure or a signal."""
-    # Its library takes half a second to load.
+    # The hub's library takes half a second to load.
     from scripts.models import download
 
     def run() -> int:
@@ -274,7 +275,7 @@ def fetch(model: Model, folder: Path) -> None:
 
 
 def settings_for(choice: Choice, settings: Settings) -> list[str]:
-    """KEY=VALUE lines for run.sh."""
+    """Return the KEY=VALUE lines for run.sh."""
     lines = [] if settings.engine_python is None else [f"ENGINE_PYTHON={settings.engine_python}"]
     if choice.model.answers:
         return [*lines, f"LOCAL_MODEL={choice.folder}"]
@@ -282,7 +283,7 @@ def settings_for(choice: Choice, settings: Settings) -> list[str]:
 
 
 def explain_purpose(choice: Choice) -> None:
-    """Say where a fetched model is chosen that does not answer the camera's questions."""
+    """Print where to select a downloaded model that does not answer the camera's questions."""
     model = choice.model
     if model.answers:
         return
@@ -304,7 +305,7 @@ _BUILTIN = (
 
 
 def this_machine(settings: HostingSettings) -> Host:
-    """Find this machine's GPUs and memory; takes a second."""
+    """Find this machine's GPUs and memory. Takes a second."""
     probe = HostProbe(
         llama_server=settings.llama_server, trust_remote_code=settings.trust_remote_code
     )
@@ -312,7 +313,7 @@ def this_machine(settings: HostingSettings) -> Host:
 
 
 def catalogue_models(catalogue: Catalogue) -> list[Model]:
-    """Return the models of the catalogue; those that are fetched already have their folder."""
+    """Return the models of the catalogue, with the folders of the downloaded ones."""
     models = []
     for model in catalogue:
         choice = Choice(model, model_folder(model), catalogue)
@@ -321,7 +322,7 @@ def catalogue_models(catalogue: Catalogue) -> list[Model]:
 
 
 def describe(proposal: Proposal, host: Host, free: int | None, command: str) -> list[str]:
-    """Return the lines for a person."""
+    """Return the lines that describe a proposal."""
     room = "" if free is None else f" {gigabytes(free)} free on the disk for models."
     lines = [machine_summary(host) + room]
     lines += proposal.skipped
@@ -360,7 +361,7 @@ def ask_yes_no(question: str) -> bool | None:
 
 
 def propose_one() -> int:
-    """Propose a model for this machine; the exit status. Raises ModelError."""
+    """Propose a model for this machine. Return the exit status. Raises ModelError."""
     with converted_errors():
         settings = load(ENV_FILE)
         hosted = hosting_settings(settings)
@@ -396,7 +397,7 @@ def _command(proposal: Proposal, model: Model) -> str:
 
 
 def _fetch_for_vllm(model: Model, settings: Settings) -> int:
-    """Fetch a model that vLLM serves to MODEL_PATH; nothing is started."""
+    """Download a model for vLLM to MODEL_PATH, without starting anything."""
     folder = Path(settings.model_path)
     if not is_complete(Choice(model, folder, Catalogue.load())):
         fetch(model, folder)
@@ -415,7 +416,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def choose(name: str, only_look: bool) -> int:
-    """Fetch a model if needed and print the settings that use it. Raises ModelError."""
+    """Download a model if needed, and print the settings for it. Raises ModelError."""
     try:
         with converted_errors():
             settings = load(ENV_FILE)

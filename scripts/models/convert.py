@@ -1,9 +1,10 @@
-"""Quantise a model's folder, shard by shard: memory holds one shard, and a stopped run can go on.
+"""Quantise a model folder shard by shard, so that only one shard is in memory and an interrupted run can be resumed.
 
-Tensors keep the names they have, so every vLLM that reads the original reads the result. Weights are quantised with the
-compressed-tensors library (Apache-2.0, of the vLLM project, which loads the same form), data-free: a weight's scale comes
-from the weight alone, activations are scaled while the model runs, so no pictures or texts are needed. The vision tower,
-the embeddings and the last layer keep their precision, as in the published quantised Qwen-VL models.
+Tensor names are unchanged, so each vLLM version that loads the original also loads the result. Weights are quantised
+with the compressed-tensors library (Apache-2.0, part of the vLLM project, which loads the same format) without data: a
+weight's scale depends only on the weight, and activations are scaled while the model runs, so no pictures or texts are
+needed. The vision tower, the embeddings and the last layer keep their precision, as in the published quantised Qwen-VL
+models.
 """
 
 from __future__ import annotations
@@ -34,15 +35,15 @@ from scripts.models.disk import ModelError
 
 PROGRESS = "progress.json"
 LIBRARY_VERSION = str(compressed_tensors.__version__)
-# The same names in transformers, in vLLM and in checkpoints old and new.
+# These names are the same in transformers, in vLLM, and in old and new checkpoints.
 IGNORED = ["re:.*visual.*", "re:.*lm_head"]
 GROUPS = (128, 64, 32)
-# Of another program or of the download, and no part of a model
+# Files of other programs or of the download, which do not belong to the model
 _LEFT_OUT = (".cache", ".git", record.NAME)
 
 
 def convert(model: Checkpoint, form: Form, out: Path, progress: Callable[[str], None]) -> None:
-    """`out` is there afterwards, whole and verified, or not at all. Raises ModelError."""
+    """Quantise a model into `out`, which is created only if complete and verified. Raises ModelError."""
     checkpoint.require_known(model)
     if model.quantization is not None:
         raise ModelError(
@@ -72,10 +73,10 @@ def convert(model: Checkpoint, form: Form, out: Path, progress: Callable[[str], 
             " what is there is kept, and checked."
         )
     work = disk.partial(out)
-    # As much again as the model: that is surely enough, and twice the model in all.
+    # As much space as the model: an upper bound for the result.
     what, needed = "the converted model", model.size()
     if not work.exists():
-        # Before anything is made.
+        # Before any file is written
         disk.require_space(work, needed, what)
     disk.make_folder(work)
     try:
@@ -95,7 +96,7 @@ def convert(model: Checkpoint, form: Form, out: Path, progress: Callable[[str], 
 
 
 def _identity(model: Checkpoint, form: Form) -> dict[str, Any]:
-    """Return the inputs of the finished shards: the source's state, and the form."""
+    """Return the inputs of the finished shards: the state of the source, and the format."""
     files = {}
     for name in model.shards:
         state = (model.folder / name).stat()
@@ -110,7 +111,7 @@ def _identity(model: Checkpoint, form: Form) -> dict[str, Any]:
 def _resume(
     model: Checkpoint, form: Form, work: Path, progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Return the shards that an earlier run finished, by name; empties `work` if that was another's."""
+    """Return the shards finished by an earlier run, by name; empty `work` if that run had other inputs."""
     if not any(work.iterdir()):
         return {}
     try:
@@ -203,7 +204,7 @@ def _convert_shard(model: Checkpoint, shard: str, form: Form) -> dict[str, torch
 def _finish(
     model: Checkpoint, form: Form, work: Path, done: dict[str, Any], progress: Callable[[str], None]
 ) -> None:
-    """All beside the shards: other files, index, config.json, the check, the record."""
+    """Write everything except the shards: other files, index, config.json and record; and verify the model."""
     for path in sorted(model.folder.iterdir()):
         weights = path.name.endswith((".safetensors", ".bin", ".pth", ".pt", ".part"))
         if path.name in _LEFT_OUT or weights or path.name == INDEX:
@@ -219,7 +220,7 @@ def _finish(
         record.write_whole(work / INDEX, json.dumps(index, indent=2) + "\n")
     config = {**model.config, "quantization_config": configuration(form)}
     record.write_whole(work / "config.json", json.dumps(config, indent=2) + "\n")
-    # Of a run that was killed while it wrote
+    # Left behind by a run that was killed while writing
     for path in work.glob("*.tmp"):
         path.unlink()
     report = verify.verify(checkpoint.read(work), progress)
@@ -252,7 +253,7 @@ def _sync(folder: Path) -> None:
 
 
 def fit_group(form: Form, columns: set[int]) -> Form | None:
-    """Return the form with the largest group that divides every weight's columns; None when there is none."""
+    """Return the format with the largest group that divides every weight's columns; None if there is none."""
     if form.group is None:
         return form
     for group in GROUPS:
@@ -269,7 +270,7 @@ def scheme(form: Form) -> QuantizationScheme:
 
 
 def quantize(weight: torch.Tensor, chosen: QuantizationScheme, form: Form) -> dict[str, Any]:
-    """Return the stored tensors of a rows by columns weight, by the last part of their names."""
+    """Return the stored tensors of a weight (rows, columns), by the last part of their names."""
     if form.group is None:
         low, high = torch.aminmax(weight, dim=1, keepdim=True)
     else:
@@ -280,9 +281,9 @@ def quantize(weight: torch.Tensor, chosen: QuantizationScheme, form: Form) -> di
 
 
 def configuration(form: Form) -> dict[str, Any]:
-    """`quantization_config` of the new config.json."""
+    """Return the `quantization_config` of the new config.json."""
     chosen = scheme(form)
-    # Also read by vLLM 0.9.2's release of the library (0.10.2): the format at the top is for it.
+    # vLLM 0.9.2 uses version 0.10.2 of the library, which reads the format at the top level.
     whole = QuantizationConfig(
         config_groups={"group_0": chosen},
         ignore=IGNORED,

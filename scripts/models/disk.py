@@ -1,4 +1,4 @@
-"""Disk space, formatted sizes, and the error that stops a model script, with a sentence for the user."""
+"""Disk space, formatted sizes, and the error that ends a model script with a sentence for the user."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _existing(folder: Path) -> Path:
 
 
 def free_bytes(folder: Path) -> int:
-    """Free bytes where `folder` is or will be. Raises ModelError."""
+    """Return the free bytes on the disk of `folder`, which need not exist. Raises ModelError."""
     existing = _existing(folder)
     try:
         return shutil.disk_usage(existing).free
@@ -46,7 +46,7 @@ def partial(out: Path) -> Path:
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
-    """Raise ModelError unless `needed` bytes are free at `folder`, for `what`."""
+    """Raise ModelError unless `needed` bytes are free at `folder`. `what`: their use, for the error."""
     free = free_bytes(folder)
     if free < needed:
         raise ModelError(
@@ -56,7 +56,7 @@ def require_space(folder: Path, needed: int, what: str) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Check that the folder can be written, without creating it. Raises ModelError."""
+    """Check that the folder is writable, without creating it. Raises ModelError."""
     existing = _existing(folder)
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise ModelError(_not_writable(folder, f"{existing} is not writable"))

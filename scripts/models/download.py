@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fetch a model's files to MODEL_PATH, and check them. bash scripts/download_model.sh calls this;
+"""Download a model's files to MODEL_PATH, and check them. bash scripts/download_model.sh calls this;
 see its --help.
 """
 
@@ -32,7 +32,7 @@ from server.core import core_dumps
 # Minimum bytes in a period, below which a download is stalled: 3.5 KB/s
 LEAST_BYTES = 1024 * 1024
 STALL_SECONDS = 300.0
-# Maximum times that more than that is discarded, if a hub does not resume within a file
+# Maximum times that more bytes than that are discarded, because a hub does not resume within a file
 MOST_RESTARTS = 20
 
 
@@ -115,11 +115,11 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes + 1} min"
 
 
-# The folder that a model is fetched to: its whole files, missing files, and files of another revision or model
+# The folder of a download: its complete files, missing files, and files of another revision or model
 
 PIPELINE = "model_index.json"
 WEIGHTS = (".safetensors", ".gguf")
-# Beside the files: index, record, what the file system takes
+# In addition to the files: index, record, and the file system's own data
 SPARE = 16 * 1024 * 1024
 
 
@@ -133,7 +133,7 @@ def missing(repository: Repository, folder: Path) -> list[HubFile]:
 
 
 def fetched_bytes(files: Sequence[HubFile], folder: Path) -> int:
-    """Return the bytes that need not be fetched: whole files, and first parts."""
+    """Return the bytes that need not be downloaded: complete files, and partial ones."""
     sizes = 0
     for file in files:
         for name in (file.name, f"{file.name}.part"):
@@ -141,7 +141,7 @@ def fetched_bytes(files: Sequence[HubFile], folder: Path) -> int:
                 size = (folder / name).stat().st_size
             except OSError:
                 continue
-            # Another size under its own name: another revision's, there until this one is whole
+            # A file under its own name with another size is of another revision; it is kept until this one is complete.
             if size == file.size or (name != file.name and size < file.size):
                 sizes += size
                 break
@@ -174,7 +174,7 @@ def outdated_files(repository: Repository, folder: Path) -> list[Path]:
 
 
 def _existing_files(folder: Path, names: set[str]) -> set[Path]:
-    """Return those of the names that are files within the folder."""
+    """Return the files in the folder that have one of these names."""
     found = set()
     for name in names:
         try:
@@ -201,7 +201,7 @@ def begin(repository: Repository, folder: Path) -> None:
     source = {"repository": repository.name, "commit": repository.commit}
     old = outdated_files(repository, folder)
     if record.read_unfinished(folder) not in ({}, source):
-        # Of another revision, whose files may go on otherwise.
+        # Partial files of another revision, whose contents may continue differently
         old += folder.rglob("*.part")
     known = record.read(folder)
     if known is not None:
@@ -215,14 +215,14 @@ def begin(repository: Repository, folder: Path) -> None:
         path.unlink(missing_ok=True)
     record.begin(folder, source)
     if known is not None and known["source"] != source:
-        # Until all of this revision is there, the folder is neither the one nor the other.
+        # Until this revision is complete, the folder contains neither revision.
         (folder / record.NAME).unlink(missing_ok=True)
 
 
 def finish(repository: Repository, folder: Path) -> None:
     """Write the record. Raises ModelError if a file named by the index is missing."""
-    # A pipeline of several models (diffusers) has no index of its own, nor have GGUF files; they were
-    # all named by the hub, or to it.
+    # A pipeline of several models (diffusers) has no index, nor have GGUF files; the hub or the caller
+    # named all files.
     names = {file.name for file in repository.files}
     if PIPELINE not in names and not any(name.endswith(".gguf") for name in names):
         model = checkpoint.read(folder)
@@ -268,7 +268,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def fetch_all(
     repository: Repository, files: Sequence[HubFile], folder: Path, json: bool = False
 ) -> None:
-    """Fetch files, some in parallel. Raises the first ModelError or OSError."""
+    """Download files, several in parallel. Raises the first ModelError or OSError."""
     if not files:
         return
     here = fetched_bytes(files, folder)
@@ -285,7 +285,7 @@ def fetch_all(
                 raise
 
     pool = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="fetch")
-    # Large files first, so that none of them is alone at the end.
+    # Large files first, so that none of them remains alone at the end.
     jobs = [pool.submit(one, file) for file in sorted(files, key=lambda f: -f.size)]
     try:
         while True:
@@ -332,7 +332,7 @@ def download(
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
-    """Fetch a repository's files, or `only` these, and check them. Raises ModelError, OSError."""
+    """Download a repository's files, or `only` these, and check them. Raises ModelError, OSError."""
     repository = hub.look_up(name, revision, only)
     files, needed = require_space(repository, folder)
     say(
@@ -347,7 +347,7 @@ def download(
     disk.make_folder(folder)
     with disk.lock_folder(folder):
         begin(repository, folder)
-        # Another run may have gone on with it since it was looked at.
+        # Another run may have continued the download since the last check.
         files = missing(repository, folder)
         for attempt in range(ATTEMPTS + 1):
             fetch_all(repository, files, folder, json)
@@ -367,9 +367,9 @@ def download(
 
 
 def run_guarded(run: Callable[[], int], folder: Path, otherwise: str = "") -> int:
-    """Do as disk.run_script, and explain a disk's errors; `otherwise` is printed after a failure.
+    """Do as disk.run_script, and explain disk errors; `otherwise` is printed after a failure.
 
-    Ends the process at once when it fails, for threads may hang in the network.
+    A failure ends the process immediately, because threads may be waiting for the network.
     """
 
     def explained() -> int:
@@ -380,7 +380,7 @@ def run_guarded(run: Callable[[], int], folder: Path, otherwise: str = "") -> in
         except OSError as error:
             raise ModelError(_of_disk(error, folder)) from None
         except Exception:  # noqa: BLE001
-            # A defect of this program: print the traceback, and do not wait for the threads.
+            # An error in this program: print the traceback, and do not wait for the threads.
             traceback.print_exc()
             return 1
 
@@ -396,7 +396,7 @@ def run_guarded(run: Callable[[], int], folder: Path, otherwise: str = "") -> in
 
 
 def _of_disk(error: OSError, folder: Path) -> str:
-    """Return the sentence for a file that could not be written or read."""
+    """Return the sentence about a file that could not be written or read."""
     if error.errno == errno.ENOSPC:
         return f"The disk of {folder} is full. Free some space; the same command resumes."
     if error.errno == errno.EDQUOT:
@@ -409,7 +409,7 @@ def _of_disk(error: OSError, folder: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = options(arguments)
-    # Warnings about retries; what matters is printed here.
+    # They log warnings about retries; this script prints its own messages.
     logging.disable(logging.CRITICAL)
     try:
         folder = chosen.to or load(chosen.env_file).model_path

@@ -1,10 +1,9 @@
-"""A repository on a Hugging Face hub: its files with their checksums, and one of them fetched with
-resuming.
+"""A repository on a Hugging Face hub: the list of its files with checksums, and resumable downloads.
 
-Through huggingface_hub, which knows tokens, proxies, mirrors (HF_ENDPOINT) and retries. Its
-`snapshot_download` (2.4.0) throws a shard's first part away when it is interrupted, keeps content
-that is not what the hub says, and returns a folder that is not whole as good while the hub fails;
-so its `http_get` is called here with what is there already.
+It uses huggingface_hub, which supports tokens, proxies, mirrors (HF_ENDPOINT) and retries. Its
+`snapshot_download` (2.4.0) discards a partially downloaded shard when it is interrupted, keeps content
+that does not match the hub's checksum, and returns an incomplete folder as if it were complete when the
+hub fails. Therefore its `http_get` is called here with what has already been downloaded.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ MAX_PAUSE_SECONDS = 30
 
 
 def _url(text: str) -> httpx2.URL:
-    """Return an empty one for what is no URL."""
+    """Parse a URL. Return an empty URL for an invalid text."""
     try:
         return httpx2.URL(text)
     except (httpx2.InvalidURL, ValueError):
@@ -64,19 +63,19 @@ def _url(text: str) -> httpx2.URL:
 
 
 def quote_url(url: httpx2.URL) -> str:
-    """Shorten a URL for a sentence, without user, query and fragment, which may hold secrets."""
+    """Shorten a URL for a sentence, without user, query and fragment, which may contain secrets."""
     port = f":{url.port}" if url.port is not None else ""
-    # Encoded as they go out: decoded, they may move a terminal's cursor or look like another host.
+    # Encoded, as sent: decoded characters could move a terminal's cursor or look like another host.
     host, path = url.raw_host.decode("ascii"), url.raw_path.partition(b"?")[0].decode("ascii")
     text = f"{url.scheme}://{f'[{host}]' if ':' in host else host}{port}{path}"
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def endpoint(text: str) -> httpx2.URL:
-    """Read HF_ENDPOINT. Raises FetchError when it is no URL of a hub."""
+    """Parse HF_ENDPOINT. Raises FetchError if it is not a valid hub URL."""
     url = _url(text)
     if url.scheme not in ("https", "http") or not url.host:
-        # A password may be in it.
+        # It may contain a password.
         said = "" if "@" in text or not text.isprintable() else f" {text[:100]!r}"
         raise FetchError(
             f"HF_ENDPOINT{said} is no hub's address; one looks like https://hub.example.org. Unset, it is https://huggingface.co."
@@ -85,12 +84,12 @@ def endpoint(text: str) -> httpx2.URL:
 
 
 class Guarded(httpx2.BaseTransport):
-    """A hub, and all addresses that it leads to, must be public https. Raises FetchError for others.
+    """A transport to a hub that allows only https and public addresses. Raises FetchError for others.
 
-    Where the `hub` (HF_ENDPOINT) itself is a machine of one's own network, that one may be asked too,
-    by plain http as well: whoever set it chose it. Every redirect to elsewhere is held to https and
-    public addresses. A proxy connects where it likes; through one, https is held to, and addresses
-    that stand in the URL. Nothing is taken compressed: few bytes could become many.
+    The `hub` itself (HF_ENDPOINT) may also be a machine in the user's own network, also by plain http,
+    because the user configured it. Redirects to other hosts require https and public addresses. A proxy
+    chooses the address of a connection by itself; with a proxy, https and IP addresses in the URL are still checked.
+    Compressed responses are refused, because few bytes could become many.
     """
 
     def __init__(self, hub: str) -> None:
@@ -98,7 +97,7 @@ class Guarded(httpx2.BaseTransport):
         self._endpoint = _origin(url)
         self._api = f"{url.path.rstrip('/')}/api/"
         self._lock = threading.Lock()
-        # By proxy, and whether they are for the hub itself: made when they are needed
+        # By proxy, and whether they are for the hub itself; created on demand
         self._lasting: dict[tuple[str, bool], _Transport] = {}
         self._passing: list[_Transport] = []
 
@@ -116,7 +115,7 @@ class Guarded(httpx2.BaseTransport):
             request
         )
         if answer.status_code not in (200, 206):
-            # Nobody reads what stands beside an address or a refusal.
+            # The body of a redirect or an error is not used.
             answer.close()
             return httpx2.Response(answer.status_code, headers=_reply_headers(answer.headers))
         if answer.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
@@ -136,13 +135,13 @@ class Guarded(httpx2.BaseTransport):
         proxy = _proxy(url)
         if proxy:
             _check_literal(url, own)
-            # It is asked wherever it is.
+            # The configured hub may have any address.
             refused = _any
         elif own:
             refused = _any if url.scheme == "https" else _public
         with self._lock:
             if seconds is not None:
-                # One with an end in time is for one request.
+                # A transport with a time limit is for one request.
                 self._passing.append(_Transport(refused, seconds, proxy))
                 return self._passing[-1]
             if (proxy, own) not in self._lasting:
@@ -165,12 +164,12 @@ class _Transport(httpx2.HTTPTransport):
         if through is not None and through.url.scheme == "https":
             through.ssl_context = trust
         super().__init__(verify=trust, proxy=through)
-        # httpx2 takes no network of ours; its pool reads this one for each new connection.
+        # httpx2 has no parameter for a network backend; its pool reads this attribute for each new connection.
         self._pool._network_backend = Network(refused=refused, seconds=seconds)
 
 
 class _BoundedStream(httpx2.SyncByteStream):
-    """Read a hub's response up to its limit. Raises FetchError beyond."""
+    """Reads a hub's response up to its limit. Raises FetchError beyond it."""
 
     def __init__(self, stream: httpx2.SyncByteStream, named: str) -> None:
         self._stream = stream
@@ -196,12 +195,12 @@ def _any(address: str) -> None:
 
 
 def _public(address: str) -> str | None:
-    """Return the reason to refuse plain http to a public address; None for one in the own network."""
+    """Return the reason to refuse plain http to a public address; None for an address in the user's network."""
     return None if network.refused(address) else "public (plain http is for one's own network)"
 
 
 def _reply_headers(headers: httpx2.Headers) -> list[tuple[str, str]]:
-    """Return the headers about the answer itself, without pauses that nobody waits for."""
+    """Return the headers about the response itself, without retry delays that are too long."""
     kept = []
     for name, value in headers.multi_items():
         if name.startswith(("content-", "transfer-", "ratelimit")):
@@ -213,7 +212,7 @@ def _reply_headers(headers: httpx2.Headers) -> list[tuple[str, str]]:
 
 
 def _proxy(url: httpx2.URL) -> str:
-    """Return the environment's proxy for an address, or "". Raises FetchError for one of no use."""
+    """Return the environment's proxy for a URL, or "". Raises FetchError for an unsupported proxy."""
     proxies = urllib.request.getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all") or ""
     port = url.port or (443 if url.scheme == "https" else 80)
@@ -236,7 +235,7 @@ def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
 
 
 def _check_literal(url: httpx2.URL, own: bool) -> None:
-    """Raise FetchError for a private address in the URL itself, which no lookup would check."""
+    """Raise FetchError for a private IP address in the URL, which no lookup would check."""
     kind = network.refused(url.host)
     if kind not in (None, "no IP") and not own:
         raise FetchError(
@@ -257,13 +256,13 @@ set_client_factory(
         timeout=30.0,
     )
 )
-# So much at a time is written to a file, and lost when the connection breaks. With the library's
-# own 10 MiB a slow link shows nothing for minutes, and one that breaks often gets nowhere.
+# Bytes written to a file at a time, and lost when the connection breaks. With the library's default of
+# 10 MiB, a slow connection shows no progress for minutes, and one that breaks often makes none.
 constants.DOWNLOAD_CHUNK_SIZE = 256 * 1024
 
 SECONDS = 30.0
 MAX_FILES = 5000
-# Weights in other forms than safetensors: not read here, and pickles run code when they are loaded.
+# Weights in formats other than safetensors: they are not read here, and pickles run code when loaded.
 _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5", ".onnx", ".gguf", ".pkl")
 _OTHER_FOLDERS = ("original", "onnx", "openvino", "gguf")
 
@@ -272,7 +271,7 @@ _OTHER_FOLDERS = ("original", "onnx", "openvino", "gguf")
 class HubFile:
     name: str
     size: int
-    # Of large files the SHA-256 of the content, of others git's hash of it
+    # The SHA-256 of the content for large files, else git's hash of it
     sha256: str | None
     git_sha1: str | None
 
@@ -280,7 +279,7 @@ class HubFile:
 @dataclass(frozen=True, slots=True)
 class Repository:
     name: str
-    # The commit, whatever revision was asked for
+    # The commit of the requested revision
     commit: str
     files: tuple[HubFile, ...]
 
@@ -302,14 +301,17 @@ class _File(BaseModel):
 
 
 class _Reply(BaseModel):
-    """A hub's description of a repository, untrusted: the fields that are used here."""
+    """A hub's untrusted description of a repository: the fields used here."""
 
     sha: str = Field(pattern=r"^[0-9a-f]{40}$")
     siblings: list[_File]
 
 
 def look_up(name: str, revision: str | None, only: Collection[str] = ()) -> Repository:
-    """List the files to fetch: `only` these, else a safetensors model's. Raises ModelError."""
+    """Return the repository with the files to download: `only` these, else those of a safetensors model.
+
+    Raises ModelError.
+    """
     if (token := get_token()) and not (token.isascii() and token.isprintable()):
         raise ModelError("HF_TOKEN has characters that no token has. Copy it again, or unset it.")
     try:
@@ -345,18 +347,18 @@ def look_up(name: str, revision: str | None, only: Collection[str] = ()) -> Repo
 
 
 def _files(name: str, siblings: Iterable[_File], only: Collection[str]) -> list[HubFile]:
-    """Choose the files to take of a repository. Raises ModelError for a bad name."""
+    """Select the files to download from a repository. Raises ModelError for an invalid name."""
     found: dict[str, HubFile] = {}
     for one in siblings:
         try:
-            # A name from the network becomes a path here.
+            # The name, which is received from the network, becomes a path.
             path = relative(one.rfilename)
         except ModelError as error:
             raise ModelError(f"{name} is not taken: {error.message}") from None
         other = path.suffix in _OTHER_WEIGHTS or path.parts[0] in _OTHER_FOLDERS
         if str(path) not in only if only else other:
             continue
-        # The record's own names are kept for it, and those of first parts.
+        # The names of the record and of partial files are reserved.
         if str(path).startswith(record.NAME) or path.suffix == ".part":
             continue
         size, sha256 = (one.size, None) if one.lfs is None else (one.lfs.size, one.lfs.sha256)
@@ -369,13 +371,13 @@ def _files(name: str, siblings: Iterable[_File], only: Collection[str]) -> list[
 
 
 def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
-    """Fetch the file into `folder`, from the end of its first part (name.part) on. Raises ModelError, OSError.
+    """Download the file into `folder`, resuming a partial download (name.part). Raises ModelError or OSError.
 
-    Its content is not checked here, only that it has the size that the hub named.
+    Only the size is checked here, not the content.
     """
     path = folder / file.name
     if path.parent != folder:
-        # A link there may lead anywhere.
+        # A link in the folder may lead anywhere.
         resolve_inside(folder, path.parent.relative_to(folder).as_posix())
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -397,7 +399,7 @@ def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
                 expected_size=file.size,
                 displayed_filename=file.name,
             )
-            # The record says that all is there: that has to hold when the power fails, too.
+            # The record states that all files are complete, which must remain true after a power failure.
             stream.flush()
             os.fsync(stream.fileno())
     except FetchError as error:
@@ -408,7 +410,7 @@ def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
         part.unlink(missing_ok=True)
         raise ModelError(_wrong_size(file)) from None
     except OSError as error:
-        # The disk's has a number; without one it is http_get's own, of another size than named.
+        # An error of the disk has a number; without one, http_get received another size than expected.
         if error.errno is not None:
             raise
         part.unlink(missing_ok=True)
@@ -424,7 +426,7 @@ def _wrong_size(file: HubFile) -> str:
 
 
 class _WrongSize(Exception):
-    """More comes than was named."""
+    """The response is larger than the hub stated."""
 
 
 class _Bounded:
@@ -442,7 +444,7 @@ class _Bounded:
 
 
 def is_correct(file: HubFile, path: Path, seen: Callable[[int], None] | None = None) -> bool:
-    """Compare with the hub's checksum; `seen` gets each piece's bytes. Raises OSError."""
+    """Return True if a file matches the hub's checksum. `seen` gets the bytes of each piece. Raises OSError."""
     if not path.is_file() or path.stat().st_size != file.size:
         return False
     if file.sha256 is not None:
@@ -455,7 +457,7 @@ _FAILURES = (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled)
 
 
 def hub_address() -> str:
-    """Return the hub's address, without a password. Raises ModelError when there is none."""
+    """Return the hub's address, without a password. Raises ModelError if it is invalid."""
     try:
         return quote_url(endpoint(constants.ENDPOINT)).rstrip("/")
     except FetchError as error:

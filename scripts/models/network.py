@@ -1,6 +1,6 @@
-"""Connections to addresses that are allowed, public ones unless somebody says otherwise, for httpcore2.
+"""Connections of httpcore2 to allowed addresses only: public ones, unless the caller allows others.
 
-No name from outside leads to this machine, its networks or its cloud.
+A name given by another host cannot lead to this machine, its networks or its cloud.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from typing import Any
 import httpcore2
 from httpcore2 import SOCKET_OPTION, NetworkBackend, NetworkStream
 
-# Addresses of a name that are tried
+# Maximum addresses of a name that are tried
 MAX_ADDRESSES = 8
 Resolve = Callable[[str, int], list[str]]
-# Global unicast (RFC 4291); whatever else IPv6 has is special.
+# Global unicast (RFC 4291); all other IPv6 addresses are special.
 _GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
-# In there for protocols (RFC 2928), which newer Pythons take for global: 2001:1::1 is whatever
-# router is next
+# Part of it for protocols (RFC 2928), which newer Python versions regard as global: 2001:1::1 is the
+# nearest router
 _PROTOCOLS_V6 = ipaddress.IPv6Network("2001::/23")
-# IPv4 behind IPv6: RFC 6052
+# IPv4 addresses embedded in IPv6 (RFC 6052)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Beside what Python knows: IETF protocol assignments (RFC 6890; a cloud's metadata is in there),
-# relays that are given up (RFC 7526).
+# In addition to those that Python knows: IETF protocol assignments (RFC 6890; they contain a cloud's
+# metadata service), deprecated relays (RFC 7526)
 _SPECIAL = tuple(ipaddress.IPv4Network(text) for text in ("192.0.0.0/24", "192.88.99.0/24"))
 # Metadata services of clouds that are not link-local: Azure, Alibaba
 _METADATA = tuple(ipaddress.ip_address(text) for text in ("168.63.129.16", "100.100.100.200"))
 
 
 class FetchError(Exception):
-    """`message` says what was asked for, what happened and what to do; it holds no query and no
-    password of a URL.
+    """A request failed. `message` says what was requested, what happened and what to do; it contains no
+    query and no password of a URL.
 
     Outside the server's tree of errors: this folder is used without the server.
     """
@@ -48,11 +48,11 @@ class FetchError(Exception):
 
 
 class RefusedAddress(FetchError):
-    """A name leads to an address that nothing may be fetched from. Outside the tree of errors, as FetchError is."""
+    """A name leads to a refused address. Outside the tree of errors, as FetchError is."""
 
 
 def refused(text: str) -> str | None:
-    """Name the kind of an address that nothing may be fetched from; None for a public one."""
+    """Return the kind of a refused address; None for a public one."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -61,7 +61,7 @@ def refused(text: str) -> str | None:
 
 
 def _kind(address: IPv4Address | IPv6Address, private: bool) -> str | None:
-    """Return the kind of an address that is not public; None for any other one."""
+    """Return the kind of an address that is not public; None for a public one."""
     for kind, holds in (
         ("unspecified", address.is_unspecified),
         ("loopback", address.is_loopback),
@@ -96,7 +96,10 @@ def _refused_v6(address: IPv6Address) -> str | None:
 
 
 def trusted_authorities() -> ssl.SSLContext:
-    """Return the system's trust, or that of SSL_CERT_FILE and SSL_CERT_DIR. Raises FetchError."""
+    """Return a TLS context with the CA certificates of the system, or of SSL_CERT_FILE and SSL_CERT_DIR.
+
+    Raises FetchError.
+    """
     try:
         return httpcore2.default_ssl_context()
     except OSError as error:
@@ -107,7 +110,7 @@ def trusted_authorities() -> ssl.SSLContext:
 
 
 def reason(error: Exception) -> str:
-    """Give a failed connection's reason, for a sentence: certificate, name, or kind of error."""
+    """Return the reason of a failed connection, for a sentence: certificate, name, or kind of error."""
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return "its certificate is not trusted; where a network puts its own in between, SSL_CERT_FILE names the file of it"
@@ -115,13 +118,13 @@ def reason(error: Exception) -> str:
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """Return the addresses of a name, or the address itself in its usual form. Raises OSError."""
+    """Return the addresses of a name, or the address itself in its usual format. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 def look_up(host: str, port: int, resolve: Resolve = resolve) -> Future[list[str]]:
-    """Look a name up in a thread of its own: one that hangs takes no thread of a pool, and no end waits for it."""
+    """Look up a name in a separate thread: if it hangs, it blocks no thread of a pool, and the process can end."""
     found: Future[list[str]] = Future()
     found.set_running_or_notify_cancel()
 
@@ -147,12 +150,12 @@ def check(host: str, address: str, refused: Callable[[str], str | None]) -> None
 
 
 class Network(NetworkBackend):
-    """A network that looks a name up once, connects to an address that was checked, and checks the
-    other end again.
+    """A network backend that looks up a name once, connects to a checked address, and checks the
+    address of the peer again.
 
-    So a name that changes its address between check and connection (DNS rebinding) leads nowhere.
-    `refused` names what is wrong with an address, or None; `seconds` is all that a connection made
-    here may take, None: no end.
+    A name whose address changes between check and connection (DNS rebinding) is therefore harmless.
+    `refused` returns why an address is refused, or None. `seconds`: time limit of a connection from its
+    creation to its end; None for no limit.
     """
 
     def __init__(
@@ -206,7 +209,7 @@ class Network(NetworkBackend):
         raise httpcore2.ConnectError(f"{host} has no address")
 
     def left(self, timeout: float | None, late: type[Exception]) -> float | None:
-        """`timeout`, or less where the end comes first. Raises `late` after the end."""
+        """Return `timeout`, or the remaining time if that is shorter. Raises `late` after the end."""
         if self._end is None:
             return timeout
         left = self._end - time.monotonic()
@@ -215,7 +218,7 @@ class Network(NetworkBackend):
         return left if timeout is None else min(timeout, left)
 
     def _look_up(self, host: str, port: int, seconds: float | None) -> list[str]:
-        """Resolve a host in the time that is left. Raises httpcore2's errors."""
+        """Resolve a host within the remaining time. Raises httpcore2's errors."""
         try:
             return look_up(host, port, self._resolve).result(seconds)
         except TimeoutError:
@@ -225,7 +228,7 @@ class Network(NetworkBackend):
 
 
 class _Stream(NetworkStream):
-    """A connection that ends when its network's time is up, however slowly it goes on."""
+    """A connection that ends when its network's time limit is reached, even if data still arrive."""
 
     def __init__(self, inner: NetworkStream, network: Network) -> None:
         self._inner = inner

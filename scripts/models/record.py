@@ -1,7 +1,7 @@
-"""The record beside a model's files: where they came from, and their checksums.
+"""The record of a model's files: their source and their checksums.
 
-Written last, when all of them are there: a folder without it is not finished, or was made by other
-means.
+It is written last, when all files are complete: a folder without it is not finished, or was created
+by other means.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 NAME = "model-files.json"
-# Names a folder's model while its files are fetched
+# File that names a folder's model during the download
 BEGUN = "model-files.json.begun"
 _CHUNK = 8 * 1024 * 1024
 
@@ -30,7 +30,7 @@ def sha256(path: Path) -> str:
 
 
 def checksum(path: Path, digest: _Hash, seen: Callable[[int], None] | None = None) -> str:
-    """Continue `digest` over the file, in hex; `seen` gets each piece's size. Raises OSError."""
+    """Update `digest` with the file, and return it in hexadecimal. `seen` gets each piece's size. Raises OSError."""
     with path.open("rb") as file:
         while piece := file.read(_CHUNK):
             digest.update(piece)
@@ -53,21 +53,21 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def write(folder: Path, source: Mapping[str, Any], files: Mapping[str, Mapping[str, Any]]) -> None:
-    """`source`: where the files come from; `files`: size and sha256 of each. Raises OSError."""
+    """Write the record. `source`: the origin of the files; `files`: size and sha256 of each. Raises OSError."""
     content = {"source": dict(source), "files": {name: dict(files[name]) for name in sorted(files)}}
     write_whole(folder / NAME, json.dumps(content, indent=2) + "\n")
 
 
 def begin(folder: Path, source: Mapping[str, str]) -> None:
-    """Says what the files that come are of. Raises OSError."""
-    # Of runs that were killed while they wrote
+    """Write the source of a download that begins. Raises OSError."""
+    # Left behind by runs that were killed while writing
     for half in folder.glob(f"{NAME}.*.tmp"):
         half.unlink(missing_ok=True)
     write_whole(folder / BEGUN, json.dumps(dict(source)) + "\n")
 
 
 def read_unfinished(folder: Path) -> dict[str, Any]:
-    """Read the record of an unfinished download; {} without one, or when it is unreadable."""
+    """Read the record of an unfinished download; {} if there is none, or if it is unreadable."""
     try:
         source = json.loads((folder / BEGUN).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -76,7 +76,7 @@ def read_unfinished(folder: Path) -> dict[str, Any]:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """None where there is none. Raises ModelError when it is no such record."""
+    """Read the record; None if there is none. Raises ModelError if it is malformed."""
     try:
         content = json.loads((folder / NAME).read_text("utf-8"))
         if not isinstance(content, dict) or not isinstance(content["source"], dict):

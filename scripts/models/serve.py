@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from config import Settings
 
 PROGRESS_SECONDS = 10.0
-# Of a log that is to be explained: its last lines, and characters of each
+# Number of last lines of a log that are examined, and maximum characters of each
 _LINES, _LINE_CHARS = 400, 4000
 # The environment's proxies are not used.
 _DIRECT = build_opener(ProxyHandler({}))
@@ -59,7 +59,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         at = given.index("--")
         given, extra = given[:at], given[at + 1 :]
     chosen = parser.parse_args(given)
-    # Not `< 0`: it may be no number at all.
+    # Not `< 0`, because it may be NaN.
     if not chosen.timeout >= 0:
         parser.error("--timeout is a number of seconds, 0 or more.")
     chosen.extra = extra
@@ -67,7 +67,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def load_settings(env_file: Path, *, dry_run: bool = False) -> Settings:
-    """Load the settings; for a dry run without packages only the needed ones. Raises ModelError."""
+    """Load the settings; only the needed ones for a dry run without packages. Raises ModelError."""
     if dry_run and find_spec("pydantic_settings") is None:
         return cast("Settings", bare_settings.read(env_file))
     from config import ConfigError, load
@@ -92,7 +92,7 @@ def start(chosen: argparse.Namespace) -> int:
         raise ModelError(
             f"A server is already running at {health}. Stop it, or set VLLM_BASE_URL to another port."
         )
-    # Python ignores it, and an ignored signal stays ignored.
+    # Python ignores SIGPIPE, and ignored signals are inherited.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         # Keep the operator's own values for AMD's GPUs.
@@ -105,7 +105,7 @@ def start(chosen: argparse.Namespace) -> int:
 
 
 def prepare(settings: Settings, chosen: argparse.Namespace) -> Launch:
-    """Check model, GPU and vLLM; return the command. Raises ModelError."""
+    """Check the model, the GPU and vLLM. Return the command. Raises ModelError."""
     model, weights = _model(settings, chosen)
     cards, amd, assumed = list[Gpu](), False, False
     try:
@@ -117,7 +117,7 @@ def prepare(settings: Settings, chosen: argparse.Namespace) -> Launch:
     try:
         vllm = installed_vllm(chosen.vllm)
     except ModelError as error:
-        # Without a GPU it may not even list its flags.
+        # Without a GPU, vLLM may not even list its flags.
         if not chosen.dry_run or chosen.cpu:
             raise
         say(f"{error.message} The command is for vLLM 0.30 or newer, with its known flags.")
@@ -153,7 +153,7 @@ def prepare(settings: Settings, chosen: argparse.Namespace) -> Launch:
 
 
 def _model(settings: Settings, chosen: argparse.Namespace) -> tuple[checkpoint.Checkpoint, int]:
-    """Read the model's folder; return it with the bytes of its weights. Raises ModelError."""
+    """Read the model's folder. Return it with the bytes of its weights. Raises ModelError."""
     folder = ROOT / settings.model_path
     if chosen.dry_run and not folder.exists():
         say(
@@ -190,7 +190,7 @@ def _free(card: Gpu) -> int | None:
 
 
 def gpus_of_a_copy(arguments: Sequence[str]) -> int:
-    """Count the GPUs that share the weights: one, unless the operator's flags say more."""
+    """Return the number of GPUs that share the weights: one, unless the operator's flags set more."""
     count = 1
     for names in (("--tensor-parallel-size", "-tp"), ("--pipeline-parallel-size", "-pp")):
         for word, after in zip(arguments, [*arguments, ""][1:], strict=True):
@@ -262,7 +262,7 @@ def wait(chosen: argparse.Namespace) -> int:
                 "vLLM ended before it was ready. Its log says why; `bash scripts/start_vllm_server.sh --explain FILE` reads"
                 " it and names the settings to change."
             )
-        # Another program may have the port: vLLM, which cannot take it then, is about to end.
+        # Another program may use the port: vLLM cannot bind it then, and is about to end.
         ours = chosen.pid is None or usage.listens(chosen.pid, port) is not False
         now = time.monotonic()
         if ours and is_answering(health):
@@ -293,7 +293,7 @@ def _runs(pid: int) -> bool:
 
 
 def explain(chosen: argparse.Namespace) -> int:
-    """Print why vLLM failed, by its log. Return 1 if no known reason is found. Raises ModelError."""
+    """Print why vLLM failed, according to its log. Return 1 if no known reason is found. Raises ModelError."""
     settings = load_settings(chosen.env_file)
     lines: deque[str] = deque(maxlen=_LINES)
     try:
@@ -326,7 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def gpus() -> tuple[list[Gpu], bool]:
-    """Return the GPUs, one at least, and whether they are AMD's. Raises ModelError with the reason."""
+    """Return the GPUs, at least one, and whether they are from AMD. Raises ModelError with the reason."""
     reader = GpuReader()
     reason = reader.why_none
     if not reason:

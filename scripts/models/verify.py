@@ -27,10 +27,10 @@ from scripts.models.checkpoint import (
 )
 from scripts.models.disk import ModelError, format_bytes
 
-# As safetensors names them: what a weight that is not quantised may be stored in
+# Dtypes in which a weight that is not quantised may be stored, by their names in safetensors
 FLOATS = ("BF16", "F16", "F32")
 MOST_PROBLEMS = 5
-# Text layers and the vision tower's, all of a kind
+# Layers of the text model and of the vision tower
 _LAYER = re.compile(r"\b(layers|blocks)\.\d+\.")
 
 
@@ -40,14 +40,14 @@ class ShardReport:
     size: int = 0
     tensors: int = 0
     dtypes: Counter[str] = field(default_factory=Counter)
-    # Sentences; empty when the shard is whole
+    # Sentences; empty if the shard is valid
     problems: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Report:
     shards: list[ShardReport]
-    # Problems that belong to no single shard
+    # Problems that do not belong to a single shard
     problems: list[str]
     checksums: bool
     # Checks that could not be made
@@ -66,7 +66,7 @@ class _Tensor:
 
 
 def verify(model: Checkpoint, progress: Callable[[str], None] = lambda _: None) -> Report:
-    """`progress` gets a line before each shard. Raises ModelError on a damaged record."""
+    """Verify a model. `progress` gets a line before each shard. Raises ModelError if the record is damaged."""
     known = record.read(model.folder)
     checksums = {} if known is None else known["files"]
     seen: dict[str, _Tensor] = {}
@@ -89,7 +89,7 @@ def verify(model: Checkpoint, progress: Callable[[str], None] = lambda _: None) 
 
 
 def _form(model: Checkpoint) -> Form | None:
-    """Find the form of a model's weights among those that are made here."""
+    """Return the format of a model's weights; None if it is not a supported quantised format."""
     found = str((model.quantization or {}).get("format"))
     return next((form for form in FORMS.values() if form.format == found), None)
 
@@ -149,7 +149,7 @@ def _bad_values(values: torch.Tensor, name: str) -> str:
 
 
 def _unnamed(model: Checkpoint) -> list[str]:
-    """Weights that nothing names: a model server reads every *.safetensors that it finds."""
+    """Return a sentence for each shard that is not named, because a model server loads every *.safetensors file."""
     there = {path.name for path in model.folder.glob("*.safetensors")}
     return [
         f"{name} is in the folder and not in {INDEX if model.index is not None else SINGLE}: remove it"
@@ -160,7 +160,7 @@ def _unnamed(model: Checkpoint) -> list[str]:
 def _layout(
     model: Checkpoint, form: Form | None, seen: dict[str, _Tensor], reports: dict[str, ShardReport]
 ) -> list[str]:
-    """Names, shapes and dtypes against config.json; a shard's report gets what its tensors lack."""
+    """Compare names, shapes and dtypes with config.json. Problems are added to the reports of the shards."""
     problems: list[str] = []
     known = model.config.get("model_type") in FAMILIES
     kinds: dict[str, list[tuple[str, _Tensor]]] = defaultdict(list)
@@ -174,7 +174,7 @@ def _layout(
             problems += _text_layers(model, seen, reports, form is not None and form.stored)
         except ModelError as error:
             problems.append(error.message)
-    # Of the others, what is in every layer has one shape and one dtype.
+    # Other tensors that occur in each layer have the same shape and dtype in all.
     for alike in kinds.values():
         usual = Counter((one.shape, one.dtype) for _, one in alike).most_common(1)[0][0]
         for name, one in alike:
@@ -225,7 +225,7 @@ def _text_layers(
 
 
 def _fits(scale: tuple[int, ...], rows: int, columns: int) -> bool:
-    """Return True when the scales are per row, or per group of columns in each row."""
+    """Return True if the scales are per row, or per group of columns in each row."""
     return len(scale) == 2 and scale[0] == rows and scale[1] > 0 and columns % scale[1] == 0
 
 
@@ -242,7 +242,7 @@ def _few(found: Iterable[str]) -> list[str]:
 
 
 def table(report: Report) -> str:
-    """Lay a report out for a terminal: a line a shard, its problems below, then those of all."""
+    """Format a report for a terminal: a line for each shard with its problems below, then the other problems."""
     width = max(len(shard.name) for shard in report.shards)
     lines = [f"{'shard':<{width}}  {'size':>10}  {'tensors':>7}  {'dtypes':<24}  state"]
     for shard in report.shards:

@@ -1,6 +1,6 @@
-"""The command that serves the model: the catalogue's, with the values of the settings.
+"""The command that serves the model: the catalogue's command with the values of the settings.
 
-Starts nothing.
+This module starts no program.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from server.models.families import of_type
 if TYPE_CHECKING:
     from config import Settings
 
-# Flags that would write questions or a key where they do not belong, or would override the settings
+# Flags that would log questions, expose a key, or override the settings
 _REFUSED = {
     "--api-key": f"the key would stand in the list of processes; set {KEY}",
     "--enable-log-requests": "questions are never logged",
@@ -65,14 +65,14 @@ def build(
 ) -> Launch:
     """Build the command.
 
-    `free_bytes`: bytes that the weights leave of main memory, for a build for the CPU; `gpus`: as many as `extra`
-    spreads a copy over; `amd`: they are AMD's. `assumed`: nobody knows the flags of the vLLM, so none of `extra` is
-    refused for being unknown. Raises ModelError when the model cannot be served as the settings say.
+    `free_bytes`: bytes of main memory left beside the weights, for a build for the CPU; `gpus`: the number over which
+    `extra` distributes a copy; `amd`: they are from AMD. `assumed`: the flags of the installed vLLM are unknown, so no
+    flag in `extra` is refused as unknown. Raises ModelError if the model cannot be served with these settings.
     """
     host, port = _address(settings)
     limits = pixels(settings, model)
     cache = cpu_cache_bytes(free_bytes) if vllm.for_cpu else None
-    # The operator's own parser of tool calls wins.
+    # The operator's parser of tool calls takes precedence.
     own = {word.partition("=")[0].replace("_", "-") for word in extra}
     serving = VllmServing(
         folder=str(model.folder),
@@ -82,7 +82,7 @@ def build(
         dtype=settings.model_dtype,
         memory=settings.gpu_memory_utilization,
         context=settings.model_max_tokens,
-        # The picture of now, and earlier ones for the past and for watches.
+        # The current picture, and earlier ones for questions about the past and for watches
         inputs={"image": 4, "video": 0},
         video=_video(settings, model, limits["max_pixels"]),
         pixels=(limits["min_pixels"], limits["max_pixels"]),
@@ -120,7 +120,7 @@ def build(
 
 
 def pixels(settings: Settings, model: Checkpoint) -> dict[str, int]:
-    """Least and most pixels of a picture, for vLLM to resize none of ours. Raises ModelError."""
+    """Return the minimum and maximum pixels of a picture with which vLLM resizes none of ours. Raises ModelError."""
     vision = model.config.get("vision_config") or {}
     known = isinstance(vision, dict)
     sizes = [vision.get("patch_size") or 14, vision.get("spatial_merge_size") or 2] if known else []
@@ -134,7 +134,7 @@ def pixels(settings: Settings, model: Checkpoint) -> dict[str, int]:
 
 
 def _video(settings: Settings, model: Checkpoint, most: int) -> dict[str, int] | None:
-    """Return the video of a model that takes one in the server's form."""
+    """Return the bounds of a video; None if the model does not accept videos in the server's format."""
     if not of_type(model.config.get("model_type")).paired_frames:
         return None
     tokens = max(settings.visual_token_budget, HIGH_DETAIL_TOKENS)
@@ -142,7 +142,7 @@ def _video(settings: Settings, model: Checkpoint, most: int) -> dict[str, int] |
 
 
 def weights_bytes(model: Checkpoint) -> int:
-    """Return the bytes of the weights in a GPU's memory. Raises ModelError when some are missing."""
+    """Return the bytes of the weights in a GPU's memory. Raises ModelError if some are missing."""
     lost = [name for name in model.shards if not (model.folder / name).is_file()]
     if lost:
         raise ModelError(
@@ -168,7 +168,7 @@ def _address(settings: Settings) -> tuple[str, int]:
 def _check_flags(extra: Sequence[str], vllm: Vllm | None, ours: Sequence[str]) -> list[str]:
     for word in extra:
         name = word.partition("=")[0].replace("_", "-")
-        # Attached values as well: -tp2
+        # Also with an attached value: -tp2
         short = re.match(r"-[a-z]{1,3}", name)
         name = _SHORT.get(short[0], name) if short else name
         if not name.startswith("--"):

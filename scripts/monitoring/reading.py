@@ -41,7 +41,7 @@ class Histogram:
         return self if any(n < 0 for n in counts) else Histogram(self.bounds, counts)
 
     def quantile(self, q: float) -> float:
-        """PromQL's histogram_quantile: NaN without values, infinite past the last finite bound."""
+        """Return the quantile as PromQL's histogram_quantile: NaN without values, infinite above the last bound."""
         if not self.count:
             return math.nan
         rank = q * self.count
@@ -68,7 +68,7 @@ class Samples:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse Prometheus text. Raises ValueError when it is malformed."""
+        """Parse Prometheus text. Raises ValueError if it is malformed."""
         values: dict[str, list[tuple[dict[str, str], float]]] = defaultdict(list)
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
@@ -88,20 +88,20 @@ class Samples:
     def _first(
         self, names: Iterable[str], labels: Mapping[str, str]
     ) -> list[tuple[dict[str, str], float]]:
-        """Return the samples of the first of these metrics that exists; [] when none does."""
+        """Return the samples of the first of these metrics that exists; [] if none does."""
         return next((found for name in names if (found := self._of(name, labels))), [])
 
     def total(self, *names: str, **labels: str) -> float | None:
-        """Return the sum of the first of these metrics that exists; None when none does."""
+        """Return the sum of the first of these metrics that exists; None if none does."""
         found = self._first(names, labels)
         return sum(value for _, value in found) if found else None
 
     def largest(self, *names: str) -> float | None:
-        """Return the maximum of the first of these metrics that exists; None when none does."""
+        """Return the maximum of the first of these metrics that exists; None if none does."""
         return max((value for _, value in self._first(names, {})), default=None)
 
     def by(self, name: str, label: str, **labels: str) -> dict[str, float]:
-        """Return the sums by the values of one label."""
+        """Return the sums by the value of a label."""
         sums: dict[str, float] = defaultdict(float)
         for found, value in self._of(name, labels):
             sums[found.get(label, "")] += value
@@ -135,7 +135,7 @@ class Missing:
 
     text: str
     todo: str = ""
-    # False: it is optional, such as the metrics of a model server without any
+    # False: it is optional, such as the metrics of a model server that has none
     wanted: bool = True
 
 
@@ -148,7 +148,7 @@ class Target:
     engine_url: str = ""
     authorities: tuple[Path, ...] = ()
     gpus: GpuReader | None = None
-    # For all of /health, without a metrics token
+    # For the full /health response, without a metrics token
     operator_token: str = ""
 
     def tls(self, url: str) -> ssl.SSLContext | None:
@@ -179,7 +179,7 @@ class Reading:
 
 
 async def take_reading(target: Target) -> Reading:
-    """Read everything in parallel. Failures do not raise: they are in `missing`."""
+    """Read everything in parallel. Failures are not raised, but stored in `missing`."""
     reading = Reading(time.monotonic())
     await asyncio.gather(
         _health(target, reading),
@@ -195,7 +195,7 @@ async def _health(target: Target, reading: Reading) -> None:
     token = target.metrics_token or target.operator_token or None
     reply = await _get(reading, "server", url, tls=tls, token=token)
     if token and reply is not None and reply.status in (401, 429):
-        # Without a token the answer is shorter, but useful.
+        # Without a token the response is shorter, but useful.
         reply = await _get(reading, "server", url, tls=tls)
     if reply is None:
         return
@@ -269,7 +269,7 @@ def _samples(reading: Reading, part: str, reply: Reply, prefix: str) -> Samples 
 
 
 async def _get(reading: Reading, part: str, url: str, **more: Any) -> Reply | None:
-    """Send a request; None, with the reason in `reading.missing`, without a response."""
+    """Send a request. Return None if there is no response, with the reason in `reading.missing`."""
     try:
         return await request("GET", url, timeout=SECONDS, **more)
     except TimeoutError:

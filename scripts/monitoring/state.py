@@ -13,7 +13,7 @@ from scripts.monitoring.reading import Histogram, Reading, Samples
 SLOW_ANSWER = 3.0
 STALE_FRAME = 0.3
 BUSY_LOOP = 0.1
-# Shares of a limit
+# Fractions of a limit
 NEARLY_FULL = 0.9
 KV_FULL = 0.95
 
@@ -66,7 +66,7 @@ class State:
 
 
 def put_together(url: str, earlier: Reading | None, now: Reading) -> State:
-    """Compute the state of a reading; with an `earlier` one also the changes between them."""
+    """Compute the state of a reading, and with an `earlier` reading also the changes between them."""
     body: dict[str, Any] = {
         "server": url,
         "interval_seconds": None if earlier is None else round(now.at - earlier.at, 1),
@@ -237,7 +237,7 @@ def _engine_figures(before: Samples | None, now: Samples, seconds: float) -> dic
 def _rate(
     before: Samples | None, now: Samples, seconds: float, *names: str, **labels: str
 ) -> float | None:
-    """Return the increase per second since the last reading; None without, and after a restart."""
+    """Return the increase per second since the last reading; None without one, and after a restart."""
     new = now.total(*names, **labels)
     if before is None or seconds <= 0:
         return None
@@ -246,7 +246,7 @@ def _rate(
 
 
 def _counts(before: Samples | None, now: Samples, name: str, label: str) -> dict[str, Any]:
-    """Return the counts by a label, and their increases; None for these without an earlier reading."""
+    """Return the counts by a label, and their increases (None without an earlier reading)."""
     counts, grown = now.by(name, label), None
     if before is not None:
         old = before.by(name, label)
@@ -267,7 +267,7 @@ def _latency(
 
 
 def _spread(histogram: Histogram) -> dict[str, Any]:
-    """Return p50 and p95 in seconds; past the last bound that bound, with the name in `beyond`."""
+    """Return p50 and p95 in seconds; a value above the last bound is that bound, with its name in `beyond`."""
     spread: dict[str, Any] = {"n": int(histogram.count), "p50": None, "p95": None, "beyond": []}
     for name, q in (("p50", 0.5), ("p95", 0.95)):
         value = histogram.quantile(q)

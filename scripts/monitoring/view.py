@@ -1,6 +1,6 @@
 """Show the state on a terminal.
 
-Texts of servers are printed without control characters and markup.
+Texts from servers are printed without control characters and markup.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TITLES = {
 
 
 def plain(text: object) -> str:
-    """Make a text one line without control characters."""
+    """Convert a text to one line without control characters."""
     return "".join(c for c in str(text) if c.isprintable())
 
 
@@ -151,7 +151,7 @@ def _cells(spread: dict[str, Any] | None) -> list[str]:
 
 
 def _counts(both: dict[str, Any] | None) -> str | None:
-    """Format counts; None when nothing was counted since the start."""
+    """Format counts; None if nothing was counted since the start."""
     if both is None or not any(both["since_start"].values()):
         return None
     lately = both["interval"] or {}

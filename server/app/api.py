@@ -46,15 +46,15 @@ class Additions:
         self.starts: list[Callable[[], None]] = []
         self.closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
         self.last_closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
-        # Run beside the last answers while the server drains
+        # Run in parallel with the last answers while the server drains
         self.drains: list[Callable[[Deadline], Coroutine[Any, Any, object]]] = []
-        # Called with the port once the server listens, after the greeting on the terminal
+        # Called with the port when the server listens, after the greeting on the terminal
         self.listening: list[Callable[[int], None]] = []
         self.health_facts: list[Callable[[], Mapping[str, Any]]] = []
         self.serving: list[Callable[[], AbstractAsyncContextManager[None]]] = []
         self.session_ended: list[Callable[[str], None]] = []
         self.engine_changed: list[Callable[[], None]] = []
-        # Services of features for each other and the core, by type
+        # Services that features provide for each other and for the core, by type
         self.provided: dict[type[Any], Any] = {}
         self.alert_callbacks: list[Callable[[Alert], None]] = []
 
@@ -69,13 +69,13 @@ class Api:
     name: str
     added: Additions
     settings: Settings
-    # Shared by routes
+    # Services that routes share
     services: Services
     # Thread pools by purpose
     pools: Pools
     # Preparation of pictures for engines and pages
     preparer: PicturePreparer
-    # All engines; `engines.add` adds one
+    # All engines; `engines.add` adds an engine
     engines: EngineSelector
     # Operators' sockets; append to `parts` to send messages to them
     operator_sockets: Operators
@@ -117,7 +117,7 @@ class Api:
         return router
 
     def error_form(self, form: ErrorForm) -> None:
-        """Add another format of errors at some addresses."""
+        """Add another format of errors for some paths."""
         self.added.error_forms.append(form)
 
     # Work
@@ -130,7 +130,7 @@ class Api:
         close: Callable[[], Awaitable[object]],
         last: bool = False,
     ) -> None:
-        """Register `start` and `close` of a part; it is closed before the sessions, with `last` after them."""
+        """Register `start` and `close` of a part. It is closed before the sessions, or after them if `last` is true."""
         if start is not None:
             self.added.starts.append(start)
         closes = self.added.last_closes if last else self.added.closes
@@ -149,7 +149,7 @@ class Api:
         self.added.session_ended.append(callback)
 
     def on_engine_changed(self, callback: Callable[[], None]) -> None:
-        """Call `callback()` after a change of the engine in use or its status."""
+        """Call `callback()` after each change of the engine in use or of its status."""
         self.added.engine_changed.append(callback)
 
     # Sessions
@@ -184,7 +184,7 @@ class Api:
         return cast("T | None", self.added.provided.get(kind))
 
     def require_service(self, kind: type[T]) -> T:
-        """Return the service of a feature in NEEDS."""
+        """Return a service of a feature that NEEDS names."""
         return cast("T", self.added.provided[kind])
 
 

@@ -1,4 +1,4 @@
-"""The ASGI application and the program behind its routes."""
+"""The ASGI application and the program that its routes use."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 CLOSE_SECONDS = 12.0
 # Time limit for features' drains after the last answer, seconds
 LAST_SECONDS = 2.0
-# Seconds after the start at which word patterns and `openai` are loaded, which the first page does not need
+# Seconds after the start at which word patterns and `openai` are loaded; the first page does not need them
 LOAD_SECONDS = 1.0
 
 
@@ -78,7 +78,7 @@ class Program:
     tasks: TaskSet
     # Names and close functions of parts; the first one closes last
     opened: list[tuple[str, Callable[[], Awaitable[object]]]]
-    # Seconds that closing waits for running threads; None: until they end
+    # Maximum seconds that closing waits for running threads; None: until they end
     patience: float | None = None
     # True if a thread or task was still running at the end
     unfinished: bool = False
@@ -98,8 +98,8 @@ class Program:
         await self.close()
 
     async def start(self) -> None:
-        """Start the active parts. The caller closes after a failure, too, as `async with` does."""
-        # Closed before the engines, whose end is no change to report
+        """Start the active parts. After a failure the caller must also close, as `async with` does."""
+        # Closed before the engines, so that their end is not reported as a change
         self.opened.append(("listener", async_call(self.engines.on_change.clear)))
         self.engines.on_change.append(self._engine_changed)
         await self.engines.start()
@@ -123,9 +123,9 @@ class Program:
             tell()
 
     async def drain(self, deadline: Deadline | None = None) -> None:
-        """Accept no more work; let running answers end within DRAIN_SECONDS; then close all sockets with 1013.
+        """Accept no more work, wait up to DRAIN_SECONDS for running answers, then close all sockets with 1013.
 
-        `deadline`: of the whole stop, including `close`; None for DRAIN_SECONDS and STOP_SECONDS from now.
+        `deadline`: deadline of the whole stop, including `close`; None: DRAIN_SECONDS plus STOP_SECONDS from now.
         """
         if self.sessions.capacity.draining:
             return
@@ -136,7 +136,7 @@ class Program:
         last = Deadline(self._deadline.left(drain_seconds + LAST_SECONDS))
         tasks = TaskSet("drain")
         draining = [tasks.spawn(drain(last), name="drain") for drain in self.added.drains]
-        # Questions that were taken get into the queue first, if their frames come in the usual time.
+        # Accepted questions are queued first, if their frames arrive within the usual time.
         frames = Deadline(self._deadline.left(FRAME_NOTICE_SECONDS))
         while frames.left() and any(s.questions.state.waits_for_frame for s in self.sessions.all()):
             await asyncio.sleep(0.01)
@@ -221,7 +221,7 @@ def build(settings: Settings) -> Program:
             for tell in added.session_ended:
                 stack.callback(tell, session_id)
             tasks.spawn(webrtc.disconnect(session_id), name="disconnect")
-            # The session was a reference cycle, and its connection may have ended long before.
+            # The session was part of a reference cycle, and its connection may have ended long before.
             webrtc.trim_soon()
 
     sessions = SessionManager(
@@ -310,7 +310,7 @@ def _add_reserves(settings: Settings, metrics: Metrics, engines: EngineSelector)
 def _model_server(
     settings: Settings, metrics: Metrics, own: RoleSettings, *, voice: str = ""
 ) -> Engine:
-    """Return the engine of a model server, which gets hashed session names."""
+    """Return the engine of a model server. The server gets hashed session names."""
     return OpenAIEngine(
         own.name,
         Endpoint(

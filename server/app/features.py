@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from server.core.settings import FeatureSettings
 
-# In order of start; each may use the ones above it. The first ready engine answers.
+# In the order in which they start; each feature may use the features above it. The first ready engine answers.
 FEATURES = {
     "cluster": "several processes and machines that share limits and hand sessions over",
     "pairing": "phones that get in by a QR code on the terminal, and again without a code",
@@ -43,7 +43,7 @@ def installed_features() -> tuple[str, ...]:
 
 
 def parse_features(setting: str) -> tuple[str, ...]:
-    """Return the features of the setting FEATURES, a comma-separated list; `all`: all but the examples.
+    """Parse the setting FEATURES, a comma-separated list; `all`: all features except the examples.
 
     Raises ValueError for an unknown name.
     """

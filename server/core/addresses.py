@@ -231,7 +231,7 @@ class OriginPolicy:
     """
 
     def __init__(self, allowed: Iterable[str], hosts: HostPolicy) -> None:
-        """Create the policy. `allowed`: origins as returned by `normalise_origin`."""
+        """Create the policy. `allowed`: origins in the format of `normalise_origin`."""
         self._allowed = frozenset(allowed)
         self._hosts = hosts
         self._listed = HostPolicy(_host_name(one.partition("://")[2]) for one in self._allowed)
@@ -244,7 +244,7 @@ class OriginPolicy:
         """Return True if a request with these `Origin` and `Host` headers is allowed.
 
         `secure`: the request came over TLS. Without `Origin` (no web page, or a request for which
-        browsers send none) only the host is checked. An https origin also counts as same origin on
+        browsers send none) only the host is checked. An https origin is also accepted as same origin on
         a plain request, because a proxy may terminate TLS without adding a header.
         """
         if origin is None:

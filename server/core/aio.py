@@ -173,7 +173,7 @@ class Broadcast:
     """A wake-up for all current waiters; a later waiter waits for the next one."""
 
     def __init__(self) -> None:
-        # None without waiters
+        # None if there are no waiters
         self._next: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
@@ -216,8 +216,8 @@ async def watch_lag(observe: Callable[[float], object], interval: float = 1.0) -
 class Pools:
     """The process's thread pools, and those added by features.
 
-    `decode` is for video frames, `prepare` for the pictures of questions, `heavy` for text and face
-    recognition.
+    `decode` decodes video frames, `prepare` prepares the pictures of questions, and `heavy` recognises
+    text and faces.
     """
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ ALLOWED_EXTRAS = (
     "error",
     "code",
     "at",
-    # The part: the name of a task, an engine, a relay's URL (a setting), a privacy filter, a field of
+    # The affected part: the name of a task, an engine, a relay's URL (a setting), a privacy filter, a field of
     # a request, a kind of work
     "task",
     "engine",
@@ -187,7 +187,7 @@ class _FileHandler(_Quiet, WatchedFileHandler):
 
 
 def configure(level: str, log_file: str | Path | None) -> None:
-    """Log to `log_file`, or to standard output without one. Replaces the handlers of an earlier call.
+    """Log to `log_file`, or to standard output if it is None. Replaces the handlers of an earlier call.
 
     Lines are text if standard output is a terminal, else JSON. NO_COLOR turns colours off
     (no-color.org).

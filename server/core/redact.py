@@ -80,7 +80,7 @@ _CREDENTIALS = (
         re.compile(rf"({LIKELY}{IS})(?!\d{{1,6}}(?:\.\d+)?(?:\s?(?:ms|s|%))?(?![\w.])){VALUE}"),
         rf"\1{HIDDEN}",
     ),
-    # Not a program's status or ours
+    # Not the exit status of a program or of this one
     (re.compile(rf"(\bcode=)(?!-?\d{{1,4}}\b){VALUE}"), rf"\1{HIDDEN}"),
     # Anything like a JWT: it begins with base64url of {"
     (re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]*){0,4}"), HIDDEN),

@@ -73,8 +73,8 @@ def server_address(url: str) -> str:
 def other_machine(url: str, machines: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return the name of the other machine behind a URL; "" for this machine.
 
-    `machines`: names given by the operator, by host and port. Without one, only loopback counts as this machine
-    (RFC 6761 section 6.3, RFC 6890), because DNS can change where any other name leads.
+    `machines`: names given by the operator, by host and port. If a host has none, only loopback is this machine
+    (RFC 6761 section 6.3, RFC 6890), because DNS can change the address of any other name.
     """
     at = server_address(url)
     host = at.rpartition(":")[0]
@@ -198,7 +198,7 @@ def certificate_errors(certificate: Path | None, key: Path | None) -> list[str]:
 
 
 def _certificate(path: Path) -> x509.Certificate:
-    """Read the first certificate of a PEM file. Raises OSError, and ValueError with a relative clause for an error."""
+    """Read the first certificate of a PEM file. Raises OSError, or ValueError with a relative clause for the error."""
     # Imported here, because all commands read the settings, but few read a certificate.
     from cryptography import x509
 
@@ -209,14 +209,14 @@ def _certificate(path: Path) -> x509.Certificate:
 
 
 def authority_der(path: Path) -> bytes:
-    """Return the first certificate of a PEM file as DER. Raises as `_certificate` does."""
+    """Return the first certificate of a PEM file as DER. Raises the errors of `_certificate`."""
     from cryptography.hazmat.primitives.serialization import Encoding
 
     return _certificate(path).public_bytes(Encoding.DER)
 
 
 def certificate_names(path: Path) -> set[str]:
-    """Return the DNS names in the first certificate of a PEM file. Raises as `_certificate` does."""
+    """Return the DNS names in the first certificate of a PEM file. Raises the errors of `_certificate`."""
     from cryptography import x509
 
     try:

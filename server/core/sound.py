@@ -59,7 +59,7 @@ class SoundUse(StrEnum):
 
 # Sound streamed by a server: raw PCM, or a WAV file that is still growing
 
-# Default sampling rate of raw PCM, as of OpenAI and Qwen3-TTS
+# Default sampling rate of raw PCM, as used by OpenAI and Qwen3-TTS
 USUAL_RATE = 24_000
 RATES = range(8_000, 96_001)
 # Maximum bytes of a WAV file's header, including chunks before the sound
@@ -113,7 +113,7 @@ class PcmReader:
         self.rate = rate
 
     def take(self, data: bytes) -> VoiceChunk | None:
-        """Return the complete samples; None without any. Raises NotPcm.
+        """Return the complete samples, or None if there are none. Raises NotPcm.
 
         Several WAV files may follow each other.
         """

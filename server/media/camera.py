@@ -104,8 +104,7 @@ class Camera:
     ) -> None:
         """Create a camera without a connection.
 
-        `clock` returns the event loop's monotonic seconds. `dark_since`: the time since which there is no picture;
-        None for now.
+        `clock` returns the loop's monotonic seconds. `dark_since`: the time without a picture began; None: now.
         """
         self._metrics = metrics
         self._clock = clock
@@ -121,7 +120,7 @@ class Camera:
         self.newest: Frame | None = None
         # The newest frame that is not a repeat. Repeats of a frozen camera have later capture times.
         self.last_new: Frame | None = None
-        # Monotonic time since which there is no picture: the creation, or the end of the last connection with frames
+        # Monotonic time of the creation, or of the end of the last connection with frames
         self._dark_since = clock() if dark_since is None else dark_since
         self._arrivals = Broadcast()
         self._sampler = Sampler(sample_rate)

@@ -18,7 +18,7 @@ from statistics import median_low
 
 from server.core.messages import RampStep, Sender, SenderProfile
 
-# Bounds in bit/s, beside TOP: lowest REMB, lowest limit of the encoder, and the highest single rate
+# Bounds in bit/s, in addition to TOP: lowest REMB, lowest limit of the encoder, and the highest single rate
 # that is distinguished
 REMB_LOW = 150_000
 CAP_LOW = 120_000
@@ -102,11 +102,11 @@ class PathRate:
         self._high = 0
         # Packets carry their send time; else no REMB is sent.
         self.timed = False
-        # Arrival less send time of the first packet, the zero of delays; None before it
+        # Arrival minus send time of the first packet, from which delays are measured; None before it
         self._delay_zero: float | None = None
         # Queueing delay of the newest frame's first packet, seconds
         self._waited = 0.0
-        # The same for the newest frame that did not wait for the one before it
+        # The same for the newest frame that did not wait for the previous frame
         self._alone = 0.0
         # Changes of `_alone` from frame to frame, and their median
         self._jitters: deque[float] = deque(maxlen=JITTERS)
@@ -357,7 +357,7 @@ SEND_WRAP_S = 64.0
 class PacketBurst:
     """The packets of one RTP timestamp, each once and in the order of arrival. Times are seconds.
 
-    The first packet starts the measurement, so its bits do not count.
+    The first packet starts the measurement, so its bits are not included.
     """
 
     def __init__(self, now: float, sent: float, sequence: int) -> None:
@@ -368,7 +368,7 @@ class PacketBurst:
         self._bytes = 0
         self._first_arrival = self.last_arrival = now
         self._first_sent = sent
-        # Relative to the first packet packet
+        # Relative to the first packet
         self._sent_min = self._sent_max = 0.0
         self._first_sequence = self._last_sequence = sequence
         # Longest time between two arrivals, and the bytes of the later packet
@@ -412,7 +412,7 @@ class PacketBurst:
     def bits(self) -> float:
         """Bits that the path carried after the first packet.
 
-        Lost packets also used the path: they count with the mean size, unless they were the last ones.
+        Lost packets also used the path: they are included with the mean size, unless they were the last ones.
         """
         steps = (self._last_sequence - self._first_sequence) & 0xFFFF
         return 8 * self._bytes * min(max(1.0, steps / (self.packets - 1)), LOST_TOP)
@@ -422,7 +422,7 @@ class PacketBurst:
         return self.bits / max(self.spread, SPREAD_LOW_S)
 
     def steady_rate(self) -> float:
-        """Return the rate without the longest gap, so that a late packet or a stall does not count."""
+        """Return the rate without the longest gap, so that a late packet or a stall has no effect."""
         bits = 8 * (self._bytes - self._longest_bytes)
         return bits / max(self.spread - self._longest_gap, SPREAD_LOW_S)
 
@@ -449,7 +449,7 @@ class WindowMinimum:
         self.value = math.inf
 
     def add(self, now: float, value: float) -> float:
-        """Add a value and return the new minimum. `now`: seconds, which never decrease by a whole second."""
+        """Add a value and return the new minimum. `now`: seconds; it may go back by less than one second."""
         second = math.floor(now)
         minima = self._minima
         if minima and minima[-1][0] >= second:

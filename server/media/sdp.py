@@ -18,7 +18,7 @@ MAX_MEDIA_SECTIONS = 8
 MAX_CANDIDATES = 64
 # Maximum characters of a candidate; browsers write about 120.
 MAX_CANDIDATE_CHARS = 2000
-# Maximum codecs of all sections. Browsers offer about 60; the answer repeats each in a longer form.
+# Maximum codecs of all sections. Browsers offer about 60; the answer repeats each in a longer format.
 MAX_CODECS = 256
 # Encoding names (RTP payload formats) that can be decoded
 DECODABLE = frozenset({"VP8", "H264"})
@@ -54,10 +54,10 @@ class Section:
     protocol: str
     # Formats (payload types for audio and video), at least one
     formats: list[str]
-    # Name within the offer; empty without one
+    # Name within the offer; empty if it has none
     mid: str = ""
     direction: str = "sendrecv"
-    # The section has no transport of its own, so port 0 does not reject it (RFC 9143 section 6).
+    # The section does not have its own transport, so port 0 does not reject it (RFC 9143 section 6).
     bundle_only: bool = False
     # Format to encoding name
     codecs: dict[str, str] = field(default_factory=dict)
@@ -344,8 +344,7 @@ def _camera(sections: list[Section], bundles: list[list[str]]) -> int:
 
 
 # The SDP answer to a whole offer, built from the answer to its camera section.
-#
-# The other sections of the camera's BUNDLE group share its transport. Unless used, they are answered
+# The other sections of the camera's BUNDLE group share its transport. Unused ones are answered
 # as inactive, so that the group keeps its order and its first section (RFC 9143 section 7.3). All
 # sections outside the group are rejected with port 0 (RFC 3264 section 6).
 #
@@ -406,7 +405,7 @@ def _unused_section(section: Section, port: str, transport: list[str]) -> list[s
     chosen = section.first_format()
     lines = [f"m={section.kind} {port} {section.protocol} {chosen}", transport[0]]
     if section.kind == "application":
-        # The form of older browsers if the offer has it, else that of RFC 8841.
+        # The format of older browsers if the offer uses it, else that of RFC 8841
         old = [line for line in section.lines if line.startswith("a=sctpmap:")]
         lines += old or _DATA
     else:

@@ -1,4 +1,4 @@
-"""Parser of a streamed answer: text without markup, thoughts, tool calls, the finish reason. Pure."""
+"""Parse a streamed answer into text without markup, thoughts, tool calls and the finish reason. Pure."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from server.models.thinking import CLOSE, OPEN, Mode, ThinkingPolicy
 log = logging.getLogger(__name__)
 _OPEN, _CLOSE = (re.compile("|".join(map(re.escape, marks))) for marks in (OPEN, CLOSE))
 _LONGEST = max(map(len, CLOSE))
-# Maximum characters kept of thoughts, which may become the answer
+# Maximum number of characters of thoughts that are kept, because they may become the answer
 _MOST_KEPT = 64 * 1024
-# Limits of the tool calls in an answer to a program: number, and characters of all together
+# Limits on the tool calls in an answer to a program: their number, and their total number of characters
 _MOST_CALLS = 16
 _MOST_CALL_CHARS = 64 * 1024
-# The same for an answer to a person, and characters of each call; the rest is ignored.
+# Limits for an answer to a person: number of calls, and characters of each call; the rest is ignored.
 MOST_TOOL_CALLS = 3
 MOST_ARGUMENT_CHARS = 2_000
-# Minimum characters of a token, for servers whose pieces are not single tokens
+# Minimum number of characters per token, for servers whose pieces are not single tokens
 _TOKEN_CHARS = 2
 
 
@@ -43,9 +43,9 @@ class CallPiece:
 class Piece:
     """One event of an engine's stream.
 
-    `thought`: thoughts that the server sends separately. `finish`: "" until the event that has it. `began`: the model
-    has produced something, including hidden reasoning. `sound`: sound of the answer, base64. `error`: the error of an
-    error event. `refused`: the model declines. `tools`: it calls a tool; `calls`: the calls that can be read.
+    `thought`: thoughts that the server sends separately. `finish`: finish reason; "" before. `began`: the model
+    has produced output, including hidden reasoning. `sound`: sound of the answer, base64. `error`: the error of an
+    error event. `refused`: the model declines. `tools`: it calls a tool; `calls`: the calls that can be parsed.
     """
 
     text: str = ""
@@ -61,12 +61,12 @@ class Piece:
 
 
 class AnswerText:
-    """Splitter of text and thoughts: `feed` it pieces, the last one with `ended`.
+    """Separates text from thoughts. Pass each piece to `feed`, the last one with `ended`.
 
-    `opened`: the prompt opens the thoughts.
+    `opened`: the prompt ends with the opening mark of the thoughts.
 
-    A mark counts only at the beginning, because a later one is quoted text. Text that may become a
-    mark is held back, at the beginning and within thoughts.
+    A mark is recognised only at the beginning, because a later mark is quoted text. At the beginning and
+    within thoughts, text that may be the start of a mark is held back.
     """
 
     def __init__(self, *, opened: bool = False) -> None:
@@ -117,8 +117,8 @@ class AnswerText:
 class AnswerParser:
     """Parser of one answer.
 
-    `most`: maximum pieces of text, where the server's limit includes the tokens for thoughts. `calls`: collects
-    tool calls, for a request with tools. `form`: JSON was requested. `unread`: nobody reads the answer, so that it
+    `most`: maximum pieces of text, if the server's limit includes the tokens for thoughts. `calls`: collects
+    tool calls, for a request with tools. `form`: JSON was requested. `unread`: nobody reads the answer, so it
     may be empty.
     """
 
@@ -193,7 +193,7 @@ class AnswerParser:
         return found
 
     def _is_answer(self, thoughts: str) -> bool:
-        """Return True if the thoughts of a complete answer without text are the answer, misread by the server's parser."""
+        """Return True if a complete answer has no text because the server's parser took the answer for thoughts."""
         if not thoughts or self._refused or self._tools:
             return False
         if self._form:
@@ -230,7 +230,7 @@ def valid(text: str) -> str:
 
 
 def _is_json(text: str) -> bool:
-    """Return True for an object or a list."""
+    """Return True if the text is a JSON object or list."""
     try:
         return text.startswith(("{", "[")) and json.loads(text) is not None
     except (ValueError, RecursionError):
@@ -240,7 +240,7 @@ def _is_json(text: str) -> bool:
 class Calls:
     """Collector of the tool calls of an answer.
 
-    `lenient`: ignore calls beyond the limits of an answer to a person; else exceeding a limit fails the answer.
+    `lenient`: ignore calls beyond the limits for an answer to a person; otherwise, exceeding a limit fails the answer.
     """
 
     def __init__(self, *, lenient: bool) -> None:
@@ -250,7 +250,7 @@ class Calls:
         self._chars = 0
 
     def take(self, pieces: Iterable[CallPiece]) -> None:
-        """Add pieces. Raises EngineFailed beyond a limit, unless lenient."""
+        """Add pieces. Raises EngineFailed if a limit is exceeded, unless lenient."""
         for piece in pieces:
             call = self._of(piece)
             # Some servers repeat id and name with each piece.
@@ -268,9 +268,9 @@ class Calls:
                 )
 
     def _of(self, piece: CallPiece) -> list[str]:
-        """Return the call of a piece; add it if it is new."""
+        """Return the call to which a piece belongs; add the call if it is new."""
         known = [call for index, call in self._calls if index == piece.index]
-        # Some servers give all calls the same index: a name with another id begins a new call, and so does a name
+        # Some servers give all calls the same index. A name with another id begins a new call, and so does a name
         # without id after complete arguments.
         another = piece.name and known and piece.id and known[-1][0] not in ("", piece.id)
         bare = piece.name and known and not (piece.id or known[-1][0])
@@ -281,7 +281,7 @@ class Calls:
         return call
 
     def whole(self) -> tuple[ToolCall, ...]:
-        """Return the calls in order of their index, without those that have no name."""
+        """Return the calls that have a name, in order of their index."""
         calls = [call for _, call in sorted(self._calls, key=lambda one: one[0])]
         return tuple(
             ToolCall(id or f"call_{secrets.token_hex(12)}", name, arguments or "{}")

@@ -46,47 +46,47 @@ class Capabilities:
     """The abilities of an engine. Code decides by these fields, never by a model's name."""
 
     images: bool = True
-    # Takes several frames as one video, beside pictures (see `Pictures.video`)
+    # Accepts several frames as one video, in addition to pictures (see `Pictures.video`)
     video: bool = False
-    # Takes sound beside pictures (see `EngineRequest.sound`)
+    # Accepts sound in addition to pictures (see `EngineRequest.sound`)
     audio_in: bool = False
     # Speaks its answers itself (see `EngineRequest.speak`)
     speech_out: bool = False
-    # Locates things
+    # Locates objects
     grounding: bool = False
-    # The unit of the boxes in its text; None without such boxes (see `Finished.boxes`)
+    # The unit of the boxes in its text; None if its text has no boxes (see `Finished.boxes`)
     boxes: BoxUnit | None = None
     json_schema: bool = False
-    # Takes the fields of a program's conversation: tools, response format (see `ProgramFields`)
+    # Accepts the fields of a program's conversation: tools and response format (see `ProgramFields`)
     tools: bool = False
     # Calls tools reliably, so that a session may offer some (see `EngineRequest.tools`)
     calls_tools: bool = False
     streaming: bool = True
-    # Takes decoded pixels (`Picture.bgr`) at the camera's resolution instead of a JPEG
+    # Accepts decoded pixels (`Picture.bgr`) at the camera's resolution instead of a JPEG
     wants_pixels: bool = False
     geometry: Geometry = field(default_factory=lambda: Geometry(28, 3136, 12_845_056))
-    # Share of the configured visual tokens that it processes in acceptable time, 0 to 1
+    # Fraction of the configured visual tokens that it processes in acceptable time, 0 to 1
     picture_share: float = 1.0
     # Reuses the computed common prefix of two prompts, pictures included
     prefix_cache: bool = False
-    # Reuses whole messages only, so the picture gets its own message (see `with_history` in models/prompts.py)
+    # Reuses complete messages only, so the picture gets its own message (see `with_history` in models/prompts.py)
     caches_messages: bool = False
-    # Tokens of prompt and answer together; None when unknown
+    # Maximum tokens of prompt and answer together; None if unknown
     context_length: int | None = None
-    # The part of them reserved for thoughts
+    # Number of these tokens that are reserved for thoughts
     reserved_tokens: int = 0
     # Maximum concurrent answers; None: only the configured limit applies
     max_concurrency: int | None = None
-    # Maximum pictures in one request; None when unknown
+    # Maximum pictures in one request; None if unknown
     max_pictures: int | None = None
-    # The same for pictures of several cameras; None: `max_pictures`
+    # Maximum pictures in one request if they are from several cameras; None: `max_pictures`
     max_cameras: int | None = None
-    # Returns the reason why a watch's condition is not supported, and what is; "" for a supported
-    # one. None: all are supported.
+    # Returns why a watch's condition is not supported, and which conditions are; "" for a supported
+    # condition. None: all conditions are supported.
     cannot_watch: Callable[[str], str] | None = None
 
     def most_pictures(self, together: bool) -> int | None:
-        """Return the maximum number of pictures in one request. `together`: they are of several cameras."""
+        """Return the maximum number of pictures in one request. `together`: they are from several cameras."""
         if together and self.max_cameras is not None:
             return self.max_cameras
         return self.max_pictures
@@ -106,24 +106,24 @@ _FOR_VISITORS = {
 class EngineStatus:
     """The result of a probe.
 
-    `detail`: the problem and its remedy, for operators; may name addresses and settings.
+    `detail`: the problem and its remedy, for operators; it may contain addresses and names of settings.
     """
 
     state: EngineState
     detail: str = ""
     model: str = ""
     capabilities: Capabilities = field(default_factory=Capabilities)
-    # The other machine that receives pictures; "" while they stay on this one
+    # The other machine that receives pictures; "" while they stay on this machine
     elsewhere: str = ""
     # None unless misconfigured
     trouble: Trouble | None = None
-    # Parts of requests that its server refused recently, omitted for some minutes
+    # Parts of requests that its server refused recently, and that are therefore omitted for some minutes
     left_out: tuple[str, ...] = ()
-    # True when no model is chosen for it, which is no failure
+    # True if no model is chosen for it, which is not a failure
     unused: bool = False
-    # Whether the model is in memory; None where its server does not report it
+    # Whether the model is in memory; None if its server does not report it
     loaded: bool | None = None
-    # A sentence for visitors; "": the default of this state
+    # A sentence for visitors; "": the default sentence for this state
     for_visitors: str = ""
 
     @property
@@ -137,7 +137,7 @@ class EngineStatus:
 
     @property
     def model_name(self) -> str:
-        """The model's name without its folder."""
+        """The model's name without the folder."""
         path = self.model.startswith(("/", "~", "./", "../"))
         return self.model.rstrip("/").rpartition("/")[2] if path else self.model
 
@@ -156,11 +156,11 @@ class ShownPicture:
 
     picture: Picture
     caption: str = ""
-    # The caption when earlier pictures are omitted; "": `caption`
+    # The caption to use if earlier pictures are omitted; "": `caption`
     alone: str = ""
-    # Its number in the caption; 0 without one
+    # Its number in the caption; 0 if it has none
     number: int = 0
-    # The name of its camera in a question about several cameras; else ""
+    # The name of its camera in a question about several cameras; otherwise ""
     camera: str = ""
 
 
@@ -173,7 +173,7 @@ class Author(StrEnum):
     TOOL = "tool"
 
 
-# The parts of a message
+# Parts of a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One picture of the request, counted back from the last one (0); None for a picture that is no longer available."""
+    """One picture of the request, counted back from the last picture (0); None if it is no longer available."""
 
     back: int | None
 
@@ -194,8 +194,8 @@ class Shown:
 class Pictures:
     """All pictures of the request.
 
-    `video`: the earlier ones form one video, for an engine with `Capabilities.video`: all have the same size, and two
-    cost the visual tokens of one.
+    `video`: the earlier pictures form one video, for an engine with `Capabilities.video`: all have the same size, and
+    two frames cost as many visual tokens as one picture.
     """
 
     video: bool = False
@@ -229,7 +229,7 @@ class Message:
     parts: tuple[MessagePart, ...]
     # Tool calls of an assistant's message
     calls: tuple[ToolCall, ...] = ()
-    # Id of the call that this tool's message answers
+    # For a message from a tool: id of the call that it answers
     answers: str = ""
     # Belongs to an earlier turn, and is omitted if it does not fit
     past: bool = False
@@ -262,10 +262,10 @@ class ProgramFields:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """The person's settings, for an engine that is no language model.
+    """The person's settings, for an engine that is not a language model.
 
-    `language`: BCP 47 tag of the answer's language; "": that of the question. `page_language`: of the person's page.
-    `time_zone`: IANA name; "" if unknown.
+    `language`: BCP 47 tag of the answer's language; "": the language of the question. `page_language`: language of the
+    person's page. `time_zone`: IANA name; "" if unknown.
     """
 
     language: str = ""
@@ -276,7 +276,7 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class PointedAt:
-    """The part of the camera's picture that the person points at. The last picture shows it with a margin."""
+    """The part of the camera's picture that the person points at. The last picture shows this part with a margin."""
 
     part: Part
 
@@ -285,8 +285,8 @@ class PointedAt:
 class EngineRequest:
     """One question about one picture and optional earlier ones.
 
-    Bounds of the sound of a request: 60 s, of the scene 30; a longer one is left out, and the
-    client is told so.
+    Bounds of the sound of a request: 60 s, and 30 s for the scene; longer sound is omitted, and the
+    client is notified.
     """
 
     session_id: str
@@ -295,29 +295,29 @@ class EngineRequest:
     question: str
     # Oldest first, at least one; the question is about the last one.
     pictures: tuple[ShownPicture, ...]
-    # The whole prompt, already cut to fit the context
+    # The complete prompt, already shortened to fit the context
     messages: tuple[Message, ...] = ()
     max_tokens: int = 128
     # Only for an engine with `Capabilities.audio_in`
     sound: Sound | None = None
-    # Request the answer's sound beside its text, from an engine with `Capabilities.speech_out`
+    # Request the answer's sound in addition to its text, from an engine with `Capabilities.speech_out`
     speak: bool = False
     # JSON schema of the answer, for an engine with `Capabilities.json_schema`; others ignore it.
     schema: Mapping[str, Any] | None = None
-    # Tools that the model may call, in the form of OpenAI's chat interface, for an engine with
+    # Tools that the model may call, in the format of OpenAI's chat interface, for an engine with
     # `Capabilities.calls_tools`
     tools: tuple[Mapping[str, Any], ...] = ()
-    # Random, to find it in logs of model servers; "" for internal requests
+    # Random id for finding the request in the logs of model servers; "" for internal requests
     id: str = ""
     # At most one value of each type
     extras: tuple[object, ...] = ()
 
     def extra(self, kind: type[T]) -> T | None:
-        """Return the extra of a type; None without one."""
+        """Return the value of this type in `extras`, or None if there is none."""
         return next((one for one in self.extras if isinstance(one, kind)), None)
 
     def asks(self, route: QuestionMode) -> bool:
-        """Return True if the question was explicitly asked with this route."""
+        """Return True if the person explicitly chose this route for the question."""
         return route in self.extras
 
     @property
@@ -357,9 +357,9 @@ class EngineRequest:
         return own + sum(earlier[::FRAME_FACTOR] if self.video else earlier)
 
     def with_newest(self, count: int, most: int | None = None) -> EngineRequest:
-        """Keep the newest `count` earlier pictures. `most`: maximum pictures of the engine.
+        """Return the request with only the newest `count` earlier pictures. `most`: maximum pictures of the engine.
 
-        A video keeps an even number, and becomes single pictures below `MIN_FRAMES`.
+        A video keeps an even number of frames; with fewer than `MIN_FRAMES` it is replaced by single pictures.
         """
         request = self
         if self.video:
@@ -384,7 +384,10 @@ class EngineRequest:
         return replace(self, messages=messages)
 
     def with_newest_turns(self, count: int) -> EngineRequest:
-        """Keep the newest `count` earlier turns. Pictures of removed turns move to the next question."""
+        """Return the request with only the newest `count` earlier turns.
+
+        Pictures of removed turns move to the next question.
+        """
         gone = 2 * max(0, len(self.turns) - count)
         kept: list[Message] = []
         moved: tuple[MessagePart, ...] = ()
@@ -429,21 +432,21 @@ class Finished:
     usage: Usage = field(default_factory=Usage)
     # Number of the oldest turns omitted because they did not fit
     left_out: int = 0
-    # The same for earlier pictures
+    # Number of the oldest earlier pictures omitted for the same reason
     pictures_left_out: int = 0
     # The engine refused the video and received single pictures
     video_refused: bool = False
     # The engine refused the sound and received only text
     sound_refused: bool = False
-    # The engine was asked to speak the answer and did not
+    # The engine was asked to speak the answer, but did not
     speech_refused: bool = False
-    # Located boxes in pixels of the picture, from an engine whose text has none
+    # Located boxes in pixels of the picture, from an engine whose text contains no boxes
     boxes: tuple[Box, ...] | None = None
-    # Bar and QR codes in the picture, from an engine that reads them
+    # Bar codes and QR codes in the picture, from an engine that reads them
     codes: tuple[FoundCode, ...] = ()
     # Tool calls of the model
     calls: tuple[ToolCall, ...] = ()
-    # The engine cannot answer this question, but a model can
+    # The engine cannot answer this question, but a model could
     needs_model: bool = False
 
 
@@ -458,18 +461,18 @@ class Engine(Protocol):
 
     @property
     def status(self) -> EngineStatus:
-        """The result of the last probe; sends no request."""
+        """Return the result of the last probe, without sending a request."""
 
     async def probe(self) -> EngineStatus:
-        """Update and return the status at little cost; never raises."""
+        """Update and return the status. Cheap; never raises."""
 
     def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """Stream the answer: any number of `Thought`s, at least one `Delta` unless the model calls tools,
         then one `Finished`; with `request.speak` also `VoiceChunk`s.
 
-        Generated requests expect texts of a fixed form: `QuestionMode.READ` the lines, or `NOTHING_TO_READ`; with a
-        notice of `shared/notices.py` the news, or `UNCHANGED` (`models/prompts.py`); `JobKind.WATCH` JSON for
-        `shared/watch_answers.py`; `JobKind.DESCRIBE` a sentence.
+        Generated requests expect texts in a fixed format: `QuestionMode.READ` expects the lines, or `NOTHING_TO_READ`;
+        a request with a notice of `shared/notices.py` expects the changes, or `UNCHANGED` (`models/prompts.py`);
+        `JobKind.WATCH` expects JSON for `shared/watch_answers.py`; `JobKind.DESCRIBE` expects a sentence.
 
         Closing the generator (`aclose`) or cancelling its consumer stops the work at once, also on the model
         server. Raises EngineError; one raised before the first `Delta` may be retried.

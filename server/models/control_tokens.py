@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
-# By family; 0 stands for any number
+# Control tokens by family; 0 means any number
 FAMILIES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
-# Maximum nesting; each pass takes time in proportion to the text.
+# Maximum nesting depth; each pass takes time in proportion to the length of the text.
 _PASSES = 8
 # Full-width and similar marks, which a later normalisation would turn into ASCII
 _WIDE = {"＜": "<", "｜": "|", "＞": ">", "［": "[", "］": "]"}

@@ -21,7 +21,7 @@ MAX_NAME_CHARS = 80
 
 
 class ModelFolderError(BadRequest):
-    """A folder without a usable model; `message` names the problem and the remedy."""
+    """The folder contains no usable model; `message` states the problem and the remedy."""
 
 
 def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def json_or_nothing(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
 
 
 def object_in(data: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return the object under a key; {} without one."""
+    """Return the object under a key, or {} if there is none."""
     found = data.get(key)
     return found if isinstance(found, dict) else {}
 

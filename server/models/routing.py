@@ -1,8 +1,8 @@
-"""Choose the mode of a question from its words (present picture, detail, second look, recent past, location,
-reading on), and parse voice commands. Pure.
+"""Choose the mode of a question by its words (present picture, detail, second look, recent past, location,
+continuous reading), and parse voice commands. Pure.
 
-The words of all languages are in TOML files here. Their patterns are compiled at first use, which takes about
-70 ms; `load` does so in advance.
+The words of all languages are in TOML files in this folder. Their patterns are compiled at first use, which takes
+about 70 ms; `load` compiles them in advance.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from server.core.frames import Detail, QuestionMode, VoiceCommand
 
 WORDS: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 STOP_WORDS: dict[str, str] = WORDS["stop"]
-# Devanagari's vowel signs and other marks: parts of words but not of `\w`; for a character class
+# Devanagari's vowel signs and other marks, which are parts of words but not in `\w`; for a character class
 WORD_MARKS = r"\u0900-\u0903\u093a-\u094f\u0951-\u0957\u0962\u0963"
 _DEVANAGARI = re.compile(r"[\u0900-\u097f]")
-# Characters read at each end of a long question, which may quote a text before or after it
+# Characters used from each end of a long text, in which a quotation may precede or follow the question
 _PART = 220
-# Letters that people interchange, and marks that they omit
+# Letters that people often interchange, and marks that they often omit
 _ALIKE = str.maketrans("ıł’أإآٱىةँ", "il'اااايهं", "ـ" + "".join(map(chr, range(0x064B, 0x0653))))
 # Accents of Latin, Greek and Cyrillic; other marks (dakuten, vowel signs) are part of the letter
 _ACCENTS = dict.fromkeys(range(0x0300, 0x0370))
 
 
 def plain(text: str) -> str:
-    """Return a text in lower case without accents, for comparing words.
+    """Return a text in lower case and without accents, for comparing words.
 
     Scripts without case or accents stay unchanged.
     """
@@ -45,9 +45,9 @@ def plain(text: str) -> str:
 
 
 def ends(question: str) -> str:
-    """Return a question with single spaces, shortened to its beginning and end.
+    """Return a question with normalised spaces, shortened to its beginning and end.
 
-    It has at most 460 characters, because searches take time in proportion to its length.
+    The result has at most 460 characters, because the time of searches is proportional to its length.
     """
     question = question.strip()
     if len(question) > 4 * _PART:
@@ -62,7 +62,7 @@ def ends(question: str) -> str:
 def word_pattern(words: str, parts: str = "") -> re.Pattern[str]:
     """Return a pattern for `plain` text from two comma-separated lists.
 
-    `words`: whole words, prefixes (ending in *) and phrases; `parts` match anywhere.
+    `words`: complete words, prefixes (ending in *) and phrases; `parts`: texts that match anywhere.
     """
 
     def longest_first(entries: str) -> list[str]:
@@ -103,7 +103,7 @@ def _either(entries: Sequence[tuple[str, str]]) -> str:
 
 @cache
 def _words_of(kind: str) -> re.Pattern[str]:
-    """Return the pattern of the words of a kind in all languages. The first call takes milliseconds."""
+    """Return the pattern for the words of a kind in all languages. The first call takes milliseconds."""
     table = WORDS[kind]
     return word_pattern(",".join(table["words"].values()), ",".join(table["parts"].values()))
 
@@ -113,12 +113,12 @@ _SIGNS = ("past", "where", "search", "neither")
 
 
 def wants_detail(question: str) -> bool:
-    """Return whether a question needs high detail, such as reading or something small."""
+    """Return whether a question needs high detail, for example to read text or to see a small object."""
     return _words_of("detail").search(plain(ends(question))) is not None
 
 
 def route_of(question: str) -> QuestionMode:
-    """Return the route of a question; NOW unless its words indicate another."""
+    """Return the route of a question: NOW, unless its words indicate another route."""
     text = plain(ends(question))
     signs = _signs(text)
     if "past" in signs or span_of(text) is not None:
@@ -137,7 +137,7 @@ def route_of(question: str) -> QuestionMode:
 def choose(
     question: str, detail: Detail, route: QuestionMode | None
 ) -> tuple[QuestionMode, Detail]:
-    """Return a question's route and detail (low or high). `route`, `detail`: the client's choice."""
+    """Return the route and the detail (low or high) of a question. `route`, `detail`: the client's choices."""
     if route in (QuestionMode.DETAIL, QuestionMode.READ, QuestionMode.TWICE):
         return route, Detail.HIGH
     if route is None:
@@ -147,7 +147,7 @@ def choose(
         if route is QuestionMode.NOW and detail is Detail.HIGH:
             route = QuestionMode.DETAIL
     if detail is Detail.AUTO:
-        # The thing may be small.
+        # The object may be small.
         small = route in (
             QuestionMode.DETAIL,
             QuestionMode.TWICE,
@@ -159,7 +159,7 @@ def choose(
 
 
 def _signs(text: str) -> set[str]:
-    """Return the kinds of phrases in a `plain` text. Of two overlapping phrases the longer one counts."""
+    """Return the kinds of phrases in a `plain` text. If two phrases overlap, only the longer one is used."""
     spans = [
         (match.end() - match.start(), match.start(), sign)
         for sign in _SIGNS
@@ -178,9 +178,9 @@ def _signs(text: str) -> set[str]:
 _SECOND, _MINUTE, _HOUR = 1.0, 60.0, 3600.0
 # Number for "several seconds" and the like
 _SOME = 4.0
-# Margin of a guessed time ago: half of its unit or this share of it, plus seconds
+# Margin for an estimate such as "two minutes ago": half of its unit or this fraction of it, plus seconds
 _GUESSED, _MARGIN = 0.35, 5.0
-# Characters searched before and after a unit of time, for its number, "last" and "ago"
+# Characters that are searched before and after a unit of time, for its number, "last" and "ago"
 _BEFORE, _BEHIND = 28, 12
 
 
@@ -193,12 +193,12 @@ class Span:
 
 
 def span_in(question: str) -> Span | None:
-    """Return the last time span in a question; None without one."""
+    """Return the last time span in a question, or None if there is none."""
     return span_of(plain(ends(question)))
 
 
 def span_of(text: str) -> Span | None:
-    """Return the last time span in a `plain` text of bounded length; None without one."""
+    """Return the last time span in a `plain` text of bounded length, or None if there is none."""
     known = _times()
     for match in reversed(list(known.unit.finditer(text))):
         before = text[max(0, match.start() - _BEFORE) : match.start()]
@@ -213,7 +213,7 @@ def span_of(text: str) -> Span | None:
 
 
 def span_ago(seconds: float, unit: float = 1.0) -> Span:
-    """Return the span meant by "so many seconds ago", with a margin. `unit`: seconds of the unit used."""
+    """Return the span meant by `seconds` ago, with a margin. `unit`: length in seconds of the unit in the text."""
     margin = max(unit / 2, _GUESSED * seconds) + _MARGIN
     return Span(seconds + margin, max(0.0, seconds - margin))
 
@@ -250,7 +250,7 @@ class _Times:
         self.last = word_pattern(**WORDS["last"])
 
     def length(self, word: str, before: str) -> tuple[float, float]:
-        """Return the seconds of a duration (0 if it is none) and of its unit. `before`: the text before `word`."""
+        """Return the seconds of a duration (0 if it is not one) and of its unit. `before`: the text before `word`."""
         if (unit := self._two.get(word)) is not None:
             return 2 * unit, unit
         unit = next(unit for unit, pattern in self._units.items() if pattern.fullmatch(word))
@@ -259,14 +259,14 @@ class _Times:
             number = numbers[-1][0]
             return (float(number) if number.isdecimal() else self._numbers[number]) * unit, unit
         if self._parts.fullmatch(word):
-            # A character that also has other meanings
+            # This character also has other meanings.
             return 0.0, unit
         return (_SOME if self._many.fullmatch(word) else 1.0) * unit, unit
 
 
 _times = cache(_Times)
 
-# Reading on, stopping, repeating
+# Continuous reading, stopping, repeating
 
 _STOP = {plain(word.strip()) for words in STOP_WORDS.values() for word in words.split(",")}
 # Maximum length of a stop command
@@ -279,18 +279,18 @@ def _courtesies() -> re.Pattern[str]:
 
 
 def wants_reading(text: str) -> bool:
-    """Return whether a `plain` question asks for reading on over several pictures."""
+    """Return whether a `plain` question asks to continue reading over several pictures."""
     return _words_of("read").search(text) is not None
 
 
 def bare(said: str) -> str:
-    """Return a text as `plain` words, without courtesies and punctuation."""
+    """Return a text as `plain` words, without polite phrases and punctuation."""
     words = re.sub(rf"[^\w{WORD_MARKS}'\- ]+", " ", _courtesies().sub(" ", plain(said)))
     return " ".join(words.split())
 
 
 def repeat_mode(said: str) -> QuestionMode | None:
-    """Return the mode in which to repeat the last question ("look twice"); None for another question."""
+    """Return the mode in which to repeat the last question ("look twice"), or None for any other text."""
     return _repeat_modes().get(bare(said)) if len(said) <= _MOST_STOP_CHARS else None
 
 
@@ -306,21 +306,22 @@ def _repeat_modes() -> dict[str, QuestionMode]:
 
 
 def is_stop(question: str) -> bool:
-    """Return whether a text is nothing but a stop command."""
+    """Return whether a text consists only of a stop command."""
     return len(question) <= _MOST_STOP_CHARS and bare(question) in _STOP
 
 
-# Voice commands. A command is the whole text, apart from courtesies; in a longer sentence the same words are a question.
+# Voice commands. Only a complete text, apart from polite phrases, is a command; in a longer sentence the same words are
+# part of a question.
 
-# Maximum length of a command other than a watch
+# Maximum number of characters of a command that is not a watch
 _MOST_COMMAND_CHARS = 80
-# Maximum length of the name of a thing
+# Maximum number of characters of the name of an object
 _MOST_THING_CHARS = 80
 # "Camera off?" is a question.
 _QUESTION = re.compile("[?？؟]")
 
 
-# Commands that are questions unless a feature handles them
+# Commands that are treated as questions unless a feature handles them
 FEATURE_COMMANDS = frozenset(
     {
         VoiceCommand.GUIDE_TO,
@@ -361,7 +362,7 @@ def _form_of(kind: str, text: str) -> re.Match[str] | None:
 
 
 def parse_command(said: str) -> tuple[VoiceCommand, str] | None:
-    """Return the command of a text and its argument (a watch's condition, a thing, or ""); None for a question."""
+    """Return the command in a text and its argument (a watch's condition, an object, or ""); None for a question."""
     text = said.strip()
     if _form_of("asks", text):
         return None
@@ -380,7 +381,7 @@ def parse_command(said: str) -> tuple[VoiceCommand, str] | None:
 
 
 def _thing_in(text: str, kind: str) -> str:
-    """Return the thing in "guide me to ..." and the like; "" for other texts."""
+    """Return the object in texts such as "guide me to ..."; "" for other texts."""
     if len(text) > 2 * _MOST_THING_CHARS:
         return ""
     if found := _form_of(kind, text):

@@ -1,4 +1,4 @@
-"""Choose the engine of each role: the best one that is ready, by readiness and capability only."""
+"""Choose the engine of each role: the best engine that is ready, only by readiness and capabilities."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from server.models.base import Capabilities, Chunk, Engine, EngineRequest, Engin
 
 log = logging.getLogger(__name__)
 OnChange = Callable[[Engine], None]
-# Consecutive failed probes after which another engine takes over; a reported failure counts as one
+# Number of consecutive failed probes after which another engine takes over; a reported failure equals a failed probe
 _FAILURES = 2
 # Minimum seconds between two probes
 _LEAST_GAP = 0.2
@@ -31,7 +31,7 @@ class _Choice:
     def __init__(self, order: Sequence[Engine]) -> None:
         self.order = tuple(order)
         self.now = next((one for one in self.order if _able(one.status)), self.order[0])
-        # True once it was usable; else it is replaced without waiting for failed probes
+        # True once the engine was usable; until then it is replaced without waiting for failed probes
         self.proven = _able(self.now.status)
 
     def choose(self, failures: Mapping[Engine, int]) -> bool:
@@ -49,17 +49,17 @@ class _Choice:
         return changed
 
     def calm(self, failures: Mapping[Engine, int]) -> bool:
-        """Return whether the engine answers, and no better one is missing."""
+        """Return whether the engine answers, and no better engine is unavailable."""
         better = self.order[: self.order.index(self.now)]
         well = _alive(self.now.status) and failures[self.now] == 0
         return well and all(_able(one.status) for one in better)
 
 
 class EngineProber:
-    """Periodic probes of engines, one task each, and their consecutive failures.
+    """Periodic probes of engines, with one task per engine, and the numbers of consecutive failures.
 
     An engine is probed every `interval` seconds; every `seeking` seconds while a better engine than the current one
-    is not ready, or the current one fails. Both vary by a tenth, so that processes do not probe in step.
+    is not ready, or the current one fails. Both vary by a tenth, so that processes do not probe simultaneously.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class EngineProber:
         self._interval = interval
         self._seeking = seeking
         self._first_probe = first_probe
-        # Consecutive failed probes; a reported failure counts as one
+        # Number of consecutive failed probes; a reported failure equals a failed probe
         self.failures: Counter[Engine] = Counter()
         # Set to probe an engine immediately
         self._wake: dict[Engine, asyncio.Event] = defaultdict(asyncio.Event)
@@ -84,7 +84,7 @@ class EngineProber:
     async def start(
         self, engines: Sequence[Engine], is_calm: Callable[[], bool], on_probed: Callable[[], None]
     ) -> None:
-        """Start to probe; return after the first probe of each, at most after `first_probe` seconds.
+        """Start probing. Return after the first probe of each engine, at most after `first_probe` seconds.
 
         `is_calm()`: whether to probe at the longer interval. `on_probed()` is called after each probe.
         """
@@ -106,7 +106,7 @@ class EngineProber:
             probed.set()
 
     def report_failure(self, engine: Engine) -> None:
-        """Count a failure, and probe all engines now."""
+        """Record a failure, and probe all engines now."""
         self.failures[engine] = max(1, self.failures[engine])
         self._probed[engine].clear()
         self.probe_all()
@@ -149,17 +149,17 @@ class EngineProber:
         except Exception as exc:  # noqa: BLE001
             # An error of one engine must not stop the probes of others.
             log.error("probe failed", extra={"engine": engine.name, "error": type(exc).__name__})
-        # A failure reported during this probe and the probe's own failure count once.
+        # Count a failure reported during this probe and the probe's own failure only once.
         self.failures[engine] = max(before + 1, self.failures[engine]) if failed else 0
         self._on_probed()
 
 
 class EngineSelector:
-    """The choice among engines for each role: `first`, and engines of features, see `add`.
+    """Chooses an engine for each role, among `first` and the engines of features, see `add`.
 
-    A single engine is never replaced, only its status changes.
+    If there is only one engine, it is never replaced; only its status changes.
 
-    A role of `roles` uses the engine of that name while it is usable, else the engine for answers.
+    A role in `roles` uses the engine with that name while it is usable, else the engine for answers.
     """
 
     def __init__(
@@ -178,13 +178,13 @@ class EngineSelector:
         self._last: set[Engine] = set()
         self._preferred: Engine | None = None
         self._take([first])
-        # Called with the engine for answers when an engine in use, or its status, has changed
+        # Called with the engine for answers after a change of an engine in use or of its status
         self.on_change: list[OnChange] = []
 
     def _take(self, engines: Sequence[Engine]) -> None:
         self._usual = tuple(engines)
         answers = _Choice(self._order(Role.ANSWERS))
-        # A role without an engine of its own shares the choice for answers.
+        # A role that has no engine of its own shares the choice for answers.
         self._choices = {
             role: _Choice(self._order(role)) if self._own(role) is not None else answers
             for role in Role
@@ -192,7 +192,7 @@ class EngineSelector:
         self._announced = self._now()
 
     def _own(self, role: Role) -> Engine | None:
-        """Return the configured engine of a role; None without one."""
+        """Return the configured engine of a role, or None if there is none."""
         name = self._roles.get(role)
         return next((one for one in self._usual if one.name == name), None)
 
@@ -220,8 +220,8 @@ class EngineSelector:
     ) -> None:
         """Add an engine before the start: in place of the missing one of its name, else at the end.
 
-        `logged_elsewhere`: another part logs its problems. `reserve`: it has a role, and is preferred for other work
-        only to engines of last resort. `last`: it is the engine of last resort.
+        `logged_elsewhere`: another part logs its problems. `reserve`: it has a role, and for other work only engines of
+        last resort rank below it. `last`: it is the engine of last resort.
         """
         known = [*self._usual, engine]
         if isinstance(known[0], MissingEngine) and known[0].name == engine.name:
@@ -250,7 +250,7 @@ class EngineSelector:
     def uses_fallback(self, role: Role) -> bool:
         """Return whether a role uses an engine other than its own.
 
-        For answers, only an engine of another role counts: the page reports the engine of last resort itself.
+        For answers, only an engine of another role is a fallback: the page itself reports the engine of last resort.
         """
         choice, own = self._choices[role], self._own(role)
         if own is not None:
@@ -268,7 +268,7 @@ class EngineSelector:
         return [(choice.now, choice.now.status) for choice in self._choices.values()]
 
     async def start(self) -> None:
-        """Start to probe; return after the first probe of each, or soon without it."""
+        """Start probing. Return after the first probe of each engine, or soon if a probe takes longer."""
         await self._prober.start(self.engines, self._is_calm, self._choose)
 
     async def close(self) -> None:
@@ -282,23 +282,23 @@ class EngineSelector:
                 log_failure("engine", end, "closing failed")
 
     def report_failure(self, engine: Engine) -> None:
-        """Report a failed request: probe the engine now, and replace it if that fails, too."""
+        """Report a failed request: probe the engine now, and replace it if the probe also fails."""
         if engine in self.engines:
             self._prober.report_failure(engine)
 
     def probe_soon(self) -> None:
-        """Choose again, and probe all engines now, after an engine's status changed."""
+        """Choose again, and probe all engines now, after a change of an engine's status."""
         self._choose()
         self._prober.probe_all()
 
     def mark_lost(self, engine: Engine) -> None:
-        """Replace an engine that has certainly stopped, without a probe."""
+        """Replace an engine without a probe, because it has certainly stopped."""
         if engine in self.engines:
             self._prober.failures[engine] = max(_FAILURES, self._prober.failures[engine])
             self.probe_soon()
 
     def prefer(self, engine: Engine | None) -> None:
-        """Prefer an engine that an operator chose while it is usable; None: the usual order."""
+        """Prefer the engine that an operator chose while it is usable; None: use the default order."""
         if engine is not None and engine not in self.engines:
             return
         self._preferred = engine
@@ -353,17 +353,17 @@ class EngineSelector:
 
 
 def _able(status: EngineStatus) -> bool:
-    """Return whether an engine is ready and takes pictures."""
+    """Return whether an engine is ready and accepts pictures."""
     return status.ready and status.capabilities.images
 
 
 def _alive(status: EngineStatus) -> bool:
-    """Return whether an engine takes pictures, and is ready or busy (which is no failure)."""
+    """Return whether an engine accepts pictures, and is ready or busy (which is not a failure)."""
     return status.state in (EngineState.READY, EngineState.BUSY) and status.capabilities.images
 
 
 class MissingEngine:
-    """Placeholder for the engine of the setting ENGINE that no feature provides; it never answers."""
+    """Placeholder for the engine named by the setting ENGINE if no feature provides it; it never answers."""
 
     def __init__(self, name: str) -> None:
         self.name = name

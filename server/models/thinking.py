@@ -1,4 +1,4 @@
-"""Policy for models that reason before they answer: switch it off where possible, else reserve tokens. Pure."""
+"""Policy for models that reason before they answer: switch thinking off if possible, else allow tokens for it. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from server.models.families import Family
 
-# Marks that models put before and after their thoughts; Gemma 4 names its channel.
+# Marks before and after the thoughts of models; Gemma 4 includes the name of a channel.
 OPEN = (
     *("<think>", "<thinking>", "<seed:think>", "[THINK]", "◁think▷"),
     *("<|channel>thought\n", "<|begin_of_thought|>"),
@@ -31,7 +31,7 @@ OFF_FIELDS: Mapping[str, Any] = {
 class ThinkingLimits:
     """The settings for thinking.
 
-    `wanted`: let a model think even if it can answer without.
+    `wanted`: let a model think even if thinking can be switched off.
     """
 
     wanted: bool = False
@@ -44,7 +44,7 @@ class Mode(StrEnum):
     PLAIN = "plain"
     # Requests ask it not to think.
     OFF = "off"
-    # It thinks, or may think, and gets tokens for it.
+    # It thinks, or may think, and gets tokens for its thoughts.
     BUDGET = "budget"
 
 
@@ -56,13 +56,13 @@ class ThinkingPolicy:
     mode: Mode = Mode.BUDGET
     # True if the model thinks unless asked not to
     known: bool = False
-    # The prompt opens the thoughts, so that only their end is marked
+    # The prompt ends with the opening mark of the thoughts, so only their end is marked
     opened: bool = False
     _opens: bool = False
     _off: Mapping[str, Any] = field(default_factory=dict)
 
     def use_family(self, family: Family | None, *, thinks: bool) -> None:
-        """Apply the family of a new model; None: unknown. `thinks`: its server reports thinking."""
+        """Apply the family of a new model; None if unknown. `thinks`: the model's server reports that it thinks."""
         off = family.thinking_off if family is not None else {}
         # Families with separate thinking models have no switch.
         own = family is not None and bool(family.thinks_with)
@@ -90,7 +90,7 @@ class ThinkingPolicy:
         return dict(self._off) if self.mode is Mode.OFF else {}
 
     def budget(self, context: int | None) -> int:
-        """Return the tokens for thoughts, at most a quarter of the context (tokens)."""
+        """Return the number of tokens for thoughts, at most a quarter of `context` (tokens)."""
         if self.mode is not Mode.BUDGET:
             return 0
         return min(self.limits.max_tokens, context // 4) if context else self.limits.max_tokens

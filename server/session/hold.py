@@ -1,4 +1,4 @@
-"""The held frame of a session: the sharpest since the hold began, or the last new one of a frozen camera."""
+"""The held frame of a session: the sharpest frame since the hold began, or the last new frame of a frozen camera."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from server.session.part import SessionContext
 
 
 class HeldFrame:
-    """One held frame, or the search for one; a new hold replaces it.
+    """One held frame, or the search for a frame to hold; a new hold replaces it.
 
     Call all methods on the event loop; the search is a task of the session.
     """
@@ -22,14 +22,14 @@ class HeldFrame:
         self._tasks = context.tasks
         self._send_error = context.send_error
         self._report = context.report
-        # The held frame; None without one
+        # The held frame; None if there is none
         self.frame: Frame | None = None
-        # The search for a sharp frame; None without one
+        # The search for a sharp frame; None if none is running
         self._search: asyncio.Task[None] | None = None
 
     @property
     def empty(self) -> bool:
-        """True if nothing is held or searched for."""
+        """True if no frame is held and no search is running."""
         return self.frame is None and self._search is None
 
     def begin(self) -> None:
@@ -44,9 +44,9 @@ class HeldFrame:
         self._report()
 
     async def wait(self, waits: Callable[[], None]) -> bool:
-        """Wait for the end of a search. Return True if one was running.
+        """Wait until the search ends. Return True if a search was running.
 
-        `waits()` is called after `FRAME_NOTICE_SECONDS`.
+        `waits()` is called if the search takes longer than `FRAME_NOTICE_SECONDS`.
         """
         search = self._search
         if search is None or search.done():

@@ -35,7 +35,7 @@ from server.webrtc_server import Line
 
 # Prefix of the ids of programs' watches
 PROGRAMS = "program:"
-# Prefix of the ids of a model's watches, whose alerts go only to the person's page
+# Prefix of the ids of a model's watches, whose alerts are sent only to the person's page
 TOOLS = "tool:"
 
 
@@ -43,9 +43,9 @@ TOOLS = "tool:"
 class AlertSource:
     """The camera of an alert."""
 
-    # Session id, sent in no message
+    # Session id; never sent in a message
     id: str = field(repr=False)
-    # The name of a fixed camera; "" for a visitor's
+    # The name of a fixed camera; "" for a visitor's camera
     camera: str = ""
 
 
@@ -61,9 +61,9 @@ class Alert:
     reason: str = field(default="", repr=False)
     # 0 to 1
     confidence: float = 0.0
-    # As shares of the picture: x1, y1, x2, y2; None for the whole one
+    # As fractions of the picture: x1, y1, x2, y2; None for the whole picture
     region: tuple[float, ...] | None = None
-    # Filtered; None when a filter withheld it
+    # Filtered; None if a filter withheld it
     jpeg: bytes | None = field(default=None, repr=False)
 
 
@@ -72,7 +72,7 @@ class SpeechOutput:
 
     @property
     def id(self) -> str:
-        """Id of the question whose answer is spoken; "" without one."""
+        """Id of the question whose answer is spoken; "" if there is none."""
         return ""
 
     @property
@@ -82,23 +82,23 @@ class SpeechOutput:
 
     @property
     def talking(self) -> bool:
-        """True while an answer is spoken, at any volume, or about to be."""
+        """True while an answer is spoken at any volume, or is about to be spoken."""
         return False
 
     @property
     def audible(self) -> bool:
-        """True after some of an answer was played, and more follows."""
+        """True if a part of an answer was played, and more follows."""
         return False
 
     @property
     def behind(self) -> bool:
-        """True while some of the written text was not played yet."""
+        """True while some of the written text has not been played."""
         return False
 
     def begin(self, id: str, *, by_engine: bool = False) -> None:
         """Begin the answer to a question, in place of the previous one.
 
-        `by_engine`: the engine provides its sound through `play`.
+        `by_engine`: the engine provides the sound, which is passed to `play`.
         """
 
     def write(self, id: str, text: str) -> None:
@@ -114,24 +114,24 @@ class SpeechOutput:
         """Lower the volume: somebody may want to speak."""
 
     def pause(self) -> None:
-        """Pause while it is uncertain whether somebody speaks to the system."""
+        """Pause while it is uncertain whether somebody is speaking to the system."""
 
     def restore(self) -> None:
         """Resume at normal volume after a false alarm."""
 
     def interrupt(self, reason: str = "voice") -> str:
-        """Stop the answer at once. Return the text that was played; "" without an answer.
+        """Stop the answer at once. Return the text that was played; "" if there is no answer.
 
         `reason`: voice, user, typing or replaced.
         """
         return ""
 
     def drop(self) -> None:
-        """Stop speaking; the history keeps the whole answer."""
+        """Stop speaking; the history keeps the complete answer."""
 
 
 class SessionFacts(Protocol):
-    """The readable state of a session for its parts."""
+    """The state of a session that its parts can read."""
 
     @property
     def id(self) -> str: ...
@@ -144,7 +144,7 @@ class SessionFacts(Protocol):
     @property
     def camera(self) -> Camera: ...
 
-    # Further media sections of its offers, such as a microphone
+    # Additional media sections of its offers, such as a microphone
     @property
     def lines(self) -> list[Line]: ...
     @property
@@ -159,7 +159,7 @@ class SessionFacts(Protocol):
     def tasks(self) -> TaskSet: ...
     @property
     def held(self) -> Frame | None:
-        """The held frame; None without one."""
+        """The held frame, or None if there is none."""
 
     @property
     def asking(self) -> bool:
@@ -171,14 +171,14 @@ class SessionFacts(Protocol):
 
     @property
     def behind(self) -> bool:
-        """True while some of the spoken answer was not played yet."""
+        """True while some of the spoken answer has not been played."""
 
     @property
     def source(self) -> AlertSource:
         """The source of the session's alerts."""
 
     def part(self, feature: str) -> Any:
-        """Return the part of a feature that registered earlier; None without it."""
+        """Return the part of a feature that registered earlier; None if there is none."""
 
 
 class SessionActions(Protocol):
@@ -188,7 +188,7 @@ class SessionActions(Protocol):
         """Record activity, which keeps the session alive."""
 
     def send_error(self, error: QwenCameraError, id: str | None = None) -> None:
-        """Count an error, and send it to the client. `id`: of the message that it is about."""
+        """Count an error, and send it to the client. `id`: id of the message that caused it."""
 
     def report(self) -> None:
         """Send the session's status."""
@@ -206,7 +206,7 @@ class SessionActions(Protocol):
         """Notify all parts of an expected question. `frame`: its frame, if already known."""
 
     def wants_changed(self) -> None:
-        """Apply changed wishes of parts for frames."""
+        """Apply the parts' changed requirements for frames."""
 
     def publish_alert(self, alert: Alert) -> None:
         """Notify all parts of an alert."""
@@ -220,17 +220,20 @@ class SessionContext(SessionFacts, SessionActions, Protocol):
 
 
 class QuestionRoute(Protocol):
-    """A route that answers a question in a feature's way."""
+    """A route on which a feature answers questions."""
 
     # True if the picture is prepared before `run`; False if the route makes its own
     prepares: bool
 
     async def run(self, asking: Asking, draft: Draft) -> None:
-        """Submit the draft of a question that has a publisher, or answer it by several looks. Raises QwenCameraError."""
+        """Submit the draft of a question that has a publisher, or answer by several requests.
+
+        Raises QwenCameraError.
+        """
         ...
 
 
-# Returns the own camera's frame for a question, and True for a held one
+# Returns the frame of the session's own camera for a question, and True if it is a held frame
 OwnFrame = Callable[[], Awaitable[tuple[Frame, bool]]]
 
 
@@ -240,20 +243,20 @@ class FrameSource(Protocol):
     async def views(
         self, question: Question, needs: Capabilities, own: OwnFrame, waits: Callable[[], None]
     ) -> tuple[View, ...]:
-        """Wait for the frames; the last one is the request's own. Raises QwenCameraError."""
+        """Wait for the frames; the last one is the main picture of the request. Raises QwenCameraError."""
         ...
 
 
 class SessionPart:
-    """Base of a feature's part of one session; its methods do nothing. All are called on the event loop."""
+    """Base class of a feature's part of one session; its methods do nothing. All are called on the event loop."""
 
-    # Handlers by message class; they may raise QwenCameraError, which is sent to the client. A handler
-    # for a class of `Settings` gets each settings message.
+    # Handlers by message class. They may raise QwenCameraError, which is sent to the client. A handler
+    # for a subclass of `Settings` gets each settings message.
     handlers: Mapping[type[ClientMessage], Callable[[Any], None]] = {}
-    # Added routes of questions
+    # Additional routes for questions
     routes: Mapping[QuestionMode, QuestionRoute] = {}
     # Supported commands, spoken or typed: each function returns whether the command with this argument is possible
-    # now. A command that no part supports is a question.
+    # now. A command that no part supports is treated as a question.
     commands: Mapping[VoiceCommand, Callable[[str], bool]] = {}
 
     @property
@@ -263,12 +266,12 @@ class SessionPart:
 
     @property
     def cameras(self) -> Sequence[Camera]:
-        """Further cameras beside the session's own."""
+        """Cameras in addition to the session's own."""
         return ()
 
     @property
     def slots(self) -> Sequence[str]:
-        """Names of further slots of MAX_SESSIONS beside the session's."""
+        """Names of slots of MAX_SESSIONS that it occupies in addition to the session's."""
         return ()
 
     @property
@@ -277,20 +280,23 @@ class SessionPart:
         return None
 
     async def picture_for(self, view: View, needs: Capabilities) -> Prepared | None:
-        """Return a picture of the view for an engine with these capabilities; None to prepare a new one. Raises FrameWithheld."""
+        """Return a picture of the view for an engine with these capabilities, or None to have a new one prepared.
+
+        Raises FrameWithheld.
+        """
         return None
 
     def question_expected(self, frame: Frame | None) -> None:
-        """Handle that somebody types or says a question. `frame`: None if not known yet."""
+        """Prepare for a question that somebody is typing or saying. `frame`: its frame; None if not known yet."""
 
     def question_sent(self, request: EngineRequest) -> None:
-        """Handle that the request of a question goes to an engine."""
+        """Handle the request of a question when it is sent to an engine."""
 
     def prompt_lost(self) -> None:
-        """Handle that the next prompt will not share the last one's prefix, after a failed or deleted answer."""
+        """Handle a failed or deleted answer, after which the next prompt will not share the last one's prefix."""
 
     def become_fixed(self) -> bool:
-        """Switch to a fixed camera, where an operator decides. Return False to be left out there."""
+        """Switch to a fixed camera, for which an operator decides. Return False if the part does not support it."""
         return False
 
     def ready(self) -> dict[str, Any]:
@@ -301,22 +307,22 @@ class SessionPart:
         """Send the first messages on a new socket, and again when the engine changes."""
 
     def on_reported(self) -> None:
-        """Send messages that follow a changed status."""
+        """Send further messages after a changed status was sent."""
 
     def set_connected(self, connected: bool) -> None:
-        """Handle that a socket of the session was opened or closed."""
+        """Handle the opening or closing of a socket of the session."""
 
     def on_sound_event(self, at: float) -> None:
-        """Handle a salient sound that is no speech. `at`: its beginning, monotonic seconds."""
+        """Handle a salient sound that is not speech. `at`: its beginning, monotonic seconds."""
 
     def on_alert(self, alert: Alert) -> None:
         """Handle an alert of the session's watches."""
 
     def clear(self) -> None:
-        """Drop everything kept of the recent past."""
+        """Drop all data about the recent past."""
 
     def cancel(self, id: str | None) -> None:
-        """Cancel the preparation of the question with this id; None: any."""
+        """Cancel the preparation of the question with this id; None: of any question."""
 
     def stop(self) -> None:
         """Stop at the end of the session, and release everything at once; `close` waits for the rest."""
@@ -326,26 +332,26 @@ class SessionPart:
 
 
 class BackgroundPart(SessionPart, ABC):
-    """A part that gets frames of the camera without a question."""
+    """A part that gets frames from the camera without a question."""
 
     @property
     @abstractmethod
     def wanted(self) -> bool:
-        """True while it wants frames; call `wants_changed` after a change."""
+        """True while it needs frames; call `wants_changed` after a change."""
 
     @property
     def working(self) -> bool:
-        """True while it needs frames at FRAME_SAMPLE_RATE, so that the camera idles less."""
+        """True while it needs frames at FRAME_SAMPLE_RATE, so that the camera is idle less often."""
         return False
 
     @property
     def unattended(self) -> bool:
-        """True if it works without an open socket."""
+        """True if it also works while no socket is open."""
         return False
 
     @property
     def alert(self) -> bool:
-        """True while it also wants the frames between the sampled ones."""
+        """True while it also needs the frames between the sampled ones."""
         return False
 
     @abstractmethod
@@ -356,13 +362,13 @@ class BackgroundPart(SessionPart, ABC):
         """Handle a frame of a live camera between two samples."""
 
     def new_stream(self) -> None:
-        """Handle a new connection, whose frames are not comparable with earlier ones."""
+        """Handle a new connection, whose frames cannot be compared with earlier frames."""
 
     def retry(self) -> None:
         """Ask again soon, after a change that may fix an earlier failure."""
 
 
-# Makes a feature's part of a new session
+# Creates a feature's part of a new session
 MakePart = Callable[[SessionContext], SessionPart]
 
 
@@ -373,18 +379,18 @@ class OperatorPart(Protocol):
     """A feature's messages to operators. Called on the event loop."""
 
     def join(self, outbox: Outbox) -> None:
-        """Start to send to an operator; send everything again to one that joins again."""
+        """Start sending to an operator. An operator that joins again gets everything again."""
         ...
 
     def leave(self, outbox: Outbox) -> None:
-        """Stop sending, and drop waiting messages: another client may read this outbox next."""
+        """Stop sending, and drop waiting messages, because another client may read this outbox next."""
         ...
 
 
 class Operators:
-    """Operators' sockets and their outboxes, which use the texts for operators meanwhile.
+    """Operators' sockets and their outboxes, which use the texts for operators while an operator is connected.
 
-    Bounds of operators' sockets: those that are open.
+    Bounds of operators' sockets: the open ones.
     """
 
     def __init__(self) -> None:
@@ -419,7 +425,7 @@ class Operators:
 
 @dataclass(frozen=True, slots=True)
 class SessionFeatures:
-    """The enabled features, and the makers of their session parts by name."""
+    """The enabled features, and the factories of their session parts by name."""
 
     on: list[str] = field(default_factory=list)
     makers: dict[str, MakePart] = field(default_factory=dict)
@@ -428,7 +434,8 @@ class SessionFeatures:
 class FeatureParts:
     """All parts of one session; empty until `make`.
 
-    Sampled frames go to the parts that want them while a client is connected; the sample rate follows their needs.
+    While a client is connected, sampled frames are passed to the parts that need them; the sample rate depends on
+    their needs.
     """
 
     def __init__(
@@ -438,7 +445,7 @@ class FeatureParts:
         camera: Camera,
         sample_rate: float,
     ) -> None:
-        """`sample_rate`: frames per second, unless the client has chosen."""
+        """`sample_rate`: frames per second, unless the client has chosen another rate."""
         self.source = AlertSource(id)
         self._features = features
         self._camera = camera
@@ -458,20 +465,20 @@ class FeatureParts:
         return iter(self._parts.values())
 
     def make(self, context: SessionContext) -> None:
-        """Make the parts in the order of registration."""
+        """Create the parts in the order of registration."""
         self._requests = context.requests
         for name, make in self._features.makers.items():
             self._parts[name] = part = make(context)
             self.routes.update(part.routes)
 
     def become_fixed(self, on_alert: Callable[[Alert], None], camera: str) -> None:
-        """Switch to a fixed camera, with only the parts for those. `on_alert` gets its alerts."""
+        """Switch to a fixed camera, and keep only the parts that support it. `on_alert` is called with its alerts."""
         self._parts = {name: part for name, part in self._parts.items() if part.become_fixed()}
         self._on_alert = on_alert
         self.source = AlertSource(self.source.id, camera)
 
     def find(self, feature: str) -> Any:
-        """Return a feature's part; None without one."""
+        """Return a feature's part, or None if there is none."""
         return self._parts.get(feature)
 
     def tools(self) -> list[Tool]:
@@ -490,7 +497,7 @@ class FeatureParts:
         return next((one for one in found if one is not None), None)
 
     async def picture_for(self, view: View, needs: Capabilities) -> Prepared:
-        """Return a part's picture of the view, else a new one. Raises FrameWithheld."""
+        """Return a picture of the view from a part, else a new picture. Raises FrameWithheld."""
         for part in self:
             if (found := await part.picture_for(view, needs)) is not None:
                 return found
@@ -508,7 +515,7 @@ class FeatureParts:
         }
 
     def handle(self, message: ClientMessage) -> None:
-        """Dispatch a message to its feature. Raises what the handler raises, Conflict without one."""
+        """Dispatch a message to its feature. Raises what the handler raises, and Conflict if there is no handler."""
         for part in self:
             if (handle := part.handlers.get(type(message))) is not None:
                 handle(message)
@@ -529,7 +536,7 @@ class FeatureParts:
             part.on_alert(alert)
 
     def stop(self) -> None:
-        """Stop all parts and their frames; a failure skips nothing."""
+        """Stop all parts and their frames, even if some of them fail."""
         self._connected = False
         listen(self._camera.on_sample, self._frame, False)
         listen(self._camera.on_between, self._between, False)
@@ -538,7 +545,7 @@ class FeatureParts:
                 stack.callback(part.stop)
 
     async def close(self) -> None:
-        """Close all parts; a failure skips nothing."""
+        """Close all parts, even if some of them fail."""
         async with AsyncExitStack() as stack:
             for part in self:
                 stack.push_async_callback(part.close)
@@ -550,7 +557,7 @@ class FeatureParts:
         return [part for part in self if isinstance(part, BackgroundPart)]
 
     def wants_changed(self) -> None:
-        """Apply the wishes of all parts. Call it after a change of one of them or of a setting."""
+        """Apply the requirements of all parts. Call it after a change of a part's requirements or of a setting."""
         self._active = [
             part
             for part in self._background
@@ -573,7 +580,7 @@ class FeatureParts:
         return any(part.wanted and part.unattended for part in self._background)
 
     def set_connected(self, connected: bool) -> None:
-        """Set whether a socket is open; without one only unattended parts get frames."""
+        """Set whether a socket is open. While none is open, only unattended parts get frames."""
         for part in self:
             part.set_connected(connected)
         self._connected = connected

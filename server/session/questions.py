@@ -1,4 +1,4 @@
-"""One session's questions: each waits for its frame, is queued, and ends. A new one replaces the previous one."""
+"""One session's questions: each waits for its frame, is queued and ends. A new question replaces the previous one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 class QuestionState:
     """The running question of a session, and facts about the last one.
 
-    Bounds of the last spoken question with its frame, for corrected words: one; the next question
+    Bounds of the last spoken question with its frame, for corrections: one; the next question
     replaces it.
 
     Bounds of the last question's words, for "look twice" and the like: one; the next question replaces it.
@@ -46,7 +46,7 @@ class QuestionState:
 
     def __init__(self, context: SessionContext) -> None:
         self._services, self._outbox = context.services, context.outbox
-        # The question that waits or runs; None without one
+        # The question that waits or runs; None if there is none
         self.running: Asking | None = None
         self.clear()
 
@@ -84,7 +84,7 @@ class QuestionState:
         self.spoken = asking if asking.question.spoken is not None else None
 
     def end(self, asking: Asking, message: wire.ServerMessage | None) -> None:
-        """Store the end of a question, with its last message; it may have been replaced before."""
+        """Store the end of a question, with its last message. The question may already have been replaced."""
         if self.running is asking:
             self.running = None
         key = asking.question.key
@@ -106,7 +106,7 @@ class QuestionState:
         if asking.looks is not None:
             asking.looks.stop(reason)
             return
-        # No engine has it.
+        # No engine has received it.
         self._services.metrics.cancellations.labels(reason).inc()
         if asking.stage is Stage.AGAIN and asking.publisher is not None:
             asking.publisher.stop(reason)
@@ -128,14 +128,14 @@ class QuestionState:
 
 
 class Commands:
-    """Spoken or typed commands in place of questions, which the client carries out."""
+    """Spoken or typed commands instead of questions; the client executes them."""
 
     def __init__(self, context: SessionContext, features: FeatureParts) -> None:
         self._context = context
         self._features = features
 
     def take(self, message: wire.Chat, spoken: Spoken | None) -> bool:
-        """Send the command of a message to the client; False for a question."""
+        """Send the command in a message to the client. Return False if the message is a question."""
         command = parse_command(message.content)
         if command is None or not message.id or not self.includes(*command, message, spoken):
             return False
@@ -145,13 +145,13 @@ class Commands:
     def includes(
         self, command: VoiceCommand, condition: str, message: wire.Chat, spoken: Spoken | None
     ) -> bool:
-        """Return whether this is a command: any spoken one, and a typed one that a feature supports."""
+        """Return whether this is a command: any spoken command, or a typed command that a feature supports."""
         if self._features.handles_command(command, condition):
             return spoken is not None or message.orders
         return spoken is not None and command not in FEATURE_COMMANDS
 
     def send(self, id: str, command: VoiceCommand, condition: str) -> None:
-        """Have the client carry out a command, and stop a spoken answer."""
+        """Have the client execute a command, and stop a spoken answer."""
         self._context.speech.interrupt("user")
         self._context.outbox.put(
             wire.Transcript(id=id, text="", final=True, order=command, condition=condition or None)
@@ -173,7 +173,7 @@ class QuestionService:
         sent: SentPictures,
         toolbox: Toolbox,
     ) -> None:
-        """`features`: the session's parts, including later ones. `sent`: pictures that engines got."""
+        """`features`: the session's parts, including parts added later. `sent`: pictures that were sent to engines."""
         self._context = context
         self._outbox = context.outbox
         self._history = context.history
@@ -185,17 +185,17 @@ class QuestionService:
         self._pictures = sent
         self.state = QuestionState(context)
         self._commands = Commands(context, features)
-        # The part of the picture for spoken questions; None: all of it
+        # The part of the picture for spoken questions; None: the whole picture
         self._part: Part | None = None
         self._numbers = itertools.count(1)
 
     @property
     def held_frame(self) -> Frame | None:
-        """The held frame; None without one."""
+        """The held frame, or None if there is none."""
         return self._hold.frame
 
     def handle(self, message: wire.ClientMessage) -> bool:
-        """Handle a client's message; return False for one of another kind.
+        """Handle a client's message. Return False if it is of another kind.
 
         Raises QwenCameraError.
         """
@@ -266,7 +266,7 @@ class QuestionService:
         self._begin(Asking(Question(id, question, asked, route, detail, key, spoken, part=part)))
 
     def _stop(self, message: wire.Chat, spoken: Spoken | None) -> bool:
-        """Stop speech, a feature's work, or an answer of several looks; return False if it is a question."""
+        """Stop speech, a feature's work, or an answer by several requests. Return False if this is a question."""
         running, id = self.state.running, message.id
         is_command = self._commands.includes(VoiceCommand.STOP, "", message, spoken)
         if not is_command and (running is None or running.stage is not Stage.LOOKS):
@@ -292,7 +292,7 @@ class QuestionService:
                 "Only the words of the last spoken question can be corrected. Ask this one anew."
             )
         if not self._services.inference.draining:
-            # Before the turn is removed, because stopping adds the heard part of the answer.
+            # Before the turn is removed, because stopping adds the part of the answer that was played.
             self._context.speech.interrupt("replaced")
             if last.turn is not None:
                 self._history.remove(last.turn)
@@ -324,7 +324,7 @@ class QuestionService:
         except QwenCameraError as error:
             self._end_unsubmitted(asking, error)
         except Exception as exc:  # noqa: BLE001
-            # End the question even after a bug. The exception's text is not logged, as it may contain
+            # End the question even after a bug. The exception's text is not logged, because it may contain
             # what people said.
             log.error("question failed", extra={"error": type(exc).__name__})
             self._end_unsubmitted(
@@ -335,7 +335,7 @@ class QuestionService:
     def on_called(self, asking: Asking, result: Result) -> bool:
         """Handle the tool calls of an answer. Return True if the question is asked again.
 
-        It is if a tool needs another look, and after an answer without text or effect.
+        This is the case if a tool needs another picture, and after an answer without text or effect.
         """
         calls = self._toolbox.read(asking.question, result.calls)
         again = next((call.again for call in calls if call.again is not None), None)
@@ -375,7 +375,7 @@ class QuestionService:
             self.state.cancel(id, "replaced" if reason == "replaced" else "user")
 
     def drop(self, id: str | None) -> None:
-        """Stop a question, and forget its answer and pictures; None: all of them."""
+        """Stop a question, and forget its answer and pictures; None: all questions."""
         self.state.cancel(id, "user")
         if id is None:
             self._history.clear()
@@ -429,7 +429,7 @@ class _Progress(AnswerListener):
         if asking.heard is not None:
             text, whole = asking.heard, True
         elif whole or not text:
-            # Speak a failed answer as far as it came.
+            # Speak the part of a failed answer that was received.
             service._context.speech.finish(asking.id)
         else:
             service._context.speech.drop()

@@ -10,7 +10,7 @@ from server.session.part import FeatureParts, SessionFacts
 
 
 class StateReporter:
-    """Sender of the state of one session.
+    """Sends the state of one session.
 
     Bounds of the last status: one, to detect changes.
     """
@@ -18,7 +18,7 @@ class StateReporter:
     def __init__(self, session: SessionFacts, features: FeatureParts, began_at: float) -> None:
         """`began_at`: seconds since the epoch."""
         self._session, self._features, self._began_at = session, features, began_at
-        # The last status; None before the first on a socket
+        # The last status; None before the first one on a socket
         self._last: wire.Status | None = None
 
     def greet(self) -> None:

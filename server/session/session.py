@@ -37,11 +37,11 @@ from server.session.request.parts import (
 from server.session.request.sent_pictures import SentPictures
 from server.webrtc_server import Line
 
-# Maximum pages of one session whose newest attempt is stored
+# Maximum number of pages of one session whose newest attempt is stored
 MAX_PAGES = 8
 MAX_NUMBER = 2**31 - 1
 SOCKETS_PER_MINUTE = 8
-# A page and a number
+# The id of a page, and the number of an attempt
 _ATTEMPT = re.compile(r"([A-Za-z0-9_-]{1,32}) ([0-9]{1,10})", re.ASCII)
 
 
@@ -54,7 +54,7 @@ class Attempt:
 
     @classmethod
     def read(cls, query: Mapping[str, str]) -> Attempt | None:
-        """Return the attempt in a query; None without one. Raises BadRequest."""
+        """Return the attempt in a query, or None if there is none. Raises BadRequest."""
         if query.keys().isdisjoint(("page", "attempt")):
             return None
         found = _ATTEMPT.fullmatch(f"{query.get('page', '')} {query.get('attempt', '')}")
@@ -67,27 +67,27 @@ class Attempt:
 
 
 class Attempts:
-    """The attempts of one kind (offers or sockets) in one session; clients without numbers always pass.
+    """The attempts of one kind (offers or sockets) in one session. Clients that send no numbers are never refused.
 
     Bounds of newest attempts of a session's pages: 8 pages; the least recently seen is dropped.
     """
 
     def __init__(self) -> None:
-        # Page to the least number that is not outdated; last seen last
+        # Maps page to the lowest number that is not outdated; the last seen page is last
         self._least: OrderedDict[str, int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._least)
 
     def take(self, attempt: Attempt | None) -> None:
-        """Begin an attempt, which outdates earlier ones. It may come twice, because browsers repeat requests.
+        """Begin an attempt, which outdates earlier ones. It may arrive twice, because browsers repeat requests.
 
-        Raises Conflict for an outdated one.
+        Raises Conflict for an outdated attempt.
         """
         self._note(attempt, 0)
 
     def end(self, attempt: Attempt | None) -> None:
-        """End an attempt, which outdates it. Raises Conflict when a newer one has begun."""
+        """End an attempt, which outdates it. Raises Conflict if a newer attempt has begun."""
         self._note(attempt, 1)
 
     def check(self, attempt: Attempt | None) -> None:
@@ -106,7 +106,7 @@ class Attempts:
                 self._least.popitem(last=False)
 
 
-# The fields of a settings message that the core keeps
+# The fields of a settings message that the core stores
 _PREFERENCES = {field.name for field in fields(Preferences)}
 
 
@@ -117,7 +117,7 @@ class Socket(Protocol):
 
 
 class SessionState(StrEnum):
-    """The state of a session. `new`: it has had neither a socket nor an answered offer."""
+    """The state of a session. `new`: it has not had a socket or an answered offer."""
 
     NEW = "new"
     USED = "used"
@@ -139,21 +139,21 @@ class Session:
         # Seconds since the epoch
         self.began_at = time.time()
         self.state = SessionState.NEW
-        # Set by `SessionManager`: the time of the access code, seconds since the epoch
+        # Set by `SessionManager`: the time at which the access code was entered, seconds since the epoch
         self.since = int(time.time())
-        # Name of the paired device; "" without one
+        # Name of the paired device; "" if there is none
         self.device = ""
         # None while no socket is open
         self.socket: Socket | None = None
         # Number of offers being answered
         self.pending_offers = 0
-        # True for a fixed camera, which needs no page and ends only with the server
+        # True for a fixed camera, which needs no page and lasts as long as the server
         self.fixed = False
         self.limits, self.services = limits, services
         metrics = services.metrics
         self.camera = Camera(sample_rate=limits.sample_rate, metrics=metrics)
         self.outbox = Outbox(on_drop=metrics.messages_dropped.inc)
-        # Further media sections of its own camera's connections
+        # Additional media sections of its own camera's connections
         self.lines: list[Line] = []
         self.history = History()
         self.tasks = TaskSet("session")
@@ -179,11 +179,11 @@ class Session:
         self.last_activity = time.monotonic()
 
     def use(self) -> None:
-        """Mark the session as used, by a socket or an answered offer. Raises RuntimeError after its end."""
+        """Mark the session as used by a socket or an answered offer. Raises RuntimeError after its end."""
         self._become(SessionState.USED)
 
     def end(self) -> None:
-        """End the session; `close` releases the rest. Raises RuntimeError at a second end."""
+        """End the session; `close` releases the rest. Raises RuntimeError if it has already ended."""
         self._become(SessionState.ENDED)
 
     def _become(self, state: SessionState) -> None:
@@ -221,7 +221,7 @@ class Session:
 
     @property
     def last_picture(self) -> float:
-        """Monotonic time of the newest picture of any camera, else since when there is none."""
+        """Monotonic time of the newest picture of any camera; if there is none, the time since when there is none."""
         return max(camera.last_picture for camera in self.cameras)
 
     # The interface for parts: see `SessionFacts` and `SessionActions`
@@ -272,7 +272,7 @@ class Session:
         """True while a question waits, runs or is spoken."""
         return self.asking or self.speech.audible
 
-    # Messages in
+    # Messages from the client
 
     def handle(self, message: wire.ClientMessage) -> None:
         """Handle a client's message; send errors as messages. Do nothing after the end."""
@@ -319,7 +319,7 @@ class Session:
         finally:
             self.features.wants_changed()
 
-    # Messages out
+    # Messages to the client
 
     def engine_changed(self) -> None:
         """Greet the client again after a change of engine, and retry failed background work."""
@@ -351,11 +351,11 @@ class Session:
         self.camera.measures_scenes = self.features.unattended
 
     async def close(self, reason: str) -> None:
-        """Stop and release everything; a failure skips nothing. Safe to call more than once."""
+        """Stop and release everything, even if a step fails. Safe to call more than once."""
         if self.state is not SessionState.ENDED:
             self.end()
         async with AsyncExitStack() as stack:
-            # Callbacks run last to first.
+            # Callbacks run in reverse order.
             stack.callback(self.outbox.close)
             stack.push_async_callback(asyncio.sleep, 0)
             stack.push_async_callback(self.tasks.close)

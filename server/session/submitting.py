@@ -21,7 +21,7 @@ from server.session.request.builder import RequestBuilder
 from server.session.request.parts import Draft, MakeEarlier, Prepared, View
 from server.session.request.question import Question
 
-# Replacements of features' routes: if the feature is off, and for other cameras than the session's
+# Replacements for features' routes: if the feature is off, and for cameras other than the session's
 # own
 PLAIN_ROUTES = {
     QuestionMode.PAST: QuestionMode.NOW,
@@ -32,7 +32,7 @@ PLAIN_ROUTES = {
 
 
 class QuestionSubmitter:
-    """Submitter of one session's questions: waits for their frames, and queues them."""
+    """Submits one session's questions: waits for their frames, and queues them."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class QuestionSubmitter:
     async def submit(self, asking: Asking) -> None:
         """Wait for the question's frame, and queue the question or run its feature's route.
 
-        Raises QwenCameraError: no frame, a black one, a withheld one, or a full queue.
+        Raises QwenCameraError if there is no frame, the frame is black or withheld, or the queue is full.
         """
         question, frame_source = asking.question, self._features.frame_source()
         # A repeated question keeps its views.
@@ -103,10 +103,10 @@ class QuestionSubmitter:
         """Return a question with a route that its picture allows."""
         pointed = question.part is not None
         if pointed and question.route is QuestionMode.PAST:
-            # The part belongs to the present picture.
+            # The part was selected in the present picture.
             return replace(question, route=QuestionMode.NOW)
         if question.route is QuestionMode.READ and (held or pointed or question.corrected):
-            # Reading on needs further pictures.
+            # Continuous reading needs further pictures.
             return replace(question, route=QuestionMode.DETAIL)
         return question
 
@@ -143,7 +143,7 @@ class QuestionSubmitter:
         self._outbox.put(wire.Waiting(id=asking.id))
 
     def _publish(self, asking: Asking, waited: float) -> None:
-        """Create the publisher of the answer. `waited`: seconds for the frame."""
+        """Create the publisher of the answer. `waited`: seconds that the question waited for its frame."""
         question = asking.question
         if asking.publisher is not None:
             asking.publisher.ask_again(question)
@@ -171,7 +171,7 @@ class QuestionSubmitter:
         )
 
     async def _own_frame(self, asking: Asking) -> tuple[Frame, bool]:
-        """Return the frame of the session's own camera for a question, and True for a held one."""
+        """Return the frame of the session's own camera for a question, and True if it is a held frame."""
         asked, spoken = asking.question.asked, asking.question.spoken
         if asking.views:
             # Asked again, about the same frame
@@ -189,11 +189,11 @@ class QuestionSubmitter:
 
 
 def _whole(view: View, requests: RequestBuilder) -> MakeEarlier:
-    """Return the maker of the whole picture beside a part of it, for engines that take both."""
+    """Return a function that makes the whole picture in addition to its part, for engines that accept both."""
 
     async def make(needs: Capabilities) -> Sequence[ShownPicture]:
         if needs.wants_pixels:
-            # Such an engine takes one picture.
+            # Such an engine accepts only one picture.
             return ()
         return [ShownPicture(await requests.prepare(replace(view, detail=Detail.LOW), needs))]
 
@@ -201,7 +201,7 @@ def _whole(view: View, requests: RequestBuilder) -> MakeEarlier:
 
 
 def _with_others(draft: Draft, views: Sequence[View], requests: RequestBuilder) -> Draft:
-    """Return the draft with the pictures of all other cameras; the last one's picture is the request's own."""
+    """Return the draft with the pictures of all other cameras; the last view is the main picture of the request."""
     captions = camera_captions([view.name for view in views])
     before = list(zip(views[:-1], captions, strict=False))
 

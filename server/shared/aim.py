@@ -1,4 +1,4 @@
-"""Compute how to move a camera so that its picture shows all of a text or face. Pure."""
+"""Compute how to move a camera so that its picture shows a complete text or face. Pure."""
 
 from __future__ import annotations
 
@@ -52,22 +52,22 @@ class Hint(StrEnum):
 SMALL_BELOW, SMALL_UNTIL = 0.0078, 0.0102
 # The same for the height of a face, relative to the picture's height
 FAR_FACE_BELOW, FAR_FACE_UNTIL = 0.10, 0.13
-# Distance to the edge below which a thing counts as cut off, and above which it is whole again
+# Distance to the edge below which a text or face is cut off, and above which it is complete again
 CUT_BELOW, CUT_UNTIL = 0.006, 0.018
-# Distance of a thing's centre from the picture's, as a fraction of the side, beyond which it is at the
-# side, and within which it is in the middle again. A thing that covers the middle is never at the side.
+# Distance of the centre of a text or face from the picture's, as a fraction of the side, beyond which it is at the
+# side, and within which it is in the middle again. One that covers the middle is never at the side.
 BESIDE_ABOVE, BESIDE_UNTIL = 0.27, 0.20
 # Fraction of a text's area in cut-off lines from which it is cut off at the left or right, so that the
-# false end of one line does not count. At the top and bottom a single line of a page is cut off: it
-# counts from this fraction of the text's width.
+# false end of one line has no effect. At the top and bottom a single line of a page is cut off: it
+# is used from this fraction of the text's width.
 _CUT_AREA, _CUT_WIDTH = 0.15, 0.3
 # Maximum distance of lines that belong together, in heights of the larger one
 _NEAR = 1.5
 # Maximum lines of a picture; the smallest ones are ignored.
 MOST_LINES = 100
-# Number of looks in a row with the same result, until it becomes the hint
+# Number of consecutive analyses with the same result after which it becomes the hint
 _LOOKS = 2
-# Seconds between two looks: while nothing changes, and while the next hint is not yet certain
+# Seconds between two analyses: while nothing changes, and while the next hint is not yet certain
 STEADY_SECONDS, UNSURE_SECONDS = 1.0, 0.4
 _EDGES = (Hint.LEFT_EDGE, Hint.RIGHT_EDGE, Hint.UPPER_EDGE, Hint.LOWER_EDGE)
 
@@ -107,9 +107,9 @@ class Advice:
 
 
 class Aim:
-    """The hint for one camera. It changes when two looks in a row yield the same other hint.
+    """The hint for one camera. It changes when two consecutive analyses yield the same other hint.
 
-    Bounds of guidance: what the last looks found: one hint and the next one; no picture is kept.
+    Bounds of guidance: results of the last analyses: one hint and the next one; no picture is kept.
     One frame is analysed at a time, in all sessions; frames that arrive meanwhile are dropped and
     counted.
     """
@@ -121,11 +121,11 @@ class Aim:
 
     @property
     def pause(self) -> float:
-        """Seconds until the next look."""
+        """Seconds until the next analysis."""
         return UNSURE_SECONDS if self._count or self.advice is None else STEADY_SECONDS
 
     def see(self, found: Found, scene: Scene | None) -> bool:
-        """Add the result of a look. Return True if the advice changed."""
+        """Add the result of an analysis. Return True if the advice changed."""
         seen = advise(found, scene, self.advice)
         if seen == self.advice:
             self._next, self._count = None, 0
@@ -160,9 +160,9 @@ def advise(found: Found, scene: Scene | None, now: Advice | None = None) -> Advi
 
 
 def advise_reading(found: Found, scene: Scene | None, *, begun: bool) -> Hint | None:
-    """Return the hint for reading on: GOOD if all remaining text is in view, None if unknown.
+    """Return the hint for continued reading: GOOD if all remaining text is in view, None if unknown.
 
-    `begun`: some text was read, so a text cut off at the top was read before.
+    `begun`: some text was already read, so text that is cut off at the top was read before.
     """
     if scene is not None and (scene.dark or scene.black):
         return Hint.DARK

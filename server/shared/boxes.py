@@ -1,8 +1,8 @@
 """Read the boxes in a model's answer and convert them to pixels of the camera's frame.
 
-Qwen2.5-VL gives pixels of its picture, Qwen2-VL and Qwen3-VL thousandths of the picture's sides. The form is a JSON list,
-`[{"bbox_2d": [x1, y1, x2, y2], "label": "cup"}]` (the models' cookbooks); Qwen2-VL writes `cup(x1,y1),(x2,y2)` with control
-tokens around both (its model card), which may have been removed already. Gemma 4 gives thousandths as
+Qwen2.5-VL returns pixels of its picture, Qwen2-VL and Qwen3-VL thousandths of the picture's sides. The format is a JSON
+list, `[{"bbox_2d": [x1, y1, x2, y2], "label": "cup"}]` (the models' cookbooks); Qwen2-VL writes `cup(x1,y1),(x2,y2)`
+with control tokens around both (its model card), which may have been removed already. Gemma 4 returns thousandths as
 `"box_2d": [y1, x1, y2, x2]`. The conversion is exact, because the model does not resize a picture whose sides come from
 `resize.smart_resize`.
 """
@@ -49,7 +49,7 @@ def list_form(unit: BoxUnit) -> str:
 
 
 def read_boxes(text: str) -> list[Box]:
-    """Return the boxes and points of an answer in the model's unit and order; [] without any.
+    """Return the boxes and points of an answer in the model's unit and order; [] if there are none.
 
     They may be inside other objects (`{"objects": [...]}`), in code blocks or between words. Other JSON, boxes without
     four numbers, and numbers that are not finite are ignored. Of a truncated list the complete boxes are returned.
@@ -68,7 +68,7 @@ def _read_json(text: str) -> list[Box]:
 def to_frame(
     box: Box, unit: BoxUnit, *, picture: tuple[int, int], frame: tuple[int, int]
 ) -> Box | None:
-    """Convert a box to the frame's pixels, clipped to its edges; None for one outside.
+    """Convert a box to the frame's pixels, clipped to its edges; None for a box outside the frame.
 
     `picture`: (width, height) of the model's picture, which shows the whole frame; `frame`: those of the camera's frame.
     """
@@ -90,7 +90,7 @@ def to_frame(
 
 
 def overshoot(box: Box, unit: BoxUnit, picture: tuple[int, int]) -> float:
-    """Return how far a box reaches beyond the picture, as a fraction of its side; 0 for one inside."""
+    """Return how far a box reaches beyond the picture, as a fraction of its side; 0 for a box inside."""
     wide, high = picture if unit is BoxUnit.PIXELS else (1000, 1000)
     return max(0.0, -box.x1 / wide, -box.y1 / high, (box.x2 - wide) / wide, (box.y2 - high) / high)
 
@@ -108,7 +108,7 @@ def count_overshoots(metrics: Metrics, clamped: int, dropped: int) -> None:
 def region_to_frame(
     box: Box, unit: BoxUnit, picture: tuple[int, int], frame: tuple[int, int], region: Region | None
 ) -> Box | None:
-    """Convert a box in a picture of a frame, or of a region of it, to the frame's pixels; None for one outside."""
+    """Convert a box in a picture of a frame, or of a region of it, to the frame's pixels; None for a box outside."""
     if overshoot(box, unit, picture) > BEYOND:
         return None
     part = (region.width, region.height) if region is not None else frame
@@ -119,7 +119,7 @@ def region_to_frame(
 
 
 def _read_pairs(text: str) -> list[Box]:
-    """Return boxes in Qwen2-VL's form; the text before each is its label."""
+    """Return the boxes in Qwen2-VL's format; the text before each is its label."""
     plain = _CONTROL.sub("", text)
     boxes: list[Box] = []
     end = 0

@@ -24,7 +24,7 @@ _NAMES = (
     "nov november novembre noviembre novembro listopada kasim ноября ноябрь листопада листопад نوفمبر नवंबर नवम्बर|lis kas",
     "dec december dezember dez decembre diciembre dic dicembre dezembro grudnia aralik декабря декабрь грудня грудень ديسمبر दिसंबर दिसम्बर|gru ara",
 )
-# Names after the bar are also other words: they count only beside a year.
+# Names after the bar are also other words: they are used only beside a year.
 _MONTHS = {
     plain(name): number
     for number, names in enumerate(_NAMES, 1)
@@ -37,9 +37,9 @@ _NAMED_MONTH = word_pattern(
 )
 # A word that may be the name of a month
 _NAME = rf"(?P<n>[^\W\d_][\w{WORD_MARKS}]{{0,12}}?)(?![^\W\d_]|[{WORD_MARKS}])"
-# No digit before it, but "EXP.12/02/27"
+# Not after a digit, but allowed in "EXP.12/02/27"
 _BEGIN = r"(?<!\d)(?<!\d[.,])"
-# With two digits, not a time of day
+# A year with two digits must not be a time of day.
 _YEAR = r"(?P<y>(?:19|20)\d\d|\d\d(?!\s?[:h]\d|\s20\d\d))(?!\d)"
 # Words on packages before a date without a year
 _UNTIL = r"\b(?:exp(?:iry|ires)?|(?:best|use|used|sell|enjoy) (?:by|before)|bb[de]?|mhd|cad|scad|val|ddm|dlc|tht)[\W_]{0,3}"
@@ -71,16 +71,16 @@ _DATES = (
     re.compile(rf"{_BEGIN}(?P<d>\d{{1,2}}){_NAME}(?P<y>(?:19|20)?\d\d)(?!\d)"),
     re.compile(rf"\b(?:exp)?{_NAME}[.\s/-]{{0,2}}(?P<y>(?:19|20)\d\d)(?!\d)"),
     re.compile(rf"\b(?:exp)?{_NAME}(?P<d>\d\d)(?P<y>(?:20)?[2-4]\d)(?!\w)"),
-    # 12 March; March 12, but "Feb 27" may be of a year.
+    # 12 March; March 12, but in "Feb 27" the number may be a year.
     re.compile(
         rf"{_BEGIN}(?P<d>\d{{1,2}})(?:st|nd|rd|th)?[.\s/-]{{0,2}}(?:de\s)?{_NAME}(?!\w|[.,\s-]{{0,2}}\d{{3}})"
     ),
     re.compile(rf"\b{_NAME}\.?\s(?P<d>0?[1-9]|1\d|2[0-3])(?:st|nd|rd|th)?(?![\w%]|[.,:]\d)"),
-    # 12.03.2027, 12/03/27; "7 - 10.30" is none.
+    # 12.03.2027, 12/03/27; "7 - 10.30" is not a date.
     _NUMERIC,
     # 03/2027
     re.compile(r"(?<![\d,/])(?<!\d\.)(?P<m>\d{1,2})\s?[./-]\s?(?P<y>(?:19|20)\d\d)(?!\d|[.,]\d)"),
-    # EXP 03/27, where 27 may be a day, too; EXP311227
+    # EXP 03/27, where 27 may also be a day; EXP311227
     re.compile(rf"{_UNTIL}(?P<m>0?[1-9]|1[0-2])[/.-](?:1[3-9]|[2-9]\d)(?![\d./-])"),
     re.compile(rf"{_UNTIL}(?P<y>20[2-4]\d)(?P<m>0[1-9]|1[0-2])(?P<d>[0-3]\d)(?![\w.,])"),
     re.compile(rf"{_UNTIL}(?P<a>\d\d)(?P<b>\d\d)(?P<c>(?:20)?[2-4]\d)(?![\w.,])"),

@@ -12,7 +12,7 @@ class NoticeContext:
     Bounds: see `Notices` in features/describe.
     """
 
-    # No notice was given since it was switched on.
+    # No notice was given since notices were enabled.
     first: bool
     # Capture time of the newest frame whose answer was delivered, monotonic seconds; None if none was
     until: float | None

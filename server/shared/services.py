@@ -18,10 +18,10 @@ from server.shared.watch_answers import WatchAnswer
 
 
 class Things(Protocol):
-    """Detects things by name. Blocking and thread-safe."""
+    """Detects objects by name. Blocking and thread-safe."""
 
     def boxes(self, picture: Picture, question: str, answer: str) -> Sequence[Box]:
-        """Return the boxes of the things of a question, in pixels; none if the answer says that they are not visible."""
+        """Return the boxes of a question's objects, in pixels; none if the answer says that they are not visible."""
 
     def look(
         self,
@@ -35,7 +35,7 @@ class Things(Protocol):
 
 
 class Finding(Protocol):
-    """A thing, text or code found at a point. `box` is in pixels of the picture; its label may be ""."""
+    """An object, text or code found at a point. `box` is in pixels of the picture; its label may be ""."""
 
     @property
     def kind(self) -> Literal["thing", "text", "code"]: ...
@@ -45,11 +45,11 @@ class Finding(Protocol):
 
 
 class SceneReader(Protocol):
-    """Detects text, codes and things in a picture without a model. Blocking."""
+    """Detects text, codes and objects in a picture without a language model. Blocking."""
 
     @property
     def things(self) -> Things | None:
-        """The detector of things; None without one."""
+        """The object detector; None if there is none."""
 
     def at(self, bgr: NDArray[np.uint8], x: float, y: float, language: str) -> Sequence[Finding]:
         """Return the findings at a point, x and y in pixels, with names in a language."""
@@ -72,7 +72,7 @@ class TextLooker(Protocol):
     def busy(self) -> bool: ...
 
     async def look(self, frame: Frame) -> Found | None:
-        """Return the findings; None after a failure."""
+        """Return the texts and faces found; None after a failure."""
 
 
 class RecallDuration(Protocol):

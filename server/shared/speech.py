@@ -69,8 +69,8 @@ class SpeechWorker:
         again: str = "Start the server again.",
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """Prepare a process. `what`: "recogniser" or "voice"; `remedy`: for a process that cannot start; `again`: for one
-        that has ended. `on_change` is called whenever it has become ready or has failed.
+        """Prepare a process. `what`: "recogniser" or "voice"; `remedy`: for a process that cannot start; `again`: for a
+        process that has ended. `on_change` is called whenever it has become ready or has failed.
         """
         self.on_change = on_change
         self.ready = False
@@ -99,7 +99,7 @@ class SpeechWorker:
 
     @property
     def pid(self) -> int | None:
-        """The process id; None without a process."""
+        """The process id; None if there is no process."""
         return self._worker.pid
 
     @property
@@ -185,7 +185,7 @@ class SpeechWorker:
 
 
 def models_python(chosen: Path | None) -> str:
-    """Return the Python of the models' environment. `chosen`: the one of the settings, if set."""
+    """Return the Python of the models' environment. `chosen`: the Python from the settings, if set."""
     own = ROOT / ".venv-models" / "bin" / "python"
     if chosen is not None:
         return str(chosen)
@@ -244,7 +244,7 @@ _PLAIN_SECONDS = 600.0
 _REFUSED = (400, 415, 422, 500, 501)
 # Time without a socket after it was not offered or failed
 _PAUSE_SECONDS = 60.0
-# Words in the task or name of a model, by its use, because a server may have models for both
+# Words in the task or name of a model, by its use, because a server may have models for both uses
 _USES = {
     "recogniser": re.compile(
         r"whisper|parakeet|canary|transcri|\b(asr|stt)\b|speech-(to-text|recognition)", re.I
@@ -270,7 +270,7 @@ class SpeechLimits:
 class Refusals:
     """The errors of a speech server, in our own words. Pure.
 
-    They contain nothing of the server's text, which may have the spoken words or the key.
+    They contain nothing from the server's text, which may include the spoken words or the key.
     `what`: its kind, such as "transcription server"; `settings`: the prefix of its settings, such
     as "TRANSCRIPTION"; `path`: the requested path below its base address.
     """
@@ -313,7 +313,7 @@ class Refusals:
         )
 
     def unreachable(self, error: BaseException | None = None) -> SpeechError:
-        """Return the error of a server that cannot be reached. `error`: the raised exception, if any."""
+        """Return the error for a server that cannot be reached. `error`: the raised exception, if any."""
         host = httpx2.URL(self.address).host
         if error is not None and (why := why_unreachable(error, host)):
             return SpeechUnavailable(f"{self._server} cannot be reached: {why}.")
@@ -332,7 +332,7 @@ class Refusals:
         return SpeechFailed(f"{self._server} failed. See its log for the reason.")
 
     def event(self, raw: bytes | str) -> dict[str, Any]:
-        """Parse an event. Raises the error of an event that is not JSON, or that reports an error."""
+        """Parse an event. Raises an error for an event that is not JSON, or that reports an error."""
         try:
             event = json.loads(raw)
         except (ValueError, RecursionError):
@@ -390,7 +390,7 @@ class SpeechServer:
         self._plain_until = 0.0
         # Number of running requests
         self._asked = 0
-        # A request was too late since the last probe.
+        # True if a request was too late since the last probe
         self._late = False
         self._tasks = TaskSet(self.what)
         # Name of the server's machine; "" for this one
@@ -423,7 +423,7 @@ class SpeechServer:
             error = self.refusals.from_status(status)
         except (TimeoutError, httpx2.HTTPError) as exc:
             if self._asked and not late:
-                # It may process one request at a time, and is working on ours.
+                # The server may process one request at a time, and is processing ours.
                 return PROBE_SECONDS
             status, names, error = 0, [], self.refusals.unreachable(exc)
         if before and not self.ready:
@@ -475,7 +475,7 @@ class SpeechServer:
         return answer.status_code, [one["id"] for one in sorted(cards, key=self._unfit)]
 
     def _unfit(self, card: Mapping[str, Any]) -> int:
-        """Rank a listed model by its task, else by its name: 0 for this use, 2 for another one."""
+        """Rank a listed model by its task, else by its name: 0 for this use, 2 for another use."""
         for text in (str(card.get("task")), card["id"]):
             uses = [use for use, words in _USES.items() if words.search(text)]
             if uses:
@@ -488,7 +488,7 @@ class SpeechServer:
         """Send a request as JSON, or as a form with a WAV file. `stack` closes the response.
 
         A refused request is repeated without its optional fields, which are omitted for ten minutes if that works.
-        Raises SpeechError, and errors that `errors` converts to one.
+        Raises SpeechError, or a lower-level error that the `errors` context manager converts to SpeechError.
         """
         now = asyncio.get_running_loop().time
         refused = False
@@ -571,7 +571,7 @@ def describe_speech(one: SpeechServer | SpeechWorker | None) -> dict[str, str] |
 _MESSAGES_AT_A_TIME = 64
 # Minimum bytes for which a message counts, because small ones cost time, too
 _LEAST_MESSAGE = 64
-# HTTP statuses of servers without this path; uvicorn responds with 403 to a socket at an unknown one.
+# HTTP statuses of servers without this path; uvicorn responds with 403 to a socket at an unknown path.
 _NOT_OFFERED = (400, 403, 404, 405, 426, 501)
 
 

@@ -114,9 +114,9 @@ async def check_relay(
     """Test a TURN URL: one end of the relay acts as a client, the other as this server.
 
     `addresses`: the announced IPv4 addresses of this machine, one of which the relay must reach.
-    Without any, or with `reflexive`, also the address under which the relay sees this machine.
-    `bind` binds the local socket (media port range). `tls`: the trusted authorities; None for the
-    system's. Raises only cancellation, and leaves no socket or task behind.
+    If there are none, or with `reflexive`, also the address under which the relay sees this machine.
+    `bind` binds the local socket (media port range). `tls`: the trusted authorities; None for those of
+    the system. Raises only CancelledError, and leaves no socket or task behind.
     """
     begin = time.monotonic()
     try:

@@ -24,7 +24,7 @@ _MAX_OBJECTS = 64
 _YES = {"true", "yes", "1"}
 _NO = {"false", "no", "0"}
 
-# Caption of the picture of the last verified no, in a second look
+# Caption of the picture of the last verified no, in a second question
 BEFORE = "Before, when it was not so:"
 
 SCHEMA: dict[str, Any] = {
@@ -66,7 +66,7 @@ _FORM = (
     '{"watches":[{"id":"...","seen":true or false,"sure":0 to 1,'
     '"where":[x1,y1,x2,y2] or null,"why":"at most 15 words"}]}, one entry for each id. '
 )
-# Of many conditions hardly one holds, and a token of an answer costs as much as a hundred of the prompt.
+# Of many conditions hardly any is true, and a token of an answer costs as much as a hundred tokens of the prompt.
 _FORM_OF_MANY = (
     '{"watches":[{"id":"...","seen":true,"sure":0 to 1,'
     '"where":[x1,y1,x2,y2] or null,"why":"at most 15 words"}]}, one entry for each id that the picture shows,'
@@ -85,7 +85,7 @@ class WatchAnswer:
     seen: bool
     # 0 to 1
     confidence: float
-    # In the model's unit and order; None without a box
+    # In the model's unit and order; None if there is no box
     where: Box | None
     why: str
 
@@ -94,7 +94,7 @@ _NOT_SEEN = WatchAnswer(False, 0.5, None, "")
 
 
 def one_line(condition: str) -> str:
-    """Return a condition for a request: in one line, of limited length."""
+    """Return a condition for a request, in one line of limited length."""
     shown = "".join(char if char.isprintable() else " " for char in condition)
     return " ".join(shown.split())[:MAX_CONDITION_CHARS]
 
@@ -123,7 +123,7 @@ def conditions_in(text: str) -> dict[str, str]:
 def second_question(
     name: str, condition: str, unit: BoxUnit | None = None, *, with_before: bool
 ) -> str:
-    """Return the question of the second look at a condition, in different words.
+    """Return the second question about a condition, in different words.
 
     `unit`: as in `question`. `with_before`: a crop of the last verified no is sent, to ask what began since.
     """

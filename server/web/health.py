@@ -1,7 +1,7 @@
-"""The bodies of /health, and gauges.
+"""The response bodies of /health, and gauges.
 
-Everybody may see whether the server can answer questions; addresses, models, reasons and remedies need
-access to `detail`.
+Everybody may see whether the server can answer questions; addresses, models, reasons and remedies are only
+in `detail`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Health:
-    """Builder of the bodies, from the present state of other parts."""
+    """Builds the bodies from the current state of other parts."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Health:
         draining: Callable[[], str],
         facts: Sequence[Callable[[], Mapping[str, Any]]] = (),
     ) -> None:
-        """`draining()`: why no new sessions are accepted, "" otherwise. `facts`: further fields of `detail`."""
+        """`draining()` returns why no new sessions are accepted, or "". `facts`: additional fields of `detail`."""
         self._engines = engines
         self._queue = queue
         self._draining = draining
@@ -53,15 +53,15 @@ class Health:
         }
 
     def why_not_ready(self) -> str | None:
-        """Return why questions cannot be answered, for visitors; None when they can."""
+        """Return why questions cannot be answered, as a text for visitors; None if they can."""
         return self._why_not(self._engines.current.status.visitor_detail)
 
     def summary(self) -> tuple[dict[str, Any], bool]:
-        """Return the public body of /health, and True when questions can be answered."""
+        """Return the public body of /health, and True if questions can be answered."""
         return self._body(self._engines.current.status.visitor_detail)
 
     def detail(self) -> tuple[dict[str, Any], bool]:
-        """Return the whole body of /health, and True when questions can be answered."""
+        """Return the full body of /health, and True if questions can be answered."""
         engine = self._engines.current
         status = engine.status
         body, ready = self._body(status.detail)
@@ -102,7 +102,7 @@ class Health:
         return body, ready
 
     def _body(self, detail: str) -> tuple[dict[str, Any], bool]:
-        """Return the public fields, and True when questions can be answered. `detail`: text about the engine."""
+        """Return the public fields, and True if questions can be answered. `detail`: text about the engine."""
         engine = self._engines.current
         why_not = self._why_not(detail)
         body = {
@@ -137,7 +137,7 @@ def _beyond(watches: Engine, answers: Engine) -> bool:
     return limited and status.ready and status.capabilities.cannot_watch is None
 
 
-# Metrics that are read at each request for /metrics
+# Metrics that are computed at each request for /metrics
 
 
 def add_gauges(

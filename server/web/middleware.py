@@ -1,6 +1,6 @@
-"""ASGI middleware of the application, and the form of errors.
+"""ASGI middleware of the application, and the format of errors.
 
-From the outside in: security headers, no uploads, CORS, body limit, handler of bugs, HEAD.
+From outermost to innermost: security headers, refusal of uploads, CORS, body limit, handler of bugs, HEAD.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from server.core.metrics import Metrics
 
 @dataclass(frozen=True, slots=True)
 class ErrorForm:
-    """Another format of errors at some addresses."""
+    """Another format of errors for some paths."""
 
     paths: re.Pattern[str]
     body: Callable[[QwenCameraError], Mapping[str, Any]]
@@ -49,7 +49,7 @@ class ErrorForm:
 
 
 class MethodNotAllowed(RequestError):
-    """A method that the address does not support; `Allow` lists the supported ones."""
+    """The path does not support this method; `Allow` lists the supported methods."""
 
     code = "method_not_allowed"
     status = 405
@@ -62,7 +62,7 @@ def error_response(
     operator: bool = False,
     form: ErrorForm | None = None,
 ) -> Response:
-    """Make the response of an HTTP error, with the headers that belong to its status. `form`: None for ours."""
+    """Return the response for an HTTP error, with the headers that its status requires. `form`: None for our format."""
     extra = dict(headers or {}) | dict(form.headers(error) if form is not None else {})
     if error.status in (429, 503) and error.retry_after is not None:
         # Whole seconds (RFC 9110 section 10.2.3), never too early.
@@ -78,12 +78,12 @@ def error_response(
 
 
 def form_for(scope: Scope) -> ErrorForm | None:
-    """Return the form that errors have at a request's address; None for ours."""
+    """Return the format of errors for a request's path; None for our format."""
     forms: Sequence[ErrorForm] = scope["app"].state.error_forms
     return next((one for one in forms if one.paths.match(scope["path"])), None)
 
 
-# Our errors in place of the framework's, whose text may quote the client
+# Our errors, which replace the framework's, because their text may quote the client
 _BY_STATUS: dict[int, QwenCameraError] = {
     400: BadRequest("This request cannot be understood. See docs/protocol.md."),
     404: NotFound("There is nothing at this address. See docs/protocol.md."),
@@ -107,7 +107,7 @@ _NO_DESCRIPTION = re.compile(r"[^ !#-\[\]-~]")
 
 
 def validation_error(error: RequestValidationError) -> BadRequest:
-    """Return the error for an invalid body, about its first problem, without quoting it."""
+    """Return the error about the first problem of an invalid body, without quoting the body."""
     problem: Mapping[str, Any] = error.errors()[0] if error.errors() else {}
     kind = str(problem.get("type", ""))
     if kind == "json_invalid":
@@ -130,7 +130,7 @@ def validation_error(error: RequestValidationError) -> BadRequest:
 def install_error_handlers(app: FastAPI, metrics: Metrics, forms: Sequence[ErrorForm] = ()) -> None:
     """Send every error, including the framework's, in our format, and count it by code.
 
-    `forms`: other formats at some addresses.
+    `forms`: other formats for some paths.
     """
     app.state.metrics, app.state.error_forms = metrics, forms
 
@@ -187,7 +187,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     ]
 )
-# Browser features that the page uses, and those that it does not. Chromium warns of unknown names.
+# Browser features that the page uses, and features that it does not use. Chromium warns about unknown names.
 _USED = ("camera", "microphone", "display-capture", "screen-wake-lock")
 _UNUSED = (
     *("accelerometer", "geolocation", "gyroscope", "hid", "magnetometer", "midi", "payment"),
@@ -276,7 +276,7 @@ class _Refusing(_Wrapper):
 
 
 class RefuseUploads(_Refusing):
-    """Middleware that refuses upload addresses and multipart bodies before reading anything."""
+    """Middleware that refuses upload paths and multipart bodies before reading anything."""
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (error := self._error(scope)) is not None:
@@ -313,9 +313,9 @@ class HeadAsGet(_Wrapper):
 
 
 class BodyLimit(_Refusing):
-    """Middleware that reads a whole body of at most MAX_BODY_BYTES within BODY_SECONDS, and refuses others.
+    """Middleware that reads the whole body, and refuses one above MAX_BODY_BYTES or slower than BODY_SECONDS.
 
-    A request holds at most so many bytes and one received piece. A client that disconnects before its
+    A request keeps at most that many bytes and one received piece in memory. A client that disconnects before its
     body is complete gets no response.
     """
 
@@ -325,7 +325,7 @@ class BodyLimit(_Refusing):
         if "transfer-encoding" in headers and (
             "content-length" in headers or scope["http_version"] == "1.0"
         ):
-            # A proxy may have used the other length (RFC 9112, 6.1).
+            # A proxy may have used the other one of the two lengths (RFC 9112, 6.1).
             twice = BadRequest(
                 "The request has both Content-Length and Transfer-Encoding, so its length is ambiguous. Send it with only one."
             )
@@ -361,7 +361,7 @@ class BodyLimit(_Refusing):
         await self._app(scope, replay, send)
 
     async def _read(self, receive: Receive) -> bytes | None:
-        """Return the whole body; None if the client disconnected. Raises TooLarge."""
+        """Return the whole body, or None if the client disconnected. Raises TooLarge."""
         body = bytearray()
         while True:
             message = await receive()
@@ -426,7 +426,7 @@ def guard_app(
     `frame_ancestors`: origins whose pages may frame ours.
     """
     metrics: Metrics = app.state.metrics
-    # The one added last is the outermost.
+    # The middleware that is added last is the outermost.
     app.add_middleware(HeadAsGet)
     app.add_middleware(LastResort, metrics=metrics)
     app.add_middleware(BodyLimit, metrics=metrics)

@@ -1,7 +1,7 @@
-"""Limits of the process's connections, on top of uvicorn's protocols.
+"""Limits on the process's connections, in addition to uvicorn's protocols.
 
-uvicorn has no time limit for request headers, for reading a response, or for closing, and no limit of a
-WebSocket's frames. `tests/project/test_dependencies.py` fails when its classes change.
+uvicorn has no time limit for request headers, for reading a response, or for closing, and no limit on a
+WebSocket's frames. `tests/project/test_dependencies.py` fails if uvicorn's classes change.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from server.core.aio import Bucket, Timer
 from server.core.errors import Busy, SocketCloseCode
 from server.core.messages import error_body
 
-# An address may have 1/ADDRESS_PART of all connections.
+# An address may have at most 1/ADDRESS_PART of all connections.
 ADDRESS_PART = 2
-# Time limit of request headers, and of closing a WebSocket; of bodies `middleware.BODY_SECONDS`
+# Time limit for request headers and for closing a WebSocket; `middleware.BODY_SECONDS` is the limit for bodies
 WAIT_SECONDS = 10.0
-# Time limit for a client to read some of its response
+# Time limit within which a client must read a part of its response
 TAKE_SECONDS = 15.0
 # Interval between checks of a connection
 CHECK_SECONDS = 2.0
-# Frames a second, and their burst. `websocket.MESSAGE_RATE` limits messages more tightly, with an
-# error; this also covers control frames, fragments, and many frames in one packet.
+# Frames a second, and their burst. `websocket.MESSAGE_RATE` is a stricter limit on messages, with an
+# error; this limit also includes control frames, fragments, and many frames in one packet.
 FRAME_RATE, FRAME_BURST = 128.0, 1024
 # Maximum fragments of a message
 MAX_FRAGMENTS = 256
@@ -49,11 +49,11 @@ _FULL = (
 class Connections:
     """All connections of the process, WebSockets included.
 
-    Trusted proxies have no limit per address, because all clients come through them.
+    Trusted proxies have no limit per address, because all clients connect through them.
 
-    Bounds of connections: MAX_CONNECTIONS, half of them per address; beyond, the oldest one without a whole
-    request, a token or a client that reads is closed for the new one, of the address with the most, else the
-    new one is refused.
+    Bounds of connections: MAX_CONNECTIONS, half of them per address; beyond, a new connection replaces the oldest
+    connection without a complete request, a token or a client that reads, from the address with the most
+    connections; if there is none, the new connection is refused.
     """
 
     def __init__(self, most: int, trusted_proxies: Sequence[Network] = ()) -> None:
@@ -70,7 +70,7 @@ class Connections:
         return len(self._open)
 
     def add(self, transport: asyncio.Transport) -> bool:
-        """Add a new connection, in place of an idle one if full; return False to refuse it."""
+        """Add a new connection, which replaces an idle one if the limit is reached. Return False to refuse it."""
         peer = transport.get_extra_info("peername")
         host = peer[0] if isinstance(peer, tuple) else None
         key = None if is_trusted(host, self._trusted) else limiter_key(host or UNKNOWN)
@@ -103,7 +103,7 @@ def _is_idle(transport: asyncio.Transport) -> bool:
 
 
 class _TimedProtocol(asyncio.Protocol):
-    """The limits shared by HTTP and WebSocket. `protocol_classes` sets `limits`."""
+    """The limits that HTTP and WebSocket share. `protocol_classes` sets `limits`."""
 
     limits: Connections
     transport: asyncio.Transport
@@ -118,7 +118,7 @@ class _TimedProtocol(asyncio.Protocol):
         raise NotImplementedError
 
     def pending(self) -> int | None:
-        """Return the state that the client must change in time: unread bytes, 0 if it must send; None otherwise."""
+        """Return the state that the client must change in time: count of unread bytes, 0 if it must send, else None."""
         raise NotImplementedError
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -184,9 +184,9 @@ class HttpProtocol(_TimedProtocol, H11Protocol):
 
 
 class BoundedFrames(ServerProtocol):
-    """Parser of one connection's frames, which counts each before storing or answering it.
+    """Parser of one connection's frames, which counts each frame before storing or answering it.
 
-    Bounds of frames of a socket before the application has them: 1,024 at once, 128 a second, 256
+    Bounds of frames of a socket before the application gets them: 1,024 at once, 128 a second, 256
     fragments per message; beyond, the socket closes.
     """
 
@@ -197,7 +197,7 @@ class BoundedFrames(ServerProtocol):
 
     @property
     def flooded(self) -> bool:
-        """True when the connection was closed for too many frames."""
+        """True if the connection was closed because of too many frames."""
         return self._frames.refused > 0 or self._fragments > MAX_FRAGMENTS
 
     def recv_frame(self, frame: Frame) -> None:
@@ -208,7 +208,7 @@ class BoundedFrames(ServerProtocol):
             self._fragments = 0
         if not self._frames.take(time.monotonic()) or self._fragments > MAX_FRAGMENTS:
             self.fail(SocketCloseCode.TOO_MANY, "too many frames")
-            # Stops the parser, so that the rest of the data is not read
+            # This stops the parser, so that the rest of the data is not read.
             raise ProtocolError("too many frames")
         super().recv_frame(frame)
 

@@ -1,4 +1,4 @@
-"""Checks shared by routes: address, rate limits, origin, tokens and codes."""
+"""Checks that routes share: address, rate limits, origin, tokens and codes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 
 class AccessSettings(Protocol):
-    """The settings of access."""
+    """The settings for access."""
 
     host: str
     allowed_hosts: tuple[str, ...]
@@ -78,7 +78,7 @@ class AccessSettings(Protocol):
 
 
 class Access:
-    """Keys, tokens, limits and policies of access, built from the settings."""
+    """Keys, tokens, limits and policies for access, built from the settings."""
 
     def __init__(self, settings: AccessSettings) -> None:
         self.settings = settings
@@ -86,9 +86,9 @@ class Access:
         self.code = settings.access_code.get_secret_value()
         # "" if the operator functions are off
         self.operator_token = settings.operator_token.get_secret_value()
-        # True after the log line about disabled operator functions, and about an untrusted proxy
+        # True after the log line about disabled operator functions, and after the one about an untrusted proxy
         self.operator_off_logged = self.proxy_logged = False
-        # Monotonic time before which no refused host or origin is logged
+        # Monotonic time before which refused hosts and origins are not logged
         self.silent_until = 0.0
         self.metrics_token = settings.metrics_token.get_secret_value()
         self.tokens = TokenIssuer(
@@ -97,7 +97,7 @@ class Access:
             settings.token_max_age,
         )
         path = settings.ca_cert_path
-        # The certificate authority of the server's own certificate, as DER; None without one
+        # The certificate authority of the server's own certificate, as DER; None if there is none
         self.authority = authority_der(path) if path is not None else None
         self.limiter = RequestLimiter(settings.rate_limit_per_minute)
         self.guesses: dict[Guessed, Guesses] = {kind: Guesses(kind) for kind in get_args(Guessed)}
@@ -108,13 +108,13 @@ class Access:
         self.origins = OriginPolicy(settings.allowed_origins, self.hosts)
 
     def share(self, counts: SharedCounts) -> None:
-        """Use counts of requests and guesses that are shared with other processes."""
+        """Use counts of requests and guesses that other processes share."""
         self.limiter.share(counts)
         for guesses in self.guesses.values():
             guesses.share(counts)
 
     def ice_servers(self, session_id: str) -> list[dict[str, Any]]:
-        """Return RTCIceServer dictionaries; relays have credentials for the session."""
+        """Return RTCIceServer dictionaries; those of relays contain credentials for the session."""
         settings = self.settings
         servers: list[dict[str, Any]] = []
         if settings.stun_urls:
@@ -143,7 +143,7 @@ class Services:
 log = logging.getLogger(__name__)
 
 
-# Minimum seconds between log lines about refused origins and hosts, which anybody can cause
+# Minimum seconds between log lines about refused origins and hosts, because anybody can cause them
 _LOG_SECONDS = 60.0
 
 
@@ -157,7 +157,7 @@ class Owner(Enum):
 
 
 class RequestGuard:
-    """Checks of requests and sockets; counts refusals by reason."""
+    """Checks requests and sockets, and counts refusals by reason."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -224,7 +224,7 @@ class RequestGuard:
     # Rate limits and codes, for routes only
 
     def issue(self, session_id: str, device: Device | None = None) -> Issued:
-        """Return a token for a new session. `device`: a paired one that needs no code."""
+        """Return a token for a new session. `device`: a paired device, which needs no code."""
         services = self._services
         begins = services.sessions.revoked.begin(time.time())
         if device is not None:
@@ -255,7 +255,7 @@ class RequestGuard:
         if self._services.sessions.replicas.is_home(session_id):
             return
         if request.query_params.get("session") == session_id:
-            # The balancer knows the session's process and did not reach it.
+            # The load balancer knows the session's process, but did not reach it.
             raise NotFound(REPLICA_UNAVAILABLE)
         kept = [(k, v) for k, v in request.query_params.items() if k in ("page", "attempt")]
         query = urlencode([("session", session_id), *kept])
@@ -269,14 +269,14 @@ class RequestGuard:
         if session_id is None:
             wait = await self._access.limiter.anybody(self.address(request), now)
         else:
-            # With an access code tokens are not free, so the session counts as begun.
+            # If there is an access code, tokens are not free, so the session is treated as begun.
             begun = session_id in services.sessions or bool(self._access.code)
             address = self.address(request)
             wait = await self._access.limiter.session(session_id, address, now, begun=begun)
         self._wait(wait, "Too many tokens and offers from this address.")
 
     def session_of(self, request: Request) -> str | None:
-        """Return the session of the request's valid token; None without one."""
+        """Return the session of the request's valid token, or None if there is none."""
         try:
             return self._access.tokens.verify(given_token(request) or "").session_id
         except TokenRefused:
@@ -290,7 +290,7 @@ class RequestGuard:
             raise RateLimited(again, retry_after=max(1.0, wait))
 
     async def access_code(self, request: Request, given: str | None, ask: str) -> None:
-        """Check the access code, within the rate limits. `ask`: the error without a code.
+        """Check the access code, within the rate limits. `ask`: the error text if no code was given.
 
         Raises Unauthorized, RateLimited.
         """
@@ -324,9 +324,9 @@ class RequestGuard:
     async def operator(
         self, connection: HTTPConnection, given: str | None, *, also: str = ""
     ) -> None:
-        """Check the operator token, or the token `also` if given; guesses at both share their limits.
+        """Check the operator token, or the token `also` if given; guesses of both share their limits.
 
-        A wrong token costs more of the address's rate limit, the right one nothing while requests are left.
+        A wrong token uses more of the address's rate limit; the right token uses nothing while requests are left.
 
         Raises NotFound if no token is set, RateLimited before comparing, Unauthorized.
         """
@@ -343,7 +343,7 @@ class RequestGuard:
             )
         # Compare both, so that the time does not reveal which one matched.
         right = same_secret(given, access.operator_token) | same_secret(given, also)
-        # Charged before, and refunded for the right token.
+        # Charge before the comparison, and refund for the right token.
         wait = await access.limiter.anybody(address, now)
         if wait is None and given is not None:
             wait = await access.guesses["operator"].check(right, address, now)
@@ -364,7 +364,7 @@ class RequestGuard:
     async def owner(self, request: Request) -> Owner | None:
         """Return the owner of a request; None for an ordinary session.
 
-        Raises what `operator` raises, for a token that is no session token.
+        Raises what `operator` raises if the token is not a session token.
         """
         if self.session_of(request) is None:
             await self.operator(request, given_token(request))
@@ -389,7 +389,7 @@ class RequestGuard:
         return self.verify(token)
 
 
-# Headers of proxies, behind which a request may come from anywhere
+# Headers that proxies add; such a request may come from anywhere
 _FROM_PROXIES = (
     *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
     *("cf-connecting-ip", "true-client-ip", "x-client-ip"),
@@ -416,7 +416,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def given_token(connection: HTTPConnection) -> str | None:
-    """Return the bearer token of a request; None without a valid header."""
+    """Return the bearer token of a request, or None if there is no valid header."""
     try:
         return bearer(connection.headers.get("authorization"))
     except TokenRefused:
@@ -428,7 +428,7 @@ def _peer(connection: HTTPConnection) -> str | None:
 
 
 def for_operators(services: Services) -> list[Any]:
-    """Return the dependencies of operators' routes: origin and token."""
+    """Return the dependencies of operators' routes, which check origin and token."""
     guard = RequestGuard(services)
 
     async def operator(request: Request) -> None:
@@ -468,13 +468,13 @@ class AuthMethod:
     # The body of a request
     body: type[TokenBody] = TokenBody
 
-    # The error without a code
+    # The error text if no code was given
     ask = ASK
 
     async def enter(
         self, request: Request, response: Response, body: TokenBody
     ) -> Device | Response | None:
-        """Authenticate where a code is needed: return a device, or a `Response` to send. None: check the access code.
+        """Authenticate if a code is needed. Return a device, a `Response` to send, or None to check the access code.
 
         Raises QwenCameraError.
         """

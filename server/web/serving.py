@@ -23,8 +23,8 @@ from server.web.protocols import Connections, protocol_classes
 
 # Time limit of a TLS handshake; asyncio's default is a minute, and uvicorn has no setting.
 TLS_SECONDS = 10.0
-# Maximum time of a stop in addition to running answers: frames that questions wait for, sockets,
-# connections, and closing all parts
+# Maximum time of a stop in addition to the time for running answers: frames for waiting questions,
+# sockets, connections, and closing all parts
 STOP_SECONDS = 20.0
 
 
@@ -97,7 +97,7 @@ class DrainingServer(uvicorn.Server):
         if self._running_loop is None:
             self.should_exit = True
         elif self.should_exit or self._draining:
-            # Works even if the event loop is blocked, and loses nothing: only the log is an open file.
+            # This works even if the event loop is blocked, and loses no data: only the log is an open file.
             os._exit(0)
         else:
             self._draining = True
@@ -116,7 +116,7 @@ class DrainingServer(uvicorn.Server):
             self._leaving.set()
 
     async def main_loop(self) -> None:
-        """Run the main loop once a second: uvicorn's ten times are half of an idle server's work.
+        """Run the main loop once a second: uvicorn's ten times a second would be half of an idle server's work.
 
         Not under `supervise`: an exception ends the program, and the service manager restarts it.
         """
@@ -161,8 +161,8 @@ def greeting(
 ) -> str:
     """Return the start message: the page's address, the engine, and how to get a better one.
 
-    `better`: address where the server looks for a better engine; None without one. `operator`:
-    OPERATOR_TOKEN is set. `roles`: engines of other roles by name.
+    `better`: address where the server searches for a better engine; None if it does not. `operator`:
+    True if OPERATOR_TOKEN is set. `roles`: engines of other roles by name.
     """
     everywhere = host in ("0.0.0.0", "::")
     shown = "localhost" if everywhere or host == "127.0.0.1" else host
@@ -201,7 +201,7 @@ def greeting(
 
 
 def _engine(work: str, engine: Engine) -> list[tuple[str, str]]:
-    """Return the rows about the engine of a role: its model, and why it is unavailable."""
+    """Return the rows about the engine of a role: its model, and why it is unavailable if it is."""
     status = engine.status
     model = f" ({status.model})" if status.model not in ("", engine.name) else ""
     trouble = [] if status.ready else [("", f"{status.state}: {status.detail}")]
@@ -209,7 +209,7 @@ def _engine(work: str, engine: Engine) -> list[tuple[str, str]]:
 
 
 def _row(name: str, text: str) -> str:
-    """Return a row of name and text, wrapped at 80 columns."""
+    """Return a row with a name and a text, wrapped at 80 columns."""
     return textwrap.fill(
         text,
         width=80,
@@ -241,12 +241,12 @@ def listening_problem(host: str, port: int) -> str | None:
 
 
 class Notifier:
-    """Sender of sd_notify(3) messages to the service manager, if NOTIFY_SOCKET is set."""
+    """Sends sd_notify(3) messages to the service manager, if NOTIFY_SOCKET is set."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         # A path, or "@" and an abstract name, which begins with a null byte
         self._address = re.sub("^@", "\0", environment.get("NOTIFY_SOCKET", ""))
-        # Seconds between watchdog messages, half of the allowed time; None without a watchdog
+        # Seconds between watchdog messages, half of the allowed time; None if there is no watchdog
         self.interval = int(environment.get("WATCHDOG_USEC") or 0) / 2e6 or None
 
     def send(self, *lines: str) -> None:

@@ -34,12 +34,12 @@ from server.web.request_guard import RequestGuard, Services, given_token
 log = logging.getLogger(__name__)
 
 AUTH_SECONDS = 5.0
-# Maximum sockets without a token; beyond, the oldest is closed. The page sends its token with the
-# upgrade.
+# Maximum number of sockets without a token; beyond, the oldest is closed. The page sends its token with
+# the upgrade.
 MAX_UNAUTHENTICATED = 256
 PROTOCOL = "qwen-camera"
-# Messages a second of a socket, and their burst; further ones get an error, and after MAX_REFUSED
-# errors the socket closes.
+# Messages a second on a socket, and their burst. Further messages get an error, and after MAX_REFUSED
+# errors the socket is closed.
 MESSAGE_RATE, MESSAGE_BURST = 20.0, 60
 MAX_REFUSED = 100
 # Pause before the next message, as a multiple of the handling time of the last one, so that a socket takes at
@@ -91,7 +91,7 @@ class SessionSocket:
     def __init__(self, websocket: WebSocket, messages: wire.Parser) -> None:
         self._websocket = websocket
         self._messages = messages
-        # Set once a close was requested; the first one applies
+        # Set when a close is requested; the first request applies
         self._closing: Closing | None = None
         self._wake = asyncio.Event()
 
@@ -103,7 +103,7 @@ class SessionSocket:
     async def receive(self) -> str | None:
         """Return the next text message; None after a disconnect.
 
-        Raises Closing for a binary or too long message.
+        Raises Closing if the message is binary or too long.
         """
         try:
             event = await self._websocket.receive()
@@ -177,7 +177,7 @@ class SessionSocket:
                 await welcome(token)
 
     def _handle(self, session: Session, bucket: Bucket, raw: str) -> str | None:
-        """Handle a message; return the token of an `operator` message. Raises Closing after too many messages."""
+        """Handle a message. Return the token in an `operator` message. Raises Closing after too many messages."""
         if not bucket.take(time.monotonic()):
             if bucket.refused > MAX_REFUSED:
                 raise Closing(SocketCloseCode.TOO_MANY, "too many messages")
@@ -269,7 +269,7 @@ class SocketServer:
         if self._sessions.capacity.draining:
             raise Closing(SocketCloseCode.DRAINING, "the server is about to stop")
         if not self._sessions.replicas.is_home(session_id):
-            # The balancer did not reach the process of the session.
+            # The load balancer did not reach the session's process.
             raise Closing(SocketCloseCode.NO_SESSION, "replica unavailable")
         session = await self._sessions.admit(session_id, claims.auth_time, claims.device)
         # Before the rate limit: after a network stall, late attempts arrive together.
@@ -279,7 +279,7 @@ class SocketServer:
             raise Closing(
                 SocketCloseCode.TOO_MANY, f"more than {SOCKETS_PER_MINUTE} sockets a minute"
             )
-        # Before this socket reads: waiting messages may be for an operator.
+        # Before this socket reads, because waiting messages may be for an operator
         self.operators.dismiss(session.outbox)
         self._sessions.attach(session, socket)
         session.greet()

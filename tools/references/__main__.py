@@ -1,4 +1,4 @@
-"""Write docs/reference/ and the page's types of messages, or check that they are current:
+"""Write docs/reference/ and the page's types for messages, or check that they are current:
 `python -m tools.references [--check]`.
 """
 
@@ -35,7 +35,7 @@ def pages() -> dict[str, str]:
 
 
 def stale(root: Path) -> list[str]:
-    """Return the paths of outdated and of unexpected files below this folder."""
+    """Return the paths of outdated and unexpected files below this folder."""
     made = pages()
     there = {path.relative_to(root).as_posix() for path in (root / FOLDER).glob("*.md")}
     return sorted(

@@ -20,7 +20,7 @@ def page() -> str:
 
 
 def codes() -> dict[str, type[QwenCameraError]]:
-    """Return the error of each code, in the order of their statuses; the most special one that names the code."""
+    """Return the most specific error class that defines each code, in the order of the HTTP statuses."""
     found: dict[str, type[QwenCameraError]] = {}
     for path in sorted((ROOT / "server").rglob("*.py")):
         if not re.search(r'^    code = "', path.read_text("utf-8"), re.M):

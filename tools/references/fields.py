@@ -31,7 +31,7 @@ class Undocumented(Exception):
 @dataclasses.dataclass(frozen=True)
 class Row:
     name: str
-    # It may be missing
+    # True if the field may be missing
     optional: bool
     value: str
     meaning: str
@@ -48,7 +48,7 @@ def rows(kind: type, *, sent_by_client: bool) -> list[Row]:
             optional = field is not None and not field.is_required()
         else:
             optional = type(None) in get_args(annotation)
-        # A dataclass has values that were checked already: the comment says what is allowed.
+        # The values of a dataclass were checked already: the comment says what is allowed.
         value = shape(annotation, field.metadata) if field is not None else ""
         if _BOUND.search(said[name]):
             value = value.partition(", ")[0]
@@ -129,7 +129,7 @@ def bounds(metadata: Any, what: str = "characters") -> str:
             case MaxLen(max_length=value):
                 long = value
     if long:
-        # A limit of the whole message is none of a field.
+        # Ignore a limit that applies to the whole message.
         if long == MAX_MESSAGE_BYTES:
             return ""
         return f", {short} to {long} {what}" if short else f", {long} {what} at most"
@@ -150,7 +150,7 @@ def number(value: float) -> str:
 
 
 def explained(kind: type[Enum]) -> bool:
-    """Return True if some of its values have a meaning of their own."""
+    """Return True if at least one value of an enum has a comment that explains it."""
     return any(comments(kind).get(member.name) for member in kind)
 
 
@@ -171,7 +171,7 @@ def objects(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def used(kind: type) -> tuple[list[type[BaseModel]], list[type[Enum]]]:
-    """Return the objects in a model's fields and theirs, and the explained enums; in the order of use."""
+    """Return the objects in a model's fields, recursively, and the explained enums, in the order of use."""
     found: dict[type[BaseModel], None] = {}
     values: dict[type[Enum], None] = {}
     for _, annotation, _ in _fields(kind):

@@ -36,7 +36,7 @@ def page() -> str:
 
 
 def modules() -> dict[str, list[ModuleType]]:
-    """Return the modules with messages by the feature to which they belong; "" is the core."""
+    """Return the modules that define messages, by feature; "" is the core."""
     names = {"": [f"{core.__name__}.{name}" for name in _CORE]}
     for name in installed_features():
         module = f"server.features.{name}.messages"
@@ -46,7 +46,7 @@ def modules() -> dict[str, list[ModuleType]]:
 
 
 def of(modules: list[ModuleType], base: type[BaseModel]) -> list[type[BaseModel]]:
-    """Return the messages of one direction that these modules define, in their order."""
+    """Return the messages of one direction that these modules define, in source order."""
     found: list[type[BaseModel]] = []
     for module in modules:
         kinds = [
@@ -76,7 +76,7 @@ def _section(modules: list[ModuleType], *, feature: bool = False) -> str:
         return join((f"{deep} {title}", *sections)) if sections else ""
 
     if feature:
-        # Below a feature's heading the directions stand in a line.
+        # In a feature's section the direction is given in each message's line.
         told = [_message(kind, names, "from the client") for kind in from_client]
         told += [_message(kind, names, "from the server") for kind in from_server]
         told += [fields.object_section(kind, names, sent_by_client=False) for kind in objects]

@@ -30,12 +30,12 @@ client's input. Beside these there are, where the system tells them, the process
 
 @dataclass(frozen=True)
 class Metric:
-    # As served: with `_total` for a counter
+    # Name in /metrics: with `_total` for a counter
     name: str
     kind: str
     labels: tuple[str, ...]
     help: str
-    # Values of labels, from the comment above it
+    # Values of the labels, from the comment above the call
     values: str
     # "" for the core
     feature: str
@@ -92,7 +92,7 @@ def _strings(nodes: Iterable[ast.expr]) -> list[str]:
 
 
 def _values(comment: str, labels: Sequence[str]) -> str:
-    """Return a comment that lists the values of labels; "" for another, and one that names a file of ours."""
+    """Return a comment that lists the values of labels; "" for any other, and for one that names a source file."""
     if ".py" in comment or not any(comment.startswith(f"{label}: ") for label in labels):
         return ""
     return re.sub(r"(^|; )(\w+): ", lambda found: _named(found, labels), comment)
@@ -103,7 +103,7 @@ def _named(found: re.Match[str], labels: Sequence[str]) -> str:
 
 
 def _feature(path: Path) -> str | None:
-    """Return the feature that a file belongs to, "" for the core; None where it is an example."""
+    """Return the feature that a file belongs to; "" for the core, None for the example feature."""
     parts = path.relative_to(ROOT / "server").parts
     if parts[0] != "features":
         return ""
@@ -111,7 +111,7 @@ def _feature(path: Path) -> str | None:
 
 
 def _metric(call: ast.Call, comment: str, feature: str) -> Metric | None:
-    """Parse a call that creates a metric; None for others."""
+    """Parse a call that creates a metric; return None for other calls."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     if name not in _KINDS or len(call.args) < 2:
         return None

@@ -1,4 +1,4 @@
-"""The page of the models: the catalogue, models.toml, as tables."""
+"""The page of the models: the catalogue in models.toml, as tables."""
 
 from __future__ import annotations
 

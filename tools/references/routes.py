@@ -1,4 +1,4 @@
-"""The page of the HTTP routes, from the application: their docstrings, and the models of bodies."""
+"""The page of the HTTP routes, from the application: docstrings of routes, and models of bodies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from server.features.hosting.catalogue.choice import Choice
 from tools.references import fields
 from tools.references.source import code, docstring, join, linked, table
 
-# Objects that routes read and make without a model that FastAPI knows
+# Objects that routes parse or return without declaring a model to FastAPI
 _OTHERS = (Choice, VideoRequest, SoundRequest, JobProgress)
 _METHODS = ("WebSocket", "GET", "POST", "PATCH", "DELETE")
 _INTRO = """# HTTP routes
@@ -37,7 +37,7 @@ class Route:
     methods: tuple[str, ...]
     path: str
     needs: str
-    # Its docstring: a sentence, and more
+    # Docstring of the route: a sentence, then more
     said: str
     bodies: tuple[type[BaseModel], ...]
     # "" for the core
@@ -79,7 +79,7 @@ def page() -> str:
 
 
 def _section(found: list[Route], names: set[str]) -> str:
-    """Return a table of the routes, and below it what does not fit into a line."""
+    """Return a table of the routes, followed by the descriptions that do not fit into a line."""
     silent = [one.name for one in found if not one.said]
     if silent:
         raise fields.Undocumented(f"{', '.join(silent)}: the route needs a docstring")
@@ -98,7 +98,7 @@ def _with_body(route: Route, names: set[str]) -> str:
 
 
 _OPERATOR = "`OPERATOR_TOKEN`"
-# A check that a route depends on, by its name, and what it asks for
+# Checks that routes depend on, by name, and what each one requires
 _CHECKS = {
     "for_operators.<locals>.operator": _OPERATOR,
     "RequestGuard.owner": f"{_OPERATOR}, or session's token at this machine",
@@ -121,7 +121,7 @@ def routes() -> list[Route]:
         if "WebSocket" in type(route).__name__:
             methods = {"WebSocket"}
         parts = module.split(".")
-        # A plain ASGI application says nothing of its methods: ours take a POST.
+        # A plain ASGI application does not declare its methods: ours accept POST.
         found.append(
             Route(
                 tuple(sorted(methods)) or ("POST",),
@@ -137,7 +137,7 @@ def routes() -> list[Route]:
 
 def _flat(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
     for route in routes:
-        # A router that was included keeps its routes.
+        # The routes of an included router are in its `original_router`.
         router = getattr(route, "original_router", None)
         if router is None:
             yield route

@@ -1,4 +1,4 @@
-"""The page of the settings: env.example has the words, config what is allowed."""
+"""The page of the settings: descriptions from env.example, allowed values from config."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _table(settings: list[_Setting], allowed: dict[str, str], brought: dict[str,
 
 
 def _groups() -> Iterator[tuple[str, list[_Setting]]]:
-    """Read env.example; settings without a comment between them share the one above."""
+    """Parse env.example; settings without a comment between them share the comment above."""
     found: list[_Setting] = []
     said: list[str] = []
     name = ""

@@ -19,7 +19,7 @@ def read(path: Path) -> tuple[ast.Module, tuple[str, ...]]:
 
 
 def above(path: Path, line: int) -> str:
-    """Return the comment on the lines right above this one, as one line of text."""
+    """Return the comment on the lines directly above this line, as one line of text."""
     lines = read(path)[1]
     found: list[str] = []
     for text in reversed(lines[: line - 1]):
@@ -31,7 +31,7 @@ def above(path: Path, line: int) -> str:
 
 @functools.cache
 def comments(kind: type) -> dict[str, str]:
-    """Return the comment above each field or member of a class, those of its bases included."""
+    """Return the comment above each field or member of a class, including those of its bases."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if base.__module__.startswith("server."):
@@ -60,18 +60,18 @@ def line_of(kind: type) -> int:
 
 
 def docstring(thing: object) -> str:
-    """Return its own docstring, each paragraph on one line; "" without one."""
+    """Return an object's own docstring, with each paragraph on one line; "" if it has none."""
     text = thing.__dict__.get("__doc__") if isinstance(thing, type) else thing.__doc__
     return "\n\n".join(_joined(part) for part in re.split(r"\n\s*\n", inspect.cleandoc(text or "")))
 
 
 def _joined(paragraph: str) -> str:
-    """Join the lines of a paragraph, but for those that begin an item of a list."""
+    """Join the lines of a paragraph, except lines that begin a list item."""
     return re.sub(r"\n(?!- )\s*", " ", paragraph)
 
 
 def calls(folder: Path) -> Iterator[tuple[Path, ast.Call, int]]:
-    """Yield each call in a folder's modules, with the line at which its statement begins."""
+    """Yield each call in the modules of a folder, with the line at which its statement begins."""
     for path in sorted(folder.rglob("*.py")):
         for statement in ast.walk(read(path)[0]):
             if isinstance(
@@ -84,7 +84,7 @@ def calls(folder: Path) -> Iterator[tuple[Path, ast.Call, int]]:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Make a table, without the columns that are empty in every row; "" without rows."""
+    """Return a table without the columns that are empty in every row; "" if there are no rows."""
     rows = list(rows)
     used = [at for at in range(len(head)) if at == 0 or any(row[at] for row in rows)]
     lines = ["| " + " | ".join(head[at] for at in used) + " |", "|" + "---|" * len(used)]
@@ -97,7 +97,7 @@ def _cell(text: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """Begin with a capital letter; end as given."""
+    """Return a text with its first letter capitalised."""
     return text[:1].upper() + text[1:]
 
 
@@ -106,7 +106,7 @@ def code(values: Iterable[object]) -> str:
 
 
 def linked(text: str, names: Collection[str]) -> str:
-    """Make a link of each of these names that stands in backticks."""
+    """Turn each of these names that is in backticks into a link."""
     return re.sub(r"`(\w+)`", lambda found: link(found[1]) if found[1] in names else found[0], text)
 
 
@@ -115,5 +115,5 @@ def link(name: str) -> str:
 
 
 def join(parts: Iterable[str]) -> str:
-    """Put paragraphs below each other."""
+    """Join paragraphs with blank lines, without empty ones."""
     return "\n\n".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""TypeScript's declarations of the WebSocket messages, for the comments that give the page's types."""
+"""TypeScript declarations of the WebSocket messages, for the type comments in the page's code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PLAIN = {str: "string", int: "number", float: "number", bool: "boolean"}
 
 
 def page() -> str:
-    """Declare each message and each object in one. A feature's settings join those of the core."""
+    """Return declarations of all messages and the objects in them. A feature's settings are merged into the core's."""
     modules = [module for some in messages.modules().values() for module in some]
     sent = messages.of(modules, ClientMessage), messages.of(modules, ServerMessage)
     kinds = dict.fromkeys((*sent[0], *sent[1]))
@@ -45,7 +45,7 @@ def _interface(kind: type[BaseModel]) -> str:
 
 
 def _type(annotation: Any) -> str:
-    """Return the type of what JSON has; None is left out there."""
+    """Return the TypeScript type of the JSON value; None is omitted, as in the JSON."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _type(inner[0])

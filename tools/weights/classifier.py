@@ -1,4 +1,4 @@
-"""The classifier: EfficientNet-Lite0, from PyTorch's file to ONNX, read without PyTorch."""
+"""The classifier: EfficientNet-Lite0, converted from PyTorch's format to ONNX without PyTorch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tools.weights.graph import Array, Graph, same_padding
 
 SIDE = 224
 CLASSES = 1000
-# The step of each block; the paper's table for Lite0.
+# The stride of each block, from the paper's table for Lite0
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
 EPSILON = 1e-3
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -32,7 +32,7 @@ class _Tensor(NamedTuple):
 
 
 class _Reader(pickle.Unpickler):
-    """Reader of PyTorch's older format, which calls nothing named in the file."""
+    """Reader of PyTorch's older format that calls no function named in the file."""
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file)
@@ -56,7 +56,7 @@ class _Reader(pickle.Unpickler):
 
 
 def read(path: Path) -> dict[str, Array]:
-    """Read the arrays of a file of PyTorch by their names, in 64 bits."""
+    """Return the arrays in a PyTorch file by name, in 64 bits."""
     with path.open("rb") as file:
         magic, _, _ = (_Reader(file).load() for _ in range(3))
         assert magic == MAGIC, f"{path.name} is not in PyTorch's older format"
@@ -76,7 +76,7 @@ def read(path: Path) -> dict[str, Array]:
 
 
 class Layers(Protocol[Value]):
-    """The operations of the network, which an implementation writes as a graph or computes."""
+    """The operations of the network, which an implementation writes into a graph or computes."""
 
     def conv(self, of: Value, weights: str, norm: str, stride: int = 1) -> Value: ...
     def relu6(self, of: Value) -> Value: ...
@@ -108,7 +108,7 @@ def network(arrays: dict[str, Array], layers: Layers[Value], picture: Value) -> 
 
 
 class _Written:
-    """The layers as nodes of a graph; a norm becomes part of its convolution."""
+    """The layers as nodes of a graph; a batch norm becomes part of its convolution."""
 
     def __init__(self, arrays: dict[str, Array], graph: Graph) -> None:
         self._arrays, self._graph = arrays, graph
@@ -133,7 +133,7 @@ class _Written:
 
 
 class _Computed:
-    """The layers computed plainly, as the original has them, with its own numbers: to compare."""
+    """The layers computed directly, as in the original and with its numbers, for comparison."""
 
     def __init__(self, arrays: dict[str, Array]) -> None:
         self._arrays = arrays
@@ -187,7 +187,7 @@ def convert(package: Path, *, half: bool = True) -> ModelProto:
 
 
 def original(package: Path, pictures: Array) -> Array:
-    """Compute [n, 1000] for pictures [n, 3, 224, 224] with the original's numbers and steps."""
+    """Compute the classes [n, 1000] of pictures [n, 3, 224, 224] with the original's numbers and operations."""
     arrays = weights_of(package)
     layers = _Computed(arrays)
     return np.stack([network(arrays, layers, picture.astype(np.float64)) for picture in pictures])

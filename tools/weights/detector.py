@@ -1,7 +1,7 @@
-"""The detector: SSDLite with MobileNetV2, from TensorFlow.js' files to ONNX.
+"""The detector: SSDLite with MobileNetV2, converted from TensorFlow.js files to ONNX.
 
-Left out is what comes before (the size of a picture, its numbers) and what comes after (which
-boxes are told). A batch norm becomes part of the convolution before it.
+The preprocessing (resizing and scaling of pictures) and the postprocessing (selection of boxes)
+are left out. A batch norm becomes part of the convolution before it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FOLDER = Path("package") / "models" / "coco-ssd"
 
 @dataclass(frozen=True)
 class _Sum:
-    """Convolution that is not written yet, with the terms added to its result."""
+    """A convolution that is not written yet, with the terms to add to its result."""
 
     of: str
     weights: Array
@@ -56,7 +56,7 @@ class _Reader:
             count = int(np.prod(entry["shape"]))
             found = np.frombuffer(data, np.dtype(entry["dtype"]).newbyteorder("<"), count, at)
             at += found.nbytes
-            # In 64 bits, so that joining two steps costs no precision
+            # Use 64 bits, so that merging two operations loses no precision.
             kind = np.float64 if found.dtype.kind == "f" else np.int64
             self.constants[entry["name"]] = found.reshape(entry["shape"]).astype(kind)
         assert at == len(data), "model.json does not fit its weights"
@@ -65,7 +65,7 @@ class _Reader:
         self._written: dict[str, str] = {}
 
     def value(self, name: str) -> str:
-        """Return the value of the graph that a node of the original has become."""
+        """Return the value in the new graph of a node of the original."""
         if name not in self._written:
             found = self._node(name)
             if isinstance(found, _Sum):
@@ -104,7 +104,7 @@ class _Reader:
         return done.scaled(scale, beta - mean * scale)
 
     def _added(self, names: list[str]) -> _Sum:
-        """Join what is added to the convolution among the terms."""
+        """Merge the added terms into the convolution among them."""
         for name in names:
             term = self._node(name)
             if isinstance(term, _Sum) and name not in self._written and not term.plus:
@@ -142,7 +142,7 @@ def convert(package: Path, *, half: bool = True) -> ModelProto:
         return graph.add("Concat", *layers, axis=1)
 
     scores = graph.add("Sigmoid", predicted("ClassPredictor", (1, -1, CLASSES + 1)))
-    # The first class is "nothing".
+    # The first class is the background.
     bounds = [graph.constant(np.array([bound], np.int64)) for bound in (1, CLASSES + 1, 2)]
     scores = graph.add("Slice", scores, *bounds)
 

@@ -1,4 +1,4 @@
-"""An ONNX graph of convolutions, built layer by layer, its weights stored in 16 bits."""
+"""An ONNX graph of convolutions, built layer by layer, with weights stored in 16 bits."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy.typing as npt
 from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
 
 Array = npt.NDArray[Any]
-# Tensors with fewer values stay as they are.
+# Tensors with fewer values keep their precision.
 LEAST = 256
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int, int]:
-    """Return what TensorFlow's padding SAME puts before and after, and the size of the result."""
+    """Return the padding before and after of TensorFlow's mode SAME, and the size of the result."""
     out = -(-size // stride)
     total = max((out - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2, out
@@ -24,8 +24,8 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int, int]:
 class Graph:
     """Nodes and weights of a model with one square picture as input, [1, 3, side, side].
 
-    Values are named by strings. The weights become 32-bit numbers when the model is loaded, so
-    that it computes with these.
+    Values are identified by strings. The weights are converted to 32 bits when the model is loaded, so
+    that it computes in 32 bits.
     """
 
     def __init__(self, side: int, *, half: bool = True) -> None:
@@ -44,7 +44,7 @@ class Graph:
         return name
 
     def constant(self, values: Array, *, exact: bool = False) -> str:
-        """Store numbers; in 16 bits if they are many and need not be exact."""
+        """Store numbers, in 16 bits if there are many and they need not be exact."""
         name = f"weights_{len(self._weights)}"
         if values.dtype.kind != "f":
             self._weights.append(numpy_helper.from_array(values, name))
@@ -56,7 +56,7 @@ class Graph:
         return self.add("Cast", name, to=TensorProto.FLOAT)
 
     def conv(self, of: str, weights: Array, bias: Array, stride: int = 1) -> str:
-        """Convolve with weights [out, in, kernel, kernel]; depthwise where "in" is 1 and out is more."""
+        """Convolve with weights [out, in, kernel, kernel]; depthwise if "in" is 1 and "out" is larger."""
         out, per_group, kernel, _ = weights.shape
         before, after, side = same_padding(self._sides[of], kernel, stride)
         name = self.add(
@@ -75,7 +75,7 @@ class Graph:
         return self.add("Clip", of, *bounds)
 
     def model(self, outputs: dict[str, str], shapes: Sequence[Sequence[int]]) -> ModelProto:
-        """Finish: values by the names that the model's outputs get, and the outputs' shapes."""
+        """Return the finished model. `outputs`: values by the names of the outputs; `shapes`: of the outputs."""
         for name, value in outputs.items():
             self._nodes.append(helper.make_node("Identity", [value], [name]))
 

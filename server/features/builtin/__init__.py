@@ -1,4 +1,4 @@
-"""The built-in engine: things, text, codes, colours and changes without a language model.
+"""The built-in engine: objects, text, codes, colours and changes without a language model.
 
 It uses no network. The words of each language are in `languages/`.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Register the engine, the finder of print, faces and things, and the language detector."""
+    """Register the engine, the detection of text, faces and objects, and the language detector."""
     from functools import partial
 
     from server.core.aio import TaskSet, in_pool
@@ -69,7 +69,7 @@ def register(api: Api) -> None:
 
 
 def _finder(api: Api) -> ThingFinder | None:
-    """Return the finder of things; None if NAME_THINGS is off."""
+    """Return the object detector; None if NAME_THINGS is off."""
     from server.features.builtin.detector import (
         CLASSIFIER,
         DETECTOR,

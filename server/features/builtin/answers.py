@@ -18,14 +18,14 @@ from server.media.picture.grounding import Box
 from server.models.prompts import number_of
 from server.models.routing import plain
 
-# Most rows with a figure of the kind asked that answer a question whose words no row has
+# Maximum number of rows with a figure of the requested kind that are the answer if no row has a word of the question
 _FEW = 3
-# Most characters of print that is quoted whole; and the pattern of a figure on a display
+# Maximum length of printed text that is quoted in full, in characters; and the pattern of a figure on a display
 _SHORT = 160
 _BARE = re.compile(r"\W{0,3}\d[\d.,:]*+\W{0,3}")
-# Most things whose places are described; further ones only get a box.
+# Maximum number of objects whose places are described; further objects only get a box.
 _PLACED = 4
-# Days after which a date without a year belongs to the next year; and the most days that are counted
+# Days after which a date without a year belongs to the next year; and the maximum number of days counted
 _PAST_DAYS, _FAR = 300, 366
 
 
@@ -40,8 +40,8 @@ def compose(
 ) -> tuple[str, bool]:
     """Return the answer of one or two lines, and True if it answers the question.
 
-    `running`: a short answer of a series of descriptions. `brief`: without details. `past`: the question is about the
-    recent past, of which a picture shows only the changes since the last look.
+    `running`: a short answer in a series of descriptions. `brief`: without details. `past`: the question is about the
+    recent past, of which a picture shows only the changes since the last inspected one.
     """
     s = AnswerWriter(intent, view, today)
     found = look_answers.overview(s, running=True) if running else answer(s)
@@ -54,7 +54,7 @@ def compose(
 def compose_several(
     intent: Intent, looks: Sequence[tuple[str, PictureFacts]], today: dt.date
 ) -> tuple[str, bool]:
-    """Return the answer about each of these cameras in turn; an answer that all share is given once."""
+    """Return the answer about each of these cameras in turn; an answer that is the same for all is given once."""
     words = language(intent.language)
     found = [answer(AnswerWriter(intent, view, today)) for _, view in looks]
     names, texts = [_camera(words, name) for name, _ in looks], [one.text for one in found]
@@ -67,7 +67,7 @@ def compose_several(
 def answer_small_talk(intent: Intent, things: bool = True, *, hears: bool = False) -> str | None:
     """Return the answer to small talk; None for a question about the picture.
 
-    `things`: the engine names things. `hears`: the session's microphone is on.
+    `things`: the engine names objects. `hears`: the session's microphone is on.
     """
     words, want = language(intent.language), intent.want
     if want not in SOCIAL:
@@ -91,7 +91,7 @@ def describe_places(
 ) -> str:
     """Return the sentences about the places of boxes in a picture of this size.
 
-    `things`: the engine names things. `of_print`: the boxes are words of print.
+    `things`: the engine names objects. `of_print`: the boxes contain printed words.
     """
     words = language(code)
     if not boxes:
@@ -138,7 +138,7 @@ def answer(s: AnswerWriter) -> ComposedAnswer:
 
 
 def _may_have_answer(s: AnswerWriter) -> bool:
-    """Return True if the print may have the requested figure: beside the words asked about, or on a display without a unit."""
+    """Return True if the text may have the requested figure: beside words of the question, or on a unitless display."""
     has, words = facts.FINDERS.get(s.intent.want), s.intent.words
     if has is None:
         return False
@@ -151,7 +151,7 @@ def _may_have_answer(s: AnswerWriter) -> bool:
 def _rows_of(s: AnswerWriter) -> list[Row]:
     """Return the rows that answer a question.
 
-    They have its words and a figure of its kind, or else are the only ones with such a figure.
+    They have words of the question and a figure of the requested kind, or are the only rows with such a figure.
     """
     want, rows = s.intent.want, sentences(s.rows)
     has: Callable[[str], object] | None = facts.FINDERS.get(want)
@@ -178,7 +178,7 @@ def _rows_of(s: AnswerWriter) -> list[Row]:
 
 
 def _of_day(s: AnswerWriter, rows: list[Row]) -> list[Row]:
-    """Return the rows of opening hours for the requested day; the first rows if none names it."""
+    """Return the rows of opening hours for the requested day; the first rows if no row names it."""
     day, ahead = s.intent.weekday, s.intent.in_days
     if day is None and (ahead is not None or s.intent.yes_no):
         day = (s.today.weekday() + (ahead or 0)) % 7
@@ -216,7 +216,7 @@ def _expiry(s: AnswerWriter) -> ComposedAnswer | None:
 
 
 def _read(s: AnswerWriter) -> ComposedAnswer:
-    """Answer with all lines of the print."""
+    """Answer with all lines of printed text."""
     if not s.rows and not s.codes and s.intent.things and s.intent.yes_no:
         # "Steht neben der Tasse ein Glas?"
         return look_answers.thing(s)

@@ -24,9 +24,9 @@ from server.models.routing import ends, plain
 from server.shared.watch_answers import WatchAnswer
 
 log = logging.getLogger(__name__)
-# Confidence that a thing is absent, 0 to 1
+# Confidence that an object is absent, 0 to 1
 _NOT_SEEN = 0.8
-# Things that the detector recognises well enough to replace a model
+# Objects that the detector recognises well enough to replace a model
 _WELL = frozenset(
     {PERSON, "bicycle", "car", "motorcycle", "bus", "train", "cat", "dog", "horse", "cow", "sheep"}
 )
@@ -40,10 +40,10 @@ class DetectorAid:
         self.finder = finder
 
     def boxes(self, picture: Picture, question: str, answer: str) -> list[Box]:
-        """Return the boxes of the things that a question names, in pixels of the picture.
+        """Return the boxes of the objects that a question names, in pixels of the picture.
 
-        Return none if a model's answer denies that something is there. A failed detection is logged and
-        returns none.
+        Return an empty list if a model's answer denies that something is there, and if detection fails, which is
+        logged.
         """
         intent = understand(question)
         if not intent.things or is_denied(answer, intent.language):
@@ -58,9 +58,9 @@ class DetectorAid:
         return [replace(one.box, label=words.one(one.name)) for one in seen if one.box is not None]
 
     def at(self, bgr: Bgr, x: float, y: float, tag: str) -> list[Box]:
-        """Return the boxes of things around a point, in pixels of the picture.
+        """Return the boxes of objects around a point, in pixels of the picture.
 
-        The label is a name in the language of the BCP 47 `tag`, or "" for an unknown thing. Errors of the
+        The label is a name in the language of the BCP 47 `tag`, or "" for an unknown object. Errors of the
         libraries are passed on.
         """
         words = words_of(tag)
@@ -75,16 +75,16 @@ class DetectorAid:
         near: Box | None = None,
         well: bool = False,
     ) -> dict[str, list[WatchAnswer] | None] | None:
-        """Check conditions of watches, by their names; with `well` only things that the detector recognises well.
+        """Check conditions of watches, by their names; with `well` only objects that the detector recognises well.
 
         `turn`, `near`: see `spot`. Each condition gets its answers, surest first and never empty, with boxes in pixels
-        of the picture; an absent thing has no box. The value is None for a condition about nothing that the detector
+        of the picture; an absent object has no box. The value is None if a condition names nothing that the detector
         knows; the result is None if detection fails.
         """
         read = {name: detector_condition(condition, well) for name, condition in conditions.items()}
         wanted = [found[0] for found in read.values() if found is not None]
         names = {one.target for one in wanted}
-        # A part of the picture cannot show that a thing is gone.
+        # A part of the picture cannot show that an object is gone.
         whole = any(one.gone for one in wanted)
         boxes: list[Box] = []
         if names:
@@ -106,7 +106,7 @@ class DetectorAid:
 def detector_condition(condition: str, well: bool = False) -> tuple[Condition, str] | None:
     """Return a condition that the detector can check, and the language of its words; None for any other.
 
-    `well`: accept only things that it recognises well enough to replace a model.
+    `well`: accept only objects that it recognises well enough to replace a model.
     """
     found = spoken_condition(condition)
     if found is None or found[0].subject not in (Subject.THING, Subject.PERSON):

@@ -20,7 +20,7 @@ class DecodedCode:
     format: str
     # Its place in the picture; None if unknown
     box: Box | None = field(default=None, compare=False)
-    # The full content with its lines if `text` is shortened; "" if `text` is complete
+    # The full content with its line breaks if `text` is shortened; "" if `text` is complete
     whole: str = ""
 
     @property
@@ -44,7 +44,7 @@ _FIELD = re.compile(r"(?<![A-Z])([A-Z]++):((?:\\.|[^;\\])*+);?")
 
 
 def network(codes: Iterable[DecodedCode]) -> Network | None:
-    """Return the Wi-Fi network of the first code with one (WIFI:T:WPA;S:name;P:password;;)."""
+    """Return the Wi-Fi network in the first code that contains one (WIFI:T:WPA;S:name;P:password;;)."""
     for code in codes:
         text = code.whole or code.text
         if text[:5].upper() != "WIFI:":
@@ -106,7 +106,7 @@ def _format_day(match: re.Match[str]) -> str:
 def host(url: str) -> str:
     """Return a link's host as a browser reads it: without user name, port and path.
 
-    A host with letters that may be confused with others is in its ASCII form ("xn--...").
+    A host with letters that may be confused with others is returned in ASCII ("xn--...").
     """
     try:
         found = urlsplit(url if "://" in url else f"//{url}").hostname or url
@@ -126,7 +126,7 @@ _WHOLE = {
     "BEGIN:VCALENDAR": CodeUse.EVENT,
     "BEGIN:VEVENT": CodeUse.EVENT,
 }
-# Uses of a part, which ends where a message, a subject or another field begins
+# Uses of a part of the content, which ends where a message, a subject or another field begins
 _PART = (
     (re.compile(r"(?:tel|sms|smsto):([+\d][\d\s().*#/-]*+)", re.I), CodeUse.PHONE),
     (re.compile(r"mailto:([^?\s]++)", re.I), CodeUse.EMAIL),

@@ -44,7 +44,7 @@ _CREAM, _PALE_CREAM = 24, 64
 _TAN = 126
 # Longest side of the shrunk picture, in pixels; a colour's share needs no more.
 _SIDE = 96
-# Least share of a colour that is named: of a background, and of a coloured thing on it
+# Minimum share of a colour that is named, both of a background and of a coloured object on it
 LEAST = 0.08
 _LEAST_THING = 0.02
 
@@ -88,7 +88,7 @@ _SKY = 64
 def shares(bgr: NDArray[np.uint8], *, lit: bool = False) -> list[tuple[str, float]]:
     """Return colours and their shares of the picture (0 to 1), largest first, without tiny ones.
 
-    `lit`: the picture shows a thing; skylight on it is not counted as its colour.
+    `lit`: the picture shows an object; skylight on it is not counted as its colour.
     """
     return _colour_shares(shrink(bgr, _SIDE)[0], lit=lit)
 
@@ -119,19 +119,19 @@ def colours_by_place(bgr: NDArray[np.uint8]) -> dict[str, tuple[tuple[str, float
     return {place: tuple(shares(part)) for place, part in parts.items()}
 
 
-# Segmentation of a thing from its background: longest side of the part in pixels, margin around a box as a share of its
-# size, and the middle of a picture as shares of its width and height
+# Segmentation of an object from its background: longest side of the part in pixels, margin around a box as a fraction
+# of its size, and the middle of a picture as fractions of its width and height
 _SUBJECT_SIDE, _AROUND, _MIDDLE = 96, 0.25, (0.1, 0.06, 0.9, 0.94)
-# Least share of its box that a thing fills
+# Minimum fraction of its box that an object fills
 _LEAST_SUBJECT = 0.02
-# Share of the examined part from which a box has no background around it
+# Fraction of the examined part from which a box has no background around it
 _ALL = 0.95
 
 
 def subject(bgr: NDArray[np.uint8], box: Box | None = None) -> list[tuple[str, float]]:
-    """Return the colours of the thing in a box, or in the middle, without its background.
+    """Return the colours of the object in a box, or in the middle, without its background.
 
-    They come with their shares of it, largest first; none if nothing stands out. About 15 ms.
+    Each has its share of the object, largest first; empty if nothing stands out. Takes about 15 ms.
     """
     height, width = bgr.shape[:2]
     if box is None:
@@ -165,12 +165,12 @@ def subject(bgr: NDArray[np.uint8], box: Box | None = None) -> list[tuple[str, f
 # down to the picture's edge
 _BELOW, _BESIDE = (0.5, 1.7), 0.8
 _BELOW_PORTRAIT, _BESIDE_PORTRAIT = 0.25, 1.2
-# Least height of that part, in heights of the face
+# Minimum height of that part, in heights of the face
 _LEAST_BELOW, _LEAST_PORTRAIT = 0.25, 0.12
 
 
 def clothes_colours(bgr: NDArray[np.uint8], face: Box) -> list[tuple[str, float]]:
-    """Return the colours below a face, as of a shirt, with their shares, largest first; none if there is no room."""
+    """Return the colours below a face, as of a shirt, with their shares, largest first; empty if there is no room."""
     height, width = bgr.shape[:2]
     tall, wide = face.height, face.width
     top, bottom = (face.y2 + at * tall for at in _BELOW)
@@ -185,10 +185,10 @@ def clothes_colours(bgr: NDArray[np.uint8], face: Box) -> list[tuple[str, float]
     return shares(bgr[int(top) : int(bottom), int(left) : int(right) + 1])
 
 
-# Least share of a further colour, as a part of the first colour's share
+# Minimum share of a further colour, relative to the first colour's share
 _FURTHER = 0.3
 
 
 def main_colours(shares: Sequence[tuple[str, float]]) -> tuple[str, ...]:
-    """Return the colours that describe a thing, two at most."""
+    """Return the colours that describe an object, two at most."""
     return tuple(name for name, share in shares if share >= _FURTHER * shares[0][1])[:2]

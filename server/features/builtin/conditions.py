@@ -1,6 +1,6 @@
 """Conditions that the built-in engine can watch for, parsed from a person's words. Pure.
 
-It knows only text, codes, colours, faces, things that it can name, motion and light. Therefore a
+It recognises only text, codes, colours, faces, objects that it can name, motion and light. Therefore a
 condition is accepted only if all of its words are known in one language: otherwise "a red car" would
 alert for anything red, and "she leaves" for a face.
 """
@@ -39,16 +39,16 @@ class Subject(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Condition:
     subject: Subject
-    # The word to read, `plain`, or the name of the colour or thing
+    # The word to read, `plain`, or the name of the colour or object
     target: str = ""
-    # True: the condition holds while the thing is absent.
+    # True: the condition holds while the object is absent.
     gone: bool = False
 
 
 _QUOTED = re.compile(r"[\"“”„«»‘「『《]\s*(?P<target>.{1,80}?)\s*[\"“”«»’」』》]")
 _TRIM = " .!?,;:'\"…。，、！？؟،؛।"
 _TOKEN = re.compile(rf"[\w{WORD_MARKS}'’+-]+")
-# Between Latin letters or digits and East Asian ones
+# Boundaries between Latin letters or digits and East Asian characters
 _BESIDE = re.compile(r"(?<=[A-Za-z0-9])(?=[\u3040-\ud7a3])|(?<=[\u3040-\ud7a3])(?=[A-Za-z0-9])")
 _SUBJECTS = (
     (Subject.PERSON, ("people", "door")),
@@ -101,7 +101,7 @@ def _of_known_words(text: str, known: WatchWords) -> Condition | None:
 
 
 def _thing(low: str, known: WatchWords) -> Condition | None:
-    """Parse a condition about a thing that is present or gone."""
+    """Parse a condition about an object that is present or gone."""
     names, rest = thing_words(known.code).cut(low)
     words = known.words(rest)
     if not names and words and known.words_outside(known.words_in(words, "people"), "fillers"):
@@ -122,7 +122,7 @@ def _with_a_name(text: str, known: WatchWords) -> Condition | None:
         # "Text is visible" quotes no text.
         if found is not None and (words is None or known.words_outside(words, "fillers")):
             return found
-    # "EXIT appears": a word in capitals is one to read.
+    # "EXIT appears": a word in capitals is text to read.
     tokens = _TOKEN.findall(_BESIDE.sub(" ", text))
     capitals = [word for word in tokens if len(word) > 1 and word.isupper()]
     if not capitals:
@@ -222,7 +222,7 @@ class WatchWords:
             (re.compile(rf"\b{re.escape(plain(phrase))}\b"), plain(other))
             for phrase, other in same.items()
         )
-        # Verbs behind a name, each split into words
+        # Verbs after a name, each split into words
         tails = plain(str(found.get("tails", ""))).split(",")
         self._tails = [one.split() for one in tails if one.strip()]
         self._named_before = _choice(str(found.get("named_before", "")))
@@ -260,7 +260,7 @@ class WatchWords:
         return self._colours.get(word, "")
 
     def text_named(self, low: str) -> str | None:
-        """Return the text that a condition names, without a verb behind it; None without one."""
+        """Return the text that a condition names, without a verb after it; None if it names none."""
         naming = sorted(self._sets["naming"], key=len, reverse=True)
         after = "|".join(map(re.escape, naming))
         if not self._unspaced:
@@ -275,7 +275,7 @@ class WatchWords:
         return None
 
     def _without_tail(self, target: str) -> str:
-        """Return a text to read without the verbs behind it."""
+        """Return a text to read without the verbs after it."""
         words = target.split()
         while tail := next((one for one in self._tails if words[-len(one) :] == one), None):
             if len(tail) == len(words):

@@ -1,4 +1,4 @@
-"""Detection of things by two small models, whose disagreements are dropped. Blocking.
+"""Detection of objects by two small models; boxes on which they disagree are dropped. Blocking.
 
 A detector of 80 classes (COCO) finds boxes; a classifier of 1,000 (ImageNet) checks each box. Alone, the
 detector is wrong in a third of its boxes. `things/NOTICE` names the source of the weights.
@@ -30,19 +30,19 @@ FOLDER = Path(__file__).with_name("things")
 DETECTOR, CLASSIFIER = "ssdlite_mobilenet_v2.onnx", "efficientnet_lite0.onnx"
 PERSON = "person"
 
-# Least score of a box; and of a person, for which the classifier has no class
+# Minimum score of a box; and of a person, for which the classifier has no class
 _BOX, _PERSON = 0.5, 0.6
-# Least score of a person that fills this share of the picture and is this many times wider than tall
+# Minimum score of a person that fills this fraction of the picture and is this many times wider than tall
 _PERSON_WIDE, _FILLS, _WIDE = 0.75, 0.6, 1.6
-# Overlap (IoU) above which two boxes are one thing: of the same name, and of different names
+# Overlap (IoU) above which two boxes show one object: with the same name, and with different names
 _SAME, _OTHER = 0.5, 0.8
-# Share of a better box of its name inside a box from which both show the same thing
+# Fraction of a better box with the same name inside a box, from which both show the same object
 _INSIDE = 0.85
-# Share of the picture from which a box is no second thing beside a smaller one of its name
+# Fraction of the picture from which a box is not a second object beside a smaller box with the same name
 _SCENE = 0.85
-# Most boxes that the classifier checks
+# Maximum number of boxes that the classifier checks
 _MOST = 6
-# More specific names, by the name of a thing
+# More specific names, by the name of an object
 KINDS: dict[str, tuple[str, ...]] = {
     "bird": (
         *("chicken", "crane", "duck", "eagle", "flamingo", "goose", "owl", "parrot", "penguin"),
@@ -58,42 +58,42 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 # The detector's animals
 LARGE_ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe")  # fmt: skip
-# Least scores of single names: both models take circles for clocks and discs for balloons, and tools without a class
+# Minimum scores of single names: both models take circles for clocks and discs for balloons, and tools without a class
 # for can openers.
 _LEAST_OF = {"clock": 0.85, "balloon": 0.85, "can opener": 0.9}
-# Boxes at a place that a person points at: least score, and largest share of the picture with a name and without one
+# Boxes at a place that a person points at: minimum score, and largest fraction of the picture, named and unnamed
 _AT, _LARGEST_AT, _LARGEST_UNNAMED = 0.35, 0.9, 0.4
-# Margin around a box, as a share of its longer side
+# Margin around a box, as a fraction of its longer side
 _MARGIN = 0.08
-# Least weight of the classes of the detector's name from which the classifier agrees
+# Minimum weight of the classes of the detector's name at which the classifier agrees
 _AGREES = 0.15
-# Least weight from which the classifier alone is trusted: for a box, or for the mean of the middle and the whole picture
+# Minimum weight at which the classifier alone is trusted: for a box, or for the mean of middle and whole picture
 _ALONE = 0.6
-# Least side of an examined picture, in pixels
+# Minimum side of an examined picture, in pixels
 _LEAST_SIDE = 16
-# Search: most boxes that are checked, and the least overlap with the last box to count as the same place
+# Search: maximum number of checked boxes, and minimum overlap with the last box to count as the same place
 _MOST_SOUGHT, _FOLLOWED = 3, 0.3
-# Search: least score of further boxes, how many are enlarged for both models, and the classifier's least weight for the
-# name
+# Search: minimum score of further boxes, how many are enlarged for both models, and the classifier's minimum weight
+# for the name
 _PERHAPS, _MOST_CLOSER, _CLOSER = 0.3, 2, 0.3
-# Counting: most boxes that are checked, least weight of the name, largest overlap of two things, and largest area, in
-# areas of the largest known thing
+# Counting: maximum number of checked boxes, minimum weight of the name, largest overlap of two objects, and largest
+# area, relative to that of the largest known object
 _MOST_COUNTED, _COUNTED, _COUNTED_APART, _MOST_LARGER = 16, 0.5, 0.3, 2
-# Share of a box inside others from which it is a part of them
+# Fraction of a box inside other boxes from which it is a part of them
 _COVERED = 0.7
-# Names that the detector gives to drawings and signs; the classifier has none for them
+# Names that the detector gives to drawings and signs; the classifier has no such names
 _DRAWN = frozenset({"kite", "frisbee", "skis", "snowboard", "surfboard", "sports ball", "tie"})
-# The detector alone is trusted for a requested thing from this score on, unless the classifier has this weight for another
+# Score from which the detector alone is trusted for a requested name, if the classifier gives no other name this weight
 _ASKED, _CONTRARY = 0.7, 0.9
-# The same for other things: if the classifier lacks the name, if it has it, and its largest weight for any class
+# The same for other objects: if the classifier lacks the name, if it has the name, and its largest weight for any class
 _UNKNOWN_TO_IT, _ALMOST_CERTAIN, _UNSURE = 0.8, 0.97, 0.4
 
 
 @dataclass(frozen=True, slots=True)
 class DetectedThing:
-    """A thing in a picture.
+    """An object in a picture.
 
-    `box` is in pixels of the picture; None if the thing fills the middle. `sure`: both models agree.
+    `box` is in pixels of the picture; None if the object fills the middle. `sure`: both models agree.
     """
 
     name: str
@@ -109,9 +109,9 @@ class Classes:
     # Name of each class of the detector, and its column among the scores
     detector: tuple[str, ...]
     columns: tuple[int, ...]
-    # Name of each class of the classifier; "" for one that is never named
+    # Name of each class of the classifier; "" for a class that is never named
     classifier: tuple[str, ...]
-    # By the detector's names: the classifier's classes for the same thing
+    # By the detector's names: the classifier's classes for the same object
     agrees: dict[str, list[int]]
     # The classifier's names, and for each of its classes a row with a 1 in the column of its name
     named: tuple[str, ...]
@@ -163,7 +163,7 @@ def numbers(ranges: str) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model's file; `sha256` is "" for a model of this repository."""
+    """A model's file; `sha256` is "" for a model in this repository."""
 
     path: Path
     sha256: str = ""
@@ -231,7 +231,7 @@ class _SquareModel:
 
 
 class ThingFinder:
-    """Both models, loaded at first use. Any number of threads may call at a time.
+    """Both models, loaded at first use. Any number of threads may call it at the same time.
 
     If they do not load, nothing is found, and `broken` is True.
     """
@@ -247,9 +247,9 @@ class ThingFinder:
         self.broken = False
 
     def find(self, bgr: Bgr, asked: Collection[str] = ()) -> list[DetectedThing]:
-        """Return the things that can be named, surest of each rule first.
+        """Return the objects that can be named, the surest of each rule first.
 
-        `asked`: the names of things that a question is about.
+        `asked`: the names of objects that a question is about.
         """
         return self.name_boxes(bgr, self.boxes(bgr), asked)
 
@@ -271,9 +271,9 @@ class ThingFinder:
     def seek(
         self, bgr: Bgr, names: Collection[str], known: Box | None = None
     ) -> list[DetectedThing]:
-        """Return the things of these names that have a box, surest first, in a third of the time of `find`.
+        """Return the objects with these names that have a box, surest first, in a third of the time of `find`.
 
-        A thing at the place of a `known` box, which was sure a moment ago, is sure without another check.
+        An object at the place of a `known` box, which was sure a moment ago, is sure without another check.
         """
         every = self.boxes(bgr, _PERHAPS)
         likely = [box for box in every if box.label in names and (box.confidence or 0.0) >= _BOX]
@@ -293,7 +293,7 @@ class ThingFinder:
     def _look_closer(
         self, bgr: Bgr, names: Collection[str], boxes: Sequence[Box], known: Box | None
     ) -> list[DetectedThing]:
-        """Enlarge unsure or otherwise named boxes, and return the first thing that both models give one of these names.
+        """Enlarge unsure or otherwise named boxes; return the first that both models call by one of these names.
 
         At the place of a `known` box the classifier alone is enough.
         """
@@ -313,9 +313,9 @@ class ThingFinder:
         return []
 
     def around(self, bgr: Bgr, known: Collection[Box] = ()) -> list[DetectedThing]:
-        """Return the things that have a box, surest first.
+        """Return the objects that have a box, surest first.
 
-        A thing at the place of a `known` box of its name is not checked again, and not sure.
+        An object at the place of a `known` box of its name is not checked again, and not sure.
         """
         boxes = self.boxes(bgr)
         there = [
@@ -336,9 +336,9 @@ class ThingFinder:
         return sorted(found, key=lambda one: (not one.sure, -one.confidence))
 
     def at(self, bgr: Bgr, x: float, y: float) -> list[Box]:
-        """Return the boxes around a point, in pixels; the label is a thing's name, or "" if it is unknown.
+        """Return the boxes around a point, in pixels; the label is an object's name, or "" if it is unknown.
 
-        Without a box, the detector runs on a square around the point, in which small things are larger.
+        Without a box, the detector runs on a square around the point, in which small objects are larger.
         """
         height, width = bgr.shape[:2]
         found = [box for box in self.boxes(bgr, _AT) if box.encloses(x, y)]
@@ -360,7 +360,7 @@ class ThingFinder:
         return replace(box, label=thing.name, confidence=thing.confidence)
 
     def more_of(self, bgr: Bgr, found: Sequence[DetectedThing], name: str) -> list[DetectedThing]:
-        """Return further things of a name that are small or unsure, for counting."""
+        """Return further objects of a name that are small or unsure, for counting."""
         known = classes()
         same = known.agrees.get(name) or [
             at for at, one in enumerate(known.classifier) if one == name
@@ -368,7 +368,7 @@ class ThingFinder:
         seen = [one.box for one in found if one.box is not None and one.name == name]
         sure = any(one.sure for one in found if one.name == name)
         if not seen or not same:
-            # Without a class of the classifier nothing confirms a weak box.
+            # If the classifier has no such class, nothing confirms a weak box.
             return []
         largest = _MOST_LARGER * max(box.area for box in seen)
         more: list[DetectedThing] = []
@@ -379,7 +379,7 @@ class ThingFinder:
                 if placed.area > largest or any(_is_same_place(placed, one) for one in seen):
                     continue
                 if sum(map(placed.intersection, seen)) >= _COVERED * placed.area:
-                    # It is made up of parts of other things.
+                    # It is made up of parts of other objects.
                     continue
                 weight = float(self._classify(_with_margin(part, box))[same].sum())
                 if weight >= _COUNTED:
@@ -391,7 +391,7 @@ class ThingFinder:
         return more
 
     def _find_in_tiles(self, bgr: Bgr, asked: Collection[str]) -> list[DetectedThing]:
-        """Return the requested things in squares of the picture, in which small things are larger."""
+        """Return the requested objects in squares of the picture, in which small objects are larger."""
         found: list[DetectedThing] = []
         for left, top, part in tiles(bgr):
             for box in self.boxes(part):
@@ -422,7 +422,7 @@ class ThingFinder:
         return _without_duplicates(sorted(found, key=lambda box: -(box.confidence or 0)))
 
     def name(self, bgr: Bgr, box: Box, asked: Collection[str] = ()) -> DetectedThing | None:
-        """Return the thing that both models together name in a box; None if they disagree."""
+        """Return the object that both models together name in a box; None if they disagree."""
         known, score = classes(), box.confidence or 0.0
         if box.label == PERSON:
             return DetectedThing(PERSON, score, box, sure=True) if _is_person(bgr, box) else None
@@ -452,7 +452,7 @@ class ThingFinder:
         return None
 
     def _name_middle(self, bgr: Bgr) -> DetectedThing | None:
-        """Return the thing that fills the picture, judged by its middle and the whole picture together."""
+        """Return the object that fills the picture, judged by its middle and the whole picture together."""
         whole = self._classify(bgr)
         if likeliest_name(whole)[1] < 2 * _ALONE - 1:
             # The average cannot reach the limit.
@@ -486,7 +486,7 @@ class ThingFinder:
             except ModelUnusable as error:
                 trouble = error.trouble
             if trouble is not None:
-                # The engine continues without names of things.
+                # The engine continues without names of objects.
                 self.broken = True
                 log.error("things are not named", extra={"reason": str(trouble)})
             return self._models
@@ -509,7 +509,7 @@ class ThingFinder:
 
 
 def matching_things(things: Iterable[DetectedThing], names: Collection[str]) -> list[DetectedThing]:
-    """Return the things of these names and their kinds: the sure ones, or else all."""
+    """Return the objects with these names or more specific ones: the sure objects, or else all."""
     wanted = {*names}.union(*(KINDS.get(name, ()) for name in names))
     found = [one for one in things if one.name in wanted]
     return [one for one in found if one.sure] or found

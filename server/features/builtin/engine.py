@@ -76,9 +76,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 # Words with the spaces around them; joined, they are the text
 _WORD = re.compile(r"\s*\S+\s*?(?=\s|$)|\s+")
-# Most cameras of a session (see `features/cameras`)
+# Maximum number of cameras of a session (see `features/cameras`)
 MOST_CAMERAS = 4
-# Most pictures of a request: the present one, and those of the past in which a thing is searched
+# Maximum number of pictures of a request: the present one, and past ones that are searched for an object
 _MOST_PICTURES = 8
 # Words after which the event loop runs other tasks
 _WORDS_A_TURN = 16
@@ -115,7 +115,7 @@ class _FoundAnswer:
 
 
 class BuiltinEngine:
-    """Engine for things, text, codes, colours, light, faces and changes, without a language model.
+    """Engine for objects, text, codes, colours, light, faces and changes, without a language model.
 
     It takes one picture at a time, or one of each camera, examined in turn. All work runs in `heavy`, in
     stages; a cancelled answer ends before the next stage. Libraries load with the first picture or with
@@ -132,7 +132,7 @@ class BuiltinEngine:
         reader: TextReader | None = None,
         finder: ThingFinder | None = None,
     ) -> None:
-        """Store the parts. `finder`: None: nothing is named. `now` returns the time in a zone; None is the server's."""
+        """Store the components. `finder`: None to name no objects. `now` returns a zone's time (None: the server's)."""
         self._heavy = heavy
         self._now = now
         self._reader = reader or TextReader()
@@ -306,13 +306,13 @@ class BuiltinEngine:
         return self._noticer.news(request.session_id, look, context, code) or UNCHANGED
 
     async def _read(self, request: EngineRequest) -> tuple[str, bool]:
-        """Return the lines that are wholly in a picture, as an answer to the question of features/reading.
+        """Return the lines that are wholly in a picture, as an answer to the question that features/reading asks.
 
         The second value is False if time ran out; the next call continues with the remaining lines.
         """
         bgr = await self._run(pixels_of, request.picture)
         left = self._left.take(request.session_id)
-        # A question without the last line is about another text.
+        # A question that does not contain the last line is about another text.
         first = left[0] if left is not None and left[1] in request.question else 0
         pieces, following = await self._run(self._reader.text_from, bgr, first)
         rows, _ = await self._run(rows_of, whole_pieces(pieces, bgr.shape[0]))
@@ -361,12 +361,12 @@ class BuiltinEngine:
 
     def _advise(self, want: Want, running: bool) -> None:
         if want in {Want.SUMMARY, Want.LOOKUP, Want.THING} and not running and not self._advised:
-            # Logged once: the answer names the limits, the log the remedy.
+            # Logged once: the answer names the limits, and the log names the remedy.
             self._advised = True
             log.info("a vision-language model would tell more", extra={"reason": _REMEDY})
 
     async def _find(self, picture: Picture, intent: Intent, question: str) -> _FoundAnswer | None:
-        """Return the sentence and the boxes for a question about a place; None if print answers it."""
+        """Return the sentence and the boxes for a question about a place; None if printed text answers it."""
         bgr = await self._run(pixels_of, picture)
         reader = self._reader
         words, names = language(intent.language), thing_words(intent.language)
@@ -378,7 +378,7 @@ class BuiltinEngine:
         if seen:
             boxes = [replace(one.box, label=names.one(one.name)) for one in seen if one.box]
             if not boxes:
-                # It fills the picture.
+                # The object fills the picture.
                 what = words.capital(names.one(seen[0].name))
                 return _FoundAnswer(words.pair(what, words.place_name("middle")), ())
         elif intent.want is Want.CODE:
@@ -427,7 +427,7 @@ class BuiltinEngine:
     async def _remember(
         self, request: EngineRequest, intent: Intent, finder: ThingFinder
     ) -> tuple[str, tuple[Box, ...] | None]:
-        """Return the sentence about the place of a thing, now or when it was last seen."""
+        """Return the sentence about the place of an object, now or when it was last seen."""
         words, names = language(intent.language), thing_words(intent.language)
         now = request.picture
         for picture in (now, *(one.picture for one in reversed(request.earlier))):
@@ -451,7 +451,7 @@ class BuiltinEngine:
         return words.say("thing_missed", thing=names.one(intent.things[0])), None
 
     async def _find_things(self, bgr: Bgr, intent: Intent) -> list[DetectedThing]:
-        """Return the things that a question names; for a summary all sure things."""
+        """Return the objects that a question names; for a summary all sure objects."""
         if self._finder is None or not (intent.things or intent.want is Want.SUMMARY):
             return []
         found = await self._run(self._finder.find, bgr, intent.things)
@@ -470,7 +470,7 @@ class BuiltinEngine:
     async def _look(
         self, request: EngineRequest, intent: Intent, picture: Picture, camera: str
     ) -> PictureFacts:
-        """Find the facts of a picture in stages; a cancellation takes effect between two."""
+        """Find the facts of a picture in stages; a cancellation takes effect between two stages."""
         want = intent.want
         bgr = await self._run(pixels_of, picture)
         reader = self._reader
@@ -478,7 +478,7 @@ class BuiltinEngine:
         part = part_of(pointed.part if pointed else None, picture)
 
         def inside(box: Box) -> bool:
-            """Return True if the middle of a box lies in the part, or if there is no part."""
+            """Return True if the middle of a box lies in the part, or if `part` is None."""
             return part is None or part.encloses(*box.middle)
 
         codes: tuple[DecodedCode, ...] | None = None
@@ -527,7 +527,7 @@ class BuiltinEngine:
                 ]
             things = None if self._finder.broken else without_screens(found)
             if want is Want.THING and things is not None and _has_missing(things, intent.things):
-                # Print may name a thing that was not detected.
+                # Printed text may name an object that was not detected.
                 rows, unread = await self._run(rows_of, await self._run(reader.text, bgr))
             if intent.things and (want is Want.COLOUR or (looks_like and not clothes)):
                 thing_colours = await self._run(colours_of, bgr, things or (), intent.things[:1])
@@ -577,19 +577,19 @@ def _asks_where(request: EngineRequest, intent: Intent, question: str) -> bool:
     if intent.want in (Want.TIME, Want.BEYOND):
         return False
     if len(intent.things) > 1 and intent.place in ("left", "right"):
-        # The places of both answer "Is the cup on the left of the plate?".
+        # The places of both objects answer "Is the cup on the left of the plate?".
         return True
     return request.asks(QuestionMode.WHERE) or (
         bool(intent.things) and route_of(question) is QuestionMode.WHERE
     )
 
 
-# Further words of a line from which its text is a better answer than its place
+# Number of further words in a line from which its text is a better answer than its place
 _PROSE = 3
 
 
 def _words_beside(text: str, boxes: Sequence[Box]) -> int:
-    """Count the words of a line beside those of a box in it; 0 for a line without one."""
+    """Count the words of a line beside those of a box in it; 0 for a line without a box."""
     labels = [len(box.label.split()) for box in boxes if box.label in text]
     return len(text.split()) - max(labels) if labels else 0
 
@@ -617,17 +617,17 @@ def pixels_of(picture: Picture) -> Bgr:
 
 
 def rows_of(pieces: list[TextPiece]) -> tuple[tuple[Row, ...], bool]:
-    """Return the rows in reading order, and True if some print was not read."""
+    """Return the rows in reading order, and True if some printed text was not read."""
     kept, unread = legible_pieces(pieces)
     return tuple(reading_order(turn_upright(kept))), unread
 
 
-# Rows from which a picture is mostly print
+# Number of rows from which a picture is mostly text
 _PRINTED = 3
 
 
 def without_screens(things: Sequence[DetectedThing]) -> tuple[DetectedThing, ...]:
-    """Return the things without the screens of laptops, which the detector calls "tv"."""
+    """Return the objects without the screens of laptops, which the detector calls "tv"."""
     laptops = [one.box for one in things if one.name == "laptop" and one.box]
     return tuple(
         one
@@ -637,7 +637,7 @@ def without_screens(things: Sequence[DetectedThing]) -> tuple[DetectedThing, ...
 
 
 def _has_missing(things: Sequence[DetectedThing], asked: Collection[str]) -> bool:
-    """Return True if one of the requested things was not found."""
+    """Return True if one of the requested objects was not found."""
     return any(not matching_things(things, [name]) for name in asked)
 
 
@@ -646,7 +646,7 @@ _NEAREST = 1.5
 
 
 def _clothes_colours(bgr: Bgr, faces: Sequence[Box]) -> Shares:
-    """Return the colours that the only person, or the nearest by far, wears; none without a face."""
+    """Return the colours that the only person, or the nearest by far, wears; empty if there is no face."""
     if not faces:
         return ()
     first, *others = sorted(faces, key=lambda one: -one.height)
@@ -655,13 +655,13 @@ def _clothes_colours(bgr: Bgr, faces: Sequence[Box]) -> Shares:
     return tuple(colours.clothes_colours(bgr, first))
 
 
-# Hollow things are seen from above: their outside is below this share of the box's height, without this share of its
-# width at each side.
+# Hollow objects are seen from above: their outside is below this fraction of the box's height, without this
+# fraction of its width at each side.
 _HOLLOW, _OUTSIDE, _BESIDE = frozenset({"cup", "bowl"}), 0.75, 0.2
 
 
 def colours_of(bgr: Bgr, things: Sequence[DetectedThing], asked: Collection[str]) -> Shares:
-    """Return the colours of the first requested thing; none without its box."""
+    """Return the colours of the first requested object; empty if it has no box."""
     one = next((one for one in matching_things(things, asked) if one.box is not None), None)
     if one is None or (box := one.box) is None:
         return ()

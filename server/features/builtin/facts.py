@@ -1,4 +1,4 @@
-"""Dates, times, prices, measures and contacts in print. Pure."""
+"""Dates, times, prices, measures and contacts in printed text. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _URL = re.compile(
 )
 _PHONE = re.compile(r"(?<![\d.,/\w])(?:\+|\(0|00|0|\d)(?:[\s()/.-]{0,3}\d){6,14}(?!\d|[.,]\d)")
 _PHONE_ROW = print_pattern("phone")
-# Digits from which a number without a label is a phone number; digits of any; and its spelling
+# Number of digits from which a number without a label is a phone number; digits of any phone number; and its spelling
 _MANY_DIGITS, _DIGITS = 9, range(7, 16)
 _WRITTEN = re.compile(r"\(?0\d[\d]*+[ /()-]|00\d|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}$")
 _TIME = re.compile(
@@ -86,7 +86,7 @@ def urls(row: str) -> list[str]:
 
 
 def phones(row: str) -> list[str]:
-    """Return phone numbers: 7 to 15 digits, spelled like one or in a row with a word for one."""
+    """Return phone numbers: 7 to 15 digits, spelled like a phone number or in a row with a word for it."""
     named = _PHONE_ROW.search(plain(row)) is not None
     found = []
     for text in map(str.strip, _PHONE.findall(row)):
@@ -119,7 +119,7 @@ def has_piece_price(row: str) -> bool:
 
 
 def measures(want: Want, row: str) -> list[str]:
-    """Return the figures with a unit of a kind, as written."""
+    """Return the figures with a unit of this kind, as written."""
     row = _STUCK.sub(r" \1", row)
     found = [match.group().strip() for match in _MEASURES[want].finditer(row)]
     return found or (_LEFT.findall(row) if want is Want.DURATION else [])
@@ -160,7 +160,7 @@ _DUE, _NOT_TOTAL = print_pattern("due"), print_pattern("not_total")
 
 
 def is_sum(row: str) -> int:
-    """Return 2 for a row with the sum to pay, 1 for a possible one, 0 for any other."""
+    """Return 2 for a row with the sum to pay, 1 for a possible sum, 0 for any other."""
     text = plain(row)
     if _DUE.search(text):
         return 2
@@ -169,7 +169,7 @@ def is_sum(row: str) -> int:
 
 # Also "EXP120227"
 _EXPIRY = re.compile(rf"{LABELS[Want.EXPIRY].pattern}|\b(?:exp|bb[de]?|mhd)(?=[a-z]{{0,3}}\d)")
-# Rows below the label in which its date is searched
+# Number of rows below a label that are searched for its date
 _BELOW = 2
 
 
@@ -184,7 +184,7 @@ class Expiry:
 
 
 def expiry(rows: Sequence[str]) -> Expiry | None:
-    """Return the date beside or below a label of an expiry date; None without one."""
+    """Return the date beside or below the label of an expiry date, or None if there is none."""
     order = order_in(rows)
     for at, row in enumerate(rows):
         named = _EXPIRY.search(plain(row))
@@ -198,7 +198,7 @@ def expiry(rows: Sequence[str]) -> Expiry | None:
                 continue
             # "Dispensed 20/11/2026  EXP 08/2028"
             behind = [one for one in found if last > at or near.find(one.text) >= named.start()]
-            # "Valid from", "Valid until", and below them both
+            # "Valid from", "Valid until", and below them both dates
             second = last > at and 2 * named.start() >= len(row) and begin == 0
             date = (behind or found)[-1 if second else 0]
             words = (
@@ -211,7 +211,7 @@ def expiry(rows: Sequence[str]) -> Expiry | None:
     return None
 
 
-# Languages of the names of days on signs. The first one with a name decides: "do" is Thursday in German and Dutch.
+# Languages of the names of days on signs. The first language with a name decides: "do" is Thursday in German and Dutch.
 _SIGNS = ("en", "de", "fr", "es", "ru", "zh", "it", "pt", "nl", "pl", "tr", "ja")
 _DAILY, _WEEKDAYS, _WEEKEND = (
     print_pattern("daily"),

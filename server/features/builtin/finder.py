@@ -1,4 +1,4 @@
-"""Detection of print, codes, faces and things for guidance and pointing. Blocking."""
+"""Detection of printed text, codes, faces and objects for guidance and pointing. Blocking."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 # core; a thorough search finds letters of 8 px in 75 ms.
 _SIDE = 512
 _THOROUGH_SIDE = 736
-# Most lines whose letters are measured, largest first
+# Maximum number of lines whose letters are measured, largest first
 _MEASURED = 12
-# Least edges of a row of letters, as a share of the line's strongest row
+# Minimum edges of a row of letters, as a fraction of the line's strongest row
 _LETTER_ROW = 0.3
-# Margins around a line that a person points at, as shares of its height: for the hit test, and for reading
+# Margins around a line that a person points at, as fractions of its height: for the hit test, and for reading
 _AT_LINE, _AROUND_LINE = 0.3, 0.5
-# Limits against false lines: largest height as a share of the picture's shorter side, and least length for each
+# Limits against false lines: largest height as a fraction of the picture's shorter side, and minimum length for each
 # character, in heights of the line
 _HIGHEST, _SHORTEST = 0.35, 0.2
 # Longest side of the picture in the search for signs, in pixels: letters of 20 px at 1280x720, in 12 ms of a core
 _NOTICE_SIDE = 256
-# A sign: least letters, most characters, least score, largest share of the picture, and the margin to read it with, as
-# a share of its height. Reading the largest takes 20 ms.
+# A sign: minimum letters, maximum characters, minimum score, largest fraction of the picture, and the margin around it
+# for reading, as a fraction of its height. Reading the largest sign takes 20 ms.
 _LETTERS, _CHARS, _SURE, _LARGEST, _MARGIN = 3, 24, 0.95, 0.3, 0.4
 
 
@@ -55,7 +55,7 @@ class PointHit:
 
 @dataclass(frozen=True, slots=True)
 class FoundObject:
-    """An object in a picture. `name`: a thing's name, the same in all languages, or the words of print."""
+    """An object in a picture. `name`: the object's name, the same in all languages, or the printed words."""
 
     kind: Literal["thing", "text", "code"]
     name: str
@@ -63,12 +63,12 @@ class FoundObject:
     sure: bool
 
 
-# Objects to find beside things: faces take 50 ms, codes 3 ms.
+# Targets in addition to objects: faces take 50 ms, codes 3 ms.
 Extra = Literal["", "signs", "faces"]
 
 
 class Finder:
-    """Finder of print, of faces if the face model is installed, and of things.
+    """Finder of printed text, of faces (if the face model is installed) and of objects.
 
     `things`: None if NAME_THINGS is off.
     """
@@ -79,7 +79,7 @@ class Finder:
         self._detector = things.finder if things is not None else None
 
     def at(self, bgr: Bgr, x: float, y: float, language: str) -> list[PointHit]:
-        """Find the objects around a point, smallest first. `language`: a BCP 47 tag for the names of things.
+        """Find the objects around a point, smallest first. `language`: a BCP 47 tag for the names of objects.
 
         Errors of the libraries are passed on.
         """
@@ -128,9 +128,9 @@ class Finder:
         return seek(self._reader, self._detector, bgr, sought, known)
 
     def around(self, bgr: Bgr, known: Collection[Box], extra: Extra = "") -> list[FoundObject]:
-        """Return the objects in a picture. `known`: boxes of sure things, with their names.
+        """Return the objects in a picture. `known`: boxes of sure objects, with their names.
 
-        `extra`: also print, or faces with codes. Errors of the libraries are passed on.
+        `extra`: also signs, or faces and codes. Errors of the libraries are passed on.
         """
         found = self._detector.around(bgr, known) if self._detector is not None else ()
         seen = [
@@ -148,7 +148,7 @@ class Finder:
         return seen
 
     def _signs(self, bgr: Bgr) -> list[FoundObject]:
-        """Read the largest short line of print."""
+        """Read the largest short line of text."""
         height, width = bgr.shape[:2]
         small, scale = shrink(bgr, _NOTICE_SIDE)
         boxes = [bounds(quad / scale) for quad in self._reader.lines(small) or ()]
@@ -164,9 +164,9 @@ class Finder:
         return [FoundObject("text", words, box, True)]
 
     def find(self, image: av.VideoFrame, thorough: bool = False) -> Found:
-        """Find the lines of text in a frame, and the faces in one without text.
+        """Find the lines of text in a frame, and the faces if it has no text.
 
-        `thorough`: find small print, too. Errors of the libraries are passed on. Raises ValueError for a
+        `thorough`: find small text, too. Errors of the libraries are passed on. Raises ValueError for a
         frame without a luma plane.
         """
         luma = luma_plane(image)
@@ -204,11 +204,11 @@ def _part(bgr: Bgr, box: Box) -> Bgr:
 
 
 def _lines(luma: Luma, quads: list[NDArray[np.float32]]) -> tuple[Thing, ...]:
-    """Convert the detector's quadrilaterals to things, the largest `MOST_LINES` of them."""
+    """Convert the detector's quadrilaterals to `Thing` values, the largest `MOST_LINES` of them."""
     height, width = luma.shape
     found = sorted(quads, key=lambda quad: -cv2.contourArea(quad))[:MOST_LINES]
     measured = [_letter_height(luma, quad) for quad in found[:_MEASURED]]
-    # Smaller lines are not measured; they get the least measured height.
+    # Smaller lines are not measured; they get the smallest measured height.
     rest = min(measured, default=0.0)
     longest = max(width, height)
     things = []

@@ -1,4 +1,4 @@
-"""Glances: regular detection in front of the camera, so that the page can suggest questions."""
+"""Glances: regular detection of what is in front of the camera, so that the page can suggest questions."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from server.shared.attention.attention import Attention
 
 T = TypeVar("T")
 
-# Least seconds of capture time between two looks of a session
+# Minimum seconds of capture time between two inspections of a session
 _PAUSE = 2.0
 # Age of a frame, in seconds, from which its result is dropped: the camera may show another scene
 _LATE = 3.0
-# Seconds between two checks whether a look is still wanted
+# Seconds between two checks whether an inspection is still wanted
 _CHECK = 0.05
-# Most prices of a tag; a menu has more.
+# Maximum number of prices on a tag; a menu has more.
 _TAG = 3
-# Most boxes of persons, and of other things; each takes 7 ms
+# Maximum number of boxes of persons, and of other objects; each takes 7 ms
 _PERSONS, _THINGS = 3, 2
-# Least confidence of a thing that only one model names: unrequested guesses would annoy.
+# Minimum confidence of an object that only one model names: unrequested guesses would annoy.
 _SURE = 0.8
 
 
 def counter(metrics: Metrics) -> Any:
-    """Return the counter of looks by result."""
+    """Return the counter of inspections by result."""
     # result: done, dropped, failed
     return metrics.counter(
         "glances_total", "Frames looked at for what is in front of the camera", "result"
@@ -52,11 +52,11 @@ def counter(metrics: Metrics) -> Any:
 
 
 class LookCancelled(Exception):
-    """A look gave way to more urgent work. Never leaves this file, so it is outside the tree of errors."""
+    """Raised if an inspection yields to urgent work. Outside the tree of errors, because it never leaves this file."""
 
 
 class Glancer:
-    """Detection in one frame at a time of all sessions.
+    """Detection for all sessions, in one frame at a time.
 
     It runs in stages of the worker pool, so that an answer waits for one stage at most.
     """
@@ -68,7 +68,7 @@ class Glancer:
         reader: TextReader,
         finder: ThingFinder | None,
     ) -> None:
-        """Store the parts. `engine`: looks are taken only while it answers. `finder`: None: nothing is named."""
+        """Store the components. `engine`: inspections run only while it answers. `finder`: None to name no objects."""
         self.engine = engine
         self._heavy = heavy
         self._reader = reader
@@ -86,9 +86,9 @@ class Glancer:
     async def look(
         self, picture: Callable[[], Picture], language: str, wanted: Callable[[], bool]
     ) -> AsyncGenerator[Glance, None]:
-        """Yield the glance of a picture, and a second one if its print or codes add to it.
+        """Yield the glance of a picture, and a second one if text or codes add to it.
 
-        `language`: a BCP 47 tag for the names of things. Raises LookCancelled if `wanted` returns False. Errors of
+        `language`: a BCP 47 tag for the names of objects. Raises LookCancelled if `wanted` returns False. Errors of
         `picture` and of the libraries are passed on.
         """
 
@@ -129,18 +129,18 @@ class Glancer:
                 yield glance.model_copy(update=more)
 
     def _rows(self, bgr: Bgr) -> list[str]:
-        """Read the print. Called in a thread."""
+        """Read the text. Called in a thread."""
         return [row.text for row in rows_of(self._reader.text(bgr))[0]]
 
 
 def _best_boxes(boxes: Sequence[Box]) -> list[Box]:
-    """Return the best boxes of persons and of other things."""
+    """Return the best boxes of persons and of other objects."""
     persons = [box for box in boxes if box.label == PERSON][:_PERSONS]
     return persons + [box for box in boxes if box.label != PERSON][:_THINGS]
 
 
 def _names(found: Collection[DetectedThing], language: str) -> list[str]:
-    """Return the words for the surest things, without persons."""
+    """Return the words for the surest objects, without persons."""
     words = words_of(language)
     things = [one for one in found if one.name != PERSON and (one.sure or one.confidence >= _SURE)]
     things.sort(key=lambda one: (one.sure, one.confidence), reverse=True)
@@ -150,8 +150,8 @@ def _names(found: Collection[DetectedThing], language: str) -> list[str]:
 class GlancePart(BackgroundPart):
     """One session's glances, a background part.
 
-    It examines a frame if the scene has changed since the last look, and there is neither a question nor
-    a held frame. While another session's look runs, it waits for the next sampled frame.
+    It examines a frame if the scene has changed since the last inspection, and there is neither a question nor
+    a held frame. While another session's inspection runs, it waits for the next sampled frame.
     """
 
     def __init__(self, context: SessionContext, glancer: Glancer) -> None:
@@ -159,11 +159,11 @@ class GlancePart(BackgroundPart):
         self._glancer = glancer
         self._counter = counter(context.services.metrics)
         self.handlers = {Settings: self._set}
-        # State of the frame of the last look
+        # State of the last inspected frame
         self._attention = Attention(context.services.scratch)
         # Capture time before which no frame is examined
         self._due = 0.0
-        # The last glance sent; None: none yet
+        # The last glance sent; None before the first
         self._sent: Glance | None = None
         self._tasks = TaskSet("glance")
 
@@ -175,7 +175,7 @@ class GlancePart(BackgroundPart):
         return self._context.services.current_engine() is self._glancer.engine
 
     def frame(self, frame: Frame) -> None:
-        """Examine a sampled frame if a look is due."""
+        """Examine a sampled frame if an inspection is due."""
         if frame.captured < self._due or self._glancer.busy or not self._free():
             return
         change = self._attention.look(frame)
@@ -190,7 +190,7 @@ class GlancePart(BackgroundPart):
         picture = partial(self._picture, frame, context.camera.scene)
 
         def wanted() -> bool:
-            """Return False once the frame is late, or a question or another scene, socket or language has come."""
+            """Return False once the frame is late, a question has come, or scene, socket or language has changed."""
             late = time.monotonic() > frame.captured + _LATE
             return attention is self._attention and self._free() and not late
 
@@ -218,7 +218,7 @@ class GlancePart(BackgroundPart):
         return self._context.services.preparer.make(frame, needs, Detail.LOW, scene=scene)
 
     def _free(self) -> bool:
-        """Return True if a look is of use and delays nobody."""
+        """Return True if an inspection is useful and delays nobody."""
         context = self._context
         return (
             self.wanted
@@ -242,7 +242,7 @@ class GlancePart(BackgroundPart):
 
     def _set(self, message: Settings) -> None:
         if message.page_language is not None:
-            # The names of things change with the language.
+            # The names of objects change with the language.
             self.new_stream()
 
     def _forget(self) -> None:

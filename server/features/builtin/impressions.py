@@ -23,7 +23,7 @@ Cells = NDArray[np.int16]
 _SIZE = (48, 27)
 # Grey levels by which a changed cell differs, less the whole picture's change of light
 _CELL = 18
-# Most stored rows of a picture's text
+# Maximum number of stored rows of a picture's text
 _ROWS = 40
 
 
@@ -49,7 +49,7 @@ class SessionStore(Generic[T]):
         return len(self._kept)
 
     def take(self, session_id: str, camera: str = "") -> T | None:
-        """Remove and return the value; None without one."""
+        """Remove and return the value; None if there is none."""
         return self._kept.pop((session_id, camera), None)
 
     def put(self, value: T, session_id: str, camera: str = "") -> None:
@@ -64,18 +64,18 @@ class SessionStore(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class PictureChange:
-    """The difference between a picture and the one before."""
+    """The difference between a picture and the previous one."""
 
-    # Seconds between the two
+    # Seconds between the two pictures
     seconds: float
-    # Share of the changed cells, 0 to 1, and the third with most of them: "left", "middle", "right"
+    # Fraction of cells that changed, 0 to 1, and the third of the picture with most of them: "left", "middle", "right"
     share: float
     where: str
     # 1: clearly brighter, -1: clearly darker, 0: neither
     light: int
     new_rows: tuple[str, ...]
     gone_rows: tuple[str, ...]
-    # Names of things
+    # Names of objects
     came: tuple[str, ...] = ()
     went: tuple[str, ...] = ()
 
@@ -87,14 +87,14 @@ class PictureChange:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Impression:
-    """A picture's cells, text and things."""
+    """A picture's cells, text and objects."""
 
     cells: Cells
     # None if the text was not read
     rows: tuple[str, ...] | None
     # Monotonic seconds
     captured: float
-    # Names of the things found; None if the detector did not run
+    # Names of the objects found; None if the detector did not run
     things: tuple[str, ...] | None = None
 
 
@@ -128,7 +128,7 @@ def compare(before: Impression, now: Impression) -> PictureChange:
 def _missing(
     texts: Sequence[str] | None, others: Sequence[str] | None, same: Callable[[str, str], bool]
 ) -> tuple[str, ...]:
-    """Return the texts that have no like in `others`; none if one of both is unknown."""
+    """Return the texts without a similar text in `others`; empty if either of them is unknown."""
     if texts is None or others is None:
         return ()
     return tuple(one for one in texts if not any(same(one, other) for other in others))
@@ -142,7 +142,7 @@ class Memory(SessionStore[Impression]):
     """
 
     def exchange(self, session_id: str, now: Impression, camera: str = "") -> Impression | None:
-        """Store an impression and return the one before of this camera; None for the first."""
+        """Store an impression and return the previous one of this camera; None if it is the first."""
         before = self.take(session_id, camera)
         if before is not None:
             # Parts that were not examined this time keep their last result.

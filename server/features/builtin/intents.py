@@ -23,11 +23,11 @@ from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import SOCIAL, Want
 from server.models.routing import ends, plain, repeat_mode, word_pattern
 
-# Most words of a question; each is compared with every word of the picture
+# Maximum number of words of a question; each is compared with every word of the picture
 _MOST_WORDS = 16
 # Text in quotes
 _QUOTED = re.compile(r"[「『](.{1,80}?)[」』]|[\"“”„«»‘'](.{1,80}?)[\"“”„«»’'](?=\W|$)")
-# Languages whose small words never name a row, in questions of any language in Latin letters
+# Languages whose stop words never name a row, in questions of any language in Latin letters
 _MIXED = ("en", "de", "fr", "es")
 # "On" and "off" at the end of a question
 _SWITCHED = (" on", " off", " an", " aus", " aan", " uit")
@@ -55,19 +55,19 @@ class Intent:
     weekday: int | None = None
     # Days from today; None if the question names none
     in_days: int | None = None
-    # The names from `colours.NAMES` that the question has
+    # The names from `colours.NAMES` that the question contains
     colours: tuple[str, ...] = field(default=())
-    # Names of the things in the question; and True if it asks how many
+    # Names of the objects in the question; and True if it asks how many
     things: tuple[str, ...] = ()
     how_many: bool = False
-    # `wears`: it asks for clothes. `either`: it offers alternatives.
+    # `wears`: the question asks about clothes. `either`: it offers alternatives.
     wears: bool = False
     either: bool = False
 
 
 # Subjects that apply only without further words: to "Is the light on?", not to "light bulb"
 _ALONE = frozenset({Want.FACES, Want.LIGHT, Want.MOTION, Want.CHANGE})
-# Least further words that change the subject; 2 unless listed, as some small words of other languages are unknown
+# Minimum number of further words that change the subject; 2 unless listed, as not all stop words are known
 _MORE = {"en": 1}
 
 
@@ -80,7 +80,7 @@ _GIVES_WAY = {
 
 
 def understand(question: str, chosen: str | None = None, page: str = "") -> Intent:
-    """Parse a question: its subject, language, things and other parts.
+    """Parse a question: its subject, language, objects and other parts.
 
     `chosen`: a BCP 47 tag; it sets the language of the answer if it is one of `LANGUAGES`. `page`: the page's
     language, used if the words do not show one.
@@ -113,7 +113,7 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     rest = one.common("exists").sub(
         " ", one.common("how_many").sub(" ", _remove_subject(rest, asked))
     )
-    # Words other than those of its subject, things, colours and place
+    # Words other than those of its subject, objects, colours and place
     more = [
         word
         for word in _words(rest, own)
@@ -191,7 +191,7 @@ def _subject(text: str, code: str) -> tuple[Want, str]:
 
 
 def _has_only(pattern: re.Pattern[str], text: str, code: str) -> bool:
-    """Return True if a text has nothing but the pattern, a greeting and courtesies."""
+    """Return True if a text contains nothing but the pattern, a greeting and courtesies."""
     one = language(code)
     rest = one.common("fillers").sub(" ", pattern.sub(" ", text))
     for want, match in one.subjects_in(rest):
@@ -282,6 +282,6 @@ def _names_day(word: str, text: str, tokens: set[str], unspaced: bool) -> bool:
 
 
 def quoted_text(question: str) -> str:
-    """Return the text in quotes; "" without any."""
+    """Return the text in quotes; "" if there is none."""
     found = _QUOTED.search(question)
     return (found.group(1) or found.group(2)).strip() if found else ""

@@ -80,7 +80,7 @@ _PLURALS: dict[str, Callable[[int], str]] = {
 
 
 def plural(code: str, count: int) -> str:
-    """Return CLDR's category of a whole number from 0 on: "one", "few", "other" and so on."""
+    """Return CLDR's plural category of a non-negative whole number: "one", "few", "other" and so on."""
     return _PLURALS.get(code, _one)(count)
 
 
@@ -93,7 +93,7 @@ class Language:
         self.unspaced = code in UNSPACED
         self.right_to_left = code in RIGHT_TO_LEFT
         self.phrases: dict[str, str | _Forms] = found["phrases"]
-        # By want: whole words, beginnings of words (*) and phrases; for an unspaced language, parts
+        # By subject: whole words, beginnings of words (*) and phrases; for an unspaced language, parts
         # of the question
         self.questions: dict[str, str] = found["questions"]
         self.places: dict[str, str] = found["places"]
@@ -106,7 +106,7 @@ class Language:
         self.letters: str = found.get("letters", "")
         # The beginning or a mark of a yes-or-no question
         self.yes_no = re.compile(found["yes_no"])
-        # The endings of sentences, if the small words of the language are common in others; "" if `hints` are enough
+        # The endings of sentences, if the stop words of the language are common in others; "" if `hints` are enough
         self.ends: str = found.get("ends", "")
         # Words of conditions; see `conditions`
         self.watch: dict[str, str | dict[str, str]] = found["watch"]
@@ -187,7 +187,7 @@ class Language:
         )
 
     def say_of_itself(self, phrase: str, things: bool) -> str:
-        """Return a phrase about the engine's abilities. `things`: it names things."""
+        """Return a phrase about the engine's abilities. `things`: the engine names objects."""
         return self.say(phrase if things else f"{phrase}_plain")
 
     def isolate(self, text: str) -> str:
@@ -217,7 +217,7 @@ class Language:
         return self.say("and", first=self.join_words(words[:-1]), last=words[-1])
 
     def percent(self, share: float) -> str:
-        """Return a share of 1 in percent, without a possible line break."""
+        """Format a fraction (0 to 1) as a percentage, without a possible line break."""
         number = round(share * 100)
         return f"%{number}" if self.code == "tr" else f"{number}\u00a0%"
 
@@ -258,17 +258,17 @@ def warm() -> None:
         language(code).warm()
 
 
-# Detection of the language of a text by its letters and small words
+# Detection of the language of a text by its letters and stop words
 
 # A word: letters with their marks
 WORD = re.compile(rf"[\w{WORD_MARKS}]+")
 # Languages by the script of their questions
 _CYRILLIC_LANGUAGES = ("ru", "uk")
-# Scripts that decide with a third of a question's letters, since such questions may have Latin words
+# Scripts that decide if they have a third of a question's letters, since such questions may contain Latin words
 HAN = re.compile(r"[\u3400-\u9fff]")
 _KANA = re.compile(r"[\u3040-\u30ff]")
 _CYRILLIC = re.compile(r"[\u0400-\u052f]")
-# Letters that neither Russian nor Ukrainian has
+# Letters that exist in neither Russian nor Ukrainian
 _OTHER_CYRILLIC = re.compile(r"[јљњћђџ]")
 _LATIN = re.compile(r"[a-z\u00df-\u024f]")
 _SCRIPTS = {
@@ -302,7 +302,7 @@ def languages_of(text: str) -> tuple[str, ...]:
     return LATIN
 
 
-# Weight of a small word of a language, next to 1 for one of its most common words and 2 for a letter of its own
+# Weight of a stop word of a language; one of its most common words has the weight 1, a letter of its own 2
 _OF_SMALL_WORDS = 0.4
 
 
@@ -313,7 +313,7 @@ def small_words(code: str) -> frozenset[str]:
 
 
 def language_of(text: str) -> str | None:
-    """Return the language of a text by its letters and small words; None if they do not decide."""
+    """Return the language of a text by its letters and stop words; None if they do not decide."""
     small = plain(text)
     candidates = languages_of(small)
     if not WORD.search(small) or not candidates:

@@ -15,15 +15,15 @@ from server.media.picture.grounding import Box
 
 Corners = tuple[tuple[float, float], ...]
 
-# Least score of a piece that counts as read: in tests with sharp and blurred print, all below were wrong
+# Minimum score of a piece that counts as read: in tests with sharp and blurred text, all pieces below were wrong
 LEAST_SCORE = 0.8
-# Distance from the upper or lower edge, as a share of the height, within which a line counts as cut off
+# Distance from the upper or lower edge, as a fraction of the height, within which a line counts as cut off
 CUT_EDGE = 0.006
 # Characters that the reader returns for a drawn circle
 _ROUND = frozenset("oO0Qo°〇○◯●•·.")
-# Most of these characters in a number
+# Maximum number of these characters in a number
 _NUMBER = 5
-# Small print beside a large figure: a unit, or the decimals
+# Small text beside a large figure: a unit, or the decimals
 _BESIDE = re.compile(r"[°º'’]?\s?[CF]|[°º℃℉%]|[.,]\s?\d{1,2}|[a-zA-Zµ]{1,4}(?:/[a-z]{1,3})?|[€$£¥]")
 # The reader returns a mixture of these and Latin letters for a Cyrillic word.
 _GREEK = re.compile(r"[\u0370-\u03ff]")
@@ -31,31 +31,31 @@ _LATIN = re.compile(r"[A-Za-z]")
 # Latin letters that look like Cyrillic ones; a word of only these needs a higher score.
 _LOOKALIKES = frozenset("ABCEHKMOPTXYNRaceopxy")
 _SURE = 0.9
-# Most characters of a short piece, and its least score if it stands alone: the reader finds such pieces in any
-# pattern.
+# Maximum length of a short piece, in characters, and its minimum score without a neighbour: the reader finds such
+# pieces in any pattern.
 _FEW = 2
 _SURE_ALONE = 0.93
-# Its least score beside another piece, as of a unit
+# Minimum score of a short piece, such as a unit, beside another one
 _LEAST_BESIDE = 0.5
 # Largest width of a letter, in heights
 _WIDE = 3
-# Least lengths of a pattern: of letters of at most two kinds ("wwwmww"), and of other signs ("+++")
+# Minimum lengths of a pattern: of letters of at most two kinds ("wwwmww"), and of other signs ("+++")
 _PATTERN, _SIGNS = 6, 3
-# Least score of a piece with leader dots between a thing and its price: dots lower the score
+# Minimum score of a piece with leader dots between an item and its price: dots lower the score
 _LEAST_LEADER = 0.65
 _LEADER = re.compile(r"\s?(?<![.·_…‥])(?:[.·_]{3,}+|[…‥]++)\s?(?=[€$£¥]?\d{1,6}[.,]\d)")
-# Least pieces of each of two columns, and the least median length of lines of running text
+# Minimum number of pieces in each of two columns, and the minimum median length of lines of running text
 _LINES = 4
 _LETTERS = 12
-# Least width of a piece, in heights, for a reliable direction
+# Minimum width of a piece, in heights, for a reliable direction
 _LONG = 3
 # Largest overlap of two pieces of one line, in heights
 _OVERLAP = 0.8
-# Most words of a heading
+# Maximum number of words of a heading
 MOST_HEADING = 3
-# Most words of a label or a value
+# Maximum number of words of a label or a value
 _VALUE = 3
-# Least lines of a list
+# Minimum number of lines of a list
 _LISTED = 3
 # The end of a line of a list: a price
 _PRICE_END = re.compile(r"\d[.,]\d\d\D{0,4}$")
@@ -69,7 +69,7 @@ _SYMBOLS = frozenset("µμΩπαβγδλσφθ")
 class TextPiece:
     """One run of text as the reader found it."""
 
-    # Empty for print that was not read
+    # Empty for text that was not read
     text: str
     # 0 to 1
     score: float
@@ -93,7 +93,7 @@ class TextPiece:
         return Box(min(xs), min(ys), max(xs), max(ys), self.text, self.score)
 
     def between(self, begin: float, end: float) -> Corners:
-        """Return the corners of a part of the piece, from one share of its width to another."""
+        """Return the corners of a part of the piece, from one fraction of its width to another."""
         (x0, y0), (x1, y1), (x2, y2), (x3, y3) = self.corners
         above = tuple((x0 + (x1 - x0) * at, y0 + (y1 - y0) * at) for at in (begin, end))
         below = tuple((x3 + (x2 - x3) * at, y3 + (y2 - y3) * at) for at in (end, begin))
@@ -117,12 +117,12 @@ class Row:
     # Height of the tallest piece in pixels of the picture.
     height: float
     cells: tuple[Cell, ...] = ()
-    # True: the row begins a further paragraph or column
+    # True: the row begins another paragraph or column
     apart: bool = False
 
 
 def legible_pieces(pieces: Sequence[TextPiece]) -> tuple[list[TextPiece], bool]:
-    """Return the pieces of legible text, and True if other print was left out.
+    """Return the pieces of legible text, and True if other text was left out.
 
     Shapes that look like letters, and words in unsupported scripts, are removed.
     """
@@ -201,7 +201,7 @@ def _is_misread(word: str, score: float) -> bool:
 
 
 def _is_drawing(piece: TextPiece) -> bool:
-    """Return True if a piece is a drawing: a ring or disc, or without any letter, digit or sign."""
+    """Return True if a piece is a drawing: a ring or disc, or has no letter, digit or sign."""
     text = piece.text.replace(" ", "")
     if not any(char.isalnum() or unicodedata.category(char) in {"Sc", "Po", "Sm"} for char in text):
         return True
@@ -213,7 +213,7 @@ def _is_drawing(piece: TextPiece) -> bool:
 
 
 def turn_upright(pieces: Sequence[TextPiece]) -> list[TextPiece]:
-    """Turn print that mostly runs downwards, so that it runs to the right."""
+    """Rotate the boxes of text that mostly runs downwards, so that it runs to the right."""
     long = [piece for piece in pieces if len(piece.text) > 2]
     tall = [piece for piece in long if piece.height > 1.5 * piece.width]
     if not tall or len(tall) * 2 < len(long):
@@ -266,7 +266,7 @@ def reading_order(pieces: Sequence[TextPiece]) -> list[Row]:
 
 # Characters for the boxes of a form: empty, and ticked
 BOXES = EMPTY, TICKED = "☐", "☑"
-# The end of a sentence in a line of running text, or a sign between two things. Short words with a dot are
+# The end of a sentence in a line of running text, or a sign between two items. Short words with a dot are
 # abbreviations ("Dr. Jo"), and short numbers with one are days and floors ("21. Mai").
 _BETWEEN = re.compile(
     r"(?:(?<=[^\W\d_A-Z]{4}[.!])|(?<=\d{3}[.!])|(?<=[.,]\d\d[.!])|(?<=[\d ](?:am|pm|kg|cm|mm|km|ml|mg)[.!]))\s+(?=[A-ZÀ-Þ¿¡])"
@@ -279,7 +279,7 @@ _FIGURE_END = re.compile(r"\d\s?(?:[mµ]?g|k[jJ]|kcal|[%€$£])?\W?$")
 
 
 def sentences(rows: Sequence[Row]) -> list[Row]:
-    """Split lines into sentences, one a row; a line's last sentence includes its continuation below."""
+    """Split lines into sentences, one per row; a line's last sentence includes its continuation below."""
     found: list[Row] = []
     for row in rows:
         if len(row.cells) > 1 and any(cell.text[:1] in BOXES for cell in row.cells):
@@ -314,7 +314,7 @@ def _blocks(placed: list[_PlacedPiece]) -> list[list[_PlacedPiece]]:
 
 
 def _columns(placed: list[_PlacedPiece]) -> list[list[_PlacedPiece]]:
-    """Return the parts above two columns, in the left, in the right, and below; none without columns.
+    """Return the part above two columns, the left and the right column, and the part below; empty without columns.
 
     Only lists and running text count as columns.
     """
@@ -358,7 +358,7 @@ def _lines(placed: Sequence[_PlacedPiece]) -> list[list[_PlacedPiece]]:
     """Group pieces, sorted by their middles, into lines."""
     rows: list[list[_PlacedPiece]] = []
     for spot in placed:
-        # In print that is more inclined, the end of a line is level with the begin of the next.
+        # In text that is more inclined, the end of a line is level with the beginning of the next.
         for row in reversed(rows[-2:]):
             if not _same_line(row[-1], spot) and not _same_line(row[0], spot):
                 continue
@@ -373,7 +373,7 @@ def _lines(placed: Sequence[_PlacedPiece]) -> list[list[_PlacedPiece]]:
 
 
 def _is_list(column: Sequence[_PlacedPiece]) -> bool:
-    """Return True if a column is a list of different things with prices."""
+    """Return True if a column is a list of different items with prices."""
     texts = [spot.piece.text for spot in column]
     things = {text.rstrip("0123456789.,€$£ ") for text in texts if text[:1].isalpha()}
     priced = sum(_PRICE_END.search(text) is not None for text in texts)
@@ -431,7 +431,7 @@ def _may_be_figure(last: str) -> bool:
 
 
 def _figure_of(spot: _PlacedPiece, figures: Sequence[_PlacedPiece]) -> _PlacedPiece | None:
-    """Return the large figure directly on the left of a small piece; None without one."""
+    """Return the large figure directly on the left of a small piece; None if there is none."""
     if not _BESIDE.fullmatch(spot.piece.text.strip()):
         return None
     for other in figures:

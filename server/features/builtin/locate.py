@@ -20,15 +20,15 @@ from server.models.routing import plain
 MOST = 8
 # Longest side of the shrunk picture in the search for a colour, in pixels
 _SIDE = 320
-# Least size of a spot of a colour, as a share of the picture; and of further spots, as a share of the largest
+# Minimum size of a spot of a colour, as a fraction of the picture; and of further spots, as a fraction of the largest
 _LEAST_SPOT = 0.002
 _LEAST_OF_LARGEST = 0.1
 _WORD = re.compile(r"\S+")
-# Subjects that print shows without naming them: "Where is the date?"
+# Subjects that printed text shows without naming them: "Where is the date?"
 _SHOWN = frozenset(
     {Want.DATE, Want.EXPIRY, Want.TIME, Want.PRICE, Want.TOTAL, Want.PHONE, Want.EMAIL, Want.URL}
 )
-# Words of a question for kinds of print, which are not in the print itself
+# Words of a question for kinds of printed text, which are not in the text itself
 _KINDS = frozenset(
     plain(
         "sign word text label button line letter schild wort taste knopf zeile panneau mot bouton cartel palabra boton cartello "
@@ -38,7 +38,7 @@ _KINDS = frozenset(
 
 
 def is_print(intent: Intent) -> bool:
-    """Return True if a question is about print of a recognisable form, such as a date or a price."""
+    """Return True if a question is about text in a recognisable format, such as a date or a price."""
     return intent.want in _SHOWN
 
 
@@ -49,7 +49,7 @@ def names_something(intent: Intent, question: str) -> bool:
 
 
 def text_boxes(pieces: Sequence[TextPiece], intent: Intent, question: str) -> list[Box]:
-    """Return the boxes of the requested words, best first; of all text if a question to read names none."""
+    """Return the boxes of the requested words, best first; of all text if a question to read names no words."""
     legible = [piece for piece in pieces if piece.score >= LEAST_SCORE]
     words = [word.strip(".,;:!?") for word in plain(quoted_text(question)).split()]
     words = [word for word in words or intent.words if word and word not in _KINDS]
@@ -109,12 +109,12 @@ def directions(box: Box, width: int, height: int) -> list[str]:
     return [one for one in (across, down) if one] or ["middle"]
 
 
-# Share of the picture by which a side extends beyond the middle
+# Fraction of the picture by which a side extends beyond the middle
 _OVER = 0.1
 
 
 def on_side(box: Box, place: str, width: int, height: int) -> bool:
-    """Return True if the middle of a box lies on a side of the picture, or if `place` is no side."""
+    """Return True if the middle of a box lies on a side of the picture, or if `place` is not a side."""
     x, y = box.middle[0] / width, box.middle[1] / height
     far = {"left": x, "right": 1 - x, "top": y, "bottom": 1 - y}.get(place, 0.0)
     return far < 0.5 + _OVER

@@ -1,4 +1,4 @@
-"""Answers about things, people, colours, light, motion and change, and about the whole picture. Pure."""
+"""Answers about objects, people, colours, light, motion and change, and about the whole picture. Pure."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from server.models.routing import plain
 MOVES = 0.008
 # Brightness below which the light is dim
 _DIM = 0.3
-# Most rows of changed print in an answer
+# Maximum number of rows of changed text in an answer
 _ROWS = 4
-# Least share of the second colour of clothes, as a part of the first colour's share
+# Minimum share of the second colour of clothes, relative to the first colour's share
 _OF_CLOTHES = 0.5
-# Furniture that other things stand on or beside
+# Furniture that other objects stand on or beside
 _AROUND_US = frozenset({"chair", "couch", "bed", "dining table", "desk", "bench"})
 # Words for a background, whose colours are those of the whole picture
 _AROUND = re.compile(
@@ -40,7 +40,7 @@ def colour(s: AnswerWriter) -> ComposedAnswer:
     shares = view.colours.get("whole", ())
     seen = [name for name, share in shares if share >= colours.LEAST]
     if intent.place == "whole" or _AROUND.search(plain(intent.question)):
-        # Also small colourful things, such as four blocks on a grey table
+        # Also small colourful objects, such as four blocks on a grey table
         seen = [one for one, _ in shares if one in seen or one not in colours.NEUTRAL]
         return ComposedAnswer(s.say("see_things", things=s.names(seen)))
     if len(intent.colours) == 1 and not intent.things:
@@ -50,12 +50,12 @@ def colour(s: AnswerWriter) -> ComposedAnswer:
     no = _missing_sentence(s, intent.things[0]) if missed else ""
     if not missed or intent.place or view.pointed or view.subject:
         return ComposedAnswer(s.colour_of(intent.place or "middle"), no)
-    # The thing may be outside the middle.
+    # The object may be outside the middle.
     return ComposedAnswer(no, s.say("see_things", things=s.names(seen)))
 
 
 def _own_colours(s: AnswerWriter) -> str:
-    """Return the sentence about the colours of the first requested thing; "" without them."""
+    """Return the sentence about the colours of the first requested object; "" if they are unknown."""
     # In "the knife beside the apple" it is the knife.
     asked, seen = (
         matching_things(s.things, s.intent.things[:1]),
@@ -115,7 +115,7 @@ def thing(s: AnswerWriter) -> ComposedAnswer:
     if not found or (missed and len(names) > 1 and not s.intent.how_many and not s.intent.either):
         words = s.intent.words or s.intent.asked.split()
         if rows := rank.best_rows(s.rows, words, facts.numbers if s.intent.how_many else None):
-            # Print may name a thing that was not detected.
+            # Printed text may name an object that was not detected.
             return ComposedAnswer(s.say("reads", text=s.listing(rows)), s.other_print(rows))
         no = s.sentence(_missing_sentence(s, missed[0]), s.quality())
         return ComposedAnswer(no, s.sentence(s.see_things(), s.all_print()))
@@ -196,13 +196,13 @@ def summary(s: AnswerWriter) -> ComposedAnswer:
 
 
 def overview(s: AnswerWriter, *, running: bool = False) -> ComposedAnswer:
-    """Answer with the things and faces, the print, the codes, or else the colours of the middle."""
+    """Answer with the objects and faces, the printed text, the codes, or else the colours of the middle."""
     if running and (news := s.news_of_things()):
         return ComposedAnswer(news, s.see_things())
     seen = s.see_things(unsure=True)
     if s.view.faces and not matching_things(s.things, [PERSON]):
         seen = s.sentence(seen, faces(s).text)
-    # A single character is mostly the edge of a thing.
+    # A single character is usually the edge of an object.
     printed = s.all_print() if sum(map(str.isalnum, s.listing(s.rows))) > 1 else ""
     if found := [one for one in (seen, printed, s.code_sentence()) if one]:
         return ComposedAnswer(found[0], s.sentence(*found[1:]))
@@ -217,7 +217,7 @@ def _hindrance_or_colours(s: AnswerWriter) -> str:
 
 
 def cannot_answer(s: AnswerWriter) -> ComposedAnswer:
-    """Answer with the visible facts a question that needs a language model."""
+    """Answer a question that needs a language model with the visible facts."""
     if s.intent.wears and not s.intent.yes_no and (worn := below_face(s)):
         return ComposedAnswer(worn, s.see_things(), known=False)
     seen, hindered = s.see_things(unsure=True), s.quality()

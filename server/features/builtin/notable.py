@@ -1,4 +1,4 @@
-"""Notices for a person who carries the camera, from one look after the other."""
+"""Notices for a person who carries the camera, from successive inspections."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.shared.notices import NoticeContext
 
-# Things that move by themselves
+# Objects that move by themselves
 _VEHICLES = ("bicycle", "car", "motorcycle", "bus", "train", "truck", "boat")
 _COMING = frozenset((PERSON, *LARGE_ANIMALS, *_VEHICLES))
 # Largest count of a kind that is compared; more are "many"
 _MANY = 3
-# Closeness: middle part of the picture's width, and least height of a close thing there. A lower thing, of at least
-# `_LEAST_HIGH`, is close if it grows by the factor `_GROWS` within so many seconds. Heights are shares of the picture's.
+# Closeness: middle part of the picture's width, and minimum height of a close object there. A lower one, of at least
+# `_LEAST_HIGH`, is close if it grows by the factor `_GROWS` within so many seconds. Heights: fractions of the picture.
 _MIDDLE, _HIGH = (0.25, 0.75), 1 / 3
 _LEAST_HIGH, _GROWS, _GROWS_SECONDS = 0.15, 1.5, 2.0
-# Stored looks to compare with: a thing that one look misses is not gone
+# Stored inspections to compare with: an object that one inspection misses is not gone
 _LOOKS = 3
-# Most rows of large print, most words and least letters of a row
+# Maximum rows of large text, maximum words and minimum letters of a row
 _ROWS, _WORDS, _LEAST_LETTERS = 3, 5, 2
 
 
 @dataclass(frozen=True, slots=True)
 class SeenThing:
-    """A thing in the picture. `box`: in shares of its sides. `sure`: it may be reported; else its growth is observed."""
+    """An object in a picture. `box`: fractions of its sides. `sure`: reportable; else its growth is observed."""
 
     name: str
     box: Box
@@ -42,19 +42,19 @@ class SeenThing:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The things and the print of one picture. `at`: its capture time, monotonic seconds."""
+    """The objects and the printed text of one picture. `at`: its capture time, monotonic seconds."""
 
     at: float
     sights: tuple[SeenThing, ...] = ()
-    # Rows of large print
+    # Rows of large text
     rows: tuple[str, ...] = ()
-    # Names of things reported as close
+    # Names of objects reported as close
     close: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """New names of close things, largest first; names of things that came, repeated by count; and rows of print."""
+    """New names of close objects, largest first; names of new objects, repeated by count; and rows of text."""
 
     close: tuple[str, ...] = ()
     came: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ def in_middle(box: Box) -> bool:
 
 
 def is_close(sight: SeenThing, at: float, before: Iterable[Look]) -> bool:
-    """Return True if a thing is close: large in the middle, or growing there."""
+    """Return True if an object is close: large in the middle, or growing there."""
     if not in_middle(sight.box):
         return False
     if sight.box.height >= _HIGH:
@@ -93,7 +93,7 @@ def is_close(sight: SeenThing, at: float, before: Iterable[Look]) -> bool:
 
 
 def news(look: Look, before: Sequence[Look], said: Sequence[str]) -> News:
-    """Compare a look with earlier ones. `before`: the last reported looks; `said`: texts of the last minute."""
+    """Compare an inspection with earlier ones. `before`: the last reported ones; `said`: texts of the last minute."""
     sure = sorted((one for one in look.sights if one.sure), key=lambda one: -one.box.height)
     close = [one.name for one in sure if is_close(one, look.at, before)]
     known = frozenset[str]().union(*(one.close for one in before))
@@ -139,10 +139,10 @@ def _join_names(names: Sequence[str], code: str) -> str:
 
 
 class Noticer:
-    """Notices by session, from its stored last looks.
+    """Notices by session, from the last inspections stored for it.
 
-    Bounds of the built-in engine's looks for what matters: 3 of 128 sessions, names and boxes alone; the least recently
-    used session is dropped.
+    Bounds of the built-in engine's stored inspections: 3 in each of 128 sessions, names and boxes only; the least
+    recently used session is dropped.
     """
 
     def __init__(self, finder: ThingFinder | None, sessions: int = 128) -> None:
@@ -153,7 +153,7 @@ class Noticer:
         return len(self._looks)
 
     def look(self, bgr: Bgr) -> list[SeenThing]:
-        """Return the things in a picture; the classifier checks those that may be reported. Blocking."""
+        """Return the objects in a picture; the classifier checks those that may be reported. Blocking."""
         if self._finder is None:
             return []
         height, width = bgr.shape[:2]
@@ -177,15 +177,15 @@ class Noticer:
         return sure + rest
 
     def news(self, session_id: str, look: Look, context: NoticeContext, code: str) -> str:
-        """Return the news of a look in the language `code`; "" without any."""
+        """Return the news of an inspection in the language `code`; "" if there are none."""
         kept = self._looks.take(session_id) or ()
         known = [] if context.until is None else [one for one in kept if one.at <= context.until]
         found = news(look, known, context.said)
         said = sentences(found, code, first=context.first, things=self._finder is not None)
         if found.rows and found.close and found.came:
-            # Only two sentences are said: the print is news next time.
+            # Only two sentences are returned: the text is news next time.
             look = replace(look, rows=tuple(row for row in look.rows if row not in found.rows))
-        # A close thing stays close while it is visible, as it cannot grow for ever.
+        # A close object stays close while it is visible, as it cannot grow for ever.
         were = frozenset[str]().union(*(one.close for one in known))
         near = frozenset(
             one.name

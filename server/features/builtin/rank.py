@@ -1,4 +1,4 @@
-"""Ranking of rows of print by the words of a question and the kind of figure that it asks for. Pure."""
+"""Ranking of rows of printed text by the words of a question and the kind of figure that it asks for. Pure."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from server.features.builtin.facts import PRINT_WORDS
 from server.features.builtin.lines import MOST_HEADING, Row
 from server.models.routing import plain
 
-# Names of one thing on signs, in several languages; after a colon, names of things that contain it
+# Names of one object on signs, in several languages; after a colon, names of objects that contain it
 _SYNONYMS = tuple(
     (frozenset(plain(one).split()), frozenset(plain(has).split()))
     for line in PRINT_WORDS["synonyms"]
     for one, _, has in [line.partition(":")]
 )
 _TOKEN = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-# Least letters of a word to match inexactly or inside another, and of a beginning; least likeness of a misread word
+# Minimum letters of a word to match inexactly or inside another, and of a beginning; minimum likeness if misread
 _LONG, _STEM, _LIKE = 5, 4, 84
-# Most rows of an answer
+# Maximum number of rows of an answer
 MOST = 4
 
 
@@ -31,9 +31,9 @@ def _synonyms(word: str) -> frozenset[str]:
 
 
 def has_word(text: str, word: str) -> bool:
-    """Return True if a text has a `plain` word: also inflected, in a compound, misread, or as a synonym.
+    """Return True if a text contains a `plain` word: also inflected, in a compound, misread, or as a synonym.
 
-    A figure has to stand alone.
+    A figure must be a word of its own.
     """
     folded = plain(text)
     if word.isdecimal():
@@ -60,7 +60,7 @@ def _is_same_word(token: str, word: str) -> bool:
 
 
 def count(text: str, words: Iterable[str]) -> int:
-    """Return the number of these words that a text has."""
+    """Return the number of these words that a text contains."""
     return sum(has_word(text, word) for word in words)
 
 
@@ -74,8 +74,8 @@ def best_rows(
     """Return the rows that match a question best, from top to bottom.
 
     `words`: `plain` words of the question. `has`: finds the required figure in a row, or in the row below a label.
-    `label`: a word beside the figure that counts as a word of the question. `least`: without `has`, the least share of
-    the words that the rows have together.
+    `label`: a word beside the figure that counts as a word of the question. `least`: without `has`, the minimum
+    fraction of the words that the rows have together.
     """
     found: list[tuple[int, int, int]] = []
     named = set[str]()
@@ -110,7 +110,7 @@ def _end_of(rows: Sequence[Row], at: int) -> int:
     return end
 
 
-# Least likeness of two readings of the same text, 0 to 100
+# Minimum similarity of two readings of the same text, 0 to 100
 _SAME_TEXT = 80
 
 

@@ -27,28 +27,28 @@ log = logging.getLogger(__name__)
 # Longest side of the picture for the detector, in pixels; letters are then read at full size. With 736 it
 # finds a line of 10 px at 1280x720, in a third of the time of 1280.
 _DETECT_SIDE = 736
-# Mean score below which the picture may be upside down: upright print has 0.9 and more, inverted print 0.6
+# Mean score below which the picture may be upside down: upright text has 0.9 and more, inverted text 0.6
 _POOR = 0.8
 # Number of lines read upside down as a sample, longest first, and the length read of each, in heights
 _SAMPLE, _SAMPLE_WIDE = 4, 24
 # Bounds of reading one picture: lines, length of a line in heights (48 pixels each in the reader), and seconds of its
 # thread, after which only the present line is finished. A letter of 40 lines takes 5 s.
 MOST_LINES, MOST_WIDE, MOST_SECONDS = 150, 100, 6.0
-# Height, in median heights, from which print is read first
+# Height, in median heights, from which text is read first
 _HEADING = 1.5
 _LEAST_FACE = 0.5
 # Longest side in the search for codes, in pixels: more take time without finding more
 _CODE_SIDE = 1920
 _CODES = 8
-# Most characters of a code for display
+# Maximum number of characters of a code for display
 _CODE_CHARS = 400
-# Longest side in the quick search for print, in pixels: letters of 30 px at 1280x720 in 17 ms of one core
+# Longest side in the quick search for text, in pixels: letters of 30 px at 1280x720 in 17 ms of one core
 _NOTICE_SIDE = 160
-# Large words: least height as a share of the picture's, most lines, and longest side of the part that is read, in pixels
+# Large words: minimum height as a fraction of the picture's, maximum lines, and longest side of what is read, pixels
 _LARGE_LINE, _MOST_LARGE, _LARGE_SIDE = 0.05, 4, 480
-# Distance from the left or right edge, as a share of the width, within which print may be cut off
+# Distance from the left or right edge, as a fraction of the width, within which text may be cut off
 _LARGE_EDGE = 0.02
-# Largest share of the picture of a line: the detector takes a plain picture with a disc for one
+# Largest fraction of the picture that a line fills: the detector mistakes a plain picture with a disc for one
 _LARGEST = 0.5
 # Single characters that people type as two
 _SIGNS = str.maketrans({"℃": "°C", "℉": "°F", "％": "%", "￥": "¥"})
@@ -86,7 +86,7 @@ class TextReader:
     def text(self, bgr: Bgr) -> list[TextPiece]:
         """Return the pieces of text with their scores, guesses included; unread pieces have no text.
 
-        The list is empty without print, and if the reader did not load (`text_broken`). A picture with
+        The list is empty without text, and if the reader did not load (`text_broken`). A picture with
         poor scores is read upside down if that is better.
         """
         return self._read(bgr)[0]
@@ -116,14 +116,14 @@ class TextReader:
             return _quads(reader, bgr)
 
     def any_text(self, bgr: Bgr, codes: Sequence[Box] = ()) -> bool:
-        """Return True if there is print outside the `codes`; False without a reader. Uses a small copy."""
+        """Return True if there is text outside the `codes`, in a small copy; False if there is no reader."""
         return any(
             not any(code.encloses(*quad.mean(axis=0)) for code in codes)
             for quad in self._find_large_lines(bgr)
         )
 
     def large_text(self, bgr: Bgr) -> list[TextPiece]:
-        """Return the pieces of a few large words; none of a picture with more print."""
+        """Return the pieces of a few large words; none if the picture has more text."""
         height, width = bgr.shape[:2]
         edge = _LARGE_EDGE * width
         lines = [bounds(quad) for quad in self._find_large_lines(bgr)]
@@ -156,13 +156,13 @@ class TextReader:
     def code_boxes(self, bgr: Bgr) -> list[Box]:
         """Find the boxes of codes, in a third of the time of `codes`.
 
-        Sideways barcodes and light codes on a dark ground are not found.
+        Sideways barcodes and light codes on a dark background are not found.
         """
         found, scale = _codes(bgr, thorough=False)
         return [_box_of(one, scale) for one in found]
 
     def _read(self, bgr: Bgr, first: int | None = None) -> tuple[list[TextPiece], bool, int]:
-        """Return the pieces, True if the picture was read upside down, and the first unread line; 0 for none.
+        """Return the pieces, True if the picture was read upside down, and the first unread line; 0 if there is none.
 
         `first`: the line to begin with; None: headings first.
         """
@@ -261,7 +261,7 @@ def _box_of(code: Any, scale: float) -> Box:
 
 
 class _Print:
-    """The lines of print of a picture; `pieces` has the lines read so far, by number."""
+    """The lines of text in a picture; `pieces` has the lines read so far, by number."""
 
     def __init__(self, reader: Any, bgr: Bgr, end: float) -> None:
         """Find the lines. `end`: deadline for reading, on the thread's clock."""
@@ -286,7 +286,7 @@ class _Print:
         return sorted(range(len(heights)), key=lambda n: heights[n] < high)
 
     def read(self, numbers: Iterable[int]) -> int:
-        """Read these lines until the deadline. Return the first unread one; 0 for none.
+        """Read these lines until the deadline. Return the number of the first unread line; 0 if there is none.
 
         Lines are read singly: batches take more time and memory.
         """
@@ -351,7 +351,7 @@ def _shorten(text: str) -> str:
 
 
 def _full_text(text: str) -> str:
-    """Return a code's text with its lines, and without other control characters."""
+    """Return a code's text with its line breaks, and without other control characters."""
     return "".join(char for char in text if char in "\n\t" or not _is_control(char)).strip()
 
 
@@ -371,5 +371,5 @@ def bounds(quad: NDArray[np.float32]) -> Box:
 
 
 def is_line(quad: NDArray[np.float32], bgr: Bgr) -> bool:
-    """Return True if the detector's quadrilateral may be a line of a picture."""
+    """Return True if the detector's quadrilateral may be a line in a picture."""
     return bool(cv2.contourArea(quad) < _LARGEST * bgr.shape[0] * bgr.shape[1])

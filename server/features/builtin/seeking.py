@@ -1,4 +1,4 @@
-"""Search of a picture for the thing, print, code, face or colour that a person looks for. Blocking."""
+"""Search of a picture for the object, printed text, code, face or colour that a person looks for. Blocking."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.routing import ends, plain
 
-# Least share of the requested colour in the middle of a thing's box, and the side of its shrunk copy in pixels
+# Minimum fraction of the requested colour in the middle of an object's box, and the side of its shrunk copy in pixels
 _OF_COLOUR, _COLOUR_SIDE = 0.15, 32
 
 Kind = Literal["thing", "text", "code", "face", "colour"]
@@ -33,7 +33,7 @@ Kind = Literal["thing", "text", "code", "face", "colour"]
 class SearchTarget:
     """The target of a search. `label` is its name in the person's language, or the words themselves.
 
-    `unknown`: the words name no print, code, face, colour or known thing, and are searched as text.
+    `unknown`: the words name no printed text, code, face, colour or known object, and are searched as text.
     """
 
     kind: Kind
@@ -49,7 +49,7 @@ class SearchTarget:
 class SearchHit:
     """A possible place of the target, in pixels. `sure`: two models agree, or its words were read.
 
-    `alone`: no second model can check it: the classifier has no such class, or it is a colour.
+    `alone`: no second model can check it: the classifier has no such class, or the target is a colour.
     """
 
     box: Box
@@ -58,9 +58,9 @@ class SearchHit:
 
 
 def parse_target(words: str, tag: str, *, things: bool = True) -> SearchTarget:
-    """Parse the words for a target. `tag`: the page's language, as BCP 47; `things`: things can be found.
+    """Parse the words for a target. `tag`: the page's language, as BCP 47; `things`: objects can be found.
 
-    Words in quotes are print, and so are words without another meaning.
+    Words in quotes are printed text, and so are words without another meaning.
     """
     words = ends(words)
     intent = understand(words, tag)
@@ -74,7 +74,7 @@ def parse_target(words: str, tag: str, *, things: bool = True) -> SearchTarget:
             return SearchTarget("code", words, words, intent)
         if intent.want is Want.FACES:
             return SearchTarget("face", words, words, intent)
-        # "Something red", but not "the red door", for which any red thing might be taken
+        # "Something red", but not "the red door", for which any red object might be taken
         condition = read_condition(words)
         if condition is not None and condition.subject is Subject.COLOUR:
             return SearchTarget("colour", words, words, intent, colours=(condition.target,))
@@ -93,7 +93,7 @@ def warm() -> None:
 
 
 def things_in(words: str, tag: str) -> tuple[str, ...]:
-    """Return the things in `words`, by the first language that knows any. `tag`: the page's language, as BCP 47."""
+    """Return the objects in `words`, by the first language that knows any. `tag`: the page's language, as BCP 47."""
     text = plain(words)
     own = tag.partition("-")[0].lower()
     guessed = language_of(words)
@@ -124,7 +124,7 @@ def seek(
 
 
 def _has_colour(bgr: Bgr, box: Box, names: Sequence[str]) -> bool:
-    """Return True if the middle of a box has one of these colours, or if there are none."""
+    """Return True if the middle of a box has one of these colours, or if `names` is empty."""
     if not names:
         return True
     wide, high = box.width / 6, box.height / 6

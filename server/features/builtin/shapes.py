@@ -1,4 +1,4 @@
-"""Wide gaps in lines of print, and check boxes in front of them, which the text reader does not report. Blocking."""
+"""Wide gaps in lines of text, and check boxes in front of them, which the text reader does not report. Blocking."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from numpy.typing import NDArray
 from server.features.builtin.lines import EMPTY, TICKED, TextPiece
 from server.media.picture.encode import Bgr
 
-# Least boxes of a form: a single square may be a letter or a stain
+# Minimum number of boxes in a form: a single square may be a letter or a stain
 _LEAST = 2
 # Strip of a flattened line: height of the line in pixels, space before it in heights, and space above and below it in
 # pixels, as a box is higher than letters
 _HIGH, _BEFORE, _BESIDE = 40, 2.0, 10
 _FRONT = round(_BEFORE * _HIGH)
-# Inside of a box: least and largest side in heights of its line, largest ratio of its sides, and least share of its
-# rectangle that it fills; a ring fills less
+# Inside of a box: smallest and largest side in heights of its line, largest ratio of its sides, and minimum fraction of
+# its rectangle that it fills; a ring fills less
 _SMALLEST, _LARGEST, _SQUARE, _FULL = 0.3, 1.0, 1.25, 0.88
-# Share of ink inside a box below which it is empty; share from which it is a letter or filled; and pixels at its edge that
-# are not counted
+# Fraction of ink inside a box below which it is empty; fraction from which it is a letter or filled; and pixels at its
+# edge that are not counted
 _BARE, _FILLED, _EDGE = 0.05, 0.65, 3
-# Most lines that are examined, as of a form
+# Maximum number of lines of a form that are examined
 _MOST = 80
-# Median grey level below which print is light on dark
+# Median grey level below which text is light on dark
 _DARK = 110
 # Gaps between columns, in heights of a line: sure from `_GAP`; from `_LESS` if `_WIDER` times as wide as gaps between
 # words, which are wider than `_WORDS`. `_NEAR`: largest distance of a gap from a word boundary, in letters
 _GAP, _LESS, _WIDER, _WORDS, _NEAR = 0.72, 0.5, 1.7, 0.19, 2.5
-# Usual gap between words: its quantile of all gaps, the least number of gaps to measure it, and the width in heights from
-# which it is a gap between columns of a table. Monospaced print has wide gaps.
+# Usual gap between words: its quantile of all gaps, the minimum number of gaps to measure it, and the width in heights
+# from which it is a gap between columns of a table. Monospaced text has wide gaps.
 _QUARTER, _MANY, _TABLE = 0.25, 12, 1.0
 # Boundaries of words: a space, or a place where the reader omits one: "SwimmingGym", "£15Adult"
 _PARTS = re.compile(r"\s+|(?<=[a-z0-9])(?=[A-Z])")
@@ -86,7 +86,7 @@ class _Strip:
 
 
 def _strip(grey: cv2.typing.MatLike, piece: TextPiece) -> _Strip | None:
-    """Flatten a piece; None for one that is too short or too small."""
+    """Flatten a piece; None if it is too short or too small."""
     high = piece.height
     if len(piece.text) < 2 or not 8 <= high <= grey.shape[0] / 4:
         return None

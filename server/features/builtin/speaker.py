@@ -1,4 +1,4 @@
-"""Facts of a picture, and sentences about them in the language of a question. Pure."""
+"""Facts about a picture, and sentences about them in the language of a question. Pure."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from server.features.builtin.lines import Row, sentences
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want
 
-# Most rows and codes in an answer
+# Maximum number of rows and codes in an answer
 _ROWS, _CODES = 400, 5
-# Most characters of print beside an answer, or in place of one
+# Maximum length of printed text beside an answer, or in place of an answer, in characters
 _MOST_PRINT = 320
-# Most letters of what is probably no print; and rows of print from which unsure things are not mentioned
+# Maximum letters of what is probably not text; and rows of text from which unsure objects are not mentioned
 _FEW, _PRINTED = 2, 3
 # Brightness from which a picture without edges shows glare
 _GLARE = 0.85
-# Least confidence in an unsure thing without a box
+# Minimum confidence in an unsure object without a box
 _WITHOUT_PLACE = 0.7
-# Things for which pages and labels are taken
+# Objects that the detector mistakes pages and labels for
 _OF_PRINT = frozenset({"book", "tv"})
 
 Shares = tuple[tuple[str, float], ...]
@@ -35,29 +35,29 @@ Shares = tuple[tuple[str, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class PictureFacts:
-    """The facts of one picture; None for a part that was not examined."""
+    """The facts about one picture; None for a part that was not examined."""
 
     scene: Scene
     # True: the question is about a part that the person points at.
     pointed: bool = False
     rows: tuple[Row, ...] | None = None
-    # True: some print could not be read.
+    # True: some printed text could not be read.
     unread: bool = False
     # True: the text reader did not load.
     text_broken: bool = False
     codes: tuple[DecodedCode, ...] | None = None
     # Colours by place, with their shares, 0 to 1, largest first: "left", "right", "top", "bottom", "middle", "whole"
     colours: dict[str, Shares] = field(default_factory=dict)
-    # The colours of the thing in the middle
+    # The colours of the object in the middle
     subject: Shares = ()
     # The places of the largest spot of each requested colour, largest first
     spots: tuple[tuple[str, tuple[str, ...]], ...] = ()
     faces: int | None = None
-    # Named things; None if the detector did not run
+    # Named objects; None if the detector did not run
     things: tuple[DetectedThing, ...] | None = None
-    # False: there is no detector
+    # False if there is no detector
     names_things: bool = True
-    # The colours of the requested thing, and of clothes below a face
+    # The colours of the requested object, and of clothes below a face
     thing_colours: Shares = ()
     worn: Shares = ()
     # The difference from the previous picture; None for a session's first one
@@ -90,7 +90,7 @@ class AnswerWriter:
         letters = "".join(row.text for row in self.rows)
         few = sum(map(str.isalnum, letters)) <= _FEW and not any(map(str.isdigit, letters))
         if few and (view.scene.blurred or intent.want is not Want.READ):
-            # The reader takes a fold or blurred print for one large letter.
+            # The reader mistakes a fold or blurred text for one large letter.
             self.rows = []
 
     def say(self, key: str, **values: object) -> str:
@@ -115,7 +115,7 @@ class AnswerWriter:
         return text
 
     def other_print(self, used: Sequence[Row]) -> str:
-        """Return the sentence about print that is not in the answer."""
+        """Return the sentence about printed text that is not in the answer."""
         rest = [row for row in sentences(self.rows) if row not in used]
         return self.say("also", text=self.listing(rest)) if rest else ""
 
@@ -123,11 +123,11 @@ class AnswerWriter:
         return self.say("reads", text=self.listing(self.rows)) if self.rows else ""
 
     def join_things(self, things: Iterable[DetectedThing]) -> str:
-        """Join things as a list: "a cup" for one, "cups" for several of a name."""
+        """Join objects as a list: "a cup" for one, "cups" for several of a name."""
         return self.language.join_with_and(self.thing_words.several(one.name for one in things))
 
     def see_things(self, *, unsure: bool = False) -> str:
-        """Return the sentence about sure things; with `unsure`, else about the likeliest one."""
+        """Return the sentence about sure objects; if there are none, with `unsure`, about the likeliest one."""
         of_print = _OF_PRINT if self.rows else ()
         seen = [one for one in self.things if one.name not in of_print]
         if certain := [one for one in seen if one.sure]:
@@ -142,7 +142,7 @@ class AnswerWriter:
         return self.language.join_words([self.language.colour_name(name) for name in names])
 
     def colours_at(self, place: str) -> tuple[str, ...]:
-        """Return the colours at a place; in the middle those of the thing there, if it stands out."""
+        """Return the colours at a place; in the middle those of the object there, if it stands out."""
         return colours.main_colours(
             (place == "middle" and self.view.subject) or self.view.colours.get(place, ())
         )
@@ -177,7 +177,7 @@ class AnswerWriter:
         return self.language.capital("; ".join(said))
 
     def no_text(self) -> ComposedAnswer:
-        """Return the likeliest reason why no text was read, and the things in the picture."""
+        """Return the likeliest reason why no text was read, and the objects in the picture."""
         view, hindered = self.view, self.quality()
         if view.text_broken:
             text = self.say("broken")
@@ -192,7 +192,7 @@ class AnswerWriter:
         return ComposedAnswer(text, more, known=False)
 
     def news_of_things(self) -> str:
-        """Return the sentences about things that came and things that went."""
+        """Return the sentences about objects that appeared and objects that disappeared."""
         change = self.view.change
         said = {"came": change.came, "went": change.went} if change else {}
         return self.sentence(

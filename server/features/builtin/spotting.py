@@ -1,4 +1,4 @@
-"""Detection of watched things, fast enough for several looks a second, and seldom wrong. Blocking."""
+"""Detection of watched objects, fast enough for several checks a second, and seldom wrong. Blocking."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from server.media.picture.grounding import Box
 
 # A part of a picture, after its left and top in pixels
 _Part = tuple[int, int, Bgr]
-# Least score of a box if the classifier is unsure or does not know the thing; a single box is often wrong, so watches
-# require two looks
+# Minimum score of a box if the classifier is unsure or does not know the object; a single box is often wrong, so
+# watches require two checks
 LEAST = 0.7
-# Least score of a box that the classifier checks; and of one that is enlarged for the detector
+# Minimum score of a box that the classifier checks; and of a box that is enlarged for the detector
 _NAMED, _DOUBTFUL = 0.5, 0.25
-# Most boxes that the classifier checks; and most doubtful boxes, one of which is enlarged
+# Maximum number of boxes that the classifier checks; and maximum number of doubtful boxes, one of which is enlarged
 _MOST_NAMED, _MOST_DOUBTFUL = 3, 3
-# Side of the enlarged part in sides of its doubtful box, and its least side in pixels
+# Side of the enlarged part in sides of its doubtful box, and its minimum side in pixels
 _AROUND, _LEAST_PART = 1.6, 224
-# Overlap (IoU) from which two boxes show the same thing
+# Overlap (IoU) from which two boxes show the same object
 _SAME = 0.5
-# Things that the detector confuses; the classifier distinguishes them.
+# Objects that the detector confuses; the classifier distinguishes them.
 _ALIKE = (
     frozenset({"cat", "dog", "bear", "horse", "sheep", "cow", "teddy bear"}),
     frozenset({"car", "truck", "bus", "train"}),
@@ -37,11 +37,11 @@ def spot(
     near: Box | None = None,
     whole: bool = False,
 ) -> list[Box]:
-    """Return the boxes of things of these names, which the detector knows, surest first.
+    """Return the boxes of objects with these names, which the detector knows, surest first.
 
     `near`: the place of a change, in pixels; None without a change. With a change, if the whole picture does not
     show all names, the nearest square and the nearest doubtful box, enlarged, are examined, too. Without one, the
-    detector examines the whole picture or, unless `whole`, a square in every other `turn`, which counts the looks;
+    detector examines the whole picture or, unless `whole`, a square in every other `turn`, which counts the checks;
     in one of four turns a doubtful box is enlarged, too.
     """
     wanted = frozenset(names).union(*(alike for alike in _ALIKE if alike & frozenset(names)))
@@ -62,7 +62,7 @@ def spot(
         if {box.label for box in found} >= set(names):
             return sorted(found, key=_score, reverse=True)
         if near is not None and any(box.overlap(near) >= _SAME for box in found):
-            # The thing explains the change, so the search continues as without one.
+            # The object explains the change, so the search continues as without a change.
             near, parts = None, squares[turn // 4 % 3 :][:1] if turn % 4 == 2 else []
     doubtful = [box for box in doubtful if _is_apart(box, found)]
     doubtful = sorted(doubtful, key=_score, reverse=True)[:_MOST_DOUBTFUL]

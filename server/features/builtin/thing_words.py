@@ -1,4 +1,4 @@
-"""Words for things in one language: those of questions and those of answers. Pure."""
+"""Words for objects in one language: those of questions and those of answers. Pure."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from server.features.builtin.language import UNSPACED, code_of
 from server.models.routing import WORD_MARKS, plain
 
 _WORD = re.compile(rf"[\w{WORD_MARKS}'-]+")
-# Most words of a name, such as "cell phone case"
+# Maximum number of words of a name, such as "cell phone case"
 _MOST_WORDS = 4
 # Longest elided word that is joined to the next one, such as "dell'" and "d'"
 _MOST_ELIDED = 5
-# Letters by which beginnings of words are indexed; each has more
+# Number of letters by which beginnings of words are indexed; each beginning has more
 _BEGIN = 2
 
 
 class ThingWords:
-    """Words for things from a language's file in `things/`."""
+    """Words for objects from a language's file in `things/`."""
 
     def __init__(self, code: str) -> None:
         found = json.loads((FOLDER / f"{code}.json").read_text("utf-8"))
@@ -58,15 +58,15 @@ class ThingWords:
         return [self.one(name) if n == 1 else self.many(name) for name, n in counts.items()]
 
     def things_in(self, text: str) -> tuple[str, ...]:
-        """Return the things in a `plain` text, in its order."""
+        """Return the objects in a `plain` text, in its order."""
         return self.cut(text)[0]
 
     def cut(self, text: str) -> tuple[tuple[str, ...], str]:
-        """Split a `plain` text into the things that it names, in its order, and the rest."""
+        """Split a `plain` text into the objects that it names, in its order, and the rest."""
         return self._of_letters(text) if self._unspaced else self._of_words(text)
 
     def of_word(self, word: str) -> str:
-        """Return the thing named by one `plain` word or phrase; "" for none."""
+        """Return the object named by one `plain` word or phrase; "" if there is none."""
         if name := self._names.get(word):
             return name
         small, mark, rest = word.partition("'")
@@ -118,5 +118,5 @@ def words_of(tag: str) -> ThingWords:
 
 
 def names_in(text: str, codes: Iterable[str]) -> tuple[str, ...]:
-    """Return the things in a `plain` text, by the first of these languages that knows any."""
+    """Return the objects in a `plain` text, by the first of these languages that knows any."""
     return next((found for code in codes if (found := thing_words(code).things_in(text))), ())

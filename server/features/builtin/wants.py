@@ -17,7 +17,7 @@ class Want(StrEnum):
     # Reasons, methods, advice
     BEYOND = "beyond"
     SAFE = "safe"
-    # Also a summary of print
+    # Also a summary of printed text
     TRANSLATE = "translate"
     # A Wi-Fi network and its password
     WIFI = "wifi"
@@ -43,7 +43,7 @@ class Want(StrEnum):
     READ = "read"
     # An overview of the picture
     SUMMARY = "summary"
-    # Presence or number of a thing
+    # Presence or number of an object
     THING = "thing"
     # All other questions
     LOOKUP = "lookup"
@@ -62,7 +62,7 @@ NO_TEXT = frozenset(
         Want.CODE,
     }
 )
-# Subjects that need codes beside the text, and those that need the names of things
+# Subjects that need codes beside the text, and those that need the names of objects
 CODES = frozenset({Want.SAFE, Want.WIFI, Want.EMAIL, Want.PHONE, Want.URL, Want.CODE, Want.READ})
 CODES |= {Want.SUMMARY, Want.LOOKUP, Want.TRANSLATE}
 THINGS = frozenset({Want.THING, Want.FACES, Want.SUMMARY, Want.LOOKUP, Want.BEYOND})

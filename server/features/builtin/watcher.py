@@ -34,9 +34,9 @@ from server.media.picture.grounding import Box
 from server.media.picture.planes import is_dark, small_luma
 from server.models.routing import plain
 
-# Least share of the picture of a spot of a colour
+# Minimum size of a spot of a colour, as a fraction of the picture
 _LEAST_COLOUR = 0.01
-# Least number of changed cells of a motion
+# Minimum number of changed cells of a motion
 _LEAST_CELLS = 3
 
 
@@ -51,7 +51,7 @@ class ConditionResult:
 
 @dataclass(slots=True)
 class _Last:
-    """A session's last watched frame, and the box of its difference from the one before."""
+    """A session's last watched frame, and the box of its difference from the previous one."""
 
     frame_id: str
     cells: Cells
@@ -80,7 +80,7 @@ class Watcher:
     ) -> str:
         """Return the JSON for `watch_answers`, with an entry for each condition.
 
-        `seen` is null for a condition that cannot be watched, or that unread print may fulfil. Reasons are in the
+        `seen` is null for a condition that cannot be watched, or that unread text may fulfil. Reasons are in the
         language of the condition.
         """
         read = {name: spoken_condition(text) for name, text in conditions.items()}
@@ -163,7 +163,7 @@ class Watcher:
         return ConditionResult(0.8, words.say("not_now"))
 
     def _box_of(self, bgr: Bgr, target: str) -> Box | None:
-        """Return the best box of a thing; the whole picture if it has no box of its own."""
+        """Return the best box of an object; the whole picture if it has no box of its own."""
         if self._finder is None:
             return None
         whole = _picture_box(bgr)
@@ -173,10 +173,10 @@ class Watcher:
         return next((one.box or whole for one in things if one.name == target), None)
 
     def _motion_box(self, session_id: str, picture: Picture, bgr: Bgr) -> Box | None:
-        """Return the box in which a frame differs from the one watched before; None without a difference."""
+        """Return the box in which a frame differs from the previously watched one; None if they do not differ."""
         last = self._last.take(session_id)
         if last is not None and last.frame_id == picture.frame_id:
-            # A second look at a part of the same frame keeps the first comparison.
+            # A second check of a part of the same frame keeps the first comparison.
             self._last.put(last, session_id)
             return _picture_box(bgr) if last.moved else None
         cells, moved = cells_of(bgr), None

@@ -40,7 +40,7 @@ from server.session.request.question import Question
 from server.session.session import Session
 from server.session_manager import SessionManager
 
-# Seconds without a page after which further cameras end; reconnecting takes less.
+# Seconds without a page after which further cameras are removed; reconnecting takes less.
 UNWATCHED_SECONDS = 120.0
 
 
@@ -52,10 +52,10 @@ class CameraLost(CameraError):
 
 @dataclass(slots=True, eq=False)
 class SessionCamera:
-    """Camera of a session: its own one, a further one, or an invitation for one."""
+    """Camera of a session: its own, a further camera, or an invitation for one."""
 
     id: str
-    # Name given by the person; "" for none
+    # Name given by the person; "" if there is none
     name: str
     camera: Camera
     stills: Stills
@@ -93,7 +93,7 @@ class Cameras(SessionPart):
         # Ids of the cameras chosen for questions
         self._chosen: tuple[str, ...] = (OWN,)
         self._listening = True
-        # Timers that end cameras without a connection, and all cameras without a page
+        # Timers that remove cameras without a connection, and all further cameras without a page
         self._timer, self._left = Timer(), Timer()
         self._tasks = TaskSet("cameras")
         # The list last sent to the client; None before the first
@@ -105,7 +105,7 @@ class Cameras(SessionPart):
 
     @property
     def own_name(self) -> str:
-        """Name given by the person to the session's own camera; "" without one."""
+        """Name given by the person to the session's own camera; "" if there is none."""
         return self._own.name
 
     @property
@@ -175,7 +175,7 @@ class Cameras(SessionPart):
         return next((one for one in self._admissions if one.admits(token, now)), None)
 
     def check(self, admission: Admission, token: CameraSecret) -> None:
-        """Raise NotFound for an ended camera or an expired token."""
+        """Raise NotFound for a removed camera or an expired token."""
         if self.admit(token) is not admission:
             raise NotFound(
                 "This camera was ended, or replaced by another device. Ask for another link."
@@ -191,7 +191,7 @@ class Cameras(SessionPart):
         self.report()
 
     async def end(self, id: str) -> None:
-        """End a camera and revoke its tokens; for the own one end only another device. Raises NotFound."""
+        """Remove a camera and revoke its tokens; for the own camera, only remove another device. Raises NotFound."""
         if id == OWN:
             self._own.admission = None
             feed = self._own.camera.feed
@@ -202,7 +202,7 @@ class Cameras(SessionPart):
             await self._end(self._find(id))
 
     def choose(self, ids: Sequence[str]) -> None:
-        """Choose the cameras for later questions. Unknown ids are ignored; without any, the own one."""
+        """Choose the cameras for later questions. Unknown ids are ignored; if none is left, choose the own camera."""
         self._chosen = tuple(id for id in self._all if id in ids) or (OWN,)
         for one in self._further:
             one.camera.measures_scenes = one.id in self._chosen
@@ -243,7 +243,7 @@ class Cameras(SessionPart):
         return tuple(found)
 
     def camera(self, id: str) -> Camera:
-        """Return a camera by its id. Raises NotFound for an ended one."""
+        """Return a camera by its id. Raises NotFound for a removed camera."""
         return self._find(id).camera
 
     # Messages
@@ -285,7 +285,7 @@ class Cameras(SessionPart):
 
     async def close(self) -> None:
         self._left.cancel()
-        # Ending the last one cancels the other timer.
+        # Removing the last one cancels the other timer.
         for one in self._further:
             await self._end(one)
         await self._own.stills.close()
@@ -478,7 +478,7 @@ def connection_key(session_id: str, camera: str) -> str:
 
 
 def clean_name(given: str) -> str:
-    """Return a name as one line of visible characters; "" for none.
+    """Return a name as one line of visible characters; "" if there is none.
 
     Raises BadRequest if it is too long.
     """

@@ -240,7 +240,7 @@ class OperatorDrain:
         self._task: asyncio.Task[None] | None = None
         # Time from which pages move, monotonic seconds; None without a drain
         self._from: float | None = None
-        # `went` at the beginning of the current drain
+        # `moved` at the beginning of the current drain
         self._before = 0
         self._emptied = False
 

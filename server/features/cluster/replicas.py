@@ -63,14 +63,14 @@ BACK_SECONDS = 4.0
 # Maximum reports that are read, the newest ones
 MOST_REPLICAS = 100
 # A new session stays at the replica that it reached, unless that one's load exceeds the overall load by
-# this share of its sessions.
+# this fraction of its sessions.
 UNEVEN = 0.1
 # Maximum characters of a report
 _MOST_CHARS = 32
 _REPORT = re.compile(r"(\d{1,6}) (\d{1,6}) ([01])", re.ASCII)
 _NAME = re.compile(NAME, re.ASCII)
 # KEYS: names by the time of their last report, reports by name. ARGV: the own name, the own report,
-# seconds, the most. The result ends with NEW when the own name was not in the list.
+# seconds, the maximum number of reports. The result ends with NEW when the own name was not in the list.
 NEW = "new"
 REPORT = f"""
 local time = redis.call('TIME')
@@ -256,7 +256,7 @@ class Cluster(Replicas):
         self.replicas = ReplicaList(self._report, store)
         self._slots = SharedSlots(store, most, lambda: sessions.capacity.holders)
         self._ends = SharedEnds(store)
-        # Callbacks for things ended at another process, by their kind
+        # Callbacks for what was ended at another process, by kind
         self._enders: dict[str, Callable[[str], Awaitable[object]]] = {}
 
     def _report(self) -> Replica:

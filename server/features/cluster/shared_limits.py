@@ -131,7 +131,7 @@ local time = redis.call('TIME')
 local names = redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[1] - 10, '+inf', 'LIMIT', 0, ARGV[2])
 return {tonumber(time[1]), tonumber(redis.call('GET', KEYS[2]) or 0) or 0, names}
 """
-# Members in one call of a script
+# Maximum members in one call of a script
 _AT_ONCE = 500
 
 

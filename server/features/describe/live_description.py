@@ -28,7 +28,7 @@ from server.session.request.parts import Draft, View
 from server.shared.attention.attention import Attention, Change, Why, scene_change
 from server.shared.notices import NoticeContext
 
-# Pause before the next question about what matters, in seconds: after news, and after an answer without news
+# Pause in seconds before the next question about what matters: after news, and after an answer without news
 NEWS_SECONDS, LOOK_SECONDS = 5.0, 1.0
 # Seconds after which a notice may be repeated
 _SAID_SECONDS = 60.0
@@ -42,7 +42,7 @@ class Notices:
     """
 
     def __init__(self, *, first: bool) -> None:
-        """`first`: there was no notice since the person switched the description on."""
+        """`first`: True if there was no notice since the person switched the description on."""
         self.first = first
         self._until: float | None = None
         self._next = -math.inf
@@ -59,12 +59,12 @@ class Notices:
         return now >= self._next
 
     def context(self, now: float) -> NoticeContext:
-        """Return what the person was told before, as the model gets it."""
+        """Return the context for the model: the notices that the person got recently."""
         recent = tuple(text for at, text in self._said if now - at < _SAID_SECONDS)
         return NoticeContext(self.first, self._until, recent)
 
     def record_answer(self, now: float, captured: float, text: str) -> None:
-        """Record an answer about a frame of this capture time. `text`: its news; "" without any."""
+        """Record an answer about a frame with this capture time. `text`: the news; "" if there is none."""
         self.first = False
         self._until = captured
         self._next = now + (NEWS_SECONDS if text else LOOK_SECONDS)
@@ -72,9 +72,9 @@ class Notices:
             self._said.append((now, text))
 
 
-# Characters by which an answer without news may be longer than the last description
+# Number of characters by which an answer without news may be longer than the last description
 _LONGER = 64
-# Changes after which the last description no longer holds, so the whole scene is described again
+# Changes after which the last description no longer applies, so the whole scene is described again
 _ANEW = (Why.FIRST, Why.VIEW, Why.SCENE)
 
 
@@ -127,11 +127,11 @@ class LiveDescription(BackgroundPart):
         self._numbers = itertools.count(1)
         # The code of the last error, which is not sent again; None after a success
         self._last_error: str | None = None
-        # True for a fixed camera: it goes on while no socket is open.
+        # True for a fixed camera, whose description continues while no socket is open
         self._fixed = False
-        # The description that waits or runs; None without one
+        # The description that waits or runs; None if there is none
         self._sink: _DescriptionPublisher | None = None
-        # The capture time of its frame, and the notices that its answer belongs to
+        # The capture time of its frame, and the notices to which its answer belongs
         self._asked = 0.0, self._notices
         # The last description and the id of its message; "" before the first
         self._last, self._last_id = "", ""
@@ -178,7 +178,7 @@ class LiveDescription(BackgroundPart):
             self.switch(message.describe)
 
     def switch(self, on: bool) -> None:
-        """Start or stop the description. Do nothing if it is so already."""
+        """Start or stop the description. Do nothing if nothing changes."""
         if on == self.on:
             return
         self.on = on
@@ -215,7 +215,7 @@ class LiveDescription(BackgroundPart):
     retry = stop = new_stream
 
     def frame(self, frame: Frame) -> None:
-        """Compare a sampled frame with the one last described; ask about it if it differs enough and a request is due."""
+        """Compare a sampled frame with the last one described; ask about it if it differs and a request is due."""
         now = time.monotonic()
         if self._about == "notable" and not (self._notices.due(now) and self.quiet()):
             # Skip the comparison, too: the gate would learn motion during the pause as the scene's usual motion.
@@ -239,7 +239,7 @@ class LiveDescription(BackgroundPart):
             self._ask(frame, change, scene)
 
     def _ask(self, frame: Frame, change: Change, scene: Scene | None) -> None:
-        """Queue a request about a frame, in place of one that still waits."""
+        """Queue a request about a frame, in place of a waiting one."""
         id = f"d{next(self._numbers)}"
         if self._about == "notable":
             context = self._notices.context(time.monotonic())
@@ -249,19 +249,19 @@ class LiveDescription(BackgroundPart):
             context, question = None, describe_question(self._prompt, self._length, last)
             said = (last,) if last else ()
         sink = _DescriptionPublisher(id, said, self, self._outbox, discreet=context is not None)
-        # Keep the scene with the request: the camera may show another one when it starts.
+        # Keep the scene with the request: the camera may show another scene when the request starts.
         view = View(frame, Detail.LOW, scene)
         self._sink, self._asked = sink, (frame.captured, self._notices)
         try:
             self._requests.submit(self._draft(question, view, context), sink)
         except (Draining, NotConfirmed) as error:
-            # The description goes on by itself after the confirmation.
+            # The description continues automatically after the confirmation.
             self.on_description_error(error, None)
             sink.error = True
             self.on_description_end(sink, "", whole=False)
 
     def _draft(self, question: str, view: View, context: NoticeContext | None) -> Draft:
-        """Return the request; without words of the person it is answered in the page's language."""
+        """Return the request; it is answered in the page's language if the person has not written a prompt."""
         wishes = self._requests.preferences
         worded = wishes.language or (context is None and self._prompt.strip())
         own = None if worded else wishes.page_language or None
@@ -275,7 +275,7 @@ class LiveDescription(BackgroundPart):
         )
 
     def quiet(self) -> bool:
-        """Return True if nobody talks and no answer is being made or spoken."""
+        """Return True if nobody talks and no answer is being generated or spoken."""
         microphone = self._requests.audio_in
         talks = microphone is not None and microphone.talking
         return not (talks or self._context.asking or self._context.behind)
@@ -283,7 +283,10 @@ class LiveDescription(BackgroundPart):
     def on_description_end(
         self, sink: _DescriptionPublisher, text: str, *, whole: bool, same: bool = False
     ) -> None:
-        """Handle the end of a description. `whole`: it is complete; `same`: it had no news and was not sent."""
+        """Handle the end of a description.
+
+        `whole`: True if it is complete; `same`: True if it had no news and was not sent.
+        """
         if sink is not self._sink:
             return  # a newer frame has replaced it
         self._sink = None
@@ -294,7 +297,7 @@ class LiveDescription(BackgroundPart):
             return
         self._last_error = None
         if self._about == "notable":
-            # Do not slow down without news: what matters may come at any time.
+            # Do not slow down if there is no news: something that matters may come at any time.
             self._attention.answer_received(now, same=False)
             captured, notices = self._asked
             notices.record_answer(now, captured, text)
@@ -319,7 +322,8 @@ class LiveDescription(BackgroundPart):
 class _DescriptionPublisher(AnswerPublisher, AnswerListener):
     """Publishes a description as soon as it is clear that it has news.
 
-    `said`: the texts that the client has. `discreet`: hold it back to its end, and drop it if somebody talks then.
+    `said`: the texts that the client has. `discreet`: hold the description back to its end, and drop it if somebody
+    talks then.
     """
 
     def __init__(
@@ -335,7 +339,7 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
         self._said = said or ("",)
         self._description = description
         self._discreet = discreet
-        # The text held back while the answer may still have no news; None afterwards
+        # The text held back while the answer may turn out to have no news; None afterwards
         self._held: str | None = None
         # True once an engine has the request
         self.running = False
@@ -371,7 +375,7 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
         super().on_result(result)
 
     def _release(self) -> str:
-        """Send the `started` message that was held back, and return the text held so far."""
+        """Send the `started` message that was held back, and return the text held back so far."""
         held, self._held = self._held or "", None
         if self.frame is not None:
             super().put_started(self.frame)

@@ -18,18 +18,18 @@ _SENTENCES = {
     Length.MEDIUM: "one or two sentences",
     Length.LONG: "two to four sentences",
 }
-# Other words by which models say the same as `UNCHANGED`
+# Other phrases that models use for `UNCHANGED`
 _ALSO_UNCHANGED = (UNCHANGED.casefold(), "unchanged", "nothing has changed", "no change")
 _MARKS = " \t\n.!\"'`*()[]=:"
-# Characters of an earlier description that go into the next question
+# Number of characters of an earlier description that the next question includes
 _MOST_SAID = 600
 
 
 def describe_question(prompt: str, length: Length, said: str) -> str:
     """Return the question of a running description.
 
-    `prompt`: the person's own question; "" for the default. `said`: the last description if it may still hold, else "";
-    with it the question asks only for what is new.
+    `prompt`: the person's own question; "" for the default. `said`: the last description if it may still apply, else
+    ""; if it is given, the question asks only for news.
     """
     prompt = prompt.strip()
     if not said:
@@ -47,7 +47,7 @@ def describe_question(prompt: str, length: Length, said: str) -> str:
 
 
 def notable_question(said: Sequence[str]) -> str:
-    """Return the question for what a person who carries the camera needs to know.
+    """Return the question about what a person who carries the camera needs to know.
 
     `said`: the notices of the last minute, which the answer should not repeat.
     """
@@ -67,13 +67,13 @@ def notable_question(said: Sequence[str]) -> str:
 
 
 def is_unchanged(text: str, said: str) -> bool:
-    """Return True if an answer says nothing new: a word such as `UNCHANGED`, or the text of `said` again."""
+    """Return True if an answer says nothing new: it is a phrase such as `UNCHANGED`, or repeats the text of `said`."""
     plain = _plain(text)
     return plain in _ALSO_UNCHANGED or (bool(plain) and plain == _plain(said))
 
 
 def begins_unchanged(text: str, said: str) -> bool:
-    """Return True if the beginning of an answer may still become one for which `is_unchanged` is true."""
+    """Return True if the beginning of an answer may become an answer for which `is_unchanged` is true."""
     plain = _plain(text)
     return any(whole.startswith(plain) for whole in (*_ALSO_UNCHANGED, _plain(said)))
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from server.app.api import Api
     from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 
-# It starts the models.
+# `hosting` starts the models.
 NEEDS = ("hosting",)
 
 

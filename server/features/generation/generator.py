@@ -30,7 +30,7 @@ class NonAnsweringEngine:
             f"{model.name} is loaded, a {model.model_type} model, which answers no questions. An operator can start one that "
             "answers questions about pictures in the engine panel."
         )
-        # BUSY, because READY would make it selectable, and UNREACHABLE would have it restarted.
+        # BUSY, because READY would make the engine selectable, and UNREACHABLE would cause a restart.
         self.status = EngineStatus(
             EngineState.BUSY, self._why, model.id, Capabilities(images=False, streaming=False)
         )
@@ -48,11 +48,11 @@ class NonAnsweringEngine:
 
 log = logging.getLogger(__name__)
 _PHASES = {"starting": "starting", "weights": "loading weights"}
-# Seconds for loading: large weights come from slow disks.
+# Time limit for loading, seconds: large weights may be on slow disks.
 LOAD_SECONDS = 3600.0
 # Seconds for a cancelled job to end before its process is killed
 CANCEL_SECONDS = 10.0
-# Seconds without a message of the worker: a step of a large model on a CPU takes minutes.
+# Maximum seconds without a message from the worker: a step of a large model on a CPU takes minutes.
 SILENT_SECONDS = 3600.0
 # Advice after a failure, by kind
 _SMALLER = {"video": "a smaller or shorter video", "sound": "something shorter"}
@@ -63,8 +63,8 @@ _PUBLIC_CODES = frozenset({"refused", "missing", "broken"})
 class GenerationRuntime:
     """Runtime of one model; see `Runtime`. `argv`, `env`, `on_line`: see `ModelWorker`.
 
-    If a cancelled job does not end, its process is killed and the model loaded again in a new one, which does not count as
-    a crash.
+    If a cancelled job does not end, its process is killed, and the model is loaded again in a new process. This is not
+    treated as a crash.
     """
 
     def __init__(
@@ -152,8 +152,8 @@ class GenerationRuntime:
     ) -> AsyncGenerator[WorkerMessage]:
         """Run a job, and yield the worker's messages: `step`, `frame` or `sound`, and finally `end`. One job at a time.
 
-        Closing the generator cancels the job, within the time of one layer, or by killing its process. Asking for the next
-        message acknowledges a frame. Raises EngineRefused, EngineFailed, EngineUnavailable.
+        Closing the generator cancels the job within the time of one layer, or by killing its process. Requesting the
+        next message acknowledges a frame. Raises EngineRefused, EngineFailed, EngineUnavailable.
         """
         if self._job is not None:
             raise RuntimeError("one job at a time")

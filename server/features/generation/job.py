@@ -178,10 +178,10 @@ class JobProgress:
 
 
 class GenerationJob:
-    """Owns the current job and its result. `pool`: the thread that encodes. Call all methods on the event loop.
+    """Owns the current job and its result. `pool`: the pool whose thread encodes. Call all methods on the event loop.
 
     Bounds of the job for a video or sound, and its result: one; 256 MiB; the result is delivered
-    once (again after a broken connection), and dropped after 10 minutes or for the next one.
+    once (again after a broken connection), and dropped after 10 minutes or when the next job starts.
     """
 
     def __init__(self, *, metrics: Metrics, pool: ThreadPoolExecutor) -> None:
@@ -343,7 +343,7 @@ class GenerationJob:
             raise self._too_large("video", "smaller or shorter one") from None
         finally:
             if writer is not None:
-                # In the pool, after a frame that may still be encoded. Do not wait for it; RuntimeError: the pool is closed.
+                # In the pool, after the frame that is encoded now. Do not wait. RuntimeError: the pool is closed.
                 with suppress(RuntimeError):
                     self._pool.submit(writer.discard)
 
@@ -375,13 +375,13 @@ class GenerationJob:
         self._update(seconds=round(len(pcm) / (SAMPLE_BYTES * channels * rate), 3))
         data = bytes(pcm)
         if request.format == "pcm":
-            # Not RFC 2586's L16, which is big-endian
+            # Not L16 (RFC 2586), which is big-endian
             return ResultFile(data, f"audio/pcm;rate={rate};channels={channels}")
         return ResultFile(await in_pool(self._pool, wav, data, rate, channels), "audio/wav")
 
     def _step(self, message: WorkerMessage) -> None:
         step, steps = int(message.header["step"]), int(message.header["steps"])
-        # All steps are done, but no frame has come yet.
+        # All steps are done, but no frame has arrived yet.
         phase = "decoding" if steps and step >= steps else "steps"
         self._update(step=step, steps=steps, phase=phase)
 

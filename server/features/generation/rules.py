@@ -33,13 +33,13 @@ class Rules:
     factor: int = FACTOR
     frame_step: int = FRAME_STEP
     first_frame: FirstFrame = "never"
-    # Some of "negative", "guidance", "steps", "seconds"
+    # The optional fields that the model accepts, among "negative", "guidance", "steps", "seconds"
     takes: tuple[str, ...] = ()
     # Hz
     sample_rate: int = SAMPLE_RATE
 
     def nearest_frames(self, wanted: float) -> int:
-        """Return the nearest number of frames that the model can make; of two the larger, as the page does."""
+        """Return the nearest number of frames that the model can make; of two, the larger, as on the page."""
         return max(0, math.floor((wanted - 1) / self.frame_step + 0.5)) * self.frame_step + 1
 
     @classmethod
@@ -54,7 +54,7 @@ def is_pipeline(folder: Path) -> bool:
 
 
 def find_own_code(folder: Path) -> str:
-    """Return the Python file that a pipeline would run when it is loaded; "" without one.
+    """Return the Python file that a pipeline would run when it is loaded; "" if there is none.
 
     Newer versions of diffusers ask before they run it, older ones do not. Raises ModelFolderError.
     """
@@ -86,7 +86,7 @@ def _component(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _positive_integer(config: Mapping[str, Any], *names: str) -> int:
-    """Return the value of the first of `names` that is a positive integer; 0 without one."""
+    """Return the value of the first of `names` that is a positive integer; 0 if there is none."""
     for name in names:
         value = config.get(name)
         if isinstance(value, int) and value > 0:

@@ -24,7 +24,7 @@ LEAST_SECONDS, MOST_SECONDS = 60, 86_400
 CALL_RATE, CALL_BURST = 2.0, 20
 # Messages of a program, calls included: per second, and at once
 MESSAGE_RATE, MESSAGE_BURST = 10.0, 60
-# Rates of all programs of a session together, relative to one
+# Rates of all programs of a session together, relative to those of one program
 ALL_SHARE = 2
 
 
@@ -49,7 +49,7 @@ class _Rates:
 
     @classmethod
     def of(cls, share: int, looks_per_minute: int, now: float) -> _Rates:
-        """Return the rates of `share` programs together."""
+        """Return the combined rates of `share` programs."""
         looks = share * looks_per_minute
         return cls(
             Bucket(share * MESSAGE_RATE, share * MESSAGE_BURST, now),
@@ -63,7 +63,7 @@ class Grant:
     """One program's access to the session."""
 
     id: str
-    # The person's name for it
+    # Name that the person gave the program
     name: str
     scopes: frozenset[Scope]
     # Seconds since the epoch
@@ -77,11 +77,11 @@ class Grant:
     last_used: float | None = None
     # Number of looks so far
     looked: int = 0
-    # Held by the look that runs; then the tasks of all looks, and of all waits for alerts
+    # Lock held by the running look; then the tasks of all looks, and of all waits for alerts
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     looks: set[asyncio.Task[Any]] = field(default_factory=set)
     waits: set[asyncio.Task[Any]] = field(default_factory=set)
-    # Ids of the watches that it added
+    # Ids of the watches that the program added
     watches: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
@@ -126,9 +126,9 @@ class Grants:
     def make(
         self, name: str, scopes: Iterable[Scope], seconds: float, now: float, wall: float
     ) -> tuple[Grant, str]:
-        """Give access; return the grant and its token, which is not stored.
+        """Create a grant. Return it and its token, which is not stored.
 
-        `seconds`: its lifetime; `wall`: the present time in seconds since the epoch. Raise Forbidden if the operator
+        `seconds`: its lifetime; `wall`: the current time in seconds since the epoch. Raise Forbidden if the operator
         has disabled access, BadRequest for invalid values, and Conflict for a ninth grant.
         """
         self.expire(now)
@@ -163,15 +163,15 @@ class Grants:
         )
         self._grants[grant.id] = grant
         if self._rates is None:
-            # Make them once, so that a new grant does not refill them.
+            # Create the shared buckets once, so that a new grant does not refill them.
             self._rates = _Rates.of(ALL_SHARE, self.per_minute, now)
         return grant, token
 
     def find(self, digest: bytes, now: float) -> Grant:
-        """Return the grant of a token's digest. Raise Unauthorized for an unknown, ended or expired one."""
+        """Return the grant with this token digest. Raise Unauthorized if it is unknown, ended or expired."""
         self.expire(now)
         found = None
-        # Compare all digests, so that the time reveals nothing.
+        # Compare all digests, so that the duration reveals nothing.
         for grant in self._grants.values():
             if hmac.compare_digest(grant.digest, digest):
                 found = grant
@@ -193,7 +193,7 @@ class Grants:
         )
 
     def count_call(self, grant: Grant, scope: Scope | None, now: float, wall: float) -> None:
-        """Count a call that needs `scope`, None for none. `wall`: seconds since the epoch.
+        """Count a call that needs `scope`; None if it needs no scope. `wall`: seconds since the epoch.
 
         Raise Unauthorized, RateLimited, and Forbidden without the scope.
         """
@@ -212,7 +212,7 @@ class Grants:
             )
 
     def allow(self, grant: Grant, scope: Scope, now: float) -> None:
-        """Raise Unauthorized for a grant that has ended, and Forbidden for one without the scope."""
+        """Raise Unauthorized if a grant has ended, and Forbidden if it lacks the scope."""
         self.check(grant, now)
         if scope not in grant.scopes:
             raise Forbidden(
@@ -247,7 +247,7 @@ class Grants:
         return over
 
     def next_end(self) -> float | None:
-        """Return the time of the next expiry, monotonic seconds; None without grants."""
+        """Return the time of the next expiry, monotonic seconds; None if there are no grants."""
         return min((grant.until for grant in self._grants.values()), default=None)
 
 
@@ -258,7 +258,7 @@ def access_ended() -> Unauthorized:
 
 # The token of a grant: the id of its session, and a secret of 256 random bits. Pure.
 
-# The beginning of each token, by which people and secret scanners recognise it
+# Prefix of each token, by which people and secret scanners recognise it
 PREFIX = "qcam_"
 MAX_TOKEN_CHARS = 160
 _TOKEN = re.compile(
@@ -273,7 +273,7 @@ def new_token(session_id: str) -> tuple[str, bytes]:
 
 
 def read_token(token: str) -> tuple[str, bytes] | None:
-    """Return the session id of a token, and the digest of its secret; None for an invalid token."""
+    """Return the session id in a token, and the digest of its secret; None for an invalid token."""
     if len(token) > MAX_TOKEN_CHARS:
         return None
     found = _TOKEN.fullmatch(token)

@@ -1,4 +1,4 @@
-"""Authentication of programs, from an `Authorization: Bearer` header to a session and a grant; and the MCP endpoint."""
+"""Authentication of programs by an `Authorization: Bearer` header, and the MCP endpoint."""
 
 from __future__ import annotations
 
@@ -70,14 +70,16 @@ class ProgramGuard:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._guard = RequestGuard(services)
-        # Separate from people's limits: an assistant whose access has ended keeps asking, and must not lock out people at its address.
+        # Separate from people's limits: an assistant whose access has ended keeps asking, and must not lock out people
+        # at the same address.
         self._refusals = Limiter(services.access.settings.rate_limit_per_minute)
 
     async def enter(self, request: Request, session_id: str | None = None) -> ProgramAccess:
-        """Return the session and the grant of a request's token. `session_id`: the one in the path, None without.
+        """Return the session and the grant of a request's token.
 
-        `SessionPrograms` checks the program's rights with each call. Raise Forbidden for a page of another site,
-        Unauthorized, RateLimited for too many wrong tokens, and Elsewhere for the session of another process.
+        `session_id`: from the path; None if the path has none. `SessionPrograms` checks the program's rights with each
+        call. Raise Forbidden for a page of another site, Unauthorized, RateLimited for too many wrong tokens, and
+        Elsewhere for the session of another process.
         """
         self._guard.origin(request)
         try:
@@ -105,12 +107,12 @@ class ProgramGuard:
         if self._services.sessions.replicas.is_home(session_id):
             return
         if named is not None or request.query_params.get("session") == session_id:
-            # The load balancer knew the session's process but did not reach it.
+            # The load balancer knows the session's process but could not reach it.
             raise NotFound(REPLICA_UNAVAILABLE)
         raise Elsewhere(f"{request.url.path}?session={quote(session_id)}")
 
     def _count_refusal(self, request: Request, error: QwenCameraError) -> QwenCameraError:
-        """Count a refusal for its address; return its error, or RateLimited after too many."""
+        """Count a refusal for the client's address; return its error, or RateLimited after too many."""
         self._services.metrics.auth_failures.labels("program").inc()
         address = limiter_key(self._guard.address(request))
         wait = self._refusals.take(address, time.monotonic())
@@ -199,7 +201,7 @@ class McpEndpoint:
             await asyncio.Event().wait()
 
     def routes(self) -> list[Route]:
-        """Return the routes, without and with the session in the path."""
+        """Return both routes: one without and one with the session in the path."""
         return [Route("/mcp", self), Route("/at/{session_id}/mcp", self)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

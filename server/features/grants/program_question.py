@@ -1,4 +1,4 @@
-"""Questions and watches of programs. A question takes the same path as a person's, outside the person's chat."""
+"""Questions and watches from programs. A question takes the same path as a person's, outside the person's chat."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 TRIES = 3
 # Time limit of an answer in seconds
 ANSWER_SECONDS = 80.0
-# Makes the pictures before the last one; the arguments are the last one's view and prepared picture.
+# Makes the pictures before the last one; the arguments are the view of the last one and its prepared picture.
 EarlierBeside = Callable[[View, Prepared], MakeEarlier]
 
 
@@ -55,9 +55,9 @@ class ChatForm:
     fields: ProgramFields
     # Makes the pictures before the last one; None if there are none
     earlier: EarlierBeside | None
-    # Raises WrongModel for an engine that cannot answer it
+    # Raises WrongModel for an engine that cannot answer the question
     check: Wording
-    # Called with the result, which has the tool calls
+    # Called with the result, which contains the tool calls
     on_result: Callable[[Result], None]
     # True if the last picture is the held one
     held: bool
@@ -70,14 +70,14 @@ class ProgramQuestion:
     words: str
     # look | find | recall | snapshot | chat: shown on the page
     tool: str = "look"
-    # None: chosen by the words
+    # None: chosen by the wording of the question
     route: QuestionMode | None = None
     detail: Detail = Detail.AUTO
-    # Most tokens of the answer, within the server's own limit; None for that limit
+    # Most tokens of the answer, within the server's limit; None for the server's limit
     max_tokens: int | None = None
-    # The frame to ask about; None: the first one after the question
+    # The frame to ask about; None: the first frame after the question
     frame: Frame | None = None
-    # Earliest past pictures, monotonic seconds: none from before the program's access
+    # Time of the earliest past pictures to use, monotonic seconds: the start of the program's access
     since: float = 0.0
     # The conversation; None if `words` are the whole question
     chat: ChatForm | None = None
@@ -88,7 +88,7 @@ class ProgramQuestion:
         return self.chat.held if self.chat is not None else self.frame is not None
 
     def check(self) -> None:
-        """Raise BadRequest for an empty question, TooLong for one that is too long."""
+        """Raise BadRequest if the question is empty, and TooLong if it is too long."""
         if not self.words.strip():
             raise BadRequest(
                 "The question is empty. Write what you want to know about the picture."
@@ -150,16 +150,17 @@ class ProgramQuestions:
         question: ProgramQuestion,
         on_text: Callable[[str], None],
     ) -> wire.Response:
-        """Ask, and return the complete answer; cancelling stops the engine.
+        """Ask a question and return the complete answer. Cancelling stops the engine.
 
         `id`: of the look; `program`: the id of its grant; `on_text`: called with each piece of the answer.
 
-        Raise QwenCameraError without a frame, for a black or withheld one, without consent, and for a full queue.
+        Raise QwenCameraError if there is no frame, if it is black or withheld, if consent is missing, or if the queue
+        is full.
         """
         asked = QuestionTime.now()
         route, detail = choose(question.words, question.detail, question.route)
         if route in (QuestionMode.READ, QuestionMode.TWICE):
-            # A program's question is about one picture: the program can ask again itself.
+            # Use one picture for a program's question: the program can ask again.
             route = QuestionMode.DETAIL
         if route is QuestionMode.PAST and (self._recalling is None or not self._recalling.wanted):
             if question.route is QuestionMode.PAST:
@@ -208,7 +209,10 @@ class ProgramQuestions:
     async def _ask(
         self, question: Question, draft: Draft, waited: float, into: AnswerCollector
     ) -> wire.Response | None:
-        """Return the answer; None if a person's question displaced it before the first piece of text. Raise Busy after that."""
+        """Return the answer; None if a person's question displaced it before the first piece of text.
+
+        Raise Busy if later.
+        """
         publisher = AnswerPublisher(
             question.id, JobKind.CHAT, into, into, at=question.asked.at, question=question
         )
@@ -244,7 +248,7 @@ class ProgramQuestions:
         return response
 
 
-# Watches that programs add to a session, and the alerts that they receive
+# Watches that programs add to a session, and the alerts that programs receive
 
 # Most watches of one program; a session has eight in all.
 MAX_WATCHES = 3
@@ -253,7 +257,10 @@ MOST_WAIT = 25.0
 
 
 class ProgramWatches:
-    """The watches of one session's programs. A program can list and remove only its own; they end with its access."""
+    """The watches of one session's programs.
+
+    A program can list and remove only its own watches; they end with its access.
+    """
 
     def __init__(self, watching: Watching | None) -> None:
         """Use the session's watches. `watching`: None if that feature is off."""
@@ -269,7 +276,10 @@ class ProgramWatches:
         return self._found
 
     def add(self, grant: Grant, condition: str, *, repeat: bool = False) -> str:
-        """Add a watch, and return its id. Raise BadRequest or TooLong for a bad condition, Conflict beyond the limit."""
+        """Add a watch and return its id.
+
+        Raise BadRequest or TooLong for an invalid condition, Conflict beyond the limit.
+        """
         if len(self._active_ids(grant)) >= MAX_WATCHES:
             raise Conflict(
                 f"This program has {MAX_WATCHES} watches (limit). Remove one with watch_remove, then add this one."
@@ -280,12 +290,12 @@ class ProgramWatches:
         return id
 
     def list_own(self, grant: Grant) -> list[WatchInfo]:
-        """Return the program's own watches, oldest first."""
+        """Return the watches that the program added, oldest first."""
         watching, own = self._watching, self._active_ids(grant)
         return [one for one in watching.watches() if one.id in own]
 
     def remove(self, grant: Grant, id: str) -> None:
-        """Remove a watch. Raise NotFound for one that is not the program's own."""
+        """Remove a watch. Raise NotFound if the program did not add it."""
         if id not in self._active_ids(grant):
             raise NotFound("Watch not found. watch_list returns the ids of this program's watches.")
         self._watching.remove(id)
@@ -298,10 +308,10 @@ class ProgramWatches:
             self._watching.remove(id)
 
     async def alerts(self, grant: Grant, after: int, wait: float) -> list[KeptAlert]:
-        """Return the kept alerts with numbers above `after`, since the program has access, oldest first.
+        """Return the kept alerts with numbers above `after`, since the beginning of the program's access, oldest first.
 
-        Without any wait for the next one, `wait` seconds at most. Raise Unauthorized if the access ends meanwhile,
-        and Conflict if watches are off.
+        If there are none, wait for the next one, at most `wait` seconds. Raise Unauthorized if the access ends
+        meanwhile, and Conflict if watches are off.
         """
         kept = self._watching.alerts
         deadline = asyncio.get_running_loop().time() + min(max(0.0, wait), MOST_WAIT)

@@ -26,11 +26,11 @@ from server.session.part import SessionContext, SessionPart
 from server.session.session import Session
 
 T = TypeVar("T")
-# The result of a look, and its text and picture (data URL) for the page
+# The result of a look, and the text and picture (data URL) of the look for the page
 LookResult = tuple[T, str, str | None]
-# Most looks of one program that wait while another one runs
+# Most looks of one program that wait while another is running
 MAX_WAITING = 3
-# Most bytes that wait for a client for a look's picture to be sent with its text
+# A look's picture is sent with its text if at most this many bytes wait for the client.
 _MOST_WAITING = 128 * 1024
 _UNSEEN = (
     "The page of this camera is closed, so the person cannot see what programs do. Ask the person to open the page,"
@@ -46,14 +46,14 @@ class PageClosed(RequestError):
 
 
 class SessionPrograms(SessionPart):
-    """One session's programs. All methods run on the event loop.
+    """The programs with access to one session. All methods run on the event loop.
 
-    A look takes the path of a person's question, outside the person's chat and with lower priority.
+    A look takes the same path as a person's question, outside the person's chat and with lower priority.
     It is refused unless the person's page is open, or the camera is a fixed camera.
     """
 
     def __init__(self, context: SessionContext, looks_per_minute: int) -> None:
-        """Start without programs. `looks_per_minute`: of one program; 0 disables access."""
+        """Start without programs. `looks_per_minute`: limit for one program; 0 disables access."""
         self.grants = Grants(context.id, looks_per_minute)
         self._outbox = context.outbox
         self.questions = ProgramQuestions(context)
@@ -68,7 +68,7 @@ class SessionPrograms(SessionPart):
         self._connected = False
         # True for a fixed camera, which needs no open page
         self.unattended = False
-        # True once a list was sent, after which an empty list is sent, too.
+        # True once a list was sent; from then on an empty list is sent, too.
         self._announced = False
         # Timer for the next grant to expire
         self._timer = Timer()
@@ -87,12 +87,12 @@ class SessionPrograms(SessionPart):
         return made
 
     def find(self, digest: bytes) -> Grant:
-        """Return the grant of a token's digest. Raise Unauthorized if there is none."""
+        """Return the grant with this token digest. Raise Unauthorized if there is none."""
         self._expire()
         return self.grants.find(digest, time.monotonic())
 
     def end(self, id: str) -> bool:
-        """End a program's access, its looks and watches. Return False for an unknown id."""
+        """End a program's access, and its looks and watches. Return False for an unknown id."""
         grant = self.grants.end(id)
         if grant is None:
             return False
@@ -166,7 +166,7 @@ class SessionPrograms(SessionPart):
             self.grants.count_message(grant, time.monotonic())
 
     def count_call(self, grant: Grant, scope: Scope | None) -> None:
-        """Count a call that needs `scope`, None for none. Raise Unauthorized, Forbidden or RateLimited."""
+        """Count a call that needs `scope`; None if it needs no scope. Raise Unauthorized, Forbidden or RateLimited."""
         with self._refusals():
             self.grants.count_call(grant, scope, time.monotonic(), time.time())
         self._count("used")
@@ -182,7 +182,8 @@ class SessionPrograms(SessionPart):
 
         `on_text` is called with each piece. Cancelling stops the engine, and so does the end of the grant.
 
-        Raise QwenCameraError without access, beyond the rate, with a closed page, and for what a person's question raises.
+        Raise QwenCameraError if the access has ended, the rate is exceeded or the page is closed, and in the cases in
+        which a person's question fails.
         """
         question = replace(question, since=grant.since)
         question.check()
@@ -197,7 +198,7 @@ class SessionPrograms(SessionPart):
 
     @property
     def model(self) -> str:
-        """The name of the model that answers now."""
+        """The name of the model that currently answers."""
         engine = self._services.current_engine()
         return engine.status.model_name or engine.name
 
@@ -228,9 +229,9 @@ class SessionPrograms(SessionPart):
             self.grants.count_look(grant, time.monotonic())
 
     def check_picture(self, grant: Grant) -> None:
-        """Check that a program may get a picture now. Every path by which a picture leaves has to call this.
+        """Check that a program may get a picture now. All code that gives a picture to a program has to call this.
 
-        Raise Unauthorized, Forbidden without the scope `look`, or PageClosed.
+        Raise Unauthorized, Forbidden if the scope `look` is missing, or PageClosed.
         """
         self.grants.allow(grant, Scope.LOOK, time.monotonic())
         self.check_page_open()
@@ -248,9 +249,9 @@ class SessionPrograms(SessionPart):
         question: str,
         work: Callable[[messages.ProgramLook], Coroutine[Any, Any, LookResult[T]]],
     ) -> T:
-        """Run one look after the program's earlier ones, and send its start and end to the page. Return its result.
+        """Run one look after the program's earlier looks, and send its start and end to the page. Return its result.
 
-        `work` makes the look. Raise what it raises, and Unauthorized if the access ends meanwhile.
+        `work` performs the look. Raise what `work` raises, and Unauthorized if the access ends meanwhile.
         """
         look = messages.ProgramLook(
             id=f"look-{next(self._numbers)}",
@@ -337,7 +338,7 @@ class SessionPrograms(SessionPart):
         await cancel_and_wait(running)
 
     async def look_once(self, program: str, question: str, seconds: float) -> wire.Response:
-        """Ask for an integration of this server, with an access only for this question. Raise as `ask` does."""
+        """Ask a question for an integration of this server, with access for this question only. Raise as `ask` does."""
         grant, _ = self.make(program, [Scope.LOOK], seconds)
         try:
             return await self.ask(grant, ProgramQuestion(question))
@@ -346,7 +347,7 @@ class SessionPrograms(SessionPart):
 
 
 def info_of(grant: Grant) -> messages.ProgramInfo:
-    """Return a grant as clients see it, without its token."""
+    """Return the description of a grant for clients, without its token."""
     left = grant.until - time.monotonic()
     return messages.ProgramInfo(
         id=grant.id,

@@ -174,7 +174,7 @@ async def _snapshot(access: ProgramAccess, given: NoArguments) -> CallToolResult
 
 
 async def _watch_add(access: ProgramAccess, given: WatchAddArguments) -> CallToolResult:
-    # A watch is a series of looks, so it needs an open page, too.
+    # A watch is a series of looks, so it also needs an open page.
     access.programs.check_page_open()
     id = access.programs.watches.add(access.grant, given.condition, repeat=given.repeat)
     return _result(f"Watching for: {given.condition}. Call events to get its alerts.", {"id": id})
@@ -201,7 +201,7 @@ async def _watch_remove(access: ProgramAccess, given: WatchRemoveArguments) -> C
 
 
 def _alert(event: KeptAlert, picture: int | None) -> dict[str, Any]:
-    """Return an alert as structured content. `picture`: its index among the result's pictures; None without one."""
+    """Return an alert as structured content. `picture`: index of its picture in the result; None if it has none."""
     return {
         "number": event.number,
         "watch": event.watch,
@@ -214,7 +214,7 @@ def _alert(event: KeptAlert, picture: int | None) -> dict[str, Any]:
 
 
 def _picture_refusal(access: ProgramAccess) -> str:
-    """Return why no picture can be sent now; "" if one can. Raise Forbidden without the scope `look`."""
+    """Return why no picture can be sent now; "" if one can. Raise Forbidden if the scope `look` is missing."""
     try:
         access.programs.check_picture(access.grant)
     except PageClosed:
@@ -330,7 +330,7 @@ def create_manager() -> StreamableHTTPSessionManager:
 async def _list(
     context: ServerRequestContext[Any, Request], params: PaginatedRequestParams | None
 ) -> ListToolsResult:
-    """List all tools, whatever the program's scopes; a call without the scope is refused."""
+    """List all tools, independent of the program's scopes; a call that lacks the scope is refused."""
     tools = [
         Tool(
             name=name,
@@ -357,7 +357,7 @@ async def _call(
 async def call(
     access: ProgramAccess, name: str, arguments: Mapping[str, Any] | None
 ) -> CallToolResult:
-    """Call a tool and return its result. Errors are results, too, so that the model can read them."""
+    """Call a tool and return its result. Errors are also returned as results, so that the model can read them."""
     try:
         try:
             tool, given = _read(name, arguments)
@@ -370,7 +370,7 @@ async def call(
             access.programs.count_call(access.grant, tool.scope)
         return await tool.run(access, given)
     except Exception as exc:  # noqa: BLE001 - log an unexpected error, without its text, and report it to the program
-        # In one expression: a variable would keep the error, and with it the frame, in memory.
+        # Use one expression: a variable would keep the error, and with it the frame, in memory.
         return _error_result(exc if isinstance(exc, QwenCameraError) else _internal_error(exc))
 
 

@@ -1,4 +1,4 @@
-"""Guidance without a model: hints how to move the camera, leading to a thing, and scanning the surroundings."""
+"""Guidance without a model: hints on how to move the camera, leading to an object, and scanning the surroundings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from server.app.api import Api
 
-# `builtin` finds text, faces and things.
+# `builtin` finds text, faces and objects.
 NEEDS = ("builtin",)
 
 

@@ -1,6 +1,7 @@
 """Decide from successive looks whether a goal is found, lost, near or reached. Pure.
 
-A wrong thing is worse than none: a single look is not believed, and a thing that a second look denies counts less for a while.
+A wrong object is worse than none: a single look does not suffice, and an object that a second look denies gets less
+weight for a while.
 """
 
 from __future__ import annotations
@@ -13,31 +14,32 @@ from enum import StrEnum
 from server.features.guidance.scan import LYING, UPRIGHT
 from server.media.picture.grounding import Box
 
-# Weight of a sure sighting, and of one that could not be verified. Together they have to reach 1 within this many
+# Weight of a sure sighting, and of an unverified one. The sum of the weights has to reach 1 within this many
 # seconds.
 _SURE, _ALONE = 0.5, 0.3
 _TOGETHER_SECONDS = 3.0
-# Looks without it, and seconds, after which it is lost
+# Looks that do not see the object, and seconds, after which it is lost
 _LOST_LOOKS, _LOST_SECONDS = 3, 0.7
 # The same for a model's looks, which are seconds apart
 _MODEL_TOGETHER_SECONDS, _MODEL_LOST_LOOKS = 8.0, 2
-# Farthest motion of its middle between two looks, as a share of the picture's width
+# Farthest motion of its middle between two looks, as a fraction of the picture's width
 _JUMP = 0.4
 # Seconds for which its motion is extrapolated
 _AHEAD_SECONDS = 0.6
 # Seconds after which the classifier verifies it again, and after which an unverified one is lost
 _ANEW_SECONDS, _UNSURE_SECONDS = 1.0, 4.0
-# Near: largest distance of its middle from the picture's, as a share of a side. Reached: least share of a side that it fills.
+# Near: largest distance of its middle from the picture's, as a fraction of a side. Reached: least fraction of a side
+# that the object fills.
 _NEAR, _THERE = 0.18, 0.5
 _THERE_LOOKS = 2
 # Seconds between second looks, and number of denials after which it is dropped
 _AGAIN_SECONDS, _DENIALS = 0.5, 2
-# Seconds for which a denied thing counts less, and the factor
+# Seconds for which a denied object gets less weight, and the factor
 _DOUBT_SECONDS, _DOUBT = 10.0, 1 / 3
 
 
 class State(StrEnum):
-    """State of a goal, as the message `target` has it."""
+    """State of a goal, as in the message `target`."""
 
     LOOKING = "looking"
     MAYBE = "maybe"
@@ -48,7 +50,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GoalSighting:
-    """Something that a look found. `box`: as shares of the picture's sides; `sure` and `alone`: see `Spotted`."""
+    """A possible object found by a look.
+
+    `box`: as fractions of the picture's sides; `sure` and `alone`: see `Spotted`.
+    """
 
     box: Box
     sure: bool
@@ -59,24 +64,27 @@ class GoalTracker:
     """The state of one goal. `now`: capture time of the frame of a look, monotonic seconds."""
 
     def __init__(self, *, by_model: bool = False) -> None:
-        """Start without a sighting. `by_model`: a model looks every few seconds, so the thing may move anywhere in between."""
+        """Start without a sighting.
+
+        `by_model`: a model looks every few seconds, so the object may move anywhere in between.
+        """
         self.by_model = by_model
         self._together = _MODEL_TOGETHER_SECONDS if by_model else _TOGETHER_SECONDS
         self._lost_looks = _MODEL_LOST_LOOKS if by_model else _LOST_LOOKS
         self._jump = math.inf if by_model else _JUMP
         self.state = State.LOOKING
-        # Its present or last place, as shares of the picture; None before the first sighting
+        # The object's current or last place, as fractions of the picture; None before the first sighting
         self.box: Box | None = None
-        # True after a second look that has seen it, too
+        # True after a second look has seen the object, too
         self.confirmed = False
-        # True while the client follows it between looks, unless it reports a loss
+        # True while the client follows the object between looks; False after the client has reported its loss
         self._followed = True
         self._seen_at = -math.inf
-        # Velocity of its middle, in shares of the picture per second
+        # Velocity of the object's middle, in fractions of the picture per second
         self._velocity = (0.0, 0.0)
         self._sure_at = -math.inf
         self._missed = 0
-        # Sightings before it is believed: place, time, weight
+        # Sightings before the object counts as found: place, time, weight
         self._evidence: list[tuple[Box, float, float]] = []
         self._asked_at = -math.inf
         self._denials = 0
@@ -84,7 +92,7 @@ class GoalTracker:
         self._arrived = 0
 
     def expected_box(self, now: float) -> Box | None:
-        """Return its extrapolated place; None if unknown."""
+        """Return the object's extrapolated place; None if unknown."""
         if self.box is None or self.state not in (State.FOUND, State.MAYBE) or self._missed:
             return None
         passed = min(_AHEAD_SECONDS, now - self._seen_at)
@@ -92,35 +100,35 @@ class GoalTracker:
         return self.box.moved(across * passed, down * passed)
 
     def known_box(self, now: float) -> Box | None:
-        """Return its extrapolated place if it was verified recently; None if it has to be verified again."""
+        """Return the object's extrapolated place if it was verified recently; None if it has to be verified again."""
         fresh = self.state is State.FOUND and now - self._sure_at < _ANEW_SECONDS
         return self.expected_box(now) if fresh else None
 
     @property
     def near(self) -> bool:
-        """True if it is near the middle of the picture."""
+        """True if the object is near the middle of the picture."""
         return self.state in (State.FOUND, State.THERE) and self._off_middle <= _NEAR
 
     @property
     def steady(self) -> bool:
-        """True if it is found, followed by the client and not near, so that the next look can wait."""
+        """True if the object is found, followed by the client and not near, so that the next look can wait."""
         found = self.state is State.FOUND and not self._missed
         return found and self._followed and not self.near
 
     def unfollow(self) -> bool:
-        """Record that the client has lost it; return False if it is not in view anyway."""
+        """Record that the client has lost the object; return False if it is not in view anyway."""
         self._followed = False
         return self.state in (State.FOUND, State.MAYBE)
 
     def wants_second_look(self, now: float) -> bool:
-        """Return True if it is near and not confirmed, and a second look is due."""
+        """Return True if the object is near and not confirmed, and a second look is due."""
         due = now - self._asked_at >= _AGAIN_SECONDS
         return self.near and not self.confirmed and due
 
     def see(self, sights: Sequence[GoalSighting], now: float, *, proven: bool = True) -> bool:
-        """Record a look's sightings, surest first; return True if the client should be notified.
+        """Record a look's sightings, most confident first; return True if the client should be notified.
 
-        `proven`: they are verified, not only taken as sure at the place of `known_box`.
+        `proven`: the sightings are verified, not only assumed to be sure at the place of `known_box`.
         """
         before, seen_at = self.state, self._seen_at
         if before is State.THERE:
@@ -132,9 +140,9 @@ class GoalTracker:
         return self.state is not before or self._seen_at != seen_at
 
     def second_look(self, seen: bool, now: float, sight: GoalSighting | None = None) -> None:
-        """Record the result of a second look. Drop the thing after two denials, or one if it was not found yet.
+        """Record the result of a second look. Drop the object after two denials, or after one if it was not found yet.
 
-        `sight`: the sighting that was looked at; with `seen` a thing that was not found yet becomes found.
+        `sight`: the sighting that was checked; with `seen`, an object that was not found yet becomes found.
         """
         found = self.state is State.FOUND
         if seen and sight is not None and not found:
@@ -235,14 +243,15 @@ _SIZES = {
     "toilet": 0.75,
     "wine glass": 0.2,
 }
-# Distance from an edge, as a share of the side, within which a box may be cut off
+# Distance from an edge, as a fraction of the side, within which a box may be cut off
 _EDGE = 0.01
 
 
 def distance_metres(name: str, box: Box, ratio: float) -> float | None:
     """Return the estimated distance in metres; None if the usual size is unknown, or the box may be cut off.
 
-    `box`: as shares of the picture; `ratio`: the picture's height by its width. Assume the field of view of a scan.
+    `box`: as fractions of the picture; `ratio`: height divided by width of the picture. Assumes the field of view of a
+    scan.
     """
     size = _SIZES.get(name)
     if size is None or min(box.x1, box.y1) < _EDGE or max(box.x2, box.y2) > 1 - _EDGE:

@@ -1,4 +1,4 @@
-"""A session's guidance: hints how to move the camera, leading to a thing, and the scan of the surroundings."""
+"""A session's guidance: hints on how to move the camera, leading to an object, and scanning the surroundings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from server.shared.aim import Aim, Found
 
 log = logging.getLogger(__name__)
 
-# One of this many looks without a find is thorough, which costs twice as much.
+# One of this many looks that find nothing is thorough, which costs twice as much.
 _THOROUGH_EVERY = 3
 # Pause after a look that failed, in seconds
 _FAILED_PAUSE = 5.0
@@ -41,7 +41,7 @@ def counter(metrics: Metrics) -> Any:
 
 
 class Looker(SerialFinder[[Frame, bool], Found]):
-    """Finds text and faces in a frame; with the second argument true, small print, too."""
+    """Finds text and faces in a frame; if the second argument is True, also small text."""
 
     async def look(self, frame: Frame) -> Found | None:
         """Return what a frame shows; None after a failure, which is logged."""
@@ -69,10 +69,10 @@ _GUIDE_TO = Tool(
 
 
 class Guidance(BackgroundPart):
-    """One session's hints, its goal and its scan. While a scan or a goal is active there are no hints. A background part.
+    """One session's hints, goal and scan, as a background part. There are no hints while a scan or a goal is active.
 
-    At most one look for hints runs at a time in all sessions, since the pool's thread answers questions,
-    too. Frames that come meanwhile are counted as busy.
+    At most one look for hints runs at a time in all sessions, since the pool's thread also answers questions.
+    Frames that come meanwhile are counted as busy.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Guidance(BackgroundPart):
             WhereWas: self.scanning.answer_where,
         }
         self._aim = Aim()
-        # Looks in a row without text or a face
+        # Successive looks that found no text and no face
         self._empty = 0
 
     @property
@@ -125,7 +125,7 @@ class Guidance(BackgroundPart):
         self.leading.frame(frame)
 
     def frame(self, frame: Frame) -> None:
-        """Look for the goal, or for text and faces, in a sampled frame if a look is due."""
+        """Start a look for the goal, or for text and faces, in a sampled frame if one is due."""
         self.scanning.frame(frame)
         if self.leading.on:
             self.leading.frame(frame)
@@ -134,7 +134,7 @@ class Guidance(BackgroundPart):
             self.looks.begin(frame, self._look(frame, self._aim), self._aim.pause)
 
     async def _look(self, frame: Frame, aim: Aim) -> float:
-        """Look once. Return 0 s of cost, since `aim` sets the pauses."""
+        """Look once. Return 0 CPU seconds, since `aim` sets the pauses."""
         thorough = self._empty % _THOROUGH_EVERY == _THOROUGH_EVERY - 1
         found = await self._looker(frame, thorough)
         self._empty = 0 if found.lines or found.faces else self._empty + 1
@@ -144,7 +144,7 @@ class Guidance(BackgroundPart):
         return 0.0
 
     def set_connected(self, connected: bool) -> None:
-        """Repeat the hint to a new socket; end goal and scan with the old one, whose page has their state."""
+        """Repeat the hint to a new socket. When a socket closes, end goal and scan, whose state its page has."""
         if not connected:
             self.leading.end()
             self.scanning.drop()
@@ -173,7 +173,7 @@ class Guidance(BackgroundPart):
     def _set(self, message: GuidanceSettings) -> None:
         """Apply the person's setting: start again, or remove the last hint.
 
-        A running look goes on, since its thread cannot be stopped; its result is ignored. Switching
+        A running look continues, since its thread cannot be stopped; its result is ignored. Switching
         off and on does not shorten the pause between looks.
         """
         if message.guidance is None or message.guidance == self._on:

@@ -1,7 +1,7 @@
-"""Lead the person of a session to a thing.
+"""Lead the person of a session to an object.
 
-While there is a goal, look for it a few times a second with the detectors, ask a model about things that they do not know and
-for second looks, and send the place to the client.
+While there is a goal, look for it a few times a second with the detectors, ask a model about objects that they do not
+know and for second looks, and send the place to the client.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ OnBoxes = Callable[[list[Box], FrameInfo], None]
 
 
 def question(thing: str, unit: BoxUnit, *, again: bool) -> str:
-    """Return the request for the boxes of a thing. `again`: for a second look, at a part of the picture."""
+    """Return the request for the boxes of an object. `again`: for a second look, at a part of the picture."""
     # The person's double quotes would end the quotation.
     form = _FORM.format(thing=thing.replace('"', "'"), form=list_form(unit))
     return (_AGAIN if again else "") + form
@@ -72,7 +72,7 @@ def question(thing: str, unit: BoxUnit, *, again: bool) -> str:
 class ModelLooks:
     """One session's requests for boxes to a model, as background work. Runs on the event loop.
 
-    Bounds of requests about a goal: one at a time, with its frame, and one in 2 s; one that waits for
+    Bounds of requests about a goal: one at a time, with its frame, and one per 2 s; one that waits for
     4 s is replaced by a newer frame.
     """
 
@@ -85,7 +85,7 @@ class ModelLooks:
 
     @property
     def role(self) -> Role | None:
-        """The role whose engine gives boxes and may get pictures, background work first; None if there is none."""
+        """The role whose engine returns boxes and may get pictures, background work first; None if there is none."""
         for role in (Role.WATCHES, Role.ANSWERS):
             engine = self.context.services.current_engine(role)
             status = engine.status
@@ -106,15 +106,16 @@ class ModelLooks:
         return self._observer is None and now - self._asked_at >= pause and self._able(now)
 
     def can_answer(self, now: float) -> bool:
-        """Return True if an answer may come soon: a recent request runs, or one can be made."""
+        """Return True if an answer may come soon: a recent request is running, or a new one can be made."""
         if self._observer is not None:
             return now - self._asked_at <= _STALE_SECONDS
         return self._able(now)
 
     def ask(self, frame: Frame, thing: str, done: OnBoxes, *, region: Region | None = None) -> None:
-        """Ask where a thing is. `done` is called with the answer; not after a failure or if a person's question stops it.
+        """Ask where an object is.
 
-        `region`: make a second look at this part only, which may follow the first at once.
+        `done` is called with the answer, but not if the request fails or a person's question stops it. `region`: make a
+        second look at this part only, which may follow the first at once.
         """
         role = self.role
         if role is None or self._observer is not None:
@@ -126,7 +127,7 @@ class ModelLooks:
                 raise EngineRefused("The present engine gives no boxes.")
             return question(asked, needs.boxes, again=again)
 
-        # A second look that follows at once counts in full, too.
+        # A second look that follows at once also uses a full interval.
         self._asked_at = max(frame.captured, self._asked_at + ASK_SECONDS)
         observer = _BoxObserver(f"g{next(self._numbers)}", self, frame, region, done)
         self._observer = observer
@@ -157,7 +158,10 @@ class ModelLooks:
             self.context.services.inference.cancel(observer.job, "user")
 
     def finish(self, observer: _BoxObserver, failed_at: float = -math.inf) -> bool:
-        """Record the end of a request; return False for a cancelled one. `failed_at`: capture time of a failed one."""
+        """Record the end of a request; return False if it was cancelled.
+
+        `failed_at`: capture time of its frame if it failed.
+        """
         if observer is not self._observer:
             return False
         self._observer, self._failed_at = None, max(self._failed_at, failed_at)
@@ -173,7 +177,7 @@ class _BoxObserver(JobObserver):
         self.id = id
         # None before it is queued
         self.job: Job | None = None
-        # The engine and the request, once it was sent; None before
+        # The engine and the request; None until it is sent
         self.asked: tuple[Engine, EngineRequest] | None = None
         self._looks, self._frame, self._region, self._done = looks, frame, region, done
 
@@ -204,15 +208,17 @@ class _BoxObserver(JobObserver):
             self._done(found[:_MOST_BOXES], frame_info(picture, time.monotonic(), time.time()))
 
 
-# Seconds between two requests to a model while the page follows what it found
+# Seconds between two requests to a model while the page follows the object that it found
 _STEADY_SECONDS = 4.0
-# Margin of a second look around the thing, as a share of its sides; least overlap with the box of the first look
+# Margin of a second look around the object, as a fraction of its sides; least overlap with the box of the first look
 _AROUND, _SAME = 0.5, 0.3
-# Least side of a second look as a share of the picture's shorter side; larger for a model, which uses the surroundings
+# Least side of a second look as a fraction of the picture's shorter side; larger for a model, which uses the
+# surroundings
 _LEAST_PART, _LEAST_FOR_MODEL = 3 / 16, 1 / 2
-# Confidence below which a model's box does not count
+# Confidence below which a model's box is unsure
 _SURE = 0.6
-# Parts to search in turn while it is not found: the whole picture, and squares at these shares of its longer side
+# Parts to search in turn while the goal is not found: the whole picture, and squares at these fractions of its longer
+# side
 _SEARCHED = (None, 0.5, 0.0, 1.0)
 
 # Returns what was found, in pixels of the picture, and the CPU seconds; see `Finder.seek`
@@ -229,7 +235,7 @@ class Seeker(SerialFinder[[Bgr, SearchTarget, Box | None], tuple[Sequence[Search
     """Finds goals in pictures."""
 
     def __init__(self, find: Find, *, things: bool = True) -> None:
-        """Use the function `find`. `things`: it finds things, not only print and codes."""
+        """Use the function `find`. `things`: it finds objects, not only printed text and codes."""
         super().__init__(find)
         self.things = things
 
@@ -237,8 +243,8 @@ class Seeker(SerialFinder[[Bgr, SearchTarget, Box | None], tuple[Sequence[Search
 class Leading:
     """One session's goal. All methods run on the event loop.
 
-    Things of the detector, print and codes are found here, one frame a look; a model is asked for other things, and
-    for second looks at any thing.
+    Objects that the detector knows, printed text and codes are found here, with one frame per look; a model is asked
+    for other objects, and for second looks at any object.
 
     A goal ends when it is reached, replaced or ended, and with the page's connection or the session.
     """
@@ -250,7 +256,7 @@ class Leading:
         counter = look_counter(context.services.metrics)
         self._asked = counter.labels("asked")
         self.looks = LookScheduler(counter, _FAILED_PAUSE)
-        # None without a goal
+        # None if there is no goal
         self._wish: SearchTarget | None = None
         # The words of the goal as the client sent them
         self._words = ""
@@ -271,7 +277,7 @@ class Leading:
         return self.on and not self._goal.by_model
 
     def set(self, message: Goal) -> None:
-        """Start a goal in place of the one before; without words end it."""
+        """Start a goal in place of the previous one; if the message has no words, end the goal."""
         words = (message.thing or "").strip()
         if not words:
             self.end()
@@ -283,7 +289,7 @@ class Leading:
         self._send_target(None)
 
     def _begin(self, wish: SearchTarget) -> None:
-        """Start a goal. An unknown one is a thing if a model can find it, else print."""
+        """Start a goal. An unknown goal is an object if a model can find it, else printed text."""
         by_model = wish.unknown and self._model.role is not None
         self._wish = replace(wish, kind="thing") if by_model else wish
         self._model.cancel()
@@ -291,7 +297,7 @@ class Leading:
         self._context.wants_changed()
 
     def end(self) -> None:
-        """End the goal. A running look goes on; its result is ignored."""
+        """End the goal. A running look continues; its result is ignored."""
         on = self.on
         self.stop()
         if on:
@@ -320,7 +326,7 @@ class Leading:
             self.looks.hurry()
 
     def frame(self, frame: Frame) -> None:
-        """Look for the goal in a frame if a look is due."""
+        """Start a look for the goal in a frame if one is due."""
         if self._wish is None or self._context.held is not None:
             return
         self._ratio = frame.height / frame.width
@@ -386,7 +392,7 @@ class Leading:
         await self.looks.close()
 
     async def _look(self, frame: Frame, wish: SearchTarget, goal: goals.GoalTracker) -> float:
-        """Look once, and a second time if the thing is near. Return the CPU seconds."""
+        """Look once, and a second time if the object is near. Return the CPU seconds."""
         known = goal.known_box(frame.captured)
         part = FramePart(frame, self._closer(frame, wish, goal))
         sights, spent, info = await self._seek(part, Detail.LOW, wish, known)
@@ -415,7 +421,10 @@ class Leading:
         self._context.wants_changed()
 
     def _closer(self, frame: Frame, wish: SearchTarget, goal: goals.GoalTracker) -> Region | None:
-        """Return the square to look at: around the expected place, else the next of `_SEARCHED`. None: the whole picture."""
+        """Return the square to search: around the expected place, else the next of `_SEARCHED`.
+
+        None: the whole picture.
+        """
         if wish.kind != "thing":
             return None
         expected = goal.expected_box(frame.captured)
@@ -441,7 +450,7 @@ class Leading:
     async def _look_again(
         self, frame: Frame, wish: SearchTarget, goal: goals.GoalTracker, box: Box
     ) -> float:
-        """Look at the part of the picture around the thing, at full resolution. Return the CPU seconds."""
+        """Look at the part of the picture around the object, at full resolution. Return the CPU seconds."""
         part = FramePart(frame, _around(box, frame, _LEAST_PART))
         sights, spent, _ = await self._seek(part, Detail.HIGH, wish, None)
         seen = any((one.sure or one.alone) and _same(one, box) for one in sights)
@@ -482,9 +491,9 @@ def _sight(box: Box, frame: Frame) -> goals.GoalSighting:
 
 
 def _around(box: Box, frame: Frame, least: float) -> Region:
-    """Return a nearly square region around a box (shares of the frame), with a margin.
+    """Return a nearly square region around a box (fractions of the frame), with a margin.
 
-    `least`: its least side, as a share of the frame's shorter side.
+    `least`: its least side, as a fraction of the frame's shorter side.
     """
     x1, y1, x2, y2 = box.scaled(frame.width, frame.height).edges
     least *= min(frame.width, frame.height)

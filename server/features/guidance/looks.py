@@ -1,4 +1,4 @@
-"""Schedule looks at a session's frames: a few per second, one at a time, with at most a tenth of a core."""
+"""Schedule looks (searches in a session's frames): a few per second, one at a time, at most a tenth of a core."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from server.session.request.parts import View
 
 log = logging.getLogger(__name__)
 
-# Seconds of capture time between two looks, and the largest share of a core for them: a slower look is followed by a
+# Seconds of capture time between two looks, and the largest fraction of a core for them: a slower look is followed by a
 # longer pause. Preparing their pictures takes about 0.02 more.
 LOOK_SECONDS, MOST_CORE = 0.25, 0.1
 # Tolerance in seconds for frames that come slightly early
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class SerialFinder(Generic[P, T]):
-    """A finder of things in pictures that runs one search at a time in all sessions."""
+    """A finder of objects in pictures that runs one search at a time in all sessions."""
 
     def __init__(self, find: Callable[P, Awaitable[T]]) -> None:
         self._find = find
@@ -74,7 +74,7 @@ class LookScheduler:
         self._task: asyncio.Task[None] | None = None
         # Capture time at which the next look is due
         self._due = 0.0
-        # True if the next look need not wait; seconds of a skipped pause, which follow later
+        # True if the next look need not wait; remaining seconds of a skipped pause, which are added to the next pause
         self._hurries, self._owed = False, 0.0
 
     @property
@@ -87,7 +87,7 @@ class LookScheduler:
         self._due, self._hurries, self._owed = 0.0, False, 0.0
 
     def hurry(self) -> None:
-        """Look at the next frame at once. The next pause is longer by the time saved, and cannot be skipped."""
+        """Make a look due at the next frame. The next pause is longer by the time saved, and cannot be skipped."""
         self._hurries = self._owed == 0.0
 
     def due(self, now: float, finds: SerialFinder[..., Any]) -> bool:
@@ -131,28 +131,28 @@ class LookScheduler:
 
 @dataclass(frozen=True, slots=True)
 class FramePart:
-    """A region of a frame, in the frame's pixels; without one the whole frame."""
+    """A region of a frame, in the frame's pixels; if it is None, the whole frame."""
 
     frame: Frame
     region: Region | None = None
 
     async def pixels(self, context: SessionContext, detail: Detail = Detail.LOW) -> Picture:
-        """Return its picture after the privacy filters, with `bgr` set."""
+        """Return the part's picture after the privacy filters, with `bgr` set."""
         view = View(self.frame, detail, context.camera.scene, region=self.region)
         return await context.requests.prepare(view, _PIXELS, unseen=True)
 
     def box(self, box: Box) -> Box:
-        """Convert a box from shares of the frame to pixels of the part."""
+        """Convert a box from fractions of the frame to pixels of the part."""
         left, top = self._corner
         return box.scaled(self.frame.width, self.frame.height).moved(-left, -top)
 
     def shares(self, box: Box) -> Box:
-        """Convert a box from pixels of the part to shares of the frame."""
+        """Convert a box from pixels of the part to fractions of the frame."""
         return box.moved(*self._corner).shares(self.frame.width, self.frame.height)
 
     @property
     def across(self) -> tuple[float, float]:
-        """The left and right edge, as shares of the frame's width."""
+        """The left and right edge, as fractions of the frame's width."""
         region, wide = self.region, self.frame.width
         return (region.left / wide, region.right / wide) if region is not None else (0.0, 1.0)
 
@@ -162,9 +162,10 @@ class FramePart:
 
 
 def square(frame: Frame, x: float, y: float) -> Region | None:
-    """Return the square region with the frame's shorter side, as close around a place as fits; None for a nearly square frame.
+    """Return the square region with the frame's shorter side, centred on a place as far as possible.
 
-    `x`, `y`: as shares of the frame. Things are larger in it than in the whole picture, and not distorted.
+    None for a nearly square frame. `x`, `y`: as fractions of the frame. Objects are larger in the square than in the
+    whole picture, and not distorted.
     """
     wide, high = frame.width, frame.height
     side = min(wide, high)

@@ -1,11 +1,12 @@
-"""Merge the looks of a person who turns, so that each thing around them is listed once, with its direction. Pure.
+"""Merge the looks made while a person turns, so that each object around them is listed once, with its direction. Pure.
 
-Degrees are to the right and up of the first view, as measured, until `finish` scales a whole turn to 360. A wrong thing is
-worse than none: a thing seen by a single look is not listed, nor one that most looks at its place have missed.
+Degrees are to the right and up of the first view, as measured, until `finish` scales a whole turn to 360. A wrong
+object is worse than none: an object is not listed if only one look has seen it, or if most looks at its place have
+missed it.
 
-The direction of the camera is measured from one small picture to the next. The change gate's alignment follows a few blocks,
-but a person who turns moves the picture by up to a third. So the motion is the strongest peak of a phase correlation, and is
-accepted if the aligned pictures correlate.
+The direction of the camera is measured from one small picture to the next. The change gate's alignment follows a few
+blocks, but a person who turns moves the picture by up to a third. Therefore the motion is the strongest peak of a phase
+correlation, and is accepted if the aligned pictures correlate.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from server.media.picture.grounding import Box
 from server.media.picture.planes import F32, U8
 
 # Assumed horizontal field of view in degrees, of a landscape and of a portrait picture: phones have 60 to 70, and 45 to 55.
-# A whole turn that comes back to its first view corrects the scale.
+# A whole turn that returns to its first view corrects the scale.
 LYING, UPRIGHT = 60.0, 45.0
 # Least seconds between two pictures
 SECONDS = 0.09
-# Motion after which a new reference picture is used, and largest motion accepted, as shares of the width
+# Motion after which a new reference picture is used, and largest motion accepted, as fractions of the width
 _ANEW, _FARTHEST = 0.12, 0.6
 # Least correlation of two aligned pictures: for one step, and to recognise the first view
 _AGREES, _AGAIN = 0.5, 0.82
@@ -37,8 +38,8 @@ _AGREES, _AGAIN = 0.5, 0.82
 _PLAIN = 2.5
 # Seconds without an accepted step for which the turn is extrapolated
 _BLIND_SECONDS = 0.7
-# Degrees after which the first view is searched again; largest distance from the middle at which it is accepted, as a share
-# of the width; largest difference in degrees between two successive pictures' measure of the whole turn
+# Degrees after which the first view is searched again; largest distance from the middle at which it is accepted, as a
+# fraction of the width; largest difference in degrees between the whole turn as measured by two successive pictures
 _COMES_BACK, _IN_MIDDLE, _TWICE = 240.0, 0.3, 4.0
 
 
@@ -57,26 +58,26 @@ class Gaze:
 
     right: float
     up: float
-    # Tangent of half the field of view, and the picture's height by its width
+    # Tangent of half the field of view, and the picture's height divided by its width
     tangent: float
     ratio: float
-    # Total motion until then, in degrees
+    # Total motion until this picture, in degrees
     path: float
 
     def across(self, x: float) -> float:
-        """Return the degrees to the right at `x`, a share of the width."""
+        """Return the degrees to the right at `x`, a fraction of the width."""
         return self.right + math.degrees(math.atan((2 * x - 1) * self.tangent))
 
     def upward(self, y: float) -> float:
-        """Return the degrees up at `y`, a share of the height."""
+        """Return the degrees up at `y`, a fraction of the height."""
         return self.up + math.degrees(math.atan((1 - 2 * y) * self.tangent * self.ratio))
 
     def x(self, right: float) -> float:
-        """Return the share of the width at these degrees; far outside of 0 to 1 for directions out of view."""
+        """Return the fraction of the width at these degrees; far outside of 0 to 1 for directions out of view."""
         return 0.5 + _tangent(right - self.right) / (2 * self.tangent)
 
     def y(self, up: float) -> float:
-        """Return the share of the height at these degrees."""
+        """Return the fraction of the height at these degrees."""
         return 0.5 - _tangent(up - self.up) / (2 * self.tangent * self.ratio)
 
 
@@ -97,11 +98,11 @@ class Heading:
         self.path = 0.0
         # False after a motion that could not be measured
         self.known = True
-        # The measured degrees of a whole turn, once the first view came again; else None
+        # The measured degrees of a whole turn; None until the first view comes again
         self.whole: float | None = None
         # The time of the last picture
         self.at = -math.inf
-        # Degrees a second, to the right
+        # Degrees per second, to the right
         self.speed = 0.0
         self._lens: _Lens | None = None
         self._first: F32 | None = None
@@ -151,7 +152,7 @@ class Heading:
         self._compare_with_first(seen)
 
     def gaze(self, width: int, height: int) -> Gaze:
-        """Return the direction of the last picture. `width`, `height`: of the frame in pixels."""
+        """Return the direction of the last picture. `width`, `height`: size of the frame in pixels."""
         field = UPRIGHT if height > width else LYING
         return Gaze(
             self.right, self.up, math.tan(math.radians(field / 2)), height / width, self.path
@@ -236,7 +237,7 @@ class _Lens:
 
 
 def _overlap(one: F32, other: F32, across: int, down: int) -> tuple[F32, F32]:
-    """Return the overlapping parts of two pictures of which the other is shifted by so many pixels."""
+    """Return the overlapping parts of two pictures. `across`, `down`: pixels by which `other` is shifted."""
     height, width = one.shape
     x, y = max(0, -across), max(0, -down)
     wide, high = width - abs(across), height - abs(down)
@@ -246,7 +247,7 @@ def _overlap(one: F32, other: F32, across: int, down: int) -> tuple[F32, F32]:
 
 
 def _correlation(one: F32, other: F32) -> float:
-    """Return the correlation of two pictures with each row's mean removed, -1 to 1; 0 if one of them is plain.
+    """Return the correlation of two pictures after each row's mean is removed, -1 to 1; 0 if one of them is plain.
 
     Structure that is constant along a row, such as the edge of a floor, does not show a turn.
     """
@@ -258,24 +259,26 @@ def _correlation(one: F32, other: F32) -> float:
     return float(np.vdot(left, right)) / (sizes[0] * sizes[1])
 
 
-# A scan ends after this many degrees without its first view again (one turn of a camera of 47 degrees), after this many
-# seconds, and after this many seconds without motion (less than `_STILL` degrees), once it has turned by `_TURNED` degrees.
+# A scan ends if its first view has not come again after this many degrees (one turn of a camera of 47 degrees), after
+# this many seconds, or after this many seconds without motion (less than `_STILL` degrees) once it has turned by
+# `_TURNED` degrees.
 _WHOLE, LONGEST_SECONDS, REST_SECONDS = 470.0, 40.0, 6.0
 _STILL, _TURNED = 4.0, 20.0
-# Most things that are tracked, and most that are listed
+# Most objects that are tracked, and most that are listed
 _MOST_TRACKS, MOST = 64, 24
-# Least looks that see a thing (print and codes: one), and least share of the looks at its place
+# Least number of looks that see an object (one for printed text and codes), and least fraction of the looks at its
+# place
 _LOOKS, _OFTEN = 2, 0.2
-# Largest distance of two sightings of a thing: in shares of its width, plus degrees, plus shares of the motion between them;
-# and these shares across the seam of a whole turn, if its length is known and if not
+# Largest distance of two sightings of an object: in fractions of its width, plus degrees, plus fractions of the motion
+# between them; and these fractions across the seam of a whole turn, if its length is known and if not
 _WIDTHS, _APART, _DRIFT = 0.6, 3.0, 0.04
 _KNOWN_TURN, _UNKNOWN_TURN = 0.02, 0.06
-# Least overlap (intersection over union) of two things with different names that are one; and of two with the same name, the
-# least share of the smaller one inside the other
+# Least overlap (intersection over union) at which two tracks with different names are one object; for two with the same
+# name, the least fraction of the smaller one inside the other
 _SAME, _WITHIN = 0.6, 0.9
-# Least similarity of words from two looks that are the same print
+# Least similarity of words from two looks that are the same printed text
 _ALIKE = 0.7
-# Distance from the picture's edge, as a share of its width, within which a box may be cut off
+# Distance from the picture's edge, as a fraction of its width, within which a box may be cut off
 _EDGE = 0.02
 
 Kind = Literal["thing", "text", "code"]
@@ -283,7 +286,7 @@ THINGS: frozenset[Kind] = frozenset({"thing"})
 
 
 class End(StrEnum):
-    """Reason why a scan ended, as the message `scanned` has it."""
+    """Reason why a scan ended, as in the message `scanned`."""
 
     WHOLE = "whole"
     TIME = "time"
@@ -294,7 +297,7 @@ class End(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ScanSighting:
-    """Something that a look found. `name`: of its kind, or its words; `box`: as shares of the picture."""
+    """An object found by a look. `name`: of its kind, or its words; `box`: as fractions of the picture."""
 
     kind: Kind
     name: str
@@ -304,7 +307,7 @@ class ScanSighting:
 
 @dataclass(frozen=True, slots=True)
 class PlacedThing:
-    """A thing of a scan: direction to the right of the first view, and width, in degrees of which 360 are a whole turn."""
+    """An object found by a scan: direction to the right of the first view, and width, in degrees of a 360° turn."""
 
     kind: Kind
     name: str
@@ -315,12 +318,12 @@ class PlacedThing:
 
 @dataclass(slots=True)
 class _Track:
-    """The sightings of one thing, in degrees as measured."""
+    """The sightings of one object, in degrees as measured."""
 
     kind: Kind
     name: str
     label: str
-    # Its middle and its size
+    # Middle and size of the object
     right: float
     up: float
     wide: float
@@ -328,7 +331,7 @@ class _Track:
     # Total motion at its last sighting
     path: float
     looks: set[int] = field(default_factory=set)
-    # Number of sightings that no edge of the picture cuts off
+    # Number of sightings that are not cut off by an edge of the picture
     whole: int = 0
 
     @property
@@ -341,7 +344,7 @@ class _Track:
 
 @dataclass(frozen=True, slots=True)
 class _LookRange:
-    """The range of directions of one look, in degrees, and the kinds of things that it searched."""
+    """The range of directions of one look, in degrees, and the kinds of objects that it searched."""
 
     left: float
     right: float
@@ -364,11 +367,11 @@ class Sweep:
 
     @property
     def count(self) -> int:
-        """Number of things that enough looks have seen so far."""
+        """Number of objects that enough looks have seen so far."""
         return sum(one.believed for one in self._tracks)
 
     def update(self, heading: Heading, now: float) -> End | None:
-        """Record how far the camera has turned; return why the scan ends, or None if it goes on."""
+        """Record how far the camera has turned; return why the scan ends, or None if it continues."""
         right = heading.right
         if self._began is None:
             self._began = self._moved_at = now
@@ -385,7 +388,7 @@ class Sweep:
         return End.REST if rests and self._most - self._least >= _TURNED else None
 
     def expected_sightings(self, gaze: Gaze) -> list[ScanSighting]:
-        """Return the expected places of the believed things in a picture."""
+        """Return the expected places in a picture of the objects that enough looks have seen."""
         found = []
         for one in self._tracks:
             if one.kind != "thing" or not one.believed or abs(one.right - gaze.right) > 45:
@@ -406,11 +409,14 @@ class Sweep:
         shown: tuple[float, float] = (0.0, 1.0),
         kinds: frozenset[Kind] = THINGS,
     ) -> None:
-        """Record the sightings of a look. `shown`: range of the picture's width that was searched; `kinds`: of things searched."""
+        """Record the sightings of a look.
+
+        `shown`: range of the picture's width that was searched; `kinds`: searched kinds.
+        """
         number = len(self._looks)
         self._looks.append(_LookRange(gaze.across(shown[0]), gaze.across(shown[1]), kinds))
         seen = [_track(one, gaze, shown, number) for one in sights]
-        # Match the closest pairs first, each thing once in a look.
+        # Match the closest pairs first, each object once per look.
         pairs = sorted(
             (abs(track.right - new.right), at, n)
             for at, track in enumerate(self._tracks)
@@ -428,7 +434,7 @@ class Sweep:
             del self._tracks[_MOST_TRACKS:]
 
     def finish(self, heading: Heading) -> list[PlacedThing]:
-        """Return the things found, in the order in which to name them to a person who looks in the direction of `heading`.
+        """Return the objects found, in the order in which to name them to a person who faces `heading`.
 
         After a whole turn, order them by the turn's direction, beginning in front; else from left to right.
         """
@@ -445,11 +451,11 @@ class Sweep:
         if self._most - self._least < whole - 60:
             return sorted(placed, key=lambda one: one.right)
         sense = -1 if self._most < -self._least else 1
-        # Things slightly before the heading still count as in front.
+        # Objects slightly before the heading still count as in front.
         return sorted(placed, key=lambda one: (sense * (one.right - ahead) + 22.5) % 360)
 
     def _one_side(self, whole: float | None) -> list[_Track]:
-        """Return the tracks with those merged that are one thing, also across the seam of a whole turn."""
+        """Return the tracks after merging those of the same object, also across the seam of a whole turn."""
         turn = whole or 360.0
         drift = _KNOWN_TURN if whole is not None else _UNKNOWN_TURN
         tracks = [replace(one, looks={*one.looks}) for one in self._tracks]
@@ -474,7 +480,7 @@ class Sweep:
             _merge(tracks[m], tracks.pop(n), turn)
 
     def _without_duplicates(self, tracks: list[_Track]) -> list[_Track]:
-        """Return the tracks without those at the place of one that more looks have seen."""
+        """Return the tracks except those at the place of a track that more looks have seen."""
         kept: list[_Track] = []
         for one in sorted(tracks, key=lambda track: -len(track.looks)):
             if not any(_is_duplicate(one, other) for other in kept):
@@ -540,7 +546,10 @@ def _same_name(one: _Track, other: _Track) -> bool:
 
 
 def _join(one: _Track, new: _Track) -> None:
-    """Add a sighting to a track, whose place is the mean of the sightings that are not cut off, else that of the widest."""
+    """Add a sighting to a track.
+
+    Its place is the mean of the sightings that are not cut off, else that of the widest one.
+    """
     if new.whole or not one.whole:
         share = 1 / (one.whole + 1) if new.whole else float(new.wide > one.wide)
         one.right += share * (new.right - one.right)
@@ -553,7 +562,7 @@ def _join(one: _Track, new: _Track) -> None:
 
 
 def _merge(one: _Track, other: _Track, turn: float) -> None:
-    """Add another track of the same thing, possibly from across the seam of a whole turn of `turn` degrees."""
+    """Add another track of the same object, possibly from across the seam of a whole turn of `turn` degrees."""
     right = one.right + (other.right - one.right + turn / 2) % turn - turn / 2
     share = len(other.looks) / (len(one.looks) + len(other.looks))
     if not (one.whole and other.whole):
@@ -566,7 +575,7 @@ def _merge(one: _Track, other: _Track, turn: float) -> None:
 
 
 def _is_duplicate(one: _Track, other: _Track) -> bool:
-    """Return True if two tracks are one thing: one look may see both a cup and its saucer as cups."""
+    """Return True if two tracks are one object: one look may see both a cup and its saucer as cups."""
     wide = min(one.right + one.wide / 2, other.right + other.wide / 2) - max(
         one.right - one.wide / 2, other.right - other.wide / 2
     )

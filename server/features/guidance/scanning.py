@@ -1,4 +1,4 @@
-"""A session's scan: looks a few times a second while the person turns, and keeps the things found for a while."""
+"""A session's scan: looks a few times a second while the person turns, and keeps the objects found for a while."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from server.shared.boxes import MAX_LABEL_CHARS
 
 # Pause after a look that failed, in seconds
 _FAILED_PAUSE = 2.0
-# Longest time that the result of a scan is kept; seconds after it for which frames between samples are used; and degrees of
-# motion after which the heading is unknown, since its error is too large
+# Longest time in seconds for which the result of a scan is kept; seconds after the scan for which frames between
+# samples are used; and degrees of motion after which the heading is unknown, since its error is too large
 KEPT_SECONDS, _ALERT_SECONDS, _FARTHEST = 300.0, 60.0, 1080.0
 # Least degrees, and least seconds, between two messages about a turn
 _NEWS_DEGREES, _NEWS_SECONDS = 5, 0.5
-# Parts of the picture to look at in turn: all of it, and the square at this share of its longer side. Things at the sides
-# come into the middle as the person turns.
+# Parts of the picture to search in turn: the whole picture, and the square at this fraction of its longer side. Objects
+# at the sides come into the middle as the person turns.
 _PARTS = (None, 0.5)
-# Searches besides things, one in each look in turn
+# Searches besides that for objects, one in each look in turn
 _EXTRAS: tuple[Extra, ...] = ("", "", "signs", "", "faces", "", "signs", "")
 _KINDS: dict[Extra, frozenset[Kind]] = {
     "": THINGS,
@@ -50,15 +50,19 @@ _KINDS: dict[Extra, frozenset[Kind]] = {
     "faces": THINGS | {"code"},
 }
 
-# Returns what a picture shows and the CPU seconds. Arguments: the picture, known things in its pixels, and what else to search
+# Returns what a picture shows and the CPU seconds. Arguments: the picture, known objects in its pixels, what else to
+# search
 Find = Callable[[Bgr, Sequence[Box], Extra], Awaitable[tuple[Sequence[FoundObject], float]]]
 
 
 class Scanner(SerialFinder[[Bgr, Sequence[Box], Extra], tuple[Sequence[FoundObject], float]]):
-    """Finds things in the pictures of scans."""
+    """Finds objects in the pictures of scans."""
 
     def __init__(self, find: Find, *, kept: float = KEPT_SECONDS) -> None:
-        """Use the function `find`. `kept`: seconds for which the recent past is kept, the limit for results of scans, too."""
+        """Use the function `find`.
+
+        `kept`: seconds for which the recent past is kept, which also limits results of scans.
+        """
         super().__init__(find)
         self.kept = min(KEPT_SECONDS, kept)
 
@@ -81,9 +85,9 @@ class Scanning:
         self._context = context
         self._scanner = scanner
         self.looks = LookScheduler(scan_counter(context.services.metrics), _FAILED_PAUSE)
-        # The running scan; None without one
+        # The running scan; None if there is none
         self._turn: Sweep | None = None
-        # The things of the last scan; None if nothing is kept
+        # The objects of the last scan; None if nothing is kept
         self._placed: list[PlacedThing] | None = None
         # Drops the result in time, even without frames
         self._timer = Timer()
@@ -100,12 +104,12 @@ class Scanning:
 
     @property
     def on(self) -> bool:
-        """True while frames are needed: for a scan, or for the heading after it."""
+        """True while frames are needed for a scan, or for the heading after it."""
         return self.running or (self._placed is not None and self._heading.known)
 
     @property
     def alert(self) -> bool:
-        """True while the frames between samples are needed, too."""
+        """True while the frames between samples are also needed."""
         return self.on and (self.running or self._heading.at - self._ended_at < _ALERT_SECONDS)
 
     def set(self, message: Scan) -> None:
@@ -147,7 +151,7 @@ class Scanning:
         await self.looks.close()
 
     def frame(self, frame: Frame) -> None:
-        """Measure the motion, and look at the frame if a look is due."""
+        """Measure the motion, and start a look at the frame if one is due."""
         turn, now = self._turn, frame.captured
         if turn is None and not self.on:
             return
@@ -178,14 +182,17 @@ class Scanning:
             self.looks.begin(frame, self._look(frame, turn, gaze))
 
     def can_answer(self, words: str) -> bool:
-        """Return True if the last scan should answer where something was: it found it, or the engine cannot look back."""
+        """Return True if the last scan should answer where an object was.
+
+        That is the case if the scan found it, or if the engine cannot use past pictures.
+        """
         if self._placed is None:
             return False
         engine = self._context.services.current_engine()
         return bool(self._find_named(words)) or engine.status.capabilities.wants_pixels
 
     def answer_where(self, message: WhereWas) -> None:
-        """Send the direction of something that the last scan found."""
+        """Send the direction of an object that the last scan found."""
         found = [self._scanned_thing(one) for one in self._find_named(message.thing)]
         nearest = min(found, key=lambda one: abs(one.degrees), default=None)
         lost = self._placed is None or not self._heading.known

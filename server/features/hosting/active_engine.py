@@ -1,4 +1,4 @@
-"""The engine of the model that an operator chose: passes questions to the loaded engine, or says why there is none."""
+"""The engine of the model that an operator chose: passes questions to the loaded engine, or says why none is loaded."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from server.models.base import Capabilities, Chunk, Engine, EngineRequest, Engin
 
 NO_MODEL_DETAIL = "No model is loaded here. An operator can start one in the engine panel, or LOCAL_MODEL can name one."
 NO_MODEL = EngineStatus(EngineState.UNREACHABLE, NO_MODEL_DETAIL, unused=True)
-# Remedies for a model that does not answer
+# Remedies if a model does not answer
 RESTART_REMEDY = "It is restarted if that lasts; an operator can start another model."
 REMOTE_REMEDY = (
     "It is a remote server, used again when it answers; an operator can start another model."
 )
-# Seconds by which a broken connection may precede the end of the process
+# Maximum seconds by which a broken connection may precede the end of the process
 _NOTICE_SECONDS = 0.5
-# retry_after for questions while a model is loading, seconds
+# `retry_after` for questions while a model is loading, seconds
 _RETRY_SECONDS = 5.0
 Refine = Callable[[Capabilities], Capabilities]
 
@@ -35,10 +35,10 @@ class _ActiveModel:
     """The loaded engine and its running answers."""
 
     engine: Engine
-    # Set to end the answers at once, with `message` as their error
+    # Set to end the answers immediately, with `message` as their error
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     message: str = ""
-    # Timeouts of the answers that wait for a chunk; `end` gives them a deadline
+    # Timeouts of the answers that wait for a chunk; `end` sets their deadline
     waits: set[asyncio.Timeout] = field(default_factory=set)
 
     def end(self, message: str) -> None:
@@ -51,7 +51,7 @@ class _ActiveModel:
 
 
 class ActiveEngine:
-    """Stands for the loaded engine; see `Engine`. Only the manager, which owns the engines, calls `activate` and
+    """Proxy for the loaded engine; see `Engine`. Only the manager, which owns the engines, calls `activate` and
     `deactivate`.
     """
 
@@ -62,12 +62,12 @@ class ActiveEngine:
         self._model = self._silence = ""
         self._refine: Refine = lambda found: found
         self._absent = NO_MODEL
-        # Loop time of the first failed probe in a row; None while it answers
+        # Loop time of the first of the consecutive failed probes; None while the engine answers
         self._silent_since: float | None = None
 
     @property
     def inner(self) -> Engine | None:
-        """The loaded engine; None without one."""
+        """The loaded engine, or None if there is none."""
         return self._current.engine if self._current is not None else None
 
     @property
@@ -90,7 +90,7 @@ class ActiveEngine:
         )
 
     def silent_seconds(self) -> float:
-        """Return for how many seconds its probes have failed."""
+        """Return the number of seconds for which its probes have failed."""
         if self._silent_since is None:
             return 0.0
         return asyncio.get_running_loop().time() - self._silent_since
@@ -111,7 +111,7 @@ class ActiveEngine:
         self._silent_since = None
 
     def deactivate(self, state: EngineState, detail: str, message: str = "") -> None:
-        """Take the engine out of service; running answers end with `message`, or else with `detail`."""
+        """Take the engine out of service; running answers end with `message`, or with `detail` if it is empty."""
         self._absent = NO_MODEL if detail == NO_MODEL_DETAIL else EngineStatus(state, detail)
         current, self._current = self._current, None
         if current is not None:
@@ -162,15 +162,18 @@ class ActiveEngine:
                         ) from None
                     raise
                 began = True
-                # A chunk proves that it works, even if its probes time out.
+                # A chunk proves that the engine works, even if its probes time out.
                 self._silent_since = None
                 yield chunk
 
     async def _next(self, chunks: AsyncGenerator[Chunk, None], current: _ActiveModel) -> Chunk:
-        """Return the next chunk. Raises TimeoutError if the engine was taken out of service, StopAsyncIteration at the end."""
+        """Return the next chunk.
+
+        Raises TimeoutError if the engine is taken out of service, StopAsyncIteration at the end.
+        """
         if current.ended.is_set():
             raise TimeoutError
-        # `end` sets the deadline. The block ends before the consumer runs, which the timeout must not cancel.
+        # `end` sets the deadline. The block ends before the consumer runs, because the timeout must not cancel it.
         async with asyncio.timeout(None) as wait:
             current.waits.add(wait)
             try:

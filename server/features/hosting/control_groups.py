@@ -27,7 +27,7 @@ def main_memory() -> tuple[int, int]:
         with contextlib.suppress(OSError, ValueError):
             limit = int((group / "memory.max").read_text("ascii"))
             used = int((group / "memory.current").read_text("ascii"))
-            # The page cache, such as weights that were read, is freed when programs need memory.
+            # The page cache, for example weights that were read, is freed when programs need memory.
             for line in (group / "memory.stat").read_text("ascii").splitlines():
                 name, _, count = line.partition(" ")
                 if name in ("inactive_file", "active_file"):
@@ -51,7 +51,7 @@ def _groups() -> Iterator[Path]:
     """Yield the folders of this process's group and of the groups above it."""
     with contextlib.suppress(OSError):
         for line in OWN_GROUPS.read_text("ascii").splitlines():
-            # Lines of version 2 name no controllers.
+            # Lines of version 2 contain no names of controllers.
             if line.startswith("0::"):
                 folder = CGROUPS / line[3:].lstrip("/")
                 yield from (one for one in (folder, *folder.parents) if one.is_relative_to(CGROUPS))

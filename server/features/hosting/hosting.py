@@ -56,15 +56,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PREFIX = "/api/engine"
-# Most sentences about unusable model folders that the panel shows
+# Maximum number of sentences about unusable model folders that the panel shows
 MAX_ERRORS = 6
-# Below the 30 s after which proxies usually give up
+# Less than the 30 s after which proxies usually time out
 STOP_SECONDS = 20.0
 # Seconds that the panel waits for the output of `vllm serve --help`
 VLLM_HELP_SECONDS = 2.0
 # Folder of fetched models, one subfolder each; run.sh --model uses it, too
 MODELS_FOLDER = Path(os.path.expanduser("~/models"))
-# Most API keys of remote servers in memory
+# Maximum number of API keys of remote servers in memory
 _MAX_KEYS = 16
 
 
@@ -86,7 +86,7 @@ class Hosting:
         # API keys by server URL
         self._keys: dict[str, SecretStr] = {}
         self._thinking = ThinkingLimits(settings.thinking, settings.thinking_max_tokens)
-        # By feature name
+        # Factories by feature name
         self.runtimes: dict[str, MakeRuntime] = {}
         self.active = ActiveEngine()
         api.engines.add(self.active, logged_elsewhere=True)
@@ -185,12 +185,12 @@ class Hosting:
         here = engine is self.active and self.manager.status().mode is not RunMode.REMOTE
         if isinstance(inner, OpenAIEngine) and not here:
             where = urlsplit(inner.address).netloc
-            # Of all servers only vLLM is known to support JSON schemas.
+            # vLLM is the only server that is known to support JSON schemas.
             server = "vLLM" if status.capabilities.json_schema else "a model server"
         return Answering(engine=engine.name, model=status.model_name, server=server, where=where)
 
     def _fallback_reason(self) -> str:
-        """Return why no better engine answers, with the remedy; "" if the best one does."""
+        """Return why no better engine answers, with the remedy; "" if the best engine answers."""
         engines, current = self._engines.engines, self._engines.current
         count = engines.index(current) + (not current.status.ready)
         found = [one.status for one in engines[:count]]
@@ -212,7 +212,7 @@ class Hosting:
         return models, host
 
     async def preview(self, choice: Choice) -> dict[str, Any]:
-        """Return the command that would run, and the machine that pictures would go to ("" for this one).
+        """Return the command that would run, and the machine that would receive pictures ("" for this machine).
 
         Raises BadRequest.
         """
@@ -229,7 +229,7 @@ class Hosting:
         )
 
     def _fetch_of_answering_model(self) -> FetchStatus:
-        """Return the status of the fetch; an idle one for a model that answers no questions."""
+        """Return the status of the fetch, or an idle status if the model does not answer questions."""
         status = self.fetch.status
         other = any(one.id == status.model and not one.answers for one in self.planner.known)
         return FetchStatus() if other else status
@@ -237,7 +237,7 @@ class Hosting:
     # Plans and runtimes
 
     def _make_plan(self, choice: Choice) -> Plan:
-        """Plan as `Planner.plan` does. Raises BadRequest also if no active feature runs the model."""
+        """Plan as `Planner.plan` does. Also raises BadRequest if no active feature runs the model."""
         plan = self.planner.plan(choice)
         feature = _feature_for(plan)
         if feature and feature not in self.runtimes:
@@ -249,7 +249,7 @@ class Hosting:
         return plan
 
     def key_for(self, choice: Choice) -> str:
-        """Return the API key of the chosen server: the one given last for its URL, else VLLM_API_KEY for its own URL."""
+        """Return the API key of the chosen server: the last given for its URL, else VLLM_API_KEY at VLLM_BASE_URL."""
         given = choice.api_key
         if given.get_secret_value():
             self._keys.pop(choice.url, None)
@@ -291,11 +291,11 @@ def _feature_for(plan: Plan) -> str:
 
 # Messages to operators' sockets: the engine's state and its log
 
-# Most log lines kept for operators who join later, and queued for one operator; the oldest are dropped.
+# Maximum log lines kept for operators who join later, and queued for one operator; the oldest are dropped.
 MAX_LINES = 200
-# Most characters of a line
+# Maximum characters of a line
 MAX_LINE_CHARS = 300
-# Seconds between two `log` messages to one operator, at least
+# Minimum seconds between two `log` messages to one operator
 LOG_SECONDS = 0.2
 
 
@@ -323,7 +323,7 @@ class OperatorChannel:
         self._next_log = Timer()
 
     def join(self, outbox: Outbox) -> None:
-        """Add an operator, and send the current state and the last lines."""
+        """Add an operator, and send them the current state and the latest log lines."""
         listener = self._listeners[outbox] = _Listener()
         outbox.put(self._report())
         outbox.discard(LogLines)
@@ -331,7 +331,7 @@ class OperatorChannel:
         self._flush(outbox, listener)
 
     def leave(self, outbox: Outbox) -> None:
-        """Remove an operator and its queued messages. Does nothing for an unknown one."""
+        """Remove an operator and their queued messages. Does nothing for an unknown outbox."""
         if self._listeners.pop(outbox, None) is not None:
             outbox.discard(EngineReport)
             outbox.discard(LogLines)
@@ -377,7 +377,7 @@ def report(
 ) -> EngineReport:
     """Build the message `engine`.
 
-    `answers`: this engine answers visitors; otherwise `answering` does. `why`: the reason why no better one answers.
+    `answers`: this engine answers visitors; otherwise `answering` does. `why`: why no better engine answers.
     """
     progress = status.progress
     if progress is not None and progress.percent is not None:
@@ -478,7 +478,7 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
 
 # The content of the panel
 
-# Fields of a model that are listed as they are in the catalogue
+# Fields of a model that are listed unchanged from the catalogue
 _LISTED = {
     *("id", "aliases", "weights_bytes", "memory_bytes", "context_length", "licence", "note"),
 }
@@ -509,7 +509,7 @@ def model_list(
             "abilities": sorted(model.abilities),
             "here": model.folder is not None,
             "recommended": model is best,
-            # Empty for a model that is here, or that is no repository
+            # Empty for a model that is on this machine, or that is not a repository
             "fetch": command(model) if model.folder is None and "/" in model.id else "",
             "modes": [
                 {"mode": str(mode), **asdict(possible)}
@@ -521,7 +521,7 @@ def model_list(
 
 
 def catalogue_errors(catalogue: Catalogue) -> list[str]:
-    """Return the errors about model folders, MAX_ERRORS at most, and how many more there are."""
+    """Return the errors about model folders, at most MAX_ERRORS, and how many more there are."""
     shown = catalogue.errors[:MAX_ERRORS]
     more = len(catalogue.errors) - len(shown)
     return [*shown, *([f"{more} more folders hold no usable model."] if more else [])]

@@ -33,12 +33,12 @@ LOCK = ROOT / "locks" / "requirements-llama.txt"
 MODELS_FOLDER = Path("~/models")
 # Subfolder with the installed versions of the package
 SERVER_FOLDER = ".llama.cpp"
-# Size of the wheel, and of the wheel and its files together
+# Size of the wheel, and of the wheel together with its installed files
 WHEEL_BYTES = 34_000_000
 ROOM_BYTES = 200_000_000
 # Seconds for pip: installing takes 2 s, fetching as long as the network needs.
 _INSTALL_SECONDS = 1800
-# Options, stored under the names of CommonParams; absent ones keep llama.cpp's default.
+# Options, stored under the names of CommonParams; absent options keep llama.cpp's defaults.
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--model": {"required": True},
     "--mmproj": {"default": ""},
@@ -166,7 +166,7 @@ _INSTALL_HINT = "Install llama.cpp (a release of github.com/ggml-org/llama.cpp, 
 
 
 def _flags(cpuinfo: Path) -> frozenset[str]:
-    """Return the processor's features; if they cannot be read, all that are needed."""
+    """Return the processor's features, or all features that are needed if they cannot be read."""
     try:
         found = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text("utf-8", "replace"), re.MULTILINE)
     except OSError:
@@ -177,7 +177,7 @@ def _flags(cpuinfo: Path) -> frozenset[str]:
 def install(report: Callable[[str], None], models: Path | None = None) -> Path:
     """Install the package unless it is installed; return its folder. Blocking. Raises LlamaError.
 
-    `models`: another folder of models, whose copy is used if there is one. A killed installation leaves a partial folder,
+    `models`: another folder of models, whose copy is used if it exists. A killed installation leaves a partial folder,
     which the next one replaces. A second process waits for the first.
     """
     require_machine()
@@ -190,7 +190,7 @@ def install(report: Callable[[str], None], models: Path | None = None) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(target.parent, os.O_RDONLY)
         try:
-            # pip inherits the lock, so one that outlives this process is waited for.
+            # pip inherits the lock, so this also waits for a pip that outlives its parent process.
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not target.is_dir():
                 _install(target, lock, report)
@@ -278,8 +278,8 @@ def main() -> None:
         params.api_keys = [key]
     for name, value in given.items():
         setattr(params, name, value)
-    # It answers from threads of its own, with 503 while it loads. SIGTERM keeps its default action: loading holds the
-    # GIL, so a Python handler would not run.
+    # The server answers from its own threads, with 503 while it loads. SIGTERM keeps its default action: loading keeps
+    # the GIL, so a Python handler would not run.
     try:
         _server = xllamacpp.Server(params)
     except RuntimeError:

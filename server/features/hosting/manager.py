@@ -1,4 +1,4 @@
-"""Load, watch, restart and unload the model that an operator chose; one model at a time."""
+"""Load, monitor, restart and unload the model that an operator chose; one model at a time."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ log = logging.getLogger(__name__)
 SILENT_SECONDS = 60.0
 # Seconds before each restart of a crashed model; after the last one it has failed.
 RESTART_DELAYS = (1.0, 5.0, 20.0)
-# Seconds of running after which a crash counts as the first one
+# Seconds of running after which a crash is treated as the first one
 _STABLE_SECONDS = 300.0
 _WATCH_SECONDS = 2.0
-# Seconds that the GPU memory of an ended process may take to be freed, and the share that counts as freed
+# Maximum seconds until the GPU memory of an ended process is freed, and the fraction that must be freed
 _GPU_FREE_SECONDS = 15.0
 _GPU_FREE_SHARE = 0.95
 # Ports tried for one model
@@ -69,7 +69,7 @@ class ManagerContext:
 
     active: ActiveEngine
     engines: EngineSelector
-    # One pool for planning, which may take minutes, and one for reading the GPUs, which must not wait for it
+    # One pool for planning, which may take minutes, and one for reading the GPUs, which must not wait for planning
     planning: ThreadPoolExecutor
     measuring: ThreadPoolExecutor
     planner: MakePlan
@@ -83,8 +83,8 @@ class ManagerContext:
 class EngineManager:
     """Runs one model. Not thread-safe: call it on the event loop; blocking work runs in `planning` and `measuring`.
 
-    A start or a stop cancels `_work`, the task of the previous model. The new task then unloads that model and waits
-    until its memory is free.
+    A start or a stop cancels `_work`, the task of the previous model. The new task then unloads the previous model, and
+    waits until its memory is free.
 
     Bounds of the model that an operator chose: one; another one replaces it when its memory is free, and the
     previous one is loaded again if the new one fails.
@@ -112,7 +112,7 @@ class EngineManager:
         self._settled.set()
         self._closing = False
         self._plan_lock = asyncio.Lock()
-        # Number of calls of `stop`, by which `start` notices one while it plans
+        # Number of calls of `stop`, by which `start` detects a call during planning
         self._stop_count = 0
         # Free bytes of each GPU before the model was loaded
         self._gpu_free_before: Sequence[int] | None = None
@@ -124,7 +124,7 @@ class EngineManager:
 
     @property
     def ready_runtime(self) -> Runtime | None:
-        """The runtime of the model that is ready; None without one."""
+        """The runtime of the model that is ready; None if no model is ready."""
         return self._runtime if self._store.status.state is ManagerState.READY else None
 
     def require(self, *abilities: Ability) -> Model:
@@ -255,7 +255,7 @@ class EngineManager:
                 try:
                     why = await self._keep_running(note)
                 except Exception as exc:  # noqa: BLE001
-                    # A bug of this server: it must not prevent the next start.
+                    # A bug in this server; it must not prevent the next start.
                     log.error("model task failed", extra={"error": type(exc).__name__})
                     self.active.deactivate(
                         EngineState.UNREACHABLE, why := _INTERNAL_ERROR, _INTERNAL_ERROR
@@ -267,7 +267,7 @@ class EngineManager:
             self._show_failed(why)
 
     async def _keep_running(self, note: str) -> str:
-        """Load the model, and restart it after crashes. Return why it was given up. `note`: shown as its error."""
+        """Load the model, and restart it after crashes. Return why it finally failed. `note`: shown as its error."""
         if why := await self._load():
             return why
         crashes = 0
@@ -342,7 +342,7 @@ class EngineManager:
         log.info("model loaded", extra={"kind": str(plan.choice.mode)})
 
     async def _wait_end(self) -> tuple[str, bool]:
-        """Wait until the model ends or stops answering. Return how, and whether it had run for _STABLE_SECONDS."""
+        """Wait until the model ends or stops answering. Return how it ended, and whether it ran for _STABLE_SECONDS."""
         runtime, context, plan = self._runtime, self.context, self._plan
         assert runtime is not None
         assert plan is not None
@@ -374,7 +374,7 @@ class EngineManager:
             self._show_loading(self._plan, f"{why}{more}")
 
     def _show_remote(self, plan: Plan, runtime: Runtime) -> None:
-        """Show whether a remote server answers; it is used again as soon as it does."""
+        """Show whether a remote server answers. The server is used again as soon as it answers."""
         status, found = self._store.status, runtime.engine.status.model
         error = self.active.status.detail if self.active.silent_seconds() > 0 else ""
         self._store.show(replace(status, model=plan.display_id(found), error=error))
@@ -402,7 +402,7 @@ class EngineManager:
         self._runtime = None
 
     async def _wait_gpu_memory_free(self) -> None:
-        """Wait until the memory of each GPU is free again, `gpu_free_seconds` at most."""
+        """Wait until the memory of each GPU is free again, at most `gpu_free_seconds`."""
         clock = asyncio.get_running_loop().time
         due = clock() + self.context.gpu_free_seconds
         while (free := await self._gpu_free()) and self._gpu_free_before and not self._closing:

@@ -39,7 +39,7 @@ CHECK_SECONDS = 2.0
 _PASSED_VARIABLES = re.compile(
     r"^(HF_(ENDPOINT|TOKEN)|((HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy)|SSL_CERT_(FILE|DIR))$"
 )
-# Most characters of an error of the process
+# Maximum characters of an error from the process
 _MAX_ERROR_CHARS = 600
 
 
@@ -70,8 +70,8 @@ class ModelFetch:
 
     `known` returns the models of the catalogue, and blocks. `kept`: the folder of models, one subfolder each.
 
-    Bounds of a model that is fetched: one, in a process of its own; a second one is refused
-    (409). It ends before the disk is full; the fetched part is kept.
+    Bounds of a model that is fetched: one, in a separate process; a second fetch is refused
+    (409). The fetch stops before the disk is full, and keeps the fetched part.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class ModelFetch:
         """Fetch a model of the catalogue, or resume; return when the process has started.
 
         `allowed`: ignore ALLOW_MODEL_DOWNLOADS. Raises BadRequest for an unknown name or a full disk, Conflict while
-        another one is fetched or if the settings forbid it, Draining after `close`.
+        another model is fetched or if the settings forbid it, Draining after `close`.
         """
         if refused := self.missing_script if allowed else self.refusal:
             raise Conflict(refused)
@@ -164,7 +164,7 @@ class ModelFetch:
         return self.status
 
     async def pause(self) -> None:
-        """Stop the process, and keep the fetched part. Does nothing without one."""
+        """Stop the process, and keep the fetched part. Does nothing if no process is running."""
         process = self._process
         if process is not None and process.running:
             self._pausing = True
@@ -188,7 +188,7 @@ class ModelFetch:
     def _find(self, name: object) -> Model:
         if isinstance(name, str):
             for model in self._known():
-                # Ids of the hub have an owner; others are names of local folders.
+                # Ids on the hub include an owner; other ids are names of local folders.
                 if model.id == name and "/" in model.id and model.folder is None:
                     return model
         shown = repr(name)[:80]
@@ -275,7 +275,7 @@ def _progress(line: str) -> dict[str, Any] | None:
 
 
 def disk_free(folder: Path) -> int:
-    """Return the free bytes of the disk of a folder, which need not exist. Raises OSError."""
+    """Return the free bytes on the disk that contains a folder. The folder need not exist. Raises OSError."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free

@@ -26,7 +26,7 @@ from server.features.hosting.status import ManagerState
 from server.web.request_guard import Owner, RequestGuard, Services
 
 log = logging.getLogger(__name__)
-# File with the model of later starts, which scripts/run.sh reads
+# File with the model for later starts, which scripts/run.sh reads
 MODEL_FILE = ROOT / ".model"
 
 
@@ -83,7 +83,7 @@ class ModelOffer:
         return {"state": state, "model": _name(model), "done_bytes": done, "total_bytes": total}
 
     async def start(self, owner: Owner) -> None:
-        """Fetch and start the offered model. Does nothing while that is running. Raises Conflict without an offer."""
+        """Fetch and start the offered model. Do nothing if this is running. Raises Conflict if there is no offer."""
         found = await self._find_offer(owner)
         # Another request may have started it meanwhile.
         if self._is_running:
@@ -111,7 +111,7 @@ class ModelOffer:
         return self._running is not None and not self._running.done()
 
     async def _find_offer(self, owner: Owner) -> tuple[Model, int] | None:
-        """Return the model that the owner may start, and the bytes still to be fetched; None without one."""
+        """Return the model that the owner may start, and the bytes still to be fetched; None if there is none."""
         if not self._basic():
             return None
         found = await in_pool(self._pool, self._propose, await self._fetch.free())
@@ -133,7 +133,7 @@ class ModelOffer:
             return None
         missing = self._fetch.missing(model)
         if model.library is Library.LLAMA_CPP and not with_server:
-            # xllamacpp is fetched only where no llama-server was found.
+            # xllamacpp is fetched only if no llama-server was found.
             found = host.llama.path if host.llama is not None else ""
             missing += llama_wheel.WHEEL_BYTES if found == llama_wheel.PACKAGE else 0
         return model, missing

@@ -23,13 +23,13 @@ class Planner:
     """Makes plans; reads catalogue, folders and machine at each call. Thread-safe."""
 
     host: HostProbe
-    # Folders of models, or folders that contain some
+    # Folders of models, or folders that contain folders of models
     roots: Sequence[Path] = ()
     # Read the catalogue, without the models of `roots`.
     load: Callable[[], Catalogue] = Catalogue.load
-    # Context in tokens if the choice names none
+    # Context in tokens if the choice does not set it
     context: int = DEFAULT_CONTEXT
-    # Answers at a time
+    # Concurrent answers
     concurrent: int = 0
     # The models of the last `catalogue` call
     known: tuple[Model, ...] = field(default=(), init=False)
@@ -56,7 +56,7 @@ class Planner:
 
     def _model(self, choice: Choice) -> Model | None:
         if choice.mode is RunMode.REMOTE:
-            # A remote server may name a model by a path, as `transformers serve` does.
+            # A remote server may use a path as the name of a model, as `transformers serve` does.
             return self.catalogue().find(choice.model) if choice.model else None
         if choice.model.startswith("/"):
             return read_model(Path(choice.model))

@@ -26,7 +26,7 @@ class Plan:
 
     choice: Choice
     launch: Launch
-    # None: a remote server with any model
+    # None for any model of a remote server
     model: Model | None = None
 
     @property
@@ -59,15 +59,15 @@ class Runtime(Protocol):
     """A model that is started and stopped: a process, a container or a remote server."""
 
     engine: Engine
-    # Set when it has ended, by itself or stopped
+    # Set when the model has ended, by itself or because it was stopped
     ended: asyncio.Event
 
     async def start(self) -> None:
-        """Start, and return when it answers. Raises StartFailed; call `stop` in any case."""
+        """Start the model, and return when it answers. Raises StartFailed; call `stop` in any case."""
         ...
 
     async def stop(self) -> None:
-        """Stop, and return when its processes have ended. Safe to call twice, and after a cancellation."""
+        """Stop the model, and return when its processes have ended. Safe to call twice, and after a cancellation."""
         ...
 
     def how_it_ended(self) -> str:
@@ -84,7 +84,7 @@ def complete_capabilities(
         return dataclasses.replace(capabilities, context_length=context)
     sizes = capabilities.geometry
     if model.library is Library.LLAMA_CPP:
-        # llama.cpp's server reports no folder from which the engine could read the sizes.
+        # llama.cpp's server does not report a folder from which the engine could read the sizes.
         sizes = model.geometry or sizes
     return dataclasses.replace(
         capabilities,

@@ -27,20 +27,20 @@ from server.shared.processes.environment import child_environment
 from server.shared.processes.process import ChildProcess, LogRing, ProcessFailed
 
 log = logging.getLogger(__name__)
-# Seconds within which a model has to answer: large weights come from slow disks, images over the network.
+# Seconds within which a model must answer: large weights may be on slow disks, and images are downloaded.
 LOAD_SECONDS = 3600.0
 # Seconds between two probes of a starting server: in its first _QUICK_SECONDS, and later
 _PROBE_SECONDS = (0.1, 0.5)
 _QUICK_SECONDS = 10.0
 # Seconds for which a server may answer without being usable
 _MISCONFIGURED_SECONDS = 10.0
-# docker and podman end with 128 and the number of the signal that ended what they ran.
+# docker and podman exit with 128 plus the number of the signal that ended the container's program.
 _BY_SIGNAL = 128
 _INCOMPATIBLE = (
     "It answers, but not as an OpenAI-compatible server that has this model and accepts our key. See its log, or choose"
     " another model or mode."
 )
-# Fatal, because pictures must not go to another program
+# Fatal, because pictures must not be sent to another program
 _FOREIGN_PORT = (
     "Another program answers at the port of the model. Choose another port, or end that program."
 )
@@ -121,7 +121,7 @@ class ServerRuntime:
                 raise StartFailed(f"It was stopped. {engine_log.NO_GPU}")
             state = await self._probe()
             if self.ended.is_set():
-                # The log may be shown: it contains no question yet.
+                # The log may be shown, because it does not contain a question yet.
                 lines = self._process.lines
                 raise StartFailed(
                     f"It {self._exit_description()}. {self._known_reason() or f'{engine_log.last_error(lines)} {_REMEDY}'}",
@@ -154,7 +154,7 @@ class ServerRuntime:
             await cancel_and_wait((probe, end))
 
     def _is_ours(self) -> bool | None:
-        """Return whether the started program listens at our port; None if unknown."""
+        """Return whether the started program is the one that listens on our port; None if unknown."""
         pid, port = self._process.pid, self._launch.port
         if self._launch.container or pid is None or port is None:
             return None
@@ -188,7 +188,7 @@ class ServerRuntime:
         return self._process.how_it_ended()
 
     def _known_reason(self) -> str:
-        """Return the cause of the failure if it is a known one, else ""."""
+        """Return the cause of the failure if it is known, else ""."""
         choice = self._choice
         # Settings by their names in the panel
         reason = engine_log.explanation(
@@ -268,7 +268,7 @@ def _remove_command(program: str, name: str) -> tuple[str, ...]:
 
 
 async def _remove(program: str, name: str, environment: Mapping[str, str]) -> None:
-    """Remove the container in case `docker run --rm` could not, as after SIGKILL."""
+    """Remove the container in case `docker run --rm` did not, for example after SIGKILL."""
     process = ChildProcess(_remove_command(program, name), environment, grace=1.0)
     with contextlib.suppress(ProcessFailed, TimeoutError):
         process.start()

@@ -34,11 +34,11 @@ class ManagerStatus:
     """State of the model that an operator chose."""
 
     state: ManagerState = ManagerState.IDLE
-    # The model's id; empty when none is loaded or loading
+    # The model's id; empty if no model is loaded or loading
     model: str = ""
     model_type: ModelType | None = None
     mode: RunMode | None = None
-    # None unless it loads
+    # None unless a model is loading
     progress: LoadProgress | None = None
     # The command, secrets masked
     shown: str = ""
@@ -60,7 +60,7 @@ def loading_status(plan: Plan) -> ManagerStatus:
 def wrong_model(
     status: ManagerStatus, model: Model | None, wanted: Sequence[Ability]
 ) -> WrongModel:
-    """Return the error: what is loaded, which of the `wanted` abilities is needed, and how to switch."""
+    """Return the error, which states the loaded model, the `wanted` abilities, and how to switch."""
     loaded = "No model is loaded."
     if status.state is ManagerState.READY:
         loaded = (
@@ -101,15 +101,15 @@ class StatusStore:
             listener(line)
 
 
-# Progress of a model that is fetched or loaded, for all visitors: its name, its share, the time left
+# Progress of a model that is fetched or loaded, for all visitors: its name, the percentage, the time left
 
 # Seconds between two messages
 BROADCAST_SECONDS = 1.0
-# Seconds of progress from which the time left is estimated, at least and at most
+# Minimum and maximum seconds of progress from which the time left is estimated
 _MIN_SECONDS, _MAX_SECONDS = 3.0, 60.0
 # Longest time left that is reported, in seconds
 _MAX_LEFT = 24 * 3600
-# Phases whose percentage is reported; the shorter phases around them would make it run back.
+# Phases whose percentage is reported; with the shorter phases around them, the percentage would decrease.
 _FETCH_PHASES = ("fetching files", "fetching the image")
 _MEASURED_PHASE = "loading weights"
 _ANSWERING_TYPES = (None, ModelType.VISION, ModelType.OMNI)
@@ -142,10 +142,10 @@ class TimeLeft:
 def model_progress(
     status: ManagerStatus, fetch: FetchStatus, time_left: TimeLeft, now: float
 ) -> ModelComing:
-    """Return the message for visitors; with an empty `model` if none is fetched or loaded."""
+    """Return the message for visitors, with an empty `model` if no model is fetched or loaded."""
     share: float | None = None
     step: Literal["fetching", "loading"] = "fetching"
-    # Only local models that answer questions: the name of a remote one may contain its address.
+    # Only local models that answer questions: the name of a remote model may contain its server's address.
     here = status.model_type in _ANSWERING_TYPES and status.mode is not RunMode.REMOTE
     if status.state is ManagerState.LOADING and here:
         model, progress = status.model, status.progress or LoadProgress("")

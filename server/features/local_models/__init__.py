@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from server.app.api import Api
 
-# It starts the models.
+# `hosting` starts the models.
 NEEDS = ("hosting",)
 
 

@@ -57,24 +57,24 @@ class _SoundRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """Limits in seconds. Without a GPU the first token of a large model takes tens of seconds."""
+    """Time limits in seconds. Without a GPU, the first token of a large model takes tens of seconds."""
 
     load: float = 1800.0
     first_token: float = 120.0
     between_tokens: float = 30.0
     total: float = 300.0
-    # Without a reply to a probe
+    # Maximum time without a reply to a probe
     silent: float = 60.0
 
 
 class LocalEngine:
-    """Runtime and engine of one model in one worker; one answer at a time. Make another one to load it again.
+    """Runtime and engine of one model in one worker; one answer at a time. To load the model again, create another.
 
     `argv`, `env`, `on_line`: see `ModelWorker`. `own_code`: provide a temporary folder for the model's Python code.
     `on_progress` is called with the progress of loading, on the event loop.
 
-    Bounds of a local model's worker, its log: one answer at a time; a message of 8 + 256 MiB; its
-    log like an engine's.
+    Bounds of a local model's worker, its log: one answer at a time; a message of 8 + 256 MiB; the
+    same bounds for its log as for an engine's log.
     """
 
     name = "local"
@@ -105,7 +105,7 @@ class LocalEngine:
         self._worker = ModelWorker(
             argv, extra, on_message=self._receive, on_line=on_line, on_exit=self._on_exit
         )
-        # Set when the worker has ended, by itself or stopped
+        # Set when the worker has ended, by itself or because it was stopped
         self.ended = self._worker.ended
         self._tasks = TaskSet("answers")
         self._turn = asyncio.Lock()
@@ -146,7 +146,7 @@ class LocalEngine:
         raise StartFailed(why)
 
     async def probe(self) -> EngineStatus:
-        """Send a probe without waiting for the reply; kill a worker that has not replied to the last one in time."""
+        """Send a probe without waiting for the reply; kill a worker that has not replied to the last probe in time."""
         if self.status.ready:
             now = asyncio.get_running_loop().time()
             if self._probe_sent_at is None or self._worker.heard_at >= self._probe_sent_at:
@@ -212,9 +212,9 @@ class LocalEngine:
             "max_tokens": request.max_tokens,
             "pictures": [len(jpeg) for jpeg in jpegs],
             "sound": len(sound),
-            # Tokens for thinking, above `max_tokens`
+            # Tokens for thinking, in addition to `max_tokens`
             "thoughts": self._thinking.budget(context),
-            # False switches thinking off, if the template can
+            # False switches thinking off, if the template supports it
             "think": self._thinking.mode is not Mode.OFF,
         }
         answer = self._worker.begin(header, b"".join((*jpegs, sound)))
@@ -250,7 +250,7 @@ class LocalEngine:
         answer.cancel()
         if answer.ended.is_set():
             return
-        # A task of its own continues when the caller is cancelled or stops waiting. RuntimeError: the engine is closing.
+        # A separate task continues if the caller is cancelled or stops waiting. RuntimeError: the engine is closing.
         with suppress(RuntimeError):
             self._tasks.spawn(self._end_stuck(answer), name="stop")
             with suppress(TimeoutError):
@@ -343,7 +343,7 @@ _PHASES = {
 
 
 def capabilities_of(header: Mapping[str, Any], folder: Path) -> Capabilities:
-    """Return the capabilities in a message `ready`, of the model in `folder`."""
+    """Return the capabilities of the model in `folder` according to the message `ready`."""
     # The worker splits a picture into only as many tiles as it fills.
     found = families.folder_geometry(folder, filled=True)
     found = found or families.of_type(header["model_type"]).geometry

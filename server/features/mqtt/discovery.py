@@ -114,7 +114,7 @@ class CameraStates:
     live: bool
     # Whether each watch's condition holds; None: unknown
     watches: dict[str, bool | None] = field(repr=False)
-    # The last description; "" without one
+    # The last description; "" if there is none
     described: str = field(default="", repr=False)
 
 
@@ -172,7 +172,7 @@ class Topics:
         return f"{topic}/facts"
 
     def look(self, camera: str) -> str:
-        """Return the topic that requests a look, the only command topic."""
+        """Return the topic for requesting an answer about the next frame, the only command topic."""
         return f"{self.prefix}/{camera}/look"
 
     def config(self, component: str, entity: str) -> str:

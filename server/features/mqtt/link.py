@@ -53,7 +53,7 @@ class MqttMetrics:
 class BrokerConnection:
     """Owner of the connection and of its queue. Call all methods on the event loop.
 
-    After each connection `on_up` queues all states; of the earlier queue only news are kept.
+    After each connection `on_up` queues all states; only news of the earlier queue is kept.
     """
 
     def __init__(

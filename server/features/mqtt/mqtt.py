@@ -1,4 +1,4 @@
-"""Cameras published over MQTT, with consent of their operator or person: states, and requested looks."""
+"""Cameras published over MQTT, with consent of their operator or person: states, and answers on request."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ STEP_SECONDS = 1.0
 
 
 class Mqtt:
-    """Publisher of opted-in cameras, and handler of requested looks.
+    """Publisher of opted-in cameras, and handler of requests for an answer about the next frame.
 
     States are sent when they change; pictures and texts are never retained. Call all methods on the
     event loop.
 
-    Bounds of looks requested over MQTT: one at a time per camera, 6 a minute; 24 in all; more are
+    Bounds of requests over MQTT: one at a time per camera, 6 a minute; 24 in all; more are
     dropped and counted.
     """
 
@@ -80,11 +80,11 @@ class Mqtt:
         self.incoming = Incoming(topics, self._agreed, kept, clock())
         self.states = States(self)
         self.visitors = VisitorDevices(self)
-        # Running looks by camera
+        # Running requests by camera
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._tasks = TaskSet("mqtt cameras")
-        # A wildcard, because visitors' cameras change
+        # A wildcard, because visitors' cameras come and go
         looks = ("+",) if settings.mqtt_visitors else self._agreed
         self.link = BrokerConnection(
             settings.mqtt_broker,
@@ -181,7 +181,7 @@ class Mqtt:
         self._looking[camera] = self._tasks.spawn(self._answer(camera), name="answer")
 
     async def _answer(self, camera: str) -> None:
-        """Run a requested look and publish its answer."""
+        """Handle a request, and publish its answer."""
         try:
             session, program = self.visitors.session_of(camera), HOME
             if self._cameras is not None and camera in self._agreed:
@@ -195,14 +195,14 @@ class Mqtt:
                 del self._looking[camera]
 
     def device_ended(self, camera: str) -> None:
-        """Drop queued messages of a visitor's camera, and cancel its look."""
+        """Drop queued messages of a visitor's camera, and cancel its request."""
         self.link.forget(self.topics.root(camera))
         task = self._looking.pop(camera, None)
         if task is not None:
             task.cancel()
 
     async def close(self) -> None:
-        """Cancel looks, remove visitors' devices, and disconnect. Safe to call twice."""
+        """Cancel requests, remove visitors' devices, and disconnect. Safe to call twice."""
         await self._tasks.close()
         await self.link.close(self.visitors.end_all())
 
@@ -278,7 +278,7 @@ class States:
             self._words(topics.description(camera), seen.described, {})
 
     def answered(self, camera: str, text: str, ok: bool) -> None:
-        """Publish the result of a look."""
+        """Publish the result of a request."""
         topic = self._topics.answer(camera)
         # Send it even if the answer is the same as before.
         self._sent.pop(topic, None)
@@ -337,7 +337,7 @@ class VisitorDevices:
 
     def __init__(self, mqtt: Mqtt) -> None:
         self._mqtt = mqtt
-        # Key for the names in topics: they reveal nothing about a session, but stay the same for it.
+        # Key for the names in topics, which reveal nothing about a session, but stay the same for it.
         self._secret = secrets.token_bytes(16)
         self._ones: dict[str, _VisitorDevice] = {}
         # Remaining changes of each session, kept until its end, so that switching off and on does not reset them
@@ -413,7 +413,7 @@ class VisitorDevices:
             self._mqtt.states.on_alert(one.key, alert)
 
     def session_of(self, key: str) -> Session | None:
-        """Return the session of a device; None without one."""
+        """Return the session of a device, or None if there is none."""
         found = next((id for id, one in self._ones.items() if one.key == key), None)
         return self._mqtt.find(found) if found is not None else None
 
@@ -471,13 +471,13 @@ class VisitorDevices:
 
 
 def _own_name(session: Session) -> str:
-    """Return the name given to the session's own camera; "" without one."""
+    """Return the name given to the session's own camera; "" if there is none."""
     cameras = session.part("cameras")
     return cameras.own_name if cameras is not None else ""
 
 
 class HomeAssistantDevice(SessionPart):
-    """Consent of one session. It is off at first, holds for the session, and can be revoked at once."""
+    """Consent of one session. It is off at first, lasts for the session, and its revocation takes effect at once."""
 
     def __init__(self, context: SessionContext, visitors: VisitorDevices, host: str) -> None:
         """`host`: the broker's host and port, for people."""
@@ -505,7 +505,7 @@ class HomeAssistantDevice(SessionPart):
         self._visitors.on_alert(alert)
 
 
-# Looks requested over MQTT, handled like any program's question, with its consent.
+# Requests over MQTT, handled like any program's question, with its consent.
 
 # Names shown on the camera's own page: for a fixed camera, and for a visitor's
 PROGRAM, HOME = "MQTT", "Home Assistant"

@@ -66,7 +66,7 @@ class Outgoing:
         return self._drop("stale", lambda one, at: one.news and now - at > STALE_SECONDS)
 
     def next(self) -> MqttMessage | None:
-        """Take the oldest message; None without any."""
+        """Take the oldest message; None if there is none."""
         if not self._waiting:
             return None
         self._taken = next(iter(self._waiting.values()))
@@ -129,7 +129,7 @@ class Outgoing:
 FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
 # The same after an error that a person must fix
 MENDED_PAUSE, LAST_MENDED_PAUSE = 30.0, 300.0
-# Random jitter, from this share of a pause: clients of one broker must not reconnect at the same time.
+# Random jitter, from this fraction of a pause: clients of one broker must not reconnect at the same time.
 LEAST_SHARE = 0.5
 # Length of a connection after which the next pause is short again
 GOOD_SECONDS = 30.0
@@ -197,7 +197,7 @@ def pause(failures: int, trouble: BrokerFailure, chance: float) -> float:
 
 # Maximum bytes of a received packet; a larger one ends the connection. Retained entities have 1 to 2 KiB.
 MOST_PACKET = 64 * 1024
-# Requested looks, rate per minute and burst, of one camera and of all
+# Requests for answers, rate per minute and burst, of one camera and of all
 LOOKS_A_MINUTE, LOOKS_AT_ONCE = 6, 2
 ALL_LOOKS_A_MINUTE, ALL_AT_ONCE = 24, 8
 # Home Assistant's birth messages after which all states are sent again, rate per minute and burst
@@ -244,12 +244,12 @@ class Incoming:
         self._births = Bucket(BIRTHS_A_MINUTE / 60, BIRTHS_AT_ONCE, now)
 
     def join(self, camera: str, now: float) -> None:
-        """Accept looks of a camera; a returning one keeps its remaining rate."""
+        """Accept requests for a camera; a returning camera keeps its remaining rate."""
         self._looks[self._topics.look(camera)] = camera
         self._of.setdefault(camera, Bucket(LOOKS_A_MINUTE / 60, LOOKS_AT_ONCE, now))
 
     def leave(self, camera: str) -> None:
-        """Stop accepting looks of a camera."""
+        """Stop accepting requests for a camera."""
         self._looks.pop(self._topics.look(camera), None)
 
     def forget(self, camera: str) -> None:
@@ -276,7 +276,7 @@ class Incoming:
 
     def _press(self, camera: str, payload: bytes, retained: bool, now: float) -> ReceivedMessage:
         if retained:
-            # A retained press would request a look with each connection.
+            # A retained press would request an answer with each connection.
             return ReceivedMessage(MessageKind.DROPPED, "retained")
         if payload != PRESS:
             return ReceivedMessage(MessageKind.DROPPED, "malformed")

@@ -1,6 +1,6 @@
-"""OpenAI's chat interface on the live camera: parses requests and picture URLs, and writes answers and errors in its format.
+"""OpenAI's chat interface for the live camera: parses requests and picture URLs, and formats answers and errors.
 
-Access is checked by `grants`, which this feature needs.
+The feature `grants`, which this one needs, checks access.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from server.features.openai_api.program_chat import ChatEnd
 from server.features.openai_api.request import ChatRequest
 from server.models.base import ToolCall
 
-# The model name that stands for the model that answers now
+# The model name by which requests select the current model, whichever it is
 MODEL = "camera"
 # A comment line that keeps an idle connection open
 KEEP_ALIVE = b": the camera is looked at\n\n"
@@ -32,18 +32,21 @@ _REASONS = ("stop", "length", "tool_calls", "content_filter")
 
 
 def models(name: str, created: float) -> dict[str, Any]:
-    """Return the list of models: `camera`, and the own name of the model that answers. `created`: seconds since the epoch."""
+    """Return the list of models: `camera`, and the real name of the current model.
+
+    `created`: seconds since the epoch.
+    """
     names = [MODEL, *([name] if name and name != MODEL else [])]
     return {"object": "list", "data": [model(one, created) for one in names]}
 
 
 def model(name: str, created: float) -> dict[str, Any]:
-    """Return one model of the list. `created`: seconds since the epoch."""
+    """Return an entry of the list of models. `created`: seconds since the epoch."""
     return {"id": name, "object": "model", "created": int(created), "owned_by": "qwen-camera"}
 
 
 def _usage(usage: UsageInfo) -> dict[str, Any] | None:
-    """Return the numbers of tokens; None if the engine counts none."""
+    """Return the numbers of tokens; None if the engine does not report them."""
     if usage.prompt_tokens is None or usage.completion_tokens is None:
         return None
     counted: dict[str, Any] = {
@@ -90,7 +93,7 @@ class Writer:
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
 
     def body(self, end: ChatEnd) -> dict[str, Any]:
-        """Return the body of an answer without streaming."""
+        """Return the body of an answer that is not streamed."""
         message: dict[str, Any] = {
             "role": "assistant",
             "content": end.response.text or (None if end.calls else ""),
@@ -115,7 +118,7 @@ class Writer:
         return self._chunk(model, {"content": text})
 
     def end(self, end: ChatEnd, sent: str) -> bytes:
-        """Return the last chunks. `sent`: the text in the chunks before."""
+        """Return the last chunks. `sent`: the text of the previous chunks."""
         found, model, text = b"", _model(end), end.response.text
         if rest := text.removeprefix(sent) if text.startswith(sent) else "":
             found += self.text_chunk(model, rest)
@@ -145,11 +148,11 @@ class Writer:
 
 
 def _event(data: dict[str, Any]) -> bytes:
-    # ASCII only, since some clients take Unicode's line separators for the end of a line.
+    # ASCII only, since some clients treat Unicode's line separators as line ends.
     return b"data: " + json.dumps(data, separators=(",", ":")).encode("ascii") + b"\n\n"
 
 
-# Seconds within which an error gets its own HTTP status; later it becomes an event. Shorter than proxies wait for a head.
+# Seconds within which an error gets its own HTTP status; a later one becomes an event. Proxies wait longer for a head.
 HEAD_SECONDS = 10.0
 # Seconds between two comment lines that keep a connection open
 KEEP_ALIVE_SECONDS = 10.0
@@ -158,10 +161,10 @@ UNREAD_SECONDS = 30.0
 
 
 class _ClientStalled(Exception):
-    """The client does not read its answer. Outside the tree of errors, since no client could receive it."""
+    """The client does not read its answer. Not a QwenCameraError, since no client could receive it."""
 
 
-# Asks the question; the argument is called with each piece of text.
+# Asks the question, and calls its argument with each piece of text.
 Ask = Callable[[Callable[[str], None]], Awaitable[ChatEnd]]
 
 
@@ -185,8 +188,11 @@ class ChatResponse(Response):
         self._id = {"x-request-id": self._writer.id}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer, until its end or until the client disconnects. Raise QwenCameraError before the head is sent."""
-        # A QwenCameraError passes through; a client that does not read is disconnected.
+        """Send the answer until it ends or the client disconnects.
+
+        Raise QwenCameraError only before the head is sent.
+        """
+        # Let a QwenCameraError propagate; disconnect a client that does not read.
         with contextlib.suppress(_ClientStalled):
             await run_until_disconnect(receive, self._answer(send))
 
@@ -228,7 +234,7 @@ class ChatResponse(Response):
 
 
 async def _take(pieces: _Pieces, seconds: float) -> tuple[str, bool]:
-    """Wait for text; return all that is there, and True at its end; ("", False) after the timeout."""
+    """Wait for text. Return all available text, and True if it is the last; ("", False) after the timeout."""
     try:
         async with asyncio.timeout(seconds):
             found = [await pieces.get()]

@@ -23,7 +23,7 @@ _TYPES = {
     403: "permission_error",
     429: "rate_limit_error",
 }
-# OpenAI's codes, in place of ours
+# OpenAI's codes, which replace ours
 _CODES: dict[type[QwenCameraError], str] = {
     Unauthorized: "invalid_api_key",
     RateLimited: "rate_limit_exceeded",
@@ -37,9 +37,10 @@ class _Named(QwenCameraError):
     """An error about one field of a request."""
 
     def __init__(self, message: str, param: str | None = None, known_as: str = "") -> None:
-        """Store the field and the code. `param`: as OpenAI writes it, such as messages[0].content; None for no field.
+        """Store the field and the code.
 
-        `known_as`: OpenAI's code for it; "" for the code of the class.
+        `param`: as OpenAI writes it, such as messages[0].content; None if there is no field. `known_as`: OpenAI's code
+        for the error; "" for the code of the class.
         """
         super().__init__(message)
         self.param, self.known_as = param, known_as

@@ -1,7 +1,7 @@
 """The fields of a chat request, with their bounds.
 
-Unknown keys and nulls are ignored at every level. A known field that would change the answer and is not supported is
-refused by name.
+Unknown keys and nulls are ignored at every level. A known but unsupported field that would change the answer is refused
+by name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MAX_PARTS = 32
 MAX_TOOLS = 32
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 _Id = Annotated[str, Field(min_length=1, max_length=128)]
-# A field that is not supported: only an empty value is accepted
+# An unsupported field, which accepts only an empty value
 _Empty = Annotated[None, BeforeValidator(lambda given: given or None)]
 _DETAILS = ("auto", "low", "high")
 
@@ -26,7 +26,7 @@ class _Fields(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, given: Any) -> Any:
-        """Drop nulls: some clients write all fields that they know, without a value."""
+        """Drop nulls: some clients send all fields that they know, with null for those without a value."""
         if not isinstance(given, dict):
             return given
         return {name: value for name, value in given.items() if value is not None}

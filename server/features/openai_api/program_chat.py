@@ -1,4 +1,4 @@
-"""A program's whole conversation as one question: takes its pictures, asks, and returns the answer with tool calls."""
+"""A program's whole conversation as one question: takes the pictures, asks, and returns the answer with tool calls."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class ChatEnd:
 
     response: wire.Response
     calls: tuple[ToolCall, ...] = ()
-    # The pictures that the model got, oldest first: capture time (ms since the epoch), and True for a held one
+    # The pictures that the model got, oldest first: capture time (ms since the epoch), and True for a held picture
     frames: tuple[tuple[float, bool], ...] = ()
 
     @property
     def shown(self) -> str:
-        """The answer as the page shows it: the text, then each tool call with its arguments."""
+        """The answer as shown on the page: the text, then each tool call with its arguments."""
         calls = [f"{call.name} {call.arguments}" for call in self.calls]
         return "\n".join([*([self.response.text] if self.response.text else []), *calls])
 
@@ -82,8 +82,8 @@ class ProgramChats(SessionPart):
     ) -> ChatEnd:
         """Answer a program's whole conversation. Cancelling stops the engine.
 
-        `programs`: those of the session, `on_text`: called with each piece of the answer. Raise what `Programs.ask`
-        raises, and WrongModel for what the model does not support.
+        `programs`: those of the session; `on_text`: called with each piece of the answer. Raise what
+        `SessionPrograms.ask` raises, and WrongModel if the model does not support the request.
         """
         if request.task:
             return _TASK_END
@@ -99,7 +99,7 @@ class ProgramChats(SessionPart):
 
     @property
     def takes_tools(self) -> bool:
-        """True if the model that answers now supports tools and response formats."""
+        """True if the current model supports tools and response formats."""
         return self._context.services.current_engine().status.capabilities.tools
 
     async def _answer(
@@ -110,19 +110,22 @@ class ProgramChats(SessionPart):
         request: ChatRequest,
         on_text: Callable[[str], None],
     ) -> ChatEnd:
-        """Take the pictures, ask, and return the answer. Raise WrongModel for what the present model does not support."""
+        """Take the pictures, ask, and return the answer.
+
+        Raise WrongModel if the current model does not support the request.
+        """
         engine = self._context.services.current_engine()
         check(request, engine.status.capabilities, 1)
         # Check consent before any picture is taken.
         self._context.requests.consent.check(engine)
         taken = await self._take(request, grant.since, questions.frame)
-        # The last one is always a frame, never of the past.
+        # The last picture is always a frame, never one of the past.
         shots = [shot for look in taken for shot in look]
         check(request, engine.status.capabilities, len(shots))
         results: list[Result] = []
 
         def wording(question: str, needs: Capabilities) -> str:
-            # Check again, since another engine may have taken over.
+            # Check again, since another engine may have taken over meanwhile.
             check(request, needs, len(shots))
             return question
 
@@ -148,7 +151,7 @@ class ProgramChats(SessionPart):
         calls = results[-1].calls if results else ()
         return ChatEnd(response, calls, _frames(response, shots))
 
-    # Pictures: the present one, the held one, and those of the recent past. None is kept.
+    # Pictures: the current one, the held one, and those of the recent past. None of them is kept.
 
     @property
     def _recalling(self) -> RecallPart | None:
@@ -159,9 +162,9 @@ class ProgramChats(SessionPart):
     async def _take(
         self, request: ChatRequest, since: float, next_frame: Callable[[], Awaitable[Frame]]
     ) -> list[list[ChosenPicture]]:
-        """Return the pictures of each choice; of the past none from before `since` (monotonic seconds).
+        """Return the pictures of each choice; past pictures only from `since` (monotonic seconds) on.
 
-        Raise CameraError without a frame, and Conflict if no picture is held or none of the past is kept.
+        Raise CameraError if no frame comes, and Conflict if no picture is held or no past picture is kept.
         """
         held, recalling = self._context.held, self._recalling
         for look in request.looks:
@@ -171,7 +174,7 @@ class ProgramChats(SessionPart):
                 raise Conflict(_NOT_KEPT)
         now = None
         if any(look.what != "held" for look in request.looks):
-            # One frame for all choices of the present.
+            # Use one frame for all choices of the current picture.
             now = await next_frame()
         return [
             await self._choose_pictures(look, _detail(look, request.question), now, held, since)
@@ -196,9 +199,9 @@ class ProgramChats(SessionPart):
         return [*earlier, ChosenPicture(detail, now)]
 
     def _earlier(self, shots: Sequence[ChosenPicture]) -> EarlierBeside | None:
-        """Return the function that makes the pictures before the last one; None without any.
+        """Return the function that makes the pictures before the last one; None if there are none.
 
-        Prepare a frame that occurs several times in one detail only once, the last one included.
+        A frame that occurs several times in the same detail is prepared only once, the last picture included.
         """
         if len(shots) < 2:
             return None
@@ -236,7 +239,7 @@ def _frames(
     if response.frame is None:
         return ()
     earlier = response.frames or []
-    # The oldest ones may have been left out to fit the context.
+    # The oldest pictures may have been left out to fit the context.
     held = [shot.held for shot in shots[len(shots) - 1 - len(earlier) :]]
     times = [*(one.captured_at for one in earlier), response.frame.captured_at]
     return tuple(zip(times, held, strict=True))
@@ -247,13 +250,13 @@ _NOT_KEPT = (
     "No pictures of the recent past are kept. Ask the person to turn that on in the page's settings, or name camera://now"
     " for the camera's next picture."
 )
-# A frame's id, the detail, and True for the held one
+# A frame's id, the detail, and True for the held picture
 _Key = tuple[str, Detail, bool]
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenPicture:
-    """One picture of a request: a frame, or one of the past by its index there."""
+    """One picture of a request: a frame, or the picture at index `at` of `past`."""
 
     detail: Detail
     frame: Frame | None = None

@@ -28,7 +28,7 @@ from server.models.base import (
 )
 from server.models.prompts import program_system
 
-# Error types of pydantic whose text names what is expected and repeats nothing of the request
+# Error types of pydantic whose text names the expected value and repeats nothing from the request
 _TELLING = frozenset(
     [
         *("missing", "literal_error", "string_type", "int_type", "float_type"),
@@ -38,13 +38,13 @@ _TELLING = frozenset(
     ]
 )
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}", re.ASCII)
-# Lists for whose entries pydantic's location has the tag of the union, too
+# Lists whose entries have the tag of the union in pydantic's location
 _TAGGED = ("messages", "content")
 
 
 @dataclass(frozen=True, slots=True)
 class _ParsedMessage:
-    """A message whose pictures are indexes into the request's `looks`; None for one that is no longer shown."""
+    """A message whose pictures are indexes into the request's `looks`; None for a picture that is no longer shown."""
 
     author: Author
     parts: tuple[Words | int | None, ...]
@@ -59,24 +59,30 @@ class ChatRequest:
     model: str
     # In the order of the messages; at least one
     looks: tuple[PictureChoice, ...]
-    # The last text of its user, as the page shows it; may be ""
+    # The last text of the request's user, as the page shows it; may be ""
     question: str
-    # True for a task about the chat itself, such as a title for it
+    # True for a task about the chat itself, such as writing its title
     task: bool
     stream: bool
     include_usage: bool
-    # Most tokens of the answer; None for the server's own limit
+    # Most tokens of the answer; None for the server's limit
     max_tokens: int | None
     _parsed: tuple[_ParsedMessage, ...]
     wishes: ProgramFields
     _instructions: str
 
     def check_wishes(self, tools: bool) -> None:
-        """Raise WrongModel for tools or a response format if the model does not support them. `tools`: it supports both."""
+        """Raise WrongModel for tools or a response format that the model does not support.
+
+        `tools`: True if it supports both.
+        """
         _check_wishes(self.wishes.tools, self.wishes.form, tools)
 
     def messages(self, counts: Sequence[int]) -> tuple[Message, ...]:
-        """Return the messages for an engine, after the server's own. `counts`: number of pictures for each of `looks`."""
+        """Return the messages that follow the server's own messages.
+
+        `counts`: number of pictures for each of `looks`.
+        """
         ends = [sum(counts[: at + 1]) for at in range(len(counts))]
         total = ends[-1]
 
@@ -100,10 +106,10 @@ class ChatRequest:
 
 
 def read(raw: bytes, takes_tools: bool = True) -> ChatRequest:
-    """Parse the body of a request. `takes_tools`: the present model supports tools and response formats.
+    """Parse the body of a request. `takes_tools`: the current model supports tools and response formats.
 
-    Take time and memory in proportion to the body. Raise FieldRefused, WrongModel, and PictureRefused
-    for a picture that is not of the camera.
+    Time and memory are proportional to the size of the body. Raise FieldRefused, WrongModel, or PictureRefused
+    for a picture that is not from the camera.
     """
     try:
         body = fields.Body.model_validate_json(raw)
@@ -120,7 +126,8 @@ def read(raw: bytes, takes_tools: bool = True) -> ChatRequest:
             "messages",
         )
     question = _question(said)
-    # Open WebUI requests titles, tags and follow-up questions like this; its questions about documents have a context.
+    # Open WebUI requests titles, tags and follow-up questions in this format; its questions about documents have a
+    # context.
     task = not looks and question.startswith("### Task:") and "<context>" not in question
     if not looks:
         said = _add_look(said, looks)
@@ -167,7 +174,7 @@ def _check_wishes(tools: Mapping[str, Any], form: Mapping[str, Any] | None, take
 def _parse_messages(
     messages: Sequence[fields.Message], looks: list[PictureChoice]
 ) -> list[_ParsedMessage]:
-    """Return the messages except instructions; append the pictures of the newest message with any to `looks`.
+    """Return the messages except instructions. Append the pictures of the newest message that has any to `looks`.
 
     Older pictures are not kept, and a new picture in their place would show something else.
     """
@@ -217,7 +224,10 @@ def _look(part: fields.ImagePart, where: str) -> PictureChoice:
 
 
 def _add_look(said: list[_ParsedMessage], looks: list[PictureChoice]) -> list[_ParsedMessage]:
-    """Add the present picture to the last message of the user, since the program named none. Raise FieldRefused without one."""
+    """Add the current picture to the user's last message, since the program named none.
+
+    Raise FieldRefused if there is none.
+    """
     for at in reversed(range(len(said))):
         if said[at].author is Author.USER:
             looks.append(PictureChoice("now"))
@@ -311,7 +321,10 @@ def _check_schema(name: str, schema: Mapping[str, Any], *, constrains: bool) -> 
 
 
 def _field_error(error: ValidationError) -> FieldRefused:
-    """Return the error for the first invalid field. It repeats nothing of the request except names of known fields."""
+    """Return the error for the first invalid field.
+
+    It repeats nothing from the request except names of known fields.
+    """
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     kind = problem["type"]
     if kind == "json_invalid":
@@ -340,7 +353,7 @@ def _field_error(error: ValidationError) -> FieldRefused:
 
 
 def _param(loc: Sequence[int | str]) -> str:
-    """Return the path of a field as OpenAI writes it, without the tags of unions; "body" for none."""
+    """Return the path of a field as OpenAI writes it, without the tags of unions; "body" for an empty path."""
     found, tagged, last = "", False, ""
     for part in loc:
         if isinstance(part, int):
@@ -358,7 +371,7 @@ def _param(loc: Sequence[int | str]) -> str:
 
 # Most pictures of one request
 MOST_FRAMES = 8
-# Pictures of a range without a number
+# Number of pictures of a range if the URL does not give one
 USUAL_FRAMES = 4
 # Earliest beginning of a range, in seconds before now; the session's memory may be shorter
 _MOST_SECONDS = 3_600
@@ -373,17 +386,17 @@ Detail = Literal["auto", "low", "high"]
 
 @dataclass(frozen=True, slots=True)
 class PictureChoice:
-    """A choice of pictures: the present one, the held one, or several of a period up to now."""
+    """A choice of pictures: the current one, the held one, or several from a period up to now."""
 
     what: Literal["now", "held", "past"]
     detail: Detail = "auto"
-    # For `past`: seconds before now, and number of pictures, the present one included
+    # For `past`: seconds before now, and number of pictures, the current one included
     seconds: float = 0.0
     frames: int = 1
 
 
 def read_url(url: str, detail: Detail = "auto") -> PictureChoice:
-    """Parse a picture's URL. Raise UploadRefused for any other URL, BadRequest for an unknown or out-of-range camera:// one."""
+    """Parse a camera:// URL. Raise BadRequest if it is unknown or out of range, UploadRefused for any other URL."""
     if not url.lower().startswith(_SCHEME):
         given = "inside the request" if url.lower().startswith("data:") else "at another URL"
         raise UploadRefused(
@@ -413,14 +426,14 @@ T = TypeVar("T")
 
 
 class BoundedPool:
-    """A thread pool for untrusted input, with few waiting calls and a time limit for each.
+    """A thread pool for untrusted input, with a limit on waiting calls and a time limit for each call.
 
     Bounds of requests of programs that are parsed: 8, two seconds each; more are refused with
     `busy`.
     """
 
     def __init__(self, pool: ThreadPoolExecutor, *, waiting: int = 8, seconds: float = 2.0) -> None:
-        """Set the bounds. `waiting`: most unfinished calls; `seconds`: time limit of each."""
+        """Set the bounds. `waiting`: most unfinished calls; `seconds`: time limit for each call."""
         self._pool = pool
         self._places = threading.Semaphore(waiting)
         self._seconds = seconds
@@ -428,8 +441,8 @@ class BoundedPool:
     async def run(self, work: Callable[..., T], *args: Any) -> T:
         """Return the result of `work(*args)`, run in a thread.
 
-        Raise Busy if too many calls wait, or if the call is not done in time: it is then cancelled
-        if it waits, and its result is ignored if it runs.
+        Raise Busy if too many calls wait, or if the call is not done in time. Such a call is cancelled if it
+        still waits; if it runs, its result is ignored.
         """
         busy = Busy(
             "The server is parsing too many other requests. Try again in a second.", retry_after=1

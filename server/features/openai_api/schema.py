@@ -1,7 +1,7 @@
-"""The bounds of a program's JSON schemas. Pure.
+"""The bounds of JSON schemas sent by programs. Pure.
 
 A model server compiles a schema to a grammar before it answers, in the process that serves all
-questions. This module refuses schemas whose grammar would be endless, or that refer to other documents.
+questions. This module refuses schemas whose grammar would be infinite, and schemas that refer to other documents.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# Most nesting of objects and lists
+# Most levels of nested objects and lists
 MAX_DEPTH = 16
 # Most objects, lists and values in all
 MAX_NODES = 5_000
 MAX_PATTERN_CHARS = 256
-# Most repetitions, and most of nested ones multiplied
+# Largest repetition count, and largest product of nested counts
 MAX_COUNT, MAX_PRODUCT = 10_000, 100_000
 _LARGEST = 2**63
-# Keywords whose value maps names to schemas, and keywords whose value is data
+# Keywords whose value maps names to schemas; then keywords whose value is data
 _MAPS = frozenset(("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"))
 _DATA = frozenset(("enum", "const", "default", "examples", "required", "type"))
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
@@ -33,7 +33,7 @@ Schema = Mapping[str, Any]
 
 
 def json_fault(value: object) -> str:
-    """Return what is wrong with a JSON value of a request, as the rest of a sentence ("has …"); "" if it is valid."""
+    """Return what is wrong with a JSON value from a request, as the rest of a sentence ("has …"); "" if it is valid."""
     left = MAX_NODES
     waiting = [(value, 0)]
     while waiting:
@@ -54,9 +54,9 @@ def json_fault(value: object) -> str:
 
 
 def schema_fault(root: Schema, *, constrains: bool) -> str:
-    """Return what is wrong with a schema that `json_fault` accepts, as the rest of a sentence; "" if it is valid.
+    """Return what is wrong with a schema that passed `json_fault`, as the rest of a sentence; "" if it is valid.
 
-    `constrains`: the answer has to follow it, so that it is compiled to a grammar.
+    `constrains`: the answer has to follow the schema, so it is compiled to a grammar.
     """
     for schema in _schemas(root):
         for name in _REFERENCES:
@@ -91,7 +91,7 @@ def _map(value: object) -> Schema:
 
 
 def _parts(schema: Schema) -> Iterator[Schema]:
-    """Yield the schemas directly within a schema."""
+    """Yield the immediate subschemas of a schema."""
     for name, value in schema.items():
         if name in _DATA:
             continue
@@ -103,7 +103,7 @@ def _parts(schema: Schema) -> Iterator[Schema]:
 
 
 def _schemas(root: Schema) -> Iterator[Schema]:
-    """Yield a schema and all within it."""
+    """Yield a schema and all its subschemas."""
     waiting = [root]
     while waiting:
         schema = waiting.pop()
@@ -128,7 +128,7 @@ def _resolve(root: Schema, target: object) -> Schema | None:
 
 
 def _loops(root: Schema) -> bool:
-    """Return True if a schema is defined by itself through references alone."""
+    """Return True if a schema refers to itself through references alone."""
     # Depth-first search, each schema once: 1 while its targets are visited, 2 afterwards
     seen: dict[int, int] = {}
     for start in _schemas(root):
@@ -179,9 +179,9 @@ def _is_bounded(pattern: str) -> bool:
 
 
 def _has_few_repetitions(root: Schema) -> bool:
-    """Return True if all repetitions are within the bounds, nested ones multiplied, also through references.
+    """Return True if all repetition counts and products of nested counts are within the bounds, references included.
 
-    A schema within itself counts once, since its grammar rule refers to itself.
+    A recursive schema counts once, since its grammar rule refers to itself.
     """
     # The largest product of each schema and those within it; 1 until these are known
     products: dict[int, float] = {}

@@ -1,4 +1,4 @@
-"""Pairing: one-time codes, which replace the access code for phones, and paired devices' way in."""
+"""Pairing: one-time codes, which replace the access code for phones, and authentication of paired devices."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from server.web.request_guard import AuthMethod, Device, RequestGuard, Services,
 log = logging.getLogger(__name__)
 PAIRING_SECONDS = 300.0
 MAX_CODE_CHARS = 64
-# Codes that are kept, to tell used and expired codes from wrong ones
+# Number of codes that are kept, to distinguish used and expired codes from wrong codes
 _MAX_CODES = 8
-# Kind of the announcement to other processes that a device was removed. A time (epoch seconds) instead of a name means
-# all devices paired until then.
+# Kind of the announcement to other processes that a device was removed. A time (epoch seconds) instead of a name
+# means all devices paired until then.
 DEVICE = "device"
 # A `session_hash`
 _NAME = re.compile(r"[0-9a-f]{12}", re.ASCII)
@@ -86,7 +86,7 @@ class PairingCodes:
     def redeem(self, given: str, now: float) -> RedeemResult:
         """Redeem a code, which invalidates it. Takes the same time for right and wrong codes."""
         wanted = digest(given)
-        # Compare all, for a constant time.
+        # Compare all codes, so that the time is constant.
         alike = [code for code in self._codes if hmac.compare_digest(code.digest, wanted)]
         if not alike:
             return RedeemResult.UNKNOWN
@@ -148,7 +148,7 @@ class Pairing(AuthMethod):
     async def _redeem(self, request: Request, code: str) -> None:
         """Redeem a pairing code. Raises Unauthorized or RateLimited.
 
-        Only wrong codes count for the rate limit: a right one has 128 random bits, so nobody guesses it.
+        Only wrong codes are counted for the rate limit: a right code has 128 random bits, so nobody guesses it.
         """
         redeemed = self.codes.redeem(code, time.monotonic())
         if redeemed is RedeemResult.OK:
@@ -175,7 +175,7 @@ class Pairing(AuthMethod):
         return device
 
     def _device(self, request: Request) -> Device | None:
-        """Return the paired device of a request; None without a cookie.
+        """Return the paired device of a request, or None if there is no cookie.
 
         Raises Forbidden, DeviceForgotten.
         """
@@ -283,7 +283,7 @@ COOKIE = "qwen-camera-device"
 # The route that accepts the cookie, and those below it
 COOKIE_PATH = "/api/token"
 DEVICE_SECONDS = 30 * 86_400
-# Most devices in the list; the least recently seen one leaves the list, but stays paired.
+# Maximum devices in the list; the least recently seen device is removed from the list, but stays paired.
 MAX_SEEN_DEVICES = 1000
 _ID = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
 # Kind of device by a substring of its User-Agent; the first match counts.

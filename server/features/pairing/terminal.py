@@ -19,7 +19,7 @@ from server.features.pairing.pairing import PAIRING_SECONDS, Devices, PairingCod
 _UNTIL_RESTART = "This holds until the server stops. To remove all devices permanently, start it with --forget-devices."
 # Size of a terminal that does not report its own
 _SIZE = os.terminal_size((80, 24))
-# Seconds between two checks of a background program for the foreground
+# Seconds between two checks whether a background program has come to the foreground
 FOREGROUND_CHECK_SECONDS = 2.0
 
 
@@ -204,13 +204,13 @@ class PairingTerminal:
 
     def _key(self, keys: int) -> None:
         if not self._in_foreground():
-            # The line belongs to the foreground program.
+            # The line is meant for the foreground program.
             self._stop_watching_keys()
             self._watch_keys()
             return
         typed = b""
         with suppress(OSError):
-            # Terminals deliver whole lines.
+            # Terminals deliver complete lines.
             typed = os.read(keys, 4096)
         line = typed.decode("utf-8", "replace").strip()
         if not typed:  # closed, or Ctrl+D

@@ -1,5 +1,5 @@
-"""Places in the picture: questions about where something is, what is at a place that the person points at, and the
-second look at answers about safety and medicine.
+"""Places in the picture: questions about where something is, about what is at a place that the person points at, and
+second looks for answers about safety and medicine.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Add places to each session. The built-in detector finds the boxes for models that give none."""
+    """Add places to each session. The built-in detector finds the boxes for models that return none."""
     from server.core.aio import in_pool
     from server.features.pointing.messages import Point
     from server.features.pointing.pointing import Pointing

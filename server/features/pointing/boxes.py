@@ -1,7 +1,7 @@
 """Questions about where something is: the request for boxes, the parsed answer, and the second look. Pure.
 
-The model is asked for one sentence and then a list of boxes. The sentence is shown as it streams, the
-list never. An answer in another form is still accepted; it has fewer boxes, or none.
+The model is asked for one sentence followed by a list of boxes. The sentence is shown as it streams, the
+list never. An answer in another format is still accepted; it has fewer boxes, or none.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from server.shared.boxes import (
 MAX_BOXES = 8
 # Most tokens of an answer: a sentence and that many boxes
 MAX_TOKENS = 448
-# Area as a share of the picture, and confidence, below which a box needs a second look
+# Area as a fraction of the picture, and confidence, below which a box needs a second look
 SMALL = 0.02
 UNSURE = 0.6
-# Least side and largest area of the region of a second look, as shares of the frame
+# Least side and largest area of the region of a second look, as fractions of the frame
 _LEAST_SIDE = 0.25
 _MOST_AREA = 0.5
-# Margin on each side of a box in that region, as a share of the box's side
+# Margin on each side of a box in that region, as a fraction of the box's side
 _AROUND = 0.35
 
 _FORM = (
@@ -56,8 +56,8 @@ _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 # Most characters that are held back
 _MOST_HELD = 200
 
-# Finds the boxes of the things that a question names (picture, question, answer), in pixels of the picture; none if
-# the answer says that they are not there. Never raises.
+# Finds the boxes of the objects that a question names (picture, question, answer), in pixels of the picture; none if
+# the answer says that they are absent. Never raises.
 FindBoxes = Callable[[Picture, str, str], Awaitable[Sequence[Box]]]
 
 
@@ -106,9 +106,9 @@ class GroundedAnswer:
     sentence: str
     # At most MAX_BOXES, in pixels of the frame
     boxes: tuple[Box, ...]
-    # True if the answer says that there is no such thing (an empty list)
+    # True if the answer says that there is no such object (an empty list)
     none: bool
-    # Number of boxes that reached beyond the picture: cut at its edge, and left out
+    # Numbers of boxes that reached beyond the picture: those cut at its edge, and those left out
     clamped: int = 0
     dropped: int = 0
 
@@ -146,7 +146,7 @@ def in_frame(found: Sequence[Box], picture: Picture) -> tuple[Box, ...]:
 
 
 def _words(text: str) -> str:
-    """Return the text before the list, else the text behind it."""
+    """Return the text before the list of boxes, else the text after it."""
     data = _DATA.search(text)
     if data is None:
         return text.strip()
@@ -159,25 +159,28 @@ def _words(text: str) -> str:
 
 
 def label_list(boxes: Sequence[Box]) -> str:
-    """Return the labels of boxes as text, for an answer without words."""
+    """Return the labels of boxes as text, for an answer that has no sentence."""
     return ", ".join(dict.fromkeys(box.label for box in boxes if box.label))
 
 
 def is_doubtful(box: Box, frame: tuple[int, int]) -> bool:
-    """Return True for a small box, and for one with low confidence. `frame`: width and height."""
+    """Return True if a box is small or has low confidence. `frame`: width and height."""
     area = box.area / (frame[0] * frame[1])
     return area < SMALL or (box.confidence is not None and box.confidence < UNSURE)
 
 
 def second_look(boxes: Sequence[Box], frame: tuple[int, int]) -> Region | None:
-    """Return the region of a second look: around all doubtful boxes, else around the first. None if none is worth it."""
+    """Return the region of a second look: around all doubtful boxes, else around the first.
+
+    None if no look is useful.
+    """
     return closer([box for box in boxes if is_doubtful(box, frame)], frame)
 
 
 def closer(
     boxes: Sequence[Box], frame: tuple[int, int], seen: Region | None = None
 ) -> Region | None:
-    """Return the region around all boxes, else around the first. None if neither is much smaller than `seen`.
+    """Return the region around all boxes, else around the first box. None if neither is much smaller than `seen`.
 
     `seen`: the region of the first look; None for the whole frame.
     """
@@ -202,7 +205,7 @@ def _around(boxes: Sequence[Box], frame: tuple[int, int]) -> Region:
 
 
 def _span(edges: Sequence[tuple[float, float]], side: int) -> tuple[int, int]:
-    """Return where a region that contains these edges begins and ends on one axis, within the frame."""
+    """Return the beginning and end, on one axis within the frame, of a region that contains these edges."""
     low, high = min(low for low, _ in edges), max(high for _, high in edges)
     length = max((high - low) * (1 + 2 * _AROUND), _LEAST_SIDE * side)
     begin = max(0.0, min((low + high - length) / 2, side - length))
@@ -213,7 +216,10 @@ def _span(edges: Sequence[tuple[float, float]], side: int) -> tuple[int, int]:
 def after_second_look(
     first: GroundedAnswer, second: GroundedAnswer, region: Region, frame: tuple[int, int]
 ) -> GroundedAnswer:
-    """Return the combined answer of both looks: within the region the second one counts, if it has boxes or an empty list."""
+    """Return the combined answer of both looks.
+
+    Within the region the second look applies, if it has boxes or an empty list.
+    """
     if not (second.boxes or second.none):
         return first
     kept = [box for box in first.boxes if not (is_doubtful(box, frame) and _inside(box, region))]

@@ -44,9 +44,9 @@ _JOINT = re.compile(rf"([a-z0-9%])(?=[{_WIDE}])")
 _WORD = re.compile(rf"[^\W\d_{_WIDE}]{{4,}}|[{_WIDE}]")
 # A word that may be a name: four letters or more, or katakana
 _NAME = re.compile(r"\b[^\W\d_]{4,}\b|[\u30a0-\u30ff]{3,}")
-# First letters that two forms of a name share; least letters of a name at the beginning of a sentence
+# Initial letters that two forms of a name have in common; least letters of a name at the beginning of a sentence
 _ALIKE, _LEAST_FIRST = 4, 6
-# Characters behind a number in which its unit is searched
+# Characters after a number in which its unit is searched
 _UNIT_CHARS = 24
 
 
@@ -62,7 +62,7 @@ class Verdict(StrEnum):
 
 
 def compare(question: str, first: str, second: str) -> Verdict:
-    """Return how the second answer relates to the first one, of which the first sentence with claims counts."""
+    """Return how the second answer relates to the first. Of the first, only the first sentence with claims is used."""
     if not second.strip() or second.strip(" .\"'`*") == NOTHING_TO_READ:
         return Verdict.UNSEEN
     one, other = first[:_MOST], second[:_MOST]
@@ -109,7 +109,7 @@ def contradiction(second: str, language: str) -> str:
 
 
 def numbers_in(text: str) -> frozenset[Hashable]:
-    """Return the numbers and parts of dates in a text, by which the print of an answer is found."""
+    """Return the numbers and parts of dates in an answer, by which its printed text is found in the picture."""
     found = _numbers(_fold(text[:_MOST]))
     return frozenset(
         one
@@ -132,7 +132,7 @@ _Found = dict[str, set[Hashable]]
 
 
 def _main(text: str) -> _Found:
-    """Return the claims of the first sentence that has any; empty for none."""
+    """Return the claims of the first sentence that has any; empty if there are none."""
     claims = (_claims(_fold(sentence)) for sentence in _sentences(text))
     return next((found for found in claims if found), {})
 
@@ -142,7 +142,7 @@ def _claims(text: str) -> _Found:
     found = _numbers(text)
     for kind in ("light", "power", "expiry", "danger"):
         sides = _sides(kind, text)
-        # A text that mentions both opposites claims neither.
+        # A text that mentions both opposites makes neither claim.
         if len(sides) == 1 or (sides and kind == "light"):
             found[kind] = set(sides)
     return found
@@ -186,7 +186,7 @@ def _numbers(text: str) -> _Found:
 
 
 def _value(number: str) -> Decimal:
-    """Return the value of a number. Three digits behind a single mark are thousands, unless it begins with 0."""
+    """Return the value of a number. Three digits after a single mark are thousands, unless the number begins with 0."""
     last = max(number.rfind("."), number.rfind(","))
     if last < 0:
         return Decimal(number)
@@ -199,7 +199,7 @@ def _value(number: str) -> Decimal:
 
 
 def _unit(behind: str) -> tuple[str, Decimal] | None:
-    """Return the kind of the unit at the beginning of a text, and its factor to the base unit; None for no unit."""
+    """Return the kind of the unit at the start of a text, and its factor to the base unit; None if there is none."""
     behind = behind.removeprefix(" ").removeprefix("-")
     found = [(match.end(), unit) for pattern, unit in _units() if (match := pattern.match(behind))]
     return max(found, key=lambda one: one[0])[1] if found else None
@@ -216,28 +216,28 @@ def _relation(first: Iterable[Hashable], second: Iterable[Hashable]) -> Verdict:
 
 
 def _claims_match(one: Hashable, other: Hashable) -> bool:
-    """Return True if two claims agree; for dates, if all parts that both have agree."""
+    """Return True if two claims agree. Dates agree if all parts that both of them have agree."""
     if isinstance(one, tuple) and isinstance(other, tuple):
         return all(None in a | b or a & b for a, b in zip(one, other, strict=True))
     return one == other
 
 
 def _yes_no(text: str) -> str:
-    """Return "0" for an answer that begins with yes, "1" for no, "" for neither."""
+    """Return "0" for an answer that begins with yes, "1" for one that begins with no, else ""."""
     head = _HEAD.match(text.lstrip(" \"'*¡¿"))
     word = plain(head[0]).strip() if head else ""
     return next((str(side) for side, words in enumerate(_word_sets("yes_no")) if word in words), "")
 
 
 def _sides(kind: str, text: str) -> list[int]:
-    """Return the indexes of the opposites that a text claims; of overlapping phrases the longest counts."""
+    """Return the indexes of the opposites that a text claims; of overlapping phrases the longest one is used."""
     whole, *sides = _opposites(kind)
     said = {match[0] for match in whole.finditer(text)}
     return [at for at, side in enumerate(sides) if any(side.fullmatch(one) for one in said)]
 
 
 def _same_names(first: str, second: str) -> bool:
-    """Return False if each text has a name that the other one lacks."""
+    """Return False if each text contains a name that the other one lacks."""
     pairs = (first, second), (second, first)
     return not all(
         any(not _contains_name(name, other) for name in _names(one)) for one, other in pairs
@@ -262,7 +262,7 @@ def _contains_name(name: str, text: str) -> bool:
 
 
 def _same_words(first: str, second: str) -> bool:
-    """Return True if one text has all words of the other, and both or neither contain a negation."""
+    """Return True if one text has all words of the other, and both texts or neither contain a negation."""
     one, other = (set(_WORD.findall(plain(text))) for text in (first, second))
     few, many = sorted((one, other), key=len)
     denies = {_table("negation").search(plain(text)) is not None for text in (first, second)}
@@ -287,7 +287,7 @@ def _table(name: str) -> re.Pattern[str]:
 
 @cache
 def _word_sets(name: str) -> list[frozenset[str]]:
-    """Return the set of words of each of several opposites."""
+    """Return the sets of words of several opposites, one set for each."""
     sides = zip(*_data()[name].values(), strict=True)
     return [
         frozenset(plain(word).strip() for entry in side for word in entry.split(","))
@@ -297,7 +297,7 @@ def _word_sets(name: str) -> list[frozenset[str]]:
 
 @cache
 def _opposites(name: str) -> list[re.Pattern[str]]:
-    """Return a pattern for all of several opposites, followed by one for each of them."""
+    """Return a pattern that matches any of several opposites, followed by a pattern for each of them."""
     entries: Mapping[str, list[str]] = _data()[name]
     count = len(next(iter(entries.values())))
     sides = [{code: texts[at] for code, texts in entries.items()} for at in range(count)]

@@ -1,6 +1,6 @@
 """Questions about where something is: a streamed sentence, a second look if needed, and boxes at the end.
 
-`twice.py` has the second look of questions about safety and medicine.
+`twice.py` implements the second look for questions about safety and medicine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Pointing(SessionPart):
-    """One session's route for questions about where something is, and the places that the person points at."""
+    """One session's route for questions about where something is, and its search at places to which people point."""
 
     prepares = True
 
@@ -40,8 +40,8 @@ class Pointing(SessionPart):
         read: ReadLines | None = None,
         detect: LanguageDetector | None = None,
     ) -> None:
-        """`find`: finds boxes if the engine gives none; `find_at`: finds what is at a place; `read`: finds print;
-        `detect`: detects the language of a text. None: not available.
+        """`find`: finds boxes if the engine returns none; `find_at`: finds what is at a place; `read`: finds printed
+        text; `detect`: detects the language of a text. None: not available.
         """
         self.context, self.find = context, find
         self.routes = {
@@ -55,7 +55,7 @@ class Pointing(SessionPart):
         await self._snap.close()
 
     def ready(self) -> dict[str, Any]:
-        """Return `finds`: boxes are found even if the engine gives none."""
+        """Return `finds`: True if boxes are found even if the engine returns none."""
         return {"finds": self.find is not None}
 
     async def run(self, asking: Asking, draft: Draft) -> None:
@@ -74,7 +74,7 @@ class Pointing(SessionPart):
         )
 
     def parse_answer(self, text: str, unit: BoxUnit, picture: Picture) -> boxes.GroundedAnswer:
-        """Parse an answer about a picture, and count the boxes that reach beyond its edges."""
+        """Parse an answer about a picture, and count the boxes that reach beyond the picture's edges."""
         size, frame = (picture.width, picture.height), (picture.source_width, picture.source_height)
         found = boxes.parse_answer(text, unit, picture=size, frame=frame, region=picture.region)
         count_overshoots(self.context.services.metrics, found.clamped, found.dropped)
@@ -98,7 +98,7 @@ class FirstLookObserver(ForwardingObserver):
         super().__init__(asking)
         self.pointing = pointing
         self._draft = draft
-        # The unit of the boxes in the text; None for an engine that writes none
+        # The unit of the boxes in the text; None for an engine that writes no boxes
         self._unit: BoxUnit | None = None
         self._grounding = False
         self._picture: Picture | None = None
@@ -133,7 +133,7 @@ class FirstLookObserver(ForwardingObserver):
 
     def _read(self, first: Result, unit: BoxUnit, picture: Picture) -> None:
         found = self.pointing.parse_answer(first.text, unit, picture)
-        # With a region the first look had full resolution already, so a second one is of no use.
+        # If there is a region, the first look already had full resolution, so a second one is useless.
         frame = picture.source_width, picture.source_height
         region = boxes.second_look(found.boxes, frame) if picture.region is None else None
         if region is None or first.cancel_reason is not None:
@@ -163,7 +163,10 @@ class FirstLookObserver(ForwardingObserver):
 
 
 class SecondLookObserver(JobObserver):
-    """Observes the second request, whose text is not shown, and ends the answer. If it fails, the first look's answer is used."""
+    """Observes the second request, whose text is not shown, and ends the answer.
+
+    If it fails, the first answer is used.
+    """
 
     def __init__(
         self, first: FirstLookObserver, result: Result, found: boxes.GroundedAnswer, unit: BoxUnit
@@ -177,7 +180,7 @@ class SecondLookObserver(JobObserver):
     def on_request(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         self._picture = request.picture
         self._first.answer.note_closer_look(request.picture)
-        # Another engine may have taken over since.
+        # Another engine may have taken over since the first look.
         self._unit = engine.status.capabilities.boxes or self._unit
 
     def on_failure(self, error: QwenCameraError) -> None:
@@ -198,7 +201,7 @@ class SecondLookObserver(JobObserver):
 
 
 class DetectorBoxes:
-    """Ends an answer of an engine that gives no boxes, with the boxes that the detector finds."""
+    """Ends an answer of an engine that returns no boxes, with the boxes that the detector finds."""
 
     def __init__(
         self, first: FirstLookObserver, picture: Picture, result: Result, find: FindBoxes

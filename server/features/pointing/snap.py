@@ -29,7 +29,8 @@ PIXELS = Capabilities(wants_pixels=True)
 FAILURES = (cv2.error, RuntimeError, ValueError, MemoryError)
 
 
-# Finds what is around a place of a picture: BGR pixels (h, w, 3), x and y in pixels, the language of names
+# Finds the objects around a place in a picture. Arguments: BGR pixels (h, w, 3), x and y in pixels, the language of
+# names
 FindAt = Callable[[NDArray[np.uint8], float, float, str], Awaitable[Sequence[Finding]]]
 
 
@@ -40,7 +41,7 @@ class PointLookup:
     """
 
     def __init__(self, context: SessionContext, find: FindAt | None) -> None:
-        """`find`: the detector; None without one: no place is answered then."""
+        """`find`: the detector; None if there is none: `point` then does nothing."""
         self._context = context
         self._find = find
         self._tasks = TaskSet("snap")
@@ -48,7 +49,7 @@ class PointLookup:
         self._waiting: Point | None = None
 
     def point(self, message: Point) -> None:
-        """Search at a place now, or after the search that runs."""
+        """Search at a place now, or after the running search."""
         self._waiting = message
         if self._task is None and self._find is not None:
             self._task = self._tasks.spawn(self._look(self._find), name="snap")

@@ -1,6 +1,6 @@
-"""Prefill: sends the picture ahead of its question, and reuses it while the scene shows the same.
+"""Prefill: sends the picture to the engine before its question, and reuses it while the scene is unchanged.
 
-Only for engines with a prefix cache, which compute the common beginning of two prompts once.
+It is only for engines with a prefix cache, which process the common beginning of two prompts once.
 """
 
 from __future__ import annotations

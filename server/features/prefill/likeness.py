@@ -1,8 +1,9 @@
-"""Compare a scene with an earlier one, down to a changed digit, by the means of several frames.
+"""Compare a scene with an earlier one by the means of several frames, precisely enough to find a changed digit.
 
-The change gate (`shared/attention/`) ignores small changes and a shaking hand, which suits background work. A question may
-be about the smallest thing in view. This comparison ignores only what a camera on a tripod shows: noise, a few pixels of
-sway, and light that flickers by a few percent. In two single frames noise hides a changed digit; in means of eight it does not.
+The change gate (`shared/attention/`) ignores small changes and a shaking hand, which suits background work. A question
+may be about the smallest detail in view. This comparison ignores only the changes that a camera on a tripod shows:
+noise, a few pixels of sway, and light that flickers by a few percent. Between two single frames noise hides a changed
+digit; between means of eight frames it does not.
 """
 
 from __future__ import annotations
@@ -26,29 +27,31 @@ from server.shared.attention.registration import Pose, Reference, without_edge
 if TYPE_CHECKING:
     import av
 
-# Frames whose mean represents a scene
+# Number of frames whose mean represents a scene
 SAMPLES = 8
 # Most grey levels by which a pixel may differ, by the number of newest samples in the mean: a mean of eight shows a faint
-# change, a single one a change of the last moment. `tests/features/prefill/test_likeness.py` measures what is found and ignored.
+# change, a single sample a very recent one. `tests/features/prefill/test_likeness.py` measures what is found and
+# ignored.
 _LIMITS = {1: 32.0, 4: 22.0, SAMPLES: 16.0}
-# In a scene with little noise the limits shrink to this multiple of its noise, but not below this share of `_LIMITS`
+# In a scene with little noise the limits shrink to this multiple of its noise, but not below this fraction of `_LIMITS`
 _TIMES = 2.8
 _QUIET = 0.4
 # Most chroma levels by which the mean of 2×2 pixels may differ
 _COLOR_LIMIT = 8.0
-# Tolerance at edges, which sway, as a share of the local contrast
+# Tolerance at edges, which sway, as a fraction of the local contrast
 _EDGE = 0.2
-# Longer side of the reduced planes in pixels, about
+# Approximate longer side of the reduced planes in pixels
 _WIDTH = 640
 # Most sway (blocks of 8 px), and most change of the light's gain
 _SWAY = 0.6
 _LIGHT = 0.09
 # A picture sharper by more than this factor may show details that the earlier one lacks.
 _SHARPER = 1.25
-# Bands of mains light are removed by a gain for each row: differences are clipped to these levels, in so many rounds
+# Bands caused by mains-powered light are removed by a gain for each row: differences are clipped to this level, in this
+# many rounds
 _ROW_CLIP = 6.0
 _ROW_ROUNDS = 3
-# A difference that extends over this share of width and height counts as light.
+# A difference that extends over this fraction of width and height counts as a change of light.
 _WIDE = 0.4
 _KERNEL = np.ones((5, 5), np.uint8)
 
@@ -79,7 +82,7 @@ class Likeness:
         if all(aligned):
             poses, planes = zip(*(one for one in aligned if one is not None), strict=True)
             self._means = _mean(planes)
-            # The newest sample differs from the others by noise alone: a measure of it.
+            # The newest sample differs from the others only by noise, so the difference measures the noise.
             noise, _ = _differences(_mean(planes[:-1] or planes), planes[-1], _margin(poses))
             self._share = min(1.0, max(_QUIET, _TIMES * noise / _LIMITS[1]))
 
@@ -100,7 +103,7 @@ class Likeness:
         return True
 
     def _align(self, sample: FrameSample, scratch: BufferPool) -> tuple[Pose, list[F32]] | None:
-        """Return the pose of a sample, and its planes aligned to the first one in place and light; None for another view or light."""
+        """Return a sample's pose, and its planes aligned to the first sample; None for another view or light."""
         if sample.size != self._size:
             return None
         with scratch.lock:
@@ -117,12 +120,12 @@ class Likeness:
 
 
 def _margin(poses: Sequence[Pose]) -> int:
-    """Return the width in pixels of the edge that some sample does not show, or shows in part."""
+    """Return the width in pixels of the margin that at least one sample does not show, or shows in part."""
     return 4 * max(pose.margin for pose in poses) + 2
 
 
 def _differences(earlier: list[F32], later: list[F32], margin: int) -> tuple[float, float]:
-    """Return the largest difference of luma and of chroma, less the tolerance at edges."""
+    """Return the largest differences of luma and of chroma, minus the tolerance at edges."""
     found = [_remove_lighting(later[0] - earlier[0], earlier[0])]
     for one, two in zip(earlier[1:], later[1:], strict=True):
         found.append(cv2.blur(two - one - np.median(two - one), (2, 2)))
@@ -161,7 +164,7 @@ def _sharpness(luma: F32) -> float:
 
 
 def _remove_lighting(difference: F32, luma: F32) -> F32:
-    """Return a difference without bands of mains light, and without changes as wide as light."""
+    """Return a difference without bands caused by mains-powered light, and without changes wide enough to be light."""
     height, width = difference.shape
     squares = np.einsum("ij,ij->i", luma, luma)[:, None] + np.float32(1)
     for _ in range(_ROW_ROUNDS):
@@ -176,6 +179,6 @@ def _remove_lighting(difference: F32, luma: F32) -> F32:
 
 
 def _contrast(one: F32, two: F32) -> F32:
-    """Return the range of values in the 5×5 around each pixel, the smaller one of both pictures."""
+    """Return the range of values in the 5×5 pixels around each pixel: the smaller range of both pictures."""
     ranges = (cv2.dilate(each, _KERNEL) - cv2.erode(each, _KERNEL) for each in (one, two))
     return np.asarray(np.minimum(*ranges), np.float32)

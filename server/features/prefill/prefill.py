@@ -1,4 +1,4 @@
-"""Send a picture to the engine ahead of its question, and reuse it while the scene shows the same."""
+"""Send a picture to the engine ahead of its question, and reuse it while the scene is unchanged."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from server.session.request.parts import Draft, Prepared, View
 
 # Seconds between samples: the noise of adjacent frames is correlated.
 SAMPLE_SECONDS = 0.1
-# Seconds for which sampling goes on after a key press or a word, and after a question
+# Seconds for which sampling continues after a key press or a word, and after a question
 EXPECTED_SECONDS = 3.0
 ASKED_SECONDS = 30.0
 # Seconds that an idle camera needs after the first key press or word until its pictures are good
 AWAKE_SECONDS = 0.8
-# Least seconds between two attempts to send a picture ahead: of any frame, and of the frame that the question will be about
+# Least seconds between two attempts to send a picture ahead: of any frame, and of the frame of the coming question
 AHEAD_SECONDS = 1.0
 KNOWN_SECONDS = 0.4
 
@@ -47,7 +47,7 @@ class _Sent:
     frame: str
     since: float
     prepared: Prepared
-    # The sample of its frame; None for a held one
+    # The sample of its frame; None for a held frame
     sample: FrameSample | None
     # The scene around it; None before it is known
     likeness: Likeness | None = None
@@ -57,10 +57,11 @@ class _Sent:
 
 
 class Prefill(SessionPart):
-    """One session's last picture, sent again byte for byte while new frames show the same in every detail.
+    """One session's last picture, sent again byte for byte while new frames show the same scene in every detail.
 
-    Only for engines with a prefix cache: others gain nothing. The frame of a question is still captured after it, and
-    compared, with the samples before it, with those around the picture that was sent. High detail is never reused.
+    It is only for engines with a prefix cache: others gain nothing. The frame of a question is still captured after the
+    question; it and the samples before it are compared with the samples around the picture that was sent. Pictures of
+    high detail are never reused.
 
     Bounds of the last picture sent with a question, or ahead of one: one JPEG, its means of 2 MB, and 8 samples of
     430 kB, dropped 30 s after the last question; at most one picture goes ahead in a second.
@@ -78,14 +79,14 @@ class Prefill(SessionPart):
         self._sample_count = 0
         self._sampling = asyncio.Lock()
         self._sent: _Sent | None = None
-        # The newest picture that is prepared and waits for its turn; None once it was sent
+        # The newest prepared picture that waits to be sent; None once it was sent
         self._waiting: _Sent | None = None
-        # The newest request that went ahead; None before the first
+        # The newest request sent ahead; None before the first
         self._ahead_request: _AheadObserver | None = None
-        # The frame of the expected question; None while it is not known
+        # The frame of the expected question; None while unknown
         self._frame: Frame | None = None
-        # Monotonic times: first key press or word of the expected question; until when it is expected; until when sampling
-        # goes on; last attempt to send a picture ahead
+        # Monotonic times: first key press or word of the expected question; end of the time in which it is expected;
+        # end of sampling; last attempt to send a picture ahead
         self._woken = self._expected = self._until = 0.0
         self._tried = -AHEAD_SECONDS
         # None while no samples are needed
@@ -99,9 +100,10 @@ class Prefill(SessionPart):
         self._extend_sampling(EXPECTED_SECONDS)
 
     async def picture_for(self, view: View, needs: Capabilities) -> Prepared | None:
-        """Return the last picture if the scene shows the same, once the engine has it; else a new one, and cancel the request ahead.
+        """Return the last picture, once the engine has it, if the scene is unchanged; else a new picture.
 
-        Return None for a region, for high detail, and for engines without a prefix cache.
+        For a new picture, cancel the request ahead. Return None for a region, for high detail, and for engines without
+        a prefix cache.
         """
         fits = view.region is None and view.detail is not Detail.HIGH
         if not fits or not needs.prefix_cache or needs.wants_pixels:
@@ -143,7 +145,7 @@ class Prefill(SessionPart):
             self._sampling_task = self._tasks.spawn(self._run_sampling(), name="samples")
 
     async def _run_sampling(self) -> None:
-        """Sample new frames until the time is up, and send one ahead while a question is expected."""
+        """Sample new frames until the sampling time is over, and send pictures ahead while a question is expected."""
         try:
             while time.monotonic() < self._until and self._engine_has_cache():
                 frame = self._camera.newest
@@ -158,7 +160,7 @@ class Prefill(SessionPart):
             self._frame = self._sampling_task = None
 
     async def _sample(self, frame: Frame) -> list[FrameSample]:
-        """Add a frame to the newest samples, and return these."""
+        """Add a frame to the newest samples, and return the samples."""
         async with self._sampling:
             sample = self._samples.pop(frame.id, None)
             if sample is None:
@@ -181,7 +183,7 @@ class Prefill(SessionPart):
                 sent.likeness = likeness
 
     async def _can_reuse(self, view: View, needs: Capabilities, samples: list[FrameSample]) -> bool:
-        """Return True if the last picture has the same form as this one would have, and shows the same scene."""
+        """Return True if the last picture has the format that a new one would have, and shows the same scene."""
         sent, wanted = self._sent, self._context.requests.preferences.thumbnails
         if sent is None or sent.prepared.needs != needs:
             return False
@@ -218,7 +220,7 @@ class Prefill(SessionPart):
         )
 
     async def _send_ahead(self) -> None:
-        """Send a picture ahead unless the engine has it: of the question's frame, or of a still scene."""
+        """Send a picture of the question's frame or of a still scene ahead, unless the engine has it."""
         now, samples = time.monotonic(), list(self._samples.values())
         held = self._context.held
         known = held or self._frame
@@ -252,9 +254,10 @@ class Prefill(SessionPart):
                     view=view,
                     kind=JobKind.PREFILL,
                     prepared=sent.prepared,
-                    # The engine computes the prompt; it has to write at least one token, which is dropped.
+                    # The engine processes the prompt; it has to generate at least one token, which is dropped.
                     max_tokens=1,
-                    # The tools are part of the prompt's beginning, so they have to be the same as with the question.
+                    # The tools are part of the prompt's beginning, so they have to be the same as in the question's
+                    # request.
                     tools=True,
                 )
                 ahead.job = self._context.requests.submit(draft, ahead)
@@ -271,12 +274,12 @@ class Prefill(SessionPart):
         return _Sent(view.frame.id, view.frame.captured, prepared, sample)
 
     def _cancel(self) -> None:
-        """Cancel the request ahead, whose question does not follow."""
+        """Cancel the request ahead, because its question does not follow."""
         if self._ahead_request is not None and self._ahead_request.job is not None:
             self._services.inference.cancel(self._ahead_request.job, "replaced")
 
     def on_ahead_end(self, sent: _Sent, reason: str | None) -> None:
-        """Handle the end of a request ahead. `reason`: why it was stopped or failed; None for success."""
+        """Handle the end of a request ahead. `reason`: why it was stopped or failed; None if it succeeded."""
         if reason is None:
             self._counted.inc()
         elif self._sent is sent:
@@ -313,7 +316,7 @@ def _stable_likeness(samples: list[FrameSample], scratch: BufferPool) -> Likenes
 
 
 def _with_frame(sent: _Sent, view: View) -> Prepared:
-    """Return the picture that was sent, with the times of the view's frame, which shows the same."""
+    """Return the picture that was sent, with the times of the view's frame, which shows the same scene."""
     frame, picture = view.frame, sent.prepared.picture
     same = replace(
         picture,

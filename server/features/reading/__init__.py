@@ -1,4 +1,4 @@
-"""Reading aloud: reads a text over several pictures, and gives hints how to move the camera."""
+"""Reading aloud: reads a text from several pictures, and gives hints on how to move the camera."""
 
 from __future__ import annotations
 

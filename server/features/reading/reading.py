@@ -1,4 +1,4 @@
-"""Read a text over several pictures: one answer that grows with each of them."""
+"""Read a text from several pictures, in one answer that grows with each of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from server.shared.aim import Hint, advise_reading
 from server.shared.attention.attention import Attention
 from server.shared.services import TextLooker
 
-# Seconds between two comparisons with the picture read last
+# Seconds between two comparisons with the last picture read
 _EVERY_SECONDS = 0.25
 # Seconds between two searches for a hint, and between two requests for more pictures
 _ADVICE_SECONDS = 0.8
@@ -32,7 +32,7 @@ _WAKE_SECONDS = 1.0
 _BLURRED_SECONDS = 2.5
 # Characters of the last lines read that an engine gets with the next picture
 _TAIL_CHARS = 1200
-# Requests in a row that fail before the reading fails
+# Successive failed requests after which the reading fails
 _MOST_FAILURES = 2
 
 
@@ -43,7 +43,7 @@ class NoText(CameraError):
 
 
 class ReadingPart(SessionPart):
-    """One session's route `read` for questions, and the model's tool for it."""
+    """One session's route `read` for questions, and the model's tool for reading."""
 
     prepares = False
     tools = (
@@ -67,13 +67,13 @@ class ReadingPart(SessionPart):
 
 
 class Reading:
-    """The reading of one text. `run` is the task of its question; `stop` ends it from outside."""
+    """The reading of one text. `run` is the task of its question; `stop` ends the reading from outside."""
 
     def __init__(
         self, answer: AnswerPublisher, context: SessionContext, looker: TextLooker | None
     ) -> None:
-        """`answer` gets the lines as they are read. While speech is still behind the text, the person
-        is not expected to move on. `looker` finds text for hints; None without one.
+        """`answer` gets the lines as they are read. While their speech has not caught up, the person is not
+        expected to move on. `looker` finds text for hints; None if there is none.
         """
         self._answer = answer
         self._context = context
@@ -85,7 +85,7 @@ class Reading:
         self._text = ReadText()
         # The text sent to the client so far
         self._said: list[str] = []
-        # The request that waits or runs; None between two
+        # The request that waits or runs; None between two requests
         self._job: Job | None = None
         # The result of the last request; None before the first
         self._last: Result | None = None
@@ -96,7 +96,7 @@ class Reading:
         self._finished = False
 
     async def run(self, frame: Frame) -> None:
-        """Read from this frame on until no new lines come. Errors, NoText among them, end the answer."""
+        """Read from this frame on until no new lines come. Errors, including NoText, end the answer."""
         try:
             while not self._is_over():
                 await self._step(frame)
@@ -137,7 +137,7 @@ class Reading:
         return await self._camera.frame_after(QuestionTime.now())
 
     async def _step(self, frame: Frame) -> None:
-        """Compare a frame with the one read last; read it if it differs, and send a hint if one is due."""
+        """Compare a frame with the last one read; read it if it differs, and send a hint if one is due."""
         change = self._attention.look(frame)
         if change is None:
             return
@@ -159,7 +159,7 @@ class Reading:
                 self._context.outbox.put(ReadingState(id=self._answer.id, hint=hint))
 
     def _is_readable(self, scene: Scene, now: float) -> bool:
-        """Return True if a picture is light and sharp enough, or no sharp one has come for a while."""
+        """Return True if a picture is light and sharp enough, or light enough and no sharp one has come for a while."""
         if scene.black or scene.dark:
             return False
         return not scene.blurred or now - max(self._looked_at, self._began) >= _BLURRED_SECONDS
@@ -190,7 +190,7 @@ class Reading:
         finally:
             self._job = None
         self._failures = 0
-        # Merging a page of small print takes 0.1 s: keep it off the event loop.
+        # Merging a page of small text takes 0.1 s: do not do it on the event loop.
         pool = self._context.services.prepare_pool
         lines = await in_pool(pool, self._text.add, lines_of(result.text))
         self._more = bool(lines) and result.finish_reason == "length"
@@ -202,7 +202,7 @@ class Reading:
         return True
 
     async def _advice(self, frame: Frame, scene: Scene | None) -> Hint | None:
-        """Return a hint how to move the camera; None if none is known."""
+        """Return a hint on how to move the camera, or None if there is none."""
         looker = self._looker
         if looker is None or looker.busy:
             if scene is None:

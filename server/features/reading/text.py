@@ -1,4 +1,4 @@
-"""Merge the lines of several pictures of one text, each once, despite reading errors. Pure."""
+"""Merge the lines from several pictures of one text, so that each occurs once, despite reading errors. Pure."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ MOST_CHARS = 20_000
 # Lines taken from one picture, and the last known lines that they are compared with
 _MOST_NEW = 80
 _WINDOW = 120
-# Least share of letter pairs (bigrams) that two readings of one line have in common
+# Least fraction of letter pairs (bigrams) that two readings of one line have in common
 _SAME = 0.62
 # The same for lines with the same figures, and for a line outside the known order
 _SAME_FIGURES = 0.5
 _SAME_ELSEWHERE = 0.85
-# Least share of a line's letter pairs that a longer line contains, for it to be a part of that line; and
-# the least letters of such a part, since a short line occurs in others by chance
+# Least fraction of a line's letter pairs that a longer line has to contain for the line to be a part of it; and
+# least number of letters of such a part, since a short line occurs in others by chance
 _PART = 0.85
 _LEAST_PART = 12
-# Share of figures in a line above which other figures make it another line
+# Fraction of digits in a line above which different digits make it a different line
 _FIGURES = 0.12
 # Least letters by which a line has to grow for its new part to be read
 _LEAST_GAIN = 3
-# A number in which letters may stand for digits; and the numbers in a word: not behind a letter unless
+# A number in which letters may be misread digits; and the numbers in a word: not after a letter unless
 # they have two digits, and not before three or more letters
 _NUMBER = re.compile(r"\d[\doilszb|.,:/-]*")
 _DIGITS = re.compile(r"(?:(?<![^\W\d_])\d|\d(?=[.,]?\d))[\d.,]*(?![^\W\d_]{3})")
@@ -41,13 +41,13 @@ _ALIKE = str.maketrans({"o": "0", "i": "1", "l": "1", "|": "1", "s": "5", "z": "
 @dataclass(frozen=True, slots=True, eq=False)
 class _Line:
     text: str
-    # Its letters and digits, with characters that are often confused made equal
+    # The letters and digits of the line, with characters that are often confused made equal
     key: str
     # The letter pairs of the key, its beginning and end included
     pairs: frozenset[str]
-    # Its numbers, as digits
+    # The numbers in the line, as digits
     figures: tuple[str, ...]
-    # Digits as a share of the key's length
+    # Number of digits as a fraction of the key's length
     figured: float
 
 
@@ -75,7 +75,7 @@ class ReadText:
         return not self._lines
 
     def tail(self, chars: int) -> str:
-        """Return the last lines that were read, joined by line breaks, at most `chars` characters."""
+        """Return the last lines read, joined by line breaks, at most `chars` characters."""
         kept: list[str] = []
         for text in reversed(self._read):
             chars -= len(text) + 1
@@ -85,9 +85,9 @@ class ReadText:
         return "\n".join(reversed(kept))
 
     def add(self, texts: Sequence[str]) -> list[str]:
-        """Add the lines of one picture, from top to bottom; return those not read before.
+        """Add the lines of one picture, from top to bottom; return the lines not read before.
 
-        Of a line that was cut off before, return only the part behind the cut.
+        Of a line that was cut off before, return only the part after the cut.
         """
         if self.full:
             return []
@@ -121,7 +121,10 @@ class ReadText:
     def _was_read(
         self, line: _Line, known: Sequence[_Line], used: set[int], *, elsewhere: bool
     ) -> bool:
-        """Return True if a line without a match in the page's order was read before. `elsewhere`: it is above the last known line."""
+        """Return True if a line that has no match in the page's order was read before.
+
+        `elsewhere`: it is above the last known line.
+        """
         if any(_is_part(line, other) for other in known):
             return True
         if not elsewhere:
@@ -134,7 +137,7 @@ class ReadText:
         return any(line.key == other.key for other in self._lines[:-_WINDOW])
 
     def _gained_text(self, known: _Line, line: _Line) -> str:
-        """Return the text that a line has gained since it was read, "" for none; store the longer reading."""
+        """Return the text that a line has gained since it was read, "" if none; store the longer reading."""
         if len(line.key) < len(known.key) + _LEAST_GAIN or not _is_part(known, line):
             return ""
         self._lines[self._lines.index(known)] = line
@@ -162,7 +165,7 @@ def join_lines(lines: Sequence[str]) -> str:
 
 
 def _line(text: str) -> _Line | None:
-    """Return a line with its comparison keys; None for one without words."""
+    """Return a line with its comparison keys; None for a line without words."""
     text = " ".join(text.split())
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
     letters = "".join(char for char in folded if char.isalnum() or char in "| ")
@@ -184,7 +187,7 @@ def _figures(word: str) -> list[str]:
 
 
 def _likeness(one: _Line, other: _Line) -> float:
-    """Return how alike two lines are, 0 to 1: the Dice coefficient of their letter pairs; 0 for other figures."""
+    """Return how alike two lines are, 0 to 1: the Dice coefficient of their letter pairs; 0 if their digits differ."""
     if one.key == other.key:
         return 1.0
     if one.figures != other.figures and max(one.figured, other.figured) > _FIGURES:
@@ -200,7 +203,7 @@ def _is_part(one: _Line, other: _Line) -> bool:
 
 
 def _align(seen: Sequence[_Line], known: Sequence[_Line]) -> dict[int, int]:
-    """Return the index of the known line for each seen one that has any: order kept, total likeness largest."""
+    """Return the known line (index) for each seen line that has one, in order and with the largest total likeness."""
     scores = [[_score(line, other) for other in known] for line in seen]
     best = [[0.0] * (len(known) + 1) for _ in range(len(seen) + 1)]
     for at in range(len(seen) - 1, -1, -1):
@@ -229,18 +232,18 @@ def _score(line: _Line, other: _Line) -> float:
     return _SAME if _is_part(line, other) or _is_part(other, line) else 0.0
 
 
-# When a text is complete, and which hint to give. Pure.
+# Decides when a text is complete, and which hint to give. Pure.
 
-# Seconds without a new line after which a text is complete: with all of it in view, with more of it
+# Seconds without a new line after which a text is complete: if all of it is in view, if parts of it are
 # out of view, and before the first line
 WHOLE_SECONDS = 3.0
 QUIET_SECONDS = 9.0
 FIRST_SECONDS = 20.0
 # Longest time that speech may delay the end, in seconds, since a page may report wrongly
 HEARING_SECONDS = 600.0
-# Seconds without a new line before a hint: a person who still moves the camera needs none
+# Seconds without a new line before a hint: a person who is still moving the camera needs none
 HINT_AFTER_SECONDS = 1.0
-# Equal results in a row before one becomes the hint
+# Successive equal results after which the result becomes the hint
 _LOOKS = 2
 # Seconds after which a hint that still holds is repeated
 AGAIN_SECONDS = 6.0
@@ -250,9 +253,9 @@ class ReadPace:
     """The timing of one reading. `now` is in seconds of any steady clock."""
 
     def __init__(self, now: float) -> None:
-        # Time of the last new line, or until which its speech went on
+        # Time of the last new line, or of the end of its speech so far
         self._news = now
-        # Time of the last new line alone
+        # Time of the last new line
         self._read_at = now
         self._any = False
         self._seen: Hint | None = None

@@ -24,5 +24,5 @@ def register(api: Api) -> None:
         lambda: sum(session.part("recall").size for session in api.sessions.visitors()),
     )
     api.session_part(lambda context: RecallPart(context, limits), RecallSettings)
-    # Other features keep nothing longer than this.
+    # Other features keep nothing longer than this duration.
     api.provide(RecallDuration, limits)

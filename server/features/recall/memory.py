@@ -1,4 +1,4 @@
-"""The recent past of a camera: small filtered pictures, kept on change, chosen by content. Pure.
+"""The recent past of a camera: small filtered pictures, kept when the scene changes, and chosen by content. Pure.
 
 `now` and capture times are in seconds of the same steady clock.
 """
@@ -27,17 +27,17 @@ REFRESH_SECONDS = 60.0
 MOST = 600
 # Seconds added to ages when they are compared, so that older pictures stay, too
 _RECENT = 5.0
-# Moments, evenly spaced, of which the usual scene is the median
+# Number of evenly spaced moments whose median is the usual scene
 _MOMENTS = 33
 # Pictures after which the usual scene is computed again
 _USUAL_FOR = 20
-# Worth of a picture that shows the same as its neighbors, relative to one that differs
+# Value of a picture that shows the same as its neighbors, relative to a picture that differs
 _ALIKE = 0.1
-# Pictures further apart than this share of their age count as different events, even if they look alike.
+# Pictures further apart than this fraction of their age count as different events, even if they look alike.
 _APART = 0.15
-# Worth of a picture of the usual scene per unit of log distance from the ages already chosen
+# Value of a picture of the usual scene per unit of log distance from the ages already chosen
 _FILL = 0.0005
-# Age in seconds at which an event is worth half of one that happens now
+# Age in seconds at which an event has half the value of one that happens now
 _FADES = 40.0
 
 
@@ -46,11 +46,11 @@ class DropReason(StrEnum):
 
     # Older than the bound in seconds
     OLD = "old"
-    # The bound in bytes or pictures was reached: the least valuable one goes.
+    # The bound in bytes or pictures was reached: the least valuable picture is dropped.
     FULL = "full"
     # A newer picture shows the same.
     SAME = "same"
-    # Captured before the newest one
+    # Captured before the newest picture
     LATE = "late"
     # Dropped on request, or with the camera or the session
     CLEARED = "cleared"
@@ -62,7 +62,7 @@ class PastPicture(Stored):
 
     # Capture time of the first frame that showed the same, in seconds
     since: float
-    # Coarse grid of it, as `grid_of` returns
+    # Coarse grid of the picture, as returned by `grid_of`
     grid: U8
 
     @property
@@ -86,10 +86,10 @@ class Recall:
         self.size = 0
         # Oldest first
         self._kept: list[PastPicture] = []
-        # For each picture its distance from the one before, and how unusual it was when it came, 0 to 1
+        # For each picture its distance from the previous one, and how unusual it was when it was added, 0 to 1
         self._apart: list[float] = []
         self._unlike: list[float] = []
-        # The usual scene, None before the first picture; and the pictures until it is computed again
+        # The usual scene, None before the first picture; and the number of pictures until it is computed again
         self._usual: Usual | None = None
         self._usual_uses = 0
 
@@ -97,7 +97,7 @@ class Recall:
         return len(self._kept)
 
     def due(self, changed: bool, captured: float) -> bool:
-        """Return True if a frame should be kept. `changed`: it differs from the newest picture."""
+        """Return True if a frame should be kept. `changed`: True if it differs from the newest picture."""
         if not self._kept:
             return True
         passed = captured - self._kept[-1].captured
@@ -106,7 +106,7 @@ class Recall:
     def keep(
         self, picture: PastPicture, now: float, *, changed: bool = True
     ) -> Counter[DropReason]:
-        """Keep a picture, in place of the newest one unless the scene changed.
+        """Keep a picture. It replaces the newest one unless the scene has changed.
 
         Return the number of dropped pictures, by reason.
         """
@@ -165,7 +165,8 @@ class Recall:
     def _least_valuable(self, now: float) -> int:
         """Return the index of the least valuable picture; never the first or the last of three or more.
 
-        A picture that shows the same as its neighbors is worth least, and of these the one closest to them for its age.
+        Pictures that show the same as their neighbors have the least value; of these, the one closest to them for its
+        age.
         """
 
         def worth(at: int) -> float:
@@ -196,10 +197,10 @@ def before(pictures: Sequence[PastPicture], captured: float, count: int) -> tupl
 def during(
     pictures: Sequence[PastPicture], since: float, until: float, count: int
 ) -> tuple[PastPicture, ...]:
-    """Return at most `count` of the pictures that show the time between `since` and `until`, oldest first.
+    """Return at most `count` of the pictures that show the period from `since` to `until`, oldest first.
 
-    The first one may be captured earlier, if the scene had not changed by `since`. Choose as `before`
-    does, but without a preference for recent ones.
+    The first picture may have been captured earlier, if the scene had not changed by `since`. Choose as
+    `before` does, but without a preference for recent pictures.
     """
     past = [one for one in pictures if one.captured < until]
     found = [one for one in past if one.captured >= since]
@@ -227,7 +228,7 @@ def _choose(
     compared = Compared([one.grid for one in found])
     unusualness = _usual(past, now).unusualness(compared)
     worth = unusualness / (ages + _FADES if fading else _FADES)
-    # Distance of each from those already chosen: in content, and in the log of its age
+    # Distance of each picture from those already chosen: in content, and in the log of its age
     new, far = np.ones(len(found)), np.log(ages / _RECENT)
     chosen: list[int] = []
     for _ in range(count):
@@ -248,7 +249,7 @@ def _usual(past: Sequence[PastPicture], now: float) -> Usual:
     return Usual([past[bisect_right(begins, at) - 1].grid for at in moments])
 
 
-# Coarse grids of pictures, to compare many at once. A camera that moved by a cell still shows the
+# Coarse grids of pictures, to compare many at once. If a camera moves by a cell, the grids still count as the
 # same scene.
 
 # Cells of the luma, and of each chroma plane: columns and rows
@@ -256,11 +257,11 @@ _LUMA, _CHROMA = (48, 27), (24, 14)
 _PLANES = (_LUMA, _CHROMA, _CHROMA)
 # Bytes of a grid
 SIZE = sum(columns * rows for columns, rows in _PLANES)
-# Levels by which a cell has to differ from all cells around it in the other picture
+# Grey levels by which a cell has to differ from all cells around it in the other picture
 _LEAST = 14
-# Cells that differ, at which two pictures show different scenes
+# Number of differing cells from which on two pictures show different scenes
 _CELLS = 4
-# Factor on the usual spread of that number, for scenes that always move
+# Factor for the usual spread of that number, for scenes that always move
 _RESTLESS = 3.0
 _AROUND = np.ones((3, 3), np.uint8)
 # Index at which each plane begins in a grid
@@ -270,7 +271,7 @@ _BEGINS = np.cumsum([0, *(columns * rows for columns, rows in _PLANES[:-1])])
 def grid_of(jpeg: bytes) -> U8:
     """Return a picture's grid: (SIZE,) uint8, luma first, then chroma. Raise ValueError for a broken JPEG.
 
-    The grid is always landscape, so a picture turned on its side differs from an upright one.
+    The grid is always in landscape format, so a rotated picture differs from an upright one.
     """
     found = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_REDUCED_COLOR_4)
     if found is None:
@@ -285,22 +286,22 @@ def grid_of(jpeg: bytes) -> U8:
 
 
 class Compared:
-    """Several grids, to compare them with another one at once."""
+    """Several grids, which are compared with another grid at once."""
 
     def __init__(self, grids: Sequence[U8]) -> None:
         self._grids = np.stack([_level(grid) for grid in grids])
 
     def counts(self, other: U8) -> NDArray[np.float64]:
-        """Return for each grid the number of cells of each plane that differ from another grid: (n, 3).
+        """Return, for each grid, the number of cells of each plane that differ from another grid: (n, 3).
 
-        Ignore a change of the whole picture's light, and a camera that moved by a cell.
+        Ignore a change of the whole picture's light, and a camera motion of one cell.
         """
         least, most = _local_extremes(_level(other))
         beyond = np.maximum(self._grids - most, least - self._grids) > _LEAST
         return np.add.reduceat(beyond, _BEGINS, axis=1, dtype=np.float64)
 
     def grid_distance(self, other: U8) -> NDArray[np.float64]:
-        """Return the distance of each grid from another one: (n,), 0 for the same scene to 1."""
+        """Return the distance of each grid from another grid: (n,), 0 (same scene) to 1."""
         return np.asarray(np.minimum(1.0, self.counts(other).sum(axis=1) / _CELLS))
 
 
@@ -308,20 +309,20 @@ class Usual:
     """A camera's usual scene, and the usual number of cells that differ from it."""
 
     def __init__(self, grids: Sequence[U8]) -> None:
-        """`grids`: of evenly spaced moments, (SIZE,) uint8 each."""
+        """`grids`: those of evenly spaced moments, (SIZE,) uint8 each."""
         self._scene = np.asarray(np.median(np.stack(grids), axis=0), np.uint8)
         counts = Compared(grids).counts(self._scene)
         quarter, self._half, most = np.quantile(counts, (0.25, 0.5, 0.75), axis=0)
         self._spread = _CELLS + _RESTLESS * (most - quarter)
 
     def unusualness(self, compared: Compared) -> NDArray[np.float64]:
-        """Return how unusual each grid is: (n,), 0 to 1. Motion that goes on all the time is usual."""
+        """Return how unusual each grid is: (n,), 0 to 1. Continuous motion counts as usual."""
         beyond = (compared.counts(self._scene) - self._half) / self._spread
         return np.asarray(np.clip(beyond.max(axis=1), 0.0, 1.0))
 
 
 def grid_distance(one: U8, other: U8) -> float:
-    """Return the distance between two grids, 0 for the same scene to 1."""
+    """Return the distance between two grids, 0 (same scene) to 1."""
     return max(
         float(Compared([one]).grid_distance(other)[0]),
         float(Compared([other]).grid_distance(one)[0]),

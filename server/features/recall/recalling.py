@@ -1,4 +1,4 @@
-"""A session's memory of the recent past: keeps filtered pictures on change, and adds them to questions."""
+"""A session's memory of the recent past: keeps filtered pictures when the scene changes, and adds them to questions."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from server.session.request.parts import Draft, MakeEarlier, View
 from server.session.request.question import Question
 from server.shared.attention.attention import Attention, Change
 
-# Pause after the pictures were cleared, in seconds
+# Pause in seconds after the pictures were cleared
 _CLEARED_PAUSE = 1.0
-# Pause after a frame that a filter withheld, in seconds
+# Pause in seconds after a filter has withheld a frame
 _WITHHELD_PAUSE = 2.0
 # Most pictures of a question
 MOST_PICTURES = 8
@@ -58,13 +58,13 @@ class RecallLimits:
 
     seconds: float
     most_bytes: int
-    # Held while a picture is made: one at a time in all sessions
+    # Held while a picture is made: one picture at a time in all sessions
     keeping: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Some pictures of the past, oldest first, and the memory that has them until it is cleared."""
+    """Some pictures of the past, oldest first, and the memory that they come from, to detect that it was cleared."""
 
     memory: Recall | None
     pictures: tuple[PastPicture, ...]
@@ -79,7 +79,7 @@ class Ago(Arguments):
 class RecallPart(BackgroundPart):
     """One session's pictures of the recent past, while the person wants them. A background part.
 
-    At most one picture is made at a time in all sessions, since the pool's threads are for questions.
+    At most one picture is made at a time in all sessions, since the pool's threads also serve questions.
     Frames that come meanwhile are counted as busy.
     """
 
@@ -103,13 +103,13 @@ class RecallPart(BackgroundPart):
         # None while nothing is kept
         self._attention: Attention | None = None
         self._recall: Recall | None = None
-        # The task that makes a picture; None without one
+        # The task that makes a picture; None if there is none
         self._task: asyncio.Task[None] | None = None
         self._tasks = TaskSet("recall")
         # End of the pause (monotonic seconds), and the timer for the next picture to expire
         self._until = 0.0
         self._timer = Timer()
-        # True: the pictures are of the page's own camera; False: of another device's
+        # True if the pictures are from the page's own camera, False if from another device's
         self._steered = True
 
     @property
@@ -121,7 +121,7 @@ class RecallPart(BackgroundPart):
         return (self._tool,) if self.wanted else ()
 
     def _recall_question(self, question: Question, call: Ago) -> Question:
-        """Return the question about a time that a model has chosen. Raise NotFound without pictures."""
+        """Return the question about a time that a model has chosen. Raise NotFound if there are no pictures."""
         if self._recall is None or not len(self._recall):
             raise NotFound("No pictures of the past are kept. Answer from the present picture.")
         return replace(question, route=QuestionMode.PAST, span=span_ago(call.seconds_ago))
@@ -132,7 +132,7 @@ class RecallPart(BackgroundPart):
         return self._recall.size if self._recall is not None else 0
 
     def frame(self, frame: Frame) -> None:
-        """Compare a sampled frame with the newest picture, and keep it if it differs."""
+        """Compare a sampled frame with the newest picture, and keep the frame if it differs."""
         if self._attention is None or self._recall is None:
             self._attention = Attention(self._services.scratch)
             self._recall = Recall(self._limits.seconds, self._limits.most_bytes)
@@ -204,7 +204,7 @@ class RecallPart(BackgroundPart):
             self.clear()
 
     def _set(self, message: RecallSettings) -> None:
-        """Apply the person's setting; drop all pictures when it is off."""
+        """Apply the person's setting; drop all pictures if it is off."""
         if message.recall is None or message.recall == self._on:
             return
         self._on = message.recall
@@ -235,7 +235,7 @@ class RecallPart(BackgroundPart):
     # Questions
 
     async def run(self, asking: Asking, draft: Draft) -> None:
-        """Queue a question about the recent past, with pictures of it."""
+        """Queue a question about the recent past, with pictures from that time."""
         assert asking.publisher is not None
         question = asking.question
         draft = replace(
@@ -250,10 +250,10 @@ class RecallPart(BackgroundPart):
     def earlier(
         self, view: View, question: str, since: float = 0.0, span: Span | None = None
     ) -> MakeEarlier:
-        """Return the function that makes the pictures before a view; before now, if the view is held.
+        """Return the function that makes the pictures before a view, or before now if the view is held.
 
-        The pictures are of `span`, else of the time that the question names, else of all. `since`: use none from before
-        this time, monotonic seconds.
+        The pictures are from `span`, else from the time that the question names, else from any time. `since`: use none
+        from before this time, monotonic seconds.
         """
         captured = time.monotonic() if view.held else view.frame.captured
 
@@ -308,14 +308,14 @@ class RecallPart(BackgroundPart):
         ]
 
     def _tokens(self, needs: Capabilities) -> int | None:
-        """Return the visual tokens of one past picture; None for an engine that counts none."""
+        """Return the visual tokens of one past picture; None for an engine that does not count tokens."""
         low = self._services.preparer.budget(needs, Detail.LOW)
         return None if needs.wants_pixels else max(1, int(_ONE_SHARE * low))
 
     async def _choose(
         self, captured: float, span: Span | None, since: float, most: int
     ) -> tuple[PastPicture, ...]:
-        """Return at most `most` pictures captured before a time, oldest first; none after they were cleared."""
+        """Return at most `most` pictures captured before a time, oldest first; none if they were cleared."""
         pictures = self._pictures(captured, since)
         if span is not None:
             begin, end = captured - span.since, captured - span.until
@@ -325,7 +325,7 @@ class RecallPart(BackgroundPart):
         return await in_pool(self._pool, recall.before, pictures, captured, most)
 
     def _pictures(self, now: float, since: float) -> Sequence[PastPicture]:
-        """Return the pictures that are not too old and not from before `since` (monotonic seconds)."""
+        """Return the pictures that are neither too old nor from before `since` (monotonic seconds)."""
         if self._recall is None:
             return ()
         since = max(since, now - self._limits.seconds)
@@ -339,7 +339,7 @@ class RecallPart(BackgroundPart):
         return Past(memory, found)
 
     async def small(self, past: Past, at: int, needs: Capabilities) -> Picture:
-        """Make an engine's picture of one that `during` returned. Raise Conflict once they are cleared."""
+        """Convert a picture returned by `during` for an engine. Raise Conflict if the pictures were cleared."""
         make = partial(stored_picture, geometry=needs.geometry, tokens=self._tokens(needs))
         picture = await in_pool(self._pool, make, past.pictures[at])
         if past.memory is not self._recall:

@@ -17,11 +17,11 @@ log = logging.getLogger(__name__)
 
 # Delay of the first check, so that the first page is served before it
 START_SECONDS = 1.0
-# Interval while all relay, long because each check takes an allocation. A failing relay is checked
+# Interval while all relays work, long because each check takes an allocation. A failing relay is checked
 # more often, to notice its return.
 CHECK_SECONDS = 600.0
 RETRY_SECONDS = 60.0
-# Checks at a time
+# Maximum number of simultaneous checks
 _AT_ONCE = 8
 
 # Log lines; /health has the details.
@@ -81,7 +81,7 @@ class RelayWatch:
         return sum(result is not None and not result.ok for result in self._results.values())
 
     async def run(self) -> None:
-        """Check the relays until cancelled; return at once without any."""
+        """Check the relays until cancelled; return at once if there are none."""
         if self._urls:
             await asyncio.sleep(START_SECONDS)
             await supervise(self._round, name="relays", after_failure=RETRY_SECONDS)

@@ -135,7 +135,7 @@ class FixedCameras:
             self._watch(one)
 
     def _wanted(self, one: _CameraEntry) -> float:
-        """Return the pictures per second needed of a camera now; 0 for none."""
+        """Return the pictures per second needed from a camera now; 0 if none are needed."""
         camera = one.session.camera
         rate = 0.0
         if time.monotonic() < one.awake:

@@ -75,7 +75,7 @@ class Facts:
 
 
 class FixedCameraReader:
-    """FixedCameraReader of one camera, from `start` to `close`. Call all methods on the event loop.
+    """Reader of one camera, from `start` to `close`. Call all methods on the event loop.
 
     `wanted` returns the pictures per second needed now; 0: nothing is decoded.
 
@@ -142,7 +142,7 @@ class FixedCameraReader:
         self._reason, self._rate = None, None
         worker = WorkerProcess(
             on_message=lambda message: self._receive(worker, message),
-            # Libraries' output may contain text of the camera.
+            # Libraries' output may contain text from the camera.
             on_line=lambda _: None,
             on_exit=lambda status: self._on_exit(worker),
             quiet=lambda: True,
@@ -275,7 +275,7 @@ def _frame(message: WorkerMessage, now: float, ignored: tuple[Part, ...]) -> Fra
 FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
 # The same after errors that a person must fix: cameras lock users out after a few wrong passwords.
 MENDED_PAUSE, LAST_MENDED_PAUSE = 60.0, 900.0
-# Random jitter, from this share of a pause: cameras behind one switch must not reconnect at the same time.
+# Random jitter, from this fraction of a pause: cameras behind one switch must not reconnect at the same time.
 LEAST_SHARE = 0.5
 # Length of a connection after which the next pause is short again
 GOOD_SECONDS = 30.0
@@ -319,7 +319,7 @@ class Reconnect:
         # Reason for no picture; None while live, and before the first failure
         self.trouble: FailureReason | None = None
         self.detail = ""
-        # Begin of the live state, or the time of the last picture
+        # Beginning of the live state, or the time of the last picture
         self.since = now
         # Time of the next attempt
         self.due = now

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Count waves; send the number to the person who waved and to operators."""
-    # Imported here, so that the server does not load a feature that is off.
+    """Count waves, and send the number to the person who waved and to operators."""
+    # Import here, so that the server does not load a feature that is off.
     from server.features.sample.messages import Wave
     from server.features.sample.session_part import Waving
     from server.features.sample.settings import SampleSettings

@@ -137,7 +137,7 @@ _QUIET_SECONDS = 1.0
 
 
 class OnsetDetector:
-    """OnsetDetector detector of one microphone. Speech counts as a sound, too."""
+    """Detector of sound onsets at one microphone. Speech counts as a sound, too."""
 
     def __init__(self) -> None:
         # dBFS; None before the first chunk

@@ -42,7 +42,7 @@ _SOFT_AFTER_SECONDS = 3.0
 # Speech within this time after the person's may be this much softer.
 _GOES_ON_SECONDS = 0.25
 _BELOW_GOING_ON_DB = 8.0
-# Background talk: minimum length, share of speech in it, pause that ends a talk, level above it that
+# Background talk: minimum length, fraction of speech in it, pause that ends a talk, level above it that
 # counts, and silence after which it is forgotten
 _SUSTAINED_SECONDS = 8.0
 _SUSTAINED_SHARE = 0.55
@@ -79,7 +79,7 @@ class Foreground:
 
     def __init__(self) -> None:
         self._near = FIRST_NEAR_DB
-        # Level of background talk, dBFS; None without any
+        # Level of background talk, dBFS; None if there is none
         self._background: float | None = None
         # Time of the last background speech, monotonic seconds
         self._background_at = 0.0

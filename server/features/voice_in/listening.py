@@ -1,4 +1,4 @@
-"""The microphone of one session: split its sound into turns, which `spoken_questions` makes questions of.
+"""The microphone of one session: split its sound into turns, from which `spoken_questions` makes questions.
 
 Without a connected socket no sound is processed. Sound is discarded when the microphone is switched
 off, except that of a turn whose recognition is still running.
@@ -55,7 +55,7 @@ from server.session.part import SessionContext, SessionPart, SpeechOutput
 from server.shared.sound.line import VoiceLine
 
 log = logging.getLogger(__name__)
-# Sound kept of a microphone: the longest turn
+# Sound stored for each microphone, seconds: the longest turn
 RING_SECONDS = MOST_TURN_SECONDS + PRE_ROLL_SECONDS
 # Button presses, rate per second and burst: each may open a connection to a recogniser.
 _PRESSES, _MOST_PRESSES = 2.0, 8
@@ -151,7 +151,7 @@ class MicrophonePart(SessionPart):
         self._report()
 
     def set_connected(self, connected: bool) -> None:
-        """Start the microphone with a connected socket; stop it without one."""
+        """Start the microphone when a socket is connected; stop it otherwise."""
         self._attended = connected
         self._reported = None
         if connected:
@@ -451,11 +451,11 @@ class TurnChecks:
     """
 
     def __init__(self, judge: TurnJudge, answer: Callable[[int, bool | None], bool]) -> None:
-        """`answer(number, complete)`: called once per check, None without a result; True if it was used."""
+        """`answer(number, complete)`: called once per check; None: no result; returns True if it was used."""
         self._judge = judge
         self._answer = answer
         self._running: asyncio.Future[bool] | None = None
-        # Number of the check that the turn waits for, and its timeout; None without one
+        # Number of the check that the turn waits for, and its timeout; None if there is none
         self._number: int | None = None
         self._timer = Timer()
         # The sound of the next check, while an earlier one runs
@@ -520,7 +520,7 @@ class TurnChecks:
         self._give_up("slow")
 
     def _give_up(self, result: str, error: BaseException | None = None) -> None:
-        """Report the check as without a result."""
+        """Report that the check has no result."""
         number = self._number
         self._forget()
         self._judge.note(result, error)

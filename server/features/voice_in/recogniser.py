@@ -1,5 +1,5 @@
 """Speech recognisers: an OpenAI-compatible server, over its realtime socket or HTTP; or a local model in a
-worker process (see `worker`), by the settings or chosen by an operator.
+worker process (see `worker`), named by the settings or chosen by an operator.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Transcription:
     """The complete text recognised so far."""
 
     text: str
-    # True: the last one
+    # True: the last transcription
     final: bool
     # In order; empty if the recogniser returns none
     times: tuple[WordTime, ...] = ()
@@ -142,7 +142,7 @@ PATH = "/realtime"
 _SOCKET = SocketBounds(64 * 1024, 4096, 4 * 1024 * 1024)
 
 # Recognition over HTTP: `POST /v1/audio/transcriptions` of an OpenAI-compatible server. The
-# response is a stream of events or one document. Three forms of events are in use:
+# response is a stream of events or one document. Three event formats are in use:
 # `transcript.text.delta` (OpenAI), `transcription.chunk` (vLLM), and segments without a type (Speaches).
 
 TRANSCRIPTIONS_PATH = "/audio/transcriptions"
@@ -492,9 +492,9 @@ class LocalRecogniser(SpeechWorker):
 
 
 class ChosenRecogniser:
-    """Owner of the recogniser of the settings and the one chosen by an operator; see `SpeechRecogniser`.
+    """Owner of the settings' recogniser and of the one chosen by an operator; see `SpeechRecogniser`.
 
-    The chosen one is used once it is loaded; before that, and if it fails, the one of the settings.
+    The chosen one is used once it is loaded; before that, and if it fails, the settings' recogniser is used.
 
     Bounds of the recogniser that an operator chose: one; another one replaces it after its process
     has ended. The one of the settings is kept, and used until the chosen one is loaded.
@@ -510,14 +510,14 @@ class ChosenRecogniser:
         self.settled = settled
         self._make = make
         self._on_change = on_change
-        # The chosen one with the name of its folder; None without one
+        # The chosen one with the name of its folder; None if there is none
         self.chosen: tuple[str, LocalRecogniser] | None = None
         self._choosing = asyncio.Lock()
         self._closed = False
 
     @property
     def now(self) -> ServerRecogniser | LocalRecogniser | None:
-        """The recogniser in use; None without one."""
+        """The recogniser in use; None if there is none."""
         if self.chosen is not None and self.chosen[1].ready:
             return self.chosen[1]
         return self.settled

@@ -1,4 +1,4 @@
-"""Recognisers and end-of-turn model shared by all sessions, by the settings or an operator's choice."""
+"""Recognisers and end-of-turn model shared by all sessions, named by the settings or chosen by an operator."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class ListeningService:
-    """Owner of the recognisers. `python`: interpreter of the models' environment; None without one."""
+    """Owner of the recognisers. `python`: interpreter of the models' environment; None if there is none."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class ListeningService:
     ) -> None:
         """`machines`: see `other_machine`. `on_change`: called when the recogniser's availability changes."""
         self._settings = settings
-        # State of the end-of-turn model for operators; None without one, and before `tools`
+        # State of the end-of-turn model for operators; None if there is none, and before `tools`
         self._turn_model: dict[str, str] | None = None
 
         def local(folder: Path, *, chosen: bool = True) -> LocalRecogniser:
@@ -80,7 +80,7 @@ class ListeningService:
         )
 
     def _judge(self, pools: Pools, metrics: Metrics) -> TurnJudge | None:
-        """Load the end-of-turn model. Return None without one, or if it is unusable."""
+        """Load the end-of-turn model. Return None if there is none, or if it is unusable."""
         metrics.gauge(
             "turn_model",
             "The end-of-turn model by state",

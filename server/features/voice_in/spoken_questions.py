@@ -1,4 +1,4 @@
-"""Spoken questions of one person: recognise their turns, and ask the words."""
+"""Spoken questions of one person: recognise the turns, and submit their words as questions."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class SpokenQuestions:
             self.turn.forget_pause()
 
     def drop(self) -> None:
-        """Drop the current turn: it was no question."""
+        """Drop the current turn: it was not a question."""
         if self.turn is not None:
             self._forget(self.turn)
             self.turn = None
@@ -180,7 +180,7 @@ class SpokenQuestions:
             self._end_recognition(turn)
 
     def _end_recognition(self, turn: SpokenTurn) -> None:
-        """Note that the recognition of a turn has ended."""
+        """Record that the recognition of a turn has ended."""
         if self.previous_turn is turn:
             self.previous_turn = None
             self._on_change()
@@ -209,7 +209,7 @@ class SpokenQuestions:
         return words
 
     async def _ask_by_sound(self, turn: SpokenTurn) -> None:
-        """Ask an engine with `audio_in` by the sound itself, without recognition."""
+        """Submit the sound itself to an engine with `audio_in`, without recognition."""
         turn.worded = True
         self._outbox.put(wire.Transcript(id=turn.id, text=SPOKEN_QUESTION, final=True))
         try:
@@ -264,9 +264,9 @@ class SpokenTurn:
         # Id of the resulting question
         self.id = f"v{secrets.token_hex(6)}"
         self.over_answer = over_answer
-        # It may be somebody else's: only commands count.
+        # True if it may be somebody else's: then only commands count.
         self.doubtful = False
-        # Less than 1 s of speech, for which some recognisers invent words
+        # True for less than 1 s of speech, for which some recognisers invent words
         self.little = False
         # Capture time of the first sound, monotonic seconds
         self.captured = since
@@ -277,7 +277,7 @@ class SpokenTurn:
         # The whole sound, after the turn's end
         self.whole: Sound | None = None
         self.dropped = 0
-        # True if the client has received words of it
+        # True if the client has received words of this turn
         self.worded = False
         self._pieces: asyncio.Queue[Sound | None] = asyncio.Queue(_MOST_PIECES)
         # Set when no more sound follows
@@ -370,7 +370,7 @@ class PointingWord:
 
 
 def find_pointing_word(words: Sequence[WordTime]) -> PointingWord | None:
-    """Return the last demonstrative word, with the time of its middle; None without one."""
+    """Return the last demonstrative word, with the time of its middle; None if there is none."""
     for one in reversed(words):
         bare = _EDGES.sub("", one.word)
         # A contraction: "that's", "c'est ça"
@@ -451,11 +451,11 @@ class SoundRing:
 
     @property
     def end(self) -> float:
-        """Time after the newest sample, monotonic seconds; 0 without any."""
+        """Time after the newest sample, monotonic seconds; 0 if there is none."""
         return self._end
 
     def add(self, sound: Sound) -> None:
-        """Append a piece. Fill a gap before it with silence; restart if it is earlier than the end."""
+        """Append a piece of sound. Fill a gap before it with silence; start over if it begins before the stored end."""
         if not len(sound.samples):
             return
         if self._samples is None:
@@ -469,7 +469,7 @@ class SoundRing:
         self._end = sound.end
 
     def slice(self, since: float, until: float) -> Sound | None:
-        """Return a copy of the stored sound between two times (monotonic seconds); None without any."""
+        """Return a copy of the stored sound between two times (monotonic seconds); None if there is none."""
         if self._samples is None or not self._count:
             return None
         first = self._end - self.seconds

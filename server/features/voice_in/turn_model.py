@@ -54,7 +54,7 @@ class TurnModel:
 
 
 def _input_of(model: Any) -> str:
-    """Return the name of the only input. Raises ModelUnusable for another form; open dimensions are allowed."""
+    """Return the name of the only input. Raises ModelUnusable for another shape; open dimensions are allowed."""
     inputs, outputs = model.get_inputs(), model.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
         raise ModelUnusable(ModelTrouble.OTHER_FORM)

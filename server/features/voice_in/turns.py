@@ -107,7 +107,7 @@ class Turns:
         self._sure = 0
         # End of the newest chunk
         self._heard = 0.0
-        # Whether the button is held, and when it was released; None if not, and by hands-free turns
+        # Whether the button is held, and when it was released; None if it was not, and in hands-free turns
         self.held = False
         self._released: float | None = None
 
@@ -162,7 +162,7 @@ class Turns:
         return events
 
     def answer(self, number: int, complete: bool | None) -> tuple[bool, list[TurnEvent]]:
-        """Apply a model's answer to a `CheckDue`; None for none. Return whether it was used, and events."""
+        """Apply a model's answer to a `CheckDue` (None: no answer). Return whether it was used, and the events."""
         if not self._rule.answer(number, complete):
             return False, []
         silence = self._heard - self._said
@@ -218,7 +218,7 @@ class Turns:
         self._rule.begin()
 
     def _check(self, chunk: Chunk) -> int | None:
-        """Return the number of the check due after a chunk; None for none."""
+        """Return the number of the check due after a chunk, or None if no check is due."""
         if self.held or self._released is not None or self.state is not TurnState.SILENCE:
             return None
         return self._rule.ask(chunk.end - self._said, self._wanted)
@@ -260,7 +260,7 @@ class EndOfTurn:
     """Rule for one pause at a time. Each check has a number, and takes one answer."""
 
     def __init__(self, judged: bool) -> None:
-        """`judged`: False for no checks."""
+        """`judged`: False if no checks are made."""
         self._has_model = judged
         self._number = 0
         self.begin()
@@ -269,13 +269,13 @@ class EndOfTurn:
         """Reset for the next pause; checks and answers of the previous one are discarded."""
         # Checks made in this pause
         self._count = 0
-        # Number of the check without an answer yet; None without one
+        # Number of the check without an answer yet; None if there is none
         self._asked: int | None = None
-        # The last answer, True for a complete turn; None without one
+        # The last answer, True for a complete turn; None if there is none
         self._complete: bool | None = None
 
     def ask(self, silence: float, wanted: float) -> int | None:
-        """Return the number of the check due now; None for none. Both arguments in seconds of silence."""
+        """Return the number of the check that is due, or None if no check is due. Arguments: seconds of silence."""
         due = sum(reached(silence, one) for one in CHECKS)
         if not self._has_model or due <= self._count or self._asked is not None or self._complete:
             return None
@@ -286,7 +286,7 @@ class EndOfTurn:
         return self._number
 
     def answer(self, number: int, complete: bool | None) -> bool:
-        """Store the answer to a check, None for none. Return False if the check is outdated."""
+        """Store the answer to a check (None: no answer). Return False if the check is outdated."""
         if number != self._asked:
             return False
         self._asked, self._complete = None, complete

@@ -1,7 +1,7 @@
 """Process of a local recogniser, in the models' environment: load one speech model, then transcribe the sounds
-from standard input until it ends. Imports only modules of the server that need no library.
+from standard input until it ends. Imports only server modules that need no third-party library.
 
-Frames (see `wire`) go both ways. In: `recognise` (id, language; the payload is 16 bit, mono, at 16
+Frames (see `wire`) are sent in both directions. In: `recognise` (id, language; the payload is 16 bit, mono, at 16
 kHz), `cancel` (id). Out: `ready` or `failed` (message); then for each sound `end` (id, text, times: lists of
 word, begin, end) or `error` (id, code). Output of libraries goes to standard error.
 """
@@ -97,7 +97,7 @@ def work(model: RecognitionModel, jobs: WorkerJobs) -> None:
         except RecognitionStopped:
             jobs.finish(id, "error", code="stopped")
         except Exception as error:  # noqa: BLE001
-            # Libraries raise anything: this sound fails, and the next may succeed.
+            # Libraries may raise any exception: this sound fails, and the next may succeed.
             print(f"recognising failed: {origin(error)}", file=sys.stderr)
             jobs.finish(id, "error", code="failed")
         else:
@@ -111,7 +111,7 @@ def run(folder: Path, channel: Channel, jobs: WorkerJobs) -> int:
         # Run once before reporting `ready`.
         model.words(bytes(RATE), None, threading.Event())
     except Exception as error:  # noqa: BLE001
-        # Libraries raise anything; no spoken words can be in the text yet.
+        # Libraries may raise any exception; no spoken words can be in the text yet.
         words = " ".join(str(error).split())[:300]
         channel.send("failed", message=f"{type(error).__name__}: {words}")
         return 1

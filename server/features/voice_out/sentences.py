@@ -64,7 +64,7 @@ class _Scan:
     size: int = 0
     # True if they contain more than spaces
     words: bool = False
-    # Last position at which a too long sentence can be split, by kind; 0 for none
+    # Last position at which a too long sentence can be split, by kind; 0 if there is none
     clause: int = 0
     space: int = 0
     # End of the marks that follow the last scanned character
@@ -265,7 +265,7 @@ _RUN = re.compile(r"[!-~]{60,}")
 
 
 def speakable(text: str) -> str:
-    """Return a text's words for a voice; "" without any. Takes time linear in the text."""
+    """Return a text's words for a voice; "" if there is none. Takes time linear in the text."""
     if not any(char.isalnum() for char in text):
         return ""
     text = _PICTURE.sub(r"\1", text)

@@ -110,9 +110,9 @@ class SpeechPart(SessionPart, SpeechOutput):
         self.wanted = False
         # Times of the last late texts, monotonic seconds
         self._late: deque[float] = deque(maxlen=_MOST_LATE)
-        # The answer being spoken; None without one
+        # The answer being spoken; None if there is none
         self._now: Utterance | None = None
-        # Id of an answer that began while speech was off, until its first word; "" without one
+        # Id of an answer that began while speech was off, until its first word; "" if there is none
         self._unspoken = ""
         self._task: asyncio.Task[None] | None = None
         # Set when the task has new work

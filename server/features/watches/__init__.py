@@ -1,6 +1,6 @@
-"""Watches: conditions that a person or an operator wants to be alerted of.
+"""Watches: conditions about which a person or an operator wants to be alerted.
 
-Decides when to ask a model about them and what, when one alerts, and sends the alerts.
+The feature decides when to ask a model about them, what to ask, and when to alert, and sends the alerts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Add watches to each session. The built-in detector looks for the things that it knows, and a model confirms."""
+    """Add watches to each session.
+
+    The built-in detector looks for the objects that it knows, and a model confirms them.
+    """
     from server.core.aio import in_pool
     from server.features.watches.detecting import detector_looks
     from server.features.watches.messages import Ack, FalseAlarm, Unwatch, Watch, WatchSettings

@@ -18,7 +18,7 @@ from server.session.request.outbox import Outbox
 MAX_ALERTS = 16
 # Most unconfirmed alerts sent to a new socket; the next one follows after an `ack`.
 _WINDOW = 2
-# Most bytes that wait for a client for an alert to be sent at once; an outbox has room for four more alerts then.
+# An alert is sent at once if at most this many bytes wait for the client; the outbox then has room for four more.
 _MOST_WAITING = 64 * 1024
 
 
@@ -35,13 +35,13 @@ class KeptAlert:
     at: float
     # JPEG of the frame, after the privacy filters; None if a filter withheld it
     jpeg: bytes | None
-    # The marked region, as shares of the picture; None for the whole one
+    # The marked region, as fractions of the picture; None for the whole picture
     region: Box | None
-    # Name of the model that confirmed it
+    # Name of the model that confirmed the alert
     model: str = ""
-    # Counts the session's alerts from 1
+    # Number of the alert in its session, from 1
     number: int = 0
-    # True once the page has shown it
+    # True once the page has shown the alert
     acked: bool = False
 
     def message(self) -> messages.Alert:
@@ -93,7 +93,7 @@ class KeptAlerts:
         self._on_drop = on_drop
         self._numbers = itertools.count(1)
         self._events: dict[str, KeptAlert] = {}
-        # Ids of the alerts that the present socket has not got, and of those that it has not confirmed
+        # Ids of the alerts that were not sent to the current socket, and of those that it has not confirmed
         self._unsent: list[str] = []
         self._unnoted: set[str] = set()
         self._listening = False
@@ -149,14 +149,14 @@ class KeptAlerts:
         return list(self._events.values())
 
     async def next(self, deadline: float) -> bool:
-        """Wait for the next alert; return True, or False at the deadline (event loop's clock)."""
+        """Wait for the next alert. Return False if none came by the deadline (event loop's clock)."""
         return await self._added.wait(deadline)
 
     def get(self, id: str) -> KeptAlert | None:
         return self._events.get(id)
 
     def ack(self, id: str) -> None:
-        """Record that the page has shown an alert, and send the next one that waits."""
+        """Record that the page has shown an alert, and send the next waiting one."""
         event = self._events.get(id)
         if event is not None:
             self._events[id] = replace(event, acked=True)

@@ -1,4 +1,4 @@
-"""Watches that the built-in detector looks for; a model only has to confirm what it sees."""
+"""Watches that the built-in detector checks; a model only has to confirm what the detector sees."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ class ConditionDetector(Protocol):
         well: bool,
         /,
     ) -> Awaitable[Mapping[str, Sequence[WatchAnswer] | None] | None]:
-        """Return the answers for each condition by its name: surest first, never empty, boxes in pixels of the picture.
+        """Return the answers for each condition, by its name: most confident first, never empty, boxes in pixels.
 
-        A value is None for a condition that the detector does not know, or with `well` not well enough to replace a
-        model. Return None for all if it cannot look at all.
+        A value is None for a condition that the detector does not know; with `well`, also for one that it does not know
+        well enough to replace a model. Return None for all conditions if the detector is not available.
 
-        `turn`: number of the look; `near`: where something has just changed or was seen, in pixels of the picture.
+        `turn`: number of the check; `near`: where something has just changed or was seen, in pixels of the picture.
         """
         ...
 
 
-# Seconds between two looks; the same while something changes or a result is still open; tolerance for frames that come
+# Seconds between two looks; the same while something changes or a result is not settled; tolerance for frames that come
 # slightly early
 LOOK_SECONDS, SOON_SECONDS, _SLACK = 0.5, 0.2, 0.05
 # Seconds after a clearly different frame for which the scene counts as changing
 STIRRED_SECONDS = 1.0
-# Successive looks that have to agree, since a single one is often wrong
+# Successive looks that have to agree, since a single look is often wrong
 _IN_A_ROW = 2
 # Seconds for which a place that a model denied is ignored; doubled each time, up to the second
 _DENIED_SECONDS, _MOST_DENIED_SECONDS = 10.0, 600.0
 # Most denied places that are stored; the one that expires first is dropped.
 _MOST_DENIED = 8
-# Least overlap (intersection over union) of two boxes that show the same thing
+# Least overlap (intersection over union) of two boxes that show the same object
 _SAME = 0.5
 # The detector gets full resolution, after the privacy filters.
 _NEEDS = Capabilities(wants_pixels=True, geometry=Geometry(1, 1, 4096 * 4096))
@@ -66,7 +66,7 @@ _NEEDS = Capabilities(wants_pixels=True, geometry=Geometry(1, 1, 4096 * 4096))
 class _Denial:
     """A place where a model did not see what the detector saw."""
 
-    # None for something that is gone, which has no place
+    # None for something that has disappeared and so has no place
     place: Box | None
     until: float
     seconds: float
@@ -89,7 +89,10 @@ class DetectionHistory:
         return self._row < _IN_A_ROW
 
     def take(self, answers: Sequence[WatchAnswer], now: float) -> WatchAnswer | None:
-        """Record a look's answers; return the surest one once two looks in a row agree, else None. Ignore denied places."""
+        """Record a look's answers.
+
+        Return the most confident one if two looks in a row agree, else None. Ignore denied places.
+        """
         answer = next((one for one in answers if not self._is_denied(one, now)), None)
         if answer is None:
             answer = replace(answers[0], seen=False, where=None)
@@ -109,7 +112,7 @@ class DetectionHistory:
         del self._denials[:-_MOST_DENIED]
 
     def confirm(self) -> None:
-        """Record that a model confirmed it: forget all denials."""
+        """Record that a model confirmed the condition: forget all denials."""
         self._denials.clear()
 
     def _is_denied(self, answer: WatchAnswer, now: float) -> bool:
@@ -135,7 +138,7 @@ def detector_looks(metrics: Metrics) -> Counter:
 class Detecting:
     """One session's looks by the detector. Runs on the event loop.
 
-    At most one look at a time; frames that come meanwhile are counted as busy. After a detector that cannot look,
+    At most one look runs at a time; frames that come meanwhile are counted as busy. If the detector is not available,
     a model is asked about everything.
     """
 
@@ -155,7 +158,7 @@ class Detecting:
         self._looks = detector_looks(context.services.metrics)
         # By the rule's names of watches; None for a condition that the detector does not know
         self._histories: dict[str, DetectionHistory | None] = {}
-        # True if a model is available, so that the detector looks only for what it knows well
+        # True if a model is available, so that the detector checks only conditions that it knows well
         self._beside = self._beside_a_model
         # Capture times: of the next look that is due, of the last look, and of the last clear change
         self._due = self._looked = self._stirred = -math.inf
@@ -166,7 +169,7 @@ class Detecting:
         self._task: asyncio.Task[Any] | None = None
 
     def due(self, frame: Frame) -> bool:
-        """Return True if a frame between two samples should be looked at: a look is due, or the frame differs."""
+        """Return True if a look at a frame between two samples is due, or if the frame differs."""
         if self._early.wants_look(frame.image, frame.captured, frame.ignored):
             self._stirred = frame.captured
             self._near = self._early.where.scaled(frame.width, frame.height)
@@ -174,9 +177,9 @@ class Detecting:
         return frame.captured >= self._due
 
     def frame(self, frame: Frame, *, useful: bool) -> None:
-        """Look at a sampled frame, or one between samples, if a look is due.
+        """Start a look at a sampled frame, or at one between samples, if a look is due.
 
-        `useful`: false if nothing can be seen or no model can be asked; the rule goes on without the detector then.
+        `useful`: False if nothing can be seen or no model can be asked; the rule then continues without the detector.
         """
         detector = self._detector
         if detector is None or not useful:
@@ -254,9 +257,9 @@ class Detecting:
             self._saw(frame, agreed)
 
     def _note_place(self, frame: Frame, found: Mapping[str, Sequence[WatchAnswer] | None]) -> None:
-        """Store where the next look should look more closely."""
+        """Store the place that the next look should examine more closely."""
         if self._stirred > frame.captured:
-            # Something has changed since then: keep that place.
+            # Something has changed since then: keep the place of the change.
             return
         seen = [answers[0] for answers in found.values() if answers and answers[0].seen]
         place = next((one.where for one in seen if one.where is not None), None)
@@ -264,7 +267,7 @@ class Detecting:
             self._near = place
 
     def on_verdict(self, name: str, place: Box | None, seen: bool | None) -> bool:
-        """Record a model's verdict on what the detector saw at a place. `seen`: None without an answer.
+        """Record a model's verdict on what the detector saw at a place. `seen`: None if there was no answer.
 
         Return False if the watch is not one of the detector's.
         """

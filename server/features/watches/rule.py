@@ -1,9 +1,9 @@
-"""The rule of a session's watches: when to ask a model, and when to alert. Pure.
+"""The rules of a session's watches: when to ask a model, and when to alert. Pure.
 
 `on_change` and `on_settled` report a change of the scene, or its end; each returns at most one request for
-all conditions. `on_answer` takes the answers, and returns second looks and alerts. No frame is asked about
-twice; while a request runs, the newest change waits. `on_answer` has to be called for each request, without
-answers after a failure.
+all conditions. `on_answer` takes the answers, and returns second looks and alerts. No frame is used for two
+requests; while a request runs, the newest change waits. Call `on_answer` for each request; after a failure, call
+it without answers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from server.media.picture.grounding import Box
 from server.shared.watch_answers import WatchAnswer
 
 MAX_WATCHES = 8
-# Share of the picture above which a change counts as one of the whole picture
+# Fraction of the picture above which a change counts as a change of the whole picture
 _LARGE = 0.25
 
 
@@ -28,7 +28,7 @@ class LookKind(StrEnum):
 
     # About all conditions, with the whole picture
     PLAIN = "plain"
-    # The same, once the scene is still again after a no
+    # The same, after a no, once the scene is still again
     SETTLED = "settled"
     # About one condition: its box in high detail, worded differently, beside the frame of the last verified no
     SECOND = "second"
@@ -44,14 +44,14 @@ class WatchRequest:
     # The region that changed since the last answer, in pixels of the frame; None for the whole picture
     changed: Box | None
     # For a second look: the region to crop, None for the whole picture; and the frame of the last
-    # verified no, None without one
+    # verified no, None if there is none
     crop: Box | None = None
     before: str | None = None
-    # True if the light went out or came on, or something is gone: a yes needs no box.
+    # True if the light went out or came on, or something has disappeared: a yes needs no box.
     light: bool = False
     # True for a second look of a vote: others may follow, so a yes does not alert yet.
     votes: bool = False
-    # True if it is about the same frame as the request before, and the watches left out there
+    # True if the request is about the same frame as the previous one, and about the watches left out of it
     rest: bool = False
 
 
@@ -105,15 +105,15 @@ class WatchRules:
         self.boxes = boxes
         self.place = place
         self._watches: dict[str, WatchTracker] = {}
-        # The running common request; None without one
+        # The running common request; None if there is none
         self._under_way: WatchRequest | None = None
         # The watches left for a further request about the same frame, to another engine
         self._left: list[str] = []
         # Running second looks, by watch
         self._seconds: dict[str, WatchRequest] = {}
-        # The newest change since the request started; None without one
+        # The newest change since the request started; None if there is none
         self._waiting: _Wake | None = None
-        # The newest common request's frame and change; None before the first
+        # Frame and change of the newest common request; None before the first request
         self._asked: _Wake | None = None
 
     def __len__(self) -> int:
@@ -128,7 +128,7 @@ class WatchRules:
     def add(
         self, name: str, order: messages.Watch, now: float, *, before: WatchTracker | None = None
     ) -> None:
-        """Add a watch under a new name. `before`: the one that it replaces, whose request budget it continues."""
+        """Add a watch under a new name. `before`: the watch that it replaces, whose request budget it continues."""
         self._watches[name] = watch = WatchTracker(name, order, now)
         if before is not None:
             self.remove(before.name)
@@ -149,10 +149,11 @@ class WatchRules:
         light: bool = False,
         area: float = math.inf,
     ) -> WatchRequest | None:
-        """Handle a change of the scene; return the request to make, or None if it waits or nothing needs one.
+        """Handle a change of the scene.
 
-        `changed`: the region in pixels of the frame, None for all of it; `minute`: of the person's day; `light`: the
-        light went out or came on, so a yes needs no box; `area`: of the frame in square pixels.
+        Return the request to make; None if the change waits or no watch needs a request. `changed`: the region in
+        pixels of the frame, None for all of it; `minute`: of the person's day; `light`: the light went out or came on,
+        so a yes needs no box; `area`: of the frame in square pixels.
         """
         if self._under_way is not None:
             before = self._waiting
@@ -186,24 +187,24 @@ class WatchRules:
         return self._ask(LookKind.SETTLED, wake, now, minute)
 
     def repeat_due(self, now: float) -> bool:
-        """Return True if a repeated request about a change that stays is due."""
+        """Return True if a repeated request about a persisting change is due."""
         return self._under_way is None and any(
             watch.again_at is not None and now >= watch.again_at and not watch.detected
             for watch in self._watches.values()
         )
 
     def request_repeat(self, frame_id: str, now: float, minute: int) -> WatchRequest | None:
-        """Return a repeated request about a change that stays and got a no; None if none is due."""
+        """Return a repeated request about a persisting change that got a no; None if none is due."""
         if self._asked is None or not self.repeat_due(now):
             return None
-        # Ask about all watches that wait for a repeat in one request.
+        # Ask in one request about all watches that wait for a repeated one.
         due = [name for name, watch in self._watches.items() if watch.again_at is not None]
         return self._ask(
             LookKind.SETTLED, replace(self._asked, frame_id=frame_id), now, minute, only=due
         )
 
     def cancel_repeats(self) -> None:
-        """Cancel the repeated requests, because the change is gone."""
+        """Cancel the repeated requests, because the change has disappeared."""
         for watch in self._watches.values():
             watch.again_at = None
 
@@ -217,7 +218,7 @@ class WatchRules:
     ) -> list[WatchRequest]:
         """Handle the detector's answers; return a second look for each yes, which a model has to confirm.
 
-        A yes without a box is about something that is gone.
+        A yes without a box is about something that has disappeared.
         """
         asks = []
         for name, answer in answers.items():
@@ -239,7 +240,7 @@ class WatchRules:
     ) -> tuple[list[WatchRequest], Firing | None]:
         """Handle the answers of a request; a watch without an answer counts as not asked.
 
-        Return the requests to make, and the alert of a second look or None.
+        Return the requests to make, and the alert that follows from a second look, or None.
         """
         if ask.look is LookKind.SECOND:
             return self._take_second(ask, answers, now)
@@ -253,7 +254,8 @@ class WatchRules:
             if watch is None:
                 continue
             if answer is None:
-                # Do not repeat a settled request: a model that cannot answer will not answer about the next frame.
+                # Do not repeat a settled request: a model that cannot answer it will not answer about the next frame
+                # either.
                 watch.unsettled = watch.unsettled and not settled
             elif watch.on_plain_answer(answer, ask.frame_id, now, settled=settled):
                 self._seconds[name] = second = WatchRequest(
@@ -279,7 +281,7 @@ class WatchRules:
         }
 
     def has_unasked(self, now: float, minute: int) -> bool:
-        """Return True if a watch that can be asked about now was in no request yet."""
+        """Return True if a watch that can be asked about now has not been in any request."""
         return any(
             watch.asked_frame is None
             and not watch.detected
@@ -386,7 +388,7 @@ class WatchRules:
 #
 # A condition that holds when the watch is added also leads to HOLDS, without an alert.
 
-# Seconds after the last answer at which a change that stays after two noes is asked about again
+# Seconds after the last answer at which a change that persists after two noes is asked about again
 AGAIN_SECONDS = (2.0, 3.0, 10.0)
 # Successive noes after which a condition no longer holds
 CLEARED_AFTER = 3
@@ -406,7 +408,7 @@ _MIN_OVERLAP = 0.2
 
 
 class WatchState(StrEnum):
-    """State of a watch as clients get it."""
+    """State of a watch as sent to clients."""
 
     LOOKING = "looking"
     SEEN = "seen"
@@ -415,7 +417,7 @@ class WatchState(StrEnum):
 
 
 class Belief(StrEnum):
-    """State of a condition by the answers so far."""
+    """State of a condition according to the answers so far."""
 
     CLEAR = "clear"
     # A yes waits for its second look.
@@ -438,7 +440,7 @@ class Firing:
 
 
 def overlaps(found: Box, changed: Box) -> bool:
-    """Return True if a box overlaps a change by a fifth of the smaller one of both."""
+    """Return True if the overlap of a box and a change is at least a fifth of the smaller one."""
     width = min(found.x2, changed.x2) - max(found.x1, changed.x1)
     height = min(found.y2, changed.y2) - max(found.y1, changed.y1)
     if width <= 0 or height <= 0:
@@ -451,7 +453,7 @@ class WatchTracker:
     """The state of one watch. `WatchRules` makes its requests and passes the answers on."""
 
     def __init__(self, name: str, order: messages.Watch, now: float) -> None:
-        """Start at `now`. `name`: a short one in place of the client's id, since models have to repeat it."""
+        """Start at `now`. `name`: short name used instead of the client's id, since models have to repeat it."""
         self.name = name
         self.order = order
         self.belief = Belief.CLEAR
@@ -460,7 +462,7 @@ class WatchTracker:
         self.reason = ""
         # Time of the last answer; None before the first
         self.looked_at: float | None = None
-        # Id of the frame of the last verified no, for comparison; None without one
+        # Id of the frame of the last verified no, for comparison; None if there is none
         self.last_no: str | None = None
         # Id of the frame of the last common request; None before the first
         self.asked_frame: str | None = None
@@ -470,7 +472,7 @@ class WatchTracker:
         # True if one more look at the settled scene is needed: after a first no, and after each answer about a
         # condition that held, since its end may be the last change.
         self.unsettled = False
-        # Time of the next repeated look at a change that stays, None without one; and the number of such looks
+        # Time of the next repeated look at a persisting change, None if there is none; and the number of such looks
         self.again_at: float | None = None
         self._again = 0
         # True if the detector looks for it, so that common requests leave it out
@@ -489,20 +491,20 @@ class WatchTracker:
         return self._again > 0
 
     def is_expired(self, now: float) -> bool:
-        """Return True if its time is over."""
+        """Return True if the watch has expired."""
         expires = self.order.expires
         return expires is not None and now - self.since >= expires
 
     def is_finished(self, now: float) -> bool:
-        """Return True if it alerts no more: it has expired, or has alerted and does not repeat."""
+        """Return True if the watch can alert no more: it has expired, or has alerted and does not repeat."""
         return (self._alerted and not self.order.repeat) or self.is_expired(now)
 
     def awake(self, now: float, minute: int) -> bool:
-        """Return True if it can be asked about."""
+        """Return True if a model can be asked about the watch now."""
         return not self.is_finished(now) and not self.pause_reason(now, minute)
 
     def pause_reason(self, now: float, minute: int) -> str:
-        """Return why it is paused now, as a sentence for the person; "" if it is not.
+        """Return why the watch is paused now, as a sentence for the person; "" if it is not.
 
         `minute`: of the person's day.
         """
@@ -518,7 +520,7 @@ class WatchTracker:
         return ""
 
     def state(self, now: float, minute: int) -> WatchState:
-        """Return its state as clients get it."""
+        """Return the state as sent to clients."""
         if self.is_expired(now):
             return WatchState.EXPIRED
         if self.belief is Belief.HOLDS or self.is_finished(now):
@@ -526,7 +528,7 @@ class WatchTracker:
         return WatchState.PAUSED if self.pause_reason(now, minute) else WatchState.LOOKING
 
     def spend(self, now: float) -> None:
-        """Take one request from its budget, and reset the repeated looks."""
+        """Take one request from the watch's budget, and reset the repeated looks."""
         self._again, self.again_at = 0, None
         self.wakes.take(now)
 
@@ -545,7 +547,7 @@ class WatchTracker:
             self.belief = Belief.DOUBTED
             self.votes = []
             return True
-        # Two noes about different frames arm it, too, since a busy scene never settles.
+        # Two noes about different frames also arm the watch, since a busy scene never settles.
         self._first_noes += 1
         self.armed = self.armed or settled or self._first_noes > 1
         # Only a second, verified no is used for comparison.
@@ -565,7 +567,7 @@ class WatchTracker:
             self.votes = []
         noted = self.looked_at is not None and now - self.looked_at < _NOTED_SECONDS
         if self.belief is not before or not noted:
-            # Do not report each look to clients, nor keep each as a picture.
+            # Do not report each look to clients, and do not keep a picture of each.
             self.looked_at, self.reason = now, answer.why
             self.last_no = self.last_no if yes else frame_id
         self.armed = self.armed or not yes
@@ -581,10 +583,10 @@ class WatchTracker:
         boxes: bool,
         votes: bool,
     ) -> Firing | None:
-        """Record the answer of a second look; return the alert, or None. If it stays DOUBTED, another look is needed.
+        """Record the answer of a second look; return the alert, or None.
 
-        `boxes`: to alert, the answer needs a box, which overlaps `changed` if that is known. `votes`: two of
-        three looks with different crops decide.
+        While `belief` is DOUBTED, another look is needed. `boxes`: to alert, the answer needs a box, which must overlap
+        `changed` if that is known. `votes`: two of three looks with different crops decide.
         """
         if self.belief is not Belief.DOUBTED:
             return None
@@ -626,18 +628,18 @@ class WatchTracker:
         return self.votes[0] is not None and len(self.votes) < _VOTES and not self._votes_agree()
 
     def _votes_agree(self) -> bool:
-        """Return True if the newest look and an earlier one saw it at the same place."""
+        """Return True if the newest look and an earlier one saw the object at the same place."""
         *before, newest = self.votes
         return newest is not None and any(one and overlaps(one, newest) for one in before)
 
     def _ask_again(self, now: float) -> None:
-        """Set the time of the next repeated look, unless there were enough."""
+        """Set the time of the next repeated look, unless the most were made."""
         if not self.detected and self._again < len(AGAIN_SECONDS):
             self.again_at = now + AGAIN_SECONDS[self._again]
             self._again += 1
 
     def on_no_answer(self) -> None:
-        """Record that no answer came, as if it was not asked."""
+        """Record that no answer came: treat the watch as not asked about."""
         if self.belief is Belief.DOUBTED:
             self.belief = Belief.CLEAR
 

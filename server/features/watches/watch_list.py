@@ -25,10 +25,10 @@ from server.shared.boxes import to_frame
 from server.shared.dates import zone_of
 from server.shared.watch_answers import MAX_CONDITION_CHARS, WatchAnswer, read_answers
 
-# State of a watch that is prevented from looking, such as by darkness
+# State of a watch that cannot work now, for example because of darkness
 _CANNOT = "cannot"
 _DISCLOSURE = "Watching needs your consent: pictures would go to another machine. Agree on the page to continue."
-# Seconds of wait for the session's next request from which the client is notified
+# The client is notified if the session's next request has to wait longer than this, in seconds
 _LONG_WAIT = 5.0
 
 
@@ -44,7 +44,7 @@ def day_minute(wall: float, zone: ZoneInfo | None, offset: int) -> int:
 
 
 class WatchRegistry:
-    """Owns the watches and the person's time zone, and sends the list if it has changed.
+    """Own the watches and the person's time zone, and send the list if it has changed.
 
     Bounds of cached results of parsing conditions: one for each watch and one more, for two engines; the least
     recently used is dropped.
@@ -73,9 +73,9 @@ class WatchRegistry:
     # Changes
 
     def add(self, asked: messages.Watch) -> None:
-        """Add a watch, in place of one with the same id or, if all places are taken, a finished one.
+        """Add a watch. It replaces one with the same id or, if the list is full, a finished one.
 
-        Raise TooLong or BadRequest for an invalid one, and Conflict beyond the limit.
+        Raise TooLong or BadRequest for an invalid watch, and Conflict beyond the limit.
         """
         self.check_condition(asked.condition)
         if asked.hours is not None and asked.hours[0] == asked.hours[1]:
@@ -138,7 +138,7 @@ class WatchRegistry:
         return any(not one.is_finished(now) for one in self.rule)
 
     def obstacle(self) -> str:
-        """Return why watching is hardly possible now, darkness and limits included; "" if it is possible."""
+        """Return why watching is hardly possible now, for example darkness or a limit; "" if it is possible."""
         if reason := self.block_reason():
             return reason
         scene = self._camera.scene
@@ -149,7 +149,7 @@ class WatchRegistry:
         return ""
 
     def block_reason(self) -> str:
-        """Return why no request can be made now, as a sentence for the person; "" if one can."""
+        """Return why no request can be made now, as a sentence for the person; "" if requests are possible."""
         engine = self._services.current_engine(Role.WATCHES)
         status = engine.status
         if not status.ready:
@@ -243,7 +243,7 @@ class WatchRegistry:
         self._reading.cache_clear()
 
 
-# Tokens of an answer: for each condition, and for the structure around them
+# Tokens of an answer: for each condition, and for the structure around the entries
 _ENTRY_TOKENS = 80
 _FORM_TOKENS = 40
 # Size of a second look's crop relative to the box, and its least side in pixels
@@ -254,7 +254,7 @@ _LAST_FIELD = '"why"'
 
 
 def answer_tokens(conditions: int) -> int:
-    """Return the most tokens of an answer about this many conditions."""
+    """Return the maximum number of tokens of an answer about this many conditions."""
     return conditions * _ENTRY_TOKENS + _FORM_TOKENS
 
 
@@ -309,7 +309,7 @@ def changed_box(change: Change, frame: Frame) -> Box | None:
 
 
 def in_shares(box: Box | None, frame: Frame) -> Box | None:
-    """Return a box of the frame's pixels as shares of its sides; None for None."""
+    """Return a box in pixels of the frame as fractions of its sides; None for None."""
     if box is None:
         return None
     return Box(

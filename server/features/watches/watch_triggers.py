@@ -17,28 +17,28 @@ from server.shared.watch_answers import WatchAnswer
 
 # Seconds without a change after a request, after which the scene is settled
 _SETTLED_SECONDS = 0.6
-# Seconds of dark frames after which the light counts as out; a passing hand is gone by then.
+# Seconds of dark frames after which the light counts as off; a passing hand has left the view by then.
 _DARK_SECONDS = 0.9
-# Strength of a change of the light, which is one of the whole picture
+# Strength of a change of the light, which changes the whole picture
 _OUT = 3.0
 _NOTHING = Change(Why.SAME, 0.0, None, 0.0)
 # Seconds from the beginning of a sound to the frame that is asked about, so that the request includes the
 # sound; and seconds after which the sound is ignored
 _SOUND_SECONDS = 0.8
 _SOUND_FORGOTTEN = 5.0
-# Seconds between two requests about sounds: at first, and at most. Doubled with each one, since a
-# television or a conversation would use up a watch's requests of a day.
+# Seconds between two requests about sounds: at first, and at most. Doubled with each request, since otherwise a
+# television or a conversation would use up a watch's requests for a day.
 _SOUNDS_APART = 3.0
 _MOST_APART = 600.0
 
 
 class WatchTriggers:
-    """Decides for each frame whether to make a request. Runs on the event loop.
+    """Decide for each frame whether to make a request. Runs on the event loop.
 
-    In the dark the change gate sees noise, and takes a change of the light for another exposure. So light
-    that goes out or comes on is detected here, and no other change counts until it is on again.
+    In the dark the change gate sees noise, and mistakes a change of the light for a change of exposure. Therefore
+    light that goes out or comes on is detected here, and other changes are ignored until the light is on again.
 
-    Call `look` or `early_check`, then `ask` or `ask_early` with the change that it returned. Call `on_answer`
+    Call `look` or `early_check`, then `ask` or `ask_early` with the returned change. Call `on_answer`
     or `on_failure` for each request.
     """
 
@@ -51,7 +51,7 @@ class WatchTriggers:
         self._list = watch_list
         self._rule = watch_list.rule
         self._frames = frames
-        # The request with whose frame the gate compares
+        # The request whose frame the gate compares with
         self._compared: WatchRequest | None = None
         # The answers of the last common request, by name
         self._last_answers: dict[str, bool] = {}
@@ -59,7 +59,7 @@ class WatchTriggers:
         self._asked_at = 0.0
         # The frame of the last look, if it showed no change
         self._last: Frame | None = None
-        # Beginning of a sound that no request was about yet; None without one
+        # Beginning of a sound about which no request was made yet; None if there is none
         self._sound_at: float | None = None
         # Capture time of the newest frame that was asked about for a sound, least seconds until the
         # next one, and beginning of the newest sound
@@ -120,7 +120,7 @@ class WatchTriggers:
         return self._begin(ask, frame, change)
 
     def _again(self, frame: Frame, now: float, minute: int) -> WatchRequest | None:
-        """Return a repeated request about a change that stays; None if the scene is as before the change."""
+        """Return a repeated request about a persisting change; None if the scene is as before the change."""
         if not self.attention.differs_from_before(frame):
             self._rule.cancel_repeats()
             return None
@@ -130,14 +130,14 @@ class WatchTriggers:
     def on_sound_event(self, at: float) -> None:
         """Record that a sound began at a monotonic time; ignore it if the engine does not support sound."""
         if at - self._noise_at >= self._sounds_apart:
-            # It was quiet for a while: start with the short pause again.
+            # It was quiet for a while: start again with the short pause.
             self._sounds_apart = _SOUNDS_APART
         self._noise_at = at
         if self._services.current_engine(Role.WATCHES).status.capabilities.audio_in:
             self._sound_at = at
 
     def _sound_due(self, frame: Frame) -> bool:
-        """Return True if this frame should be asked about for a sound, and record that it is."""
+        """Return True if a request about this frame should be made because of a sound, and record it."""
         at = self._sound_at
         now = frame.captured
         if at is None or now < at + _SOUND_SECONDS:
@@ -204,7 +204,7 @@ class WatchTriggers:
     def on_answer(self, ask: WatchRequest, answers: Mapping[str, WatchAnswer]) -> None:
         """Adjust the pace to the answers of a request. Call it after the rule's `on_answer`."""
         if ask is self._compared:
-            # A yes does not count as news before its second look.
+            # Ignore a yes until its second look.
             doubted = {one.name for one in self._rule if one.belief is Belief.DOUBTED}
             seen_now = {name: one.seen and name not in doubted for name, one in answers.items()}
             same = bool(seen_now) and all(
@@ -225,11 +225,11 @@ class WatchTriggers:
             self._compared, self._compared_dark = None, self._before_dark
             self.attention.request_failed(self._list.now())
         elif self._compared is None:
-            # A second look or a settled scene, which may not change again
+            # The request was a second look or about a settled scene, which may not change again.
             self.attention.answer_lost(self._list.now())
 
     def _compare_with(self, ask: WatchRequest, change: Change) -> None:
-        """Compare later frames with that of a common request, already before its answer."""
+        """Compare later frames with the frame of a common request, even before its answer."""
         self.attention.request_sent(change, self._list.now(), ahead=True)
         self._compared, self._waiting = ask, None
         self._before_dark, self._compared_dark = self._compared_dark, self._dark
@@ -255,12 +255,12 @@ class WatchTriggers:
 # Most frames at once: of the running request, of the waiting change, of second looks, and of noes that
 # are being encoded. Beyond them the oldest is dropped.
 MAX_FRAMES = 6
-# Most bytes of the picture of a verified no; second looks do without a larger one.
+# Most bytes of the picture of a verified no; second looks do not use a larger one.
 MAX_BEFORE_BYTES = 2_000_000
 
 
 class WatchFrames:
-    """Owns the frames of requests. Frames of verified noes become filtered JPEGs, at most one a watch.
+    """Own the frames of requests. Frames of verified noes become filtered JPEGs, at most one per watch.
 
     Bounds of frames of a session's watches: 6 while requests about them wait or run, the oldest is
     dropped; one filtered JPEG of each watch's last no.
@@ -272,7 +272,7 @@ class WatchFrames:
         self._tasks = context.tasks
         self._on_drop = on_drop
         self._frames: dict[str, Frame] = {}
-        # Filtered JPEGs at full resolution by frame id; None while one is made
+        # Filtered JPEGs at full resolution by frame id; None while the JPEG is being made
         self._before: dict[str, bytes | None] = {}
 
     def __len__(self) -> int:
@@ -289,7 +289,7 @@ class WatchFrames:
         return self._frames.get(id)
 
     def before(self, id: str | None) -> bytes | None:
-        """Return the JPEG of a verified no; None without one."""
+        """Return the JPEG of a verified no; None if there is none."""
         return self._before.get(id) if id is not None else None
 
     def settle(self, asking: set[str], compared: set[str]) -> None:
@@ -310,7 +310,7 @@ class WatchFrames:
         try:
             jpeg = await in_pool(self._services.prepare_pool, self._services.preparer.full, frame)
         except QwenCameraError:
-            # The frame is withheld or too large: second looks do without it.
+            # The frame is withheld or too large: second looks do not use it.
             self._before.pop(frame.id, None)
             return
         if len(jpeg) > MAX_BEFORE_BYTES:

@@ -90,7 +90,7 @@ class Watching(BackgroundPart):
         detector: ConditionDetector | None = None,
         confirm: bool = False,
     ) -> None:
-        """Start without watches. `detector`: looks for the things that it knows; None: a model looks for all.
+        """Start without watches. `detector`: checks the conditions that it knows; None: a model checks all of them.
         `confirm`: the answering engine makes the second looks.
         """
         self._context = context
@@ -126,7 +126,7 @@ class Watching(BackgroundPart):
         self._detecting: Detecting | None = None
         if detector is not None:
             self._detecting = Detecting(context, self._list, detector, self._on_detected)
-        # An alert that was sent before its reason was complete; None without one
+        # An alert that was sent before its reason was complete; None if there is none
         self._early: Firing | None = None
         self._listening = False
         self._ended = False
@@ -167,7 +167,10 @@ class Watching(BackgroundPart):
         return self._begin_tool, self._end_tool
 
     def _find_condition(self, call: ConditionArguments) -> str:
-        """Return the condition of the watch that a model means; a single watch matches any words. Raise NotFound for none."""
+        """Return the condition of the watch that a model means; a single watch matches any words.
+
+        Raise NotFound if there is none.
+        """
         running = [one.condition for one in self.watches() if not one.ended]
         meant = call.condition.strip().casefold()
         alike = [one for one in running if meant in one.casefold() or one.casefold() in meant]
@@ -246,7 +249,7 @@ class Watching(BackgroundPart):
             self._after_look(change, self.triggers.ask(frame, change))
 
     def between(self, frame: Frame) -> None:
-        """Look at a frame between samples at once if it clearly differs, so that alerts are earlier."""
+        """Check a frame between samples at once if it clearly differs, so that alerts come earlier."""
         change = self.triggers.early_check(frame)
         if self._detecting is not None and self._detecting.due(frame):
             self._detecting.frame(frame, useful=not self._list.obstacle())
@@ -286,7 +289,7 @@ class Watching(BackgroundPart):
         self._list.report()
 
     def on_partial_answer(self, sink: WatchObserver) -> None:
-        """Alert on a second look as soon as its answer lacks only the reason."""
+        """Alert as soon as the answer of a second look lacks only the reason."""
         ask = sink.ask
         if ask.look is not LookKind.SECOND or ask.votes or self._early is not None:
             return
@@ -335,7 +338,7 @@ class Watching(BackgroundPart):
         return asks, firing
 
     def on_failure(self, ask: WatchRequest, error: QwenCameraError | None, again: bool) -> None:
-        """Handle a request without an answer. `again`: it will be tried again."""
+        """Handle a request without an answer. `again`: the request will be tried again."""
         self._early = None
         self._list.failed = error.visitor_message if error is not None else ""
         if again:
@@ -360,7 +363,10 @@ class Watching(BackgroundPart):
             self._counters.confirmations.labels(said).inc()
 
     def role(self, ask: WatchRequest, look: LookKind | None = None) -> Role:
-        """Return the role whose engine gets a request. `look`: for a request of this kind about the same watch."""
+        """Return the role whose engine gets a request.
+
+        `look`: the kind of request about the same watch; None: that of `ask`.
+        """
         watch = self.rule.get(ask.watch_ids[0])
         if watch is not None and self._list.needs_answering_engine(watch.order.condition):
             return Role.ANSWERS
@@ -372,7 +378,7 @@ class Watching(BackgroundPart):
         return Role.ANSWERS if confirms else Role.WATCHES
 
     def _note_boxes(self, engine: Engine) -> None:
-        """Set in the rule whether this engine's second looks give boxes."""
+        """Tell the rule whether this engine's second looks return boxes."""
         self.rule.boxes = unit_of(engine.status.capabilities) is not None
 
     def _next(self, asks: Sequence[WatchRequest]) -> None:
@@ -387,7 +393,7 @@ class Watching(BackgroundPart):
         try:
             jpeg = await in_pool(self._services.prepare_pool, self._services.preparer.still, frame)
         except QwenCameraError:
-            # A filter withholds the picture; send the alert without it.
+            # A filter withholds the picture: send the alert without it.
             jpeg = None
         if self._ended or watch is None:
             return
@@ -402,7 +408,7 @@ class Watching(BackgroundPart):
         self._context.publish_alert(event.alert(self._context.source))
 
 
-# Seconds until a stopped or failed request is tried again, and most attempts, for errors that may pass
+# Seconds until a stopped or failed request is tried again, and most attempts, for temporary errors
 _AGAIN_SECONDS = 0.5
 _MOST_ATTEMPTS = 3
 _PASSING = (Busy, EngineError)

@@ -1,6 +1,6 @@
 """Webhooks: sends the alerts of watches to other programs, signed, with retries.
 
-`shared/attention/` and `features/watches/` decide when a watch alerts.
+`shared/attention/` and `features/watches/` decide when to alert.
 """
 
 from __future__ import annotations

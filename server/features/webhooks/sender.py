@@ -30,7 +30,7 @@ class DeliveryResult:
     # None for success
     trouble: DeliveryError | None
     status: int = 0
-    # Seconds of pause that the receiver asks for (`Retry-After`)
+    # Seconds of pause that the receiver requests (`Retry-After`)
     pause: float = 0.0
 
 
@@ -43,7 +43,7 @@ class WebhookClient:
     async def post(
         self, webhook: Webhook, headers: list[tuple[str, str]], body: bytes
     ) -> DeliveryResult:
-        """Send a body and return the result; errors are results, too. Cancelling stops the request.
+        """Send a body and return the result, also for an error. Cancelling stops the request.
 
         Follow no redirect, use no proxy, and read only the head of the response.
         """

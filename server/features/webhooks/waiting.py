@@ -1,4 +1,4 @@
-"""The queue of alerts for a receiver, the alerts that were given up, and the rule of retries. Pure."""
+"""The queue of alerts for a receiver, the abandoned alerts, and the schedule of retries. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from server.session.part import Alert
 
 # Most alerts that wait for one receiver: in all, of one camera, and of all visitors
 MOST_WAITING, MOST_OF_A_SOURCE, MOST_OF_VISITORS = 64, 16, 32
-# Most alerts that were given up and are kept: of all receivers, and of one camera
+# Most abandoned alerts that are kept: in all, and of one camera
 MOST_DEAD, MOST_DEAD_OF_A_SOURCE = 32, 8
 
 
@@ -29,14 +29,14 @@ class Delivery:
     # Error and HTTP status of the last attempt; None and 0 before it
     trouble: DeliveryError | None = None
     status: int = 0
-    # True once the person has withdrawn the consent: nothing more of it may be sent.
+    # True once the person has withdrawn the consent: the alert must not be sent any more.
     ended: bool = False
-    # Time at which it was given up, monotonic seconds
+    # Time at which the alert was abandoned, monotonic seconds
     since: float = 0.0
 
     @property
     def source(self) -> str:
-        """The id of the session that it comes from; "" for a test."""
+        """The id of the session that the alert comes from; "" for a test."""
         return self.alert.source.id if self.alert.source is not None else ""
 
     @property
@@ -55,7 +55,7 @@ class DeliveryQueue:
         return len(self._deliveries)
 
     def put(self, delivery: Delivery) -> Delivery | None:
-        """Add an alert; return the one that was dropped for it, or None."""
+        """Add an alert; return the alert that was dropped to make room for it, or None."""
         dropped = self._too_many(delivery)
         if dropped is not None:
             self._deliveries.remove(dropped)
@@ -63,7 +63,7 @@ class DeliveryQueue:
         return dropped
 
     def _too_many(self, delivery: Delivery) -> Delivery | None:
-        """Return the alert to drop for this one, or None; a visitor's never displaces a fixed camera's."""
+        """Return the alert to drop for this one, or None. A visitor's alert never displaces a fixed camera's."""
         waiting = self._deliveries
         same = [one for one in waiting if one.source == delivery.source]
         if len(same) >= MOST_OF_A_SOURCE:
@@ -78,7 +78,7 @@ class DeliveryQueue:
         return next(one for one in waiting if one.source == most)
 
     def next(self) -> Delivery | None:
-        """Return the alert with the earliest next attempt; None without any."""
+        """Return the alert with the earliest next attempt; None if there is none."""
         return min(self._deliveries, key=lambda one: one.due, default=None)
 
     def remove(self, delivery: Delivery) -> None:
@@ -99,7 +99,7 @@ class DeliveryQueue:
 
 @dataclass(slots=True)
 class DeadLetters:
-    """The alerts that were given up, by their ids, until an operator sends them again.
+    """The abandoned alerts by their ids, until an operator sends them again.
 
     Bounds of alerts that were given up: 32, 8 of one camera; the oldest is dropped.
     """
@@ -113,7 +113,7 @@ class DeadLetters:
         return list(self._letters.values())
 
     def put(self, letter: Delivery) -> int:
-        """Keep an alert; return the number of alerts that were dropped for it."""
+        """Keep an alert; return the number of alerts that were dropped to make room for it."""
         self._letters[letter.id] = letter
         same = [id for id, one in self._letters.items() if one.source == letter.source]
         dropped = same[:-MOST_DEAD_OF_A_SOURCE]
@@ -139,17 +139,17 @@ class DeadLetters:
         return len(ended)
 
 
-# The rule of retries: which statuses are errors, and how long to pause. Pure.
+# The schedule of retries: which statuses are errors, and how long to pause. Pure.
 
 # Seconds before the second attempt, the third, and so on: seven attempts in half an hour
 PAUSES = (2.0, 10.0, 60.0, 180.0, 600.0, 900.0)
-# Retries of an alert that the receiver refuses: more are of no use until a person corrects the settings
+# Retries of an alert that the receiver refuses: more are useless until a person corrects the settings
 REFUSED_PAUSES = 2
-# Statuses that count as refused, beside redirects; not 401, 403 and 404, with which proxies answer while a receiver restarts
+# Statuses that count as refused, besides redirects; not 401, 403 and 404, which proxies send while a receiver restarts
 REFUSED = frozenset({400, 405, 413, 415, 422})
-# Least share of a pause; the rest is random, so that alerts of one moment are not retried at once
+# Least fraction of a pause; the rest is random, so that simultaneous alerts are not retried at the same time
 LEAST_SHARE = 0.75
-# Longest pause in seconds that a receiver may ask for
+# Longest pause in seconds that a receiver may request
 MOST_ASKED = 900.0
 
 
@@ -178,8 +178,8 @@ def error_for(status: int) -> DeliveryError | None:
 def pause(attempts: int, chance: float, asked: float = 0.0, status: int = 0) -> float | None:
     """Return the seconds until the next attempt; None after the last one.
 
-    `attempts`: the failed ones; `chance`: random, 0 to 1; `asked`: seconds that the receiver asks for; `status`: of its
-    last response.
+    `attempts`: number of failed attempts; `chance`: random, 0 to 1; `asked`: seconds that the receiver requests;
+    `status`: of its last response.
     """
     refused = status in REFUSED or 300 <= status < 400
     if attempts > (REFUSED_PAUSES if refused else len(PAUSES)):

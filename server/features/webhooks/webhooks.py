@@ -63,7 +63,7 @@ STATUS_SENTENCES = {
 
 @dataclass(slots=True)
 class _Receiver:
-    """A webhook with its queue and its state."""
+    """A webhook with its queue and state."""
 
     webhook: Webhook
     waiting: DeliveryQueue = field(default_factory=DeliveryQueue)
@@ -74,9 +74,9 @@ class _Receiver:
     # Error and HTTP status of the last attempt; None after a success and before the first one
     trouble: DeliveryError | None = None
     status: int = 0
-    # True: the receiver has unsubscribed (410).
+    # True if the receiver has unsubscribed (410)
     gone: bool = False
-    # The delivery whose attempt runs, and its task
+    # The delivery whose attempt is running, and its task
     sending: Delivery | None = None
     task: asyncio.Task[DeliveryResult] | None = None
 
@@ -104,7 +104,7 @@ class Webhooks:
         sender: WebhookClient | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`new_id` makes an id by which a load balancer finds this process, as by a session's id."""
+        """`new_id`: returns an id by which a load balancer finds this process, as it does by a session's id."""
         self._address = listed.address
         self._new_id = new_id
         # result: taken, or a `DeliveryError`
@@ -164,7 +164,7 @@ class Webhooks:
                 self._put(hook, alert)
 
     def end(self, source: str, kept: Sequence[str] = ()) -> None:
-        """Send nothing more of a source, except to the webhooks of `kept`: drop its alerts and links, cancel its attempts."""
+        """Drop the alerts and links of a source and cancel its attempts, except those for the webhooks in `kept`."""
         for name, hook in self._hooks.items():
             if name not in kept:
                 self._drop("ended", hook.waiting.end(source))
@@ -216,7 +216,7 @@ class Webhooks:
         return 0.0
 
     async def _attempt(self, hook: _Receiver, delivery: Delivery) -> DeliveryResult | None:
-        """Make one attempt and return its result; None if it was withdrawn meanwhile."""
+        """Make one attempt and return its result; None if the alert was withdrawn meanwhile."""
         alert, webhook = delivery.alert, hook.webhook
         link = None
         if webhook.evidence is Evidence.LINK and alert.jpeg is not None and alert.source:
@@ -283,7 +283,7 @@ class Webhooks:
         self._put(hook, Alert(time.time() * 1000))
 
     def resend(self, id: str) -> None:
-        """Send an alert that was given up again, with all attempts. Raise NotFound for an unknown id."""
+        """Send an abandoned alert again, with all attempts. Raise NotFound for an unknown id."""
         delivery = self._dead.take(id)
         if delivery is None:
             raise NotFound(
@@ -295,14 +295,14 @@ class Webhooks:
         self._queue(hook, delivery)
 
     def resend_all(self) -> int:
-        """Send all alerts that were given up again; return their number."""
+        """Send all abandoned alerts again; return their number."""
         letters = self._dead.all()
         for letter in letters:
             self.resend(letter.id)
         return len(letters)
 
     def remove_dead(self, id: str) -> None:
-        """Drop an alert that was given up. Raise NotFound for an unknown id."""
+        """Drop an abandoned alert. Raise NotFound for an unknown id."""
         if self._dead.take(id) is None:
             raise NotFound("Delivery not found. It may be removed already.")
         self._drop("forgotten", 1)
@@ -416,17 +416,17 @@ def headers(key: bytes, id: str, timestamp: int, body: bytes) -> list[tuple[str,
 
 # Seconds until a link expires, from the attempt that sends it
 LINK_SECONDS = 60.0
-# Most links at a time; the oldest is dropped.
+# Most links at a time. The oldest link is dropped first.
 MOST_LINKS = 128
 
 
 @dataclass(frozen=True, slots=True)
 class _StoredPicture:
     jpeg: bytes = field(repr=False)
-    # The id of the session that it comes from
+    # The id of the session that the picture comes from
     source: str = field(repr=False)
     webhook: str
-    # Time at which it expires, monotonic seconds
+    # Time at which the link expires, monotonic seconds
     until: float
 
 
@@ -443,7 +443,10 @@ class PictureLinks:
         return len(self._linked)
 
     def make(self, jpeg: bytes, source: str, webhook: str, now: float) -> tuple[str, int]:
-        """Keep a picture; return its URL token (256 random bits) and the number of pictures that were dropped for it."""
+        """Keep a picture.
+
+        Return its URL token (256 random bits), and the number of pictures dropped to make room for it.
+        """
         self.expire(now)
         token = secrets.token_urlsafe(32)
         self._linked[token] = _StoredPicture(jpeg, source, webhook, now + LINK_SECONDS)
@@ -460,12 +463,12 @@ class PictureLinks:
         return found.jpeg if found is not None and found.until > now else None
 
     def expire(self, now: float) -> None:
-        """Drop the expired pictures, which come first."""
+        """Drop the expired pictures, which are the first ones."""
         while self._linked and next(iter(self._linked.values())).until <= now:
             self._linked.popitem(last=False)
 
     def end(self, source: str, kept: Sequence[str] = ()) -> None:
-        """Drop the pictures of a source, except those for the webhooks of `kept`."""
+        """Drop the pictures of a source, except those for the webhooks in `kept`."""
         linked = self._linked
         for token in [
             token
@@ -491,9 +494,9 @@ class Forwarding(SessionPart):
         self.handlers = {Forward: self.choose}
 
     def choose(self, message: Forward) -> None:
-        """Send alerts only to these webhooks from now on; drop what waits for others.
+        """Send alerts only to these webhooks from now on; drop alerts that wait for other webhooks.
 
-        Raise BadRequest for an unknown one; nothing changes then.
+        Raise BadRequest for an unknown webhook; nothing changes then.
         """
         offered = [one.name for one in self._webhooks.offered]
         if unknown := [name for name in message.webhooks if name not in offered]:
@@ -507,7 +510,7 @@ class Forwarding(SessionPart):
         self.greet()
 
     def greet(self) -> None:
-        """Send the client the list of webhooks, with those that get its alerts."""
+        """Send the client the list of webhooks, with the ones that get its alerts marked."""
         offers = [
             WebhookOffer(name=one.name, host=one.host, on=one.name in self._agreed)
             for one in self._webhooks.offered
@@ -563,8 +566,8 @@ def add_routes(api: Api, webhooks: Webhooks) -> None:
         webhooks.remove_dead(id)
         return webhooks.status()
 
-    # The token of 256 random bits is the only access check; by the id before it load balancers find the process that has
-    # the picture.
+    # The token of 256 random bits is the only access check. By the id before it, load balancers find the process that
+    # has the picture.
     @api.router().get("/at/{process}/evidence/{word}")
     async def picture(process: str, word: str) -> Response:
         """Return the picture of an alert as JPEG, for a minute; the token in the URL is the only access

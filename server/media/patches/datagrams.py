@@ -54,9 +54,9 @@ def check_datagrams(stock: _Handler) -> _Handler:
     earlier. The nominating side stops checking once a pair works, while the other side may already
     send from another of its candidates.
 
-    A STUN message passes when it is whole and a request to this connection or a response to one of
-    its requests. The rest gets no answer (aioice's would go to an address that the sender chose),
-    no log line and no queue entry.
+    A STUN message passes if it is complete and either a request to this connection or a response to one
+    of its requests. All other messages get no answer (aioice would send it to an address chosen by the
+    sender), no log line and no queue entry.
     """
 
     def datagram_received(self: Any, data: Any, addr: tuple[Any, ...]) -> None:
@@ -129,7 +129,7 @@ STOCK_INCOMING = aioice.ice.Connection.check_incoming
 
 
 async def _query_consent(self: aioice.ice.Connection) -> None:
-    """Query consent unless the connection is closing; aioice would go on for 30 s."""
+    """Query consent unless the connection is closing; aioice would continue for 30 s."""
     if not self._closing:
         await STOCK_CONSENT(self)
 
@@ -140,7 +140,7 @@ def _check_incoming(
     addr: tuple[str, int],
     protocol: aioice.ice.StunProtocol,
 ) -> None:
-    """Repeat an unanswered check of a pair when the peer's check of it arrives (RFC 8445, 7.3.1.4).
+    """Repeat an unanswered check of a pair when the peer's check of the same pair arrives (RFC 8445, 7.3.1.4).
 
     The check was sent before the path was open (NAT, permission of a relay); aioice would wait
     0.5 s. Only authenticated checks get here, and `MAX_SENT_AGAIN` limits a peer that claims

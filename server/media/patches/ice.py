@@ -42,9 +42,9 @@ class Gathering:
 
     `ports`: first and last UDP port for media; None lets the system choose. `public`: the addresses
     to announce, most preferred first. They replace all own addresses of their family (IPv4, IPv6).
-    If this machine does not have an address, it means the same port on this machine's addresses
+    An address that this machine does not have is mapped to the same port on this machine's addresses
     (1:1 NAT, published ports of a container). `stun_url`: a `stun:` URL to ask for this machine's
-    public address; IPv4 only, and only without a public IPv4 address.
+    public address; IPv4 only, and only if `public` has no IPv4 address.
 
     Bounds of the position in the port range: UDP_PORT_RANGE; when full, offers are refused with
     an error.

@@ -309,7 +309,7 @@ class ReceiverReports:
         statistics.add(packet)
 
     def sender_report_received(self, ssrc: int, ntp: int, now: float) -> None:
-        """Note a sender report of the current stream."""
+        """Record a sender report of the current stream."""
         self._heard = ssrc, ntp >> 16 & 0xFFFFFFFF, now
 
     def _report(self) -> None:

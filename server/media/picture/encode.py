@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from server.core.frames import FRAME_FACTOR
 
 Bgr = NDArray[np.uint8]
-# JPEG quality on OpenCV's scale. At 80, printed letters of 14 px have no ringing, and a 720p page of small print takes
-# about 120 kB and 1.5 ms. At 90 it is a third larger, and models do not read it better.
+# JPEG quality on OpenCV's scale. At 80, printed letters of 14 px have no ringing, and a 720p page of small text takes
+# about 120 kB and 1.5 ms. At 90 the JPEG is a third larger, and models do not read it better.
 QUALITY = 80
 # Longer side and size of a thumbnail
 THUMBNAIL_SIDE = 320
@@ -118,7 +118,7 @@ DEFAULT_FPS = 2.0
 
 
 def smart_nframes(total_frames: int, video_fps: float, fps: float = DEFAULT_FPS) -> int:
-    """Return the number of frames to use of a video with at least 4 frames: even, from 4 to 768."""
+    """Return the number of frames to use from a video with at least 4 frames: even, from 4 to 768."""
     most = min(MAX_FRAMES, total_frames)
     wanted = min(max(total_frames / video_fps * fps, MIN_FRAMES), most)
     return int(wanted) // FRAME_FACTOR * FRAME_FACTOR

@@ -14,7 +14,7 @@ class Box:
     x2: float
     y2: float
     label: str = ""
-    # Confidence of the model, 0 to 1; None if it gives none
+    # Confidence of the model, 0 to 1; None if the model reports none
     confidence: float | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""Measure the planes of a frame: brightness, sharpness and motion of its luma, and small planes to compare (160×90).
+"""Measure the planes of a frame: brightness, sharpness and motion of its luma; shrink them for comparisons (160×90).
 
 Planes are read in place, without converting the frame. Only small pictures are kept, and only here; results are numbers.
 """
@@ -42,8 +42,8 @@ _LIT_SHARE_UNTIL = 0.03
 _SEEN = 0.10
 _SEEN_SHARE = 0.0005
 # Sharpness below which a frame is blurred, and above which it is not any more. Measured with Gaussian blur: 0.45 to 0.9
-# for 1 px, 0.3 to 0.5 for 2 px, 0.2 to 0.33 for 3 px, 0.17 to 0.3 for 4 px; print at the upper end, soft photographs at
-# the lower.
+# for 1 px, 0.3 to 0.5 for 2 px, 0.2 to 0.33 for 3 px, 0.17 to 0.3 for 4 px; printed text is at the upper end, soft
+# photographs are at the lower.
 BLURRED_BELOW = 0.32
 BLURRED_UNTIL = 0.40
 # Side (px) and number of the full-resolution patches in which sharpness is measured
@@ -175,12 +175,12 @@ class SceneAnalyser:
 
 
 def edge_sharpness(luma: Luma, small: Luma) -> float | None:
-    """Measure the steepness of edges: 1 for a step between neighbouring pixels, 0 for none. None without any edge.
+    """Measure the steepness of edges: 1 for a step between neighbouring pixels. Return None if there is no edge.
 
     In the patches of highest contrast the 99th percentile of the gradient (Sobel) is divided by the patch's contrast. A
     Gaussian blur of s pixels leaves 2/(s·√2π) of an edge's contrast within two pixels, whatever the contrast and the number
-    of edges, so small print and a single label give the same result; the variance of the Laplacian would depend on the
-    amount of print. The result is the upper quartile over the patches: a sharp object before a blurred background is sharp.
+    of edges, so small text and a single label give the same result; the variance of the Laplacian would depend on the
+    amount of text. The result is the upper quartile over the patches: a sharp object on a blurred background is sharp.
     """
     corners = _contrasting_patches(luma.shape, small)
     if not corners:
@@ -256,7 +256,7 @@ class Planes:
     """The small planes of one frame (80 kB), in grey levels; only `read` writes them."""
 
     def __init__(self) -> None:
-        # (180, 320): a quarter of the side of a picture of 1280×720, for print
+        # (180, 320): a quarter of the sides of a picture of 1280×720, for printed text
         self.fine: U8 = np.zeros((2 * HEIGHT, 2 * WIDTH), np.uint8)
         # (90, 160)
         self.luma: U8 = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -350,20 +350,19 @@ _QUARTERED = 480 * 270
 
 
 class BufferPool:
-    """Working arrays (2 MB) shared by all cameras. Each look overwrites them before it reads them.
+    """Working arrays (2 MB) shared by all cameras. Each comparison overwrites them before it reads them.
 
-    A look holds `lock`, so that looks in several threads take turns. A new temporary array of 57 kB
-    costs 32 µs, one of these 1.5 µs.
+    A comparison keeps `lock`, so that comparisons in several threads take turns. A new temporary array of
+    57 kB costs 32 µs, a shared one 1.5 µs.
 
-    Bounds of working memory of looks: 2 MB; a look holds its lock, and another thread waits for
-    it.
+    Bounds of working memory of comparisons: 2 MB; a comparison locks it, and other threads wait.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self._first: U8 = np.zeros(_HALVED, np.uint8)
         self._second: U8 = np.zeros(_QUARTERED, np.uint8)
-        # (90, 160): the look; blurred; warped onto the reference; its differences; work
+        # (90, 160): the frame; blurred; warped onto the reference; its differences; work
         self.luma, self.blurred, self.warped = _full(), _full(), _full()
         self.difference, self.strength, self.threshold = _full(), _full(), _full()
         self.a, self.b = _full(), _full()

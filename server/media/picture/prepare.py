@@ -81,8 +81,8 @@ class PicturePreparer:
         `region`: the part of the frame to show, at the camera's resolution if the budget allows.
 
         BGR pixels cost no visual tokens. The thumbnail shows the same pixels that the engine gets. `scene`: the camera's
-        last measurement. Its motion is used unless the frame is held. With filters all of it is used, because only the
-        camera may read unfiltered frames; without filters the other values are measured on this frame.
+        last measurement. Its motion is used unless the frame is held. With filters all its values are used, because
+        only the camera may read unfiltered frames; without filters the other values are measured on this frame.
 
         Raises BadRequest for an aspect ratio over 200, FrameWithheld from the filters, ValueError for a region outside
         the frame.
@@ -127,7 +127,7 @@ class PicturePreparer:
         )
 
     def still(self, frame: Frame) -> bytes:
-        """Create a small JPEG of a frame (see `encode.still`), filtered as any picture. Raises as `make` does."""
+        """Create a small JPEG of a frame (see `encode.still`), filtered as any picture. Raises the errors of `make`."""
         scale = min(1.0, encode.STILL_SIDE / max(frame.width, frame.height))
         # Even sides, because chroma has half the resolution.
         width, height = (
@@ -136,7 +136,7 @@ class PicturePreparer:
         return encode.still(self._filtered(frame, width, height))
 
     def full(self, frame: Frame) -> bytes:
-        """Create a JPEG of a frame in the camera's size, filtered as any picture. Raises as `make` does."""
+        """Create a JPEG of a frame in the camera's size, filtered as any picture. Raises the errors of `make`."""
         return encode.jpeg(self._filtered(frame, frame.width, frame.height), FULL_QUALITY)
 
     def again(
@@ -184,7 +184,7 @@ class PicturePreparer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
-    """A picture stored as JPEG after filtering, with the facts of its frame: see `Frame`."""
+    """A picture stored as JPEG after filtering, with the metadata of its frame: see `Frame`."""
 
     id: str
     captured: float

@@ -73,7 +73,7 @@ class ClosedFilter(ABC):
     name: str
 
     def apply(self, bgr: Bgr) -> Bgr:
-        """See `PrivacyFilter.apply`."""
+        """Do as `PrivacyFilter.apply`."""
         try:
             done = self._apply(bgr)
             if done.shape != bgr.shape or done.dtype != np.uint8:

@@ -1,9 +1,9 @@
-"""Assemble RTP packets to whole frames, and decide which repairs to request. Pure: the caller passes the time.
+"""Assemble RTP packets into complete frames, and decide which repairs to request. Pure: the caller passes the time.
 
 The owner creates one `Assembler` per media stream, and another one for a new SSRC. It adds every
 media packet on arrival (retransmitted ones, too), sends the requests returned by `nacks` and
 `key_frame_wanted`, and calls `poll` at `deadline`. A packet with a malformed payload is not added:
-it counts as lost.
+it is treated as lost.
 
 A frame is complete at its marker bit, which saves one frame period compared with waiting for the
 next timestamp. Returned frames are whole, in order and decodable: after a gap, deltas are dropped
@@ -43,7 +43,7 @@ class Assembler:
         self._builder = FrameBuilder()
         # Time of the last request for a key frame
         self._key_asked = -PLI_S
-        # Arrival of the newest packet; None before the first
+        # Arrival of the newest packet; None before the first packet
         self._heard: float | None = None
         self._begin()
 
@@ -65,7 +65,7 @@ class Assembler:
 
     @property
     def held(self) -> int:
-        """Number of packets held now, at most twice `MAX_PACKETS`."""
+        """Number of stored packets, at most twice `MAX_PACKETS`."""
         return self._builder.held + len(self._ahead)
 
     @property
@@ -264,7 +264,7 @@ class Assembler:
 
 
 class FrameBuilder:
-    """Joins the ordered packets of one stream to frames; drops frames that cannot be decoded."""
+    """Joins the ordered packets of one stream into frames; drops frames that cannot be decoded."""
 
     def __init__(self) -> None:
         self.dropped: Counter[str] = Counter()
@@ -290,7 +290,7 @@ class FrameBuilder:
         self.tail_asked = 0
         # Timestamp of the newest packet and of the frame being collected; None if it was lost
         self.before: int | None = None
-        # That packet closed its frame by its marker.
+        # The newest packet closed its frame by its marker.
         self._marker_before = False
         # Parts of a key frame closed by its marker, until the next frame begins; see
         # `_go_on_after_marker`
@@ -302,7 +302,7 @@ class FrameBuilder:
 
     @property
     def held(self) -> int:
-        """Number of packets held now."""
+        """Number of stored packets."""
         return len(self._parts) + len(self._closed_key or ())
 
     def tail_due(self) -> float:
@@ -451,7 +451,7 @@ RESTART_RUN_OLD = 16
 NACK_AT = (0.0, 0.08, 0.16, 0.32)
 # Age at which a missing packet is given up, with time for the response to the last request
 HOLE_S = 0.45
-# Time after which a whole key frame after a hole replaces all packets that the hole holds back, so
+# Time after which a whole key frame after a hole replaces all packets that wait for the hole, so
 # that reordered packets cost nothing. Immediately if deltas cannot be used anyway.
 KEY_GRACE_S = 0.02
 # Maximum sequence numbers in one NACK, oldest first
@@ -500,7 +500,7 @@ class MissingPackets(dict[int, _Missing]):
             self.due = math.inf
 
     def oldest(self) -> float:
-        """Return the time at which the oldest was found missing. There must be one."""
+        """Return the time at which the oldest missing packet was detected. There must be one."""
         return next(iter(self.values())).since
 
     def take_due(self, now: float) -> list[int]:
@@ -535,7 +535,7 @@ class PacketsAhead(dict[int, Packet]):
         self.size = 0
         # One past the newest number; undefined while empty
         self.end = 0
-        # Sequence number of a packet of a whole key frame; None without one
+        # Sequence number of a packet of a whole key frame; None if there is none
         self.whole_key: int | None = None
         # Timestamp of each key frame to the number of a packet that proves it
         self._keys: dict[int, int] = {}
@@ -547,7 +547,7 @@ class PacketsAhead(dict[int, Packet]):
         if packet.key:
             self._keys.setdefault(packet.timestamp, sequence)
         if self._keys and self.whole_key is None:
-            # Only the first or last packet of a frame, or a late one, can do so.
+            # Only the first or last packet of a frame, or a late one, can complete it.
             before = self.get(sequence - 1)
             if (
                 packet.marker

@@ -68,7 +68,7 @@ class CameraStateTracker:
         self._unasked: float | None = None
 
     def connection_made(self, now: float) -> None:
-        """Note that the connection is established and the first frame is expected."""
+        """Record that the connection is established and the first frame is expected."""
         self._connected = now
 
     @property
@@ -77,7 +77,7 @@ class CameraStateTracker:
         return len(self._intervals) >= SURE_INTERVALS and self.quiet > QUIET_PERIODS * REVIVED_GAP_S
 
     def note_rate_change(self, now: float, until: float) -> None:
-        """Note that the sender's rate changes now and at `until`."""
+        """Record that the sender's rate changes now and at `until`."""
         if now >= self._repeats_until:
             self._repeats_from = now
         self._repeats_until = max(self._repeats_until, until + REPEATS_S)
@@ -91,13 +91,13 @@ class CameraStateTracker:
         return self._repeats_from < arrived < self._repeats_until
 
     def packet_received(self, now: float) -> None:
-        """Note a media packet, including padding and retransmissions, or a sender report."""
+        """Record a media packet, including padding and retransmissions, or a sender report."""
         if now >= self._heard + self.quiet:
             self._heard_since = now
         self._heard = now
 
     def frame(self, now: float, captured: float, arrived: float | None = None) -> bool:
-        """Note a decoded frame. Return True if it is a new picture, False if it is, or may be, a repeat.
+        """Record a decoded frame. Return True if it is a new picture, False if it is, or may be, a repeat.
 
         `captured`: seconds of any one clock; only an increase matters. `arrived`: time of its first packet; None for now.
         """
@@ -233,7 +233,7 @@ class Silence:
         self.asks = 0
 
     def packet_received(self, now: float) -> None:
-        """Note a packet or sender report, which ends the silence."""
+        """Record a packet or sender report, which ends the silence."""
         self._heard = now
         self.due = now + AFTER_S
         self.asks = 0

@@ -2,7 +2,7 @@
 
 Two clocks are used. The sender's clock is exact, and also the clock of the page's questions; it is known as soon as a
 sender report (RFC 3550 section 6.4.1) has mapped RTP time to it. This machine's clock is always known: the capture time
-is the arrival less the delay above the shortest delay of the last seconds.
+is the arrival minus the delay above the shortest delay of the last seconds.
 
 The reports of some senders are wrong by seconds (measured: GStreamer 1.22 sets RTP time 0.7 to 37 s ahead, werift sets
 NTP time 0.1 to 0.9 s back, by another amount in each report). Such reports are ignored, and this machine's clock is used.
@@ -42,7 +42,7 @@ class Capture:
     rtp_time: int
     # Monotonic seconds of this machine; too late by the shortest delay of the path
     local: float
-    # Seconds since the epoch by the sender's clock; None without reports or while they are ignored
+    # Seconds since the epoch by the sender's clock; None while there are no reports or they are ignored
     sender: float | None
     # The sender's reports are ignored as wrong.
     doubted: bool = False
@@ -59,11 +59,11 @@ class CaptureClock:
         self._doubted = False
         # Unwrapped RTP time and arrival of the newest frame; None before the first
         self._newest: tuple[int, float] | None = None
-        # Unwrapped RTP time less the 32 bits on the wire; its lower 32 bits change only with jumps.
+        # Unwrapped RTP time minus the 32 bits on the wire; its lower 32 bits change only with jumps.
         self._offset = 0
         # Number of frames in a row older than the newest
         self._late = 0
-        # Minimum of arrival less RTP time
+        # Minimum of arrival minus RTP time
         self._base = WindowMinimum(WINDOW_S)
 
     def report(self, ntp_seconds: float, rtp: int, arrival: float) -> None:

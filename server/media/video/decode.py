@@ -23,7 +23,7 @@ from server.media.video.payload import EncodedFrame
 # Limit H.264 frames (Annex B), and rewrite their sequence parameter sets before libav decodes them.
 # libav keeps as many reference pictures as a set (ITU-T H.264 section 7.3.2.1.1) states, and further
 # pictures for reordering: up to sixteen, also where the set states nothing and pictures arrive out of
-# order. The rewritten set states that no picture is reordered, and leaves out every field that
+# order. The rewritten set states that no picture is reordered, and omits all fields that
 # decoding does not need. libav allocates 4 KiB for a unit of four bytes and 168 KiB for a picture
 # parameter set of ten, and never frees either.
 
@@ -270,7 +270,7 @@ def _samples(bits: Bits) -> None:
 
 
 def _colors(bits: Bits) -> str:
-    """Copy `video_signal_type` from the usability information (section E.1.1); "0" without it."""
+    """Copy `video_signal_type` from the usability information (section E.1.1); "0" if it is missing."""
     try:
         if not bits.read(1):
             return "0"
@@ -455,7 +455,7 @@ class DecodeLane:
         self._next()
 
     def _overflow(self) -> None:
-        """Drop the frames before the newest waiting key frame; without one drop all, and request one."""
+        """Drop the frames before the newest waiting key frame; if there is none, drop all, and request a key frame."""
         keep: deque[EncodedFrame] = deque()
         for frame in reversed(self._waiting):
             keep.appendleft(frame)
@@ -553,7 +553,7 @@ class DecodeLane:
         elif problem:
             self._refused(problem)
         elif image is None:
-            # A hidden frame, or one before a picture that was already shown, such as a B picture
+            # A hidden frame, or a frame before a picture that was already shown, such as a B picture
             self._on_drop("not_shown", 1)
         elif not fits(image.width, image.height):
             self._refused("size")

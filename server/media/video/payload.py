@@ -37,7 +37,7 @@ _EMPTY = Payload(b"", False, False)
 def parse(codec: str, payload: bytes) -> Payload:
     """Remove the header of the payload format, in time linear in the length.
 
-    `codec` is "VP8" or "H264". H.264 is returned in Annex B form. An empty payload is padding.
+    `codec` is "VP8" or "H264". H.264 is returned in Annex B format. An empty payload is padding.
     Raises ValueError for a malformed payload, KeyError for another codec.
     """
     if not payload:

@@ -41,7 +41,7 @@ class Feedback(Protocol):
 
 
 class VideoStream:
-    """Owns the assembly, repair, capture times and decoding of one SSRC; another SSRC is another stream."""
+    """Assembles, repairs, times and decodes the packets of one SSRC; another SSRC is another stream."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class VideoStream:
             on_refused=sink.pictures_refused,
         )
         self._timer = Timer()
-        # Deadline of the timer; infinite without one.
+        # Deadline of the timer; infinite if none is set
         self._timer_at = math.inf
         self._closed = False
 

@@ -1,14 +1,15 @@
 """Model families as data: one TOML file each in this folder, found by config.json's `model_type` or by
-the model's name; and the geometry from a model's own files. Pure.
+the model's name; and the geometry according to a model's own files. Pure.
 
-A file has `title`, `names` ("qwen 2.5 vl" is also "Qwen2.5-VL", "qwen2_5_vl" and "qwen25vl"; letters or digits
-right before or after make another name), `not_with` (words that make it another one), `[types]` (each `model_type`
-with the least versions of the libraries that run it; "" where nobody knows), `abilities`, `boxes` (a `BoxUnit`: the
-form in which a request asks for boxes and the answer is read; without it none are asked for), `geometry` (`patch` times
-`merge` pixels are a token's side; `tokens` where any picture has as many), `paired_frames`,
-`thinking_off` (fields that switch thinking off), `thinks_with` (words of those that always think), `opens_thoughts`
-(the prompt of one that thinks opens its thoughts), `silent_with` (words of those that do not speak), `tool_parser`
-(vLLM's parser of its tool calls; without one it is offered no tools), `licence`, `sources`.
+A file has `title`, `names` ("qwen 2.5 vl" also matches "Qwen2.5-VL", "qwen2_5_vl" and "qwen25vl", but not if a letter
+or digit directly precedes or follows), `not_with` (words in a name that exclude the family), `[types]` (each
+`model_type` with the minimum versions of the libraries that run it; "" if unknown), `abilities`, `boxes` (a `BoxUnit`:
+the format in which boxes are requested and parsed; if absent, no boxes are requested), `geometry` (`patch` times
+`merge` is the side of a token in pixels; `tokens` if every picture has that many), `paired_frames`,
+`thinking_off` (fields that switch thinking off), `thinks_with` (words in names of models that always think),
+`opens_thoughts` (the prompt of a model that thinks ends with the opening mark of the thoughts), `silent_with` (words in
+names of models that do not speak), `tool_parser` (vLLM's parser for its tool calls; if absent, the model is offered no
+tools), `licence`, `sources`.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ class ModelType(StrEnum):
 
     # Answers questions about pictures
     VISION = "vision"
-    # Answers questions about pictures, and hears or speaks
+    # Answers questions about pictures, and accepts or generates sound
     OMNI = "omni"
     # Text to speech
     SPEECH = "speech"
     # Text to sound or music
     AUDIO = "audio"
-    # Text to video, some also picture to video
+    # Text to video; some models also picture to video
     VIDEO = "video"
 
 
@@ -50,7 +51,7 @@ class Ability(StrEnum):
     VIDEO_IN = "video_in"
     AUDIO_IN = "audio_in"
     SPEECH_OUT = "speech_out"
-    # Locates things with boxes in the unit `Model.boxes`
+    # Locates objects with boxes in the unit `Model.boxes`
     GROUNDING = "grounding"
     TEXT_TO_SPEECH = "text_to_speech"
     TEXT_TO_AUDIO = "text_to_audio"
@@ -63,7 +64,7 @@ class Library(StrEnum):
 
     TRANSFORMERS = "transformers"
     DIFFUSERS = "diffusers"
-    # A separate server: one file of weights (GGUF) and one for pictures
+    # A separate server, with one file of weights (GGUF) and one file for pictures
     LLAMA_CPP = "llama.cpp"
 
 
@@ -76,11 +77,11 @@ class Family:
     needs: Mapping[str, str] = field(default_factory=dict)
     library: Library = Library.TRANSFORMERS
     title: str = ""
-    # None: its sizes differ, or it is unknown
+    # None: it differs between the models of the family, or is unknown
     geometry: Geometry | None = None
     # Patches are two frames deep, so that two frames of a video cost as much as one picture
     paired_frames: bool = False
-    # Request fields that switch thinking off; {} without a switch
+    # Request fields that switch thinking off; {} if there is no switch
     thinking_off: Mapping[str, Any] = field(default_factory=dict)
     opens_thoughts: bool = False
     # Has recurrent layers, whose state llama.cpp saves only at the end of a message
@@ -91,7 +92,7 @@ class Family:
     not_with: frozenset[str] = frozenset()
     silent_with: frozenset[str] = frozenset()
     thinks_with: frozenset[str] = frozenset()
-    # By its name
+    # True if the model's name says so
     always_thinks: bool = False
 
     @property
@@ -104,7 +105,7 @@ NONE = Family(ModelType.VISION, frozenset())
 
 
 def read(text: str) -> dict[str, Family]:
-    """Return the family of a file by each `model_type`, and by "" for its names.
+    """Return the families that a file defines: under each `model_type`, and under "" for its names.
 
     Raises ValueError, TypeError or KeyError for an invalid file (at import).
     """
@@ -125,7 +126,7 @@ def read(text: str) -> dict[str, Family]:
     return {"": family} | {name: replace(family, needs=needs) for name, needs in types.items()}
 
 
-# Kind of a family by the first of these abilities
+# Kind of a family, determined by the first of these abilities that it has
 _KINDS = {
     Ability.SPEECH_OUT: ModelType.OMNI,
     Ability.AUDIO_IN: ModelType.OMNI,
@@ -153,7 +154,7 @@ FAMILIES = {name: family for file in _FILES for name, family in file.items() if 
 _NAMED = sorted(
     ((name, file[""]) for file in _FILES for name in file[""].names), key=lambda one: -len(one[0])
 )
-# Words in names of unknown models that take pictures, or do not chat
+# Words in names of unknown models that accept pictures, or do not chat
 _WORDS = tomllib.loads((_HERE / "_words.toml").read_text("utf-8"))
 
 
@@ -172,9 +173,9 @@ _PICTURES, _NO_CHAT = _either(_WORDS["pictures"]), _either(_WORDS["no_chat"])
 
 
 def find_family(model_type: object, *names: str) -> Family | None:
-    """Return the family of a model by its `model_type`, else by its names; None if unknown.
+    """Return the family of a model according to its `model_type`, else its names; None if unknown.
 
-    Words in the names decide whether it always thinks, and whether it speaks.
+    Words in the names determine whether the model always thinks, and whether it speaks.
     """
     kind = model_type if isinstance(model_type, str) else None
     if kind is not None:
@@ -201,7 +202,7 @@ def _words(name: str) -> set[str]:
 
 
 def sees(name: str) -> bool | None:
-    """Return whether a model takes pictures, by its name; None if unknown."""
+    """Return whether a model accepts pictures, according to its name; None if unknown."""
     if _NO_CHAT.search(name):
         return False
     family = _by_name(name)
@@ -214,7 +215,7 @@ def of_type(model_type: object) -> Family:
 
 
 def _last(name: str) -> str:
-    """Return the last part of a path or a repository's name."""
+    """Return the last component of a path or of a repository's name."""
     return name.rstrip("/").rpartition("/")[2]
 
 
@@ -233,7 +234,7 @@ def factor_geometry(factor: int) -> Geometry:
 
 
 def folder_type(folder: Path) -> str | None:
-    """Return the `model_type` in a folder's `config.json`; None without one."""
+    """Return the `model_type` in a folder's `config.json`, or None if there is none."""
     found = json_or_nothing(folder / "config.json").get("model_type")
     return found if isinstance(found, str) else None
 
@@ -258,8 +259,8 @@ def folder_geometry(folder: Path, *, filled: bool = False) -> Geometry | None:
     if factor is None:
         return base
     base = base if base is not None and base.factor == factor else factor_geometry(factor)
-    # Newer files name the pixel limits size.shortest_edge and size.longest_edge. Only one of them
-    # is a side length, of another kind of processor.
+    # Newer files store the pixel limits as size.shortest_edge and size.longest_edge. A file with only one
+    # of them belongs to another kind of processor, and the value is a side length.
     size = object_in(processor, "size")
     size = size if {"shortest_edge", "longest_edge"} <= size.keys() else {}
     least = _whole(processor.get("min_pixels")) or _whole(size.get("shortest_edge"))
@@ -272,7 +273,7 @@ def folder_geometry(folder: Path, *, filled: bool = False) -> Geometry | None:
 def _tiles(
     processor: Mapping[str, Any], whole: Mapping[str, Any], config: Mapping[str, Any], filled: bool
 ) -> Tiles | None:
-    """Return the tiling of a processor that splits pictures; None otherwise."""
+    """Return the tiling if the processor splits pictures into tiles, else None."""
     if not processor.get("do_image_splitting"):
         return None
     side = _whole(object_in(processor, "max_image_size").get("longest_edge"))

@@ -19,8 +19,8 @@ from server.models.thinking import ThinkingLimits
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-# Idle connections are kept for less than the 5 s of uvicorn and vLLM, so that none is used while
-# the server closes it.
+# Idle connections are kept for less than 5 s, the limit of uvicorn and vLLM, so that no connection is used
+# while the server closes it.
 _POOL = httpx2.Limits(max_connections=256, max_keepalive_connections=32, keepalive_expiry=4.0)
 _CHAT = "/chat/completions"
 # The connection broke before a response, usually a kept one that the server had closed
@@ -37,7 +37,7 @@ class TimeLimits:
     connect: float = 3.0
     # From the request to the first piece of the answer, including the loading of the model
     first_token: float = 300.0
-    # The same for background work, which is repeated anyway
+    # The same limit for background work, which is repeated anyway
     background: float = 30.0
     between_tokens: float = 60.0
     # From the first piece to the end of the answer
@@ -65,9 +65,9 @@ class SettingNames:
 class Endpoint:
     """A model server's address and settings.
 
-    `model`: "" for the first listed one. `factor` overrides the model's geometry factor. `voice`: of spoken
-    answers; "" for the model's default. `fields`: added to each request while the server accepts them. `machines`:
-    see `other_machine`. `picture_share`: see `Capabilities`.
+    `model`: "" for the first model that the server lists. `factor` overrides the model's geometry factor. `voice`: voice
+    of spoken answers; "" for the model's default. `fields`: added to each request while the server accepts them.
+    `machines`: see `other_machine`. `picture_share`: see `Capabilities`.
     """
 
     base_url: str
@@ -83,7 +83,7 @@ class Endpoint:
 
 
 class Unreachable(AskFailed):
-    """No response. The text is the end of a sentence on why, empty if unknown."""
+    """No response. The text is the end of a sentence that gives the reason; empty if unknown."""
 
 
 class Dropped(Unreachable):
@@ -95,7 +95,7 @@ class Slow(Unreachable):
 
 
 class NotChat(AskFailed):
-    """A response that no model server sends. `why`: the end of a sentence on it, empty if unknown."""
+    """A response that no model server sends. `why`: the end of a sentence about it; empty if unknown."""
 
     def __init__(self, why: str = "") -> None:
         super().__init__(why)
@@ -117,10 +117,10 @@ class ChatClient:
     ) -> None:
         self._limits = limits
         self._url = endpoint.base_url
-        # Ends in a slash if the server redirects to that
+        # Ends with a slash if the server redirects to such a path
         self._chat = _CHAT
         key = endpoint.api_key
-        # vLLM's own placeholder for "no key"
+        # vLLM's placeholder for "no key"
         self._key = (key.get_secret_value() if isinstance(key, SecretStr) else key) or "EMPTY"
         self._http = http_client(
             limits=_POOL,
@@ -132,7 +132,7 @@ class ChatClient:
         self._sdk: AsyncOpenAI | None = None
 
     async def _ask(self, url: str, body: Mapping[str, Any] | None = None) -> httpx2.Response:
-        """Return the response to a request other than chat; a `body` is posted. Raises AskFailed."""
+        """Return the response to a request other than chat; POST if there is a `body`. Raises AskFailed."""
         method = "GET" if body is None else "POST"
         try:
             answer = await self._http.request(method, url, json=body)
@@ -152,7 +152,7 @@ class ChatClient:
         return Unreachable(why_unreachable(error, self._http.base_url.host))
 
     async def get(self, url: str, body: Mapping[str, Any] | None = None) -> bytes:
-        """Return the response body of a URL or of a path below the base URL; a `body` is posted.
+        """Return the response body for a URL or for a path below the base URL; POST if there is a `body`.
 
         Raises AskFailed.
         """
@@ -163,7 +163,7 @@ class ChatClient:
             raise Slow from None
 
     async def takes_picture(self, model: str, url: str, seconds: float) -> bool | None:
-        """Return whether a model accepts a picture, tried with one token; None after a failure."""
+        """Return whether a model accepts a picture, tested with an answer of one token; None after a failure."""
         content = [
             {"type": "image_url", "image_url": {"url": url}},
             {"type": "text", "text": "What colour is this?"},
@@ -180,7 +180,7 @@ class ChatClient:
         return True
 
     async def health(self, url: str) -> int:
-        """Return the HTTP status of the health check at `url`; 0 without one."""
+        """Return the HTTP status of the health check at `url`, or 0 if there is no health check or no response."""
         # Twice, because uvicorn closes a connection without notice after an application error.
         for _ in range(2):
             try:
@@ -242,7 +242,7 @@ def _refusal_of(answer: httpx2.Response) -> Refused:
     with suppress(ValueError, RecursionError):
         said = answer.json()
     if isinstance(said, list) and said:
-        # Gemini's
+        # Gemini sends a list.
         said = said[0]
     if isinstance(said, dict) and isinstance(said.get("error"), dict):
         said = said["error"]

@@ -21,10 +21,11 @@ _PICTURES = frozenset(("image", "images", "vision", "multimodal"))
 class ModelInfo:
     """A model as its server describes it; None and "" mean unknown.
 
-    `sees`, `hears`, `speaks`, `thinks`, `calls`: its abilities: pictures, sound, speech, reasoning, tools. `why`: `sees`
-    and its source, for operators. `kind`: architecture or file; `root`: folder, file or repository. `context`: tokens in
-    use; `most_context`: maximum of the model. `slots`: concurrent answers. `caches`: prefix caching; True if its
-    template allows two messages of the same role. `loading`: loading has begun, and is not complete.
+    `sees`, `hears`, `speaks`, `thinks`, `calls`: whether it supports pictures, sound, speech, reasoning and tools.
+    `why`: `sees` and its source, for operators. `kind`: architecture or file; `root`: folder, file or repository.
+    `context`: configured context in tokens; `most_context`: the model's maximum. `slots`: concurrent answers.
+    `caches`: prefix caching; True if its template allows two messages of the same role. `loading`: loading has begun,
+    and is not complete.
     """
 
     name: str = ""
@@ -46,21 +47,24 @@ class ModelInfo:
     slots: int | None = None
 
     def __or__(self, later: ModelInfo) -> ModelInfo:
-        """Return it updated with the known fields of `later`."""
+        """Return a copy updated with the known fields of `later`."""
         said = {one.name: getattr(later, one.name) for one in fields(later)}
         return replace(self, **{name: said[name] for name in said if said[name] not in (None, "")})
 
 
 def choose(models: Iterable[ModelInfo], current: str) -> ModelInfo | None:
-    """Return a model that takes pictures, else an unknown one; loaded ones first, then `current`; None without one."""
+    """Return the best model: one that accepts pictures, else one that may; among those a loaded one, then `current`.
+
+    Return None if no model accepts pictures.
+    """
     able = [one for one in models if one.sees is not False]
-    # The server's order decides between equal ones.
+    # The server's order decides between models of equal rank.
     rank = lambda one: (not one.sees, not one.loaded, one.name != current)  # noqa: E731
     return min(able, key=rank, default=None)
 
 
 def objects_in(data: object, key: str) -> list[dict[str, Any]]:
-    """Return the objects in the list under a key; [] without a list."""
+    """Return the objects in the list under a key, or [] if there is no list."""
     listed = data.get(key) if isinstance(data, Mapping) else None
     return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
 
@@ -71,26 +75,26 @@ def is_name(id: object) -> bool:
 
 
 def same_name(one: object, other: str) -> bool:
-    """Return whether two names are equal apart from case, Gemini's folder, and Ollama's default tag."""
+    """Return whether two names are equal, ignoring case, Gemini's folder, and Ollama's default tag."""
     names = (str(name).casefold() for name in (one, other))
     return len({name.removeprefix("models/").removesuffix(":latest") for name in names}) == 1
 
 
 def cards_in(data: object) -> list[dict[str, Any]]:
-    """Return the valid entries of a model list. Raises ValueError without a list."""
+    """Return the valid entries of a model list. Raises ValueError if there is no list."""
     data = data if isinstance(data, dict) else {"data": data}
     if "data" in data and data["data"] is None:
         return []
     key = "data" if isinstance(data.get("data"), list) else "models"
     if not isinstance(data.get(key), list):
         raise ValueError("no list of models")
-    # llama.cpp has a second list, by file names.
+    # llama.cpp has a second list, with file names.
     beside = {str(one.get("name")): one for one in objects_in(data, "models")}
     cards = [one for one in objects_in(data, key) if is_name(one.get("id"))]
     return [{**beside.get(one["id"], {}), **one} for one in cards]
 
 
-# Fields for the context length, by precedence; the later ones are of LiteLLM, llama.cpp and others.
+# Fields for the context length, by precedence; the later ones are used by LiteLLM, llama.cpp and others.
 _LENGTHS = (
     "max_model_len",
     "context_length",
@@ -103,7 +107,7 @@ _LENGTHS = (
 
 
 def of_card(card: Mapping[str, Any]) -> ModelInfo:
-    """Return the facts of a list entry. Missing information about sound stays unknown."""
+    """Return the facts in a list entry. Missing information about sound stays unknown."""
     root, model_type = (str(card.get(name) or "") for name in ("root", "model_type"))
     parts = [card, *(object_in(card, part) for part in ("top_provider", "limits", "meta"))]
     return ModelInfo(
@@ -125,7 +129,7 @@ def _first_count(*values: object, most: int = 10**9) -> int | None:
 
 
 def _whole(value: object) -> int:
-    """Return an integer, also from text or an integral float; 0 for anything else."""
+    """Return the value as an integer, also if it is text or an integral float; 0 for anything else."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         return int(value)
     if isinstance(value, float) and value.is_integer():
@@ -137,13 +141,13 @@ def _modalities(card: Mapping[str, Any], way: str) -> set[str]:
     """Return the modalities of an entry. `way`: input or output."""
     parts = (card, object_in(card, "architecture"), object_in(card, "modalities"))
     lists = [part.get(key) for part in parts for key in (f"{way}_modalities", way)]
-    # OpenRouter's older form: text+image->text
+    # OpenRouter's older format: text+image->text
     takes, _, gives = str(parts[1].get("modality")).partition("->")
     lists += [(takes if way == "input" else gives).split("+")] if gives else []
     return {str(one).lower() for found in lists if isinstance(found, list) for one in found}
 
 
-# LM Studio's types, whose lists of capabilities are about other things
+# LM Studio's types; its lists of capabilities describe other abilities
 _TYPES = {"vlm": True, "llm": False, "embeddings": False, "embedding": False}
 
 
@@ -167,7 +171,7 @@ def _takes_pictures(card: Mapping[str, Any]) -> bool | None:
 
 
 def _state(card: Mapping[str, Any]) -> object:
-    # `status`: llama.cpp with several models
+    # llama.cpp with several models uses `status`.
     return object_in(card, "status").get("value", card.get("state"))
 
 
@@ -176,13 +180,13 @@ def _is_loaded(card: Mapping[str, Any]) -> bool | None:
     return state == "loaded" if isinstance(state, str) else None
 
 
-# Sources beside the model list
+# Sources in addition to the model list
 
 LM_STUDIO, LLAMA_CPP = "LM Studio", "llama.cpp"
 
 
 def server_of(cards: Sequence[Mapping[str, Any]]) -> str:
-    """Return the server program, by the owners in its list; "" for one without other sources."""
+    """Return the server program, identified by the owners in its list; "" for a program without other sources."""
     owners = [card.get("owned_by") for card in cards]
     if "organization_owner" in owners:
         return LM_STUDIO
@@ -217,7 +221,7 @@ def of_props(props: Mapping[str, Any], _: str) -> ModelInfo:
 
 
 def of_show(shown: Mapping[str, Any], _: str) -> ModelInfo:
-    """Return the facts in Ollama's /api/show. The context is that of its parameters, else unknown."""
+    """Return the facts in Ollama's /api/show. The context length is the one in its parameters, else unknown."""
     named, model = _takes(shown), object_in(shown, "model_info")
     context = re.search(r'^num_ctx\s+"?(\d{1,9})\b', str(shown.get("parameters")), re.MULTILINE)
     kind = str(model.get("general.architecture") or "")
@@ -233,7 +237,7 @@ def of_show(shown: Mapping[str, Any], _: str) -> ModelInfo:
 
 
 def of_ps(data: Mapping[str, Any], name: str) -> ModelInfo:
-    """Return the facts in Ollama's /api/ps: loaded state and context."""
+    """Return the facts in Ollama's /api/ps: whether the model is loaded, and its context length."""
     if not isinstance(data.get("models"), list):
         return ModelInfo()
     found = [
@@ -265,7 +269,7 @@ def of_v0(data: Mapping[str, Any], name: str) -> ModelInfo:
 
 
 class Source(NamedTuple):
-    """A path of a server's own interface. `posts`: posted for each model. `changes`: read at each probe."""
+    """A path of a server's own interface. `posts`: POST once for each model. `changes`: read at each probe."""
 
     server: str
     path: str
@@ -286,7 +290,7 @@ _SPEAKING_PATHS = frozenset(("/v1/audio/speech", "/v1/audio/voices"))
 
 
 def speaks(described: Mapping[str, Any]) -> bool:
-    """Return whether models speak their answers, by the server's OpenAPI description."""
+    """Return whether models speak their answers, according to the server's OpenAPI description."""
     return not _SPEAKING_PATHS.isdisjoint(object_in(described, "paths"))
 
 
@@ -301,7 +305,7 @@ def address_of(base_url: str) -> str:
 
 
 def moved_to(address: str, path: str, location: str) -> str:
-    """Return the target URL of a redirect, for display; "" without one."""
+    """Return the target URL of a redirect, for display; "" if there is none."""
     with suppress(ValueError):
         if location:
             return clean(address_of(urljoin(address + path, location)))

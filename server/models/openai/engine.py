@@ -1,4 +1,4 @@
-"""The engine for OpenAI-compatible model servers: vLLM from 0.9.2 on, and others with the interface."""
+"""The engine for OpenAI-compatible model servers: vLLM from 0.9.2 on, and others with the same interface."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 # Seconds before the first and the second retry of a failed question. The second comes after a router's next health
 # check (scripts/start_router.sh: each second), until which the router may choose a dead server again.
 _PAUSES = (0.1, 1.2)
-# Kinds whose answer somebody waits for
+# Kinds of jobs for whose answer somebody waits
 _WAITED_FOR = (JobKind.CHAT, JobKind.PROGRAM)
 
 
@@ -71,7 +71,7 @@ class OpenAIEngine:
         self._plain = PlainForm(name)
         # URL without credentials
         self.address = self._server.address
-        # The last model that began an answer, spoke one, and had a full context
+        # The last model that began an answer, that spoke an answer, and whose context was full
         self._begun = self._spoke = self._full = ""
         # Number of running answers
         self._answering = 0
@@ -221,25 +221,25 @@ class OpenAIEngine:
         return EngineTimeout(why, public=True)
 
     def _headers(self, request: EngineRequest, repeat: int) -> dict[str, str]:
-        """Return the headers that identify the session and the request to a router and the server."""
+        """Return the headers by which a router and the server identify the session and the request."""
         if self._session_key is None:
             return {}
         names = {SESSION_HEADER: self._session_key(request.session_id)}
         if request.id:
-            # vLLM uses it as its own id, so retries need distinct ids.
+            # vLLM uses this id as its own, so retries need distinct ids.
             names[REQUEST_HEADER] = f"{request.id}-{repeat}" if repeat else request.id
         return names
 
     # After the answer
 
     def _complete(self, finished: Finished, answer: _Answer) -> Finished:
-        """Return the end of an answer with the omitted parts of the request."""
+        """Return the end of an answer, with the parts that were omitted from the request."""
         sent, wanted, spoken = answer.asking.request, answer.asking.wanted, answer.spoken
         silent = sent.speak and not spoken.begun
         if spoken.begun:
             self._spoke = self._server.model
         elif silent and self._spoke != self._server.model:
-            # A model that has spoken before may be silent once.
+            # A model that has spoken before may omit the sound once.
             reason = f"The model server {spoken.fault or 'sent no sound'}."
             log.warning("model sent no speech", extra={"engine": self.name, "reason": reason})
             self._plain.keep(frozenset((SPEECH,)), time.monotonic())
@@ -292,11 +292,11 @@ class SpokenAnswer:
         self._reader = PcmReader()
         # True after the first sound
         self.begun = False
-        # Why the sound is not played, the end of a sentence about the server; "" without a fault
+        # Why the sound is not played, as the end of a sentence about the server; "" if there is no fault
         self.fault = ""
 
     def take(self, data: str) -> VoiceChunk | None:
-        """Return the samples of a base64 piece; None without any, and after a fault."""
+        """Return the samples in a base64 piece; None if it has none, and after a fault."""
         if not data or self.fault:
             return None
         try:

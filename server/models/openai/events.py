@@ -1,4 +1,4 @@
-"""Read a chat answer: an event stream, or a single JSON object.
+"""Parse a chat answer: an event stream, or a single JSON object.
 
 Sources: WHATWG HTML, section 9.2.6 (event streams); OpenAI's chat completions and their variants.
 """
@@ -21,7 +21,7 @@ from server.models.openai.http import ResponseTooLarge
 
 # Maximum size of an event: 65 s of sound at 24 kHz, which some servers send at once
 MAX_EVENT_BYTES = 4 * 1024 * 1024
-# Events between two yields to other tasks: a read may hold thousands
+# Events handled before yielding to other tasks: a read may return thousands
 _EVENTS_AT_A_TIME = 64
 # Maximum plausible token count
 _MOST_TOKENS = 2**31
@@ -33,7 +33,7 @@ _NETWORK_ERRORS = (httpx2.HTTPError, httpx2.StreamError, anyio.EndOfStream, OSEr
 
 
 class BrokenStream(Exception):
-    """A broken or invalid stream; the text is our own.
+    """A broken or invalid stream; the text contains nothing from the server.
 
     `connection`: the connection broke. Outside the tree of errors: the engine turns it into an EngineError.
     """
@@ -44,7 +44,7 @@ class BrokenStream(Exception):
 
 
 class EventStream:
-    """The events of one response, or its one JSON object. Close it with `aclose`."""
+    """The events of one response, or its single JSON object. Close it with `aclose`."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response
@@ -75,7 +75,7 @@ class EventStream:
         return event
 
     async def _lines(self) -> AsyncGenerator[bytes]:
-        """Yield the lines of a stream; a JSON object as one line."""
+        """Yield the lines of a stream, or a JSON object as one line."""
         rest = bytearray()
         async for chunk in self._response.aiter_bytes():
             rest += chunk
@@ -153,16 +153,16 @@ class ChatStream(EventStream):
 
 
 def read_event(event: bytes, *, streamed: bool = False) -> Piece | None:
-    """Return the piece of an event or of a whole answer; None for one without content.
+    """Return the piece in an event or in a complete answer; None if it has no content.
 
-    `streamed`: a part of the answer has arrived, so that a whole one is ignored. Raises BrokenStream for an invalid
+    `streamed`: a part of the answer has arrived, so a complete answer is ignored. Raises BrokenStream for an invalid
     event.
     """
     try:
         data = json.loads(event.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):
         raise BrokenStream(_GARBAGE) from None
-    # Gemini's errors
+    # Gemini sends errors in a list.
     data = _object(data[0] if isinstance(data, list) and data else data)
     choices = data.get("choices")
     if not isinstance(choices, list | None):
@@ -194,7 +194,7 @@ def read_event(event: bytes, *, streamed: bool = False) -> Piece | None:
 
 
 def _error(data: dict[str, Any], choice: dict[str, Any]) -> object:
-    """Return the error of an event, in OpenAI's form or as a bare object; None without one."""
+    """Return the error in an event, in OpenAI's format or as a bare object; None if there is none."""
     if (error := data.get("error") or choice.get("error")) or data.get("object") == "error":
         return error or data
     bare = "choices" not in data and "usage" not in data
@@ -203,7 +203,7 @@ def _error(data: dict[str, Any], choice: dict[str, Any]) -> object:
 
 
 def _finish(reason: object) -> str:
-    """Return the finish reason in OpenAI's words, "error" for a failure, "" before the end."""
+    """Return OpenAI's name for the finish reason, "error" for a failure, "" before the end."""
     said = reason.lower() if isinstance(reason, str) else ""
     if said in ("", "null", "none"):
         return ""
@@ -216,9 +216,9 @@ def _finish(reason: object) -> str:
 
 
 def _sound(data: dict[str, Any], message: dict[str, Any]) -> tuple[str, str | None]:
-    """Return an event's sound (base64) and its transcript; None if its content is the sound.
+    """Return an event's sound (base64) and its transcript; the transcript is None if the content is the sound.
 
-    OpenAI's form is base64 PCM in `audio.data`, vLLM-Omni's a base64 WAV file in the content of an event with
+    OpenAI sends base64 PCM in `audio.data`; vLLM-Omni sends a base64 WAV file in the content of an event with
     `modality` "audio".
     """
     if data.get("modality") == "audio" and isinstance(message.get("content"), str):
@@ -228,7 +228,7 @@ def _sound(data: dict[str, Any], message: dict[str, Any]) -> tuple[str, str | No
 
 
 def _calls(value: object) -> tuple[CallPiece, ...]:
-    """Return the valid pieces of tool calls; those of a whole answer have no index."""
+    """Return the valid pieces of tool calls; pieces in a complete answer have no index."""
     found = []
     for place, one in enumerate(value if isinstance(value, list) else []):
         function = _object(_object(one).get("function"))
@@ -260,7 +260,7 @@ def _texts(content: object) -> tuple[str, str]:
 
 
 def _usage(data: object, timings: object) -> Usage | None:
-    """Read the usage; older llama.cpp counts cached tokens in its timings alone."""
+    """Parse the usage; older versions of llama.cpp report cached tokens only in their timings."""
     if not isinstance(data, dict):
         return None
     cached = _object(data.get("prompt_tokens_details")).get("cached_tokens")

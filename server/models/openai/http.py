@@ -1,4 +1,4 @@
-"""The HTTP client of model and speech servers: no proxy, no redirect, a limit of bytes."""
+"""The HTTP client for model and speech servers: no proxies, no redirects, and a limit on bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from server.core.retry_after import parse_retry_after
 
 log = logging.getLogger(__name__)
 
-# A list of some hundred models is below 1 MiB, an unstreamed answer far below.
+# A list of some hundred models is smaller than 1 MiB, an answer that is not streamed much smaller.
 ANSWER_BYTES = 2 * 1024 * 1024
 # A stream of 8,192 tokens with an event each, and keep-alive comments
 STREAM_BYTES = 32 * 1024 * 1024
@@ -26,7 +26,7 @@ _REFUSAL_BYTES = 1024 * 1024
 
 
 class ResponseTooLarge(httpx2.TransportError):
-    """A response beyond its byte limit. Its text is the end of a sentence about the server.
+    """A response that exceeds its byte limit. The text is the end of a sentence about the server.
 
     Outside the tree of errors: HTTP clients handle it as their own.
     """
@@ -44,9 +44,9 @@ def http_client(
 ) -> httpx2.AsyncClient:
     """Return a client for one server, without proxies, redirects and cookies.
 
-    `connect`: seconds; the caller limits the time of an answer. `most`: bytes of a response, `most_streamed`: bytes of
-    an event stream. Reading more raises ResponseTooLarge; an error's body is truncated. `transport` replaces the
-    network in tests.
+    `connect`: time limit in seconds; the caller limits the time of an answer. `most`: maximum bytes of a response;
+    `most_streamed`: maximum bytes of an event stream. Reading more raises ResponseTooLarge; an error's body is
+    truncated. `transport` replaces the network in tests.
     """
     # At lower levels these libraries log addresses, headers and bodies.
     for name in ("openai", "httpx2", "httpcore2"):
@@ -78,7 +78,7 @@ def http_client(
 
 @dataclass(slots=True)
 class _LimitedBody(httpx2.AsyncByteStream):
-    """A body of at most `most` bytes; a longer one is truncated if `cut`, else raises ResponseTooLarge."""
+    """A body of at most `most` bytes. A longer body is truncated if `cut` is true, else ResponseTooLarge is raised."""
 
     stream: httpx2.AsyncByteStream
     most: int
@@ -101,7 +101,7 @@ class _LimitedBody(httpx2.AsyncByteStream):
 
 
 def retry_after(answer: httpx2.Response) -> float | None:
-    """Return Retry-After in seconds, at most ten minutes; None when it is absent or malformed.
+    """Return Retry-After in seconds, at most ten minutes, or None if it is absent or malformed.
 
     OpenAI's retry-after-ms (milliseconds) takes precedence.
     """
@@ -113,7 +113,7 @@ def retry_after(answer: httpx2.Response) -> float | None:
 
 @cache
 def trust() -> ssl.SSLContext:
-    """Return the TLS context with the authorities of SSL_CERT_FILE, else the system's. Cached: loading takes 20 ms."""
+    """Return a TLS context with the CA certificates in SSL_CERT_FILE, or the system's. Cached: loading takes 20 ms."""
     try:
         return httpx2.create_ssl_context()
     except OSError as error:
@@ -125,7 +125,7 @@ def trust() -> ssl.SSLContext:
 
 
 def authorities(ca: str) -> ssl.SSLContext:
-    """Return the TLS context of a file of authorities; `trust()` if `ca` is empty. Blocking. Raises OSError."""
+    """Return a TLS context with the CA certificates in a file; `trust()` if `ca` is empty. Blocking. Raises OSError."""
     return ssl.create_default_context(cafile=ca) if ca else trust()
 
 

@@ -1,4 +1,4 @@
-"""The state of one model server: reachability, model, and capabilities, from its lists and known families."""
+"""The state of one model server: reachability, model and capabilities, from its lists and the known families."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ class ModelServer:
         self._seconds, self._thinking = seconds, thinking
         # Facts about the model in use
         self._model = ModelInfo()
-        # Whether the model speaks its answers, by its server's list, or by its family on a server with speech. If so,
-        # each request states its modalities, because the default includes speech. None: not yet known.
+        # Whether the model speaks its answers, according to its server's list, or its family on a server with speech.
+        # If so, each request states its modalities, because the default includes speech. None: not yet known.
         self.speech_out: bool | None = False
-        # Context length from a refusal (tokens); 0 without one
+        # Context length that a refusal stated (tokens); 0 if none did
         self._learned = 0
         self.status = EngineStatus(
             EngineState.UNREACHABLE,
@@ -77,11 +77,11 @@ class ModelServer:
 
     @property
     def model(self) -> str:
-        """The served model, else the configured one; "" for none."""
+        """The model that is served, else the configured model; "" if there is neither."""
         return self.status.model or self._endpoint.model
 
     async def probe(self) -> EngineStatus:
-        """Update and return the status: list the models, and read the capabilities of the one in use. Never raises."""
+        """List the models, read the capabilities of the model in use, and return the updated status. Never raises."""
         before, survey = self.status, self._survey
         try:
             async with asyncio.timeout(self._seconds):
@@ -114,7 +114,7 @@ class ModelServer:
         return self.status
 
     async def _check_health(self, status: EngineStatus) -> EngineStatus:
-        """Return the status after the server's own health check; also find out whether it speaks."""
+        """Return the status after the server's own health check; also determine whether the server speaks."""
         if status.ready and self.speech_out is None:
             with suppress(AskFailed):
                 if (described := await self._survey.read("/openapi.json")) is not None:
@@ -131,7 +131,7 @@ class ModelServer:
         )
 
     def _of_models(self, models: list[ModelInfo]) -> EngineStatus:
-        """Return the status with the configured model, else with the best one."""
+        """Return the status with the configured model, else with the best model."""
         best = models[0]
         if not self._endpoint.model:
             best = discovery.choose(models, self.status.model) or best
@@ -165,10 +165,10 @@ class ModelServer:
         return dataclasses.replace(status, detail=" ".join(details))
 
     def _take_up(self, info: ModelInfo) -> None:
-        """Use another model, or new facts about the present one."""
+        """Switch to another model, or to new facts about the current model."""
         family, most = family_of(info)[0], info.most_context
         speaks = family is not None and Ability.SPEECH_OUT in family.abilities
-        # For a family that speaks, the server decides.
+        # If the family speaks, it depends on the server.
         self.speech_out = info.speaks or (None if speaks else False)
         self._learned = 0
         self._thinking.use_family(family, thinks=bool(info.thinks))
@@ -184,7 +184,7 @@ class ModelServer:
     # Facts from refusals
 
     def learn(self, *, context_length: int) -> None:
-        """Use the context length from a refusal until the model changes."""
+        """Use the context length that a refusal stated, until the model changes."""
         self._learned = context_length
         self.status = self._with_learned(self.status)
 
@@ -228,7 +228,7 @@ class ModelServer:
         return f"{self._status_prefix(refusal.status)} {why}"
 
     def not_chat(self, why: str = "") -> EngineStatus:
-        """Return the status of a program that is no model server. `why`: the end of a sentence; may be empty."""
+        """Return the status of a program that is not a model server. `why`: the end of a sentence; may be empty."""
         detail = (
             f"The program at {self.address} {why or 'is not an OpenAI-compatible model server'}. {self.names.url} must"
             f" name one and end in /v1, like http://127.0.0.1:8001/v1.{self._remedy}"
@@ -239,7 +239,7 @@ class ModelServer:
         """Return the error for a refused question, and update the status. `plain`: see `Refused.error`."""
         status, names = refusal.status, self.names
         if status == 401 or status == self._survey.refused == 403:
-            # A 403 of the question only may be about its content.
+            # A 403 for the question only may be about its content.
             self.status = self._from_refusal(refusal)
             return EngineUnavailable(self.status.detail)
         if (

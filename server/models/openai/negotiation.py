@@ -1,4 +1,4 @@
-"""Negotiation of one request with a model server: its retries, and smaller forms after refusals."""
+"""Negotiation of one request with a model server: retries, and reduced requests after refusals."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ BROKE_OFF = "The model server ended the answer before it began. Ask again."
 
 @dataclass(slots=True)
 class Negotiation:
-    """One request being sent: `wanted` by the caller, `request` in its present form.
+    """One request being sent: `wanted` is the caller's request, `request` its current version.
 
-    `left_out`: extras that are not sent; `beyond`: those of them that were removed after this request's refusals.
+    `left_out`: extras that are not sent; `beyond`: those among them that were removed after this request was refused.
     `pauses`: seconds before each remaining retry. `until`: loop time by which the answer must begin. `newer_name`: see
     `PlainForm`.
     """
@@ -49,7 +49,7 @@ class Negotiation:
     server: ModelServer
     plain: PlainForm
     endpoint: Endpoint
-    # The thinking policy, with the switch
+    # The thinking policy if the switch is sent
     switch: ThinkingPolicy
     media: Media
     until: float
@@ -71,11 +71,11 @@ class Negotiation:
 
     @property
     def thinking(self) -> ThinkingPolicy:
-        """The thinking policy of the present form."""
+        """The thinking policy of the current version of the request."""
         return self.switch.without_switch() if SWITCH in self.left_out else self.switch
 
     def body(self) -> bytes:
-        """Return the JSON body of the present form."""
+        """Return the JSON body of the current version of the request."""
         self.newer_name = self.plain.newer_name
         return body(
             *(self.request, self.media, self.server, self.endpoint, self.thinking),
@@ -83,7 +83,7 @@ class Negotiation:
         )
 
     def on_accepted(self) -> None:
-        """Record for later requests that the server accepted this form."""
+        """Record for later requests that the server accepted this version of the request."""
         if self.fields is None:
             self.plain.note_accepted(self._extras() - self.left_out)
             if self.beyond and len(self.request.turns) == len(self.wanted.turns):
@@ -138,12 +138,12 @@ class Negotiation:
             self.request = without(request, self.left_out)
             return Reason.PLAIN, 0.0
         if refusal.of_request and request.turns:
-            # It may be too long, whatever the error says.
+            # The request may be too long, whatever the error says.
             self.request = request.with_newest_turns(0)
             return Reason.PLAIN, 0.0
         given = set(self.fields.all if self.fields is not None else ())
         if given and refusal.of_request and refusal.status < 500:
-            # Never retried without them: the program depends on the form of its answer.
+            # Never retried without them: the program depends on the format of its answer.
             names = " and ".join(f'"{name}"' for name in sorted(refusal.fields & given or given))
             raise EngineRefused(
                 f"The present model refused the request (HTTP {refusal.status}): it may not support"
@@ -183,7 +183,7 @@ class Negotiation:
                 self.failure = partial(loading, wait)
             if loads and self.waited_for:
                 return Reason.LOADING, LOADING_PAUSE
-        # After a 429 without Retry-After only a person may try again.
+        # After a 429 without Retry-After, the request is not repeated automatically.
         hopeless = wait > LONGEST_WAIT if wait is not None else refusal.status == 429
         if hopeless or not self.waited_for:
             raise self.failure()

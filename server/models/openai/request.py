@@ -19,12 +19,12 @@ from server.models.openai.model_server import ModelServer
 from server.models.thinking import ThinkingPolicy
 
 log = logging.getLogger(__name__)
-# Extras: parts beyond the plain form, which is the newest picture, the text, and the fields `model`, `messages`,
-# `max_tokens` and `stream`
+# Extras: parts in addition to the plain form, which consists of the newest picture, the text, and the fields `model`,
+# `messages`, `max_tokens` and `stream`
 FIELDS, SWITCH = "optional fields", "the switch for thinking"
 PICTURES, VIDEO, SOUND, SPEECH = "several pictures", "video", "sound", "speech"
 SCHEMA, TOOLS, APART = "a schema", "tools", "a message for the picture"
-# Tokens in addition to the answer's, which may exceed the context or the server's limit
+# Tokens in addition to those of the answer; the sum may exceed the context or the server's limit
 THOUGHTS = "tokens for thoughts"
 # Seconds for which extras are omitted after a refusal
 KEEP_SECONDS = 600.0
@@ -35,7 +35,7 @@ _PCM = "pcm16"
 class Media:
     """The encoded pictures and sound of a request, shared by all its retries.
 
-    Raises EngineFailed for a picture that was not encoded.
+    Raises EngineFailed if a picture was not encoded.
     """
 
     def __init__(self, request: EngineRequest) -> None:
@@ -68,7 +68,7 @@ def extras(request: EngineRequest, able: Capabilities, thinking: ThinkingPolicy)
 
 
 def _apart(request: EngineRequest) -> int | None:
-    """Return the index of a message of pictures only; None without one."""
+    """Return the index of the message that has only pictures, or None if there is none."""
     return next(
         (
             at
@@ -80,7 +80,7 @@ def _apart(request: EngineRequest) -> int | None:
 
 
 def _together(request: EngineRequest) -> EngineRequest:
-    """Merge a message of pictures only into the question after it."""
+    """Merge the message that has only pictures into the question that follows it."""
     if (at := _apart(request)) is None:
         return request
     shown, asked = request.messages[at : at + 2]
@@ -110,14 +110,14 @@ def without(request: EngineRequest, names: frozenset[str]) -> EngineRequest:
 class PlainForm:
     """The extras that one model's server refused, each omitted for ten minutes.
 
-    An extra that was accepted before is omitted only after a second refusal, because the reason may be another one,
-    such as one person's sound, or a server that stopped behind a router.
+    An extra that was accepted before is omitted only after a second refusal, because the refusal may have another
+    reason, such as one person's sound, or a server behind a router that stopped.
     """
 
     def __init__(self, engine: str) -> None:
         self._engine = engine
         self._model = ""
-        # Until when each is omitted, monotonic seconds
+        # Time until which each extra is omitted, monotonic seconds
         self._until: dict[str, float] = {}
         self._taken: frozenset[str] = frozenset()
         # The server needs `max_completion_tokens` instead of `max_tokens`
@@ -135,7 +135,7 @@ class PlainForm:
         self._taken |= names
 
     def note_refused(self, names: frozenset[str], now: float) -> None:
-        """Record the extras that a refused request had in addition to the accepted one."""
+        """Record the extras of a refused request that the accepted request did not have."""
         names, self._taken = names - self._taken, self._taken - names
         if names:
             self.keep(names, now)
@@ -145,7 +145,7 @@ class PlainForm:
             )
 
     def keep(self, names: frozenset[str], now: float) -> None:
-        """Omit these from requests for ten minutes."""
+        """Omit these extras from requests for ten minutes."""
         self._until |= dict.fromkeys(names, now + KEEP_SECONDS)
 
 
@@ -166,8 +166,8 @@ def restrict(able: Capabilities, left_out: frozenset[str]) -> Capabilities:
 def shorter(request: EngineRequest) -> EngineRequest | None:
     """Return a shorter request; None if nothing is left to remove.
 
-    The older half of the turns is removed first, then the older half of the earlier pictures. A video that becomes
-    single pictures keeps only the newest one, which costs less than the video did.
+    The older half of the turns is removed first, then the older half of the earlier pictures. If single pictures
+    replace a video, only the newest one is kept, which costs less than the video did.
     """
     if request.turns:
         return request.with_newest_turns(len(request.turns) // 2)
@@ -187,7 +187,7 @@ def body(
 ) -> bytes:
     """Return a request's body as JSON.
 
-    The answer has at most half of the context; tokens for thoughts are added.
+    The answer may use at most half of the context; tokens for thoughts are added.
 
     `media` may have more earlier pictures than the request. `left_out`: omitted extras. `newer_name`: see `PlainForm`.
     """
@@ -228,7 +228,7 @@ def _fold_system(messages: list[dict[str, Any]]) -> None:
 
 
 def optional(endpoint: Endpoint) -> dict[str, Any]:
-    """Return the optional fields of each request."""
+    """Return the optional fields that are added to each request."""
     return {"stream_options": {"include_usage": True}, **endpoint.fields}
 
 
@@ -236,6 +236,6 @@ def _modalities(speak: bool, voice: str) -> Mapping[str, Any]:
     if not speak:
         return {"modalities": ["text"]}
     audio = {"format": _PCM, **({"voice": voice} if voice else {})}
-    # vLLM-Omni has a field of its own for the voice.
+    # vLLM-Omni has its own field for the voice.
     named = {"speaker": voice} if voice else {}
     return {"modalities": ["text", "audio"], "audio": audio, **named}

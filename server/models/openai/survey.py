@@ -1,4 +1,4 @@
-"""The models of one server, from its list, its own interface, and at most one test picture."""
+"""Facts about the models of one server, from its list, its own interface, and at most one test picture."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from server.models.openai.upstream import AskFailed, Refused
 
 # Time limit of a test picture (seconds): the server may load the model for it.
 _SHOW_SECONDS = 8.0
-# Side of the test picture in pixels: some servers refuse less than two patches of 28.
+# Side of the test picture in pixels: some servers refuse pictures smaller than two patches of 28.
 _SIDE = 64
 _MODELS = "/models"
 # Statuses of a missing path
@@ -42,34 +42,34 @@ class ModelSurvey:
         # Without credentials
         self.address = discovery.address_of(endpoint.base_url)
         self.root = self.address.removesuffix("/v1")
-        # Beside /v1, not below it, in vLLM, llama.cpp and `transformers serve`
+        # vLLM, llama.cpp and `transformers serve` have this path next to /v1, not below it.
         self._health_url = f"{self.root}/health"
         self._client, self._endpoint, self._seconds, self._busy = client, endpoint, seconds, busy
         # Name of the server program; "" if unknown
         self.server = ""
-        # The listed names, and the status of a refusal to list
+        # The listed names, and the HTTP status if the server refused to list them
         self.listed: list[str] = []
         self.refused = 0
         self.forget()
 
     def forget(self) -> None:
-        """Forget the models: another server may take the address."""
+        """Forget the models, because another server may use the address now."""
         # Facts from its own interface, by model and path
         self._facts: dict[str, dict[str, ModelInfo]] = {}
-        # The model that got the test picture, and whether it accepted it; None without an answer
+        # The model that got the test picture, and whether it accepted the picture; None if it did not answer
         self._shown: tuple[str, bool | None] = ("", None)
 
     async def cards(self) -> list[dict[str, Any]]:
-        """Return the entries of /v1/models: that of the configured model, listed or not, else all.
+        """Return the entries of /v1/models: only the entry of the configured model, listed or not, else all.
 
-        Raises AskFailed, and ValueError without a list.
+        Raises AskFailed, and ValueError if there is no list.
         """
         cards, wanted = await self._listing(), self._endpoint.model
         self.server = discovery.server_of(cards)
         self.listed = [card["id"] for card in cards]
         if not wanted:
             return cards[: discovery.MOST_LISTED]
-        # An entry under an equivalent name describes it, too.
+        # An entry under an equivalent name describes the same model.
         alike = [card for card in cards if discovery.same_name(card["id"], wanted)]
         alike.sort(key=lambda card: card["id"] != wanted)
         return [{**next(iter(alike), {}), "id": wanted}]
@@ -93,9 +93,9 @@ class ModelSurvey:
         return await self._client.health(self._health_url)
 
     async def read(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
-        """Return an object of the server's own interface; {} if it does not exist, None after a failure.
+        """Return an object from the server's own interface; {} if the path does not exist, None after a failure.
 
-        Raises AskFailed without an answer.
+        Raises AskFailed if there is no response.
         """
         try:
             found = json.loads(await self._client.get(self.root + path, body))
@@ -133,7 +133,7 @@ class ModelSurvey:
                 if source.posts or name == names[0]:
                     body = {"model": name} if source.posts else None
                     answer = await self.read(source.path, body)
-                # A failed source is read again at the next probe. An unloaded model keeps its known context.
+                # A failed source is read again at the next probe. An unloaded model keeps its known context length.
                 if answer is not None:
                     known = facts[name].get(source.path, ModelInfo())
                     facts[name][source.path] = known | source.read(answer, name)
@@ -174,7 +174,7 @@ class ModelSurvey:
         return []
 
     def others(self, model: str) -> str:
-        """Return some of the other listed names, equivalent ones first."""
+        """Return some of the other listed names, equivalent names first."""
         names = [one for one in self.listed if one != model]
         names.sort(key=lambda one: not discovery.same_name(one, model))
         return some(names)
@@ -187,14 +187,14 @@ def abilities_of(info: ModelInfo, endpoint: Endpoint) -> Capabilities:
     if endpoint.factor is not None:
         geometry = families.factor_geometry(endpoint.factor)
     return Capabilities(
-        # vLLM accepts frames as JPEGs; other servers are unknown.
+        # vLLM accepts frames as JPEGs; whether other servers do is unknown.
         video=family.paired_frames and vllm,
         audio_in=Ability.AUDIO_IN in family.abilities if info.hears is None else info.hears,
         grounding=family.boxes is not None,
         boxes=family.boxes,
         # Constrains answers to a schema
         json_schema=vllm,
-        # A server without tools refuses a request that has some.
+        # A server without support for tools refuses a request with tools.
         tools=True,
         calls_tools=bool(family.tool_parser) if info.calls is None else info.calls,
         picture_share=endpoint.picture_share,
@@ -208,7 +208,7 @@ def abilities_of(info: ModelInfo, endpoint: Endpoint) -> Capabilities:
 
 
 def family_of(info: ModelInfo) -> tuple[Family | None, Geometry | None]:
-    """Return a model's family, and the geometry from its folder if that is on this machine."""
+    """Return a model's family, and the geometry from its folder if the folder is on this machine."""
     return _read(info.name, info.root, info.model_type, info.kind)
 
 
@@ -223,5 +223,5 @@ def _read(
 
 
 def some(names: list[str]) -> str:
-    """Return some names of a list, for people."""
+    """Return some names from a list, for display."""
     return ", ".join(clean(name) for name in names[:3]) + (", …" if len(names) > 3 else "")

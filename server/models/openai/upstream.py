@@ -18,7 +18,7 @@ from server.core.errors import (
     EngineUnavailable,
 )
 
-# Maximum Retry-After that is waited for (seconds); a longer one goes to the page, as the picture would get too old.
+# Maximum Retry-After to wait for (seconds); a longer one is sent to the page, because the picture would be too old.
 LONGEST_WAIT = 3.0
 
 
@@ -34,18 +34,18 @@ class Reason(StrEnum):
     # 429 or 503
     BUSY = "busy"
     LOADING = "loading"
-    # The request was refused, and is sent in a smaller form.
+    # The request was refused, and is sent again with fewer parts.
     PLAIN = "plain"
 
 
-# The context length in a refusal; smaller numbers leave no room for a question.
+# The context length in a refusal; smaller numbers would leave no room for a question.
 _STATED_CONTEXT = re.compile(
     r"(?:context[ _](?:length|size|window)|max_model_len|n_ctx)\D{0,30}(\d{1,9})\b", re.I
 )
 _LEAST_CONTEXT = 256
 # Status codes of WebSocket error names: vLLM-Omni has no room for another session.
 _STATUS_OF = {"resource_exhausted": 429}
-# By status: what an overloaded server does, and the seconds before another attempt
+# By status: description of an overloaded server, and the seconds before another attempt
 _LONG, _FULL = ("took too long", 1.0), ("is busy", 1.0)
 _BUSY = {
     408: _LONG,
@@ -55,7 +55,7 @@ _BUSY = {
     504: _LONG,
     529: _FULL,
 }
-# By status: what the server does with a question, and the remedy
+# By status: the server's reaction to a question, and the remedy
 _REFUSALS = {
     403: ("does not allow this question", "Its own log, or its provider's rules, say why."),
     413: (
@@ -66,7 +66,7 @@ _REFUSALS = {
 }
 # Codes of content filters: OpenAI and Azure, Alibaba
 _FILTERED = ("content_filter", "content_policy_violation", "data_inspection_failed")
-# Maximum characters read of a refusal
+# Maximum number of characters of a refusal that are read
 _MOST_READ = 4096
 
 
@@ -78,9 +78,9 @@ class AskFailed(Exception):
 
 
 class Refused(AskFailed):
-    """A refusal before the first piece. `body` is the server's error, never shown.
+    """A refusal before the first piece. `body` is the server's error, which is never shown.
 
-    `status`: of HTTP, or the code of an error event inside a 200 (0 without one). `location`: of a redirect.
+    `status`: HTTP status, or the code of an error event inside a 200 (0 if none). `location`: target of a redirect.
     """
 
     def __init__(
@@ -106,18 +106,18 @@ class Refused(AskFailed):
 
     @property
     def names_model(self) -> bool:
-        """True if the error blames the model, in OpenAI's form."""
+        """True if the error blames the model, in OpenAI's format."""
         return self._field("code") == "model_not_found"
 
     @property
     def of_another_address(self) -> bool:
-        """True if the path does not exist: such an error does not have OpenAI's form."""
+        """True if the path does not exist: such an error does not have OpenAI's format."""
         of_form = isinstance(self._field("message"), str) or self.names_model
         return self.status == 405 or (self.status == 404 and not of_form)
 
     @property
     def fields(self) -> frozenset[str]:
-        """The request fields that the error names, in OpenAI's form (`param`) or FastAPI's (`detail[].loc`)."""
+        """The request fields that the error names, in OpenAI's format (`param`) or FastAPI's (`detail[].loc`)."""
         detail = self._field("detail")
         named = [self._field("param")]
         for one in detail if isinstance(detail, list) else []:
@@ -127,14 +127,14 @@ class Refused(AskFailed):
 
     @property
     def of_request(self) -> bool:
-        """True if the request is at fault: neither the key, nor the model, nor the load."""
+        """True if the request itself is at fault, not the key, the model or the load."""
         if 400 <= self.status < 500:
             return self.status not in (401, 402, 403, 404, 405, 408, 429)
         return self.status in (0, 500, 501)
 
     @property
     def of_loading(self) -> bool:
-        """True if the model is loading, in Hugging Face's form."""
+        """True if the error says that the model is loading, in Hugging Face's format."""
         return self._field("estimated_time") is not None
 
     @property
@@ -144,7 +144,7 @@ class Refused(AskFailed):
 
     @property
     def context(self) -> int | None:
-        """The context length (tokens) that the error names; None without one."""
+        """The context length (tokens) that the error states, or None if it states none."""
         own = self._field("n_ctx")
         if type(own) is not int:
             # Search the message only: other fields contain other numbers, such as the status.
@@ -200,7 +200,7 @@ def loading(wait: float | None) -> EngineLoading:
 
 
 def event_status(error: object) -> int:
-    """Return the HTTP status of an error event; 0 without one."""
+    """Return the HTTP status in an error event, or 0 if there is none."""
     code: Any = error.get("code") if isinstance(error, Mapping) else None
     if isinstance(code, str):
         code = int(code) if code.isascii() and code.isdigit() else _STATUS_OF.get(code)

@@ -1,11 +1,11 @@
-"""The bounded queue of waiting jobs: urgent kinds first, sessions in turn.
+"""The bounded queue of waiting jobs: urgent kinds go first, and sessions take turns.
 
 An item's class is its `JobKind`: questions, then watches, programs' questions, descriptions, prefills.
-Within a class sessions take turns: a served one goes to the end. Within a session a class keeps its
-order.
+Within a class, sessions take turns: after a session was served, it goes to the end. Items of one session
+and class keep their order.
 
-Bounds: at most `max_size` items, and at most one background item per session. Every item that leaves
-is returned to the caller: replaced, evicted, popped, removed or dropped.
+Bounds: at most `max_size` items, and at most one background item per session. The caller receives every
+item that leaves the queue: replaced, evicted, popped, removed or dropped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BACKGROUND = (JobKind.WATCH, JobKind.PROGRAM, JobKind.DESCRIBE, JobKind.PREFILL)
 
 
 class Full(Exception):
-    """A queue full of questions; nothing was changed.
+    """The queue is full of questions; nothing was changed.
 
     Outside the tree of errors: `Inference` raises Busy for it.
     """
@@ -30,9 +30,9 @@ class Full(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pushed(Generic[T]):
-    """The item that left the queue by a push, possibly the pushed one. At most one field is set."""
+    """The item that a push removed from the queue, possibly the pushed item itself. At most one field is set."""
 
-    # A background item replaced by another one of its session
+    # A background item that another item of its session replaced
     replaced: T | None = None
     # A background item dropped from a full queue
     evicted: T | None = None
@@ -41,15 +41,15 @@ class Pushed(Generic[T]):
 class FairQueue(Generic[T]):
     """A fair queue of items that compare by identity.
 
-    Adding, popping and removing take constant time, apart from skipped sessions.
+    Adding, popping and removing items takes constant time, except for the time to skip sessions.
 
-    Bounds of waiting work: MAX_QUEUE; questions refused with `busy`, background work dropped and
-    counted.
+    Bounds of waiting work: MAX_QUEUE; beyond, questions are refused with `busy`, and background work is dropped
+    and counted.
     """
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        # Class to sessions (next turn first) to items (oldest first), without empty sessions
+        # Maps class to sessions (next turn first) to items (oldest first); sessions without items are omitted
         self._classes: dict[JobKind, OrderedDict[str, OrderedDict[T, None]]] = {
             kind: OrderedDict() for kind in JobKind
         }
@@ -65,12 +65,12 @@ class FairQueue(Generic[T]):
     def push(self, session_id: str, kind: JobKind, item: T) -> Pushed[T]:
         """Add an item at the end of its class. Push each item once.
 
-        A background item replaces the session's waiting one of the same kind, and takes its place; it
-        replaces a less urgent one of the session at the end of its own class, and is dropped if a more
-        urgent one waits. A full queue drops a new background item; a question evicts the newest item of
-        the least urgent background class instead.
+        A background item takes the place of the session's waiting item of the same kind. It also replaces a
+        less urgent item of the session, but goes to the end of its own class, and is dropped if a more urgent
+        item waits. A full queue drops a new background item; a new question instead evicts the newest item of
+        the least urgent background class.
 
-        Raises Full for a question when only questions wait.
+        Raises Full for a question if only questions wait.
         """
         if kind is JobKind.CHAT:
             evicted = self._make_space() if len(self) >= self._max_size else None
@@ -101,7 +101,7 @@ class FairQueue(Generic[T]):
         kinds: Collection[JobKind] = tuple(JobKind),
         skip: Callable[[str, JobKind], bool] | None = None,
     ) -> T | None:
-        """Remove and return the next item of the most urgent of `kinds`; None without one.
+        """Remove and return the next item of the most urgent of `kinds`, or None if there is none.
 
         Sessions for which `skip(session_id, kind)` is true keep their turn.
         """
@@ -120,11 +120,11 @@ class FairQueue(Generic[T]):
         return None
 
     def ready_sessions(self, kind: JobKind, skip: Callable[[str, JobKind], bool]) -> int:
-        """Return the number of sessions with a waiting item of this class, without those to `skip`."""
+        """Return the number of sessions with a waiting item of this class, except those for which `skip` is true."""
         return sum(not skip(session_id, kind) for session_id in self._classes[kind])
 
     def remove(self, item: T) -> bool:
-        """Remove an item; False when it is not waiting."""
+        """Remove an item. Return False if it is not waiting."""
         where = self._where.pop(item, None)
         if where is None:
             return False
@@ -142,8 +142,8 @@ class FairQueue(Generic[T]):
     def _make_space(self) -> T:
         for kind in reversed(BACKGROUND):
             if self._classes[kind]:
-                # The last session has the newest item: there is one per session, and a replacement
-                # keeps its turn.
+                # The last session has the newest item, because each session has one item, and a replacement
+                # keeps the turn.
                 newest = next(iter(next(reversed(self._classes[kind].values()))))
                 self.remove(newest)
                 return newest

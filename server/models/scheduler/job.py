@@ -17,13 +17,13 @@ from server.core.sound import VoiceChunk
 from server.models.base import Chunk, Delta, Engine, EngineRequest, Finished, Thought
 
 log = logging.getLogger(__name__)
-# Labels of `cancellations_total`; other reasons count as "other"
+# Labels of `cancellations_total`; other reasons have the label "other"
 CANCEL_REASONS = frozenset(
     ("user", "replaced", "preempted", "socket_closed", "session_ended", "draining")
 )
-# Maximum mean characters per token; a longer answer is cut.
+# Maximum mean number of characters per token; a longer answer is truncated.
 CHARS_A_TOKEN = 16
-# Maximum characters kept of a model's reasoning, which may continue
+# Maximum number of characters of a model's reasoning that are kept; the reasoning may continue
 THOUGHT_CHARS = 16_000
 # Time limit for an engine to close a stream, seconds
 CLOSE_SECONDS = 5.0
@@ -31,23 +31,23 @@ CLOSE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result(Finished):
-    """The end of an answer without an error.
+    """The end of an answer that did not fail.
 
     `finish_reason` may also be "cancelled" or "replaced". `boxes`: in pixels of the frame.
     """
 
-    # The whole answer, or the text until it was stopped
+    # The complete answer, or its text until it was stopped
     text: str
-    # Name and model of the engine; empty without a request
+    # Name and model of the engine; empty if no request was sent
     engine: str
     model: str
-    # From submission to the start
+    # Seconds from submission to start
     queue_seconds: float
-    # From the request to the first text; None without text
+    # Seconds from the request to the first text; None if there was no text
     first_token_seconds: float | None
-    # From the request to the end; 0 without a request
+    # Seconds from the request to the end; 0 if no request was sent
     inference_seconds: float
-    # Reason of a cancellation; None without one
+    # Reason of the cancellation; None if it was not cancelled
     cancel_reason: str | None
     # The model's reasoning, up to THOUGHT_CHARS
     thoughts: str = ""
@@ -62,10 +62,10 @@ class Result(Finished):
 class JobObserver(Protocol):
     """Observer of a job's progress: `on_request`, then `on_thought` and `on_delta`, then `on_result` or `on_failure`.
 
-    All are called on the event loop between two pieces of the answer, and must not block. When
-    another engine takes over, `on_request` is called again (never after `on_delta`). A job that ends
-    while it waits gets only its end. An exception in `on_request` or `on_delta` ends only this job, with
-    `on_failure(Internal)`.
+    All methods are called on the event loop between two pieces of the answer, and must not block. If
+    another engine takes over, `on_request` is called again (never after `on_delta`). If a job ends while
+    it waits, only the method for its end is called. An exception in `on_request` or `on_delta` ends only
+    this job, with `on_failure(Internal)`.
     """
 
     def on_request(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
@@ -79,7 +79,7 @@ class JobObserver(Protocol):
         return
 
     def on_result(self, result: Result) -> None:
-        """Handle the result; for a stopped job with the text so far, before the stopping call returns."""
+        """Handle the result. For a stopped job, it has the text so far, and the stopping call returns afterwards."""
         return
 
     def on_failure(self, error: QwenCameraError) -> None:
@@ -93,7 +93,7 @@ class Scheduler(Protocol):
     clock: Callable[[], float]
 
     def on_begun(self, job: Job) -> None:
-        """Handle the first output, after the engine has processed the prompt; called once."""
+        """Handle the first output, which follows the processing of the prompt; called once."""
 
     def on_ended(self, job: Job) -> None:
         """Handle the end of a job before its observer does; called once."""
@@ -112,7 +112,7 @@ class JobRun:
     begun_at: float | None = None
     # Time of the first text
     first_at: float | None = None
-    # Visual tokens that the engine has from an earlier question
+    # Visual tokens that the engine has already processed for an earlier question
     known_tokens: int = 0
     pieces: list[str] = field(default_factory=list)
     thoughts: str = ""
@@ -126,22 +126,22 @@ class JobRun:
 class Job:
     """One question about one picture, for one session. Compared by identity; submitted once.
 
-    An accepted job reports its end to the observer exactly once.
+    The observer of an accepted job is notified of its end exactly once.
 
-    Bounds of an answer's text, its thoughts: 16 characters per token of its limit; beyond, it
-    ends with `length`; 16,000 characters of thoughts, and the rest is not sent.
+    Bounds of an answer's text, its thoughts: 16 characters per token of the answer's limit; beyond, the
+    answer ends with `length`; 16,000 characters of thoughts, and the rest is not sent.
 
-    Bounds of the frame and the request of a question: dropped at its end: a cycle of references
-    would keep them until Python's collector runs, which does not count a decoder's memory.
+    Bounds of the frame and the request of a question: released at its end, because a reference cycle
+    would keep them until Python's garbage collector runs, which does not consider a decoder's memory.
     """
 
     session_id: str
     kind: JobKind
-    # Builds the request for an engine when the job runs, and again when another engine takes
-    # over. Raises CameraError without a picture; may be cancelled.
+    # Builds the request for an engine when the job runs, and again if another engine takes
+    # over. Raises CameraError if there is no picture; may be cancelled.
     make_request: Callable[[Engine], Awaitable[EngineRequest]]
     sink: JobObserver
-    # Plays the answer's sound from an engine that speaks; None: nobody listens
+    # Plays the answer's sound from an engine that speaks; None if nobody listens
     on_speech: Callable[[VoiceChunk], None] | None = None
     # The role whose engine is used
     role: Role = Role.ANSWERS
@@ -149,7 +149,7 @@ class Job:
     # Set at submission, with the time; None before
     scheduler: Scheduler | None = None
     submitted: float = 0.0
-    # Time of its start; None while it waits
+    # Time of the start; None while the job waits
     slot_at: float | None = None
     run: JobRun = field(default_factory=JobRun)
     # ok, length, cancelled, replaced, error or dropped; None before the end
@@ -184,7 +184,7 @@ class Job:
         """Send the request to an engine, and pass its text to the observer from this task.
 
         Returns when the answer has ended or was stopped by a callback. Raises QwenCameraError, and
-        the errors of `make_request` and the observer; if `first_at` is set, the error came during the
+        the errors of `make_request` and the observer; if `first_at` is set, the error occurred during the
         answer.
         """
         if self.ended:
@@ -220,7 +220,7 @@ class Job:
         self.run.chars_left = CHARS_A_TOKEN * request.max_tokens
         self.run.thoughts, self.run.spoken = "", False
         if not picture.held:
-            # The age of a held frame only measures the user's typing.
+            # The age of a held frame would only measure how long the user typed.
             self.accepted.metrics.frame_age.observe(max(0.0, now - picture.captured))
         self.accepted.metrics.visual_tokens.inc(request.visual_tokens)
         reused = picture.unchanged_since is not None
@@ -362,7 +362,7 @@ async def _next(stream: AsyncGenerator[Chunk, None], engine: Engine) -> Chunk:
             "The model's answer broke off before its end. Ask again.", public=True
         ) from None
     except Exception as exc:  # noqa: BLE001
-        # Any error of an engine; its text is not logged, as it may contain what people said.
+        # Any error of an engine. Its text is not logged, because it may contain what people said.
         log.error(
             "engine raised an unexpected error",
             extra={"engine": engine.name, "error": type(exc).__name__},
@@ -377,7 +377,7 @@ async def _close(stream: AsyncGenerator[Chunk, None], engine: Engine) -> None:
         async with asyncio.timeout(CLOSE_SECONDS):
             await stream.aclose()
     except Exception as exc:  # noqa: BLE001
-        # The answer has ended already, whatever closing raises.
+        # Ignore what closing raises: the answer has already ended.
         log.error(
             "closing an engine's stream failed",
             extra={"engine": engine.name, "error": type(exc).__name__},

@@ -1,4 +1,4 @@
-"""Requests of one session: building, size, history, consent, and messages about the answer.
+"""Requests of one session: their construction and size, history, consent, and messages about the answer.
 
 Questions, watches and background work use this; `models/scheduler` runs the requests.
 """

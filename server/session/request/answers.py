@@ -27,7 +27,7 @@ from server.session.request.question import Question
 
 
 class MessageSink(Protocol):
-    """Receiver of messages about an answer: a client's outbox, or a program's."""
+    """Receiver of messages about an answer: the outbox of a client or of a program."""
 
     def put(self, message: wire.ServerMessage) -> None: ...
 
@@ -36,7 +36,7 @@ class AnswerListener:
     """Listener of an answer's events; its methods do nothing."""
 
     def on_sent(self, request: EngineRequest) -> None:
-        """Handle a request that goes to an engine."""
+        """Handle a request when it is sent to an engine."""
 
     def on_started(self) -> None:
         """Handle the start of the answer, after `started` was sent to the client."""
@@ -52,13 +52,13 @@ class AnswerListener:
         """Handle the end of a request that was not stopped."""
 
     def on_end(self, text: str, whole: bool) -> None:
-        """Handle the end. `whole`: the text is complete."""
+        """Handle the end of the answer. `whole`: the text is complete."""
 
     def on_error(self, error: QwenCameraError) -> None:
         """Handle a failure, before `on_end`."""
 
     def keep(self, id: str, picture: Picture) -> str | None:
-        """Store a picture of the answer; return its id, None if it is not stored."""
+        """Store a picture of the answer. Return its id, or None if it was not stored."""
         return None
 
 
@@ -66,7 +66,7 @@ _NOBODY = AnswerListener()
 
 
 class AnswerPublisher:
-    """Publisher of one answer: converts its job's progress to messages, and notifies its listener."""
+    """Publishes one answer: converts its job's progress to messages, and notifies its listener."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class AnswerPublisher:
         views: Sequence[View] = (),
     ) -> None:
         """`at`: monotonic time of the question, or of the description's frame. `views`: for several cameras; the last
-        one is the request's picture.
+        view is the main picture of the request.
         """
         self.id = id
         # Seconds of waiting for the frame
@@ -91,7 +91,7 @@ class AnswerPublisher:
         self._question = question
         self._listener = listener
         self._asked: tuple[Engine, EngineRequest] | None = None
-        # The frame sent to an engine; None before
+        # The frame that was sent to an engine; None before
         self.frame: wire.FrameInfo | None = None
         # The sent pictures of the past, with thumbnails
         self._frames: list[wire.EarlierFrame] = []
@@ -100,12 +100,12 @@ class AnswerPublisher:
         self._views = {view.frame.id: view for view in views if view.camera}
         # The sent pictures of other cameras
         self._others: list[wire.FrameInfo] = []
-        # The enlarged part of the picture, sent beside it or in a second look; None without one
+        # The enlarged part of the picture, sent with it or in a second look; None if there is none
         self._closer: wire.FrameInfo | None = None
         self._prepare_seconds = 0.0
         # Tool calls of the model
         self.calls: Sequence[wire.CalledTool] = ()
-        # Result of the first request until the second one begins; else None
+        # Result of the first request until the second request begins; otherwise None
         self._first: Result | None = None
         self._text: list[str] = []
         # The response without pictures; None before the end
@@ -113,7 +113,7 @@ class AnswerPublisher:
 
     @property
     def between(self) -> bool:
-        """True between the first request and the second one."""
+        """True between the first and the second request."""
         return self._first is not None
 
     @property
@@ -125,7 +125,7 @@ class AnswerPublisher:
         self._question = question
 
     def again(self) -> None:
-        """Resend the messages so far, which may have been lost."""
+        """Resend the previous messages, which may have been lost."""
         if self.frame is None:
             return
         self.put_started(self.frame)
@@ -136,7 +136,7 @@ class AnswerPublisher:
         picture = request.picture
         self._asked, self._first = (engine, request), None
         self._listener.on_sent(request)
-        # For a question about a part: the whole frame and the part, or the part alone
+        # For a question about a part: the whole frame and the part, or only the part
         part = self._part
         whole = [one.picture for one in request.earlier[-1:]] if part is not None else []
         self.frame, *closer = (self._describe(one) for one in (*whole, picture))
@@ -163,7 +163,7 @@ class AnswerPublisher:
         self.frame = self._describe(request.picture)
 
     def note_closer_look(self, picture: Picture | None) -> None:
-        """Store the part sent for a second look; None if that look failed."""
+        """Store the part that was sent for a second look; None if the second look failed."""
         self._closer = self._describe(picture) if picture is not None else None
 
     def _describe(self, picture: Picture) -> wire.FrameInfo:
@@ -207,7 +207,7 @@ class AnswerPublisher:
             self._first = result
             return
         if self._first is not None:
-            # Stopped before the second request: keep the text of the first one.
+            # Stopped before the second request, so keep the text of the first request.
             finish, reason = result.finish_reason, result.cancel_reason
             result = replace(self._first, finish_reason=finish, cancel_reason=reason)
             self._first = None
@@ -244,7 +244,7 @@ class AnswerPublisher:
     def _end(self, text: str, whole: bool) -> None:
         """Notify the listener of the end, and drop pictures and listener.
 
-        Cycles with the question would keep a frame of a megabyte or more until Python's collector runs.
+        Reference cycles with the question would keep a frame of a megabyte or more until the garbage collector runs.
         """
         listener, self._listener = self._listener, _NOBODY
         self._asked, self._question, self._views = None, None, {}
@@ -252,7 +252,7 @@ class AnswerPublisher:
 
     @property
     def _looked(self) -> QuestionMode | None:
-        """The route actually taken: PAST only with earlier pictures."""
+        """Return the route that was actually used: PAST only if there were earlier pictures."""
         route = self._question.route if self._question is not None else None
         return QuestionMode.NOW if route is QuestionMode.PAST and not self._frames else route
 
@@ -302,7 +302,7 @@ class AnswerPublisher:
                 prepare_ms=milliseconds(self._prepare_seconds),
                 queue_ms=milliseconds(result.queue_seconds),
                 first_token_ms=milliseconds(first) if first is not None else None,
-                # Not the sum of the others, as it includes the time of a failed engine
+                # Not the sum of the other times, because it includes the time of a failed engine
                 total_ms=milliseconds(time.monotonic() - self._at),
             ),
             usage=wire.UsageInfo(**asdict(result.usage)),
@@ -385,7 +385,7 @@ def frame_info(picture: Picture, now: float, wall: float) -> wire.FrameInfo:
 def earlier_frames(
     pictures: Sequence[ShownPicture], now: float, wall: float
 ) -> list[wire.EarlierFrame]:
-    """Return the descriptions of pictures of the past. `now`, `wall`: as for `frame_info`."""
+    """Return the descriptions of pictures of the past. `now`, `wall`: as in `frame_info`."""
     return [
         wire.EarlierFrame(
             number=shown.number,
@@ -398,7 +398,7 @@ def earlier_frames(
 
 
 def _captured_at(picture: Picture, now: float, wall: float) -> float:
-    """Return a picture's capture time in seconds since the epoch, by its sender's clock if known."""
+    """Return a picture's capture time in seconds since the epoch, according to its sender's clock if known."""
     if picture.captured_sender is not None:
         return picture.captured_sender
     return wall - max(0.0, now - picture.captured)
@@ -409,7 +409,7 @@ def without_pictures(frames: Sequence[wire.EarlierFrame] | None) -> list[wire.Ea
 
 
 def mark_cited(frames: Sequence[wire.EarlierFrame], answer: str) -> list[wire.EarlierFrame] | None:
-    """Mark the frames that an answer cites; if there are any, remove the pictures of the others."""
+    """Mark the frames that an answer cites; if it cites any, remove the pictures of the others. None: no frames."""
     if not frames:
         return None
     numbers = cited_numbers(answer, frames[-1].number)
@@ -428,7 +428,7 @@ def mark_cited(frames: Sequence[wire.EarlierFrame], answer: str) -> list[wire.Ea
 
 
 class Arguments(BaseModel):
-    """Base of tool arguments; no arguments."""
+    """Base class of tool arguments; without fields."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
@@ -437,7 +437,7 @@ class Arguments(BaseModel):
 class Tool:
     """A tool that a model may call for a person's question, with consent.
 
-    The client carries the call out and can undo it; or, with `again`, the question is asked again about the same
+    The client executes the call and can undo it. With `again`, the question is instead asked again about the same
     frame.
     """
 
@@ -447,12 +447,12 @@ class Tool:
     arguments: type[Arguments] = Arguments
     # Returns a description of the call for the person; raises QwenCameraError for an impossible call
     about: Callable[[Any], str] = lambda _: ""
-    # Returns the question to ask again in place of the given one; raises QwenCameraError
+    # Returns the question to ask instead of the given question; raises QwenCameraError
     again: Callable[[Question, Any], Question] | None = None
 
     @property
     def form(self) -> Mapping[str, Any]:
-        """The tool in the form of OpenAI's chat interface."""
+        """The tool in the format of OpenAI's chat interface."""
         function = {"name": self.name, "description": self.description}
         return {"type": "function", "function": function | {"parameters": _schema(self.arguments)}}
 
@@ -473,12 +473,12 @@ class Call:
 
     tool: Tool
     shown: wire.CalledTool
-    # The question to ask again; None without one
+    # The question to ask again; None if there is none
     again: Question | None = None
 
     @property
     def note(self) -> str:
-        """The note for the history; "" for a call that the client does not carry out."""
+        """The note for the history; "" for a call that the client does not execute."""
         if self.tool.again is not None or self.shown.refused:
             return ""
         return prompts.call_note(self.tool.name, self.shown.about or "")
@@ -493,11 +493,11 @@ class Toolbox:
         self._count = count
 
     def forms(self) -> tuple[Mapping[str, Any], ...]:
-        """Return the tools for a request."""
+        """Return the tools in the format of a request."""
         return tuple(tool.form for tool in (*_CORE, *self._tools()))
 
     def read(self, question: Question, calls: Sequence[ToolCall]) -> list[Call]:
-        """Return the valid calls, at most one of which asks again; count the outcome of all."""
+        """Return the valid calls, at most one of which asks again. Count the outcome of each call."""
         tools = {tool.name: tool for tool in (*_CORE, *self._tools())}
         found: list[Call] = []
         for call in calls:
@@ -513,7 +513,7 @@ class Toolbox:
 
 
 def _read(tool: Tool, given: str, question: Question) -> Call | None:
-    """Return the call with JSON arguments; None for invalid arguments."""
+    """Return the call with these JSON arguments, or None if they are invalid."""
     try:
         if len(given) > MOST_ARGUMENT_CHARS:
             return None

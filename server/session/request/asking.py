@@ -21,7 +21,7 @@ class Stage(StrEnum):
     FRAME = "frame"
     # Queued, or being answered by an engine
     ENGINE = "engine"
-    # Being answered by several looks
+    # Being answered with several requests
     LOOKS = "looks"
     # Asked again, with the new request not queued yet
     AGAIN = "again"
@@ -57,7 +57,7 @@ STAGES: dict[tuple[Stage, Step], Stage] = {
 
 
 class Looks(Protocol):
-    """An answer made of several looks."""
+    """An answer that consists of several requests."""
 
     def stop(self, reason: str) -> None:
         """End the answer with the results so far."""
@@ -70,26 +70,26 @@ class Asking:
 
     question: Question
     stage: Stage = Stage.FRAME
-    # Waits for the frame and prepares it
+    # The task that waits for the frame and prepares it
     task: asyncio.Task[None] | None = None
     # The newest job; only in `ENGINE`
     job: Job | None = None
     # Only in `LOOKS`
     looks: Looks | None = None
-    # Publisher of the answer; None before the frame
+    # Publisher of the answer; None before the frame is available
     publisher: AnswerPublisher | None = None
-    # The subject, once there is a frame; several for several cameras. A spoken question keeps them after its end, for
-    # corrections.
+    # The views that the question is about, once there is a frame; several for several cameras. A spoken question keeps
+    # them after its end, for corrections.
     views: tuple[View, ...] = ()
-    # Number of its turn in the history; None without one
+    # Number of its turn in the history; None if it has none
     turn: int | None = None
-    # The part of the answer that was played before an interruption; None without one
+    # The part of the answer that was played before an interruption; None if it was not interrupted
     heard: str | None = None
     # Tool calls of the answer; None before an answer
     calls: list[wire.CalledTool] | None = None
-    # The same as a note for the history; "" for none
+    # The tool calls as a note for the history; "" if there are none
     note: str = ""
-    # Cancelled because the client disconnected, so that its end is no answer
+    # Cancelled because the client disconnected, so its end is not an answer
     abandoned: bool = False
 
     @property
@@ -102,7 +102,7 @@ class Asking:
         self.job = None if self.stage is Stage.ENDED else job
 
     def take_looks(self, looks: Looks) -> None:
-        """Continue with several looks, which end the answer."""
+        """Continue with several requests, which end the answer."""
         self._step(Step.LOOKS)
         self.job, self.looks = None, looks
 
@@ -112,7 +112,7 @@ class Asking:
         self.question, self.job = question, None
 
     def end(self) -> None:
-        """End the question, and release pictures and sound; a spoken one keeps its views, for corrections."""
+        """End the question, and release pictures and sound. A spoken question keeps its views for corrections."""
         self._step(Step.END)
         # A cancelled task references its stack frames, and with them the sound.
         self.task = self.job = self.looks = None

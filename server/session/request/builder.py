@@ -44,7 +44,7 @@ _LEAST_ANSWER_TOKENS = 16
 
 
 class RequestBuilder:
-    """Builder of one session's requests. `preferences` is replaced as a whole at each change."""
+    """Builds one session's requests. `preferences` is replaced by a new object at each change."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class RequestBuilder:
         history: History,
         tools: Callable[[], tuple[Mapping[str, Any], ...]] = tuple,
     ) -> None:
-        """`tools()` returns the tools of this session in the form of OpenAI's chat interface."""
+        """`tools()` returns the tools of this session in the format of OpenAI's chat interface."""
         self.preferences = Preferences()
         self.consent = Consent(lambda: [services.current_engine(role) for role in Role])
         self.allowance = Allowance(limits.background_tokens_per_minute, time.monotonic())
@@ -62,7 +62,7 @@ class RequestBuilder:
         self._limits = limits
         self._services = services
         self._history = history
-        # The microphone for the scene's sound, set by its feature; None without one
+        # The microphone for the scene's sound, set by its feature; None if there is none
         self.audio_in: AudioIn | None = None
         self._tools = tools
 
@@ -72,15 +72,15 @@ class RequestBuilder:
         return min(most, stated - capabilities.reserved_tokens) if stated else most
 
     def max_tokens(self, capabilities: Capabilities) -> int:
-        """Return the most tokens of an answer: the least of wish, setting and half the context."""
+        """Return the maximum tokens of an answer: the least of the client's choice, the setting, half the context."""
         limit = self._limits.max_tokens
         return min(self.preferences.max_tokens or limit, limit, self.context(capabilities) // 2)
 
     async def prepare(
         self, view: View, needs: Capabilities, *, unseen: bool = False, shown: bool = False
     ) -> Picture:
-        """Make the picture of a view, in the pool. `unseen`: no client gets a thumbnail of it; `shown`: the client gets
-        one in any case.
+        """Make the picture of a view in the thread pool. `unseen`: no client gets a thumbnail; `shown`: the client gets
+        a thumbnail in any case.
 
         Raises FrameWithheld.
         """
@@ -105,10 +105,10 @@ class RequestBuilder:
     def submit(self, draft: Draft, observer: JobObserver) -> Job:
         """Queue a draft; its request is built when the job starts.
 
-        Raises NotConfirmed without consent for the engine of its role, and what `Inference.submit` raises.
+        Raises NotConfirmed if there is no consent for the engine of its role, and what `Inference.submit` raises.
         """
         self.consent.check(self._services.current_engine(draft.role))
-        # The sound, once an engine needs it: a fallback engine gets the same.
+        # The sound, set when the first engine needs it; a fallback engine gets the same sound.
         heard: list[tuple[Sound | None, SoundUse | None]] = []
 
         async def make_request(engine: Engine) -> EngineRequest:
@@ -125,11 +125,11 @@ class RequestBuilder:
             earlier: Sequence[ShownPicture] = ()
             if draft.earlier and (needs.max_pictures != 1 or needs.video or draft.together):
                 earlier = await draft.earlier(needs)
-                # New earlier pictures change the prefix, so the picture counts as new.
+                # New earlier pictures change the prefix, so the picture is treated as new.
                 ready = replace(ready, sent_at_turn=None)
             if needs.audio_in and not heard:
                 heard.append(self._sound(draft, ready.picture, earlier))
-            # An engine without sound input gets none; a spoken question reports it.
+            # An engine without sound input gets no sound; for a spoken question, this is reported.
             deaf = SoundUse.DEAF if draft.spoken else None
             sound, use = heard[0] if needs.audio_in else (None, deaf)
             return self.request(draft, engine, ready, earlier, sound, use)
@@ -161,8 +161,8 @@ class RequestBuilder:
 
         Omit the oldest earlier pictures if they leave no room for the answer, or exceed the engine's limit.
 
-        Raises NotConfirmed without consent (the last check of every picture and sound), TooLong for a program's
-        messages that do not fit, and EngineRefused for a question with neither text nor sound.
+        Raises NotConfirmed if there is no consent (the last check of every picture and sound), TooLong if a program's
+        messages do not fit, and EngineRefused if the question has neither text nor sound.
         """
         self.consent.check(engine)
         able = engine.status.capabilities
@@ -239,7 +239,7 @@ class RequestBuilder:
     def _sound(
         self, draft: Draft, picture: Picture, earlier: Sequence[ShownPicture]
     ) -> tuple[Sound | None, SoundUse | None]:
-        """Return the sound of a request and its use: a spoken question, else the scene."""
+        """Return the sound for a request and its use: the sound of a spoken question, else of the scene."""
         sound = draft.spoken.sound if draft.spoken else None
         if draft.spoken is None:
             if not draft.scene_sound or self.audio_in is None or not self.audio_in.on:
@@ -269,7 +269,7 @@ def too_many_pictures(most: int) -> TooManyCameras:
     )
 
 
-# Consent for data that leaves the server
+# Consent to sending data to other machines
 
 # Maximum machines for which a session stores consent
 _MOST_HOSTS = 64
@@ -278,10 +278,10 @@ _MOST_HOSTS = 64
 class Consent:
     """The machines that may receive one session's pictures and other data.
 
-    At first only this machine may; the client names machines with the person's consent. Consent for
-    pictures covers all other data, but not the reverse.
+    Initially only this machine may; the client sends the machines to which the person has consented. Consent
+    for pictures includes all other data, but not vice versa.
 
-    Bounds of machines: 64 of all uses; more get no consent.
+    Bounds of machines: 64 for all uses together; further machines get no consent.
     """
 
     def __init__(self, engines: Callable[[], Iterable[Engine]]) -> None:
@@ -289,9 +289,9 @@ class Consent:
         self._engines = engines
         # Pairs of a feature ("" for pictures and everything else) and a machine
         self._given: set[tuple[str, str]] = set()
-        # By feature
+        # Purposes by feature
         self._purposes: dict[str, Purpose] = {}
-        # Instruction in NotConfirmed; "": agree on the page
+        # Instruction in NotConfirmed; "": the person can agree on the page
         self._remedy = ""
 
     def allows(self, hosts: str, feature: str = "") -> bool:
@@ -305,11 +305,14 @@ class Consent:
 
     @property
     def elsewhere(self) -> str:
-        """The other machines that receive pictures, comma-separated; "" without any."""
+        """The other machines that receive pictures, comma-separated; "" if there are none."""
         return ", ".join(self._machines())
 
     def purpose(self, feature: str, what: str, elsewhere: Callable[[], str]) -> Purpose:
-        """Register a feature's data (`what`) for another machine. `elsewhere()` returns its name; "" for this one."""
+        """Register data (`what`) that a feature may send to another machine.
+
+        `elsewhere()` returns the machine's name, or "" for this machine.
+        """
         one = self._purposes[feature] = Purpose(self, feature, what, elsewhere)
         return one
 
@@ -322,7 +325,7 @@ class Consent:
         return all(map(self.given_to, self._engines()))
 
     def check(self, engine: Engine) -> None:
-        """Raise NotConfirmed for an engine on a machine without consent."""
+        """Raise NotConfirmed if the engine is on a machine without consent."""
         if not self.given_to(engine):
             raise _not_confirmed("Pictures", engine.status.elsewhere, remedy=self._remedy)
 
@@ -332,9 +335,9 @@ class Consent:
         self._remedy = remedy
 
     def give(self, hosts: Iterable[str], feature: str = "") -> bool:
-        """Consent to machines for pictures, or for a feature's data; ignore an unknown feature.
+        """Record consent to send pictures, or a feature's data, to machines. Ignore an unknown feature.
 
-        Return True if data may be sent now that was blocked before.
+        Return True if data that was blocked before may be sent now.
         """
         if feature and feature not in self._purposes:
             return False
@@ -354,7 +357,7 @@ def _split(hosts: str) -> list[str]:
 
 
 class Purpose:
-    """A feature's data for another machine, such as sound: see `Consent.purpose`."""
+    """Data that a feature sends to another machine, such as sound: see `Consent.purpose`."""
 
     def __init__(
         self, consent: Consent, feature: str, what: str, elsewhere: Callable[[], str]
@@ -366,11 +369,11 @@ class Purpose:
 
     @property
     def given(self) -> bool:
-        """True if the present machine may receive the data."""
+        """True if the current machine may receive the data."""
         return self._consent.allows(self._elsewhere(), self._feature)
 
     def check(self) -> None:
-        """Raise NotConfirmed for a machine without consent."""
+        """Raise NotConfirmed if there is no consent for the machine."""
         if not self.given:
             raise _not_confirmed(self._what, self._elsewhere(), self._feature)
 
@@ -395,15 +398,15 @@ def fits_video(earlier: Sequence[ShownPicture]) -> bool:
 
 
 class Allowance(Bucket):
-    """Rate limit of background work in tokens of pictures and sound, with a burst of one minute.
+    """Rate limit for background work in tokens of pictures and sound, with a burst of one minute.
 
     Bounds of tokens of pictures and sound of one session's background work:
-    BACKGROUND_TOKENS_PER_MINUTE; beyond, it waits.
+    BACKGROUND_TOKENS_PER_MINUTE; beyond, the work waits.
     """
 
     def __init__(self, tokens_per_minute: int, now: float) -> None:
         super().__init__(tokens_per_minute / 60, tokens_per_minute, now)
-        # Totals of the session: requests for questions and background work, visual tokens of both
+        # Totals of the session: requests for questions, requests for background work, visual tokens of both
         self.questions = self.background = self.visual_tokens = 0
 
     # Returns whether background work may send another request

@@ -1,4 +1,4 @@
-"""The queue of messages to one client. It outlives sockets: the next socket gets waiting messages."""
+"""The queue of messages to one client. It outlives sockets: the next socket gets the waiting messages."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from server.core.messages import (
 
 MAX_BYTES = 256 * 1024
 
-# Pieces of a text, merged while they wait
+# Messages with a piece of a text, which are merged while they wait
 _PIECES = (DeltaMessage, Thinking)
 
 
 class OutboxClosed(Exception):
-    """A closed and empty outbox, or a reader that a newer one has replaced.
+    """The outbox is closed and empty, or a newer reader has replaced this one.
 
     Outside the tree of errors: no client gets it.
     """
 
 
 class OutboxOverflowed(Exception):
-    """A client that reads too slowly; its socket should be closed. Remaining messages wait for the next socket.
+    """The client reads too slowly, and its socket should be closed. Remaining messages wait for the next socket.
 
     Outside the tree of errors: no client gets it.
     """
@@ -65,10 +65,10 @@ class Outbox:
     """A queue with one reader at a time, on the event loop.
 
     Consecutive deltas of an answer are merged, and so are thoughts. A new transcript replaces a waiting
-    one of the same question. A `newest_only` message replaces a waiting one of its kind; senders of a
-    `log` first check that none waits. A `ready` goes before everything else. Without a reader, the deltas
-    of an answer are dropped when its response is put, which has the whole text. Beyond `max_bytes` the
-    oldest messages are dropped and counted, and a reader gets OutboxOverflowed.
+    transcript of the same question. A `newest_only` message replaces a waiting message of its kind; senders
+    of a `log` first check that none is waiting. A `ready` is delivered before everything else. If there is no
+    reader, the deltas of an answer are dropped when its response is put, which has the complete text. If the
+    size exceeds `max_bytes`, the oldest messages are dropped and counted, and the reader gets OutboxOverflowed.
 
     Bounds of messages to a client: 256 KiB; deltas merge, a status replaces the previous one, one
     `log` waits at a time; when full, the socket closes.
@@ -109,7 +109,7 @@ class Outbox:
         if isinstance(message, Transcript):
             self._drop((Transcript,), message.id)
         if (outdated := message.outdates()) is not None:
-            # First, because it may take the place of an older one.
+            # First, because the message may take the place of an older one.
             self._keep(lambda one: not outdated(one))
         if not (isinstance(message, _PIECES) and self._merge(message)):
             if message.newest_only:
@@ -170,7 +170,7 @@ class Outbox:
             last.texts.append(last.message.text)
         last.texts.append(message.text)
         last.encoded = None
-        # JSON escapes single characters, so that sizes of texts add up.
+        # JSON escapes characters individually, so the sizes of texts can be added.
         envelope = len(message.model_copy(update={"text": ""}).encode().encode())
         more = len(message.encode().encode()) - envelope
         last.size += more
@@ -189,7 +189,7 @@ class Outbox:
             self.discard(kind)
             self._prepend(entry)
         elif older is not None:
-            # In the older one's place: no later message needs the older state.
+            # In the place of the older message: no later message needs the older state.
             self._waiting[self._waiting.index(older)] = entry
             self._size += entry.size - older.size
         else:
@@ -205,7 +205,7 @@ class Outbox:
         self._size = sum(entry.size for entry in kept)
 
     def _bound(self) -> bool:
-        """Drop the oldest messages beyond the bound; return whether any was dropped."""
+        """Drop the oldest messages until the size is within the bound. Return whether any were dropped."""
         beyond = False
         while self._size > self._max_bytes:
             beyond = True
@@ -221,13 +221,13 @@ class Outbox:
 
 
 class Reader:
-    """One socket's end of an outbox."""
+    """A socket's interface for reading an outbox."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._changed = asyncio.Event()
         self._detached = False
-        # Delivered, and not confirmed as sent before the next `get`
+        # The delivered message; the next call of `get` confirms that it was sent
         self._sending: _Queued | None = None
 
     async def get(self) -> str:
@@ -256,7 +256,7 @@ class Reader:
         outbox = self._outbox
         outbox._reader = None
         entry, self._sending = self._sending, None
-        # A repeated delta would garble the text, which the response repeats anyway.
+        # A repeated delta would garble the text, which the response contains anyway.
         if entry is not None and not (
             entry.message.newest_only or isinstance(entry.message, _PIECES)
         ):

@@ -1,4 +1,4 @@
-"""Parts of requests: view and picture, draft, a session's history and preferences, and shared services."""
+"""Components of requests: view and picture, draft, a session's history and preferences, and shared services."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from server.models.prompts import estimate_tokens
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The subject of a question, and its level of detail."""
+    """The frame that a question is about, and the level of detail."""
 
     frame: Frame
     detail: Detail
     # The camera's last scene measurement
     scene: Scene | None
     held: bool = False
-    # The part of the frame in the picture; None for all of it
+    # The part of the frame that the picture shows; None for the whole frame
     region: Region | None = None
-    # Id and name of its camera in a question about several; else ""
+    # Id and name of its camera in a question about several cameras; otherwise ""
     camera: str = ""
     name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A picture of a view, and the capabilities that it was made for."""
+    """A picture of a view, and the capabilities for which it was made."""
 
     picture: Picture
     needs: Capabilities
-    # `History.added` when the picture was first sent; None for a new one
+    # `History.added` when the picture was first sent; None for a new picture
     sent_at_turn: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spoken:
-    """The parts of a spoken question beside its text."""
+    """The data of a spoken question in addition to its text."""
 
-    # The frame at the time of speaking; None: the first one after the question
+    # The frame at the time of speaking; None: the first frame after the question
     frame: Frame | None = None
-    # The sound, for an engine that takes it; None: only the text
+    # The sound, for an engine that accepts sound; None: only the text
     sound: Sound | None = None
     # The word at the time of the frame; None: the end of speech
     word: str | None = None
@@ -75,15 +75,15 @@ class Draft:
     # Captions before the picture; `alone`: without earlier pictures
     caption: str = ""
     alone: str = ""
-    # Called when the request is built, unless the engine takes only one picture
+    # Called when the request is built, unless the engine accepts only one picture
     earlier: MakeEarlier | None = None
-    # All earlier pictures are required: the question is refused if they do not fit
+    # True if all earlier pictures are required: the question is refused if they do not fit
     together: bool = False
-    # Earlier pictures form a video for engines that take one
+    # True if the earlier pictures form a video for engines that accept videos
     video: bool = False
-    # None: the question unchanged
+    # None: the question is sent unchanged
     wording: Wording | None = None
-    # A program's messages in place of the question; all of them must fit
+    # A program's messages, sent instead of the question; all of them must fit
     messages: tuple[Message, ...] = ()
     # Whether earlier turns are sent, as far as they fit
     history: bool = True
@@ -95,7 +95,7 @@ class Draft:
     max_tokens: int | None = None
     # Whether the model may call the session's tools, with the person's consent
     tools: bool = False
-    # None for a question that was not spoken
+    # Data of a spoken question; None for a question that was not spoken
     spoken: Spoken | None = None
     # Whether the scene's sound is added, if the microphone is on
     scene_sound: bool = False
@@ -109,10 +109,10 @@ class Draft:
 
 
 class Recent(Protocol):
-    """A microphone's last seconds, from `voice_in`."""
+    """The last seconds of a microphone's sound, from `voice_in`."""
 
     def slice(self, since: float, until: float) -> Sound | None:
-        """Return the sound between two times (monotonic seconds); None without any."""
+        """Return the sound between two times (monotonic seconds), or None if there is none."""
         ...
 
 
@@ -144,7 +144,7 @@ class Preferences:
     language: str = ""
     # Language of the client's page; "" for English
     page_language: str = ""
-    # IANA name of the time zone; "" for the server's
+    # IANA name of the time zone; "" for the server's time zone
     time_zone: str = ""
     thumbnails: bool = False
     # Sensitivity of change gates; None: the server's setting
@@ -156,7 +156,7 @@ class Preferences:
 
     @property
     def reads(self) -> str:
-        """Language of texts by this server: the page's, else that of answers."""
+        """Language of texts that this server writes: the page's language, else the language of answers."""
         return self.page_language or self.language or "en"
 
 
@@ -169,8 +169,8 @@ _TURN_TOKENS = 12
 class History:
     """The newest turns of a chat, in memory only.
 
-    A model server reuses the computed prefix of a prompt (vLLM's prefix cache). Dropping the oldest turn with each new
-    one would change the prefix each time, so at a bound the history is cut to half of it, and grows again.
+    A model server reuses the computed prefix of a prompt (vLLM's prefix cache). Dropping the oldest turn for each new
+    turn would change the prefix each time. Therefore the history is shortened to half of a bound when it reaches it.
 
     Bounds of chat history: tokens and turns; the oldest are dropped.
     """
@@ -180,11 +180,11 @@ class History:
         self._max_turns = max_turns
         # Oldest first, with estimated tokens
         self._turns: list[tuple[Turn, int]] = []
-        # Numbers of the turns, and ids of their questions
+        # For each turn, its number and the id of its question
         self._kept: list[tuple[int, str]] = []
         # Number of turns ever stored
         self.added = 0
-        # Turns before this index are not sent, because they exceeded the budget `_cut_at`
+        # Turns before this index are not sent, because they exceeded the budget stored in `_cut_at`
         self._start = 0
         self._cut_at = 0
         # The last budget given to `turns`
@@ -201,9 +201,9 @@ class History:
         return sum(cost for _, cost in self._turns)
 
     def add(self, question: str, answer: str, id: str = "") -> int | None:
-        """Store a turn; return its number, None without a question or an answer.
+        """Store a turn. Return its number, or None if the question or the answer is empty.
 
-        A text of more than a quarter of `max_tokens` is cut and ends in an ellipsis.
+        A text of more than a quarter of `max_tokens` is truncated and ends with an ellipsis.
         """
         if not question.strip() or not answer.strip():
             return None
@@ -221,7 +221,7 @@ class History:
         return self.added
 
     def remove(self, number: int) -> None:
-        """Remove the turn with this number (see `add`) if it is the newest."""
+        """Remove the turn with this number (see `add`) if it is the newest turn."""
         if not self._turns or number != self.added or self._kept[-1][0] != number:
             return
         self._turns.pop()
@@ -235,9 +235,9 @@ class History:
         return [turn for turn, _ in self._turns]
 
     def drop(self, id: str) -> None:
-        """Remove the turns of the question with this id. The numbers of other turns stay.
+        """Remove the turns of the question with this id. Other turns keep their numbers.
 
-        For an unknown id remove all turns of an earlier session, whose ids are unknown.
+        If the id is unknown, remove all turns of an earlier session, because their ids are unknown.
         """
         wanted = id if any(own == id for _, own in self._kept) else ""
         for index in reversed([at for at, (_, own) in enumerate(self._kept) if own == wanted]):
@@ -249,17 +249,17 @@ class History:
     def turns(self, budget_tokens: int) -> tuple[Turn, ...]:
         """Return the newest turns that fit into a budget (tokens), oldest first.
 
-        If not all fit, use half of the budget, and leave the rest for later turns.
+        If some do not fit, use only half of the budget, and leave the rest for later turns.
         """
         self._budget = budget_tokens
         if budget_tokens > 2 * self._cut_at:
-            # Far more room than at the cut, most likely another engine
+            # The budget is much larger than at the cut, most likely because of another engine.
             self._start = 0
         if sum(cost for _, cost in self._turns[self._start :]) > budget_tokens:
             self._cut_at = max(0, budget_tokens)
             self._start = self._first_fitting(budget_tokens // 2, self._max_turns)
             if self._start == len(self._turns):
-                # The newest turn alone may exceed half.
+                # The newest turn alone may exceed half of the budget.
                 self._start = self._first_fitting(budget_tokens, 1)
         return tuple(turn for turn, _ in self._turns[self._start :])
 
@@ -278,7 +278,7 @@ class History:
         self._start = self._cut_at = self._budget = 0
 
     def _first_fitting(self, tokens: int, count: int) -> int:
-        """Return the index of the first turn of the newest within both bounds."""
+        """Return the index of the first of the newest turns that fit within both bounds."""
         first = len(self._turns)
         while first > 0 and len(self._turns) - first < count:
             tokens -= self._turns[first - 1][1]

@@ -1,4 +1,4 @@
-"""The newest pictures sent to engines with one session's questions, in memory only. Pure."""
+"""The newest pictures that were sent to engines with one session's questions, in memory only. Pure."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class SentPicture:
 
 
 class SentPictures:
-    """Pictures by random id, kept until newer ones replace them or somebody deletes them.
+    """Pictures by random id, kept until newer pictures replace them or somebody deletes them.
 
-    `count(what, number)` counts them: "kept", "dropped" by a person, "full" (replaced), "large" (beyond
-    the bound of all).
+    `count(what, number)` is called to count pictures: "kept", "dropped" (by a person), "full" (replaced),
+    "large" (larger than the total bound).
 
-    Bounds of pictures that engines got with answers: 12 and 6 MiB; the oldest go for newer ones,
-    and an answer's when it is deleted.
+    Bounds of pictures that engines got with answers: 12 and 6 MiB; newer pictures replace the oldest, and
+    an answer's pictures are removed with the answer.
     """
 
     def __init__(self, count: Callable[[str, int], None]) -> None:
@@ -54,7 +54,7 @@ class SentPictures:
         return len(self._pictures)
 
     def keep(self, answer: str, picture: Picture) -> str | None:
-        """Store the picture of an answer; return its id, None for a picture beyond MOST_BYTES.
+        """Store the picture of an answer. Return its id, or None if the picture is larger than MOST_BYTES.
 
         Ids are unique across sessions and restarts.
         """

@@ -1,4 +1,5 @@
-"""When background work sends a request: its change gate, which compares frames with that of the last answer, and its pace."""
+"""Decide when background work sends a request: its change gate, which compares frames with that of the last answer,
+and its pace."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ from server.shared.attention.registration import Pose, Reference
 if TYPE_CHECKING:
     import av
 
-# Minimum time between looks; most frames of a faster camera are skipped.
+# Minimum time between comparisons; most frames of a faster camera are skipped.
 LOOK_SECONDS = 0.4
 # Tolerance for the camera's clock
 _EARLY = 0.02
@@ -37,7 +38,7 @@ _EARLY = 0.02
 # above which the view is another one
 _SCENE_SHARE = 0.30
 _VIEW_BLOCKS = 8.0
-# Number of looks averaged into the reference after an answer, while fewer blocks differ than with a
+# Number of compared frames averaged into the reference after an answer, while fewer blocks differ than with a
 # new lamp
 _SETTLE_LOOKS = 3
 _SETTLE_SHARE = 0.0006
@@ -53,9 +54,9 @@ class Why(StrEnum):
     FIRST = "first"
     VIEW = "view"
     SCENE = "scene"
-    # Clear in one look
+    # Clear in one comparison
     OBJECT = "object"
-    # Weak or small, in two looks
+    # Weak or small, in two comparisons
     SLIGHT = "slight"
     COLOR = "color"
     PRINT = "print"
@@ -66,10 +67,10 @@ WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The decision of a look."""
+    """The result of a comparison."""
 
     why: Why
-    # The strongest evidence relative to its rule: 1 fulfils it; weak evidence needs 1 in two looks.
+    # The strongest evidence relative to its rule: 1 fulfils it; weak evidence needs 1 in two comparisons.
     value: float
     # The part of the frame that changed, in fractions of its sides; None without a change
     region: Box | None
@@ -85,7 +86,7 @@ class ChangeGate:
     """The gate of one camera (0.83 MB in addition to the shared scratch). Frames in order; one caller at a time.
 
     The reference is the frame of the last answer. It does not adapt to later frames, so a slow change
-    accumulates until it is detected. The gate learns how much each block usually moves between looks,
+    accumulates until it is detected. The gate learns how much each block usually changes between comparisons,
     so that leaves and screens trigger less; `busy` is their fraction of the picture.
     """
 
@@ -93,7 +94,7 @@ class ChangeGate:
         """Create a gate. `scratch` is shared by cameras. `sensitivity`: 0.25 to 4; higher detects weaker, smaller changes."""
         self._scratch = scratch
         self.sensitivity = sensitivity
-        # The planes of the last look
+        # The planes of the last compared frame
         self.seen = Planes()
         self.forget()
 
@@ -104,16 +105,16 @@ class ChangeGate:
         self._chroma = ChromaChange()
         self._print = PrintChange()
         self._digits = RunningDigits()
-        # The time of the last look; looks since the reference
+        # The time of the last comparison; number of comparisons since the reference
         self._looked = -math.inf
         self._looks = 0
 
     def due(self, now: float) -> bool:
-        """Return True if a frame captured at `now` (seconds of any monotonic clock) needs a look."""
+        """Return True if a frame captured at `now` (seconds of any monotonic clock) should be compared."""
         return abs(now - self._looked) >= LOOK_SECONDS - _EARLY
 
     def set_reference(self, planes: Planes) -> None:
-        """Set the reference: a copy of `seen` at the look whose frame was sent."""
+        """Set the reference: a copy of `seen` at the comparison whose frame was sent."""
         self._reference = Reference(planes)
         for one in (self._luma, self._chroma, self._print):
             one.restart()
@@ -138,9 +139,9 @@ class ChangeGate:
             return self._compare(reference, passed)
 
     def look_early(self, image: av.VideoFrame, ignored: Iterable[Part] = ()) -> Change | None:
-        """Compare a frame between two looks. Return only a change that is clear in one look, else None.
+        """Compare a frame between two regular comparisons. Return a change that is clear in one, else None.
 
-        Nothing is learned from it, and the next look is due as before. Raises ValueError as `look` does.
+        Nothing is learned from it, and the next comparison is due as before. Raises ValueError as `look` does.
         """
         with self._scratch.lock:
             reference = self._reference
@@ -162,7 +163,7 @@ class ChangeGate:
             return Change(Why.OBJECT, patch.value, self._region(patch, pose), busy)
 
     def _align(self, reference: Reference) -> tuple[Pose, F32, F32]:
-        """Return the pose of the last look on the reference, and its warped luma and chroma."""
+        """Return the pose of the last compared frame on the reference, and its warped luma and chroma."""
         scratch = self._scratch
         np.copyto(scratch.luma, self.seen.luma)
         np.copyto(scratch.chroma, self.seen.chroma)
@@ -193,7 +194,7 @@ class ChangeGate:
         return Change(why if changed else Why.SAME, best.value, region, busy)
 
     def _warp(self, pose: Pose) -> tuple[F32, F32]:
-        """Return the look's luma and chroma, warped onto the reference."""
+        """Return the frame's luma and chroma, warped onto the reference."""
         scratch = self._scratch
         if pose.is_still:
             return scratch.luma, scratch.chroma
@@ -242,9 +243,9 @@ def scene_change(
 class Attention:
     """Decides when background work sends a request. One caller at a time.
 
-    It takes 1 MB in addition to the scratch, from its first look until `forget`. Frames are passed in the order of
-    their capture. `now` is in seconds of any monotonic clock. One request runs at a time: `request_sent`, then
-    `answer_received`, `request_failed`, or nothing if it was stopped.
+    It takes 1 MB in addition to the scratch, from its first comparison until `forget`. Frames are passed in the order
+    of their capture. `now` is in seconds of any monotonic clock. One request runs at a time: call `request_sent`, then
+    `answer_received` or `request_failed`, or neither if the request was stopped.
 
     Bounds of a change gate's reference frame and learned activity: 1 MB; the next answer's
     frame replaces it.
@@ -253,12 +254,12 @@ class Attention:
     def __init__(self, scratch: BufferPool, *, sensitivity: float = 1.0) -> None:
         self._scratch = scratch
         self._sensitivity = sensitivity
-        # None before the first look
+        # None before the first comparison
         self._gate: ChangeGate | None = None
-        # None before the first early look
+        # None before the first early comparison
         self._glance: EarlyCheck | None = None
         self._pace = Pace()
-        # Looks are compared with the frame of the running request.
+        # Frames are compared with the frame of the running request.
         self._ahead = False
         # Planes of the frame of the request, and of the request before it; None before the first
         self._asked: Planes | None = None
@@ -266,20 +267,20 @@ class Attention:
 
     @property
     def small(self) -> U8:
-        """Luma of the last look, about 160×90 and upright; the next look may overwrite it.
+        """Luma of the last compared frame, about 160×90 and upright; the next comparison may overwrite it.
 
-        Raises RuntimeError before the first look.
+        Raises RuntimeError before the first comparison.
         """
         return self._require_look().seen.upright()
 
     def set_sensitivity(self, sensitivity: float) -> None:
-        """Set the sensitivity from the next look on."""
+        """Set the sensitivity from the next comparison on."""
         self._sensitivity = sensitivity
         if self._gate is not None:
             self._gate.sensitivity = sensitivity
 
     def look(self, frame: Frame) -> Change | None:
-        """Compare a frame with that of the last answer; None if the last look was too recent."""
+        """Compare a frame with that of the last answer; None if the last comparison was too recent."""
         if self._gate is None:
             self._gate = ChangeGate(self._scratch, sensitivity=self._sensitivity)
         if not self._gate.due(frame.captured):
@@ -289,7 +290,7 @@ class Attention:
         return self._gate.look(frame.image, frame.captured, frame.ignored)
 
     def look_early(self, frame: Frame) -> Change | None:
-        """Compare a frame between two looks if it clearly differs from the last; else return None."""
+        """Compare a frame between two regular comparisons if it clearly differs from the last one; else return None."""
         if self._gate is None:
             return None
         if self._glance is None:
@@ -299,11 +300,11 @@ class Attention:
         return self._gate.look_early(frame.image, frame.ignored)
 
     def due(self, change: Change, now: float) -> bool:
-        """Return True if the frame of the last look should be sent."""
+        """Return True if the last compared frame should be sent."""
         return self._pace.due(change, now)
 
     def request_sent(self, change: Change, now: float, *, ahead: bool = False) -> None:
-        """Note that the frame of the last look was sent, or is queued.
+        """Record that the last compared frame was sent, or is queued.
 
         `ahead`: compare with it from now on, before its answer arrives.
         """
@@ -327,7 +328,7 @@ class Attention:
             return False
         gate = ChangeGate(self._scratch, sensitivity=self._sensitivity)
         gate.set_reference(self._before)
-        # Weak evidence needs two looks.
+        # Weak evidence needs two comparisons.
         return any(
             gate.look(frame.image, frame.captured + seconds, frame.ignored).changed
             for seconds in (0.0, LOOK_SECONDS)
@@ -341,9 +342,9 @@ class Attention:
         self._pace.answer_received(now, same=same)
 
     def request_failed(self, now: float) -> None:
-        """Send another request after a pause, which grows with each failure in a row."""
+        """Send another request after a pause, which grows with each consecutive failure."""
         if self._ahead and self._gate is not None:
-            # There is no answer about the frame with which looks are compared.
+            # There is no answer about the reference frame.
             self._gate.forget()
         self._ahead = False
         self._pace.request_failed(now)
@@ -365,7 +366,7 @@ class Attention:
         self._pace = Pace()
 
     def _compare(self) -> None:
-        """Compare with the sent frame from now on, unless it was cleared meanwhile."""
+        """Use the frame that was sent as the reference for comparison, unless it has been cleared."""
         if self._gate is not None and self._asked is not None:
             self._gate.set_reference(self._asked)
 
@@ -375,20 +376,20 @@ class Attention:
         return self._gate
 
 
-# Early checks decide, at a tenth of the cost of a look, whether a frame between two looks needs one.
+# Early checks decide, at a tenth of the cost of a comparison, whether to compare a frame between two regular ones.
 # The picture in cells of 40×40 px at 1280×720, of which every eighth row is read
 _ROWS, _COLUMNS, _EVERY = 18, 32, 8
 # Minimum number of cells over their threshold, which is in grey levels, or in learned deviations
 _CELLS, _LEAST, _DEVIATIONS = 3, 5.0, 4.0
-# Maximum burst of early looks, seconds until one more, and minimum seconds between two. With two looks
-# per second there is on average at most one in 0.4 s.
+# Maximum burst of early comparisons, seconds until one more, and minimum seconds between two. With two regular
+# comparisons per second there is on average at most one in 0.4 s.
 _MOST, _SECONDS, _APART = 3.0, 2.0, 0.15
 
 
 class EarlyCheck:
     """The early checks of one camera. Takes 12 kB. One caller at a time; `now` is the frame's capture time.
 
-    Bounds of early looks at frames between two samples, which watches take: three at once, then
+    Bounds of early comparisons of frames between two samples, for watches: three at once, then
     one in two seconds; others wait for the next sample.
     """
 
@@ -396,22 +397,22 @@ class EarlyCheck:
         shape = (_ROWS, _COLUMNS)
         self._usual = Activity(shape, first=1.0, least=0.4, jump=1.0, seconds=2.0)
         self._work: tuple[F32, F32] = (np.zeros(shape, np.float32), np.zeros(shape, np.float32))
-        # The cells of the last look; None before it
+        # The cells of the last compared frame; None before the first comparison
         self._seen: F32 | None = None
         self._looked = self._early = -math.inf
         self._left, self._left_at = _MOST, -math.inf
-        # Where the last frame differed that did, in shares of its sides
+        # The part in which the last differing frame differed, in fractions of its sides
         self.where = WHOLE
 
     def note_look(self, image: av.VideoFrame, now: float) -> None:
-        """Store the frame of a look, with which later ones are compared."""
+        """Store a compared frame, from which the differences of later frames are measured."""
         self._seen = cells = _cells(image)
         passed = min(0.5, max(0.02, now - self._looked))
         self._usual.learn(cells, passed, *self._work)
         self._looked = now
 
     def wants_look(self, image: av.VideoFrame, now: float, ignored: Iterable[Part] = ()) -> bool:
-        """Return True if a frame needs an early look, and count it; its `ignored` parts do not matter."""
+        """Return True if a frame needs an early comparison, and count it; its `ignored` parts do not matter."""
         if self._seen is None or now - self._early < _APART:
             return False
         left = min(_MOST, self._left + (now - self._left_at) / _SECONDS)
@@ -448,7 +449,7 @@ def _cells(image: av.VideoFrame) -> F32:
     return np.asarray(small, np.float32)
 
 
-# First seconds between requests: doubled after each answer without news, none after a new one.
+# Initial seconds between requests: doubled after each answer without news, 0 after an answer with news.
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 # If more than BUSY_SHARE of the picture always moves, the gate detects less, so a request is sent every
@@ -473,28 +474,28 @@ class Pace:
         self._asked = -math.inf
         self._pause = 0.0
         self._until = -math.inf
-        # The change of the running request; None for one without a change
+        # The change of the running request; None if it was sent without a change
         self._change: Change | None = None
         # Region of the changes that led to the same answer, and the strongest of each kind
         self._fruitless: Box | None = None
         self._strongest: dict[Why, float] = {}
-        # Time of the first look without a change; None after one with a change
+        # Time of the first comparison without a change; None after a comparison with a change
         self._calm: float | None = None
 
     def due(self, change: Change, now: float) -> bool:
-        """Return True if the frame of this look should be sent. Call it at each look."""
+        """Return True if the frame of this comparison should be sent. Call it at each comparison."""
         self._note_calm(change, now)
         if change.busy > BUSY_SHARE and now - self._asked >= HEARTBEAT_SECONDS:
             return True
         return change.changed and (now >= self._until or self._is_other(change))
 
     def request_sent(self, change: Change, now: float) -> None:
-        """Note that a request was sent for this look."""
+        """Record that a request was sent for this comparison."""
         self._asked = now
         self._change = change if change.changed else None
 
     def answer_received(self, now: float, *, same: bool) -> None:
-        """Note the end of the request. `same`: its answer contains nothing new."""
+        """Record the end of the request. `same`: its answer contains nothing new."""
         if not same:
             self._pause = 0.0
             self._forget_fruitless()
@@ -507,7 +508,7 @@ class Pace:
         self._until = now + self._pause
 
     def request_failed(self, now: float) -> None:
-        """Note a request without an answer: pauses grow as for answers without news."""
+        """Record a request without an answer: pauses grow as for answers without news."""
         self._pause = _next_pause(self._pause)
         self._forget_fruitless()
         self._until = now + self._pause

@@ -1,5 +1,5 @@
-"""Detect differences in brightness, color and print: marked blocks, size and strength of their patches, and the
-agreement of two looks."""
+"""Detect differences in brightness, color and fine texture such as printed text: marked blocks, size and strength of
+their patches, and the agreement of two comparisons."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Comparison:
     pose: Pose
     sensitivity: float
     scratch: BufferPool
-    # Seconds since the last look
+    # Seconds since the last comparison
     passed: float
     # Lines of running digits (90, 160)
     digits: U8
@@ -50,7 +50,7 @@ class Patch:
     # 1 or more fulfils the rule.
     value: float = 0.0
     # Left, top, right, bottom as fractions of the plane, around all patches that fulfil the rule, because
-    # each of two things that change together may be the watched one; else around the best patch
+    # each of two objects that change together may be the watched one; else around the best patch
     box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
 
@@ -59,7 +59,7 @@ NO_PATCH = Patch()
 
 def best_patch(marks: U8, strength: F32 | None, rules: tuple[Rule, ...]) -> Patch:
     """Return the patch of touching marks that fulfils a rule best. `strength` None: 1 everywhere."""
-    # Labelling the whole plane takes as long as half a look.
+    # Labelling the whole plane takes half as long as a comparison.
     left, top, width, height = cv2.boundingRect(marks)
     if not width:
         return NO_PATCH
@@ -90,7 +90,7 @@ def best_patch(marks: U8, strength: F32 | None, rules: tuple[Rule, ...]) -> Patc
 
 
 class TwoLooks:
-    """The marks of the last look, because a weak change needs two looks that agree. One byte per block; 0: no mark."""
+    """The marks of the last comparison, because a weak change needs two that agree. One byte per block; 0: no mark."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self._last: U8 = np.zeros(shape, np.uint8)
@@ -101,7 +101,7 @@ class TwoLooks:
         self._there = False
 
     def agree(self, marks: U8) -> U8 | None:
-        """Return 1 for each block marked as in the last look, else 0; None without a last look."""
+        """Return 1 for each block marked as in the last comparison, else 0; None if there was none."""
         both = None
         if self._there:
             both = self._both
@@ -113,7 +113,7 @@ class TwoLooks:
 
 
 class Activity:
-    """The usual difference of each block between two looks, for example by leaves and screens.
+    """The usual difference of each block between two comparisons, for example because of leaves and screens.
 
     In grey levels; jumps have little weight.
     """
@@ -129,11 +129,11 @@ class Activity:
         self._seconds = seconds
 
     def restart(self) -> None:
-        """Start with another reference, whose first difference is not compared with the last one."""
+        """Start with another reference; the first difference from it is not compared with the last one."""
         self._there = False
 
     def learn(self, difference: F32, passed: float, a: F32, b: F32) -> None:
-        """Learn from the difference of a look. `passed`: seconds since the last look. `a` and `b` are overwritten."""
+        """Learn from the difference in a comparison. `passed`: seconds since the last. `a` and `b` are overwritten."""
         if self._there:
             np.subtract(difference, self._last, out=a)
             np.abs(a, out=a)
@@ -143,7 +143,7 @@ class Activity:
             a -= self.level
             a *= 1 - math.exp(-passed / self._seconds)
             self.level += a
-            # Takes half the time of a maximum with a number.
+            # This takes half the time of a maximum with a number.
             np.clip(self.level, self._least, math.inf, out=self.level)
         np.copyto(self._last, difference)
         self._there = True
@@ -151,23 +151,23 @@ class Activity:
 
 # Running digits, such as the clock that a camera writes into its picture
 
-# Minimum change of a block between two looks, in grey levels
+# Minimum change of a block between two comparisons, in grey levels
 _TICK = 10
-# Ticks are stored for eight periods of so many seconds. A block of a digit ticks in so many of them, one
-# of a passing thing in fewer.
+# Ticks are stored for eight periods of so many seconds. A block of a digit ticks in so many of them, a block
+# of a passing object in fewer.
 _PART_SECONDS = 1.5
 _PARTS = 5
 # Maximum blocks of all digits, as a fraction of the picture, and maximum height of a line
 _TICKS = 0.015
 _LINE = 14
 # Slower digits of the line are within so many times its height on both sides. More blocks that tick there
-# in two periods in a row are another thing.
+# in two consecutive periods are another object.
 _REACH = 3
 _OTHER = 4
 
 
 class RunningDigits:
-    """The lines in which small things change continuously, so that weak changes there are ignored. Takes 45 kB."""
+    """The lines in which small objects change continuously, so that weak changes there are ignored. Takes 45 kB."""
 
     def __init__(self) -> None:
         # 1 for each block of such a line
@@ -178,7 +178,7 @@ class RunningDigits:
         self._last: U8 | None = None
 
     def learn(self, luma: U8, passed: float) -> None:
-        """Learn from a look (90, 160). `passed`: seconds since the last one."""
+        """Learn from a compared frame (90, 160). `passed`: seconds since the last one."""
         last, self._last = self._last, luma.copy()
         if last is None:
             return
@@ -228,7 +228,7 @@ _ROW_ROUNDS = 4
 _ROW_STILL = 0.004
 # Wide shadows count as light: the mean over 31×23 cells of 2×2 blocks (62×46 blocks) is subtracted.
 _WIDE = (31, 23)
-# Patch for which one look is enough; a weaker one or a spot (a lamp) needs two.
+# Patch for which one comparison is enough; a weaker one or a spot (a lamp) needs two.
 _AT_ONCE = Rule(area=0.008, strength=1.6)
 _WEAK = Rule(area=0.003, mass=0.006)
 _SPOT = Rule(area=0.0006, strength=2.5)
@@ -251,13 +251,13 @@ class LumaChange:
         self._two_looks.forget()
 
     def busy(self, scratch: BufferPool) -> float:
-        """Return the fraction of blocks that always move, in which only a stronger change counts."""
+        """Return the fraction of blocks that always move, in which only a stronger change is detected."""
         marks = scratch.bytes_a
         np.greater(self.activity.level, 2 * _LEAST / _DEVIATIONS, out=marks.view(np.bool_))
         return cv2.countNonZero(marks) / SIZE
 
     def compare(self, look: Comparison, warped: F32) -> tuple[Patch, Patch]:
-        """Return the best patch of this look, and the best one shared with the last look.
+        """Return the best patch of this comparison, and the best one shared with the last comparison.
 
         `warped`: the frame's luma, warped onto the reference (90, 160).
         """
@@ -283,7 +283,7 @@ class LumaChange:
         return now, best_patch(both, strength, rules)
 
     def compare_alone(self, look: Comparison, warped: F32) -> Patch:
-        """Return the best patch of this look alone, without learning from it."""
+        """Return the best patch of this comparison alone, without learning from it."""
         _, strength = self._strength(look, warped)
         return self._at_once(look, strength)
 
@@ -299,7 +299,7 @@ class LumaChange:
         return difference, strength
 
     def _at_once(self, look: Comparison, strength: F32) -> Patch:
-        """Return the best patch for which one look is enough."""
+        """Return the best patch for which one comparison is enough."""
         rule = _AT_ONCE.scaled(look.sensitivity)
         if self.share < rule.area:
             return Patch(self.share / rule.area)
@@ -356,7 +356,7 @@ _COLOR_EDGE = 0.25 * 0.35
 _CLIP = 4.0
 _ROUNDS = 2
 _AREA = Rule(area=0.005)
-# Large, clear patch for which one look is enough, because it may be gone in the next one
+# Large, clear patch for which one comparison is enough, because it may be gone in the next one
 _COLOR_AT_ONCE = Rule(area=0.01, strength=2.5)
 # A colored lamp
 _COLOR_SPOT = Rule(area=0.0018, strength=2.5)
@@ -378,7 +378,7 @@ class ChromaChange:
         self._two_looks.forget()
 
     def compare(self, look: Comparison, warped: F32) -> Patch:
-        """Return the best patch of this look alone, or shared with the last look.
+        """Return the best patch of this comparison alone, or shared with the last one.
 
         `warped`: the frame's chroma, warped onto the reference (2, 45, 80).
         """
@@ -429,7 +429,7 @@ def _marks(strength: F32, difference: F32) -> U8:
     return marks
 
 
-# Changes of fine texture with the same mean: print, the digits of a display. For a still camera
+# Changes of fine texture with the same mean: printed text, the digits of a display. For a still camera
 
 # Deviation in grey levels beyond the usual one, which adapts within these seconds, and three times
 # its variation
@@ -437,27 +437,27 @@ _BEYOND = 2.0
 _VARIES = 3.0
 _USUAL_SECONDS = 8.0
 _VARIES_SECONDS = 2.8
-# Number of looks that learn quickly, and of looks at a reference before it is compared
+# Number of comparisons that learn quickly, and of comparisons with a reference before it is used
 _FIRST_LOOKS = 10
 _NEW_LOOKS = 2
 _RULE = Rule(area=0.006)
 # A larger fraction of the picture is a change of focus, or shake.
 _TOO_WIDE = 0.12
-# A camera shakes if it moved by more than this many blocks; each look multiplies the motion by the
-# second value. A change of the light's gain counts as so much motion.
+# A camera shakes if it moved by more than this many blocks; each comparison multiplies the motion by the
+# second value. A change of the light's gain is equivalent to so much motion.
 _STEADY = 0.10
 _DECAY = 0.85
 _LIGHT_SHIFT = 1.5
 
 
 class PrintChange:
-    """Detects one camera's changes of print against a reference. Takes 60 kB."""
+    """Detects one camera's changes of fine texture against a reference. Takes 60 kB."""
 
     def __init__(self) -> None:
         self._usual: F32 = np.full(_SHAPE, 1.5, np.float32)
         self._varies = Activity(_SHAPE, first=0.5, least=0.2, jump=1.0, seconds=_VARIES_SECONDS)
         self._two_looks = TwoLooks(_SHAPE)
-        # Number of looks from which the usual deviation was learned, and since the reference
+        # Number of comparisons from which the usual deviation was learned, and since the reference
         self._learned = 0
         self._looks = 0
         self._shaky = 1.0
@@ -469,12 +469,12 @@ class PrintChange:
         self._looks = 0
 
     def is_steady(self, pose: Pose) -> bool:
-        """Return True if the camera has been still long enough. Call it with each look."""
+        """Return True if the camera has been still long enough. Call it at each comparison."""
         self._shaky = max(pose.shift, _LIGHT_SHIFT * abs(pose.gain), self._shaky * _DECAY)
         return self._shaky < _STEADY
 
     def compare(self, look: Comparison, fine: U8) -> Patch:
-        """Return the best patch shared by this look and the last one. `fine`: the frame's fine plane."""
+        """Return the best patch shared by this comparison and the last one. `fine`: the frame's fine plane."""
         deviation = _deviation(look, fine)
         without_edge(deviation, (look.pose.margin + 1) // 2)
         limit = np.multiply(self._varies.level, _VARIES, out=look.scratch.limit)

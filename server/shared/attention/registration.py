@@ -1,4 +1,4 @@
-"""Register a look on a reference: motion, rotation, scale and light by least squares on small planes."""
+"""Register a frame on a reference: motion, rotation, scale and light by least squares on small planes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KERNEL = np.ones((3, 3), np.uint8)
 _STEPS = 7
 _SMALL_SHIFT = 0.03
 _SMALL_TURN = 0.0005
-# Motion below which the look is used as it is (blocks; radians and fractions of size)
+# Motion below which the frame is not warped (blocks; radians and fractions of size)
 _STILL_SHIFT = 0.02
 _STILL_TURN = 0.0003
 # Points: the steepest of each tile, so that all parts of the picture contribute; a grid for the light
@@ -43,7 +43,7 @@ _Y = ((np.arange(HEIGHT, dtype=np.float32) - (HEIGHT - 1) / 2) / _UNIT)[:, None]
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """The position, rotation, size and light of a look relative to the reference."""
+    """The position, rotation, size and light of a frame relative to the reference."""
 
     # Blocks to the right and down
     across: float = 0.0
@@ -79,11 +79,11 @@ class Pose:
 
     @property
     def margin(self) -> int:
-        """Blocks at each edge of the reference that the look may not show, at most 12."""
+        """Blocks at each edge of the reference that the frame possibly does not show, at most 12."""
         return max(0, math.ceil(min(12.0, self.middle_shift + _UNIT * self.distortion - 0.3)))
 
     def matrix(self, width: int, height: int) -> NDArray[np.float64]:
-        """Return the matrix (2, 3) from points of a reference of this size to those of the look."""
+        """Return the matrix (2, 3) from points of a reference of this size to those of the frame."""
         scale = width / WIDTH
         a, b, c = 1 + self.growth, self.turn * self.ratio, self.turn / self.ratio
         x, y = (width - 1) / 2, (height - 1) / 2
@@ -95,7 +95,7 @@ class Pose:
         )
 
     def warp(self, look: U8 | F32, target: U8 | F32, how: int = cv2.INTER_LINEAR) -> None:
-        """Write the look into `target` as the reference would show it."""
+        """Write the frame's plane into `target`, warped onto the reference."""
         height, width = look.shape
         cv2.warpAffine(
             look,
@@ -108,7 +108,7 @@ class Pose:
 
 
 class Reference:
-    """The planes with which looks are compared, and derived values (0.5 MB)."""
+    """The planes with which frames are compared, and derived values (0.5 MB)."""
 
     def __init__(self, planes: Planes) -> None:
         self.luma: F32 = planes.luma.astype(np.float32)
@@ -123,7 +123,7 @@ class Reference:
         return self._planes.same_shape(planes)
 
     def average(self, luma: F32, chroma: F32, weight: float) -> None:
-        """Average with a look at the same scene, to reduce noise."""
+        """Average with a frame of the same scene, to reduce noise."""
         self.luma += weight * (luma - self.luma)
         self.chroma += weight * (chroma - self.chroma)
         self._derive()
@@ -182,7 +182,7 @@ class Reference:
         self._weighted = np.empty_like(self._slopes)
 
     def align(self, luma: F32, scratch: BufferPool) -> Pose:
-        """Return the pose of a look by robust least squares against this reference."""
+        """Return the pose of a frame by robust least squares against this reference."""
         blurred = scratch.blurred
         _blur(luma, blurred)
         ratio = self._planes.ratio
@@ -225,7 +225,7 @@ class Reference:
         return pose
 
     def _sample(self, blurred: F32, pose: Pose) -> F32:
-        """Return the look's values at the reference's points."""
+        """Return the frame's values at the reference's points."""
         (a, b, c), (d, e, f) = pose.matrix(WIDTH, HEIGHT).astype(np.float32)
         x = self._x * a
         x += self._y * b
@@ -239,7 +239,7 @@ class Reference:
         return row
 
     def apply_light(self, pose: Pose, target: F32, work: F32) -> None:
-        """Write the reference's luma in the light of a look to `target`."""
+        """Write the reference's luma in the light of a frame to `target`."""
         across = _X * np.float32(pose.slope_across) + np.float32(1 + pose.gain)
         np.add(across, _Y * np.float32(pose.slope_down), out=work)
         np.multiply(work, self.luma, out=target)

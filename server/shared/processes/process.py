@@ -29,7 +29,7 @@ from server.shared.processes.redactor import Redactor
 log = logging.getLogger(__name__)
 
 _CHUNK = 16_384
-# Maximum pieces read at the end; a pipe holds fewer.
+# Maximum pieces read at the end; a pipe contains fewer.
 _LAST_PIECES = 64
 
 OnLine = Callable[[str], None]
@@ -128,8 +128,8 @@ class ChildProcess:
                 stdout=written if stdout is None else stdout,
                 stderr=written,
                 pass_fds=(held,),
-                # In a session of its own: Ctrl+C in the terminal is for this program, and its
-                # descendants end with it.
+                # In its own session: Ctrl+C in the terminal is only for this program, and the
+                # child's descendants end with the child.
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
@@ -177,7 +177,7 @@ class ChildProcess:
             self.kill()
             await self.ended.wait()
 
-    # The event loop's side
+    # On the event loop
 
     def _on_readable(self) -> None:
         loop = asyncio.get_running_loop()
@@ -315,7 +315,7 @@ class LogRing:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """Oldest first."""
+        """The kept lines, oldest first."""
         redactor = Redactor()
         ready = (one if isinstance(one, str) else self._clean(one, redactor) for one in self._lines)
         return tuple(line for line in ready if line)
@@ -342,7 +342,7 @@ class LogRing:
         return given
 
     def end(self) -> list[str]:
-        """Return the last line, without a line end."""
+        """Return the last, unterminated line."""
         rest, self._rest = self._rest, b""
         return self._returned_lines(rest)
 

@@ -1,7 +1,7 @@
 """A process between a starter and its program, so that no process of the program outlives the starter.
 
 `command` builds its command line; it must lead a process group. The lifeline is a pipe that the
-starter holds open and never writes to. When it is closed, because the starter closed it or is gone
+starter keeps open and never writes to. When it is closed, because the starter closed it or has ended
 for any reason, the group gets SIGTERM, and after the grace period all descendants of the program
 get SIGKILL, including those that left the group (on macOS only while they have their parent). When
 the program ends by itself, its descendants are ended, and this process ends with the same status or
@@ -30,8 +30,8 @@ from types import FrameType
 _SET_PDEATHSIG, _SET_DUMPABLE, _SET_CHILD_SUBREAPER = 1, 4, 36
 CANNOT_START = 127
 _GROUPS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# Maximum wait for a killed process; a longer one waits for a device that hangs, and is left to the
-# system.
+# Maximum seconds to wait for a killed process; a process that takes longer is blocked by a device, and is
+# left to the system.
 KILL_SECONDS = 5.0
 # Time limit of the command that ends work outside the process tree
 AFTER_SECONDS = 20.0

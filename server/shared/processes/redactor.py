@@ -1,4 +1,4 @@
-"""Redact the lines of another program's log in order, because a credential may continue on the next line. Pure."""
+"""Redact the lines of a program's log in order, because a credential may continue on the next line. Pure."""
 
 from __future__ import annotations
 

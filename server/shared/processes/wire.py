@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 if TYPE_CHECKING:
     import asyncio
 
-# A chat that fills a context of a million tokens has fewer bytes.
+# Maximum bytes of a header: more than a chat that fills a context of a million tokens
 MAX_HEADER_BYTES = 8 * 1024 * 1024
-# A picture or a generated video
+# Maximum bytes of a payload: a picture or a generated video
 MAX_PAYLOAD_BYTES = 256 * 1024 * 1024
 _SIZES = struct.Struct(">II")
 

@@ -1,4 +1,4 @@
-"""A worker: a child process with frames on its standard streams; and a worker with a model, which is loaded once and
+"""Workers: child processes that exchange frames over their standard streams. A worker with a model loads it once, and
 then runs jobs, one at a time, until the process ends.
 
 A model's worker sends any messages while loading, then `ready` or `failed` (`message`); for a job, by its `id`, any
@@ -24,7 +24,7 @@ from server.shared.processes.wire import WireError, WorkerMessage, encode, recei
 
 log = logging.getLogger(__name__)
 
-# Workers fetch nothing and report nothing.
+# Workers download nothing and report nothing.
 _OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -183,7 +183,7 @@ class WorkerProcess:
 
 
 ROOT = Path(__file__).resolve().parents[3]
-# Maximum bytes of a job's messages that wait for their reader; each counts as its payload and a header.
+# Maximum bytes of a job's messages that wait for their reader; each has the size of its payload and a header.
 MOST_WAITING_BYTES = 64 * 1024 * 1024
 _HEADER_BYTES = 256
 _TOO_MUCH = "It was stopped, because its output was larger than the buffer for its reader."
@@ -267,14 +267,14 @@ class ModelWorker(WorkerProcess):
         )
         self._argv, self._env = tuple(argv), dict(env)
         self._on_other, self._on_ended = on_message, on_exit
-        # Its `ready` or `failed`; the event is also set when it has ended.
+        # Its `ready` or `failed`; the event is also set when the worker has ended.
         self._loaded: WorkerMessage | None = None
         self._known = asyncio.Event()
-        # Jobs that have not ended; a cancelled one may go on for a while.
+        # Jobs that have not ended; a cancelled one may continue for a while.
         self._jobs: dict[int, WorkerJob] = {}
         self._ids = itertools.count(1)
         self._quiet_until = 0.0
-        # Set when it has ended, after `on_exit`
+        # Set when the worker has ended, after `on_exit`
         self.ended = asyncio.Event()
         # Exit status, or minus the number of the signal; None before the end, and if it did not start
         self.status: int | None = None

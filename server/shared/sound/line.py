@@ -71,7 +71,7 @@ class VoiceLine:
         return made
 
     def section(self, offer: Offer, transport: RTCDtlsTransport) -> SoundSection | None:
-        """Return a section for the first audio section that both sides can use; None without one."""
+        """Return a section for the first audio section that both sides can use; None if there is none."""
         found = find_voice(offer)
         return SoundSection(found, transport, self) if found is not None else None
 
@@ -86,7 +86,7 @@ class VoiceLine:
         return self._connection is not None and self._plays
 
     def connect(self, connection: object, *, plays: bool = True) -> None:
-        """Connect a connection to the line, in place of the one before.
+        """Connect a connection to the line, in place of the previous one.
 
         `plays`: False for a client that only sends a microphone.
         """
@@ -96,7 +96,7 @@ class VoiceLine:
         self.player.clear_listeners()
 
     def disconnect(self, connection: object) -> None:
-        """Disconnect a connection from the line, if it is still connected."""
+        """Disconnect a connection from the line if it is still connected."""
         if self._connection is connection:
             self._set_microphone(False)
             self._connection = None
@@ -112,7 +112,7 @@ class VoiceLine:
                 listener(sound)
 
     def set_sending(self, connection: object, sending: bool) -> None:
-        """Note whether a connection's microphone is sending."""
+        """Record whether a connection's microphone is sending."""
         if self._connection is connection:
             self._set_microphone(sending)
 
@@ -158,8 +158,8 @@ class Player:
     It returns only whole frames of 20 ms, so that a late chunk leaves no gap in a frame; the last frame
     is padded with silence after `finish`.
 
-    Bounds of speech that waits to be sent: 60 s, 2.9 MB; what does not fit is dropped and
-    counted.
+    Bounds of speech that waits to be sent: 60 s, 2.9 MB; speech that does not fit is dropped
+    and counted.
     """
 
     def __init__(self) -> None:
@@ -229,7 +229,7 @@ class Player:
         self._append(self._resample(samples, rate))
 
     def finish(self) -> None:
-        """Note that the utterance is complete."""
+        """Record that the utterance is complete."""
         if self._finished:
             return
         if self._resampler is not None:
@@ -344,7 +344,7 @@ class VoiceSection:
     mid: str
     # Payload type of Opus
     payload_type: int
-    # Id of the header extension for audio levels; 0 without one
+    # Id of the header extension for audio levels; 0 if the offer has none
     level_id: int
     # Whether the client may send a microphone, and whether it plays the server's sound
     receives: bool
@@ -378,7 +378,7 @@ class VoiceSection:
 
 
 def find_voice(offer: Offer) -> VoiceSection | None:
-    """Return the first audio section that both sides can use; None without one."""
+    """Return the first audio section that both sides can use; None if there is none."""
     if not offer.grouped:
         return None
     videos = (one for number in offer.bundle if (one := offer.sections[number]).kind == "video")
@@ -590,7 +590,7 @@ class SoundSection:
         while silent < SILENT_PACKETS and not self._closed:
             frame = player.take()
             if frame is None and not player.is_idle:
-                # The rest is late: wait for a whole frame, which continues at the end of the last one.
+                # The rest is late: wait for a complete frame, which continues at the end of the last one.
                 return
             silent = 0 if frame is not None else silent + 1
             await self._send(_SILENCE if frame is None else frame, first)

@@ -68,7 +68,7 @@ class OpusDecoder:
         self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SOUND_RATE)
 
     def decode(self, payload: bytes) -> NDArray[np.int16]:
-        """Decode a packet to shape (samples,) at `SOUND_RATE`. Raises ValueError for a broken one."""
+        """Decode a packet to shape (samples,) at `SOUND_RATE`. Raises ValueError for a broken packet."""
         if not payload:
             # An empty packet would end the decoder.
             raise ValueError("empty packet")
@@ -157,7 +157,7 @@ class MicrophoneStream:
     """Owns the order, the repair and the decoder of one stream.
 
     Bounds of a microphone's packets: 2 that wait for a missing one; sound 1.25 times as fast as
-    time, 3 s at once; more is dropped. Nothing is decoded while nobody listens.
+    real time, 3 s at once; more is dropped. Nothing is decoded while there are no listeners.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class MicrophoneStream:
     def packet(
         self, sequence: int, timestamp: int, payload: bytes, level: int | None, now: float
     ) -> None:
-        """Add a packet. `level`: -dBov of RFC 6464; None without one."""
+        """Add a packet. `level`: -dBov of RFC 6464; None if the packet has none."""
         if not self._budget.take(now):
             self._on_drop("flood")
             return
@@ -225,7 +225,7 @@ class MicrophoneStream:
             PAUSE_SECONDS if self._pausing or silent < PAUSE_SECONDS else HOLE_SECONDS
         )
         if now >= due:
-            # Up to the present, less the delay of sound
+            # Up to the present, minus the delay of sound
             behind = now - PAUSE_SECONDS - self._captured(self._unwrapped)
             while behind > 0.02:
                 seconds = min(behind, SILENCE_SECONDS)
@@ -273,10 +273,10 @@ class MicrophoneStream:
         length = duration(payload)
         missing = signed_difference(timestamp - self._time) // _STEP
         if missing > 0:
-            # In a pause nothing was lost.
+            # During a pause nothing was lost.
             self._fill(missing, lost=not self._pausing)
         elif missing < 0:
-            # Silence was generated for this time, so the sound follows later than it was.
+            # Silence was generated for this time, so the sound is passed on later than it occurred.
             self._ahead = min(self._ahead - missing, SOUND_RATE)
         self._pausing = len(payload) <= PAUSE_BYTES
         samples = np.zeros(length // _STEP, np.int16) if quiet else self._decode(payload, length)
@@ -298,14 +298,14 @@ class MicrophoneStream:
         return samples
 
     def _fill(self, missing: int, *, lost: bool) -> None:
-        """Fill a gap: after a loss with the last sound again, fading; else with silence."""
+        """Fill a gap: after a loss by repeating the last sound, fading out; else with silence."""
         if lost and len(self._last):
             count = min(missing, _REPEATED)
             repeated = np.resize(self._last[::-1], count) * np.linspace(0.7, 0, count)
             self._emit(repeated.astype(np.int16), self._unwrapped)
             self._forward(count)
             missing -= count
-        # Less the silence that was already generated
+        # Minus the silence that was already generated
         count = min(missing, self._ahead)
         self._ahead -= count
         self._forward(count)

@@ -3,7 +3,7 @@
     async with Camera("https://camera.example.org", token) as camera:
         print(await camera.ask("What is on the table?"))
 
-Each error is a `CameraError` and says what to do.
+Each error is a `CameraError` whose text says what to do.
 """
 
 from qwen_camera.answers import Access, Answer, Box, Earlier, Event, Found, Snapshot, Watch

@@ -1,4 +1,4 @@
-"""python -m qwen_camera: the command qwen-camera."""
+"""The command qwen-camera, run as `python -m qwen_camera`."""
 
 import sys
 

@@ -16,7 +16,7 @@ Json = Mapping[str, Any]
 
 
 def moment(value: object) -> datetime | None:
-    """Parse milliseconds since the epoch; None for anything else."""
+    """Parse milliseconds since the epoch; return None for anything else."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return None
     try:
@@ -44,7 +44,7 @@ def text(value: object) -> str:
 
 
 def objects(value: object) -> list[Json]:
-    """Parse a list of objects, ignoring everything else."""
+    """Return the objects in a list; [] for anything else."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
@@ -62,7 +62,7 @@ class Answer:
     """Answer of a model about one picture. `str()` returns its text."""
 
     text: str
-    # False: the answer was cut at its maximum length
+    # False if the answer was cut at its maximum length
     complete: bool = True
     # Capture time of the picture
     captured_at: datetime | None = None
@@ -82,7 +82,7 @@ class Box:
     box: tuple[float, ...] | None = None
     # x, y in pixels; None for a box
     point: tuple[float, ...] | None = None
-    # 0 to 1; None if the model gave none
+    # 0 to 1; None if the model did not return it
     confidence: float | None = None
 
 
@@ -90,7 +90,7 @@ class Box:
 class Found(Answer):
     """A place in the picture."""
 
-    # None: the model cannot locate things; empty: not found
+    # None if the model cannot locate objects; empty if nothing was found
     boxes: tuple[Box, ...] | None = None
     # Size of the picture to which the boxes refer
     width: int = 0
@@ -157,7 +157,7 @@ class Watch:
     condition: str
     # State at the server: looking, seen, ...
     state: str = ""
-    # True: it has ended
+    # True if the watch has ended
     over: bool = False
     reason: str = ""
 
@@ -174,7 +174,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Event:
-    """Alert of a watch: its condition holds."""
+    """Alert of a watch whose condition has become true."""
 
     # Increases with each alert of the session
     number: int

@@ -27,9 +27,9 @@ from qwen_camera.errors import Busy, CameraError, RateLimited, ServerGone
 from qwen_camera.stream import Asking
 
 Detail = Literal["auto", "low", "high"]
-# Seconds for which one request waits for an event, and minimum and maximum pause between two tries
+# Seconds for which one request waits for an event; minimum and maximum pause between two attempts
 _WAIT, _LEAST_PAUSE, _MOST_PAUSE = 25.0, 1.0, 30.0
-# Minimum interval of requests for events: an access allows two calls a second.
+# Minimum interval in seconds between requests for events: a token allows two calls per second.
 _BETWEEN = 0.6
 
 
@@ -54,9 +54,9 @@ class Camera:
     ) -> None:
         """Prepare the connection; nothing is sent yet.
 
-        `address`: the server's, or one shown by the page with the token; default QWEN_CAMERA_URL. `token`: the granted
-        access; default QWEN_CAMERA_TOKEN. `ca`: PEM file with a private certificate authority. `plain_http`: allow http://
-        to another machine. Raises BadInput.
+        `address`: the server's URL, or one that the page shows with the token; default QWEN_CAMERA_URL. `token`: access
+        token; default QWEN_CAMERA_TOKEN. `ca`: PEM file with a private certificate authority. `plain_http`: allow
+        http:// to another machine. Raises BadInput.
         """
         self._connection = Connection(address, token, ca=ca, plain_http=plain_http)
 
@@ -88,10 +88,11 @@ class Camera:
         picture: str = "camera://now",
         instructions: str = "",
     ) -> Asking:
-        """Ask about a picture: `await` it for the whole answer, or go through it with `async for` for its words.
+        """Ask about a picture.
 
-        `picture`: camera://now, camera://held, or several as in camera://-30s..now?frames=8. `detail`: high for small
-        print; low is quicker. `instructions` come before the question, such as: Answer in one word.
+        `await` the result for the whole answer, or iterate over it with `async for` for its text. `picture`:
+        camera://now, camera://held, or several as in camera://-30s..now?frames=8. `detail`: high for small text; low is
+        faster. `instructions`: text sent before the question, such as: Answer in one word.
         """
         shown = {"type": "image_url", "image_url": {"url": picture, "detail": detail}}
         content = [{"type": "text", "text": question}, shown]
@@ -113,12 +114,12 @@ class Camera:
         )
 
     async def find(self, what: str) -> Found:
-        """Return the places of something in the current picture."""
+        """Return the places of an object in the current picture."""
         said = await self._connection.call("find", {"what": what})
         return Found.read(said.text, said.facts)
 
     async def recall(self, question: str) -> Earlier:
-        """Ask about the last minutes, at most since this program got access.
+        """Ask about the last minutes, at most as far back as the beginning of this program's access.
 
         Raises NotPossible if the person keeps no recent pictures.
         """
@@ -128,9 +129,9 @@ class Camera:
     # Watches
 
     async def watch(self, condition: str, *, repeat: bool = False) -> Watch:
-        """Have the camera watched for something; `events` tells when it is there. An access has three at most.
+        """Add a watch for a condition; `events` yields its alerts. A program can have three watches.
 
-        `repeat`: alert each time that it begins, not once.
+        `repeat`: alert each time the condition becomes true, not only once.
         """
         said = await self._connection.call("watch_add", {"condition": condition, "repeat": repeat})
         return Watch(text(said.facts.get("id")), condition)
@@ -152,13 +153,15 @@ class Camera:
         pictures: bool = False,
         on_trouble: Callable[[CameraError], None] | None = None,
     ) -> AsyncIterator[Event]:
-        """Yield each alert of the camera's watches, without end; the person's own ones alert here, too.
+        """Yield each alert of the camera's watches, including the person's own watches. The iteration does not end.
 
-        It begins with those that the server still has of the time of this access (16 at most), or of them those with a
-        number above `after`. `pictures`: with the pictures of the newest two of each answer.
+        It begins with the alerts since the beginning of this access that the server still has (16 at most), or with
+        those of them whose number is above `after`. `pictures`: include the pictures of the newest two alerts of each
+        response.
 
-        When the server is not reached for a while, or has no time, it goes on by itself; `on_trouble` is called. It
-        raises what a retry does not help against, and ServerGone when not even the first request arrives.
+        If the server is unreachable for a while, or busy, `on_trouble` is called and the iteration continues
+        automatically. It raises errors for which a retry does not help, and ServerGone if even the first request does
+        not arrive.
         """
         loop = asyncio.get_running_loop()
         reached, pause = False, _LEAST_PAUSE
@@ -172,7 +175,7 @@ class Camera:
                     raise
                 if on_trouble is not None:
                     on_trouble(error)
-                # Not all programs at once
+                # Add jitter, so that programs do not all retry at once.
                 await asyncio.sleep(max(error.retry_after or 0.0, pause * random.uniform(0.5, 1)))
                 pause = min(pause * 2, _MOST_PAUSE)
                 continue

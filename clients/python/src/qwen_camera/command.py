@@ -54,14 +54,14 @@ exit status:
   6    the server is not reached, or is none
   130  Ctrl-C, elsewhere than in watch and events
 """
-# Seconds for taking back a watch at the end
+# Seconds to remove a watch at the end
 _GOODBYE = 5.0
 
 Run = Callable[[Camera, argparse.Namespace], Awaitable[int]]
 
 
 def plain(words: str) -> str:
-    """Return words without what a terminal would obey: they are a model's, about whatever is in the picture."""
+    """Return a text without terminal control characters: the text is a model's, and the picture may influence it."""
     return "".join(
         one for one in words if one in "\n\t" or unicodedata.category(one) not in ("Cc", "Cs")
     )
@@ -72,7 +72,7 @@ def _line(words: str) -> str:
 
 
 def _told(value: Any) -> str:
-    """Write an answer as one line of JSON: times as ISO 8601, no pictures."""
+    """Format an answer as one line of JSON, with times in ISO 8601 and without pictures."""
     facts = dataclasses.asdict(value) if dataclasses.is_dataclass(type(value)) else dict(value)
     facts.pop("jpeg", None)
     return json.dumps(facts, default=_iso)
@@ -207,7 +207,7 @@ async def _watch(camera: Camera, given: argparse.Namespace) -> int:
             return NOTHING if given.once else DONE
         return DONE
     finally:
-        # A person who has ended the access, or the watch, has taken it back already.
+        # If the person has ended the access or the watch, it is removed already.
         with contextlib.suppress(CameraError, asyncio.TimeoutError):
             await asyncio.wait_for(camera.unwatch(watch), _GOODBYE)
 
@@ -289,7 +289,7 @@ async def _run(given: argparse.Namespace) -> int:
     assert task is not None
     loop = asyncio.get_running_loop()
     for one in (signal.SIGINT, signal.SIGTERM):
-        # Where a loop has no handlers, Ctrl-C raises KeyboardInterrupt.
+        # If the event loop does not support signal handlers, Ctrl-C raises KeyboardInterrupt.
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(one, task.cancel)
     async with Camera(given.url, ca=given.ca, plain_http=given.plain_http) as camera:
@@ -301,7 +301,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit status."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            # A terminal's own letters may be few.
+            # The terminal's encoding may lack characters.
             stream.reconfigure(errors="replace")
     given = parser().parse_args(arguments)
     try:
@@ -315,6 +315,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (asyncio.CancelledError, KeyboardInterrupt):
         return DONE if given.name in ("watch", "events") else INTERRUPTED
     except BrokenPipeError:
-        # The rest of the buffer goes nowhere.
+        # Discard the rest of the buffer, since the pipe is closed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOTHING

@@ -1,8 +1,8 @@
-"""The way to a camera's server: one address, one token, answers of a bounded size, errors as this package has them.
+"""The connection to a camera's server: one address, one token, responses of bounded size, errors of this package.
 
-All but streamed words goes through the MCP server: each of its tools is one POST of JSON-RPC that stands for itself, so that
-no session, socket or library of the protocol is needed. Words that stream come from OpenAI's chat interface, which is the
-only way that has them. Both are at addresses with the session in them, which balancers lead to its process.
+Everything but streamed text uses the MCP server: each call of a tool is one self-contained POST of JSON-RPC, so that no
+session, socket or library of the protocol is needed. Streamed text comes from OpenAI's chat interface, the only one
+that streams. The addresses of both contain the session, by which load balancers find its process.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ URL_VARIABLE = "QWEN_CAMERA_URL"
 TOKEN_VARIABLE = "QWEN_CAMERA_TOKEN"
 # The server answers or gives up within 80 s.
 ANSWER_SECONDS = 100.0
-# A longer answer is none of this server's.
+# No response of this server is longer.
 MOST_BYTES = 4 * 1024 * 1024
-# The longest that one error's words may be
+# Most characters of an error's text
 _MOST_WORDS = 1000
-# Seconds that a server may ask for before the next try
+# Most seconds that the server may request before the next attempt
 _MOST_WAIT = 600.0
 
 _TOKEN = re.compile(r"qcam_(?P<session>[A-Za-z0-9_-]{1,64})\.[A-Za-z0-9_-]{43}", re.ASCII)
-# The ends of the addresses that the page shows with the token
+# The last parts of the addresses that the page shows with the token
 _ENDS = re.compile(r"(/at/[^/]+)?(/mcp|/v1)?/*\Z")
 _HEADERS = {
     "Accept": "application/json, text/event-stream",
-    # An answer without compression cannot be larger than it looks.
+    # Without compression, the size of a response is the number of bytes received.
     "Accept-Encoding": "identity",
     "MCP-Protocol-Version": "2025-06-18",
     "User-Agent": "qwen-camera-client",
@@ -51,7 +51,7 @@ _STRANGE = "This address belongs to no camera's server, or to an older one. Chec
 
 @dataclass(frozen=True)
 class Said:
-    """The result of a tool: words for people, facts, pictures."""
+    """The result of a tool: text for people, structured data, pictures."""
 
     text: str
     facts: Json
@@ -59,7 +59,7 @@ class Said:
 
 
 def base_of(address: str, plain_http: bool) -> str:
-    """Return a server's address without an end that belongs to one interface. Raises BadInput."""
+    """Return a server's address without the path of one interface, such as /mcp. Raises BadInput."""
     address = address.strip()
     try:
         if not address.isprintable() or " " in address:
@@ -94,7 +94,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def session_of(token: str) -> str:
-    """Return the session that a token is for. Raises BadInput; no text has the token in it."""
+    """Return the session of a token. Raises BadInput, whose text does not contain the token."""
     found = _TOKEN.fullmatch(token)
     if found is None:
         raise BadInput(
@@ -126,17 +126,17 @@ class Connection:
         ca: str | os.PathLike[str] | None,
         plain_http: bool,
     ) -> None:
-        """Without an address or a token those of the environment are taken. Raises BadInput."""
+        """Use the address and the token from the environment if they are None. Raises BadInput."""
         token = (os.environ.get(TOKEN_VARIABLE, "") if token is None else token).strip()
         address = os.environ.get(URL_VARIABLE, "") if address is None else address
         self.base = base_of(address, plain_http)
         self.session = session_of(token)
         self._http = httpx.AsyncClient(
             headers={**_HEADERS, "Authorization": f"Bearer {token}"},
-            # The bytes of an answer may be far apart; its whole time is bounded below.
+            # There may be long pauses within a response; its total time is limited below.
             timeout=httpx.Timeout(10.0, read=45.0),
             verify=_verifier(ca),
-            # A proxy would read what is not encrypted.
+            # A proxy could read unencrypted traffic.
             trust_env=self.base.startswith("https:"),
         )
 
@@ -165,7 +165,7 @@ class Connection:
         return Said(said, facts, pictures)
 
     async def get(self, path: str) -> Json:
-        """Read an object of the server's own HTTP interface."""
+        """Return a JSON object from the server's own HTTP interface."""
         return await self._json("GET", f"{path}?session={self.session}", None, 30.0)
 
     async def _json(self, method: str, path: str, body: Json | None, seconds: float) -> Json:
@@ -203,7 +203,10 @@ class Connection:
     async def _sent(
         self, method: str, path: str, body: Json | None
     ) -> AsyncIterator[httpx.Response]:
-        """Send a request; the response is a success. Raises CameraError, also for what happens while it is read."""
+        """Send a request and yield its response, which is a success.
+
+        Raises CameraError, also for failures while it is read.
+        """
         try:
             async with self._http.stream(method, self.base + path, json=body) as response:
                 if response.status_code != 200:
@@ -227,7 +230,7 @@ def _why(base: str, error: Exception) -> str:
 
 
 async def _parts(response: httpx.Response) -> AsyncIterator[bytes]:
-    """Yield the bytes of an answer, up to the bound."""
+    """Yield the bytes of a response, up to the limit."""
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise ServerGone(_STRANGE)
     length = 0
@@ -253,20 +256,20 @@ def _object(raw: bytes) -> Json:
 
 
 def _refusal(response: httpx.Response, raw: bytes) -> CameraError:
-    """Return the error of an answer that is no success."""
+    """Return the error for a response that is not a success."""
     status = response.status_code
     try:
         body = _object(raw)
     except ServerGone as strange:
         if status in (401, 403, 429, 503):
-            # A proxy's own words
+            # The response came from a proxy.
             return error_of("", f"The server answers with the status {status}.", status, None)
         return strange
     after = response.headers.get("Retry-After", "")
     seconds = float(after) if after.isascii() and after.isdigit() and len(after) < 8 else None
     error = _error(body.get("error"), "", status, seconds)
     if status == 404:
-        # The address has its session in it, which is there no more.
+        # The address contains the session, which no longer exists.
         return TokenRefused(
             "The session of this access is not there any more. Ask the person for a new one.",
             code=error.code,

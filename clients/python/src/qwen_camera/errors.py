@@ -1,18 +1,18 @@
 """The errors of this package.
 
     CameraError
-    ├── BadInput        what was given cannot be used: change it
-    ├── TokenRefused    the access has ended, or is none: ask the person for a new one
+    ├── BadInput        invalid arguments or input: change them
+    ├── TokenRefused    the access has ended, or the token is invalid: ask the person for a new one
     ├── ScopeMissing    the access does not allow this
-    ├── PageClosed      nobody could see the look: have the person open the page
-    ├── NotPossible     something else has to change first: the text says what
+    ├── PageClosed      the page is closed, so nobody would notice the request: ask the person to open it
+    ├── NotPossible     the request conflicts with the current state: the text says what has to change
     ├── CameraOff       no picture: the camera is off, stalled, black or withheld
     ├── ModelFailed     the model does not answer, or cannot do this
-    ├── Busy            the person's questions come first: ask again after `retry_after`
+    ├── Busy            the person's questions have priority: ask again after `retry_after`
     ├── RateLimited     too many calls or looks: ask again after `retry_after`
-    └── ServerGone      the server is not reached, failed, or is none
+    └── ServerGone      the server cannot be reached, failed, or is not a qwen-camera server
 
-No text has the token, a question or an answer in it.
+No error text contains the token, a question or an answer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class CameraError(Exception):
 
 
 class BadInput(CameraError, ValueError):
-    """Raised for invalid input: an address, a token's form, an argument, an unknown watch."""
+    """Raised for invalid input: an address, a token in the wrong format, an argument, an unknown watch."""
 
 
 class TokenRefused(CameraError):
@@ -48,7 +48,7 @@ class PageClosed(CameraError):
 
 
 class NotPossible(CameraError):
-    """Raised if the session's state does not allow this."""
+    """Raised if the session's state does not allow the request."""
 
 
 class CameraOff(CameraError):
@@ -56,7 +56,7 @@ class CameraOff(CameraError):
 
 
 class ModelFailed(CameraError):
-    """Raised if the model does not answer, or does not support this."""
+    """Raised if the model does not answer, or does not support the request."""
 
 
 class Busy(CameraError):

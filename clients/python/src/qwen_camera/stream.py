@@ -11,7 +11,7 @@ from qwen_camera.errors import BadInput, ServerGone
 
 
 class Asking:
-    """Question to ask. `await` returns the whole answer, `async for` yields its text; either asks it.
+    """Question to ask. `await` returns the whole answer, `async for` yields its text; either one asks the question.
 
     Leaving the loop stops the model. Use it only once.
     """
@@ -36,7 +36,7 @@ class Asking:
         ask, self._ask = self._ask, None
         words: list[str] = []
         model, reason, frames = "", "", []
-        # Closed with this one, so that the model stops at once
+        # Close the stream together with this generator, so that the model stops at once.
         async with aclosing(ask()) as events:
             async for event in events:
                 model = text(event.get("model")) or model

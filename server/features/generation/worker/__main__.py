@@ -44,7 +44,7 @@ from server.shared.processes.wire import (
     origin,
 )
 
-# Most frames that are sent and not acknowledged
+# Maximum number of frames that are sent and not acknowledged
 WINDOW = 4
 # Seconds between two checks for a cancellation while the window is full
 _CHECK_SECONDS = 0.1

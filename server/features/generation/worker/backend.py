@@ -37,8 +37,8 @@ class StopFlag:
 def install_stop_hooks(modules: Iterable[Any], stop: StopFlag) -> None:
     """Register a hook that checks `stop` before each block of these torch modules.
 
-    A block is a child of a `ModuleList`: a layer of a transformer, or a stage of an autoencoder. So a cancelled step ends
-    within one layer.
+    A block is a child of a `ModuleList`: a layer of a transformer, or a stage of an autoencoder. Therefore a cancelled
+    step ends within one layer.
     """
     import torch
 
@@ -62,7 +62,7 @@ OnStep = Callable[[int, int], None]
 
 
 class BackendError(Exception):
-    """The model cannot do the job; `message` is for people, and repeats nothing of the request.
+    """The model cannot do the job; `message` is for people, and contains nothing from the request.
 
     Outside the server's tree of errors, because it stays in the worker's process.
     """
@@ -169,7 +169,7 @@ _NO_VIDEO = "The model returned something that is not a video. Choose another mo
 def rgb_frames(made: Any) -> Iterator[NDArray[np.uint8]]:
     """Yield the frames of one video from what a pipeline returns: an array, a tensor, pictures, or lists of these.
 
-    Raises BackendError if it is no video, or contains NaN.
+    Raises BackendError if `made` is not a video, or contains NaN.
     """
     if isinstance(made, list | tuple):
         for one in made:

@@ -48,7 +48,7 @@ def load(folder: Path, how: LoadOptions, stop: StopFlag) -> DiffusersBackend:
         str(folder),
         dtype=torch_dtype(how, device),
         local_files_only=True,
-        # Never a pickle, which may contain a program
+        # Never load a pickle, which may contain code
         use_safetensors=True,
     )
     stop.check()
@@ -71,7 +71,7 @@ def load(folder: Path, how: LoadOptions, stop: StopFlag) -> DiffusersBackend:
 
 
 def _shift(pipe: Any, how: LoadOptions) -> None:
-    """Set the shift of the schedule, unless it has none, or one that depends on the size."""
+    """Set the shift of the schedule, unless the schedule has no shift, or a shift that depends on the size."""
     scheduler = getattr(pipe, "scheduler", None)
     if how.flow_shift is None or scheduler is None:
         return
@@ -92,9 +92,9 @@ def _compile(pipe: Any) -> None:
 
 
 def _for_pictures(pipe: Any) -> Any:
-    """Return the image-to-video pipeline with the same components, for a model that does both (Wan 2.2 5B); else None.
+    """Return the image-to-video pipeline with the same components if the model supports both (Wan 2.2 5B), else None.
 
-    Such a model has a timestep for each patch; those of a given first frame are 0.
+    Such a model has a timestep for each patch; the timesteps for a given first frame are 0.
     """
     import diffusers
 
@@ -144,7 +144,7 @@ class DiffusersBackend:
             first = (
                 "must" if self._takes["image"].default in (None, inspect.Parameter.empty) else "may"
             )
-            # If the prompt is the first parameter, the pipeline does both, and the picture is optional.
+            # If the prompt is the first parameter, the pipeline supports both, and the picture is optional.
             if next(iter(self._takes)) == "prompt":
                 first = "may"
         if self._for_pictures is not None:

@@ -40,7 +40,7 @@ def load(folder: Path, how: LoadOptions, stop: StopFlag) -> SpeechBackend:
     # Do not run the model's Python code; without this, transformers asks on standard input.
     common: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        # Never a pickle, which may contain a program
+        # Never load a pickle, which may contain code
         model = transformers.AutoModelForTextToWaveform.from_pretrained(
             str(folder), dtype=torch_dtype(how, device), use_safetensors=True, **common
         )

@@ -29,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,199}")
 
 
 class CommandError(BadRequest):
-    """The choice cannot run; `message` says what was given, why it fails, and what to do."""
+    """The choice cannot run; `message` states what was given, why it fails, and the remedy."""
 
 
 def _integer(default: int | None, low: int, high: int, more: str = "") -> Any:

@@ -46,8 +46,8 @@ def command(
     """Return the command for a choice. Raises CommandError with the reason if the mode cannot work.
 
     `model`: from the catalogue or a folder; None: any model of a remote server. `api_key`: the key that a started server
-    requires. `context`: most tokens if the choice names none. `concurrent`: answers at a time, for llama.cpp; 0: its
-    limit. `container`: a unique name for the container.
+    requires. `context`: maximum tokens if the choice has no limit. `concurrent`: concurrent answers, for llama.cpp; 0:
+    its limit. `container`: a unique name for the container.
     """
     if choice.mode is RunMode.REMOTE:
         return _remote(choice, model)
@@ -133,10 +133,10 @@ def _llama_cpp(
     most = llama_cpp.GPU_SLOTS if gpu else llama_cpp.CPU_SLOTS
     total = (host.gpu_total_bytes if gpu else host.ram_total_bytes) or 0
     each = context_bytes(model, context)
-    # memory_bytes includes one context.
+    # `memory_bytes` includes the memory for one context.
     room = (total - model.memory_bytes) // each + 1 if total and each else most
     slots = max(1, min(most, concurrent or most, room))
-    # One core stays free for this server, which decodes cameras meanwhile.
+    # One core stays free for this server, which decodes the cameras' videos at the same time.
     threads = max(1, host.cores - 1) if host.cores else None
     serving = llama_cpp.LlamaServing(
         weights=str(folder / model.weights_file),
@@ -215,7 +215,7 @@ def _in_process(choice: Choice, model: Model, folder: Path, host: Host) -> Launc
 
 
 def _visible(where: str, host: Host) -> dict[str, str]:
-    """Return variables that restrict a process to the GPU with the most free memory; for "cpu" to none."""
+    """Return variables that restrict a process to the GPU with the most free memory, or to no GPU for "cpu"."""
     names = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
     if where == "cpu":
         return dict.fromkeys(names, "") if host.gpus else {}
@@ -224,7 +224,7 @@ def _visible(where: str, host: Host) -> dict[str, str]:
     most = max(range(len(host.gpus)), key=lambda at: host.gpus[at].free_bytes or 0)
     if host.gpus[most].vendor is Vendor.AMD:
         return {"HIP_VISIBLE_DEVICES": str(most)}
-    # Our list has the driver's order, by PCI slot; CUDA's default order is by speed.
+    # Our list has the driver's order, which is by PCI slot; CUDA's default order is by speed.
     return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(most)}
 
 
@@ -247,7 +247,7 @@ def _serving(choice: Choice, model: Model, host: Host, folder: str) -> vllm.Vllm
     if Ability.AUDIO_IN in model.abilities:
         inputs["audio"] = 1
     pixels = video = None
-    # Only Qwen's image processors have limits of these names. Our pictures have the right size in any case.
+    # Only Qwen's image processors have limits with these names. Our pictures have the right size in any case.
     if model.geometry is not None and of_type(model.architecture).paired_frames:
         factor = model.geometry.factor
         pixels = (4 * factor**2, choice.visual_tokens * factor**2)
@@ -324,12 +324,12 @@ def _container_words(
         # A total of memory and swap equal to the memory keeps pictures and questions out of swap.
         *((f"--memory={ram}b", f"--memory-swap={ram}b") if ram else ()),
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
-        # Otherwise SELinux hides the folder unless it is relabelled.
+        # Otherwise SELinux would hide the folder unless it is relabelled.
         *("--security-opt", "label=disable"),
         *("--ulimit", "core=0", "--log-driver", "none"),
-        # The URL of a proxy may contain a password, and the container needs no network.
+        # A proxy's URL may contain a password, and the container needs no network.
         *(("--http-proxy=false",) if podman else ()),
-        # Seconds that the removal waits; the server already had its grace period.
+        # Seconds that the removal waits; the server has already had its grace period.
         *(("--stop-timeout", "1") if podman else ()),
         *("--mount", f"type=bind,src={_mounted(folder)},dst={MOUNTED_AT},readonly"),
         *("--publish", f"{LOOPBACK}:{choice.port}:{_INNER_PORT}"),

@@ -1,6 +1,6 @@
 """Parse the log of an engine: the progress of its start, and the cause of a failure. Pure.
 
-Knows the logs of vLLM, llama.cpp's server, `transformers serve`, docker and podman.
+Supports the logs of vLLM, llama.cpp's server, `transformers serve`, docker and podman.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class LoadProgress:
     phase: str
     # 0 to 100, of this phase; None: unknown
     percent: float | None = None
-    # Bytes of this phase; None: not counted
+    # Bytes done in this phase; None: not counted
     done_bytes: int | None = None
     total_bytes: int | None = None
 
 
-# Patterns and their meanings; the first match counts.
+# Patterns and their meanings; the first match is used.
 Table = tuple[tuple[re.Pattern[str], str], ...]
 
 
@@ -125,7 +125,7 @@ _CAUSES = _table(
         "llama.cpp's server needs the library libgomp. Install it: apt install libgomp1 (Debian, Ubuntu) or dnf install libgomp.",
     ),
 )
-# After this line vLLM would continue on the CPU, so it has to be stopped.
+# After this line vLLM would continue on the CPU, so it must be stopped.
 ON_CPU = _CAUSES[0][0]
 # Last line of a traceback, "RuntimeError: …", also after the prefix of a logger
 _ERROR = re.compile(r"(?:^|[\s\]])((?:\w+\.)*[A-Z]\w*(?:Error|Exception): \S.*)")
@@ -154,7 +154,7 @@ def explanation(
 ) -> str:
     """Return the cause of a failure and the remedy; "" if unknown.
 
-    `memory`, `context` and `dtype`: names of the settings to change. `for_cpu`: it is meant to run on the CPU.
+    `memory`, `context` and `dtype`: names of the settings to change. `for_cpu`: the engine is meant to run on the CPU.
     """
     kept = list(lines)
     if ours := next((line.removeprefix(FAILED) for line in kept if line.startswith(FAILED)), ""):
@@ -165,8 +165,8 @@ def explanation(
 
 
 def last_error(lines: Sequence[str]) -> str:
-    """Return a sentence with the first Python error of a log, which causes later ones, or else its last line; "" for an
-    empty log.
+    """Return a sentence with the first Python error in a log, which causes later errors, or else with the last line; ""
+    for an empty log.
     """
     errors = (match[1] for line in lines if (match := _ERROR.search(line)))
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")

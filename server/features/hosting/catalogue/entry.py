@@ -1,4 +1,4 @@
-"""Properties of a model, and the catalogue of models, read from `models.toml` or a file of the same form."""
+"""Properties of a model, and the catalogue of models, read from `models.toml` or a file in the same format."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RunMode(StrEnum):
 BUILTIN_FILE = Path(__file__).with_name("models.toml")
 MAX_MODELS = 500
 _TERABYTE = 10**12
-# NAME or OWNER/NAME, as on the hub; never a path out of a folder or an option of a program
+# NAME or OWNER/NAME, as on the hub; it can never be a path that leaves a folder, or an option of a program
 ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
 # Full hash of a commit
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -45,7 +45,7 @@ _GGUF = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,119}\.gguf)?$"
 
 
 class CatalogueError(BadRequest):
-    """The catalogue cannot be read, or has no such model; `message` is for operators."""
+    """The catalogue cannot be read, or does not contain the model; `message` is for operators."""
 
 
 class FirstToken(BaseModel):
@@ -85,7 +85,7 @@ class Model(BaseModel):
     parameters: int | None = Field(default=None, gt=0, le=_TERABYTE * 10)
     # Bytes of its files, and of the weights in memory in their stored format; 0: unknown
     weights_bytes: int = Field(ge=0, le=_TERABYTE * 10)
-    # Bytes of memory (of the GPU, or main memory without one) for weights, one context and one picture
+    # Bytes of memory (GPU memory, or main memory if there is no GPU) for weights, one context and one picture
     memory_bytes: int = Field(ge=0, le=_TERABYTE * 10)
     # Names of the fields above that are computed or guessed, not read from files
     estimates: frozenset[str] = frozenset()
@@ -148,7 +148,7 @@ class Model(BaseModel):
 
 
 def part_names(weights_file: str) -> list[str]:
-    """Return the names of the files of GGUF weights: the given one, or all parts that its name counts."""
+    """Return the file names of GGUF weights: the given name, or the names of all parts if it is one of several."""
     part = _PART.search(weights_file)
     if part is None:
         return [weights_file]
@@ -190,7 +190,7 @@ class Catalogue:
 
     @classmethod
     def read(cls, text: str, source: str) -> Catalogue:
-        """Parse TOML with one `[[model]]` per model; `source` is its name in errors.
+        """Parse TOML with one `[[model]]` per model; `source` is the name of the file in errors.
 
         Raises CatalogueError.
         """
@@ -207,7 +207,7 @@ class Catalogue:
         return cls([_parse_entry(entry, number, source) for number, entry in enumerate(entries, 1)])
 
     def find(self, name: str) -> Model | None:
-        """Return the model with this id (case-insensitive) or alias; None without one."""
+        """Return the model with this id (case-insensitive) or alias, or None if there is none."""
         return self._by_name.get(name) or self._by_name.get(name.lower())
 
     def require(self, name: str) -> Model:
@@ -221,10 +221,10 @@ class Catalogue:
         return model
 
     def with_local(self, local: Sequence[Model], errors: Sequence[str] = ()) -> Catalogue:
-        """Return a catalogue with models of local folders: known models get their folder, others are appended.
+        """Return a catalogue with the models in local folders: known models get their folder, others are appended.
 
-        Figures read from a folder replace the catalogue's. A folder with another commit than the catalogue's is added
-        under another name. `errors`: sentences about unusable folders.
+        Figures read from a folder replace those in the catalogue. A folder whose commit differs from the catalogue's is
+        added under another name. `errors`: sentences about unusable folders.
         """
         here: dict[str, Model] = {}
         others: list[Model] = []
@@ -254,13 +254,13 @@ def _merge(known: Model, found: Model | None) -> Model:
     kept = {"id", "title", "aliases", "licence", "note", "needs", "languages", "default_for"}
     kept |= {"first_token", "parameters"}
     if found.library is Library.LLAMA_CPP:
-        # GGUF files use llama.cpp's names of kinds, of which not all are known here.
+        # GGUF files use llama.cpp's names for architectures, not all of which are known here.
         kept |= {"model_type", "architecture", "abilities", "boxes", "geometry", "quantization"}
     return found.model_copy(update={name: getattr(known, name) for name in kept})
 
 
 def _is_same(known: Model, found: Model) -> bool:
-    """Return whether a folder holds the catalogue's model of the same name, in the pinned commit."""
+    """Return whether a folder contains the catalogue's model of the same name, at the pinned commit."""
     pinned = COMMIT.fullmatch(known.revision) is not None
     other = pinned and found.revision not in ("", known.revision)
     return known.id.lower() == found.id.lower() and not other

@@ -42,8 +42,8 @@ GGUF = gguf.SUFFIX
 MAX_FOLDERS = 200
 # Name of a kind of model
 _KIND = r"[A-Za-z0-9_.-]{1,80}"
-# `model_type` of config.json by llama.cpp's projector type; otherwise by its architecture of the text model, which
-# several families may share
+# `model_type` of config.json by llama.cpp's projector type, otherwise by llama.cpp's architecture of the text model,
+# which several families may share
 _GGUF_PROJECTORS = {
     "qwen2vl_merger": "qwen2_vl",
     "qwen2.5vl_merger": "qwen2_5_vl",
@@ -65,12 +65,12 @@ _GGUF_TEXTS = {
     "qwen35": "qwen3_5",
     "qwen35moe": "qwen3_5_moe",
 }
-# Bytes of activations of a video pipeline for a short video at 480p
+# Bytes for the activations of a video pipeline for a short video at 480p
 MAKING_BYTES = 6_000_000_000
 
 
 def read_model(folder: Path) -> Model:
-    """Read the configuration and headers of a model, but no weights. Blocking. Raises ModelFolderError."""
+    """Read the configuration and headers of a model, but not its weights. Blocking. Raises ModelFolderError."""
     folder = Path(os.path.abspath(folder))
     try:
         is_folder = folder.is_dir()
@@ -107,8 +107,8 @@ def read_model(folder: Path) -> Model:
 def find_models(roots: Iterable[Path]) -> tuple[list[Model], list[str]]:
     """Return the models in `roots`, and an error for each unusable folder. Blocking.
 
-    A root is a model's folder, or contains some one or two levels below. Missing roots are skipped. Of two models with the
-    same id the first counts.
+    A root is a model's folder, or contains models' folders one or two levels below. Missing roots are skipped. If two
+    models have the same id, the first is used.
     """
     found: dict[str, Model] = {}
     errors: list[str] = []
@@ -155,7 +155,7 @@ def _is_model(path: Path) -> bool:
 
 
 def _family_of(config: Mapping[str, Any]) -> families.Family | None:
-    """Return the family of a transformers config.json; None for a model that sees no pictures."""
+    """Return the family of a transformers config.json; None if the model does not accept pictures."""
     known = families.FAMILIES.get(str(config.get("model_type")))
     if known is not None:
         return known
@@ -232,7 +232,7 @@ def _pipeline(folder: Path) -> Model:
         if (path / CONFIG).is_file() and not _PARTS_WITHOUT_WEIGHTS.search(_class_name(what)):
             weights = read_weights(path)
             size += weights.size
-            # In memory each number has two bytes, whatever its stored format.
+            # In memory each number takes two bytes, whatever the stored format.
             loaded += weights.size * 2 // max(2, weights.each)
     return _model(
         folder,
@@ -244,7 +244,7 @@ def _pipeline(folder: Path) -> Model:
 
 
 def _gguf(folder: Path, named: Path | None = None) -> Model:
-    """Read a model of llama.cpp: its file of weights, and its multimodal projector.
+    """Read a model for llama.cpp: its file of weights, and its multimodal projector.
 
     `named`: the file of weights, if a folder contains several. Raises ModelFolderError.
     """
@@ -280,7 +280,7 @@ def _gguf_model(
 ) -> Model:
     kind = _kind(text, pictures)
     name, commit = _source(folder)
-    # A family that llama.cpp's names do not identify may be known by the model's name.
+    # If llama.cpp's names do not identify the family, the model's name may.
     family = families.find_family(kind) or families.find_family(
         None, text.text("general.name"), name
     )
@@ -323,7 +323,7 @@ def _kind(text: Gguf, pictures: Gguf) -> str:
 
 
 def _parts(head: Path) -> list[Path]:
-    """Return the files of the weights. Raises ModelFolderError if one is missing."""
+    """Return the files with the weights. Raises ModelFolderError if one of them is missing."""
     paths = [head.with_name(name) for name in part_names(head.name)]
     lost = next((path for path in paths if not path.is_file()), None)
     if lost is not None:
@@ -352,7 +352,7 @@ def _model(folder: Path, family: Family, **fields: Any) -> Model:
 
 
 def _remote_code(folder: Path, kind: str) -> bool:
-    """Return True if the model needs Python code from its folder: a configuration names a class in a file there."""
+    """Return True if the model needs Python code from its folder: a configuration names a class in one of its files."""
     # The model class of a known family is in the library; its processors may still need code.
     names = ["processor_config.json", "preprocessor_config.json", "tokenizer_config.json"]
     if kind not in families.FAMILIES:
@@ -368,7 +368,7 @@ def _remote_code(folder: Path, kind: str) -> bool:
 
 
 def _source(folder: Path) -> tuple[str, str]:
-    """Return the id and commit of the download's record; without one, the folder's name and ""."""
+    """Return the id and commit in the download's record; if there is no record, the folder's name and ""."""
     if (folder / RECORD).is_file():
         source = read_json(folder / RECORD).get("source")
         source = source if isinstance(source, dict) else {}
@@ -398,11 +398,11 @@ def _pipeline_family(index: Mapping[str, Any], transformer: Mapping[str, Any]) -
     `transformer`: config.json of its transformer or unet.
     """
     vae = _class_name(index.get("vae"))
-    # The file records the version that wrote it, not the oldest one that has its classes.
+    # The file contains the version that wrote it, not the oldest version that has its classes.
     needs = {"diffusers": ""}
     temporal = any(_TEMPORAL_PARTS.search(_class_name(part)) for part in index.values())
     video = temporal or any(name in vae for name in _VIDEO_VAES)
-    # A vocoder alone means sound, but some video pipelines have one, too.
+    # A vocoder alone indicates sound, but some video pipelines also have a vocoder.
     if any(name in vae for name in _AUDIO_VAES) or (
         _class_name(index.get("vocoder")) and not video
     ):
@@ -410,7 +410,7 @@ def _pipeline_family(index: Mapping[str, Any], transformer: Mapping[str, Any]) -
         return Family(ModelType.AUDIO, made, needs=needs, library=Library.DIFFUSERS)
     if not video:
         return None
-    # With more input than output channels the transformer requires a picture beside the noise.
+    # With more input than output channels, the transformer requires a picture in addition to the noise.
     inward, outward = transformer.get("in_channels"), transformer.get("out_channels")
     if isinstance(inward, int) and isinstance(outward, int) and inward > outward:
         abilities = frozenset({Ability.IMAGE_TO_VIDEO})

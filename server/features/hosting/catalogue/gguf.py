@@ -40,9 +40,9 @@ _BLOCKS = (
 
 @dataclass(frozen=True, slots=True)
 class Gguf:
-    """Metadata of a file; none of it is trusted."""
+    """Metadata of a file, which is not trusted."""
 
-    # By name, such as "general.architecture"; without arrays and long texts
+    # Values by name, such as "general.architecture"; without arrays and long texts
     fields: Mapping[str, Value]
     # Bytes of the file
     size: int
@@ -52,7 +52,7 @@ class Gguf:
         return clean(value) if isinstance(value, str) else ""
 
     def integer(self, name: str) -> int:
-        """Return a positive integer of at most 1e9; 0 without one."""
+        """Return the value if it is a positive integer of at most 1e9, otherwise 0."""
         value = self.fields.get(name)
         return value if type(value) is int and 0 < value <= 10**9 else 0
 
@@ -67,7 +67,7 @@ class Gguf:
 
     @property
     def reads_pictures(self) -> bool:
-        """Whether the file is a multimodal projector, which turns pictures into tokens, and not a model's weights."""
+        """True if the file is a multimodal projector, which turns pictures into tokens, and not a model's weights."""
         return self.architecture == "clip" or self.text("general.type") == "mmproj"
 
 
@@ -125,7 +125,7 @@ def _fields(file: BufferedReader) -> tuple[dict[str, Value], int]:
 
 
 def _least_bytes(file: BufferedReader, fields: Mapping[str, Value], tensors: int) -> int:
-    """Read the table of tensors; return the minimum size in bytes of a file that contains them all."""
+    """Read the table of tensors; return the minimum size in bytes of a file that contains all of them."""
     blocks, end = _BLOCKS.split(), 0
     for _ in range(tensors):
         _text(file)

@@ -19,21 +19,21 @@ class Launch:
 
     # Arguments, started without a shell; empty when nothing is started
     argv: tuple[str, ...]
-    # Variables added to those of `processes.environment`. Secrets are only here.
+    # Variables in addition to those of `processes.environment`. Only this field contains secrets.
     env: Mapping[str, str] = field(repr=False)
     # The command for a shell, with secrets hidden
     shown: str
-    # Port on loopback; None without a server of ours
+    # Port on loopback; None if we start no server
     port: int | None = None
     # Base URL of its OpenAI-compatible API; empty in-process
     base_url: str = ""
     # The model's name in requests; empty: the first that the server lists
     served_name: str = ""
-    # True: a build for the CPU. Any other build that computes on the CPU has failed to use its GPU.
+    # True for a build for the CPU. If any other build computes on the CPU, it has failed to use its GPU.
     for_cpu: bool = False
     # Share of VISUAL_TOKEN_BUDGET that this machine reads within about 3 s
     picture_share: float = 1.0
-    # Name of the container that it starts; empty for none
+    # Name of the container that it starts; empty if it starts none
     container: str = ""
     # Sentences about probable mistakes and omitted flags
     warnings: tuple[str, ...] = ()

@@ -13,20 +13,20 @@ PROGRAM = "llama-server"
 FAILED = "llama_wheel: "
 # Flags of every version that accepts pictures
 _NEEDED = ("--model", "--mmproj", "--port", "--parallel")
-# Answers at a time on a CPU (a question, and a watch or a description), and on a GPU; others wait. On a CPU each
-# answer slows the other.
+# Concurrent answers on a CPU (a question, and a watch or a description) and on a GPU; others wait. On a CPU, concurrent
+# answers slow each other down.
 CPU_SLOTS = 2
 GPU_SLOTS = 4
-# Bytes of weights for which one thread reads the default visual tokens in 3 s (docs/models.md, Speed without a GPU)
+# Bytes of weights with which a thread processes the default visual tokens in 3 s (docs/models.md, Speed without a GPU)
 _THREAD_BYTES = 92_000_000
 # Cache of computed prompts (--cache-ram, by default 8 GiB): share of free memory, and most bytes
 _CACHE_SHARE, _MAX_CACHE_BYTES = 0.125, 2_000_000_000
 # Saved states of a recurrent model per slot (--ctx-checkpoints, by default 32)
 _CHECKPOINTS = 8
-# Tokens of a batch (--ubatch-size, its default), and at most. A picture has to fit into one batch, because some models
-# attend to all of it.
+# Tokens per batch (--ubatch-size): the default, and the maximum. A picture must fit into one batch, because some models
+# attend to the whole picture.
 _BATCH_TOKENS, _MAX_BATCH_TOKENS = 512, 4096
-# The line of an option without its explanation, which may name other flags
+# The line of an option in the help, without its explanation, which may name other flags
 _OPTION = re.compile(r"^ {0,2}(-\S.*?)(?: {2,}+(?!-)|$)", re.MULTILINE)
 _FLAG = re.compile(r"(?<![\w-])--[a-z0-9][a-z0-9-]*")
 # "version: 9049 (0d3e9a1)", "version: 0.5.0 (build 9412, commit 0c1e570)"
@@ -59,18 +59,18 @@ class LlamaServing:
     port: int
     # Tokens of one answer with its prompt
     context: int
-    # Answers at a time
+    # Concurrent answers
     slots: int
     # None: its default, the physical cores
     threads: int | None
-    # Bytes of main memory that are free beside the model
+    # Bytes of main memory that are free in addition to the model's
     free_bytes: int
     # Minimum and maximum tokens of a picture; None: the model's own limits
     picture_tokens: tuple[int, int] | None = None
 
 
 def read_help(path: str, said: str, version: str) -> LlamaServer | None:
-    """Parse the output of --help and --version; return None if the program is no llama-server."""
+    """Parse the output of --help and --version; return None if the program is not a llama-server."""
     flags = frozenset(flag for line in _OPTION.findall(said) for flag in _FLAG.findall(line))
     if not flags.issuperset(_NEEDED):
         return None
@@ -80,12 +80,12 @@ def read_help(path: str, said: str, version: str) -> LlamaServer | None:
 
 
 def picture_share(weights_bytes: int, threads: int) -> float:
-    """Return the share of VISUAL_TOKEN_BUDGET that a CPU reads within about 3 s, 1 at most."""
+    """Return the fraction of VISUAL_TOKEN_BUDGET that a CPU processes within about 3 s, at most 1."""
     return min(1.0, threads * _THREAD_BYTES / max(1, weights_bytes))
 
 
 def serve_arguments(server: LlamaServer, serving: LlamaServing) -> tuple[str, ...]:
-    """Return the command line, with those optional flags that this version has."""
+    """Return the command line, with the optional flags that this version supports."""
     arguments = [
         *(server.words or (server.path,)),
         "--model",

@@ -44,9 +44,9 @@ class HostGpu:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Resources and programs of a machine; by default none.
+    """Resources and programs of a machine; the defaults mean that there are none.
 
-    The fields `*_error` are sentences with the reason and the remedy; empty without an error.
+    The fields `*_error` are sentences with the reason and the remedy; empty if there is no error.
     """
 
     gpus: tuple[HostGpu, ...] = ()
@@ -54,13 +54,13 @@ class Host:
     # 0: unknown
     ram_total_bytes: int = 0
     ram_free_bytes: int = 0
-    # Bytes of it that a GPU without memory of its own may use, such as Apple's; 0: no such GPU
+    # Bytes of it that a GPU without its own memory, such as Apple's, may use; 0: no such GPU
     unified_bytes: int = 0
     # A Python with torch, and its installed libraries with their versions: "torch", "transformers",
     # "diffusers"
     engine_python: str | None = None
     libraries: Mapping[str, str] = field(default_factory=dict)
-    # Device of its torch beside the CPU: "cuda" (also for ROCm) or ""
+    # Device of its torch other than the CPU: "cuda" (also for ROCm) or ""
     torch_device: str = ""
     # None: not installed or not usable
     vllm: Vllm | None = None

@@ -22,14 +22,14 @@ from server.features.hosting.catalogue.sizes import memory_needed
 RAM_LEFT = 1 * GB
 # Usable share of GPU memory; the driver and others take the rest (vLLM's default is 0.9)
 GPU_SHARE = 0.92
-# Largest share of a pipeline, with activations, that is on the GPU at a time with CPU offload: 0.45 to 0.6 for
-# Wan's pipelines
+# Largest fraction of a pipeline, including activations, that is on the GPU at the same time with CPU offload: 0.45 to
+# 0.6 for Wan's pipelines
 LARGEST_PART = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class Possible:
-    """Whether a mode works. `reason`: if not, why and what to do; else a note about it."""
+    """Whether a mode works. `reason`: if it does not, the reason and the remedy, else a note about the mode."""
 
     ok: bool
     reason: str = ""
@@ -46,12 +46,12 @@ def modes(model: Model, host: Host, dtype: str = "auto") -> dict[RunMode, Possib
 
 
 def device(model: Model, host: Host, dtype: str = "auto") -> str:
-    """Return the device for in-process models: "cuda" if the model fits there, else "cpu"."""
+    """Return the device for in-process models: "cuda" if the model fits on the GPU, else "cpu"."""
     return "cuda" if _fits_gpu(host, memory_needed(model, dtype, gpu=True)) else "cpu"
 
 
 def offloads(model: Model, host: Host) -> bool:
-    """Return True if a generating model fits only with CPU offload: its parts on the GPU, the whole in main memory."""
+    """Return True if a generating model fits only with CPU offload: each part on the GPU, and all in main memory."""
     if model.answers or device(model, host) == "cuda":
         return False
     part = int(model.memory_bytes * LARGEST_PART)
@@ -92,7 +92,7 @@ def _subprocess(model: Model, host: Host, dtype: str) -> Possible:
 
 
 def _llama_cpp(model: Model, host: Host) -> Possible:
-    """Check llama.cpp's server, which uses GPUs by itself, and main memory for layers that do not fit there."""
+    """Check llama.cpp's server, which uses GPUs automatically, and main memory for layers that do not fit on them."""
     total = 0 if host.gpu_total_bytes is None else _usable_ram(host) + host.gpu_total_bytes
     need = memory_needed(model, gpu=bool(host.gpus))
     if no := no_llama_server(model, host) or _too_large(need, total) or _missing_files(model):
@@ -144,7 +144,7 @@ def _usable_ram(host: Host) -> int:
 
 
 def _too_large(need: int, total: int) -> str:
-    """Compare the bytes needed with `total`, whether free or not; 0: unknown."""
+    """Compare the bytes needed with `total`, which includes bytes in use; 0: unknown."""
     if not total or need <= total:
         return ""
     return (
@@ -275,7 +275,7 @@ def _no_library(model: Model, host: Host, library: Library) -> str:
     return ""
 
 
-# The model of the catalogue that is proposed for a machine
+# The catalogue's model that is proposed for a machine
 
 # Bytes that stay free on the disk
 ROOM_LEFT = 2 * 1024**3
@@ -303,10 +303,10 @@ class Proposal:
 
 
 def propose(models: Iterable[Model], host: Host, free: int | None) -> Proposal:
-    """Propose the default model of the largest machine class that fits; the largest model, if a catalogue has no defaults.
+    """Propose the default model of the largest machine class that fits, or the largest model if there are no defaults.
 
-    Proposes none for a GPU without llama.cpp's server: a model for the CPU would leave the GPU idle. `free`: bytes on the
-    disk for models; None: unknown.
+    If there is a GPU but no llama.cpp server, no model is proposed: a model for the CPU would leave the GPU idle.
+    `free`: free bytes on the disk for models; None: unknown.
     """
     fitting = [model for model in _rank(models) if _fits(model, host)]
     skipped = []
@@ -333,7 +333,7 @@ def minutes(size: int) -> int:
 
 
 def _rank(models: Iterable[Model]) -> list[Model]:
-    """Return the default models, those for the largest machines first; without any, all models that answer, by memory."""
+    """Return the default models, largest machine class first; if there are none, all models that answer, by memory."""
     answering = [model for model in models if model.answers and model.memory_bytes]
     order = list(MachineClass)
     defaults = [model for model in answering if model.default_for is not None]

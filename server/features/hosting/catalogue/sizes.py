@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from server.features.hosting.catalogue.entry import Model
 
-# Bytes beside weights and context: the activations for one picture, and the library
+# Bytes in addition to weights and context: the activations for one picture, and the library
 OVERHEAD_BYTES = 800_000_000
-# Tokens of the one context that `memory_bytes` includes, unless the model's is shorter
+# Tokens of the one context that `memory_bytes` includes, unless the model's context is shorter
 CONTEXT = 8192
 _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 
 def estimate_memory(weights_bytes: int) -> int:
-    """Return the bytes of memory of a model of which only the file size is known: a tenth for one context."""
+    """Return the bytes of memory for a model if only its file size is known: add a tenth for one context."""
     return weights_bytes + weights_bytes // 10 + OVERHEAD_BYTES
 
 
 def memory_needed(model: Model, dtype: str = "auto", *, gpu: bool) -> int:
-    """Return the bytes for weights, one context, one picture and the library in the format `dtype`; 0: unknown.
+    """Return the bytes for weights in the format `dtype`, one context, one picture and the library; 0: unknown.
 
     "auto": the stored format, on a GPU 16 bits at most. For generating models: `memory_bytes`, which assumes 16 bits.
     """
@@ -33,6 +33,6 @@ def memory_needed(model: Model, dtype: str = "auto", *, gpu: bool) -> int:
 
 
 def context_bytes(model: Model, context: int) -> int:
-    """Return the bytes of the keys and values of `context` tokens; 0: unknown."""
+    """Return the bytes for the keys and values of `context` tokens; 0: unknown."""
     counted = max(0, model.memory_bytes - model.weights_bytes - OVERHEAD_BYTES)
     return counted * context // min(model.context_length or CONTEXT, CONTEXT)

@@ -28,7 +28,7 @@ IMAGE_FLAGS = frozenset(
 )
 # A host that cannot exist (RFC 2606): vLLM must not fetch pictures, which are sent as data: URLs.
 NO_DOMAIN = "none.invalid"
-# Environment without usage reports and downloads
+# Environment that disables usage reports and downloads
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
 # Environment for AMD's GPUs, from AMD's guide "vLLM V1 performance optimization" for MI300X (ROCm documentation):
 # AITER's kernels for attention, matrices and norms; kernel arguments in GPU memory, so that kernels start sooner;
@@ -44,7 +44,7 @@ _CACHE_FLAG = "--kv-cache-memory-bytes"
 TOOL_PARSER = "--tool-call-parser"
 _ENCODER = "--mm-encoder-tp-mode"
 _CACHE_BYTES = (256 << 20, 2 << 30)
-# The line of an option without its explanation, which may name other flags
+# The line of an option in the help, without its explanation, which may name other flags
 _OPTION = re.compile(r"^ {1,4}(-\S.*?)(?: {2,}|$)", re.MULTILINE)
 _FLAG = re.compile(r"(?<![\w-])--[a-z0-9][a-z0-9-]*")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -61,11 +61,11 @@ class VllmError(OperatorError):
 
 @dataclass(frozen=True, slots=True)
 class Vllm:
-    """An installed vLLM, or one of a container image."""
+    """An installed vLLM, or the vLLM in a container image."""
 
     version: str
     flags: frozenset[str]
-    # True: a build that computes on the CPU, even with a GPU
+    # True for a build that computes on the CPU even if there is a GPU
     for_cpu: bool = False
     # Arguments before the model's folder
     words: tuple[str, ...] = ("vllm", "serve")
@@ -74,7 +74,7 @@ class Vllm:
 
     @property
     def numbers(self) -> tuple[int, int] | None:
-        """Major and minor version; None if the version has another form."""
+        """Major and minor version; None if the version has another format."""
         match = re.match(r"(\d+)\.(\d+)", self.version)
         return None if match is None else (int(match[1]), int(match[2]))
 
@@ -89,11 +89,11 @@ class VllmServing:
     host: str
     port: int
     dtype: str
-    # Share of the GPU's memory, 0 to 1
+    # Fraction of the GPU's memory, 0 to 1
     memory: float
     # Tokens
     context: int
-    # Most inputs of each kind in one request, by vLLM's names: {"image": 4, "video": 0}
+    # Maximum inputs of each kind in one request, by vLLM's names: {"image": 4, "video": 0}
     inputs: Mapping[str, int]
     # Minimum and maximum pixels of a picture; None: the model's own limits
     pixels: tuple[int, int] | None
@@ -103,7 +103,7 @@ class VllmServing:
     gpus: int = 1
     # True: GPUs of AMD
     amd: bool = False
-    # On the CPU: bytes of main memory for keys and values, since vLLM's default takes most of the memory
+    # On the CPU: bytes of main memory for keys and values, because vLLM's default uses most of the memory
     cpu_cache_bytes: int | None = None
     # vLLM's parser of the model's tool calls; "": none
     tool_parser: str = ""
@@ -111,7 +111,7 @@ class VllmServing:
 
 
 def parse_flags(text: str) -> frozenset[str]:
-    """Return the flags that an argparse help text lists on lines of their own."""
+    """Return the flags that have their own lines in an argparse help text."""
     lines = _OPTION.findall(_COLOUR.sub("", text))
     return frozenset(flag for line in lines for flag in _FLAG.findall(line))
 
@@ -127,7 +127,7 @@ def environment(serving: VllmServing, vllm: Vllm) -> dict[str, str]:
         return {**ENVIRONMENT, **ROCM_ENVIRONMENT}
     if serving.cpu_cache_bytes is None or _CACHE_FLAG in vllm.flags:
         return dict(ENVIRONMENT)
-    # Older builds for the CPU use this variable, in whole GiB.
+    # Older builds for the CPU use this variable, in integer GiB.
     return {**ENVIRONMENT, "VLLM_CPU_KVCACHE_SPACE": str(max(1, serving.cpu_cache_bytes >> 30))}
 
 
@@ -201,9 +201,9 @@ def video_bounds(factor: int, visual_tokens: int) -> dict[str, int]:
 
 
 def _inputs(serving: VllmServing, vllm: Vllm) -> dict[str, Any]:
-    """Return the inputs of each kind, with one video if this vLLM accepts its size.
+    """Return the number of inputs of each kind, with one video if this vLLM accepts the video's size.
 
-    Without the size vLLM would reserve memory for 14 or 32 pictures of full size.
+    Without the size, vLLM would reserve memory for 14 or 32 pictures of full size.
     """
     inputs: dict[str, Any] = dict(serving.inputs)
     video = serving.video

@@ -146,7 +146,7 @@ def _sum(paths: Iterable[Path]) -> WeightFiles:
 
 
 def context_length(config: Mapping[str, Any]) -> int | None:
-    """Return the context length in tokens, from wherever the configuration keeps it; None if it has none."""
+    """Return the context length in tokens, from any place in the configuration, or None if there is none."""
     outer = object_in(config, "thinker_config") or config
     inner = [object_in(outer, name) for name in ("text_config", "llm_config", "language_config")]
     for part in (*inner, outer):

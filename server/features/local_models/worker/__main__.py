@@ -32,7 +32,7 @@ from server.shared.processes.wire import (
 if TYPE_CHECKING:
     from server.features.local_models.worker.generating import AnswerGenerator
 
-# Exit status after a GPU fault, which only a new process recovers from
+# Exit status after a GPU fault, from which only a new process can recover
 _GPU_FAULT = 3
 # Errors of the trial question, by the code of `generating.AnswerError`
 _TRIAL_ERRORS = {
@@ -99,7 +99,7 @@ class AnswerWorker:
         except AnswerError as error:
             self.jobs.finish(id, "error", code=error.code)
         except Exception as error:  # noqa: BLE001
-            # Libraries and a model's code raise anything: fail this answer only.
+            # Libraries and a model's code may raise anything; only this answer fails.
             sys.stderr.write(f"answer failed: {origin(error)}\n")
             self.jobs.finish(id, "error", code="failed")
             # Older versions of torch have no exception class for GPU faults.
@@ -154,7 +154,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: AnswerWorker) -
         loaded = loading.load(options, found, report)
         generator = generating.AnswerGenerator(loaded)
         report("warming")
-        # A question about a picture, so that an unsuitable template fails now
+        # A question about a picture, so that an unsuitable template already fails here
         asked = [{"type": "image"}, {"type": "text", "text": "Hello"}]
         say: generating.Messages = [
             {"role": "system", "content": "Answer."},
@@ -168,7 +168,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: AnswerWorker) -
     except generating.AnswerError as error:
         return failed(error.code, _TRIAL_ERRORS[error.code].format(loaded.dtype))
     except Exception as error:  # noqa: BLE001
-        # The error text of the trial may be shown: it contains no question.
+        # The error text of the trial may be shown, because it does not contain a question.
         why = f"The model was loaded, but does not answer ({type(error).__name__}): {loading.shorten(str(error))}"
         if "chat template" in str(error):
             why = "The model has no chat template, so it does not answer questions."

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-# Most tokens to wait for an incomplete character; four tokens make any character.
+# Maximum tokens to wait for an incomplete character; four tokens suffice for any character.
 _MAX_WAIT_TOKENS = 8
 # Replacement for incomplete or invalid bytes
 _BROKEN = "\ufffd"
-# Most tokens that are decoded together while they give no text
+# Maximum tokens that are decoded together while they result in no text
 _WINDOW = 64
 
 
 class Detokenizer:
-    """Turns tokens into pieces of text that add up to the text of all tokens, without a last incomplete character.
+    """Converts tokens to pieces of text, which together are the text of all tokens without a last incomplete character.
 
-    A token may be part of a character, and its leading space may depend on the token before it. So each piece is the
-    difference between the text with and without the newest tokens. `decode` returns the text of some tokens.
+    A token may be part of a character, and its leading space may depend on the previous token. Therefore each piece is
+    the difference between the text with and without the newest tokens. `decode` returns the text of some tokens.
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:

@@ -25,9 +25,9 @@ Messages = list[dict[str, Any]]
 Samples = NDArray[np.float32]
 # Pixels above which a picture is not decoded; the server sends much smaller ones.
 _MAX_PIXELS = 64_000_000
-# Tokens that earlier turns leave for the answer, at least
+# Minimum number of tokens that earlier turns must leave for the answer
 _MIN_ANSWER_TOKENS = 64
-# Tokens at the end of a prompt in which the opening mark of thoughts is searched
+# Number of tokens at the end of a prompt that are searched for the opening thinking tag
 _OPENING_TOKENS = 8
 # Variable of chat templates (of Qwen, GLM and others) that switches thinking
 _SWITCH = "enable_thinking"
@@ -47,12 +47,12 @@ class AnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A chat. Parts of its messages stand for the pictures and sounds, in their order."""
+    """A chat. Parts of its messages are placeholders for the pictures and sounds, in their order."""
 
     messages: Messages
     pictures: Sequence[Image.Image]
     sounds: Sequence[Samples] = ()
-    # False switches thinking off, if the template can
+    # False switches thinking off, if the template supports it
     think: bool = False
 
 
@@ -102,8 +102,8 @@ class AnswerGenerator:
     ) -> Outcome:
         """Generate an answer, and call `emit` with each piece of its text. Raises AnswerError.
 
-        `stop`: set it to end the answer within one layer. `thoughts`: tokens above `max_tokens`. If the prompt ends with
-        an opening mark of thoughts, that mark is emitted first.
+        `stop`: set it to end the answer within one layer. `thoughts`: tokens allowed for thinking, in addition to
+        `max_tokens`. If the prompt ends with an opening thinking tag, the tag is emitted first.
         """
         self._stop, self._first = stop, True
         prompt_tokens = 0
@@ -138,7 +138,7 @@ class AnswerGenerator:
         )
 
     def takes_video(self, frame: Image.Image) -> bool:
-        """Return True if template, processor and libraries accept video frames beside a picture."""
+        """Return True if template, processor and libraries accept video frames in addition to a picture."""
         if not reads_videos(self._loaded.processor):
             return False
         video = {"type": "video_url", "video_url": {"url": 4 * ","}}
@@ -146,7 +146,7 @@ class AnswerGenerator:
         return inputs is not None and "pixel_values_videos" in inputs
 
     def takes_sound(self, frame: Image.Image) -> bool:
-        """Return True if template and processor accept sound beside a picture."""
+        """Return True if template and processor accept sound in addition to a picture."""
         if getattr(self._loaded.processor, "feature_extractor", None) is None:
             return False
         asked = [{"type": "image"}, {"type": "input_audio"}]
@@ -169,7 +169,7 @@ class AnswerGenerator:
             return None
 
     def _opening_mark(self, prompt: torch.Tensor) -> str:
-        """Return the opening mark of thoughts that the prompt ends with; "" without one."""
+        """Return the opening thinking tag at the end of the prompt; "" if there is none."""
         end = prompt[0, -_OPENING_TOKENS:].tolist()
         text = str(self._loaded.tokenizer.decode(end, skip_special_tokens=False)).rstrip()
         return next((mark for mark in OPEN if text.endswith(mark.rstrip())), "")
@@ -214,7 +214,7 @@ class AnswerGenerator:
             return_dict=True,
             return_tensors="pt",
             add_generation_prompt=True,
-            # A variable that the template does not have would go to the processor.
+            # A variable that the template does not have would be passed to the processor.
             **({_SWITCH: prompt.think} if self.switch else {}),
             **processor_options(self._loaded.processor, prompt.messages, prompt.pictures),
         )
@@ -278,7 +278,7 @@ class _TextStreamer:
     ) -> None:
         self._end_tokens = ends
         self._marks = marks
-        # Opening mark of thoughts that the prompt ends with; emitted before the first token
+        # Opening thinking tag at the end of the prompt; emitted before the first token
         self.opened = ""
         self._stop = stop
         self._emit = emit
@@ -314,11 +314,11 @@ class _TextStreamer:
         return torch.full((input_ids.shape[0],), self._stop.is_set(), device=input_ids.device)
 
     def reached_limit(self, limit: int) -> bool:
-        """Return True if the token limit ended the answer, not the model."""
+        """Return True if the answer was ended by the token limit, not by the model."""
         return self.count >= limit and self._last not in self._end_tokens
 
 
-# Convert a chat with pictures into the form that processors accept
+# Convert a chat with pictures into the format that processors accept
 
 
 def decode(jpeg: bytes) -> Image.Image:
@@ -384,7 +384,7 @@ def _tile_options(processor: Any, pictures: Sequence[Image.Image]) -> dict[str, 
 
 
 def _edge(size: Any) -> int:
-    """Return the longest edge in a size setting of a processor, in pixels; 0 without one."""
+    """Return the longest edge in a size setting of a processor, in pixels; 0 if there is none."""
     found = size.get("longest_edge") if hasattr(size, "get") else None
     found = found or getattr(size, "longest_edge", None)
     return found if isinstance(found, int) else 0
@@ -393,7 +393,7 @@ def _edge(size: Any) -> int:
 def template_messages(
     messages: Messages, pictures: Sequence[Image.Image], sounds: Sequence[Samples] = ()
 ) -> Messages:
-    """Return the messages with pictures and sounds, in the form that chat templates accept."""
+    """Return the messages with pictures and sounds, in the format that chat templates accept."""
     left, heard = iter(pictures), iter(sounds)
     return [
         {"role": one["role"], "content": [_fill_part(part, left, heard) for part in _parts(one)]}

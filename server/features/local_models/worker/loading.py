@@ -91,7 +91,7 @@ def load(options: Options, weights: ModelWeights, report: Report) -> LoadedModel
     }
     try:
         config = transformers.AutoConfig.from_pretrained(options.folder, **shared)
-        # Of a model that also hears and speaks, only the part that answers with text
+        # For a model that also accepts and generates sound, only the part that answers with text
         config = getattr(config, "thinker_config", config)
         report("processor", None, None, None)
         processor = _processor(options.folder, shared)
@@ -109,7 +109,7 @@ def load(options: Options, weights: ModelWeights, report: Report) -> LoadedModel
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise _no_memory(weights, dtype) from error
     except Exception as error:
-        # Model code raises anything. The text may be shown: it contains no question yet.
+        # Model code may raise anything. The text may be shown, because it does not contain a question yet.
         raise _reason(error, options.folder, weights, dtype) from error
     if found["missing_keys"]:
         some = sorted(found["missing_keys"])[0]
@@ -129,7 +129,7 @@ def load(options: Options, weights: ModelWeights, report: Report) -> LoadedModel
 
 
 def _share_processor() -> None:
-    """Lower the priority, and leave one core to the cameras unless OMP_NUM_THREADS is set: idle threads spin."""
+    """Lower the priority, and leave one core for the cameras unless OMP_NUM_THREADS is set: idle threads spin."""
     # A sandbox may forbid a change of priority.
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
@@ -278,7 +278,7 @@ def _damaged(folder: Path) -> str:
 
 
 def shorten(words: str) -> str:
-    """Return an error text of a library with _REASON_CHARS characters at most, ending like a sentence."""
+    """Return an error text from a library, shortened to _REASON_CHARS characters, and ending like a sentence."""
     words = " ".join(words.split())
     if len(words) > _REASON_CHARS:
         words = words[:_REASON_CHARS].rpartition(" ")[0] + " …"

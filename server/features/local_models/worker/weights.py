@@ -13,7 +13,7 @@ from server.models.files import ModelFolderError, read_json
 
 DTYPES = ("auto", "float16", "bfloat16", "float32")
 BYTES_EACH = {"float16": 2, "bfloat16": 2, "float32": 4}
-# Memory beside the weights, for activations: share of the weights, its maximum in bytes, and a constant
+# Memory in addition to the weights, for activations: fraction of the weights, its maximum in bytes, and a constant
 _EXTRA_SHARE, _EXTRA_MOST = 0.10, 10**9
 _EXTRA_BYTES = 200 * 1024 * 1024
 

@@ -1,6 +1,6 @@
 """Process of one fixed camera: read it until it fails, and send pictures on demand.
 
-Frames (see `shared/processes/wire`) go both ways. In: `camera` first (url, user, password, ca,
+Frames (see `shared/processes/wire`) are sent in both directions. In: `camera` first (url, user, password, ca,
 clear_password), then `want` (rate, pictures per second) and `taken` after each picture. Out:
 `playing` (codec), `alive` (at, fps, decoded, dropped) four times a second while frames arrive, `frame`
 (width, height, at, colorspace, color_range; the payload is planar 4:2:0), and at last `failed`
@@ -114,7 +114,7 @@ def main() -> None:
     except MemoryError:
         failed = SourceFailed(FailureReason.MEMORY)
     except Exception:  # noqa: BLE001
-        # The error's text may contain text of the camera.
+        # The error's text may contain text from the camera.
         failed = SourceFailed(FailureReason.CRASHED)
     else:
         failed = SourceFailed(FailureReason.ENDED)

@@ -86,7 +86,7 @@ class PictureDecoder:
         self._busy: float | None = None
         self._closed = False
         self._failed: SourceFailed | None = None
-        # Arrival of the first of consecutive failed frames, monotonic seconds; None without any
+        # Arrival of the first of consecutive failed frames, monotonic seconds; None if there is none
         self._failing: float | None = None
         self.decoded = self.dropped = 0
 

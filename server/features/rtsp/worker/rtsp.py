@@ -31,7 +31,7 @@ class FailureReason(StrEnum):
     NOT_FOUND = "not_found"
     # Another error status, for example because it is busy.
     REFUSED = "refused"
-    # It sends RTP by UDP only, not over the connection.
+    # It sends RTP over UDP only, not over the connection.
     UDP_ONLY = "udp_only"
     # It does not send H.264, H.265 or JPEGs.
     CODEC = "codec"
@@ -57,7 +57,7 @@ class SourceFailed(Exception):
     """Raised when the camera cannot be read.
 
     Outside the tree of errors: it never leaves the worker's process. `detail`: a codec's name, from a
-    bounded alphabet; never other text of the camera.
+    bounded alphabet; never other text from the camera.
     """
 
     def __init__(self, trouble: FailureReason, detail: str = "") -> None:
@@ -79,13 +79,13 @@ _SESSION = re.compile(r"[\x21-\x3a\x3c-\x7e]{1,256}")
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Head of a message. `status` is 0 for a request of the camera, which is not answered."""
+    """Head of a message. `status` is 0 for a request from the camera, which is not answered."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
 
     def get(self, name: str) -> str:
-        """Return the first header of this name (in lower case); "" without one."""
+        """Return the first header of this name (in lower case); "" if there is none."""
         return next((value for key, value in self.headers if key == name), "")
 
     def all(self, name: str) -> list[str]:
@@ -162,7 +162,7 @@ class _Media:
     # Names and parameters of its formats, by payload type
     names: dict[str, str] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
-    # The last name; None without one
+    # The last name; None if there is none
     last: str | None = None
     control: str = ""
 
@@ -178,7 +178,7 @@ class _Media:
                 self.control = value.strip()
 
     def track(self, base: str) -> Track | None:
-        """Return the first supported format; None without one. Raises SourceFailed for a bad address."""
+        """Return the first supported format; None if there is none. Raises SourceFailed for a bad address."""
         for number in self.formats[:16]:
             codec = _CODECS.get(self.names.get(number, ""))
             if codec is not None and number.isdigit() and int(number) < 128:
@@ -349,7 +349,7 @@ class EncodedPicture:
 
 
 def _payload(data: bytes) -> bytes | None:
-    """Return a packet's payload (RFC 3550, 5.1); None without one."""
+    """Return a packet's payload (RFC 3550, 5.1); None if there is none."""
     begin = 12 + 4 * (data[0] & 15)
     if data[0] & 0x10:
         if len(data) < begin + 4:
@@ -393,7 +393,7 @@ class Depacketizer:
         self._at = 0.0
         self._timestamp: int | None = None
         self._broken = False
-        # Parts of a fragmented unit; None without one
+        # Parts of a fragmented unit; None if there is none
         self._fragment: list[bytes] | None = None
 
     def packet(self, data: bytes, now: float, *, whole: bool = True) -> list[EncodedPicture]:
@@ -514,7 +514,7 @@ class Depacketizer:
             self._sets[kind, number] = unit
 
     def _resume(self) -> None:
-        """Continue the frame that a marker ended. Raises ValueError without one."""
+        """Continue the frame that a marker ended. Raises ValueError if there is none."""
         if self._closed is None:
             raise ValueError("a picture without its beginning")
         self._markers = False

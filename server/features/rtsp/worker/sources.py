@@ -97,7 +97,7 @@ class Connection:
         return bytes(self._held[:count])
 
     def skip_to(self, pattern: re.Pattern[bytes]) -> None:
-        """Skip to the next match, of at most 16 bytes. Raises SourceFailed without one in 16 KiB."""
+        """Skip to the next match, of at most 16 bytes. Raises SourceFailed if there is none within 16 KiB."""
         skipped = 0
         while (found := pattern.search(self._held, 1)) is None:
             useless = len(self._held) - 16
@@ -491,7 +491,7 @@ def _read_parts(connection: Connection, head: rtsp.Head, begin: Begin, take: Tak
 
 
 def read_device(path: str, begin: Begin, take: Take) -> None:
-    """Read JPEGs of a Video4Linux device. `path`: such as /dev/video0."""
+    """Read JPEGs from a Video4Linux device. `path`: such as /dev/video0."""
     try:
         container = av.open(
             path,

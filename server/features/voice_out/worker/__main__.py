@@ -1,6 +1,6 @@
 """Process of a local voice: load one model, then speak the texts from standard input until it ends.
 
-Frames (see `server.shared.processes.wire`) go both ways. In: `speak` (id, text, language) and `cancel`
+Frames (see `server.shared.processes.wire`) are sent in both directions. In: `speak` (id, text, language) and `cancel`
 (id). Out: `note` (text) for each option that cannot be applied, then `ready` (rate) or
 `failed` (message); then for each text `chunk` (id; the payload is PCM, 16 bits, little-endian) and
 `end` (id, frames) or `error` (id, message). Output of libraries goes to standard error.
@@ -45,7 +45,7 @@ def work(speaker: QwenVoice, channel: Channel, jobs: WorkerJobs) -> NoReturn:
         except SpeakError as error:
             jobs.finish(id, "error", message=str(error))
         except Exception as error:  # noqa: BLE001
-            # Libraries raise anything: this text fails, and the next may succeed.
+            # Libraries may raise any exception: this text fails, and the next may succeed.
             print(f"speaking failed: {origin(error)}", file=sys.stderr)
             jobs.finish(id, "error", message=f"The model failed ({type(error).__name__}).")
         else:
@@ -71,7 +71,7 @@ def run(
                 " SPEECH_PYTHON to a Python that has it."
             )
         except Exception as error:  # noqa: BLE001
-            # Broken files raise anything; no person's text can be in the error yet.
+            # Broken files may raise any exception; no person's text can be in the error yet.
             words = " ".join(str(error).split())[:300]
             failed = f"The model could not be loaded ({type(error).__name__}: {words})."
         else:

@@ -236,7 +236,7 @@ def quick_decoder(
         with torch.inference_mode():
             run(empty)
     except Exception as error:  # noqa: BLE001
-        # Compilers raise anything; the voice works without them.
+        # Compilers may raise any exception; the voice works without them.
         note(_fallback_note("decoder", error))
         return plain
 

@@ -86,7 +86,7 @@ class SynthesisOptions:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Parse options of the form "emit_every_frames=4 use_compile=on"; empty for none.
+        """Parse options such as "emit_every_frames=4 use_compile=on"; empty if there are none.
 
         Raises ValueError with a message for the operator.
         """
@@ -138,14 +138,14 @@ class Windows:
         return self._made - self._before
 
     def add(self) -> Window | None:
-        """Count one more frame. Return the window that is due; None without one."""
+        """Count one more frame. Return the window that is due; None if there is none."""
         self._made += 1
         first = self._decoded == self._before
         size = self._options.first_chunk_frames if first else self._options.emit_every_frames
         return self._window() if self._made - self._decoded >= size else None
 
     def end(self) -> Window | None:
-        """Return the window of the remaining frames; None without any."""
+        """Return the window of the remaining frames; None if there is none."""
         return self._window() if self._made > self._decoded else None
 
     def _window(self) -> Window:
