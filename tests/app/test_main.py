@@ -327,9 +327,9 @@ async def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
 # The built-in engine's libraries load in a thread after the start; under load for seconds.
 LOADING = """
 import sys, time
-from server.features.builtin.reader import Reader
+from server.features.builtin.reader import TextReader
 from server import main
-Reader.warm = lambda self: (print("loads", file=sys.stderr, flush=True), time.sleep(30))
+TextReader.warm = lambda self: (print("loads", file=sys.stderr, flush=True), time.sleep(30))
 sys.exit(main.main())
 """
 # A look-up that gets no answer sits in a thread that nothing can stop.

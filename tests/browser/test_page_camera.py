@@ -167,7 +167,7 @@ async def test_a_late_picture_is_announced_and_the_question_answered(page: Visit
 async def test_a_frozen_camera_is_reported_and_not_answered_from(
     page: Visitor, model: FakeOpenAI
 ) -> None:
-    """A picture that stands still is named as that, a question gets `camera_frozen` and words
+    """A picture that frozen is named as that, a question gets `camera_frozen` and words
     instead of an answer, and when the picture moves again all is well. The question is the first
     thing that wakes the camera: Chromium then sends the old picture once more, as if it were a new
     one.
@@ -185,7 +185,7 @@ async def test_a_frozen_camera_is_reported_and_not_answered_from(
     assert (error["type"], error["code"]) == ("error", "camera_frozen")
     turn = page.turns.last
     await expect(turn).to_have_attribute("data-state", "failed")
-    await expect(turn.locator(".remark")).to_contain_text("stands still")
+    await expect(turn.locator(".remark")).to_contain_text("frozen")
     assert model.count == count
 
     await page.show(mode="clock")

@@ -52,7 +52,7 @@ async def test_fetched_and_started_on_the_page_it_answers_the_camera(
     # So small a model is no quicker with more, and on a busy machine slower.
     monkeypatch.setattr("server.features.hosting.host.cores", lambda: 1)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("server.features.hosting.hosting.KEPT", tmp_path / "models")
+    monkeypatch.setattr("server.features.hosting.hosting.MODELS_FOLDER", tmp_path / "models")
     settings = {
         "operator_token": TOKEN,
         "rate_limit_per_minute": 0,

@@ -19,7 +19,7 @@ async def test_a_server_that_goes_away_and_comes_back_costs_no_typed_word(
     visit: Visit, model: FakeOpenAI
 ) -> None:
     """The server is restarted and knows nobody any more: the page says that the connection is lost,
-    comes back by itself, keeps what was typed, and tells that a new session began.
+    comes back automatically, keeps what was typed, and tells that a new session began.
     """
     settings = {"engine": "vllm", "vllm_base_url": model.base_url, "drain_seconds": 0.2}
     async with running(**settings) as run:
@@ -30,7 +30,7 @@ async def test_a_server_that_goes_away_and_comes_back_costs_no_typed_word(
         await page.ask("What is this?")
         await page.box.fill("And what is beh")
     await expect(page.state).to_have_text(say("page.connection_lost"))
-    await expect(page.notice).to_contain_text("by itself")
+    await expect(page.notice).to_contain_text("automatically")
     await expect(page.notice).to_be_visible()
     await expect(page.box).to_have_value("And what is beh")
     async with running(port=port, **settings) as run:

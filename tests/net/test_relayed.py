@@ -142,7 +142,7 @@ async def test_credentials_that_are_not_taken_are_said(room: RelayRoom, browser:
         )
         await person.page.reload()
         await person.start_button.click()
-        await expect(person.notice).to_contain_text("does not take the credentials")
+        await expect(person.notice).to_contain_text("rejects the credentials")
         await expect(person.notice).to_contain_text("TURN_SECRET")
 
 
@@ -192,7 +192,7 @@ async def test_the_terminal_finds_out_that_only_relays_lead_there(
     assert found["certificate"]["state"] == found["socket"]["state"] == "ok"
     assert found["direct"]["state"] == "warn"
     assert [found[f"relay_{n}"]["state"] for n in (1, 2, 3, 4)] == ["ok", "ok", "ok", "failed"]
-    assert "cannot be resolved here. The server reaches it" in found["relay_4"]["cause"]
+    assert "cannot be resolved on this machine. The server can use it" in found["relay_4"]["cause"]
     assert SECRET not in str(found)
 
 

@@ -291,7 +291,7 @@ def test_a_folder_is_taken_as_it_is(scratch: BufferPool) -> None:
         (pipeline / name).parent.mkdir(parents=True, exist_ok=True)
         (pipeline / name).write_bytes(content)
     done = scratch.run("--model", "own pipeline", cwd=own.parent)
-    assert f"{pipeline}/model_index.json says" in done.stderr
+    assert f"{pipeline}/model_index.json names the pipeline" in done.stderr
     index = {"weight_map": {"a": "model.safetensors", "b": "lost.safetensors"}}
     (own / "model.safetensors.index.json").write_text(json.dumps(index))
     done = scratch.run("--model", str(own))

@@ -135,7 +135,7 @@ async def test_certificates(
     key, certificate = read_pair(issued.authority.parent / "authority.pem")
     cases = [
         (ipaddress.ip_address("127.0.0.2"), datetime.now(UTC), "other names: 127.0.0.2"),
-        (ipaddress.ip_address("127.0.0.1"), datetime.now(UTC) - timedelta(days=900), "It ended"),
+        (ipaddress.ip_address("127.0.0.1"), datetime.now(UTC) - timedelta(days=900), "It expired"),
     ]
     for name, made, cause in cases:
         path = tmp_path / "wrong.pem"
@@ -311,7 +311,7 @@ async def test_the_server_of_each_role_is_checked(
             await soon(lambda: run.program.engines.uses_fallback(Role.WATCHES), 15)
             seen = await found()
     assert seen["engine"]["state"] == "warn"
-    assert "The engine of watches does not answer" in seen["engine"]["cause"]
+    assert "The engine of watches does not respond" in seen["engine"]["cause"]
     assert seen["model_server"]["state"] == "ok"
     assert seen["watches_server"]["state"] == "warn"
     assert "WATCHES_BASE_URL" in seen["watches_server"]["todo"]

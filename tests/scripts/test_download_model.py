@@ -105,7 +105,7 @@ def test_a_model_is_fetched_checked_and_recorded(hub: Hub, tmp_path: Path) -> No
             timeout=60,
         )
         assert done.returncode == 0, done.stderr
-        assert "is whole" in done.stderr
+        assert "is complete" in done.stderr
     folder = tmp_path / "model"
     wanted = {name: content for name, content in files(3).items() if name != "pytorch_model.bin"}
     there = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
@@ -306,7 +306,7 @@ def test_a_change_of_revision_is_not_by_halves(hub: Hub, tmp_path: Path) -> None
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     dry = fetch(tmp_path, hub.url, NAME, "--dry-run")
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-    # The old shard makes way only when the new one is whole.
+    # The old shard makes way only when the new one is complete.
     assert "293.1 KiB to fetch" in dry.stderr
     model.spoiled[SHARDS[1]] = 99
     assert here(hub, tmp_path).returncode == 1

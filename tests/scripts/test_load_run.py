@@ -224,7 +224,7 @@ def test_comparing_from_the_command_line(
     for body in bodies:
         (tmp_path / "a").write_text(json.dumps(body))
         assert main(["--compare", str(tmp_path / "a"), str(tmp_path / "a")]) == 2
-        assert "holds no figures of the benchmark" in capsys.readouterr().err
+        assert "has no figures of the benchmark" in capsys.readouterr().err
 
 
 def test_an_access_code_is_not_in_the_results() -> None:

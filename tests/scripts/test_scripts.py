@@ -326,7 +326,7 @@ def test_an_install_that_failed_is_repaired(installed: Path) -> None:
     assert failed.stdout == ""
     assert "Installing failed" in failed.stderr
     repaired = bash(script, env=offline())
-    assert "did not finish: making .venv anew" in repaired.stderr
+    assert "did not finish: rebuilding .venv" in repaired.stderr
     assert repaired.stdout.startswith("started ")
     assert not marker.exists()
 

@@ -392,7 +392,7 @@ def test_on_the_cpu_by_request_alone(machine: Machine) -> None:
     refused = machine.run("--vllm", str(program))
     assert refused.returncode == 1
     assert "is built for the CPU" in refused.stderr
-    assert "give --cpu" in refused.stderr
+    assert "use --cpu" in refused.stderr
     machine.tool("amd-smi", "exit 2")
     with process(machine.command("--cpu", "--vllm", str(program)), machine.environment()) as one:
         waited = machine.run("--wait", "--pid", str(one.pid), "--timeout", "40")

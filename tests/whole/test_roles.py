@@ -185,7 +185,7 @@ async def test_no_picture_to_a_role_on_a_machine_without_consent(encoder: LiveEn
                     told = await one.page.next("ready", elsewhere=both, timeout=15)
                     assert told["confirmed"] is False
                     found = await listed(one.page, "cannot")
-                    assert "the model that watches" in found["watches"][0]["reason"]
+                    assert "Watching needs your consent" in found["watches"][0]["reason"]
                     large.answer_for = lambda body, jpeg: ["A ", "cup."]
                     assert (await one.page.ask("What is it?"))["model"] == "large-vl"
                     encoder.scene.text, encoder.scene.text_px = "WHITE", 20

@@ -157,12 +157,13 @@ async def test_nothing_of_watches_or_the_past_outlives_the_session(
                 await model.wait_for(2, timeout=15)
                 scene.text, scene.text_px = "WHITE", 20
                 alert = await page.next("alert", timeout=20)
-                await soon(lambda: remaining()["Kept"] > before["Kept"], 20)
+                await soon(lambda: remaining()["PastPicture"] > before["PastPicture"], 20)
                 await page.send(type="ack", id=alert["id"])
                 await page.ponged()
                 during = remaining()
                 assert all(
-                    during[name] for name in ("Session", "Watch", "KeptAlert", "Recall", "Kept")
+                    during[name]
+                    for name in ("Session", "WatchTracker", "KeptAlert", "Recall", "PastPicture")
                 )
         finally:
             await encoder.close()
@@ -172,5 +173,5 @@ async def test_nothing_of_watches_or_the_past_outlives_the_session(
             await soon(lambda: not (remaining() - before)["Session"], 15)
             left = remaining() - before
             assert left["KeptAlert"] == 1
-            assert left["Kept"] >= 1
+            assert left["PastPicture"] >= 1
             kept.clear()

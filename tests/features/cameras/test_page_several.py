@@ -93,8 +93,8 @@ async def test_two_pages_side_by_side(visit: Visit, server: Running, model: Fake
     await expect(page.find("#stage > .large")).to_be_hidden()
     # Lost, and said.
     await device.button(say("page.stop")).click()
-    await expect(page.find("#log")).to_contain_text("The camera Back door is lost.")
-    await expect(page.button("Show Back door: Lost large")).to_be_visible()
+    await expect(page.find("#log")).to_contain_text("The camera Back door is disconnected.")
+    await expect(page.button("Show Back door: Disconnected large")).to_be_visible()
     # It comes back with what it has.
     await device.start_button.click()
     await expect(tile).to_be_visible()
@@ -158,5 +158,5 @@ async def test_names_are_changed_on_the_page(visit: Visit, server: Running) -> N
     page.expect("status of 400")
     await names.nth(1).fill("desk")
     await names.nth(1).blur()
-    await expect(page.find("#camera-said")).to_contain_text("Another camera has this name.")
+    await expect(page.find("#camera-said")).to_contain_text("Another camera already has this name.")
     await expect(names.nth(1)).to_have_value("Garden")

@@ -364,7 +364,7 @@ async def test_what_can_not_be_loaded_has_a_sentence(models: Path, tmp_path: Pat
     (own / "mine.py").write_text("raise SystemExit(3)")
     (own.parent / "model_index.json").write_text('{"vae": ["mine", "Vae"]}')
     cases = {
-        tmp_path / "nowhere": "folder is not there",
+        tmp_path / "nowhere": "folder does not exist",
         broken: "Fetch the model again",
         own.parent: "Python code (vae/mine.py)",
     }

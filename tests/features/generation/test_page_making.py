@@ -43,7 +43,7 @@ async def run() -> AsyncIterator[Running]:
     """Let operators start the worker without a model, whose behaviour the model's name selects."""
     async with running(operator_token=TOKEN, rate_limit_per_minute=0) as one:
         manager = one.program.added.provided[Hosting].manager
-        manager.tools = dataclasses.replace(manager.tools, planner=plan, loader=load)
+        manager.context = dataclasses.replace(manager.context, planner=plan, loader=load)
         yield one
 
 
@@ -85,7 +85,7 @@ async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
     assert await video.evaluate(WIDTH) in (64, -1)
     save = section.get_by_role("link", name=say("answer.save"))
     assert await save.get_attribute("download") == "video-7.mp4"
-    await soon(lambda: run.program.added.provided[GenerationJob]._made is None)
+    await soon(lambda: run.program.added.provided[GenerationJob]._result is None)
     # The server's own sentence; and what was made is there still.
     count = section.locator("#making-count")
     await expect(count).to_have_text(
@@ -140,7 +140,7 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
         await section.get_by_label(name, exact=True).fill("32")
     await make.click()
     await expect(state).to_contain_text("Made in")
-    await soon(lambda: making._made is None)
+    await soon(lambda: making._result is None)
     await page.page.reload()
     await page.operate()
     await expect(state).to_contain_text("went to another page")

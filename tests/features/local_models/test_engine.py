@@ -525,7 +525,7 @@ async def test_an_operator_switches_models(tiny_model: Path, random_models: Path
         # The setting's context, since the model's own is longer
         assert place.status.capabilities.context_length == 6000
         assert "".join((await collect(place, request(ASK_COLOR)))[0]) == "It is red."
-        first = manager.loaded
+        first = manager.ready_runtime
         assert isinstance(first, LocalEngine)
         choice = Choice(model=str(random_models / "smolvlm"), mode=RunMode.IN_PROCESS)
         assert "server.features.local_models.worker" in (await manager.preview(choice)).shown
@@ -534,7 +534,7 @@ async def test_an_operator_switches_models(tiny_model: Path, random_models: Path
         manager.on_line(heard.append)
         manager.on_change(lambda now: phases.append(now.progress.phase if now.progress else ""))
         await manager.start(choice)
-        status = await manager.settled()
+        status = await manager.wait_settled()
         assert (status.state, status.error) == (ManagerState.READY, "")
         assert first.ended.is_set()
         assert "loading weights" in phases

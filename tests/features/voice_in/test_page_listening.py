@@ -220,7 +220,7 @@ async def test_heard_words_are_corrected_before_and_after_the_answer(
             model.first_token = wait
             since = await visitor.now()
             await visitor.button(say("answer.correct_question")).click()
-            field = visitor.page.get_by_label(say("answer.question_words"))
+            field = visitor.page.get_by_label(say("answer.question_words"), exact=True)
             await expect(field).to_be_focused()
             await field.fill(words)
             await field.press("Enter")

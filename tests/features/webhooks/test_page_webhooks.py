@@ -108,7 +108,7 @@ async def test_the_operator_sees_and_sends_again(
     for _ in range(2):
         await row.get_by_role("button", name="Send a test").click()
     await expect(row).to_contain_text("does not arrive", timeout=15_000)
-    await expect(row).to_contain_text("It answers with a status that is no success.")
+    await expect(row).to_contain_text("The receiver responds with an error status.")
     await expect(hooks.locator("#hooks-count")).to_have_text("2 alarms were given up")
     await hooks.locator("#hooks-count").click()
     letters = hooks.locator("#hooks-letters li")
