@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
+from benchmarks.link import TcpRelay
 from server.web import routes
 from server.web.routes import Contents, Shell
 from tests.browser.visitor import NOT_REACHED, Visit, Visitor, hurry
@@ -144,6 +145,14 @@ async def test_a_network_that_goes_at_once_is_no_error_of_the_page(
     await page.page.wait_for_timeout(100)  # an error of the page would be here by then
 
 
+async def reach(page: Visitor, tcp: TcpRelay, there: bool) -> None:
+    """Cut the page and its service worker off the server, or connect them again. The browser's
+    offline mode alone does not suffice: a service worker that starts in it is online.
+    """
+    tcp.cut = not there
+    await page.page.context.set_offline(not there)
+
+
 async def test_it_keeps_its_own_files_alone_and_opens_without_the_server(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
@@ -152,44 +161,45 @@ async def test_it_keeps_its_own_files_alone_and_opens_without_the_server(
     Queries, parts, missing files and wrong languages bring nothing into the cache; what a script
     put there is not taken, with the server and without it.
     """
-    page = await kept_page(visit, server.base_url)
-    await installable(page)
-    page.expect(
-        *OFFLINE, "404", "405", r"TypeError|Failed to fetch|Importing a module script failed"
-    )
-    await expect(page.find("#kept")).to_be_hidden()
-    await page.start()
-    assert (await page.ask("Where is my red umbrella?"))["text"] == "I see a cup."
-    token = await page.evaluate(
-        "async () => (await (await fetch('/api/token', { method: 'POST' })).json()).token"
-    )
-    await page.evaluate("async () => { await fetch('/health'); }")
-    kept = dict(await page.evaluate(_KEPT))
-    assert "/client/client.js" in kept
-    strangers = [name for name in kept if name != "/" and not name.startswith("/client/")]
-    assert strangers == []
-    for name, text in kept.items():
-        for secret in ("umbrella", "I see a cup", "data:image/jpeg;base64,/9", token):
-            assert secret not in text, name
-    await page.page.context.set_offline(True)
-    await page.page.reload()
-    await expect(page.find("#kept")).to_be_visible()
-    await expect(page.find("#partial")).to_have_count(0)
-    for path in ("/health", "/api/token", "/metrics"):
-        failed = "path => fetch(path).then(() => 'answered', () => 'failed')"
-        assert await page.evaluate(failed, path) == "failed"
-    await page.page.context.set_offline(False)
-    await page.start()
-    assert (await page.ask("What is this?"))["text"] == "I see a cup."
+    async with TcpRelay("127.0.0.1", server.port) as tcp:
+        page = await kept_page(visit, tcp.url)
+        await installable(page)
+        page.expect(
+            *OFFLINE, "404", "405", r"TypeError|Failed to fetch|Importing a module script failed"
+        )
+        await expect(page.find("#kept")).to_be_hidden()
+        await page.start()
+        assert (await page.ask("Where is my red umbrella?"))["text"] == "I see a cup."
+        token = await page.evaluate(
+            "async () => (await (await fetch('/api/token', { method: 'POST' })).json()).token"
+        )
+        await page.evaluate("async () => { await fetch('/health'); }")
+        kept = dict(await page.evaluate(_KEPT))
+        assert "/client/client.js" in kept
+        strangers = [name for name in kept if name != "/" and not name.startswith("/client/")]
+        assert strangers == []
+        for name, text in kept.items():
+            for secret in ("umbrella", "I see a cup", "data:image/jpeg;base64,/9", token):
+                assert secret not in text, name
+        await reach(page, tcp, False)
+        await page.page.reload()
+        await expect(page.find("#kept")).to_be_visible()
+        await expect(page.find("#partial")).to_have_count(0)
+        for path in ("/health", "/api/token", "/metrics"):
+            failed = "path => fetch(path).then(() => 'answered', () => 'failed')"
+            assert await page.evaluate(failed, path) == "failed"
+        await reach(page, tcp, True)
+        await page.start()
+        assert (await page.ask("What is this?"))["text"] == "I see a cup."
 
-    assert await page.evaluate(_ASKED) == 0
-    await page.evaluate(_POISON)
-    await page.page.reload()
-    await expect(page.start_button).to_be_visible()
-    assert await page.evaluate("window.poisoned") is None
-    await page.page.context.set_offline(True)
-    answered = "fetch('/client/core/page/dom.js').then(() => 'answered', () => 'failed')"
-    assert await page.evaluate(answered) == "failed"
+        assert await page.evaluate(_ASKED) == 0
+        await page.evaluate(_POISON)
+        await page.page.reload()
+        await expect(page.start_button).to_be_visible()
+        assert await page.evaluate("window.poisoned") is None
+        await reach(page, tcp, False)
+        answered = "fetch('/client/core/page/dom.js').then(() => 'answered', () => 'failed')"
+        assert await page.evaluate(answered) == "failed"
 
 
 async def test_a_newer_page_waits_until_it_is_taken(
