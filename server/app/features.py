@@ -29,6 +29,7 @@ FEATURES = {
     "rtsp": "fixed cameras, which need no browser: RTSP, JPEGs over HTTP, devices",
     "grants": "access that people give to other programs: MCP, looks, watches",
     "openai_api": "OpenAI's chat interface on the live camera",
+    "realtime": "OpenAI's Realtime protocol on the live camera",
     "webhooks": "alerts to other programs, signed and tried again",
     "mqtt": "cameras as devices of Home Assistant and others",
     "generation": "videos and sound from words",

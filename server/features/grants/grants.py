@@ -230,6 +230,12 @@ class Grants:
             )
         grant.looked += 1
 
+    def looks_left(self, grant: Grant, now: float) -> tuple[int, int, float]:
+        """Return the most looks of a program at once, the number left now, and the seconds until all are left."""
+        most = max(1, self.per_minute // 4)
+        wait = grant.rates.looks.wait(now, most)
+        return most, int(most - wait * self.per_minute / 60), wait
+
     @property
     def _shared_rates(self) -> _Rates:
         assert self._rates is not None

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
@@ -74,22 +74,26 @@ class ProgramGuard:
         # at the same address.
         self._refusals = Limiter(services.access.settings.rate_limit_per_minute)
 
-    async def enter(self, request: Request, session_id: str | None = None) -> ProgramAccess:
-        """Return the session and the grant of a request's token.
+    async def enter(
+        self, request: HTTPConnection, session_id: str | None = None, token: str | None = None
+    ) -> ProgramAccess:
+        """Return the session and the grant of the token of a request or a socket.
 
-        `session_id`: from the path; None if the path has none. `SessionPrograms` checks the program's rights with each
-        call. Raise Forbidden for a page of another site, Unauthorized, RateLimited for too many wrong tokens, and
+        `session_id`: from the path; None if the path has none. `token`: None for the one in the header `Authorization`.
+        `SessionPrograms` checks the program's rights with each call. Raise Forbidden for a page of another site, Unauthorized, RateLimited for too many wrong tokens, and
         Elsewhere for the session of another process.
         """
         self._guard.origin(request)
         try:
-            return self._access_of(request, session_id)
+            return self._access_of(request, session_id, token)
         except Unauthorized as error:
             raise self._count_refusal(request, error) from None
 
-    def _access_of(self, request: Request, session_id: str | None) -> ProgramAccess:
+    def _access_of(
+        self, request: HTTPConnection, session_id: str | None, token: str | None
+    ) -> ProgramAccess:
         try:
-            read = read_token(bearer(request.headers.get("authorization")))
+            read = read_token(token or bearer(request.headers.get("authorization")))
         except TokenRefused:
             raise Unauthorized(_MISSING) from None
         if read is None:
@@ -103,7 +107,7 @@ class ProgramGuard:
             raise access_ended()
         return ProgramAccess(session, programs_of(session).find(digest))
 
-    def _check_home(self, request: Request, session_id: str, named: str | None) -> None:
+    def _check_home(self, request: HTTPConnection, session_id: str, named: str | None) -> None:
         if self._services.sessions.replicas.is_home(session_id):
             return
         if named is not None or request.query_params.get("session") == session_id:
@@ -111,7 +115,7 @@ class ProgramGuard:
             raise NotFound(REPLICA_UNAVAILABLE)
         raise Elsewhere(f"{request.url.path}?session={quote(session_id)}")
 
-    def _count_refusal(self, request: Request, error: QwenCameraError) -> QwenCameraError:
+    def _count_refusal(self, request: HTTPConnection, error: QwenCameraError) -> QwenCameraError:
         """Count a refusal for the client's address; return its error, or RateLimited after too many."""
         self._services.metrics.auth_failures.labels("program").inc()
         address = limiter_key(self._guard.address(request))

@@ -1,0 +1,24 @@
+"""OpenAI's Realtime protocol on the live camera: a conversation over one WebSocket, in text and sound.
+
+The feature `grants` checks access; `openai_api` turns a conversation into a question about the camera.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.app.api import Api
+
+NEEDS = ("grants", "openai_api")
+
+
+def register(api: Api) -> None:
+    """Add the socket of the Realtime protocol, for programs that a person has given access."""
+    from server.features.grants.guard import ProgramGuard
+    from server.features.openai_api.request import BoundedPool
+    from server.features.realtime.endpoint import RealtimeEndpoint
+
+    pool = BoundedPool(api.pools.add("realtime"))
+    endpoint = RealtimeEndpoint(api.require_service(ProgramGuard), pool, api.metrics)
+    api.routes(*endpoint.routes())

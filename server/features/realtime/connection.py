@@ -1,0 +1,150 @@
+"""One connection of a client: its settings, its conversation, and what each event does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from server.core.errors import Conflict
+from server.features.grants.guard import ProgramAccess
+from server.features.openai_api.answer import MODEL
+from server.features.openai_api.errors import FieldRefused, ModelUnknown
+from server.features.openai_api.request import BoundedPool, read
+from server.features.realtime import events
+from server.features.realtime.config import SOUND_FORMAT, Config
+from server.features.realtime.conversation import Conversation, KeptItem, new_id
+from server.features.realtime.responses import Responder, Running, SendEvent
+
+
+def check_model(name: str | None, access: ProgramAccess) -> None:
+    """Raise ModelUnknown for any model but the one that answers now."""
+    if name not in (None, MODEL, access.programs.model):
+        raise ModelUnknown(
+            f'Model not found. Use "{MODEL}", which stands for the model that answers now.',
+            "session.model",
+            "model_not_found",
+        )
+
+
+class Connection:
+    """Handles the events of one client. All methods run on the event loop."""
+
+    def __init__(self, access: ProgramAccess, pool: BoundedPool, send: SendEvent) -> None:
+        self._access = access
+        self._pool = pool
+        self._send = send
+        self._id = new_id("sess")
+        self._config = Config()
+        self._conversation = Conversation()
+        self.responder = Responder(access, self._conversation, pool, send)
+        self._handlers: Mapping[type[Any], Callable[[Any], None]] = {
+            events.ItemCreate: self._create_item,
+            events.ItemRetrieve: self._retrieve,
+            events.ItemDelete: self._delete,
+            events.ItemTruncate: self._truncate,
+            events.ResponseCreate: self._respond,
+            events.ResponseCancel: lambda event: self.responder.cancel(event.response_id),
+            events.OutputClear: lambda _: None,
+        }
+
+    def greet(self) -> None:
+        """Send the first event."""
+        self._send("session.created", session=self._shown())
+
+    async def handle(self, event: Any) -> None:
+        """Handle an event. Raise QwenCameraError if it is refused; the connection goes on."""
+        if isinstance(event, events.SessionUpdate):
+            await self._update(event)
+        else:
+            self._handlers[type(event)](event)
+
+    async def close(self) -> None:
+        """Stop everything."""
+        await self.responder.close()
+
+    # Settings
+
+    def _shown(self) -> dict[str, Any]:
+        grant = self._access.grant
+        return {
+            "type": "realtime",
+            "object": "realtime.session",
+            "id": self._id,
+            "model": self._access.programs.model or MODEL,
+            "expires_at": round(grant.made_at + grant.until - grant.since),
+            **self._config.shown,
+            "audio": {"input": self._config.shown_input, "output": {"format": SOUND_FORMAT}},
+            "truncation": "auto",
+            "tracing": None,
+            "prompt": None,
+        }
+
+    async def _update(self, event: events.SessionUpdate) -> None:
+        check_model(event.session.model, self._access)
+        config = self._config.updated(event.session)
+        await self._check(config)
+        self._config = config
+        self._send("session.updated", session=self._shown())
+
+    async def _check(self, config: Config) -> None:
+        """Raise QwenCameraError for settings that the server, the model or the access does not allow."""
+        if config.modality == "audio":
+            raise FieldRefused(
+                'This access has no sound. Use "output_modalities": ["text"].',
+                "session.output_modalities",
+                "invalid_value",
+            )
+        if config.tools:
+            # The chat interface checks names and schemas.
+            chats = self._access.session.part("openai_api")
+            bare = replace(config, instructions="")
+            await self._pool.run(read, bare.chat_body((), 1), chats.takes_tools)
+
+    # Items
+
+    def _create_item(self, event: events.ItemCreate) -> None:
+        self.add(KeptItem.of(event.item), event.previous_item_id)
+
+    def add(self, item: KeptItem, after: str | None = None) -> None:
+        """Add an item to the conversation. Raise what `Conversation.add` raises."""
+        before, dropped = self._conversation.add(item, after)
+        for one in dropped:
+            self._send("conversation.item.deleted", item_id=one.id)
+        for name in ("conversation.item.added", "conversation.item.done"):
+            self._send(name, previous_item_id=before, item=item.shown())
+
+    def _retrieve(self, event: events.ItemRetrieve) -> None:
+        item = self._conversation.find(event.item_id)
+        self._send("conversation.item.retrieved", item=item.shown())
+
+    def _delete(self, event: events.ItemDelete) -> None:
+        self._conversation.remove(event.item_id)
+        self._send("conversation.item.deleted", item_id=event.item_id)
+
+    def _truncate(self, event: events.ItemTruncate) -> None:
+        item = self._conversation.find(event.item_id)
+        if item.body.get("role") != "assistant":
+            raise Conflict("Only the assistant's spoken messages can be truncated. Name one.")
+        self._send(
+            "conversation.item.truncated",
+            item_id=item.id,
+            content_index=event.content_index,
+            audio_end_ms=event.audio_end_ms,
+        )
+
+    # Responses
+
+    def _respond(self, event: events.ResponseCreate) -> None:
+        given = event.response or events.ResponseFields()
+        config = self._config.updated(given)
+        items: Sequence[KeptItem] = self._conversation.all()
+        if given.input is not None:
+            items = [
+                self._conversation.find(one.id)
+                if isinstance(one, events.ReferenceItem)
+                else KeptItem.of(one)
+                for one in given.input
+            ]
+        kept = given.conversation != "none"
+        self.responder.create(Running(config, items, dict(given.metadata or {}), kept))

@@ -1,0 +1,325 @@
+"""The events of clients, with their bounds. Unknown fields are ignored; unsupported ones are refused by name. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from server.features.openai_api.errors import FieldRefused, PictureRefused
+from server.features.realtime.states import EVENTS_IN, Support
+
+MAX_PARTS = 32
+MAX_TOOLS = 32
+MAX_INPUT = 100
+_Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+# An unsupported field, which accepts only an empty value
+_Empty = Annotated[None, BeforeValidator(lambda given: given or None)]
+
+
+class _Fields(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
+
+
+# Items of a conversation
+
+
+class TextPart(_Fields):
+    type: Literal["input_text", "output_text", "text"]
+    text: str
+
+
+class SoundPart(_Fields):
+    """Sound of an earlier turn, of which only the words are used."""
+
+    type: Literal["input_audio", "output_audio", "audio"]
+    transcript: str | None = None
+    audio: _Empty = None
+
+
+class ImagePart(_Fields):
+    """A picture, which is refused: see `_refuse_pictures`."""
+
+    type: Literal["input_image", "image_url"]
+
+
+Part = Annotated[TextPart | SoundPart | ImagePart, Field(discriminator="type")]
+
+
+class _Item(_Fields):
+    id: _Id | None = None
+
+
+class MessageItem(_Item):
+    type: Literal["message"]
+    role: Literal["system", "user", "assistant"]
+    content: Annotated[list[Part], Field(max_length=MAX_PARTS)]
+
+
+class CallItem(_Item):
+    type: Literal["function_call"]
+    call_id: _Id
+    name: _Name
+    arguments: str
+
+
+class OutputItem(_Item):
+    type: Literal["function_call_output"]
+    call_id: _Id
+    output: str
+
+
+class ReferenceItem(_Fields):
+    """An item of the conversation, in the input of a response."""
+
+    type: Literal["item_reference"]
+    id: _Id
+
+
+Item = Annotated[MessageItem | CallItem | OutputItem, Field(discriminator="type")]
+InputItem = Annotated[
+    MessageItem | CallItem | OutputItem | ReferenceItem, Field(discriminator="type")
+]
+
+# Settings of a session and of a response
+
+
+class FunctionTool(_Fields):
+    type: Literal["function"]
+    name: _Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class NamedTool(_Fields):
+    type: Literal["function"]
+    name: _Name
+
+
+class SoundFormat(_Fields):
+    type: Literal["audio/pcm"]
+    rate: Literal[24000] = 24000
+
+
+class TurnDetection(_Fields):
+    type: Literal["server_vad", "semantic_vad"]
+    create_response: bool = True
+    interrupt_response: bool = True
+
+
+class Transcription(_Fields):
+    language: Annotated[str, Field(max_length=35)] | None = None
+
+
+class SoundInput(_Fields):
+    format: SoundFormat | None = None
+    turn_detection: TurnDetection | None = None
+    transcription: Transcription | None = None
+
+
+class SoundOutput(_Fields):
+    format: SoundFormat | None = None
+    voice: Any = None
+    speed: Any = None
+
+
+class SoundSettings(_Fields):
+    input: SoundInput | None = None
+    output: SoundOutput | None = None
+
+
+class _Answering(_Fields):
+    """The fields of both a session and a response."""
+
+    instructions: str | None = None
+    output_modalities: Annotated[list[Literal["text", "audio"]], Field(max_length=1)] | None = None
+    tools: Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    max_output_tokens: Annotated[int, Field(ge=1, le=4096)] | Literal["inf"] | None = None
+    parallel_tool_calls: bool | None = None
+    audio: SoundSettings | None = None
+    prompt: _Empty = None
+
+
+class SessionFields(_Answering):
+    type: Literal["realtime"] = "realtime"
+    model: str | None = None
+
+
+class ResponseFields(_Answering):
+    conversation: Literal["auto", "none"] | None = None
+    input: Annotated[list[InputItem], Field(max_length=MAX_INPUT)] | None = None
+    metadata: (
+        Annotated[
+            dict[
+                Annotated[str, Field(max_length=64)],
+                Annotated[str, Field(max_length=512)],
+            ],
+            Field(max_length=16),
+        ]
+        | None
+    ) = None
+
+
+# Events
+
+
+class _Event(_Fields):
+    event_id: Annotated[str, Field(max_length=512)] | None = None
+
+
+class SessionUpdate(_Event):
+    type: Literal["session.update"]
+    session: SessionFields
+
+
+class ItemCreate(_Event):
+    type: Literal["conversation.item.create"]
+    item: Item
+    previous_item_id: _Id | None = None
+
+
+class ItemRetrieve(_Event):
+    type: Literal["conversation.item.retrieve"]
+    item_id: _Id
+
+
+class ItemDelete(_Event):
+    type: Literal["conversation.item.delete"]
+    item_id: _Id
+
+
+class ItemTruncate(_Event):
+    type: Literal["conversation.item.truncate"]
+    item_id: _Id
+    content_index: Annotated[int, Field(ge=0, le=MAX_PARTS)]
+    audio_end_ms: Annotated[int, Field(ge=0, le=86_400_000)]
+
+
+class ResponseCreate(_Event):
+    type: Literal["response.create"]
+    response: ResponseFields | None = None
+
+
+class ResponseCancel(_Event):
+    type: Literal["response.cancel"]
+    response_id: _Id | None = None
+
+
+class OutputClear(_Event):
+    type: Literal["output_audio_buffer.clear"]
+
+
+ClientEvent = Annotated[
+    SessionUpdate
+    | ItemCreate
+    | ItemRetrieve
+    | ItemDelete
+    | ItemTruncate
+    | ResponseCreate
+    | ResponseCancel
+    | OutputClear,
+    Field(discriminator="type"),
+]
+_EVENTS: TypeAdapter[Any] = TypeAdapter(ClientEvent)
+
+
+def read_event(raw: str) -> Any:
+    """Parse an event. Raise FieldRefused, or PictureRefused for a picture; both name the field."""
+    try:
+        event = _EVENTS.validate_json(raw)
+    except ValidationError as error:
+        raise _event_error(error) from None
+    given = event.response.input if isinstance(event, ResponseCreate) and event.response else None
+    items = [event.item] if isinstance(event, ItemCreate) else given or []
+    for item in items:
+        if isinstance(item, MessageItem):
+            _refuse_pictures(item)
+    return event
+
+
+def event_id(raw: str) -> str | None:
+    """Return the id of an event that `read_event` refused; None if it has none."""
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    id = found.get("event_id") if isinstance(found, dict) else None
+    return id if isinstance(id, str) and len(id) <= 512 else None
+
+
+def _refuse_pictures(item: MessageItem) -> None:
+    for at, part in enumerate(item.content):
+        if isinstance(part, ImagePart):
+            raise PictureRefused(
+                f'"{part.type}" is not supported: nothing is uploaded or fetched. Each response looks at the live camera itself.',
+                f"item.content[{at}]",
+            )
+
+
+def _event_error(error: ValidationError) -> FieldRefused:
+    """Return the error for the first invalid field. It repeats nothing from the event but names of known fields."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    kind, where = problem["type"], _param(problem["loc"])
+    if kind == "json_invalid":
+        return FieldRefused(
+            "The event is not valid JSON, or is nested too deeply. Send one JSON object.",
+            known_as="invalid_json",
+        )
+    if not where and kind.startswith("union_tag"):
+        known = [name for name, support in EVENTS_IN.items() if support is not Support.REFUSED]
+        return FieldRefused(
+            f"The type of the event is not supported. Supported: {', '.join(known)}.",
+            "type",
+            "invalid_value",
+        )
+    if kind == "none_required":
+        return FieldRefused(
+            f'"{where}" is not supported. Leave it out; docs/realtime.md lists all supported fields.',
+            where,
+            "unknown_parameter",
+        )
+    if kind.startswith("union_tag"):
+        return FieldRefused(
+            f'"{where}" has no supported type. docs/realtime.md lists them.',
+            where,
+            "invalid_value",
+        )
+    return FieldRefused(
+        f'"{where or "event"}" is invalid. docs/realtime.md lists the allowed values.',
+        where or None,
+        "invalid_value",
+    )
+
+
+# Names of all fields, which errors may repeat
+_KNOWN = {
+    name
+    for kind in (
+        *(SessionUpdate, ItemCreate, ItemTruncate, ResponseCreate, ResponseCancel, CallItem),
+        *(
+            SessionFields,
+            ResponseFields,
+            MessageItem,
+            OutputItem,
+            FunctionTool,
+            SoundSettings,
+            SoundInput,
+        ),
+        *(SoundOutput, SoundFormat, TurnDetection, Transcription, TextPart, SoundPart),
+    )
+    for name in kind.model_fields
+}
+
+
+def _param(loc: tuple[int | str, ...]) -> str:
+    """Return the path of a field as OpenAI writes it, without the tags of unions; "" for the event itself."""
+    found = ""
+    for part in loc:
+        if isinstance(part, int):
+            found += f"[{part}]"
+        elif part in _KNOWN:
+            found += f".{part}" if found else part
+    return found

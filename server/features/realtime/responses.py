@@ -1,0 +1,274 @@
+"""The responses of one connection, one at a time: each asks about a new frame, and sends events by the table of states."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from server.core.errors import QwenCameraError
+from server.features.grants.guard import ProgramAccess
+from server.features.openai_api.errors import FieldRefused, error_body
+from server.features.openai_api.program_chat import ChatEnd, ProgramChats
+from server.features.openai_api.request import BoundedPool, read
+from server.features.realtime.config import Config
+from server.features.realtime.conversation import Conversation, KeptItem, new_id
+from server.features.realtime.states import STATES, State, ResponseStep
+from server.models.base import ToolCall
+
+# Share of a model's context for the words of a conversation
+WORDS_SHARE = 0.5
+_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+
+class SendEvent(Protocol):
+    """Sends an event to the client."""
+
+    def __call__(self, type: str, **fields: Any) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A response that has begun."""
+
+    config: Config
+    # The input of the model
+    items: Sequence[KeptItem]
+    metadata: dict[str, str]
+    # False for a response outside the conversation
+    kept: bool
+    id: str = field(default_factory=lambda: new_id("resp"))
+    output: list[KeptItem] = field(default_factory=list)
+    # The id of the item before the newest output item
+    before: str | None = None
+    text: str = ""
+    status: str = "in_progress"
+    details: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
+
+    def part(self) -> dict[str, Any]:
+        """Return the content of the message that is being written."""
+        return {"type": "output_text", "text": self.text}
+
+    def shown(self, conversation: str) -> dict[str, Any]:
+        """Return it for an event. `conversation`: the id of the conversation."""
+        return {
+            "id": self.id,
+            "object": "realtime.response",
+            "status": self.status,
+            "status_details": self.details,
+            "output": [item.shown() for item in self.output],
+            "conversation_id": conversation if self.kept else None,
+            "output_modalities": [self.config.modality],
+            "max_output_tokens": self.config.max_tokens or "inf",
+            "metadata": self.metadata or None,
+            "usage": self.usage,
+        }
+
+
+class Responder:
+    """Begins, cancels and ends responses. All methods run on the event loop.
+
+    Bounds of responses of a connection: one; another one is refused until it ends.
+    """
+
+    def __init__(
+        self,
+        access: ProgramAccess,
+        conversation: Conversation,
+        pool: BoundedPool,
+        send: SendEvent,
+    ) -> None:
+        self._access = access
+        self._conversation = conversation
+        self._pool = pool
+        self._send = send
+        self._chats: ProgramChats = access.session.part("openai_api")
+        self._state = State.IDLE
+        self._now: Running | None = None
+        # Also of cancelled responses whose look still ends
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """True while there is a response."""
+        return self._state is not State.IDLE
+
+    def create(self, run: Running) -> None:
+        """Begin a response. Raise FieldRefused if there is one."""
+        if self.busy:
+            raise FieldRefused(
+                "A response is in progress. Wait for response.done, or send response.cancel first.",
+                known_as="conversation_already_has_active_response",
+            )
+        self._now = run
+        self._step(ResponseStep.CREATE)
+        self._task = asyncio.create_task(self._answer(run), name="realtime/response")
+        self._tasks.add(self._task)
+        self._task.add_done_callback(self._tasks.discard)
+
+    def cancel(self, id: str | None = None, reason: str = "client_cancelled") -> None:
+        """End the response at once. Raise FieldRefused if there is none, or if it has another id."""
+        run = self._now
+        if run is None or id not in (None, run.id):
+            raise FieldRefused(
+                "There is no such response in progress. It may have ended.",
+                "response_id" if id else None,
+                "response_cancel_not_active",
+            )
+        assert self._task is not None
+        self._task.cancel()
+        self._end(run, "cancelled", {"type": "cancelled", "reason": reason})
+
+    async def close(self) -> None:
+        """Cancel everything, without an event, and wait for its end."""
+        self._now, self._state = None, State.IDLE
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _answer(self, run: Running) -> None:
+        try:
+            session = self._access.session
+            able = session.services.current_engine().status.capabilities
+            words = int(session.requests.context(able) * WORDS_SHARE)
+            body = run.config.chat_body(run.items, words)
+            request = await self._pool.run(read, body, self._chats.takes_tools)
+            end = await self._chats.chat(
+                self._access.programs, self._access.grant, request, self._writer(run)
+            )
+        except QwenCameraError as error:
+            if run is self._now:
+                said = error_body(error)["error"]
+                about = {"type": said["type"], "code": said["code"], "message": said["message"]}
+                self._end(run, "failed", {"type": "failed", "error": about})
+            return
+        if run is self._now:
+            self._finish(run, end)
+
+    def _writer(self, run: Running) -> Callable[[str], None]:
+        def write(text: str) -> None:
+            if run is self._now and text:
+                self._write(run, text)
+
+        return write
+
+    def _write(self, run: Running, text: str) -> None:
+        if self._state is State.WAITING:
+            run.text = ""
+            body = {"type": "message", "role": "assistant", "content": [run.part()]}
+            self._add(run, KeptItem(body, status="in_progress"))
+        run.text += text
+        self._step(ResponseStep.TEXT, delta=text)
+
+    def _add(self, run: Running, item: KeptItem) -> None:
+        run.output.append(item)
+        if run.kept:
+            run.before, dropped = self._conversation.add(item)
+            for one in dropped:
+                self._send("conversation.item.deleted", item_id=one.id)
+
+    def _close_message(self, run: Running, status: str) -> None:
+        if self._state is State.WRITING:
+            item = run.output[-1]
+            item.status = status
+            item.body["content"] = [run.part()]
+            self._step(ResponseStep.CLOSE)
+
+    def _finish(self, run: Running, end: ChatEnd) -> None:
+        response = end.response
+        if response.text.startswith(run.text) and (rest := response.text.removeprefix(run.text)):
+            self._write(run, rest)
+        run.usage = usage_of(end)
+        if (frame := response.frame) is not None:
+            run.metadata |= {
+                "picture_id": frame.id,
+                "frame_age_ms": f"{frame.age_ms:.1f}",
+                "captured_at": f"{frame.captured_at:.0f}",
+            }
+        reason = _REASONS.get(response.finish_reason)
+        self._close_message(run, "completed" if reason is None else "incomplete")
+        for call in end.calls:
+            self._call(run, call)
+        if reason is None:
+            self._end(run, "completed", None)
+        else:
+            self._end(run, "incomplete", {"type": "incomplete", "reason": reason})
+
+    def _call(self, run: Running, call: ToolCall) -> None:
+        body = {
+            "type": "function_call",
+            "call_id": call.id,
+            "name": call.name,
+            "arguments": call.arguments,
+        }
+        self._add(run, KeptItem(body))
+        self._step(ResponseStep.CALL, delta=call.arguments)
+
+    def _end(self, run: Running, status: str, details: dict[str, Any] | None) -> None:
+        self._close_message(run, "incomplete")
+        run.status, run.details = status, details
+        self._step(ResponseStep.END)
+        self._now = self._task = None
+
+    # Events
+
+    def _step(self, step: ResponseStep, delta: str = "") -> None:
+        """Change the state, and send the events of this change."""
+        self._state, names = STATES[self._state, step]
+        run = self._now
+        assert run is not None
+        for name in names:
+            if run.kept or not name.startswith("conversation."):
+                self._send(name, **self._fields(name, run, delta))
+
+    def _rate_limit(self) -> dict[str, Any]:
+        grants, grant = self._access.programs.grants, self._access.grant
+        most, left, wait = grants.looks_left(grant, time.monotonic())
+        return {"name": "requests", "limit": most, "remaining": left, "reset_seconds": wait}
+
+    def _fields(self, name: str, run: Running, delta: str) -> Mapping[str, Any]:
+        if name in ("response.created", "response.done"):
+            return {"response": run.shown(self._conversation.id)}
+        if name == "rate_limits.updated":
+            return {"rate_limits": [self._rate_limit()]}
+        item = run.output[-1]
+        if name.startswith("conversation."):
+            return {"previous_item_id": run.before, "item": item.shown()}
+        fields: dict[str, Any] = {"response_id": run.id, "output_index": len(run.output) - 1}
+        if name.startswith("response.output_item."):
+            return fields | {"item": item.shown()}
+        fields["item_id"] = item.id
+        if name.startswith("response.function_call_arguments."):
+            fields |= {"call_id": item.body["call_id"]}
+            done = {"name": item.body["name"], "arguments": delta}
+            return fields | ({"delta": delta} if name.endswith(".delta") else done)
+        fields["content_index"] = 0
+        if name.startswith("response.content_part."):
+            return fields | {"part": item.body["content"][0]}
+        return fields | ({"delta": delta} if name.endswith(".delta") else {"text": run.text})
+
+
+def usage_of(end: ChatEnd) -> dict[str, Any] | None:
+    """Return the numbers of tokens; None if the engine does not report them."""
+    usage, frame = end.response.usage, end.response.frame
+    if usage.prompt_tokens is None or usage.completion_tokens is None:
+        return None
+    seen = min(frame.visual_tokens, usage.prompt_tokens) if frame is not None else 0
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "output_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "input_token_details": {
+            "text_tokens": usage.prompt_tokens - seen,
+            "image_tokens": seen,
+            "audio_tokens": 0,
+            "cached_tokens": usage.cached_tokens or 0,
+        },
+        "output_token_details": {"text_tokens": usage.completion_tokens, "audio_tokens": 0},
+    }

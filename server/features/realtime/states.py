@@ -1,0 +1,97 @@
+"""The subset of the protocol: the events in and out, and the states of a response as a table. Pure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Support(StrEnum):
+    """How an event of the protocol is handled."""
+
+    YES = "yes"
+    # Accepted without an effect
+    IGNORED = "ignored"
+    # Answered with an error
+    REFUSED = "refused"
+
+
+# Events of clients
+EVENTS_IN = {
+    "session.update": Support.YES,
+    "conversation.item.create": Support.YES,
+    "conversation.item.retrieve": Support.YES,
+    "conversation.item.delete": Support.YES,
+    "conversation.item.truncate": Support.YES,
+    "response.create": Support.YES,
+    "response.cancel": Support.YES,
+    "input_audio_buffer.append": Support.REFUSED,
+    "input_audio_buffer.commit": Support.REFUSED,
+    "input_audio_buffer.clear": Support.REFUSED,
+    # For WebRTC only
+    "output_audio_buffer.clear": Support.IGNORED,
+}
+
+
+class State(StrEnum):
+    """The state of a connection's response."""
+
+    # There is no response.
+    IDLE = "idle"
+    # It waits for its frame, its model or its next output item.
+    WAITING = "waiting"
+    # Its message is being written.
+    WRITING = "writing"
+
+
+class ResponseStep(StrEnum):
+    """A change of a response."""
+
+    CREATE = "create"
+    TEXT = "text"
+    # The message is complete, or was stopped
+    CLOSE = "close"
+    # The model calls a function
+    CALL = "call"
+    # The response ends
+    END = "end"
+
+
+_OPEN = ("response.output_item.added", "conversation.item.added", "response.content_part.added")
+_CLOSE = ("response.content_part.done", "response.output_item.done", "conversation.item.done")
+
+# The next state, and the events that the server sends, by state and step. Other steps do not occur.
+STATES: dict[tuple[State, ResponseStep], tuple[State, tuple[str, ...]]] = {
+    (State.IDLE, ResponseStep.CREATE): (State.WAITING, ("response.created", "rate_limits.updated")),
+    (State.WAITING, ResponseStep.TEXT): (State.WRITING, (*_OPEN, "response.output_text.delta")),
+    (State.WRITING, ResponseStep.TEXT): (State.WRITING, ("response.output_text.delta",)),
+    (State.WRITING, ResponseStep.CLOSE): (State.WAITING, ("response.output_text.done", *_CLOSE)),
+    (State.WAITING, ResponseStep.CALL): (
+        State.WAITING,
+        (
+            "response.output_item.added",
+            "conversation.item.added",
+            "response.function_call_arguments.delta",
+            "response.function_call_arguments.done",
+            "response.output_item.done",
+            "conversation.item.done",
+        ),
+    ),
+    (State.WAITING, ResponseStep.END): (State.IDLE, ("response.done",)),
+}
+# Events of the server that no response causes
+OTHER_EVENTS_OUT = (
+    "error",
+    "session.created",
+    "session.updated",
+    "conversation.item.added",
+    "conversation.item.done",
+    "conversation.item.retrieved",
+    "conversation.item.deleted",
+    "conversation.item.truncated",
+)
+
+
+def events_out() -> list[str]:
+    """Return the types of all events that the server sends."""
+    by_step = [name for _, names in STATES.values() for name in names]
+    return sorted({*by_step, *OTHER_EVENTS_OUT})
