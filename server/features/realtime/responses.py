@@ -15,7 +15,7 @@ from server.features.openai_api.program_chat import ChatEnd, ProgramChats
 from server.features.openai_api.request import BoundedPool, read
 from server.features.realtime.config import Config
 from server.features.realtime.conversation import Conversation, KeptItem, new_id
-from server.features.realtime.states import STATES, State, ResponseStep
+from server.features.realtime.states import STATES, ResponseStep, State
 from server.models.base import ToolCall
 
 # Share of a model's context for the words of a conversation
