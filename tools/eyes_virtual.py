@@ -14,7 +14,7 @@ import av
 from server.core.frames import Detail, Frame, Geometry
 from server.features.builtin.beside import DetectorAid
 from server.features.builtin.detector import ThingFinder
-from server.features.builtin.engine import pixels_of
+from server.features.builtin.engine import get_pixels
 from server.features.builtin.reader import TextReader
 from server.features.builtin.watcher import Watcher
 from server.features.watches.detecting import (
@@ -102,7 +102,7 @@ class Virtual:
         """Return the answer of the built-in engine's second look, in pixels of the frame."""
         region = crop_region(crop, frame)
         picture = self._preparer.make(frame, _PIXELS, Detail.HIGH, region=region)
-        text = self._watcher.answer("s", picture, pixels_of(picture), asked)
+        text = self._watcher.answer("s", picture, get_pixels(picture), asked)
         left, top = (region.left, region.top) if region else (0, 0)
         return {name: _moved(one, left, top) for name, one in read_answers(text, asked).items()}
 

@@ -20,7 +20,7 @@ from server.shared.watch_answers import WatchAnswer
 class Things(Protocol):
     """Detects objects by name. Blocking and thread-safe."""
 
-    def boxes(self, picture: Picture, question: str, answer: str) -> Sequence[Box]:
+    def find_boxes(self, picture: Picture, question: str, answer: str) -> Sequence[Box]:
         """Return the boxes of a question's objects, in pixels; none if the answer says that they are not visible."""
 
     def look(
@@ -51,7 +51,9 @@ class SceneReader(Protocol):
     def things(self) -> Things | None:
         """The object detector; None if there is none."""
 
-    def at(self, bgr: NDArray[np.uint8], x: float, y: float, language: str) -> Sequence[Finding]:
+    def find_at(
+        self, bgr: NDArray[np.uint8], x: float, y: float, language: str
+    ) -> Sequence[Finding]:
         """Return the findings at a point, x and y in pixels, with names in a language."""
 
     def read(self, bgr: NDArray[np.uint8]) -> Sequence[Box]:

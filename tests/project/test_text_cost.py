@@ -14,8 +14,8 @@ import pytest
 import server
 from server.core.messages import MAX_QUESTION_CHARS
 from server.features.builtin import conditions, intents
-from server.features.builtin.conditions import watch_words
-from server.features.builtin.language import LANGUAGES, language
+from server.features.builtin.conditions import get_watch_words
+from server.features.builtin.language import LANGUAGES, get_language
 from server.models import routing
 from server.shared import boxes, watch_answers
 from tests.support.hostile_texts import UNITS, hostile, seconds
@@ -84,8 +84,8 @@ def patterns() -> dict[str, re.Pattern[Any]]:
     # Else made when first needed
     routing.load()
     for code in LANGUAGES:
-        visit(f"language {code}", language(code), 0)
-        visit(f"words of conditions {code}", watch_words(code), 0)
+        visit(f"language {code}", get_language(code), 0)
+        visit(f"words of conditions {code}", get_watch_words(code), 0)
     for module in modules():
         for name, value in list(vars(module).items()):
             if not name.startswith("__"):

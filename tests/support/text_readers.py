@@ -55,7 +55,7 @@ READERS: dict[str, tuple[Callable[[str], object], int]] = {
     "words to be read": (routing.wants_reading, MAX_QUESTION_CHARS),
     "a stop": (routing.is_stop, MAX_QUESTION_CHARS),
     "a short question's intent": (lambda text: is_short(text) and intents.understand(text), 40),
-    "an answer's language": (language.language_of, 300),
+    "an answer's language": (language.detect_language, 300),
     "control tokens of a question": (control_tokens.clean, MAX_QUESTION_CHARS),
     "an event of an answer": (answer, 16_000),
     "a sentence before boxes": (shown, 1_000),

@@ -21,23 +21,23 @@ def register(api: Api) -> None:
 
     from server.core.aio import TaskSet, in_pool
     from server.core.frames import Role
-    from server.features.builtin.beside import DetectorAid, detector_condition
+    from server.features.builtin.beside import DetectorAid, parse_detector_condition
     from server.features.builtin.engine import BuiltinEngine
     from server.features.builtin.finder import Finder
-    from server.features.builtin.glance import GlancePart, Glancer, counter
-    from server.features.builtin.language import language_of
+    from server.features.builtin.glance import GlancePart, Glancer, get_counter
+    from server.features.builtin.language import detect_language
     from server.features.builtin.reader import TextReader
     from server.features.builtin.seeking import warm as read_words
     from server.shared.services import LanguageDetector, SceneReader
 
     # Shared, because the models take 100 MB.
-    reader, things = TextReader(), _finder(api)
+    reader, things = TextReader(), _make_finder(api)
     finder = Finder(reader, DetectorAid(things) if things is not None else None)
     api.provide(Finder, finder)
     api.provide(SceneReader, finder)
-    api.provide(LanguageDetector, language_of)
+    api.provide(LanguageDetector, detect_language)
     # The cache holds the text of visitors' watches.
-    api.on_session_ended(lambda _: detector_condition.cache_clear())
+    api.on_session_ended(lambda _: parse_detector_condition.cache_clear())
     tasks = TaskSet("builtin")
 
     def start() -> None:
@@ -49,13 +49,13 @@ def register(api: Api) -> None:
         return
     engine = BuiltinEngine(heavy=api.pools.heavy, reader=reader, finder=things)
     glancer = Glancer(engine, api.pools.heavy, reader, things)
-    counter(api.metrics)
+    get_counter(api.metrics)
 
-    def part(context: SessionContext) -> GlancePart:
-        engine.listen(context.id, partial(context.part, "voice_in"))
+    def make_part(context: SessionContext) -> GlancePart:
+        engine.set_microphone(context.id, partial(context.part, "voice_in"))
         return GlancePart(context, glancer)
 
-    api.session_part(part)
+    api.session_part(make_part)
 
     def warm() -> None:
         """Load the models once a role uses this engine."""
@@ -68,7 +68,7 @@ def register(api: Api) -> None:
     api.run("builtin", start=warm, close=tasks.close)
 
 
-def _finder(api: Api) -> ThingFinder | None:
+def _make_finder(api: Api) -> ThingFinder | None:
     """Return the object detector; None if NAME_THINGS is off."""
     from server.features.builtin.detector import (
         CLASSIFIER,
@@ -83,10 +83,10 @@ def _finder(api: Api) -> ThingFinder | None:
     if not settings.name_things:
         return None
 
-    def file(own: str, path: Path | None, sha256: str) -> ModelFile:
+    def choose_file(own: str, path: Path | None, sha256: str) -> ModelFile:
         return ModelFile(FOLDER / own) if path is None else ModelFile(path, sha256)
 
     return ThingFinder(
-        file(DETECTOR, settings.thing_detector, settings.thing_detector_sha256),
-        file(CLASSIFIER, settings.thing_classifier, settings.thing_classifier_sha256),
+        choose_file(DETECTOR, settings.thing_detector, settings.thing_detector_sha256),
+        choose_file(CLASSIFIER, settings.thing_classifier, settings.thing_classifier_sha256),
     )

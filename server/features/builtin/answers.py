@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Sequence
 
 from server.features.builtin import facts, look_answers, rank
-from server.features.builtin.codes import host, network
+from server.features.builtin.codes import find_network, get_host
 from server.features.builtin.intents import Intent
-from server.features.builtin.language import Language, language, without_controls
-from server.features.builtin.lines import Row, sentences
-from server.features.builtin.locate import directions
+from server.features.builtin.language import Language, get_language, strip_controls
+from server.features.builtin.lines import Row, split_sentences
+from server.features.builtin.locate import get_directions
 from server.features.builtin.speaker import AnswerWriter, ComposedAnswer, PictureFacts
 from server.features.builtin.wants import SOCIAL, Want
 from server.media.picture.grounding import Box
@@ -44,24 +44,26 @@ def compose(
     recent past, of which a picture shows only the changes since the last inspected one.
     """
     s = AnswerWriter(intent, view, today)
-    found = look_answers.overview(s, running=True) if running else answer(s)
+    found = look_answers.answer_overview(s, running=True) if running else answer(s)
     if past and not found.known:
-        change = look_answers.change(s) if view.change is not None else ComposedAnswer("")
-        found = ComposedAnswer(s.say("no_past"), s.sentence(change.text, change.more), known=False)
-    return _text(found.text, "" if brief and found.text else found.more), found.known
+        change = look_answers.answer_change(s) if view.change is not None else ComposedAnswer("")
+        found = ComposedAnswer(
+            s.say("no_past"), s.join_sentence(change.text, change.more), known=False
+        )
+    return _join_lines(found.text, "" if brief and found.text else found.more), found.known
 
 
 def compose_several(
     intent: Intent, looks: Sequence[tuple[str, PictureFacts]], today: dt.date
 ) -> tuple[str, bool]:
     """Return the answer about each of these cameras in turn; an answer that is the same for all is given once."""
-    words = language(intent.language)
+    words = get_language(intent.language)
     found = [answer(AnswerWriter(intent, view, today)) for _, view in looks]
-    names, texts = [_camera(words, name) for name, _ in looks], [one.text for one in found]
+    names, texts = [_format_camera(words, name) for name, _ in looks], [one.text for one in found]
     if len(set(texts)) == 1:
         names, texts = [words.join_words(names)], texts[:1]
-    lines = [words.name_value(name, text) for name, text in zip(names, texts, strict=True)]
-    return _text(*lines), any(one.known for one in found)
+    lines = [words.format_name_value(name, text) for name, text in zip(names, texts, strict=True)]
+    return _join_lines(*lines), any(one.known for one in found)
 
 
 def answer_small_talk(intent: Intent, things: bool = True, *, hears: bool = False) -> str | None:
@@ -69,7 +71,7 @@ def answer_small_talk(intent: Intent, things: bool = True, *, hears: bool = Fals
 
     `things`: the engine names objects. `hears`: the session's microphone is on.
     """
-    words, want = language(intent.language), intent.want
+    words, want = get_language(intent.language), intent.want
     if want not in SOCIAL:
         return None
     if want is Want.HEARS:
@@ -77,7 +79,7 @@ def answer_small_talk(intent: Intent, things: bool = True, *, hears: bool = Fals
     if want is Want.THANKS:
         return words.say("thanks")
     first = "" if want is Want.HELP else words.say(want.value)
-    return words.sentence(first, words.say_of_itself("help", things))
+    return words.join_sentence(first, words.say_of_itself("help", things))
 
 
 def describe_places(
@@ -93,15 +95,15 @@ def describe_places(
 
     `things`: the engine names objects. `of_print`: the boxes contain printed words.
     """
-    words = language(code)
+    words = get_language(code)
     if not boxes:
-        return words.sentence(words.say("not_now"), words.say_of_itself("help", things))
+        return words.join_sentence(words.say("not_now"), words.say_of_itself("help", things))
     parts = []
     for box in boxes[:_PLACED]:
-        where = [words.place_name(one) for one in directions(box, width, height)]
-        what = without_controls(words.capital(box.label))
-        parts.append(words.pair(f"“{what}”" if of_print else what, words.join_words(where)))
-    return words.sentence(*dict.fromkeys(parts))
+        where = [words.get_place_name(one) for one in get_directions(box, width, height)]
+        what = strip_controls(words.capitalise(box.label))
+        parts.append(words.format_pair(f"“{what}”" if of_print else what, words.join_words(where)))
+    return words.join_sentence(*dict.fromkeys(parts))
 
 
 def answer(s: AnswerWriter) -> ComposedAnswer:
@@ -110,30 +112,30 @@ def answer(s: AnswerWriter) -> ComposedAnswer:
     if want in _LOOKS:
         return _LOOKS[want](s)
     if want in (Want.READ, Want.TRANSLATE):
-        return _read(s)
+        return _answer_with_text(s)
     if want is Want.SAFE:
-        return _safe(s)
-    if want is Want.WIFI and network(s.codes):
-        return ComposedAnswer(s.code_sentence())
+        return _answer_safety(s)
+    if want is Want.WIFI and find_network(s.codes):
+        return ComposedAnswer(s.say_codes())
     if want is Want.SUMMARY:
-        return look_answers.summary(s)
+        return look_answers.answer_summary(s)
     if not s.rows and s.codes:
-        return ComposedAnswer(s.code_sentence(), known=want in (Want.URL, Want.LOOKUP))
+        return ComposedAnswer(s.say_codes(), known=want in (Want.URL, Want.LOOKUP))
     if not s.rows:
         of_door = want is Want.HOURS and s.intent.yes_no
         unknown = want in (Want.LOOKUP, Want.BEYOND, Want.AMOUNT) or s.intent.things or of_door
-        return look_answers.cannot_answer(s) if unknown else s.no_text()
-    if want is Want.EXPIRY and (found := _expiry(s)):
+        return look_answers.answer_unknown(s) if unknown else s.answer_no_text()
+    if want is Want.EXPIRY and (found := _answer_expiry(s)):
         return found
     is_open = want is Want.LOOKUP and not s.intent.yes_no
-    if not (is_open and len(s.listing(s.rows)) <= _SHORT) and (rows := _rows_of(s)):
-        return ComposedAnswer(s.say("reads", text=s.listing(rows)), s.other_print(rows))
+    if not (is_open and len(s.join_rows(s.rows)) <= _SHORT) and (rows := _find_rows(s)):
+        return ComposedAnswer(s.say("reads", text=s.join_rows(rows)), s.say_other_text(rows))
     if want is Want.BEYOND:
-        return ComposedAnswer(s.sentence(s.say("cannot"), s.all_print()), known=False)
+        return ComposedAnswer(s.join_sentence(s.say("cannot"), s.say_all_text()), known=False)
     if is_open or _may_have_answer(s):
-        return ComposedAnswer(s.all_print(), s.code_sentence(), known=False)
+        return ComposedAnswer(s.say_all_text(), s.say_codes(), known=False)
     return ComposedAnswer(
-        s.sentence(s.say("not_in_text"), s.all_print()), s.see_things(), known=False
+        s.join_sentence(s.say("not_in_text"), s.say_all_text()), s.say_things(), known=False
     )
 
 
@@ -144,22 +146,22 @@ def _may_have_answer(s: AnswerWriter) -> bool:
         return False
     if all(map(_BARE.fullmatch, (row.text for row in s.rows))):
         return True
-    named = not words or any(rank.count(row.text, words) for row in s.rows)
+    named = not words or any(rank.count_words(row.text, words) for row in s.rows)
     return named and any(has(row.text) for row in s.rows)
 
 
-def _rows_of(s: AnswerWriter) -> list[Row]:
+def _find_rows(s: AnswerWriter) -> list[Row]:
     """Return the rows that answer a question.
 
     They have words of the question and a figure of the requested kind, or are the only rows with such a figure.
     """
-    want, rows = s.intent.want, sentences(s.rows)
+    want, rows = s.intent.want, split_sentences(s.rows)
     has: Callable[[str], object] | None = facts.FINDERS.get(want)
     label = facts.LABELS.get(want)
     if want is Want.HOURS:
-        return _of_day(s, [row for row in rows if facts.hours(row.text)])
+        return _select_day(s, [row for row in rows if facts.find_hours(row.text)])
     if want is Want.TOTAL:
-        sums = [facts.is_sum(row.text) if facts.prices(row.text) else 0 for row in rows]
+        sums = [facts.rank_sum(row.text) if facts.find_prices(row.text) else 0 for row in rows]
         if most := max(sums, default=0):
             return [row for row, one in zip(rows, sums, strict=True) if one == most][: rank.MOST]
     if want in (Want.DATE, Want.TIME) and has and not any(has(row.text) for row in rows):
@@ -168,16 +170,16 @@ def _rows_of(s: AnswerWriter) -> list[Row]:
     if want is Want.PRICE:
         has = facts.has_piece_price
     least = 0.0 if s.intent.either else 0.5
-    found = rank.best_rows(rows, s.intent.words, has, least=least)
+    found = rank.find_best_rows(rows, s.intent.words, has, least=least)
     if not found and label is not None:
-        found = rank.best_rows(rows, (), has, label)
+        found = rank.find_best_rows(rows, (), has, label)
     if not found and has is not None and want is not Want.AMOUNT:
         found = [row for row in rows if has(row.text)]
         found = found if len(found) <= _FEW else []
     return found
 
 
-def _of_day(s: AnswerWriter, rows: list[Row]) -> list[Row]:
+def _select_day(s: AnswerWriter, rows: list[Row]) -> list[Row]:
     """Return the rows of opening hours for the requested day; the first rows if no row names it."""
     day, ahead = s.intent.weekday, s.intent.in_days
     if day is None and (ahead is not None or s.intent.yes_no):
@@ -185,20 +187,20 @@ def _of_day(s: AnswerWriter, rows: list[Row]) -> list[Row]:
     named = [
         row
         for row in rows
-        for days in [facts.weekdays(plain(row.text))]
+        for days in [facts.find_weekdays(plain(row.text))]
         if day in days or (not days and facts.CLOSED.search(plain(row.text)))
     ]
     return named or rows[: rank.MOST]
 
 
-def _expiry(s: AnswerWriter) -> ComposedAnswer | None:
+def _answer_expiry(s: AnswerWriter) -> ComposedAnswer | None:
     """Answer with the date as printed, and the number of days from today."""
-    found = facts.expiry([row.text for row in s.rows])
+    found = facts.find_expiry([row.text for row in s.rows])
     if found is None:
         return None
     date, text = found.date, found.text
     rest = s.rows[: found.first] + s.rows[found.last + 1 :]
-    more = s.say("also", text=s.listing(rest)) if rest else ""
+    more = s.say("also", text=s.join_rows(rest)) if rest else ""
     if date.day is None or date.either:
         return ComposedAnswer(s.say("reads", text=text), more)
     try:
@@ -212,16 +214,16 @@ def _expiry(s: AnswerWriter) -> ComposedAnswer | None:
     if days > _FAR:
         return ComposedAnswer(s.say("reads", text=text), more)
     when = s.say("days_left" if days > 0 else "days_ago", count=abs(days))
-    return ComposedAnswer(s.language.pair(text, when if days else s.language.today), more)
+    return ComposedAnswer(s.language.format_pair(text, when if days else s.language.today), more)
 
 
-def _read(s: AnswerWriter) -> ComposedAnswer:
+def _answer_with_text(s: AnswerWriter) -> ComposedAnswer:
     """Answer with all lines of printed text."""
     if not s.rows and not s.codes and s.intent.things and s.intent.yes_no:
         # "Steht neben der Tasse ein Glas?"
-        return look_answers.thing(s)
+        return look_answers.answer_thing(s)
     if not s.rows:
-        return ComposedAnswer(s.code_sentence()) if s.codes else s.no_text()
+        return ComposedAnswer(s.say_codes()) if s.codes else s.answer_no_text()
     lines: list[str] = []
     for row in s.rows:
         lines += [""] if row.apart and lines else []
@@ -229,44 +231,44 @@ def _read(s: AnswerWriter) -> ComposedAnswer:
     text = ("\n" if len(lines) > 1 else "") + "\n".join(lines)
     only = s.intent.want is Want.TRANSLATE
     return ComposedAnswer(
-        s.say("only_read" if only else "reads", text=text), s.code_sentence(), not only
+        s.say("only_read" if only else "reads", text=text), s.say_codes(), not only
     )
 
 
-def _safe(s: AnswerWriter) -> ComposedAnswer:
+def _answer_safety(s: AnswerWriter) -> ComposedAnswer:
     texts = [code.text for code in s.codes] + [row.text for row in s.rows]
-    links = [link for text in texts for link in facts.urls(text)]
+    links = [link for text in texts for link in facts.find_urls(text)]
     if not links:
-        return ComposedAnswer(s.say("no_code"), s.all_print(), known=False)
-    return ComposedAnswer(s.say("safe", host=host(links[0])))
+        return ComposedAnswer(s.say("no_code"), s.say_all_text(), known=False)
+    return ComposedAnswer(s.say("safe", host=get_host(links[0])))
 
 
-def _code(s: AnswerWriter) -> ComposedAnswer:
+def _answer_code(s: AnswerWriter) -> ComposedAnswer:
     if s.codes:
-        return ComposedAnswer(s.code_sentence())
-    found = rank.best_rows(s.rows, [*s.intent.words, *s.intent.asked.split()])
+        return ComposedAnswer(s.say_codes())
+    found = rank.find_best_rows(s.rows, [*s.intent.words, *s.intent.asked.split()])
     if found:
-        return ComposedAnswer(s.say("reads", text=s.listing(found)), s.quality())
-    return ComposedAnswer(s.sentence(s.say("no_code"), s.quality() or s.say("closer")))
+        return ComposedAnswer(s.say("reads", text=s.join_rows(found)), s.say_quality())
+    return ComposedAnswer(s.join_sentence(s.say("no_code"), s.say_quality() or s.say("closer")))
 
 
 _LOOKS: dict[Want, Callable[[AnswerWriter], ComposedAnswer]] = {
-    Want.CHANGE: look_answers.change,
-    Want.MOTION: look_answers.motion,
-    Want.FACES: look_answers.faces,
-    Want.THING: look_answers.thing,
-    Want.COLOUR: look_answers.colour,
-    Want.LIGHT: look_answers.light,
-    Want.CODE: _code,
+    Want.CHANGE: look_answers.answer_change,
+    Want.MOTION: look_answers.answer_motion,
+    Want.FACES: look_answers.answer_faces,
+    Want.THING: look_answers.answer_thing,
+    Want.COLOUR: look_answers.answer_colour,
+    Want.LIGHT: look_answers.answer_light,
+    Want.CODE: _answer_code,
 }
 
 
-def _camera(words: Language, name: str) -> str:
+def _format_camera(words: Language, name: str) -> str:
     number = number_of(name)
-    return without_controls(name) if number is None else words.say("camera", number=number)
+    return strip_controls(name) if number is None else words.say("camera", number=number)
 
 
-def _text(*parts: str) -> str:
+def _join_lines(*parts: str) -> str:
     """Join parts as lines with single spaces."""
     lines = [line for part in parts if part for line in part.split("\n")]
     return "\n".join(" ".join(line.split()) for line in lines)

@@ -11,13 +11,13 @@ import cv2
 
 from server.core.frames import Picture
 from server.features.builtin.answers import describe_places
-from server.features.builtin.conditions import Condition, Subject, spoken_condition
-from server.features.builtin.detector import PERSON, ThingFinder, classes, matching_things
-from server.features.builtin.engine import pixels_of
+from server.features.builtin.conditions import Condition, Subject, parse_spoken_condition
+from server.features.builtin.detector import PERSON, ThingFinder, load_classes, select_things
+from server.features.builtin.engine import get_pixels
 from server.features.builtin.intents import understand
-from server.features.builtin.language import language, language_of
+from server.features.builtin.language import detect_language, get_language
 from server.features.builtin.spotting import spot
-from server.features.builtin.thing_words import thing_words, words_of
+from server.features.builtin.thing_words import get_thing_words, get_words_for_tag
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.routing import ends, plain
@@ -39,7 +39,7 @@ class DetectorAid:
     def __init__(self, finder: ThingFinder) -> None:
         self.finder = finder
 
-    def boxes(self, picture: Picture, question: str, answer: str) -> list[Box]:
+    def find_boxes(self, picture: Picture, question: str, answer: str) -> list[Box]:
         """Return the boxes of the objects that a question names, in pixels of the picture.
 
         Return an empty list if a model's answer denies that something is there, and if detection fails, which is
@@ -48,24 +48,30 @@ class DetectorAid:
         intent = understand(question)
         if not intent.things or is_denied(answer, intent.language):
             return []
-        words = thing_words(intent.language)
+        words = get_thing_words(intent.language)
         try:
-            found = self.finder.find(pixels_of(picture), intent.things)
+            found = self.finder.find(get_pixels(picture), intent.things)
         except _FAILURES as exc:
             log.error("the detector failed", extra={"error": type(exc).__name__})
             return []
-        seen = matching_things(found, intent.things)
-        return [replace(one.box, label=words.one(one.name)) for one in seen if one.box is not None]
+        seen = select_things(found, intent.things)
+        return [
+            replace(one.box, label=words.get_singular(one.name))
+            for one in seen
+            if one.box is not None
+        ]
 
-    def at(self, bgr: Bgr, x: float, y: float, tag: str) -> list[Box]:
+    def find_at(self, bgr: Bgr, x: float, y: float, tag: str) -> list[Box]:
         """Return the boxes of objects around a point, in pixels of the picture.
 
         The label is a name in the language of the BCP 47 `tag`, or "" for an unknown object. Errors of the
         libraries are passed on.
         """
-        words = words_of(tag)
-        found = self.finder.at(bgr, x, y)
-        return [replace(box, label=words.one(box.label) if box.label else "") for box in found]
+        words = get_words_for_tag(tag)
+        found = self.finder.find_at(bgr, x, y)
+        return [
+            replace(box, label=words.get_singular(box.label) if box.label else "") for box in found
+        ]
 
     def look(
         self,
@@ -81,7 +87,10 @@ class DetectorAid:
         of the picture; an absent object has no box. The value is None if a condition names nothing that the detector
         knows; the result is None if detection fails.
         """
-        read = {name: detector_condition(condition, well) for name, condition in conditions.items()}
+        read = {
+            name: parse_detector_condition(condition, well)
+            for name, condition in conditions.items()
+        }
         wanted = [found[0] for found in read.values() if found is not None]
         names = {one.target for one in wanted}
         # A part of the picture cannot show that an object is gone.
@@ -89,7 +98,7 @@ class DetectorAid:
         boxes: list[Box] = []
         if names:
             try:
-                boxes = spot(self.finder, pixels_of(picture), names, turn, near, whole)
+                boxes = spot(self.finder, get_pixels(picture), names, turn, near, whole)
             except _FAILURES as exc:
                 log.error("the detector failed", extra={"error": type(exc).__name__})
                 return None
@@ -97,28 +106,28 @@ class DetectorAid:
             return None
         size = picture.width, picture.height
         return {
-            name: _answers(*found, boxes, size) if found is not None else None
+            name: _make_answers(*found, boxes, size) if found is not None else None
             for name, found in read.items()
         }
 
 
 @lru_cache(256)
-def detector_condition(condition: str, well: bool = False) -> tuple[Condition, str] | None:
+def parse_detector_condition(condition: str, well: bool = False) -> tuple[Condition, str] | None:
     """Return a condition that the detector can check, and the language of its words; None for any other.
 
     `well`: accept only objects that it recognises well enough to replace a model.
     """
-    found = spoken_condition(condition)
+    found = parse_spoken_condition(condition)
     if found is None or found[0].subject not in (Subject.THING, Subject.PERSON):
         return None
     read = replace(found[0], target=found[0].target or PERSON)
-    return (read, found[1]) if read.target in (_WELL if well else classes().detector) else None
+    return (read, found[1]) if read.target in (_WELL if well else load_classes().detector) else None
 
 
-def _answers(
+def _make_answers(
     condition: Condition, code: str, boxes: Sequence[Box], size: tuple[int, int]
 ) -> list[WatchAnswer]:
-    words, named = language(code), thing_words(code).one(condition.target)
+    words, named = get_language(code), get_thing_words(code).get_singular(condition.target)
     seen = [box for box in boxes if box.label == condition.target]
     if condition.gone:
         why = words.say("not_now" if seen else "thing_missed", thing=named)
@@ -137,5 +146,7 @@ def _answers(
 def is_denied(answer: str, asked_in: str) -> bool:
     """Return True if an answer has a negating word, in the language of its question or in its own."""
     text = ends(answer)
-    codes = {asked_in, language_of(text) or asked_in}
-    return any(language(code).common("denies").search(plain(text)) for code in codes)
+    codes = {asked_in, detect_language(text) or asked_in}
+    return any(
+        get_language(code).get_common_pattern("denies").search(plain(text)) for code in codes
+    )

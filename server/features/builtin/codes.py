@@ -43,7 +43,7 @@ class Network:
 _FIELD = re.compile(r"(?<![A-Z])([A-Z]++):((?:\\.|[^;\\])*+);?")
 
 
-def network(codes: Iterable[DecodedCode]) -> Network | None:
+def find_network(codes: Iterable[DecodedCode]) -> Network | None:
     """Return the Wi-Fi network in the first code that contains one (WIFI:T:WPA;S:name;P:password;;)."""
     for code in codes:
         text = code.whole or code.text
@@ -52,7 +52,7 @@ def network(codes: Iterable[DecodedCode]) -> Network | None:
         parts = {key: re.sub(r"\\(.)", r"\1", value) for key, value in _FIELD.findall(text[5:])}
         name, password = parts.get("S", ""), parts.get("P", "")
         if name:
-            return Network(_without_quotes(name), _without_quotes(password), code)
+            return Network(_strip_quotes(name), _strip_quotes(password), code)
     return None
 
 
@@ -74,7 +74,7 @@ _FIELDS_SHOWN = [
 _WHEN = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d).*)?")
 
 
-def readable_text(text: str) -> str:
+def format_code_text(text: str) -> str:
     """Return a code's text for display; of a contact or an event, the values of its fields."""
     if text[:7].upper() == "MECARD:":
         fields = _FIELD.findall(text[7:])
@@ -103,7 +103,7 @@ def _format_day(match: re.Match[str]) -> str:
     return f"{year}-{month}-{day}" + (f" {hour}:{minute}" if hour else "")
 
 
-def host(url: str) -> str:
+def get_host(url: str) -> str:
     """Return a link's host as a browser reads it: without user name, port and path.
 
     A host with letters that may be confused with others is returned in ASCII ("xn--...").
@@ -134,24 +134,24 @@ _PART = (
 )
 
 
-def code_uses(codes: Iterable[DecodedCode]) -> tuple[FoundCode, ...]:
+def find_code_uses(codes: Iterable[DecodedCode]) -> tuple[FoundCode, ...]:
     """Return the possible uses of codes, each once.
 
     An address is opened if it is http or https, names no user and is not too long; others are
     text. An open network has nothing to copy.
     """
-    found = (_code_use(code) for code in codes)
+    found = (_find_code_use(code) for code in codes)
     return tuple(dict.fromkeys(one for one in found if one is not None))
 
 
-def _code_use(code: DecodedCode) -> FoundCode | None:
+def _find_code_use(code: DecodedCode) -> FoundCode | None:
     text = code.whole or code.text
     if text[:5].upper() == "WIFI:":
-        wifi = network([code])
+        wifi = find_network([code])
         return (
             FoundCode(use=CodeUse.PASSWORD, value=wifi.password) if wifi and wifi.password else None
         )
-    if link := _link(text):
+    if link := _parse_link(text):
         return FoundCode(use=CodeUse.OPEN, value=link)
     for pattern, use in _PART:
         if part := pattern.match(text):
@@ -160,7 +160,7 @@ def _code_use(code: DecodedCode) -> FoundCode | None:
     return FoundCode(use=next(begins, CodeUse.TEXT), value=text)
 
 
-def _link(text: str) -> str:
+def _parse_link(text: str) -> str:
     """Return the address to open if a text is only an address; "" for any other."""
     if _LINK.fullmatch(text) is None or len(text) > _LONGEST_LINK:
         return ""
@@ -174,5 +174,5 @@ def _link(text: str) -> str:
     return link if named and found.username is None and found.password is None else ""
 
 
-def _without_quotes(text: str) -> str:
+def _strip_quotes(text: str) -> str:
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text

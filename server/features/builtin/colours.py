@@ -85,15 +85,15 @@ def name_pixels(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
 _SKY = 64
 
 
-def shares(bgr: NDArray[np.uint8], *, lit: bool = False) -> list[tuple[str, float]]:
+def measure_shares(bgr: NDArray[np.uint8], *, lit: bool = False) -> list[tuple[str, float]]:
     """Return colours and their shares of the picture (0 to 1), largest first, without tiny ones.
 
     `lit`: the picture shows an object; skylight on it is not counted as its colour.
     """
-    return _colour_shares(shrink(bgr, _SIDE)[0], lit=lit)
+    return _measure_shares(shrink(bgr, _SIDE)[0], lit=lit)
 
 
-def _colour_shares(small: NDArray[np.uint8], *, lit: bool = False) -> list[tuple[str, float]]:
+def _measure_shares(small: NDArray[np.uint8], *, lit: bool = False) -> list[tuple[str, float]]:
     named = name_pixels(small)
     if lit:
         _, sat, value = cv2.split(cv2.cvtColor(small, cv2.COLOR_BGR2HSV))
@@ -104,7 +104,7 @@ def _colour_shares(small: NDArray[np.uint8], *, lit: bool = False) -> list[tuple
     return [(NAMES[n], float(counts[n])) for n in order if counts[n] >= _LEAST_THING]
 
 
-def colours_by_place(bgr: NDArray[np.uint8]) -> dict[str, tuple[tuple[str, float], ...]]:
+def get_colours_by_place(bgr: NDArray[np.uint8]) -> dict[str, tuple[tuple[str, float], ...]]:
     """Return the colours of the whole picture, its outer thirds and its middle, largest first."""
     height, width = bgr.shape[:2]
     top, left = height // 3, width // 3
@@ -116,7 +116,7 @@ def colours_by_place(bgr: NDArray[np.uint8]) -> dict[str, tuple[tuple[str, float
         "bottom": bgr[height - max(1, top) :],
         "middle": bgr[top : max(top + 1, height - top), left : max(left + 1, width - left)],
     }
-    return {place: tuple(shares(part)) for place, part in parts.items()}
+    return {place: tuple(measure_shares(part)) for place, part in parts.items()}
 
 
 # Segmentation of an object from its background: longest side of the part in pixels, margin around a box as a fraction
@@ -128,7 +128,7 @@ _LEAST_SUBJECT = 0.02
 _ALL = 0.95
 
 
-def subject(bgr: NDArray[np.uint8], box: Box | None = None) -> list[tuple[str, float]]:
+def find_subject_colours(bgr: NDArray[np.uint8], box: Box | None = None) -> list[tuple[str, float]]:
     """Return the colours of the object in a box, or in the middle, without its background.
 
     Each has its share of the object, largest first; empty if nothing stands out. Takes about 15 ms.
@@ -147,7 +147,7 @@ def subject(bgr: NDArray[np.uint8], box: Box | None = None) -> list[tuple[str, f
     )
     mask = np.zeros(small.shape[:2], np.uint8)
     if inside[2] * inside[3] > _ALL * mask.size:
-        return _colour_shares(small, lit=True)
+        return _measure_shares(small, lit=True)
     # OpenCV's random state belongs to the thread; a fixed seed makes the result repeatable.
     cv2.setRNGSeed(0)
     models = np.zeros((1, 65)), np.zeros((1, 65))
@@ -155,8 +155,8 @@ def subject(bgr: NDArray[np.uint8], box: Box | None = None) -> list[tuple[str, f
     own = mask == cv2.GC_PR_FGD
     if np.count_nonzero(own) < _LEAST_SUBJECT * inside[2] * inside[3]:
         return []
-    behind = dict(_colour_shares(small[~own][:, None]))
-    found = _colour_shares(small[own][:, None], lit=True)
+    behind = dict(_measure_shares(small[~own][:, None]))
+    found = _measure_shares(small[own][:, None], lit=True)
     # A colour with a larger share in the background shows through.
     return [one for one in found if one[1] > behind.get(one[0], 0.0)] or found
 
@@ -169,7 +169,7 @@ _BELOW_PORTRAIT, _BESIDE_PORTRAIT = 0.25, 1.2
 _LEAST_BELOW, _LEAST_PORTRAIT = 0.25, 0.12
 
 
-def clothes_colours(bgr: NDArray[np.uint8], face: Box) -> list[tuple[str, float]]:
+def find_clothes_colours(bgr: NDArray[np.uint8], face: Box) -> list[tuple[str, float]]:
     """Return the colours below a face, as of a shirt, with their shares, largest first; empty if there is no room."""
     height, width = bgr.shape[:2]
     tall, wide = face.height, face.width
@@ -182,13 +182,13 @@ def clothes_colours(bgr: NDArray[np.uint8], face: Box) -> list[tuple[str, float]
         return []
     middle, _ = face.middle
     left, right = max(0.0, middle - beside * wide), min(width, middle + beside * wide)
-    return shares(bgr[int(top) : int(bottom), int(left) : int(right) + 1])
+    return measure_shares(bgr[int(top) : int(bottom), int(left) : int(right) + 1])
 
 
 # Minimum share of a further colour, relative to the first colour's share
 _FURTHER = 0.3
 
 
-def main_colours(shares: Sequence[tuple[str, float]]) -> tuple[str, ...]:
+def select_main_colours(shares: Sequence[tuple[str, float]]) -> tuple[str, ...]:
     """Return the colours that describe an object, two at most."""
     return tuple(name for name, share in shares if share >= _FURTHER * shares[0][1])[:2]

@@ -15,8 +15,8 @@ from functools import cache
 from server.core.frames import VoiceCommand
 from server.features.builtin.colours import NAMES
 from server.features.builtin.detector import PERSON
-from server.features.builtin.language import LANGUAGES, Language, language
-from server.features.builtin.thing_words import thing_words
+from server.features.builtin.language import LANGUAGES, Language, get_language
+from server.features.builtin.thing_words import get_thing_words
 from server.models.routing import WORD_MARKS, ends, parse_command, plain
 
 # Text for visitors about a condition that is not supported
@@ -63,11 +63,11 @@ _AROUND = ("fillers", "texts", "naming")
 
 def read_condition(text: str) -> Condition | None:
     """Parse a condition; None for one that needs a model."""
-    found = spoken_condition(text)
+    found = parse_spoken_condition(text)
     return found[0] if found else None
 
 
-def spoken_condition(text: str) -> tuple[Condition, str] | None:
+def parse_spoken_condition(text: str) -> tuple[Condition, str] | None:
     """Parse a condition, and return it with the language in which all words are known.
 
     An introduction such as "tell me when" is ignored.
@@ -77,50 +77,50 @@ def spoken_condition(text: str) -> tuple[Condition, str] | None:
     if order is not None and order[0] is VoiceCommand.WATCH:
         text = order[1]
     # A name may be a word of another language, so names are tried last.
-    for read in (_of_known_words, _with_a_name):
+    for read in (_parse_known_words, _parse_name):
         for code in LANGUAGES:
-            found = read(text, watch_words(code))
+            found = read(text, get_watch_words(code))
             if found is not None:
                 return found, code
     return None
 
 
-def _of_known_words(text: str, known: WatchWords) -> Condition | None:
+def _parse_known_words(text: str, known: WatchWords) -> Condition | None:
     quoted = _QUOTED.search(text)
     if quoted is not None:
         around = (text[: quoted.start()] + " " + text[quoted.end() :]).strip()
-        return _text_condition(quoted["target"], around, known)
+        return _make_text_condition(quoted["target"], around, known)
     low = plain(text).strip(_TRIM)
-    words = known.words(low)
+    words = known.split(low)
     if words is None:
-        return _thing(low, known)
-    light = _light(words, known)
+        return _parse_thing(low, known)
+    light = _parse_light(words, known)
     if light is not None:
         return Condition(Subject.LIGHT if light else Subject.DARK)
-    return _simple(words, known) or _thing(low, known)
+    return _parse_simple(words, known) or _parse_thing(low, known)
 
 
-def _thing(low: str, known: WatchWords) -> Condition | None:
+def _parse_thing(low: str, known: WatchWords) -> Condition | None:
     """Parse a condition about an object that is present or gone."""
-    names, rest = thing_words(known.code).cut(low)
-    words = known.words(rest)
-    if not names and words and known.words_outside(known.words_in(words, "people"), "fillers"):
+    names, rest = get_thing_words(known.code).cut(low)
+    words = known.split(rest)
+    if not names and words and known.select_other(known.select_in_set(words, "people"), "fillers"):
         # "Somebody leaves"
-        names, words = (PERSON,), known.words_outside(words, "people")
+        names, words = (PERSON,), known.select_other(words, "people")
     if len(names) != 1 or words is None or not known.has_only(words, "fillers", "gone"):
         return None
-    return Condition(Subject.THING, names[0], gone=bool(known.words_in(words, "gone")))
+    return Condition(Subject.THING, names[0], gone=bool(known.select_in_set(words, "gone")))
 
 
-def _with_a_name(text: str, known: WatchWords) -> Condition | None:
+def _parse_name(text: str, known: WatchWords) -> Condition | None:
     if _QUOTED.search(text) is not None:
         return None
-    named = known.text_named(plain(text).strip(_TRIM))
+    named = known.find_named_text(plain(text).strip(_TRIM))
     if named is not None:
-        found = _word(named)
-        words = known.words(found.target) if found is not None else frozenset[str]()
+        found = _make_word_condition(named)
+        words = known.split(found.target) if found is not None else frozenset[str]()
         # "Text is visible" quotes no text.
-        if found is not None and (words is None or known.words_outside(words, "fillers")):
+        if found is not None and (words is None or known.select_other(words, "fillers")):
             return found
     # "EXIT appears": a word in capitals is text to read.
     tokens = _TOKEN.findall(_BESIDE.sub(" ", text))
@@ -128,33 +128,37 @@ def _with_a_name(text: str, known: WatchWords) -> Condition | None:
     if not capitals:
         return None
     around = " ".join(word for word in tokens if word not in capitals)
-    return _text_condition(" ".join(capitals), around, known)
+    return _make_text_condition(" ".join(capitals), around, known)
 
 
-def _text_condition(target: str, around: str, known: WatchWords) -> Condition | None:
+def _make_text_condition(target: str, around: str, known: WatchWords) -> Condition | None:
     """Return the condition for a text to read if the words around it add nothing."""
-    words = known.words(plain(around))
-    return _word(target) if words is not None and known.has_only(words, *_AROUND) else None
+    words = known.split(plain(around))
+    return (
+        _make_word_condition(target)
+        if words is not None and known.has_only(words, *_AROUND)
+        else None
+    )
 
 
-def _simple(words: Words, known: WatchWords) -> Condition | None:
-    rest = known.words_outside(words, "fillers")
+def _parse_simple(words: Words, known: WatchWords) -> Condition | None:
+    rest = known.select_other(words, "fillers")
     if not rest:
         # Words such as "something" are fillers and subjects, too.
         for subject, (name, *_) in _SUBJECTS:
-            if known.words_in(words, name):
+            if known.select_in_set(words, name):
                 return Condition(subject)
         return None
     for subject, names in _SUBJECTS:
-        if known.has_only(rest, *names) and known.words_in(words, names[0]):
+        if known.has_only(rest, *names) and known.select_in_set(words, names[0]):
             return Condition(subject)
-    colours = {known.colour(word) for word in rest}
+    colours = {known.get_colour(word) for word in rest}
     if len(colours) == 1 and (colour := colours.pop()):
         return Condition(Subject.COLOUR, colour)
     return None
 
 
-def _light(words: Words, known: WatchWords) -> bool | None:
+def _parse_light(words: Words, known: WatchWords) -> bool | None:
     """Return True for a condition about light, False for one about darkness, and None for any other.
 
     All words have to be known: "the light turns green" is neither.
@@ -163,20 +167,23 @@ def _light(words: Words, known: WatchWords) -> bool | None:
         words, "lights", "dark", "bright", "off", "on", "no", "light"
     ):
         return None
-    dark, bright = bool(known.words_in(words, "dark")), bool(known.words_in(words, "bright"))
-    off, no = bool(known.words_in(words, "off")), bool(known.words_in(words, "no"))
+    dark, bright = (
+        bool(known.select_in_set(words, "dark")),
+        bool(known.select_in_set(words, "bright")),
+    )
+    off, no = bool(known.select_in_set(words, "off")), bool(known.select_in_set(words, "no"))
     if dark or bright:
         # "It is not dark" needs a model.
         return bright if dark is not bright and not (no or off) else None
-    if not bool(known.words_in(words, "lights")):
+    if not bool(known.select_in_set(words, "lights")):
         return None
     if off or no:
         # "On" may be a preposition, so "off" decides.
         return None if off and no else False
-    return True if bool(known.words_in(words, "on")) else None
+    return True if bool(known.select_in_set(words, "on")) else None
 
 
-def _word(target: str) -> Condition | None:
+def _make_word_condition(target: str) -> Condition | None:
     words = " ".join(plain(target).strip(_TRIM).split())
     return Condition(Subject.WORD, words) if words else None
 
@@ -225,56 +232,56 @@ class WatchWords:
         # Verbs after a name, each split into words
         tails = plain(str(found.get("tails", ""))).split(",")
         self._tails = [one.split() for one in tails if one.strip()]
-        self._named_before = _choice(str(found.get("named_before", "")))
-        self._colours = self._colours_of(spoken, plain(str(found.get("no_colours", ""))).split())
+        self._named_before = _make_choice_pattern(str(found.get("named_before", "")))
+        self._colours = self._read_colours(spoken, plain(str(found.get("no_colours", ""))).split())
         parts = frozenset[str]().union(*self._sets.values(), self._colours)
         self._parts = parts if self._unspaced else frozenset[str]()
         self._longest = max(map(len, parts))
 
-    def words_in(self, words: Words, name: str) -> Words:
+    def select_in_set(self, words: Words, name: str) -> Words:
         """Return the words that are in a set."""
         return frozenset(word for word in words if self._is_known(word, self._sets[name]))
 
     def has_only(self, words: Words, *names: str) -> bool:
         """Return True if all words are in these sets."""
-        return not self.words_outside(words, *names)
+        return not self.select_other(words, *names)
 
-    def words_outside(self, words: Words, *names: str) -> Words:
+    def select_other(self, words: Words, *names: str) -> Words:
         """Return the words that are in none of these sets."""
         known = frozenset[str]().union(*(self._sets[name] for name in names))
         return frozenset(word for word in words if not self._is_known(word, known))
 
-    def words(self, low: str) -> Words | None:
+    def split(self, low: str) -> Words | None:
         """Return the words of a `plain` text; None if an unspaced language has unknown parts in it."""
         for pattern, other in self._same:
             low = pattern.sub(other, low)
         for mark in _MARKS:
             low = low.replace(mark, " ")
         if self._unspaced:
-            return self._segments(low)
+            return self._split_unspaced(low)
         if self._particles:
             low = _BEFORE_HANGUL.sub(" ", low)
         return frozenset(word.strip("'-") for word in _WORD.findall(low)) - {""}
 
-    def colour(self, word: str) -> str:
+    def get_colour(self, word: str) -> str:
         return self._colours.get(word, "")
 
-    def text_named(self, low: str) -> str | None:
+    def find_named_text(self, low: str) -> str | None:
         """Return the text that a condition names, without a verb after it; None if it names none."""
         naming = sorted(self._sets["naming"], key=len, reverse=True)
         after = "|".join(map(re.escape, naming))
         if not self._unspaced:
             match = re.match(rf"^(.*)(?<!\w)(?:{after})(?!\w)\s*:?\s+(?P<target>\S.*)$", low)
-            if match is not None and self._only_naming(match[1]):
-                return self._without_tail(match["target"])
+            if match is not None and self._is_only_naming(match[1]):
+                return self._strip_tail(match["target"])
         if self._named_before is not None:
             gap = r"\s*" if self._unspaced or self._particles else r"\s+"
             match = re.match(rf"^(?P<target>\S.*?){gap}(?:{self._named_before})(.*)$", low)
-            if match is not None and self._only_naming(match[2]):
-                return self._without_fillers(match["target"])
+            if match is not None and self._is_only_naming(match[2]):
+                return self._strip_fillers(match["target"])
         return None
 
-    def _without_tail(self, target: str) -> str:
+    def _strip_tail(self, target: str) -> str:
         """Return a text to read without the verbs after it."""
         words = target.split()
         while tail := next((one for one in self._tails if words[-len(one) :] == one), None):
@@ -284,11 +291,11 @@ class WatchWords:
             del words[-len(tail) :]
         return " ".join(words)
 
-    def _only_naming(self, around: str) -> bool:
-        words = self.words(around)
+    def _is_only_naming(self, around: str) -> bool:
+        words = self.split(around)
         return words is not None and self.has_only(words, "fillers", "texts", "naming")
 
-    def _without_fillers(self, target: str) -> str:
+    def _strip_fillers(self, target: str) -> str:
         words = target.split()
         while words and self._is_known(words[0], self._sets["fillers"]):
             words.pop(0)
@@ -301,7 +308,7 @@ class WatchWords:
             word.startswith(one) and word[len(one) :] in known for one in self._prefixes
         ) or any(word.endswith(one) and word[: -len(one)] in known for one in self._particles)
 
-    def _colours_of(self, spoken: Language, without: list[str]) -> dict[str, str]:
+    def _read_colours(self, spoken: Language, without: list[str]) -> dict[str, str]:
         found: dict[str, str] = {}
         for name, forms in zip(NAMES, spoken.colours, strict=True):
             for form in plain(forms).split():
@@ -311,7 +318,7 @@ class WatchWords:
                         found.setdefault(word, name)
         return found | ({"gray": "grey"} if spoken.code == "en" else {})
 
-    def _segments(self, low: str) -> Words | None:
+    def _split_unspaced(self, low: str) -> Words | None:
         """Split a text without spaces into the fewest known parts; None if that is impossible."""
         low = "".join(low.split()) if not _FOREIGN.search(low) else low.strip()
         # By end: the number of parts before it, and the last of them
@@ -336,13 +343,13 @@ class WatchWords:
         return frozenset(part for part in parts if part.strip())
 
 
-def _choice(phrases: str) -> str | None:
+def _make_choice_pattern(phrases: str) -> str | None:
     """Return the pattern of comma-separated phrases; None if there are none."""
     found = sorted({plain(one.strip()) for one in phrases.split(",")} - {""}, key=len, reverse=True)
     return "|".join(map(re.escape, found)) if found else None
 
 
 @cache
-def watch_words(code: str) -> WatchWords:
+def get_watch_words(code: str) -> WatchWords:
     """Return the words of conditions in one of `LANGUAGES`."""
-    return WatchWords(language(code))
+    return WatchWords(get_language(code))

@@ -123,11 +123,11 @@ class Classes:
 
 
 @cache
-def classes() -> Classes:
+def load_classes() -> Classes:
     found = json.loads((FOLDER / "classes.json").read_text("utf-8"))
     classifier = [""] * 1000
     for name, ranges in found["classifier"].items():
-        for number in numbers(ranges):
+        for number in parse_ranges(ranges):
             classifier[number] = name
     named = tuple(found["classifier"])
     of_class = np.array([[one == name for name in named] for one in classifier], np.float32)
@@ -135,24 +135,24 @@ def classes() -> Classes:
         tuple(found["detector"]),
         tuple(found["detector_columns"]),
         tuple(classifier),
-        {name: numbers(ranges) for name, ranges in found["agrees"].items()},
+        {name: parse_ranges(ranges) for name, ranges in found["agrees"].items()},
         named,
         of_class,
     )
 
 
-def likeliest_name(weights: F32) -> tuple[str, float]:
+def find_likeliest_name(weights: F32) -> tuple[str, float]:
     """Return the classifier's likeliest name and the sum of the weights of its classes.
 
     A class without a name may be likelier.
     """
-    known = classes()
+    known = load_classes()
     of_names = weights @ known.of_class
     best = int(of_names.argmax())
     return known.named[best], float(of_names[best])
 
 
-def numbers(ranges: str) -> list[int]:
+def parse_ranges(ranges: str) -> list[int]:
     """Return the numbers of ranges like "7-24 80"."""
     found: list[int] = []
     for part in ranges.split():
@@ -169,12 +169,12 @@ class ModelFile:
     sha256: str = ""
 
 
-def sample_square(bgr: Bgr, side: int) -> F32:
+def resize_bilinear(bgr: Bgr, side: int) -> F32:
     """Resize a picture to an RGB square with bilinear interpolation."""
-    return _rgb(cv2.resize(bgr, (side, side), interpolation=cv2.INTER_LINEAR))
+    return _to_rgb(cv2.resize(bgr, (side, side), interpolation=cv2.INTER_LINEAR))
 
 
-def average_square(bgr: Bgr, side: int) -> F32:
+def resize_by_area(bgr: Bgr, side: int) -> F32:
     """Resize a picture to an RGB square with area averages.
 
     A large picture is halved first, because OpenCV then takes a tenth of the time.
@@ -184,16 +184,16 @@ def average_square(bgr: Bgr, side: int) -> F32:
         even, half = bgr[: 2 * height, : 2 * width], (width, height)
         bgr = np.asarray(cv2.resize(even, half, interpolation=cv2.INTER_AREA), np.uint8)
     if min(bgr.shape[:2]) <= side:
-        return sample_square(bgr, side)
-    return _rgb(cv2.resize(bgr, (side, side), interpolation=cv2.INTER_AREA))
+        return resize_bilinear(bgr, side)
+    return _to_rgb(cv2.resize(bgr, (side, side), interpolation=cv2.INTER_AREA))
 
 
-def _rgb(bgr: cv2.typing.MatLike) -> F32:
+def _to_rgb(bgr: cv2.typing.MatLike) -> F32:
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
+class _InputFormat:
     """A model's input: pixel values from 0 to 255, less `middle`, times `scale`."""
 
     middle: float
@@ -202,14 +202,14 @@ class _Form:
     squeeze: Callable[[Bgr, int], F32]
 
 
-_DETECTORS = _Form(127.5, 2 / 255, sample_square)
-_CLASSIFIERS = _Form(127, 1 / 128, average_square)
+_DETECTORS = _InputFormat(127.5, 2 / 255, resize_bilinear)
+_CLASSIFIERS = _InputFormat(127, 1 / 128, resize_by_area)
 
 
 class _SquareModel:
     """One of the two models; its input is a square picture."""
 
-    def __init__(self, file: ModelFile, form: _Form) -> None:
+    def __init__(self, file: ModelFile, form: _InputFormat) -> None:
         """Load the file. Raises ModelUnusable."""
         self._form = form
         self._session = load_session(file.path, file.sha256)
@@ -251,18 +251,18 @@ class ThingFinder:
 
         `asked`: the names of objects that a question is about.
         """
-        return self.name_boxes(bgr, self.boxes(bgr), asked)
+        return self.name_boxes(bgr, self.find_boxes(bgr), asked)
 
     def name_boxes(
         self, bgr: Bgr, boxes: Iterable[Box], asked: Collection[str] = ()
     ) -> list[DetectedThing]:
-        """Return the same as `find` for a picture whose `boxes` are known."""
+        """Return the same as `find` for a picture whose `find_boxes` are known."""
         if self._load() is None or min(bgr.shape[:2]) < _LEAST_SIDE:
             return []
         # Boxes of requested names come first, so that the limit does not drop them.
         first = sorted(boxes, key=lambda box: box.label not in asked)[:_MOST]
-        found = [thing for box in first if (thing := self.name(bgr, box, asked)) is not None]
-        if asked and not matching_things(found, asked):
+        found = [thing for box in first if (thing := self.name_box(bgr, box, asked)) is not None]
+        if asked and not select_things(found, asked):
             found += self._find_in_tiles(bgr, asked)
         if not found and (thing := self._name_middle(bgr)) is not None:
             found.append(thing)
@@ -275,13 +275,13 @@ class ThingFinder:
 
         An object at the place of a `known` box, which was sure a moment ago, is sure without another check.
         """
-        every = self.boxes(bgr, _PERHAPS)
+        every = self.find_boxes(bgr, _PERHAPS)
         likely = [box for box in every if box.label in names and (box.confidence or 0.0) >= _BOX]
         boxes = likely[:_MOST_SOUGHT]
         there = [box for box in boxes if known is not None and box.overlap(known) >= _FOLLOWED]
         found = [DetectedThing(box.label, box.confidence or 0.0, box, sure=True) for box in there]
         rest = [box for box in boxes if box not in there]
-        named = (self.name(bgr, box) for box in rest)
+        named = (self.name_box(bgr, box) for box in rest)
         found += [one for one in named if one is not None and one.name in names]
         if not any(one.sure for one in found):
             rest = sorted(
@@ -299,25 +299,25 @@ class ThingFinder:
         """
         boxes = [box for box in boxes if box.label != PERSON][:_MOST_CLOSER]
         for box in boxes:
-            part = _with_margin(bgr, box)
-            name, weight = likeliest_name(self._classify(part))
+            part = _crop_with_margin(bgr, box)
+            name, weight = find_likeliest_name(self._classify(part))
             if name not in names or weight < _CLOSER:
                 continue
             if known is not None and box.overlap(known) >= _FOLLOWED:
                 return [DetectedThing(name, weight, box, sure=True)]
-            left, top = _corner(box)
-            for near in self.boxes(part):
-                thing = self.name(part, near) if near.label in names else None
+            left, top = _get_corner(box)
+            for near in self.find_boxes(part):
+                thing = self.name_box(part, near) if near.label in names else None
                 if thing is not None and thing.sure:
                     return [replace(thing, box=near.moved(left, top))]
         return []
 
-    def around(self, bgr: Bgr, known: Collection[Box] = ()) -> list[DetectedThing]:
+    def find_around(self, bgr: Bgr, known: Collection[Box] = ()) -> list[DetectedThing]:
         """Return the objects that have a box, surest first.
 
         An object at the place of a `known` box of its name is not checked again, and not sure.
         """
-        boxes = self.boxes(bgr)
+        boxes = self.find_boxes(bgr)
         there = [
             box
             for box in boxes
@@ -325,7 +325,7 @@ class ThingFinder:
         ]
         rest = [box for box in boxes if box not in there][:_MOST]
         found = [DetectedThing(box.label, box.confidence or 0.0, box, sure=False) for box in there]
-        found += [one for box in rest if (one := self.name(bgr, box)) is not None]
+        found += [one for box in rest if (one := self.name_box(bgr, box)) is not None]
         scene = _SCENE * bgr.shape[0] * bgr.shape[1]
         smaller = {one.name for one in found if one.box is not None and one.box.area < scene}
         found = [
@@ -335,33 +335,33 @@ class ThingFinder:
         ]
         return sorted(found, key=lambda one: (not one.sure, -one.confidence))
 
-    def at(self, bgr: Bgr, x: float, y: float) -> list[Box]:
+    def find_at(self, bgr: Bgr, x: float, y: float) -> list[Box]:
         """Return the boxes around a point, in pixels; the label is an object's name, or "" if it is unknown.
 
         Without a box, the detector runs on a square around the point, in which small objects are larger.
         """
         height, width = bgr.shape[:2]
-        found = [box for box in self.boxes(bgr, _AT) if box.encloses(x, y)]
+        found = [box for box in self.find_boxes(bgr, _AT) if box.encloses(x, y)]
         if not found:
             side = min(height, width) // 2
             left = min(max(0, int(x) - side // 2), width - side)
             top = min(max(0, int(y) - side // 2), height - side)
             part = bgr[top : top + side, left : left + side]
-            found = [box.moved(left, top) for box in self.boxes(part, _AT)]
+            found = [box.moved(left, top) for box in self.find_boxes(part, _AT)]
             found = [box for box in found if box.encloses(x, y)]
-        labelled = [self._with_label(bgr, box) for box in found]
+        labelled = [self._label_box(bgr, box) for box in found]
         most = {True: _LARGEST_AT * width * height, False: _LARGEST_UNNAMED * width * height}
         return [box for box in labelled if box.area <= most[box.label != ""]]
 
-    def _with_label(self, bgr: Bgr, box: Box) -> Box:
-        thing = self.name(bgr, box)
+    def _label_box(self, bgr: Bgr, box: Box) -> Box:
+        thing = self.name_box(bgr, box)
         if thing is None:
             return replace(box, label="", confidence=None)
         return replace(box, label=thing.name, confidence=thing.confidence)
 
-    def more_of(self, bgr: Bgr, found: Sequence[DetectedThing], name: str) -> list[DetectedThing]:
+    def find_more(self, bgr: Bgr, found: Sequence[DetectedThing], name: str) -> list[DetectedThing]:
         """Return further objects of a name that are small or unsure, for counting."""
-        known = classes()
+        known = load_classes()
         same = known.agrees.get(name) or [
             at for at, one in enumerate(known.classifier) if one == name
         ]
@@ -373,15 +373,15 @@ class ThingFinder:
         largest = _MOST_LARGER * max(box.area for box in seen)
         more: list[DetectedThing] = []
         looks = _MOST_COUNTED
-        for left, top, part in [(0, 0, bgr), *tiles(bgr)]:
-            for box in self.boxes(part, _PERHAPS):
+        for left, top, part in [(0, 0, bgr), *make_tiles(bgr)]:
+            for box in self.find_boxes(part, _PERHAPS):
                 placed = box.moved(left, top)
                 if placed.area > largest or any(_is_same_place(placed, one) for one in seen):
                     continue
                 if sum(map(placed.intersection, seen)) >= _COVERED * placed.area:
                     # It is made up of parts of other objects.
                     continue
-                weight = float(self._classify(_with_margin(part, box))[same].sum())
+                weight = float(self._classify(_crop_with_margin(part, box))[same].sum())
                 if weight >= _COUNTED:
                     seen.append(placed)
                     more.append(DetectedThing(name, weight, placed, sure))
@@ -393,9 +393,9 @@ class ThingFinder:
     def _find_in_tiles(self, bgr: Bgr, asked: Collection[str]) -> list[DetectedThing]:
         """Return the requested objects in squares of the picture, in which small objects are larger."""
         found: list[DetectedThing] = []
-        for left, top, part in tiles(bgr):
-            for box in self.boxes(part):
-                thing = self.name(part, box) if box.label in asked else None
+        for left, top, part in make_tiles(bgr):
+            for box in self.find_boxes(part):
+                thing = self.name_box(part, box) if box.label in asked else None
                 if thing is None or thing.box is None or not thing.sure:
                     continue
                 placed = thing.box.moved(left, top)
@@ -403,12 +403,12 @@ class ThingFinder:
                     found.append(replace(thing, box=placed))
         return found
 
-    def boxes(self, bgr: Bgr, least: float = _BOX) -> list[Box]:
+    def find_boxes(self, bgr: Bgr, least: float = _BOX) -> list[Box]:
         """Return the detector's boxes with names and scores, best first; unconfirmed, they are often wrong."""
         models = self._load()
         if models is None or min(bgr.shape[:2]) < _LEAST_SIDE:
             return []
-        known = classes()
+        known = load_classes()
         scores, corners = models[0].run(bgr)
         scores, corners = scores[0][:, [one - 1 for one in known.columns]], corners[0, :, 0]
         height, width = bgr.shape[:2]
@@ -419,20 +419,20 @@ class ThingFinder:
             top, left, bottom, right = corners[row].clip(0, 1).tolist()
             edges = left * width, top * height, right * width, bottom * height
             found.append(Box(*edges, known.detector[column], float(scores[row, column])))
-        return _without_duplicates(sorted(found, key=lambda box: -(box.confidence or 0)))
+        return _remove_duplicates(sorted(found, key=lambda box: -(box.confidence or 0)))
 
-    def name(self, bgr: Bgr, box: Box, asked: Collection[str] = ()) -> DetectedThing | None:
+    def name_box(self, bgr: Bgr, box: Box, asked: Collection[str] = ()) -> DetectedThing | None:
         """Return the object that both models together name in a box; None if they disagree."""
-        known, score = classes(), box.confidence or 0.0
+        known, score = load_classes(), box.confidence or 0.0
         if box.label == PERSON:
             return DetectedThing(PERSON, score, box, sure=True) if _is_person(bgr, box) else None
         if score < _LEAST_OF.get(box.label, _BOX):
             return None
-        weights = self._classify(_with_margin(bgr, box))
+        weights = self._classify(_crop_with_margin(bgr, box))
         best = int(weights.argmax())
         same = known.agrees.get(box.label)
         agreed = float(weights[same].sum()) if same else 0.0
-        name, weight = likeliest_name(weights)
+        name, weight = find_likeliest_name(weights)
         # Small weights of many breeds do not make a dog if another name weighs more.
         other = agreed < weight and name not in {known.classifier[at] for at in same or ()}
         near = agreed >= weights[best] / 2 and not other
@@ -454,14 +454,14 @@ class ThingFinder:
     def _name_middle(self, bgr: Bgr) -> DetectedThing | None:
         """Return the object that fills the picture, judged by its middle and the whole picture together."""
         whole = self._classify(bgr)
-        if likeliest_name(whole)[1] < 2 * _ALONE - 1:
+        if find_likeliest_name(whole)[1] < 2 * _ALONE - 1:
             # The average cannot reach the limit.
             return None
         height, width = bgr.shape[:2]
         side = int(min(height, width) * 224 / 256)
         top, left = (height - side) // 2, (width - side) // 2
         middle = self._classify(bgr[top : top + side, left : left + side])
-        name, weight = likeliest_name((middle + whole) * np.float32(0.5))
+        name, weight = find_likeliest_name((middle + whole) * np.float32(0.5))
         if weight < max(_ALONE, _LEAST_OF.get(name, 0)):
             return None
         return DetectedThing(name, weight, None, sure=False)
@@ -501,21 +501,21 @@ class ThingFinder:
             weights = classifier.run(blank)
         except Exception:  # noqa: BLE001
             raise ModelUnusable(ModelTrouble.OTHER_FORM) from None
-        known = classes()
+        known = load_classes()
         fits = scores.ndim == 3 and scores.shape[2] >= max(known.columns) and corners.shape[-1] == 4
         if not fits or weights[0].shape != (1, len(known.classifier)):
             raise ModelUnusable(ModelTrouble.OTHER_FORM)
         return detector, classifier
 
 
-def matching_things(things: Iterable[DetectedThing], names: Collection[str]) -> list[DetectedThing]:
+def select_things(things: Iterable[DetectedThing], names: Collection[str]) -> list[DetectedThing]:
     """Return the objects with these names or more specific ones: the sure objects, or else all."""
     wanted = {*names}.union(*(KINDS.get(name, ()) for name in names))
     found = [one for one in things if one.name in wanted]
     return [one for one in found if one.sure] or found
 
 
-def tiles(bgr: Bgr) -> list[tuple[int, int, Bgr]]:
+def make_tiles(bgr: Bgr) -> list[tuple[int, int, Bgr]]:
     """Return three squares along the longer side, with their corners; none for a nearly square picture."""
     height, width = bgr.shape[:2]
     side, rest = min(height, width), abs(width - height)
@@ -534,19 +534,19 @@ def _is_person(bgr: Bgr, box: Box) -> bool:
     return score >= (_PERSON_WIDE if fills else _PERSON)
 
 
-def _with_margin(bgr: Bgr, box: Box) -> Bgr:
+def _crop_with_margin(bgr: Bgr, box: Box) -> Bgr:
     margin = _MARGIN * max(box.width, box.height)
-    left, top = _corner(box)
+    left, top = _get_corner(box)
     return bgr[top : int(box.y2 + margin) + 1, left : int(box.x2 + margin) + 1]
 
 
-def _corner(box: Box) -> tuple[int, int]:
+def _get_corner(box: Box) -> tuple[int, int]:
     """Return the upper left corner of a box with its margin."""
     margin = _MARGIN * max(box.width, box.height)
     return int(max(0, box.x1 - margin)), int(max(0, box.y1 - margin))
 
 
-def _without_duplicates(boxes: Sequence[Box]) -> list[Box]:
+def _remove_duplicates(boxes: Sequence[Box]) -> list[Box]:
     """Return the boxes without duplicates of better ones."""
     kept: list[Box] = []
     for box in boxes:

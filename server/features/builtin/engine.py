@@ -24,32 +24,32 @@ from server.features.builtin.answers import (
     compose_several,
     describe_places,
 )
-from server.features.builtin.codes import DecodedCode, code_uses
-from server.features.builtin.detector import PERSON, DetectedThing, ThingFinder, matching_things
+from server.features.builtin.codes import DecodedCode, find_code_uses
+from server.features.builtin.detector import PERSON, DetectedThing, ThingFinder, select_things
 from server.features.builtin.impressions import (
     Impression,
     Memory,
     SessionStore,
     compare,
-    impression,
+    make_impression,
 )
 from server.features.builtin.intents import Intent, understand
-from server.features.builtin.language import LATIN, code_of, language, warm
+from server.features.builtin.language import LATIN, get_language, get_language_code, warm
 from server.features.builtin.lines import (
     LEAST_SCORE,
     Row,
     TextPiece,
-    legible_pieces,
-    reading_order,
+    select_legible,
+    select_whole,
+    sort_into_rows,
     turn_upright,
-    whole_pieces,
 )
-from server.features.builtin.notable import Look, Noticer, words_in
+from server.features.builtin.notable import Look, Noticer, select_large_rows
 from server.features.builtin.reader import TextReader
 from server.features.builtin.speaker import PictureFacts, Shares
-from server.features.builtin.thing_words import thing_words
+from server.features.builtin.thing_words import get_thing_words
 from server.features.builtin.wants import Want
-from server.features.builtin.watcher import Watcher, cannot_watch
+from server.features.builtin.watcher import Watcher, explain_unwatchable
 from server.media.picture.encode import Bgr, decode
 from server.media.picture.grounding import Box
 from server.models.base import (
@@ -152,7 +152,7 @@ class BuiltinEngine:
             max_concurrency=1,
             max_pictures=_MOST_PICTURES,
             max_cameras=MOST_CAMERAS,
-            cannot_watch=partial(cannot_watch, things=finder is not None),
+            cannot_watch=partial(explain_unwatchable, things=finder is not None),
         )
         does = "" if finder is None else "names common things, "
         self._status = EngineStatus(
@@ -191,7 +191,7 @@ class BuiltinEngine:
         self._reader.warm()
         warm()
         for code in LATIN:
-            thing_words(code)
+            get_thing_words(code)
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`. A token is a word here."""
@@ -205,7 +205,7 @@ class BuiltinEngine:
             yield Finished("stop" if whole else "length")
             return
         if (context := request.extra(NoticeContext)) is not None:
-            yield Delta(await self._translate_errors(self._notice(request, context)))
+            yield Delta(await self._translate_errors(self._find_news(request, context)))
             yield Finished("stop")
             return
         question = clean(request.question)
@@ -235,12 +235,12 @@ class BuiltinEngine:
                 else 0
             ),
             boxes=found.boxes,
-            codes=code_uses(found.codes),
+            codes=find_code_uses(found.codes),
             needs_model=not running and not found.known,
         )
 
     async def _understand(self, request: EngineRequest, question: str) -> Intent:
-        wishes = wishes_of(request)
+        wishes = get_wishes(request)
         of_person = wishes.language or None, wishes.page_language
         if is_short(question):
             intent = understand(question, *of_person)
@@ -252,7 +252,7 @@ class BuiltinEngine:
             return replace(intent, want=Want.LOOKUP)
         return intent
 
-    def listen(self, session_id: str, microphone: Callable[[], Any]) -> None:
+    def set_microphone(self, session_id: str, microphone: Callable[[], Any]) -> None:
         """Set the function that returns a session's microphone, which may be None."""
         self._microphones[session_id] = microphone
 
@@ -291,31 +291,31 @@ class BuiltinEngine:
     async def _watch(self, request: EngineRequest) -> str:
         """Answer the question about all watches, as a model does."""
         picture = request.picture
-        bgr = await self._run(pixels_of, picture)
+        bgr = await self._run(get_pixels, picture)
         conditions = conditions_in(request.question)
         return await self._run(self._watcher.answer, request.session_id, picture, bgr, conditions)
 
-    async def _notice(self, request: EngineRequest, context: NoticeContext) -> str:
+    async def _find_news(self, request: EngineRequest, context: NoticeContext) -> str:
         """Return the news for a person who carries the camera, or the word for nothing new."""
-        bgr = await self._run(pixels_of, request.picture)
+        bgr = await self._run(get_pixels, request.picture)
         sights = await self._run(self._noticer.look, bgr)
-        pieces = await self._run(self._reader.large_text, bgr)
-        rows, _ = await self._run(rows_of, pieces)
-        look = Look(request.picture.captured, tuple(sights), words_in(rows))
-        code = code_of(wishes_of(request).language)
-        return self._noticer.news(request.session_id, look, context, code) or UNCHANGED
+        pieces = await self._run(self._reader.read_large_text, bgr)
+        rows, _ = await self._run(make_rows, pieces)
+        look = Look(request.picture.captured, tuple(sights), select_large_rows(rows))
+        code = get_language_code(get_wishes(request).language)
+        return self._noticer.find_news(request.session_id, look, context, code) or UNCHANGED
 
     async def _read(self, request: EngineRequest) -> tuple[str, bool]:
         """Return the lines that are wholly in a picture, as an answer to the question that features/reading asks.
 
         The second value is False if time ran out; the next call continues with the remaining lines.
         """
-        bgr = await self._run(pixels_of, request.picture)
+        bgr = await self._run(get_pixels, request.picture)
         left = self._left.take(request.session_id)
         # A question that does not contain the last line is about another text.
         first = left[0] if left is not None and left[1] in request.question else 0
-        pieces, following = await self._run(self._reader.text_from, bgr, first)
-        rows, _ = await self._run(rows_of, whole_pieces(pieces, bgr.shape[0]))
+        pieces, following = await self._run(self._reader.read_text_from, bgr, first)
+        rows, _ = await self._run(make_rows, select_whole(pieces, bgr.shape[0]))
         if following and rows:
             self._left.put((following, rows[-1].text), request.session_id)
         return "\n".join(row.text for row in rows) or NOTHING_TO_READ, not following
@@ -327,23 +327,23 @@ class BuiltinEngine:
         if request.pictures[-1].camera and request.earlier:
             return await self._compose_several(request, intent)
         if request.asks(QuestionMode.PAST) and intent.things and self._finder is not None:
-            text, boxes = await self._remember(request, intent, self._finder)
+            text, boxes = await self._find_in_past(request, intent, self._finder)
             return _FoundAnswer(text, boxes, remembered=boxes is None)
         question = clean(request.question)
         found = None
-        if _asks_where(request, intent, question) and not running:
+        if _is_place_question(request, intent, question) and not running:
             found = await self._find(request.picture, intent, question)
         return found or await self._compose(request, intent, running)
 
-    async def _today(self, request: EngineRequest) -> dt.date:
+    async def _get_today(self, request: EngineRequest) -> dt.date:
         """Return the date in the person's time zone. The pool reads the zone's file."""
-        return self._now(await self._run(zone_of, wishes_of(request).time_zone)).date()
+        return self._now(await self._run(zone_of, get_wishes(request).time_zone)).date()
 
     async def _compose(self, request: EngineRequest, intent: Intent, running: bool) -> _FoundAnswer:
         view = await self._look(request, intent, request.picture, request.pictures[-1].camera)
         self._advise(intent.want, running)
-        brief = wishes_of(request).verbosity is Verbosity.SHORT
-        past, today = request.asks(QuestionMode.PAST), await self._today(request)
+        brief = get_wishes(request).verbosity is Verbosity.SHORT
+        past, today = request.asks(QuestionMode.PAST), await self._get_today(request)
         saying = partial(compose, intent, view, today, running=running, brief=brief, past=past)
         text, known = await self._run(saying)
         return _FoundAnswer(text, codes=view.codes or (), known=known)
@@ -355,7 +355,9 @@ class BuiltinEngine:
             for one in request.pictures
         ]
         self._advise(intent.want, False)
-        text, known = await self._run(compose_several, intent, looks, await self._today(request))
+        text, known = await self._run(
+            compose_several, intent, looks, await self._get_today(request)
+        )
         codes = tuple(code for _, view in looks for code in view.codes or ())
         return _FoundAnswer(text, codes=codes, known=known)
 
@@ -367,49 +369,51 @@ class BuiltinEngine:
 
     async def _find(self, picture: Picture, intent: Intent, question: str) -> _FoundAnswer | None:
         """Return the sentence and the boxes for a question about a place; None if printed text answers it."""
-        bgr = await self._run(pixels_of, picture)
+        bgr = await self._run(get_pixels, picture)
         reader = self._reader
-        words, names = language(intent.language), thing_words(intent.language)
+        words, names = get_language(intent.language), get_thing_words(intent.language)
         codes: Sequence[DecodedCode] = ()
         boxes: list[Box] = []
         pieces: list[TextPiece] = []
         of_print = False
         seen = await self._find_things(bgr, intent)
         if seen:
-            boxes = [replace(one.box, label=names.one(one.name)) for one in seen if one.box]
+            boxes = [
+                replace(one.box, label=names.get_singular(one.name)) for one in seen if one.box
+            ]
             if not boxes:
                 # The object fills the picture.
-                what = words.capital(names.one(seen[0].name))
-                return _FoundAnswer(words.pair(what, words.place_name("middle")), ())
+                what = words.capitalise(names.get_singular(seen[0].name))
+                return _FoundAnswer(words.format_pair(what, words.get_place_name("middle")), ())
         elif intent.want is Want.CODE:
-            codes = await self._run(reader.codes, bgr)
+            codes = await self._run(reader.read_codes, bgr)
             boxes = [replace(one.box, label=one.name) for one in codes if one.box is not None]
         elif intent.want is Want.FACES or (PERSON in intent.things and len(intent.words) < 2):
-            faces: list[Box] | None = await self._run(reader.face_boxes, bgr)
+            faces: list[Box] | None = await self._run(reader.find_faces, bgr)
             if faces is None:
                 return _FoundAnswer(words.say("cannot"), ())
             boxes = [replace(face, label=words.face) for face in faces]
         elif intent.colours:
-            spots = await self._run(locate.colour_boxes, bgr, intent.colours)
-            boxes = [replace(spot, label=words.colour_name(spot.label)) for spot in spots]
+            spots = await self._run(locate.find_colour_boxes, bgr, intent.colours)
+            boxes = [replace(spot, label=words.get_colour_name(spot.label)) for spot in spots]
         else:
-            pieces = await self._run(reader.placed_text, bgr)
+            pieces = await self._run(reader.read_placed_text, bgr)
             if reader.text_broken:
                 return _FoundAnswer(words.say("broken"), ())
-            boxes = locate.text_boxes(pieces, intent, question)
+            boxes = locate.find_text_boxes(pieces, intent, question)
             pieces = [one for one in pieces if one.score >= LEAST_SCORE]
             # A sentence such as "The mop is in the cellar" is a better answer than the place of its words.
-            beside = max((_words_beside(one.text, boxes) for one in pieces), default=0)
+            beside = max((_count_words_beside(one.text, boxes) for one in pieces), default=0)
             least = 1 if len(pieces) >= _PRINTED else _PROSE
             if intent.want is not Want.READ and beside >= least:
                 return None
             of_print = True
         if not boxes and (
-            pieces or not (intent.things or locate.names_something(intent, question))
+            pieces or not (intent.things or locate.has_named_target(intent, question))
         ):
             return None
         if not boxes and intent.things and self._names_things:
-            missed = words.say("thing_missed", thing=names.one(intent.things[0]))
+            missed = words.say("thing_missed", thing=names.get_singular(intent.things[0]))
             return _FoundAnswer(missed, (), known=False)
         # Sentences describe places in the camera's whole picture.
         region, (height, width) = picture.region, bgr.shape[:2]
@@ -421,63 +425,63 @@ class BuiltinEngine:
             there, words.code, width, height, self._names_things, of_print=of_print
         )
         said = (words.say("code", format=one.name, text=one.text) for one in codes)
-        text = words.sentence(text, *said)
+        text = words.join_sentence(text, *said)
         return _FoundAnswer(text, tuple(boxes), tuple(codes), known=bool(boxes))
 
-    async def _remember(
+    async def _find_in_past(
         self, request: EngineRequest, intent: Intent, finder: ThingFinder
     ) -> tuple[str, tuple[Box, ...] | None]:
         """Return the sentence about the place of an object, now or when it was last seen."""
-        words, names = language(intent.language), thing_words(intent.language)
+        words, names = get_language(intent.language), get_thing_words(intent.language)
         now = request.picture
         for picture in (now, *(one.picture for one in reversed(request.earlier))):
-            bgr = await self._run(pixels_of, picture)
+            bgr = await self._run(get_pixels, picture)
             found = await self._run(finder.find, bgr, intent.things)
-            seen = next((one for one in matching_things(found, intent.things) if one.box), None)
+            seen = next((one for one in select_things(found, intent.things) if one.box), None)
             if seen is None or seen.box is None:
                 continue
             height, width = bgr.shape[:2]
-            box = replace(seen.box, label=names.one(seen.name))
+            box = replace(seen.box, label=names.get_singular(seen.name))
             if picture is now:
                 return describe_places([box], words.code, width, height), (box,)
-            where = [words.place_name(one) for one in locate.directions(box, width, height)]
+            where = [words.get_place_name(one) for one in locate.get_directions(box, width, height)]
             said = words.say(
                 "seen_ago",
                 seconds=max(1, round(now.captured - picture.captured)),
                 thing=box.label,
                 where=words.join_words(where),
             )
-            return words.capital(said), None
-        return words.say("thing_missed", thing=names.one(intent.things[0])), None
+            return words.capitalise(said), None
+        return words.say("thing_missed", thing=names.get_singular(intent.things[0])), None
 
     async def _find_things(self, bgr: Bgr, intent: Intent) -> list[DetectedThing]:
         """Return the objects that a question names; for a summary all sure objects."""
         if self._finder is None or not (intent.things or intent.want is Want.SUMMARY):
             return []
         found = await self._run(self._finder.find, bgr, intent.things)
-        return matching_things(found, intent.things) or [
+        return select_things(found, intent.things) or [
             one for one in found if one.sure and not intent.things
         ]
 
-    def _faces(self, bgr: Bgr, place: str) -> list[Box] | None:
+    def _find_faces(self, bgr: Bgr, place: str) -> list[Box] | None:
         """Return the faces at a place of the picture; None without a face model."""
         height, width = bgr.shape[:2]
-        found = self._reader.face_boxes(bgr)
+        found = self._reader.find_faces(bgr)
         if found is None:
             return None
-        return [face for face in found if locate.on_side(face, place, width, height)]
+        return [face for face in found if locate.is_on_side(face, place, width, height)]
 
     async def _look(
         self, request: EngineRequest, intent: Intent, picture: Picture, camera: str
     ) -> PictureFacts:
         """Find the facts of a picture in stages; a cancellation takes effect between two stages."""
         want = intent.want
-        bgr = await self._run(pixels_of, picture)
+        bgr = await self._run(get_pixels, picture)
         reader = self._reader
         pointed = request.extra(PointedAt)
-        part = part_of(pointed.part if pointed else None, picture)
+        part = convert_part(pointed.part if pointed else None, picture)
 
-        def inside(box: Box) -> bool:
+        def is_inside(box: Box) -> bool:
             """Return True if the middle of a box lies in the part, or if `part` is None."""
             return part is None or part.encloses(*box.middle)
 
@@ -485,58 +489,62 @@ class BuiltinEngine:
         rows: tuple[Row, ...] | None = None
         unread = False
         if want in wants.CODES:
-            codes = tuple(await self._run(reader.codes, bgr))
-            codes = tuple(code for code in codes if code.box is None or inside(code.box))
+            codes = tuple(await self._run(reader.read_codes, bgr))
+            codes = tuple(code for code in codes if code.box is None or is_inside(code.box))
         height, width = bgr.shape[:2]
         if want not in wants.NO_TEXT:
-            pieces = await self._run(reader.text, bgr)
-            pieces = [one for one in pieces if inside(one.box)]
+            pieces = await self._run(reader.read_text, bgr)
+            pieces = [one for one in pieces if is_inside(one.box)]
             across = intent.place in ("left", "right")
             if want is Want.READ and (across or intent.language not in _ON_IS_TOP):
                 # "What does it say at the top?"
                 pieces = [
-                    one for one in pieces if locate.on_side(one.box, intent.place, width, height)
+                    one for one in pieces if locate.is_on_side(one.box, intent.place, width, height)
                 ] or pieces
-            rows, unread = await self._run(rows_of, pieces)
+            rows, unread = await self._run(make_rows, pieces)
             if reader.text_broken:
                 rows = None
             if codes is None and not rows:
                 # A code may hold the answer.
-                codes = tuple(await self._run(reader.codes, bgr))
+                codes = tuple(await self._run(reader.read_codes, bgr))
         counts = want in (Want.FACES, Want.SUMMARY) or PERSON in intent.things
         # "What does my dog look like?"
         looks_like = want in (Want.LOOKUP, Want.BEYOND) and not (intent.yes_no or rows)
         clothes = intent.wears or (looks_like and PERSON in intent.things)
         looks = counts or clothes
-        faces = await self._run(self._faces, bgr, intent.place) if looks else None
-        worn = await self._run(_clothes_colours, bgr, faces or ()) if clothes else ()
+        faces = await self._run(self._find_faces, bgr, intent.place) if looks else None
+        worn = await self._run(_find_clothes_colours, bgr, faces or ()) if clothes else ()
         things: tuple[DetectedThing, ...] | None = None
         thing_colours: Shares = ()
         needs = want in wants.THINGS or intent.things or not (rows or want in wants.NO_TEXT)
         if self._finder is not None and needs:
             found = await self._run(self._finder.find, bgr, intent.things)
             if intent.how_many and want is Want.THING:
-                found += await self._run(self._finder.more_of, bgr, found, intent.things[0])
-            found = [one for one in found if one.box is None or inside(one.box)]
+                found += await self._run(self._finder.find_more, bgr, found, intent.things[0])
+            found = [one for one in found if one.box is None or is_inside(one.box)]
             if intent.place in ("left", "right") and len(intent.things) < 2:
                 # Applies to "How many people are on the left?", not to "Is the cup left of the plate?" or "on top of the box"
                 found = [
                     one
                     for one in found
-                    if one.box is None or locate.on_side(one.box, intent.place, width, height)
+                    if one.box is None or locate.is_on_side(one.box, intent.place, width, height)
                 ]
-            things = None if self._finder.broken else without_screens(found)
+            things = None if self._finder.broken else remove_screens(found)
             if want is Want.THING and things is not None and _has_missing(things, intent.things):
                 # Printed text may name an object that was not detected.
-                rows, unread = await self._run(rows_of, await self._run(reader.text, bgr))
+                rows, unread = await self._run(make_rows, await self._run(reader.read_text, bgr))
             if intent.things and (want is Want.COLOUR or (looks_like and not clothes)):
-                thing_colours = await self._run(colours_of, bgr, things or (), intent.things[:1])
+                thing_colours = await self._run(
+                    find_thing_colours, bgr, things or (), intent.things[:1]
+                )
         texts = tuple(row.text for row in rows) if rows is not None else None
-        spots = await self._run(_spots, bgr, intent.colours) if intent.colours else ()
+        spots = await self._run(_find_spots, bgr, intent.colours) if intent.colours else ()
         seen = bool(things or texts or codes or faces)
         alone = seen and want is not Want.COLOUR
-        stands_out = () if alone else await self._run(colours.subject, bgr)
-        scene, shares, now = await self._run(_colours_and_light, bgr, picture, texts, things)
+        stands_out = () if alone else await self._run(colours.find_subject_colours, bgr)
+        scene, shares, now = await self._run(
+            _measure_colours_and_light, bgr, picture, texts, things
+        )
         # A part of the picture cannot be compared with whole ones.
         of_all = picture.region is None
         before = self._memory.exchange(request.session_id, now, camera) if of_all else None
@@ -567,12 +575,12 @@ def is_short(question: str) -> bool:
     return len(question) <= _SHORT and len(plain(question)) <= _SHORT
 
 
-def wishes_of(request: EngineRequest) -> Wishes:
+def get_wishes(request: EngineRequest) -> Wishes:
     """Return the preferences of the request's person."""
     return request.extra(Wishes) or Wishes()
 
 
-def _asks_where(request: EngineRequest, intent: Intent, question: str) -> bool:
+def _is_place_question(request: EngineRequest, intent: Intent, question: str) -> bool:
     """Return True if a question asks for a place, by the request's mode or by its words."""
     if intent.want in (Want.TIME, Want.BEYOND):
         return False
@@ -588,13 +596,13 @@ def _asks_where(request: EngineRequest, intent: Intent, question: str) -> bool:
 _PROSE = 3
 
 
-def _words_beside(text: str, boxes: Sequence[Box]) -> int:
+def _count_words_beside(text: str, boxes: Sequence[Box]) -> int:
     """Count the words of a line beside those of a box in it; 0 for a line without a box."""
     labels = [len(box.label.split()) for box in boxes if box.label in text]
     return len(text.split()) - max(labels) if labels else 0
 
 
-def part_of(part: Part | None, picture: Picture) -> Box | None:
+def convert_part(part: Part | None, picture: Picture) -> Box | None:
     """Convert a part of the camera's picture into pixels of the region in `picture`; None for the whole picture."""
     if part is None or picture.region is None:
         return None
@@ -604,7 +612,7 @@ def part_of(part: Part | None, picture: Picture) -> Box | None:
     return Box(x1 * wide - left, y1 * high - top, x2 * wide - left, y2 * high - top)
 
 
-def pixels_of(picture: Picture) -> Bgr:
+def get_pixels(picture: Picture) -> Bgr:
     """Return a picture's pixels, decoded from its JPEG if it has no others. Raises ValueError."""
     if picture.bgr is not None:
         return picture.bgr
@@ -616,17 +624,17 @@ def pixels_of(picture: Picture) -> Bgr:
     return bgr
 
 
-def rows_of(pieces: list[TextPiece]) -> tuple[tuple[Row, ...], bool]:
+def make_rows(pieces: list[TextPiece]) -> tuple[tuple[Row, ...], bool]:
     """Return the rows in reading order, and True if some printed text was not read."""
-    kept, unread = legible_pieces(pieces)
-    return tuple(reading_order(turn_upright(kept))), unread
+    kept, unread = select_legible(pieces)
+    return tuple(sort_into_rows(turn_upright(kept))), unread
 
 
 # Number of rows from which a picture is mostly text
 _PRINTED = 3
 
 
-def without_screens(things: Sequence[DetectedThing]) -> tuple[DetectedThing, ...]:
+def remove_screens(things: Sequence[DetectedThing]) -> tuple[DetectedThing, ...]:
     """Return the objects without the screens of laptops, which the detector calls "tv"."""
     laptops = [one.box for one in things if one.name == "laptop" and one.box]
     return tuple(
@@ -638,21 +646,21 @@ def without_screens(things: Sequence[DetectedThing]) -> tuple[DetectedThing, ...
 
 def _has_missing(things: Sequence[DetectedThing], asked: Collection[str]) -> bool:
     """Return True if one of the requested objects was not found."""
-    return any(not matching_things(things, [name]) for name in asked)
+    return any(not select_things(things, [name]) for name in asked)
 
 
 # Ratio of the two tallest faces from which the question is about the nearer person
 _NEAREST = 1.5
 
 
-def _clothes_colours(bgr: Bgr, faces: Sequence[Box]) -> Shares:
+def _find_clothes_colours(bgr: Bgr, faces: Sequence[Box]) -> Shares:
     """Return the colours that the only person, or the nearest by far, wears; empty if there is no face."""
     if not faces:
         return ()
     first, *others = sorted(faces, key=lambda one: -one.height)
     if others and first.height < _NEAREST * others[0].height:
         return ()
-    return tuple(colours.clothes_colours(bgr, first))
+    return tuple(colours.find_clothes_colours(bgr, first))
 
 
 # Hollow objects are seen from above: their outside is below this fraction of the box's height, without this
@@ -660,38 +668,40 @@ def _clothes_colours(bgr: Bgr, faces: Sequence[Box]) -> Shares:
 _HOLLOW, _OUTSIDE, _BESIDE = frozenset({"cup", "bowl"}), 0.75, 0.2
 
 
-def colours_of(bgr: Bgr, things: Sequence[DetectedThing], asked: Collection[str]) -> Shares:
+def find_thing_colours(bgr: Bgr, things: Sequence[DetectedThing], asked: Collection[str]) -> Shares:
     """Return the colours of the first requested object; empty if it has no box."""
-    one = next((one for one in matching_things(things, asked) if one.box is not None), None)
+    one = next((one for one in select_things(things, asked) if one.box is not None), None)
     if one is None or (box := one.box) is None:
         return ()
     x1, y1, x2, y2 = box.x1, box.y1, box.x2, box.y2
     if one.name in _HOLLOW:
         y1, x1, x2 = y1 + _OUTSIDE * box.height, x1 + _BESIDE * box.width, x2 - _BESIDE * box.width
-    elif found := colours.subject(bgr, box):
+    elif found := colours.find_subject_colours(bgr, box):
         return tuple(found)
-    return tuple(colours.shares(bgr[int(y1) : int(y2) + 1, int(x1) : int(x2) + 1], lit=True))
+    return tuple(
+        colours.measure_shares(bgr[int(y1) : int(y2) + 1, int(x1) : int(x2) + 1], lit=True)
+    )
 
 
-def _colours_and_light(
+def _measure_colours_and_light(
     bgr: Bgr, picture: Picture, rows: tuple[str, ...] | None, things: Sequence[DetectedThing] | None
 ) -> tuple[Scene, dict[str, Shares], Impression]:
-    scene = picture.scene or _scene_of(bgr)
-    now = impression(bgr, rows, picture.captured, things)
-    return scene, colours.colours_by_place(bgr), now
+    scene = picture.scene or _measure_scene(bgr)
+    now = make_impression(bgr, rows, picture.captured, things)
+    return scene, colours.get_colours_by_place(bgr), now
 
 
-def _spots(bgr: Bgr, names: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _find_spots(bgr: Bgr, names: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return the places of the largest spot of each colour, largest first."""
     height, width = bgr.shape[:2]
     found = {
-        box.label: tuple(locate.directions(box, width, height))
-        for box in reversed(locate.colour_boxes(bgr, names))
+        box.label: tuple(locate.get_directions(box, width, height))
+        for box in reversed(locate.find_colour_boxes(bgr, names))
     }
     return tuple(reversed(found.items()))
 
 
-def _scene_of(bgr: Bgr) -> Scene:
+def _measure_scene(bgr: Bgr) -> Scene:
     grey = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
     brightness = float(grey.mean()) / 255
     edges = float(cv2.Laplacian(grey, cv2.CV_64F).var())

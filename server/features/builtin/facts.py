@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from server.features.builtin.language import language
+from server.features.builtin.language import get_language
 from server.features.builtin.wants import Want
 from server.models.routing import plain, word_pattern
 from server.shared.dates import Date, dates, order_in
@@ -17,7 +17,7 @@ from server.shared.dates import Date, dates, order_in
 PRINT_WORDS = tomllib.loads(Path(__file__).with_name("print_words.toml").read_text("utf-8"))
 
 
-def print_pattern(name: str) -> re.Pattern[str]:
+def make_print_pattern(name: str) -> re.Pattern[str]:
     """Return the pattern of a list of printed words, for `plain` text."""
     return word_pattern(*PRINT_WORDS["words"][name])
 
@@ -29,7 +29,7 @@ _URL = re.compile(
     re.I,
 )
 _PHONE = re.compile(r"(?<![\d.,/\w])(?:\+|\(0|00|0|\d)(?:[\s()/.-]{0,3}\d){6,14}(?!\d|[.,]\d)")
-_PHONE_ROW = print_pattern("phone")
+_PHONE_ROW = make_print_pattern("phone")
 # Number of digits from which a number without a label is a phone number; digits of any phone number; and its spelling
 _MANY_DIGITS, _DIGITS = 9, range(7, 16)
 _WRITTEN = re.compile(r"\(?0\d[\d]*+[ /()-]|00\d|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}$")
@@ -77,15 +77,15 @@ _LEFT = re.compile(r"(?<![\d:])\d?\d:[0-5]\d(?![\d:])")
 _STUCK = re.compile(r"(?<=\d)([1357]/[248]|[12]/3)(?=\s?(?:oz|fl|lbs?)\b)", re.I)
 
 
-def emails(row: str) -> list[str]:
+def find_emails(row: str) -> list[str]:
     return [text.replace(" ", "") for text in _EMAIL.findall(row)]
 
 
-def urls(row: str) -> list[str]:
+def find_urls(row: str) -> list[str]:
     return [text.rstrip(".,;)") for text in _URL.findall(_EMAIL.sub(" ", row))]
 
 
-def phones(row: str) -> list[str]:
+def find_phones(row: str) -> list[str]:
     """Return phone numbers: 7 to 15 digits, spelled like a phone number or in a row with a word for it."""
     named = _PHONE_ROW.search(plain(row)) is not None
     found = []
@@ -97,11 +97,11 @@ def phones(row: str) -> list[str]:
     return found
 
 
-def times(row: str) -> list[str]:
+def find_times(row: str) -> list[str]:
     return [found.group().strip() for found in _TIME.finditer(row)]
 
 
-def prices(row: str) -> list[str]:
+def find_prices(row: str) -> list[str]:
     """Return prices as written; prices by weight or volume come last."""
     found = sorted(
         (match for pattern in _PRICES for match in pattern.finditer(row)), key=re.Match.start
@@ -115,37 +115,37 @@ def prices(row: str) -> list[str]:
 def has_piece_price(row: str) -> bool:
     """Return True if a row has a price other than one by weight or volume."""
     ends = [match.end() for pattern in _PRICES for match in pattern.finditer(row)]
-    return any(not _PER.match(row[end:]) for end in ends) or (not ends and bool(prices(row)))
+    return any(not _PER.match(row[end:]) for end in ends) or (not ends and bool(find_prices(row)))
 
 
-def measures(want: Want, row: str) -> list[str]:
+def find_measures(want: Want, row: str) -> list[str]:
     """Return the figures with a unit of this kind, as written."""
     row = _STUCK.sub(r" \1", row)
     found = [match.group().strip() for match in _MEASURES[want].finditer(row)]
     return found or (_LEFT.findall(row) if want is Want.DURATION else [])
 
 
-def numbers(row: str) -> list[str]:
+def find_numbers(row: str) -> list[str]:
     return _ANY_NUMBER.findall(row)
 
 
 # By subject: the function that finds its figures in a row
 FINDERS: dict[Want, Callable[[str], Sequence[object]]] = {
     Want.EXPIRY: dates,
-    Want.DATE: lambda row: dates(row) or list(weekdays(plain(row))) or times(row),
-    Want.TIME: times,
-    Want.HOURS: lambda row: hours(row),
-    Want.PRICE: prices,
-    Want.TOTAL: prices,
-    Want.PHONE: phones,
-    Want.EMAIL: emails,
-    Want.URL: urls,
-    Want.AMOUNT: numbers,
-    **{want: partial(measures, want) for want in _MEASURES},
+    Want.DATE: lambda row: dates(row) or list(find_weekdays(plain(row))) or find_times(row),
+    Want.TIME: find_times,
+    Want.HOURS: lambda row: find_hours(row),
+    Want.PRICE: find_prices,
+    Want.TOTAL: find_prices,
+    Want.PHONE: find_phones,
+    Want.EMAIL: find_emails,
+    Want.URL: find_urls,
+    Want.AMOUNT: find_numbers,
+    **{want: partial(find_measures, want) for want in _MEASURES},
 }
 # Patterns of printed labels beside the requested figure
 LABELS = {
-    want: print_pattern(name)
+    want: make_print_pattern(name)
     for want, name in {
         Want.EXPIRY: "expiry",
         Want.TOTAL: "total",
@@ -156,10 +156,10 @@ LABELS = {
         Want.WIFI: "wifi",
     }.items()
 }
-_DUE, _NOT_TOTAL = print_pattern("due"), print_pattern("not_total")
+_DUE, _NOT_TOTAL = make_print_pattern("due"), make_print_pattern("not_total")
 
 
-def is_sum(row: str) -> int:
+def rank_sum(row: str) -> int:
     """Return 2 for a row with the sum to pay, 1 for a possible sum, 0 for any other."""
     text = plain(row)
     if _DUE.search(text):
@@ -183,7 +183,7 @@ class Expiry:
     last: int
 
 
-def expiry(rows: Sequence[str]) -> Expiry | None:
+def find_expiry(rows: Sequence[str]) -> Expiry | None:
     """Return the date beside or below the label of an expiry date, or None if there is none."""
     order = order_in(rows)
     for at, row in enumerate(rows):
@@ -214,11 +214,11 @@ def expiry(rows: Sequence[str]) -> Expiry | None:
 # Languages of the names of days on signs. The first language with a name decides: "do" is Thursday in German and Dutch.
 _SIGNS = ("en", "de", "fr", "es", "ru", "zh", "it", "pt", "nl", "pl", "tr", "ja")
 _DAILY, _WEEKDAYS, _WEEKEND = (
-    print_pattern("daily"),
-    print_pattern("weekdays"),
-    print_pattern("weekend"),
+    make_print_pattern("daily"),
+    make_print_pattern("weekdays"),
+    make_print_pattern("weekend"),
 )
-CLOSED = print_pattern("closed")
+CLOSED = make_print_pattern("closed")
 # 9:00-18:00, 9-18, 9am - 5 pm, 9h-18h30
 _CLOCK = r"(?:2[0-4]|[01]?\d)(?:\s?[:.：h]\s?[0-5]\d|\s?h(?!\w))?(?:\s?[ap]\.?m\b\.?|\s?uhr)?"
 _SPAN = re.compile(
@@ -231,11 +231,11 @@ _GOES_ON = re.compile(r"\s?(?:[:,;/&+–—-]|\d|(?:und|and|et|y|e|i)\b)")
 
 
 @cache
-def _days() -> tuple[dict[str, int], re.Pattern[str], re.Pattern[str]]:
+def _make_day_patterns() -> tuple[dict[str, int], re.Pattern[str], re.Pattern[str]]:
     """Return the numbers of days by name, and the patterns of a day and of a range. Monday is 0."""
     numbers: dict[str, int] = {}
     for code in _SIGNS:
-        for number, names in enumerate(language(code).days):
+        for number, names in enumerate(get_language(code).days):
             for name in plain(names).split():
                 numbers.setdefault(name.rstrip("*"), number)
     name = "|".join(sorted(map(re.escape, numbers), key=len, reverse=True))
@@ -246,13 +246,13 @@ def _days() -> tuple[dict[str, int], re.Pattern[str], re.Pattern[str]]:
     return numbers, one, both
 
 
-def weekdays(folded: str) -> frozenset[int]:
+def find_weekdays(folded: str) -> frozenset[int]:
     """Return the days in `plain` text, such as five for "Mon-Fri". Monday is 0."""
     if _DAILY.search(folded):
         return frozenset(range(7))
     found = set(range(5)) if _WEEKDAYS.search(folded) else set()
     found |= {5, 6} if _WEEKEND.search(folded) else set()
-    numbers, one, both = _days()
+    numbers, one, both = _make_day_patterns()
     for match in both.finditer(folded):
         first, last = numbers[match["first"]], numbers[match["last"]]
         found |= {(first + n) % 7 for n in range((last - first) % 7 + 1)}
@@ -264,9 +264,9 @@ def weekdays(folded: str) -> frozenset[int]:
     return frozenset(found)
 
 
-def hours(row: str) -> list[str]:
+def find_hours(row: str) -> list[str]:
     """Return the opening hours in a row, and its words for "closed"."""
     folded = plain(row)
-    for pattern in _days()[1:][::-1]:
+    for pattern in _make_day_patterns()[1:][::-1]:
         folded = pattern.sub(lambda match: " " * len(match.group()), folded)
     return [*_SPAN.findall(folded), *(found.group() for found in CLOSED.finditer(folded))]

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.features.builtin.detector import PERSON
-from server.features.builtin.lines import legible_pieces, reading_order
-from server.features.builtin.reader import TextReader, bounds, is_line
+from server.features.builtin.lines import select_legible, sort_into_rows
+from server.features.builtin.reader import TextReader, get_bounds, is_line
 from server.features.builtin.seeking import SearchHit, SearchTarget, seek
 from server.media.picture.encode import Bgr, shrink
 from server.media.picture.grounding import Box
@@ -78,44 +78,44 @@ class Finder:
         self.things = things
         self._detector = things.finder if things is not None else None
 
-    def at(self, bgr: Bgr, x: float, y: float, language: str) -> list[PointHit]:
+    def find_at(self, bgr: Bgr, x: float, y: float, language: str) -> list[PointHit]:
         """Find the objects around a point, smallest first. `language`: a BCP 47 tag for the names of objects.
 
         Errors of the libraries are passed on.
         """
         found = [
             PointHit("code", replace(one.box, label=one.name))
-            for one in self._reader.codes(bgr)
+            for one in self._reader.read_codes(bgr)
             if one.box is not None and one.box.encloses(x, y)
         ]
-        found += [PointHit("text", box) for box in self._line_at(bgr, x, y)]
+        found += [PointHit("text", box) for box in self._find_line_at(bgr, x, y)]
         if self.things is not None:
-            found += [PointHit("thing", box) for box in self.things.at(bgr, x, y, language)]
+            found += [PointHit("thing", box) for box in self.things.find_at(bgr, x, y, language)]
         return sorted(found, key=lambda spot: spot.box.area)
 
     def read(self, bgr: Bgr) -> list[Box]:
         """Find the lines of text, each labelled with its words. Errors of the libraries are passed on."""
         return [
             replace(piece.box, confidence=None)
-            for piece in legible_pieces(self._reader.placed_text(bgr))[0]
+            for piece in select_legible(self._reader.read_placed_text(bgr))[0]
         ]
 
-    def _line_at(self, bgr: Bgr, x: float, y: float) -> list[Box]:
+    def _find_line_at(self, bgr: Bgr, x: float, y: float) -> list[Box]:
         """Return the smallest line of text around a point, if it can be read."""
         small, scale = shrink(bgr, _SIDE)
         hit = [
             quad / scale
-            for quad in self._reader.lines(small) or []
-            if _sides(quad)[0] <= _HIGHEST * min(small.shape[:2])
-            and _grow(bounds(quad / scale), _AT_LINE).encloses(x, y)
+            for quad in self._reader.find_lines(small) or []
+            if _measure_sides(quad)[0] <= _HIGHEST * min(small.shape[:2])
+            and _grow(get_bounds(quad / scale), _AT_LINE).encloses(x, y)
         ]
         if not hit:
             return []
         quad = min(hit, key=cv2.contourArea)
-        line = bounds(quad)
-        pieces = legible_pieces(self._reader.text(_part(bgr, _grow(line, _AROUND_LINE))))[0]
-        text = " ".join(row.text for row in reading_order(pieces))
-        short, long = _sides(quad)
+        line = get_bounds(quad)
+        pieces = select_legible(self._reader.read_text(_crop(bgr, _grow(line, _AROUND_LINE))))[0]
+        text = " ".join(row.text for row in sort_into_rows(pieces))
+        short, long = _measure_sides(quad)
         if not text or long < _SHORTEST * len(text) * short:
             return []
         return [replace(line, label=text, confidence=max(piece.score for piece in pieces))]
@@ -127,36 +127,38 @@ class Finder:
         """
         return seek(self._reader, self._detector, bgr, sought, known)
 
-    def around(self, bgr: Bgr, known: Collection[Box], extra: Extra = "") -> list[FoundObject]:
+    def find_around(self, bgr: Bgr, known: Collection[Box], extra: Extra = "") -> list[FoundObject]:
         """Return the objects in a picture. `known`: boxes of sure objects, with their names.
 
         `extra`: also signs, or faces and codes. Errors of the libraries are passed on.
         """
-        found = self._detector.around(bgr, known) if self._detector is not None else ()
+        found = self._detector.find_around(bgr, known) if self._detector is not None else ()
         seen = [
             FoundObject("thing", one.name, one.box, one.sure)
             for one in found
             if one.box is not None
         ]
         if extra == "signs":
-            return seen + self._signs(bgr)
+            return seen + self._find_sign(bgr)
         if extra == "faces":
-            seen += [FoundObject("code", "code", box, True) for box in self._reader.code_boxes(bgr)]
+            seen += [
+                FoundObject("code", "code", box, True) for box in self._reader.find_code_boxes(bgr)
+            ]
             if not any(one.name == PERSON for one in seen):
-                faces = self._reader.face_boxes(bgr) or ()
+                faces = self._reader.find_faces(bgr) or ()
                 seen += [FoundObject("thing", PERSON, face, True) for face in faces]
         return seen
 
-    def _signs(self, bgr: Bgr) -> list[FoundObject]:
+    def _find_sign(self, bgr: Bgr) -> list[FoundObject]:
         """Read the largest short line of text."""
         height, width = bgr.shape[:2]
         small, scale = shrink(bgr, _NOTICE_SIDE)
-        boxes = [bounds(quad / scale) for quad in self._reader.lines(small) or ()]
+        boxes = [get_bounds(quad / scale) for quad in self._reader.find_lines(small) or ()]
         boxes = [box for box in boxes if box.area <= _LARGEST * width * height]
         if not boxes:
             return []
         box = max(boxes, key=lambda box: box.height)
-        pieces = legible_pieces(self._reader.text(_part(bgr, _grow(box, _MARGIN))))[0]
+        pieces = select_legible(self._reader.read_text(_crop(bgr, _grow(box, _MARGIN))))[0]
         words = " ".join(piece.text for piece in pieces)
         letters = sum(one.isalnum() for one in words)
         if letters < _LETTERS or len(words) > _CHARS or min(one.score for one in pieces) < _SURE:
@@ -172,22 +174,22 @@ class Finder:
         luma = luma_plane(image)
         grey, scale = shrink(luma, _THOROUGH_SIDE if thorough else _SIDE)
         small = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), np.uint8)
-        quads = self._reader.lines(small)
+        quads = self._reader.find_lines(small)
         if quads is None:
             return Found(looked=False)
-        lines = _lines(luma, [quad / scale for quad in quads if is_line(quad, small)])
+        lines = _to_things(luma, [quad / scale for quad in quads if is_line(quad, small)])
         if lines:
             return Found(lines=lines)
         high, wide = grey.shape
         return Found(
             faces=tuple(
                 Thing(f.x1 / wide, f.y1 / high, f.x2 / wide, f.y2 / high, f.height / high)
-                for f in self._reader.face_boxes(small) or []
+                for f in self._reader.find_faces(small) or []
             )
         )
 
 
-def _sides(quad: NDArray[np.float32]) -> tuple[float, float]:
+def _measure_sides(quad: NDArray[np.float32]) -> tuple[float, float]:
     """Return the lengths of two sides of a quadrilateral, the shorter one first."""
     one, other = np.linalg.norm(quad[1] - quad[0]), np.linalg.norm(quad[3] - quad[0])
     return float(min(one, other)), float(max(one, other))
@@ -198,23 +200,23 @@ def _grow(box: Box, share: float) -> Box:
     return Box(box.x1 - more, box.y1 - more, box.x2 + more, box.y2 + more)
 
 
-def _part(bgr: Bgr, box: Box) -> Bgr:
+def _crop(bgr: Bgr, box: Box) -> Bgr:
     top, left = max(0, int(box.y1)), max(0, int(box.x1))
     return np.ascontiguousarray(bgr[top : math.ceil(box.y2), left : math.ceil(box.x2)])
 
 
-def _lines(luma: Luma, quads: list[NDArray[np.float32]]) -> tuple[Thing, ...]:
+def _to_things(luma: Luma, quads: list[NDArray[np.float32]]) -> tuple[Thing, ...]:
     """Convert the detector's quadrilaterals to `Thing` values, the largest `MOST_LINES` of them."""
     height, width = luma.shape
     found = sorted(quads, key=lambda quad: -cv2.contourArea(quad))[:MOST_LINES]
-    measured = [_letter_height(luma, quad) for quad in found[:_MEASURED]]
+    measured = [_measure_letter_height(luma, quad) for quad in found[:_MEASURED]]
     # Smaller lines are not measured; they get the smallest measured height.
     rest = min(measured, default=0.0)
     longest = max(width, height)
     things = []
     for number, quad in enumerate(found):
         letters = measured[number] if number < _MEASURED else rest
-        line = bounds(quad)
+        line = get_bounds(quad)
         things.append(
             Thing(
                 max(0.0, line.x1 / width),
@@ -227,7 +229,7 @@ def _lines(luma: Luma, quads: list[NDArray[np.float32]]) -> tuple[Thing, ...]:
     return tuple(things)
 
 
-def _letter_height(luma: Luma, quad: NDArray[np.float32]) -> float:
+def _measure_letter_height(luma: Luma, quad: NDArray[np.float32]) -> float:
     """Measure the height of a line's letters, in pixels, by its rows with edges.
 
     The quadrilateral is a third to three times higher than its letters.

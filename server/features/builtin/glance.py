@@ -14,13 +14,13 @@ from server.core.aio import TaskSet, in_pool
 from server.core.frames import CodeUse, Detail, Frame, Picture, Scene
 from server.core.messages import Settings
 from server.core.metrics import Metrics
-from server.features.builtin.codes import code_uses
+from server.features.builtin.codes import find_code_uses
 from server.features.builtin.detector import PERSON, DetectedThing, ThingFinder
-from server.features.builtin.engine import pixels_of, rows_of
-from server.features.builtin.facts import expiry, has_piece_price
+from server.features.builtin.engine import get_pixels, make_rows
+from server.features.builtin.facts import find_expiry, has_piece_price
 from server.features.builtin.messages import Glance
 from server.features.builtin.reader import TextReader
-from server.features.builtin.thing_words import words_of
+from server.features.builtin.thing_words import get_words_for_tag
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.base import Engine
@@ -43,7 +43,7 @@ _PERSONS, _THINGS = 3, 2
 _SURE = 0.8
 
 
-def counter(metrics: Metrics) -> Any:
+def get_counter(metrics: Metrics) -> Any:
     """Return the counter of inspections by result."""
     # result: done, dropped, failed
     return metrics.counter(
@@ -84,21 +84,21 @@ class Glancer:
         return self._finder is not None
 
     async def look(
-        self, picture: Callable[[], Picture], language: str, wanted: Callable[[], bool]
+        self, picture: Callable[[], Picture], language: str, is_wanted: Callable[[], bool]
     ) -> AsyncGenerator[Glance, None]:
         """Yield the glance of a picture, and a second one if text or codes add to it.
 
-        `language`: a BCP 47 tag for the names of objects. Raises LookCancelled if `wanted` returns False. Errors of
+        `language`: a BCP 47 tag for the names of objects. Raises LookCancelled if `is_wanted` returns False. Errors of
         `picture` and of the libraries are passed on.
         """
 
-        async def stage(work: Callable[..., T], *args: Any) -> T:
-            if not wanted():
+        async def run_stage(work: Callable[..., T], *args: Any) -> T:
+            if not is_wanted():
                 raise LookCancelled
             running = asyncio.ensure_future(in_pool(self._heavy, work, *args))
             try:
                 while not (await asyncio.wait({running}, timeout=_CHECK))[0]:
-                    if not wanted():
+                    if not is_wanted():
                         # The text reader stops after its present line.
                         raise LookCancelled
                 return running.result()
@@ -107,44 +107,44 @@ class Glancer:
 
         reader, finder = self._reader, self._finder
         async with self._lock:
-            bgr = await stage(lambda: pixels_of(picture()))
-            boxes = await stage(reader.code_boxes, bgr)
-            text = await stage(reader.any_text, bgr, boxes)
+            bgr = await run_stage(lambda: get_pixels(picture()))
+            boxes = await run_stage(reader.find_code_boxes, bgr)
+            text = await run_stage(reader.has_text, bgr, boxes)
             people, things = 0, list[str]()
             if finder is not None:
-                first = _best_boxes(await stage(finder.boxes, bgr))
-                found = await stage(finder.name_boxes, bgr, first)
+                first = _select_boxes(await run_stage(finder.find_boxes, bgr))
+                found = await run_stage(finder.name_boxes, bgr, first)
                 people = sum(one.name == PERSON for one in found)
-                things = await stage(_names, found, language)
+                things = await run_stage(_format_names, found, language)
             glance = Glance(text=text, code=bool(boxes), people=people, things=things)
             yield glance
-            uses = code_uses(await stage(reader.codes, bgr)) if boxes else ()
-            rows = await stage(self._rows, bgr) if text else []
+            uses = find_code_uses(await run_stage(reader.read_codes, bgr)) if boxes else ()
+            rows = await run_stage(self._read_rows, bgr) if text else []
             more = {
                 "link": any(one.use is CodeUse.OPEN for one in uses),
-                "date": expiry(rows) is not None,
+                "date": find_expiry(rows) is not None,
                 "price": 0 < sum(map(has_piece_price, rows)) <= _TAG,
             }
             if any(more.values()):
                 yield glance.model_copy(update=more)
 
-    def _rows(self, bgr: Bgr) -> list[str]:
+    def _read_rows(self, bgr: Bgr) -> list[str]:
         """Read the text. Called in a thread."""
-        return [row.text for row in rows_of(self._reader.text(bgr))[0]]
+        return [row.text for row in make_rows(self._reader.read_text(bgr))[0]]
 
 
-def _best_boxes(boxes: Sequence[Box]) -> list[Box]:
+def _select_boxes(boxes: Sequence[Box]) -> list[Box]:
     """Return the best boxes of persons and of other objects."""
     persons = [box for box in boxes if box.label == PERSON][:_PERSONS]
     return persons + [box for box in boxes if box.label != PERSON][:_THINGS]
 
 
-def _names(found: Collection[DetectedThing], language: str) -> list[str]:
+def _format_names(found: Collection[DetectedThing], language: str) -> list[str]:
     """Return the words for the surest objects, without persons."""
-    words = words_of(language)
+    words = get_words_for_tag(language)
     things = [one for one in found if one.name != PERSON and (one.sure or one.confidence >= _SURE)]
     things.sort(key=lambda one: (one.sure, one.confidence), reverse=True)
-    return list(dict.fromkeys(words.one(one.name) for one in things))
+    return list(dict.fromkeys(words.get_singular(one.name) for one in things))
 
 
 class GlancePart(BackgroundPart):
@@ -157,7 +157,7 @@ class GlancePart(BackgroundPart):
     def __init__(self, context: SessionContext, glancer: Glancer) -> None:
         self._context = context
         self._glancer = glancer
-        self._counter = counter(context.services.metrics)
+        self._counter = get_counter(context.services.metrics)
         self.handlers = {Settings: self._set}
         # State of the last inspected frame
         self._attention = Attention(context.services.scratch)
@@ -176,7 +176,7 @@ class GlancePart(BackgroundPart):
 
     def frame(self, frame: Frame) -> None:
         """Examine a sampled frame if an inspection is due."""
-        if frame.captured < self._due or self._glancer.busy or not self._free():
+        if frame.captured < self._due or self._glancer.busy or not self._is_free():
             return
         change = self._attention.look(frame)
         if change is None or not change.changed:
@@ -187,18 +187,18 @@ class GlancePart(BackgroundPart):
 
     async def _look(self, frame: Frame, attention: Attention) -> None:
         context = self._context
-        picture = partial(self._picture, frame, context.camera.scene)
+        picture = partial(self._make_picture, frame, context.camera.scene)
 
-        def wanted() -> bool:
+        def is_wanted() -> bool:
             """Return False once the frame is late, a question has come, or scene, socket or language has changed."""
             late = time.monotonic() > frame.captured + _LATE
-            return attention is self._attention and self._free() and not late
+            return attention is self._attention and self._is_free() and not late
 
         language, result = context.requests.preferences.page_language, "done"
         try:
-            async with aclosing(self._glancer.look(picture, language, wanted)) as looks:
+            async with aclosing(self._glancer.look(picture, language, is_wanted)) as looks:
                 async for glance in looks:
-                    if not wanted():
+                    if not is_wanted():
                         raise LookCancelled
                     attention.answer_received(time.monotonic(), same=False)
                     if glance != self._sent:
@@ -212,12 +212,12 @@ class GlancePart(BackgroundPart):
             attention.answer_received(time.monotonic(), same=False)
         self._counter.labels(result).inc()
 
-    def _picture(self, frame: Frame, scene: Scene | None) -> Picture:
+    def _make_picture(self, frame: Frame, scene: Scene | None) -> Picture:
         """Make the picture that the engine would get. Called in a thread."""
         needs = self._glancer.engine.status.capabilities
         return self._context.services.preparer.make(frame, needs, Detail.LOW, scene=scene)
 
-    def _free(self) -> bool:
+    def _is_free(self) -> bool:
         """Return True if an inspection is useful and delays nobody."""
         context = self._context
         return (

@@ -27,12 +27,12 @@ _CELL = 18
 _ROWS = 40
 
 
-def cells_of(bgr: Bgr) -> Cells:
+def make_cells(bgr: Bgr) -> Cells:
     small = cv2.resize(bgr, _SIZE, interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.int16)
 
 
-def changed_cells(before: Cells, now: Cells) -> tuple[NDArray[np.bool_], float]:
+def find_changed_cells(before: Cells, now: Cells) -> tuple[NDArray[np.bool_], float]:
     """Return the mask of the changed cells, and the increase of the median grey level."""
     lighter = float(np.median(now) - np.median(before))
     return np.abs(now - before - round(lighter)) > _CELL, lighter
@@ -98,7 +98,7 @@ class Impression:
     things: tuple[str, ...] | None = None
 
 
-def impression(
+def make_impression(
     bgr: Bgr,
     rows: tuple[str, ...] | None,
     captured: float,
@@ -106,11 +106,11 @@ def impression(
 ) -> Impression:
     names = tuple(dict.fromkeys(one.name for one in things)) if things is not None else None
     kept = rows[:_ROWS] if rows is not None else None
-    return Impression(cells_of(bgr), kept, captured, names)
+    return Impression(make_cells(bgr), kept, captured, names)
 
 
 def compare(before: Impression, now: Impression) -> PictureChange:
-    differs, lighter = changed_cells(before.cells, now.cells)
+    differs, lighter = find_changed_cells(before.cells, now.cells)
     thirds = [float(part.mean()) for part in np.array_split(differs, 3, axis=1)]
     where = ("left", "middle", "right")[int(np.argmax(thirds))]
     return PictureChange(
@@ -118,14 +118,14 @@ def compare(before: Impression, now: Impression) -> PictureChange:
         share=float(differs.mean()),
         where=where,
         light=0 if abs(lighter) < 25 else (1 if lighter > 0 else -1),
-        new_rows=_missing(now.rows, before.rows, is_similar),
-        gone_rows=_missing(before.rows, now.rows, is_similar),
-        came=_missing(now.things, before.things, eq),
-        went=_missing(before.things, now.things, eq),
+        new_rows=_find_missing(now.rows, before.rows, is_similar),
+        gone_rows=_find_missing(before.rows, now.rows, is_similar),
+        came=_find_missing(now.things, before.things, eq),
+        went=_find_missing(before.things, now.things, eq),
     )
 
 
-def _missing(
+def _find_missing(
     texts: Sequence[str] | None, others: Sequence[str] | None, same: Callable[[str, str], bool]
 ) -> tuple[str, ...]:
     """Return the texts without a similar text in `others`; empty if either of them is unknown."""

@@ -13,13 +13,13 @@ from server.features.builtin.language import (
     LANGUAGES,
     WORD,
     Language,
-    code_of,
-    language,
-    language_of,
-    languages_of,
-    small_words,
+    detect_language,
+    find_languages,
+    get_language,
+    get_language_code,
+    get_stop_words,
 )
-from server.features.builtin.thing_words import thing_words
+from server.features.builtin.thing_words import get_thing_words
 from server.features.builtin.wants import SOCIAL, Want
 from server.models.routing import ends, plain, repeat_mode, word_pattern
 
@@ -89,54 +89,56 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     text = plain(question)
     tag = (chosen or "").partition("-")[0].lower()
     fixed = tag if tag in LANGUAGES else ""
-    likely = fixed or code_of(page)
-    candidates = languages_of(text)
-    known = language_of(question) if candidates else likely
+    likely = fixed or get_language_code(page)
+    candidates = find_languages(text)
+    known = detect_language(question) if candidates else likely
     own = known or (likely if likely in candidates else candidates[0])
     if not WORD.search(text) or repeat_mode(question) is not None:
         return Intent(Want.SUMMARY, fixed or own, question)
     # A question may consist of a greeting in another language.
     for code in dict.fromkeys((own, likely, "en", *(() if known else candidates))):
-        want, asked = _subject(text, code)
+        want, asked = _find_subject(text, code)
         # The French "le" is a Portuguese imperative: "read".
-        is_small = code not in (own, likely) and asked in _stop_words(likely)
+        is_small = code not in (own, likely) and asked in _get_stop_words(likely)
         if want is not Want.LOOKUP and not is_small:
             own = code
             break
     answer_in = fixed or (known if known and own != likely else own)
-    one = language(own)
-    things, rest = thing_words(own).cut(text)
-    colours = tuple(name for at, name in enumerate(NAMES) if one.colour(at).search(text))
-    place = next((name for name in one.places if one.place(name).search(text)), "")
+    one = get_language(own)
+    things, rest = get_thing_words(own).cut(text)
+    colours = tuple(
+        name for at, name in enumerate(NAMES) if one.get_colour_pattern(at).search(text)
+    )
+    place = next((name for name in one.places if one.get_place_pattern(name).search(text)), "")
     yes_no = one.yes_no.search(text) is not None
-    how_many = one.common("how_many").search(text) is not None
-    rest = one.common("exists").sub(
-        " ", one.common("how_many").sub(" ", _remove_subject(rest, asked))
+    how_many = one.get_common_pattern("how_many").search(text) is not None
+    rest = one.get_common_pattern("exists").sub(
+        " ", one.get_common_pattern("how_many").sub(" ", _remove_subject(rest, asked))
     )
     # Words other than those of its subject, objects, colours and place
     more = [
         word
-        for word in _words(rest, own)
-        if word not in _condition_words(own, "fillers", "people", "faces", "door")
+        for word in _find_words(rest, own)
+        if word not in _get_condition_words(own, "fillers", "people", "faces", "door")
         and not _is_colour(word, one)
-        and word not in _places(own)
+        and word not in _get_place_words(own)
     ]
-    asks = yes_no or how_many or one.common("exists").search(text) is not None
-    if want is Want.FACES and not asked.startswith(tuple(_condition_words(own, "faces"))):
+    asks = yes_no or how_many or one.get_common_pattern("exists").search(text) is not None
+    if want is Want.FACES and not asked.startswith(tuple(_get_condition_words(own, "faces"))):
         # "Is anybody there?"
         things = things or (PERSON,)
         asks = asks or " " in asked
     # "Is the TV on?", "Is it a boy or a girl?", "Is she wearing a tie?"
     wears = _WEARS.search(text) is not None
     # From the second letter on: in Polish and Ukrainian a question may begin with such a word.
-    either = one.common("or").search(question.casefold(), 1) is not None
+    either = one.get_common_pattern("or").search(question.casefold(), 1) is not None
     switched = text.rstrip(" ?").endswith(_SWITCHED)
     if switched and yes_no and not more and (want is Want.LIGHT or things == ("lamp",)):
         # "Is the light on?", "Did I leave the lamp on?"
         want, things, switched = Want.LIGHT, (), False
     about = switched or (either and len(things) < 2) or wears
     of_colour = asks and not how_many and colours and len(more) < 2
-    if want is Want.LOOKUP and of_colour and _ends_with_colour(text, one):
+    if want is Want.LOOKUP and of_colour and _has_final_colour(text, one):
         want = Want.COLOUR
     elif want in (Want.LOOKUP, Want.FACES, Want.AMOUNT) and things and not more and not about:
         # "What fish is this?"
@@ -147,12 +149,12 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
         want = Want.LOOKUP
     if want is Want.LOOKUP and how_many:
         want = Want.AMOUNT
-    weekday, in_days = _day(text, one)
+    weekday, in_days = _find_day(text, one)
     return Intent(
         want,
         answer_in,
         question,
-        _words(_remove_subject(text, asked), own),
+        _find_words(_remove_subject(text, asked), own),
         asked,
         yes_no,
         place,
@@ -166,10 +168,10 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     )
 
 
-def _subject(text: str, code: str) -> tuple[Want, str]:
+def _find_subject(text: str, code: str) -> tuple[Want, str]:
     """Return the subject of a `plain` question in a language, and its words for it."""
-    one = language(code)
-    found = dict(one.subjects_in(text))
+    one = get_language(code)
+    found = dict(one.find_subjects(text))
     for want in SOCIAL & found.keys():
         said = found[want].group()
         # "Was kannst du?", and not "Was kannst du sehen?"
@@ -177,7 +179,7 @@ def _subject(text: str, code: str) -> tuple[Want, str]:
         whole &= not (one.unspaced and want in (Want.SELF, Want.HEARS))
         if (whole and not _has_only(found[want].re, text, code)) or Want.SUMMARY in found:
             del found[want]
-    if {Want.URL, Want.CODE} & found.keys() and one.common("risk").search(text):
+    if {Want.URL, Want.CODE} & found.keys() and one.get_common_pattern("risk").search(text):
         return Want.SAFE, ""
     for want in _GIVES_WAY.keys() & found.keys():
         if _GIVES_WAY[want] & found.keys():
@@ -192,50 +194,52 @@ def _subject(text: str, code: str) -> tuple[Want, str]:
 
 def _has_only(pattern: re.Pattern[str], text: str, code: str) -> bool:
     """Return True if a text contains nothing but the pattern, a greeting and courtesies."""
-    one = language(code)
-    rest = one.common("fillers").sub(" ", pattern.sub(" ", text))
-    for want, match in one.subjects_in(rest):
+    one = get_language(code)
+    rest = one.get_common_pattern("fillers").sub(" ", pattern.sub(" ", text))
+    for want, match in one.find_subjects(rest):
         if want is Want.HELLO:
             rest = match.re.sub(" ", rest)
     return not WORD.search(rest)
 
 
 @cache
-def _stop_words(code: str) -> frozenset[str]:
+def _get_stop_words(code: str) -> frozenset[str]:
     """Return the `plain` words that are ignored in a search for a row."""
-    return frozenset().union(*map(small_words, (code, *_MIXED)))
+    return frozenset().union(*map(get_stop_words, (code, *_MIXED)))
 
 
 @cache
-def _condition_words(code: str, *names: str) -> frozenset[str]:
+def _get_condition_words(code: str, *names: str) -> frozenset[str]:
     """Return the `plain` words of sets of conditions, such as `fillers` ("thing") or `people` ("anyone")."""
-    watch = language(code).watch
+    watch = get_language(code).watch
     return frozenset(plain(" ".join(str(watch[name]) for name in names)).split())
 
 
 @cache
-def _places(code: str) -> frozenset[str]:
+def _get_place_words(code: str) -> frozenset[str]:
     """Return the `plain` words for places in the picture."""
-    return frozenset(re.split(r"[, *]+", plain(",".join(language(code).places.values()))))
+    return frozenset(re.split(r"[, *]+", plain(",".join(get_language(code).places.values()))))
 
 
 @cache
-def _filler_pattern(code: str) -> re.Pattern[str]:
+def _make_filler_pattern(code: str) -> re.Pattern[str]:
     """Return the pattern of fillers of an unspaced language."""
-    one = language(code)
+    one = get_language(code)
     parts = (*one.stop.split(), *str(one.watch["fillers"]).split())
-    common = (one.common(name).pattern for name in ("exists", "how_many", "fillers", "today"))
+    common = (
+        one.get_common_pattern(name).pattern for name in ("exists", "how_many", "fillers", "today")
+    )
     return re.compile("|".join([*common, word_pattern("", ",".join(parts)).pattern]))
 
 
-def _words(text: str, code: str) -> tuple[str, ...]:
-    if language(code).unspaced:
-        text = _filler_pattern(code).sub(" ", text)
-    stop = _stop_words(code)
+def _find_words(text: str, code: str) -> tuple[str, ...]:
+    if get_language(code).unspaced:
+        text = _make_filler_pattern(code).sub(" ", text)
+    stop = _get_stop_words(code)
     found = (
         word
         for word in dict.fromkeys(WORD.findall(text))
-        if word not in stop and (len(word) > 1 or word.isdigit() or language(code).unspaced)
+        if word not in stop and (len(word) > 1 or word.isdigit() or get_language(code).unspaced)
     )
     return tuple(islice(found, _MOST_WORDS))
 
@@ -246,16 +250,16 @@ def _remove_subject(text: str, asked: str) -> str:
 
 
 def _is_colour(word: str, one: Language) -> bool:
-    return any(one.colour(at).search(word) for at in range(len(NAMES)))
+    return any(one.get_colour_pattern(at).search(word) for at in range(len(NAMES)))
 
 
-def _ends_with_colour(text: str, one: Language) -> bool:
+def _has_final_colour(text: str, one: Language) -> bool:
     """Return True for "Is the cup red?" and "Are there green ones?", not for "Is there a red cup?"."""
-    words = [word for word in WORD.findall(text) if word not in _stop_words(one.code)]
+    words = [word for word in WORD.findall(text) if word not in _get_stop_words(one.code)]
     return bool(words) and _is_colour(words[-1], one)
 
 
-def _day(text: str, one: Language) -> tuple[int | None, int | None]:
+def _find_day(text: str, one: Language) -> tuple[int | None, int | None]:
     """Return the weekday in a `plain` question, and its distance from today in days."""
     tokens = set(WORD.findall(text))
     tokens |= {token[:-1] for token in tokens if token.endswith("s")}
@@ -263,16 +267,18 @@ def _day(text: str, one: Language) -> tuple[int | None, int | None]:
         (
             number
             for number, names in enumerate(one.days)
-            if any(_names_day(word, text, tokens, one.unspaced) for word in plain(names).split())
+            if any(_is_day_named(word, text, tokens, one.unspaced) for word in plain(names).split())
         ),
         None,
     )
-    if one.common("tomorrow").search(text) and not one.common("today").search(text):
+    if one.get_common_pattern("tomorrow").search(text) and not one.get_common_pattern(
+        "today"
+    ).search(text):
         return weekday, 1
-    return weekday, 0 if one.common("today").search(text) else None
+    return weekday, 0 if one.get_common_pattern("today").search(text) else None
 
 
-def _names_day(word: str, text: str, tokens: set[str], unspaced: bool) -> bool:
+def _is_day_named(word: str, text: str, tokens: set[str], unspaced: bool) -> bool:
     if unspaced:
         return word in text
     if word.endswith("*"):
@@ -281,7 +287,7 @@ def _names_day(word: str, text: str, tokens: set[str], unspaced: bool) -> bool:
     return len(word) > 3 and word in tokens
 
 
-def quoted_text(question: str) -> str:
+def find_quoted_text(question: str) -> str:
     """Return the text in quotes; "" if there is none."""
     found = _QUOTED.search(question)
     return (found.group(1) or found.group(2)).strip() if found else ""

@@ -17,7 +17,7 @@ from server.features.builtin.wants import Want
 from server.models.routing import WORD_MARKS, plain, word_pattern
 
 _FOLDER = Path(__file__).with_name("languages")
-# Lists of words that every language has; see `Language.common`
+# Lists of words that every language has; see `Language.get_common_pattern`
 _COMMON = (
     *("fillers", "hints", "today", "tomorrow"),
     *("how_many", "exists", "or", "risk", "denies"),
@@ -38,50 +38,50 @@ NAME_SCRIPTS = frozenset({"ru", "uk", "zh", "ar", "hi", "ko"})
 _Forms = dict[str, str]
 
 
-def _slavic(n: int) -> str:
+def _select_slavic_plural(n: int) -> str:
     if n % 10 == 1 and n % 100 != 11:
         return "one"
     return "few" if n % 10 in (2, 3, 4) and n % 100 not in (12, 13, 14) else "many"
 
 
-def _polish(n: int) -> str:
-    return "one" if n == 1 else "many" if n % 10 == 1 else _slavic(n)
+def _select_polish_plural(n: int) -> str:
+    return "one" if n == 1 else "many" if n % 10 == 1 else _select_slavic_plural(n)
 
 
-def _arabic(n: int) -> str:
+def _select_arabic_plural(n: int) -> str:
     if n < 3:
         return ("zero", "one", "two")[n]
     return "few" if 3 <= n % 100 <= 10 else "many" if n % 100 >= 11 else "other"
 
 
-def _one(n: int) -> str:
+def _select_plural_from_two(n: int) -> str:
     return "one" if n == 1 else "other"
 
 
-def _one_or_none(n: int) -> str:
+def _select_plural_from_zero(n: int) -> str:
     return "one" if n < 2 else "other"
 
 
-def _always_other(n: int) -> str:
+def _select_no_plural(n: int) -> str:
     return "other"
 
 
-# Unicode CLDR's plural rules for whole numbers below a million; `_one` for all others
+# Unicode CLDR's plural rules for whole numbers below a million; `_select_plural_from_two` for all others
 _PLURALS: dict[str, Callable[[int], str]] = {
-    "ru": _slavic,
-    "uk": _slavic,
-    "pl": _polish,
-    "ar": _arabic,
-    "fr": _one_or_none,
-    "pt": _one_or_none,
-    "hi": _one_or_none,
-    **dict.fromkeys(("zh", "ja", "ko"), _always_other),
+    "ru": _select_slavic_plural,
+    "uk": _select_slavic_plural,
+    "pl": _select_polish_plural,
+    "ar": _select_arabic_plural,
+    "fr": _select_plural_from_zero,
+    "pt": _select_plural_from_zero,
+    "hi": _select_plural_from_zero,
+    **dict.fromkeys(("zh", "ja", "ko"), _select_no_plural),
 }
 
 
-def plural(code: str, count: int) -> str:
+def select_plural(code: str, count: int) -> str:
     """Return CLDR's plural category of a non-negative whole number: "one", "few", "other" and so on."""
-    return _PLURALS.get(code, _one)(count)
+    return _PLURALS.get(code, _select_plural_from_two)(count)
 
 
 class Language:
@@ -113,7 +113,7 @@ class Language:
         self._words: dict[str, str] = {name: found[name] for name in _COMMON}
         self._patterns: dict[str, re.Pattern[str]] = {}
 
-    def subjects_in(self, text: str) -> Iterator[tuple[Want, re.Match[str]]]:
+    def find_subjects(self, text: str) -> Iterator[tuple[Want, re.Match[str]]]:
         """Yield the subjects of a `plain` text in the order of `Want`, with their matches."""
         for want, pattern in self._questions.items():
             if match := pattern.search(text):
@@ -123,30 +123,30 @@ class Language:
     def _questions(self) -> dict[Want, re.Pattern[str]]:
         """Patterns of questions by subject."""
         return {
-            want: self._pattern(f"want {want}", self.questions[want])
+            want: self._get_pattern(f"want {want}", self.questions[want])
             for want in Want
             if want in self.questions
         }
 
-    def common(self, name: str) -> re.Pattern[str]:
+    def get_common_pattern(self, name: str) -> re.Pattern[str]:
         """Return the pattern of a list of words that every language has.
 
         "fillers": courtesies; "hints": the most common words; "today"; "tomorrow"; "how_many"; "exists": "is there";
         "or"; "risk": questions about the safety of a link; "denies": negations in an answer.
         """
-        return self._pattern(name, self._words[name])
+        return self._get_pattern(name, self._words[name])
 
-    def place(self, name: str) -> re.Pattern[str]:
-        return self._pattern(f"place {name}", self.places[name])
+    def get_place_pattern(self, name: str) -> re.Pattern[str]:
+        return self._get_pattern(f"place {name}", self.places[name])
 
-    def place_name(self, name: str) -> str:
+    def get_place_name(self, name: str) -> str:
         """Return the words for a place, such as "on the left"."""
-        return _first(self.places[name])
+        return _get_first_word(self.places[name])
 
-    def colour(self, number: int) -> re.Pattern[str]:
-        return self._pattern(f"colour {number}", ",".join(self.colours[number].split()))
+    def get_colour_pattern(self, number: int) -> re.Pattern[str]:
+        return self._get_pattern(f"colour {number}", ",".join(self.colours[number].split()))
 
-    def colour_name(self, name: str) -> str:
+    def get_colour_name(self, name: str) -> str:
         """Return the word for one of `colours.NAMES`."""
         return self.colours[NAMES.index(name)].split()[0]
 
@@ -159,7 +159,7 @@ class Language:
         if isinstance(form, dict):
             count = values["count"]
             assert isinstance(count, int)
-            form = form[plural(self.code, count)]
+            form = form[select_plural(self.code, count)]
         return form.format(
             **{
                 name: self.isolate(one) if isinstance(one, str) else one
@@ -169,20 +169,20 @@ class Language:
 
     @property
     def today(self) -> str:
-        return _first(self._words["today"])
+        return _get_first_word(self._words["today"])
 
     @property
     def face(self) -> str:
         return str(self.watch["faces"]).split()[0]
 
-    def name_value(self, name: str, value: str) -> str:
+    def format_name_value(self, name: str, value: str) -> str:
         """Return "Name: value"."""
         mark = "：" if self.unspaced else " : " if self.code == "fr" else ": "
         return f"{self.isolate(name)}{mark}{self.isolate(value)}"
 
-    def pair(self, name: str, value: str) -> str:
+    def format_pair(self, name: str, value: str) -> str:
         """Return the sentence "Name: value."."""
-        return self.name_value(name, value) + (
+        return self.format_name_value(name, value) + (
             "。" if self.unspaced else "।" if self.code == "hi" else "."
         )
 
@@ -193,14 +193,14 @@ class Language:
     def isolate(self, text: str) -> str:
         return isolate(text, self.right_to_left)
 
-    def sentence(self, *parts: str) -> str:
+    def join_sentence(self, *parts: str) -> str:
         return ("" if self.code in UNSPACED else " ").join(part for part in parts if part)
 
     @staticmethod
-    def capital(text: str) -> str:
+    def capitalise(text: str) -> str:
         return text[:1].upper() + text[1:]
 
-    def items(self, items: list[str]) -> str:
+    def join_items(self, items: list[str]) -> str:
         """Join texts that may contain commas."""
         mark = "؛ " if self.right_to_left else "；" if self.code in UNSPACED else "; "
         return mark.join(map(self.isolate, items))
@@ -216,7 +216,7 @@ class Language:
             return "".join(words)
         return self.say("and", first=self.join_words(words[:-1]), last=words[-1])
 
-    def percent(self, share: float) -> str:
+    def format_percent(self, share: float) -> str:
         """Format a fraction (0 to 1) as a percentage, without a possible line break."""
         number = round(share * 100)
         return f"%{number}" if self.code == "tr" else f"{number}\u00a0%"
@@ -225,9 +225,9 @@ class Language:
         """Compile all patterns of questions."""
         _ = self._questions
         for name in self._words:
-            self.common(name)
+            self.get_common_pattern(name)
 
-    def _pattern(self, name: str, words: str) -> re.Pattern[str]:
+    def _get_pattern(self, name: str, words: str) -> re.Pattern[str]:
         pattern = self._patterns.get(name)
         if pattern is None:
             pattern = word_pattern("", words) if self.unspaced else word_pattern(words)
@@ -235,19 +235,19 @@ class Language:
         return pattern
 
 
-def _first(words: str) -> str:
+def _get_first_word(words: str) -> str:
     """Return the first word of a list: the form for answers."""
     return words.split(",")[0].rstrip("*")
 
 
-def code_of(tag: str) -> str:
+def get_language_code(tag: str) -> str:
     """Return the one of `LANGUAGES` that a BCP 47 tag names; English for others."""
     code = tag.partition("-")[0].lower()
     return code if code in LANGUAGES else "en"
 
 
 @cache
-def language(code: str) -> Language:
+def get_language(code: str) -> Language:
     """Return one of `LANGUAGES`."""
     return Language(code)
 
@@ -255,7 +255,7 @@ def language(code: str) -> Language:
 def warm() -> None:
     """Read the languages in Latin letters: a question in one of them needs all."""
     for code in LATIN:
-        language(code).warm()
+        get_language(code).warm()
 
 
 # Detection of the language of a text by its letters and stop words
@@ -282,7 +282,7 @@ _OTHER_ARABIC = re.compile(r"[پچژگکیۀےڑٹڈںھہ]")
 _OTHER_SCRIPT = re.compile(r"[\u0370-\u03ff\u0530-\u05ff\u0700-\u074f\u0780-\u08ff\u0980-\u10ff]")
 
 
-def languages_of(text: str) -> tuple[str, ...]:
+def find_languages(text: str) -> tuple[str, ...]:
     """Return the languages whose letters a `plain` text has; none for other scripts."""
     han, kana = len(HAN.findall(text)), len(_KANA.findall(text))
     cyrillic, latin = len(_CYRILLIC.findall(text)), len(_LATIN.findall(text))
@@ -307,24 +307,24 @@ _OF_SMALL_WORDS = 0.4
 
 
 @cache
-def small_words(code: str) -> frozenset[str]:
+def get_stop_words(code: str) -> frozenset[str]:
     """Return a language's `plain` stop words."""
-    return frozenset(plain(language(code).stop).split())
+    return frozenset(plain(get_language(code).stop).split())
 
 
-def language_of(text: str) -> str | None:
+def detect_language(text: str) -> str | None:
     """Return the language of a text by its letters and stop words; None if they do not decide."""
     small = plain(text)
-    candidates = languages_of(small)
+    candidates = find_languages(small)
     if not WORD.search(small) or not candidates:
         return None
     if len(candidates) == 1 or candidates == ("zh", "ja"):
         return candidates[0]
     words = set(WORD.findall(small))
     scores = {
-        code: len(language(code).common("hints").findall(small))
-        + 2 * any(letter in text.casefold() for letter in language(code).letters)
-        + _OF_SMALL_WORDS * len(words & small_words(code))
+        code: len(get_language(code).get_common_pattern("hints").findall(small))
+        + 2 * any(letter in text.casefold() for letter in get_language(code).letters)
+        + _OF_SMALL_WORDS * len(words & get_stop_words(code))
         for code in candidates
     }
     first, second = sorted(scores.values())[-1:-3:-1]
@@ -341,7 +341,7 @@ _LEFT = frozenset({"L", "EN"})
 _RIGHT = frozenset({"R", "AL", "AN"})
 
 
-def without_controls(text: str) -> str:
+def strip_controls(text: str) -> str:
     """Return a text without the characters that set a direction."""
     return _CONTROLS.sub("", text)
 

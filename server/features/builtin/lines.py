@@ -92,7 +92,7 @@ class TextPiece:
         xs, ys = zip(*self.corners, strict=True)
         return Box(min(xs), min(ys), max(xs), max(ys), self.text, self.score)
 
-    def between(self, begin: float, end: float) -> Corners:
+    def get_part_corners(self, begin: float, end: float) -> Corners:
         """Return the corners of a part of the piece, from one fraction of its width to another."""
         (x0, y0), (x1, y1), (x2, y2), (x3, y3) = self.corners
         above = tuple((x0 + (x1 - x0) * at, y0 + (y1 - y0) * at) for at in (begin, end))
@@ -121,7 +121,7 @@ class Row:
     apart: bool = False
 
 
-def legible_pieces(pieces: Sequence[TextPiece]) -> tuple[list[TextPiece], bool]:
+def select_legible(pieces: Sequence[TextPiece]) -> tuple[list[TextPiece], bool]:
     """Return the pieces of legible text, and True if other text was left out.
 
     Shapes that look like letters, and words in unsupported scripts, are removed.
@@ -134,7 +134,7 @@ def legible_pieces(pieces: Sequence[TextPiece]) -> tuple[list[TextPiece], bool]:
             continue
         if _is_pattern(piece):
             continue
-        if piece.score < _least_score(piece):
+        if piece.score < _get_least_score(piece):
             unread = unread or piece.width > 2 * piece.height
             continue
         words = piece.text.split()
@@ -155,7 +155,7 @@ def _is_doubtful(piece: TextPiece) -> bool:
     return len(piece.text) <= _FEW and piece.score < _SURE_ALONE
 
 
-def _least_score(piece: TextPiece) -> float:
+def _get_least_score(piece: TextPiece) -> float:
     if len(piece.text) <= _FEW:
         return _LEAST_BESIDE
     return _LEAST_LEADER if _LEADER.search(piece.text) else LEAST_SCORE
@@ -177,7 +177,7 @@ def _is_beside(piece: TextPiece, other: TextPiece) -> bool:
     return gap < other.height and apart < 0
 
 
-def whole_pieces(pieces: Sequence[TextPiece], height: int) -> list[TextPiece]:
+def select_whole(pieces: Sequence[TextPiece], height: int) -> list[TextPiece]:
     """Return the well-read pieces that the upper or lower edge of a picture does not cut off.
 
     A later picture will show the others better.
@@ -236,7 +236,7 @@ class _PlacedPiece:
     height: float
 
 
-def reading_order(pieces: Sequence[TextPiece]) -> list[Row]:
+def sort_into_rows(pieces: Sequence[TextPiece]) -> list[Row]:
     """Return rows from top to bottom, each from left to right, also for inclined text.
 
     Pieces share a row if their middles are less than half the smaller height apart, measured
@@ -247,7 +247,7 @@ def reading_order(pieces: Sequence[TextPiece]) -> list[Row]:
         return []
     # The reader's boxes around a few letters are level even in inclined text.
     long = [piece for piece in pieces if piece.width > _LONG * piece.height]
-    lean = median(_angle(piece) for piece in long or pieces)
+    lean = median(_measure_angle(piece) for piece in long or pieces)
     cos, sin = math.cos(-lean), math.sin(-lean)
 
     def place(piece: TextPiece) -> _PlacedPiece:
@@ -258,8 +258,8 @@ def reading_order(pieces: Sequence[TextPiece]) -> list[Row]:
 
     placed = sorted(map(place, pieces), key=lambda spot: spot.y)
     rows: list[Row] = []
-    for block in _blocks(placed):
-        first, *rest = _rows(block)
+    for block in _split_blocks(placed):
+        first, *rest = _make_rows(block)
         rows += [replace(first, apart=bool(rows)), *rest]
     return rows
 
@@ -278,7 +278,7 @@ _ADDRESS = re.compile(r"(?<!\S)[^\s@]++@|www\.|https?:")
 _FIGURE_END = re.compile(r"\d\s?(?:[mµ]?g|k[jJ]|kcal|[%€$£])?\W?$")
 
 
-def sentences(rows: Sequence[Row]) -> list[Row]:
+def split_sentences(rows: Sequence[Row]) -> list[Row]:
     """Split lines into sentences, one per row; a line's last sentence includes its continuation below."""
     found: list[Row] = []
     for row in rows:
@@ -287,15 +287,15 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
             found += [replace(row, text=cell.text, cells=(cell,)) for cell in row.cells]
             continue
         first, *more = _BETWEEN.split(row.text) if len(row.cells) < 2 else [row.text]
-        if found and len(row.cells) < 2 and not row.apart and _continues(found[-1], first):
-            found[-1] = _line(found[-1], f"{found[-1].text} {first}")
+        if found and len(row.cells) < 2 and not row.apart and _is_continued(found[-1], first):
+            found[-1] = _make_line(found[-1], f"{found[-1].text} {first}")
         else:
-            found.append(_line(row, first) if more else row)
-        found += [replace(_line(row, text), apart=False) for text in more if text]
+            found.append(_make_line(row, first) if more else row)
+        found += [replace(_make_line(row, text), apart=False) for text in more if text]
     return found
 
 
-def _continues(row: Row, below: str) -> bool:
+def _is_continued(row: Row, below: str) -> bool:
     """Return True if the line below continues a row's sentence: it begins with a small letter."""
     if len(row.cells) > 1 or row.text[-1:] in ".!?:" or below[:1] in BOXES:
         return False
@@ -303,17 +303,17 @@ def _continues(row: Row, below: str) -> bool:
     return below[:1] == "(" or (below[:1].islower() and not is_value)
 
 
-def _line(row: Row, text: str) -> Row:
+def _make_line(row: Row, text: str) -> Row:
     return replace(row, text=text, cells=tuple(replace(cell, text=text) for cell in row.cells[:1]))
 
 
-def _blocks(placed: list[_PlacedPiece]) -> list[list[_PlacedPiece]]:
+def _split_blocks(placed: list[_PlacedPiece]) -> list[list[_PlacedPiece]]:
     """Split text in columns into blocks in reading order; text without columns is one block."""
     # A wide line, such as a headline, separates the columns above it from those below.
-    return [block for part in _columns(placed) for block in _blocks(part)] or [placed]
+    return [block for part in _split_columns(placed) for block in _split_blocks(part)] or [placed]
 
 
-def _columns(placed: list[_PlacedPiece]) -> list[list[_PlacedPiece]]:
+def _split_columns(placed: list[_PlacedPiece]) -> list[list[_PlacedPiece]]:
     """Return the part above two columns, the left and the right column, and the part below; empty without columns.
 
     Only lists and running text count as columns.
@@ -328,7 +328,7 @@ def _columns(placed: list[_PlacedPiece]) -> list[list[_PlacedPiece]]:
         if min(bisect_left(ends, edge), len(placed) - bisect_left(starts, edge)) < _LINES:
             continue
         across = [at for at, spot in enumerate(placed) if spot.left < edge < spot.right]
-        for first, last in _bands(placed, across):
+        for first, last in _find_bands(placed, across):
             left = [spot for spot in placed[first:last] if spot.left < edge]
             right = [spot for spot in placed[first:last] if spot.left >= edge]
             if min(len(left), len(right)) < _LINES:
@@ -338,33 +338,35 @@ def _columns(placed: list[_PlacedPiece]) -> list[list[_PlacedPiece]]:
     return [part for part in found if part]
 
 
-def _bands(placed: Sequence[_PlacedPiece], across: Sequence[int]) -> Iterator[tuple[int, int]]:
+def _find_bands(placed: Sequence[_PlacedPiece], across: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Yield the bands between wide pieces and their lines, as begin and end index."""
     for before, after in pairwise([-1, *across, len(placed)]):
         first, last = before + 1, after
-        while first < last and before >= 0 and _same_line(placed[before], placed[first]):
+        while first < last and before >= 0 and _is_same_line(placed[before], placed[first]):
             first += 1
-        while first < last and after < len(placed) and _same_line(placed[after], placed[last - 1]):
+        while (
+            first < last and after < len(placed) and _is_same_line(placed[after], placed[last - 1])
+        ):
             last -= 1
         if last - first >= 2 * _LINES:
             yield first, last
 
 
-def _same_line(one: _PlacedPiece, other: _PlacedPiece) -> bool:
+def _is_same_line(one: _PlacedPiece, other: _PlacedPiece) -> bool:
     return abs(one.y - other.y) < 0.5 * min(one.height, other.height)
 
 
-def _lines(placed: Sequence[_PlacedPiece]) -> list[list[_PlacedPiece]]:
+def _group_lines(placed: Sequence[_PlacedPiece]) -> list[list[_PlacedPiece]]:
     """Group pieces, sorted by their middles, into lines."""
     rows: list[list[_PlacedPiece]] = []
     for spot in placed:
         # In text that is more inclined, the end of a line is level with the beginning of the next.
         for row in reversed(rows[-2:]):
-            if not _same_line(row[-1], spot) and not _same_line(row[0], spot):
+            if not _is_same_line(row[-1], spot) and not _is_same_line(row[0], spot):
                 continue
             gaps = [(max(one.left - spot.right, spot.left - one.right), one) for one in row]
             gap, nearest = min(gaps, key=lambda one: one[0])
-            if gap > -_OVERLAP * spot.height and _same_line(nearest, spot):
+            if gap > -_OVERLAP * spot.height and _is_same_line(nearest, spot):
                 row.append(spot)
                 break
         else:
@@ -395,13 +397,13 @@ def _sort_by_left(line: Sequence[_PlacedPiece]) -> list[_PlacedPiece]:
     return sorted(line, key=lambda spot: spot.left)
 
 
-def _rows(placed: Sequence[_PlacedPiece]) -> list[Row]:
+def _make_rows(placed: Sequence[_PlacedPiece]) -> list[Row]:
     """Return the rows of one block of pieces, sorted by their middles."""
     large = [spot for spot in placed if _may_be_figure(spot.piece.text.strip()[-1:])]
     figures = {
-        id(spot): figure for spot in placed if (figure := _figure_of(spot, large)) is not None
+        id(spot): figure for spot in placed if (figure := _find_figure(spot, large)) is not None
     }
-    rows = _lines([spot for spot in placed if id(spot) not in figures])
+    rows = _group_lines([spot for spot in placed if id(spot) not in figures])
     steps = [after[0].y - row[0].y for row, after in pairwise(rows)]
     apart = [False, *(step > _APART * median_low(steps) for step in steps)]
     for spot in placed:
@@ -412,10 +414,10 @@ def _rows(placed: Sequence[_PlacedPiece]) -> list[Row]:
         if figure is not None:
             next(row for row in rows if any(one is figure for one in row)).append(spot)
     lines = list(zip(map(_sort_by_left, rows), apart, strict=True))
-    return [_row(line, far) for line, far in lines]
+    return [_make_row(line, far) for line, far in lines]
 
 
-def _row(row: Sequence[_PlacedPiece], apart: bool) -> Row:
+def _make_row(row: Sequence[_PlacedPiece], apart: bool) -> Row:
     cells = tuple(
         Cell(_LEADER.sub(" ", spot.piece.text.strip()), spot.left, spot.right) for spot in row
     )
@@ -430,7 +432,7 @@ def _may_be_figure(last: str) -> bool:
     return last.isdigit() or last in "°.,"
 
 
-def _figure_of(spot: _PlacedPiece, figures: Sequence[_PlacedPiece]) -> _PlacedPiece | None:
+def _find_figure(spot: _PlacedPiece, figures: Sequence[_PlacedPiece]) -> _PlacedPiece | None:
     """Return the large figure directly on the left of a small piece; None if there is none."""
     if not _BESIDE.fullmatch(spot.piece.text.strip()):
         return None
@@ -444,6 +446,6 @@ def _figure_of(spot: _PlacedPiece, figures: Sequence[_PlacedPiece]) -> _PlacedPi
     return None
 
 
-def _angle(piece: TextPiece) -> float:
+def _measure_angle(piece: TextPiece) -> float:
     (x0, y0), (x1, y1) = piece.corners[:2]
     return math.atan2(y1 - y0, x1 - x0)

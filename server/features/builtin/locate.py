@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from server.features.builtin import colours, facts, rank
-from server.features.builtin.intents import Intent, quoted_text
+from server.features.builtin.intents import Intent, find_quoted_text
 from server.features.builtin.lines import LEAST_SCORE, TextPiece
 from server.features.builtin.wants import Want
 from server.media.picture.encode import Bgr, shrink
@@ -42,16 +42,16 @@ def is_print(intent: Intent) -> bool:
     return intent.want in _SHOWN
 
 
-def names_something(intent: Intent, question: str) -> bool:
+def has_named_target(intent: Intent, question: str) -> bool:
     """Return True if a question names its object; False for a bare "where"."""
-    named = quoted_text(question) or intent.words or is_print(intent)
+    named = find_quoted_text(question) or intent.words or is_print(intent)
     return bool(named) or intent.want in (Want.CODE, Want.FACES)
 
 
-def text_boxes(pieces: Sequence[TextPiece], intent: Intent, question: str) -> list[Box]:
+def find_text_boxes(pieces: Sequence[TextPiece], intent: Intent, question: str) -> list[Box]:
     """Return the boxes of the requested words, best first; of all text if a question to read names no words."""
     legible = [piece for piece in pieces if piece.score >= LEAST_SCORE]
-    words = [word.strip(".,;:!?") for word in plain(quoted_text(question)).split()]
+    words = [word.strip(".,;:!?") for word in plain(find_quoted_text(question)).split()]
     words = [word for word in words or intent.words if word and word not in _KINDS]
     if not words and intent.want in _SHOWN:
         finds = facts.FINDERS[intent.want]
@@ -61,28 +61,30 @@ def text_boxes(pieces: Sequence[TextPiece], intent: Intent, question: str) -> li
     if not all(any(rank.has_word(piece.text, word) for piece in legible) for word in words):
         # "Where do I put the soap?" does not ask for a line with "Put".
         return []
-    hits = [(rank.count(piece.text, words), piece) for piece in legible]
+    hits = [(rank.count_words(piece.text, words), piece) for piece in legible]
     most = max(count for count, _ in hits)
     # A line needs half of the words, and as many as any other line.
     if 2 * most < len(words):
         return []
-    return [_part(piece, words) for count, piece in hits if count == most][:MOST]
+    return [_estimate_box(piece, words) for count, piece in hits if count == most][:MOST]
 
 
-def _part(piece: TextPiece, words: Sequence[str]) -> Box:
+def _estimate_box(piece: TextPiece, words: Sequence[str]) -> Box:
     """Estimate the box of words in their line; letters are about equally wide."""
     spans = [
-        match.span() for match in _WORD.finditer(piece.text) if rank.count(match.group(), words)
+        match.span()
+        for match in _WORD.finditer(piece.text)
+        if rank.count_words(match.group(), words)
     ]
     if not spans:
         return piece.box
     first, last = spans[0][0], spans[-1][1]
     size = len(piece.text)
-    corners = piece.between(first / size, last / size)
+    corners = piece.get_part_corners(first / size, last / size)
     return replace(piece, text=piece.text[first:last], corners=corners).box
 
 
-def colour_boxes(bgr: Bgr, names: Iterable[str]) -> list[Box]:
+def find_colour_boxes(bgr: Bgr, names: Iterable[str]) -> list[Box]:
     """Return the largest spots of each colour, largest first; the label is the colour's name."""
     small, _ = shrink(bgr, _SIDE)
     named = colours.name_pixels(small)
@@ -101,7 +103,7 @@ def colour_boxes(bgr: Bgr, names: Iterable[str]) -> list[Box]:
     return [box for area, box in found if area >= _LEAST_OF_LARGEST * found[0][0]][:MOST]
 
 
-def directions(box: Box, width: int, height: int) -> list[str]:
+def get_directions(box: Box, width: int, height: int) -> list[str]:
     """Return the thirds in which the middle of a box lies, such as "left" and "top"; else "middle"."""
     x, y = box.middle[0] / width, box.middle[1] / height
     across = "left" if x < 1 / 3 else "right" if x > 2 / 3 else ""
@@ -113,7 +115,7 @@ def directions(box: Box, width: int, height: int) -> list[str]:
 _OVER = 0.1
 
 
-def on_side(box: Box, place: str, width: int, height: int) -> bool:
+def is_on_side(box: Box, place: str, width: int, height: int) -> bool:
     """Return True if the middle of a box lies on a side of the picture, or if `place` is not a side."""
     x, y = box.middle[0] / width, box.middle[1] / height
     far = {"left": x, "right": 1 - x, "top": y, "bottom": 1 - y}.get(place, 0.0)

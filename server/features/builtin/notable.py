@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from server.features.builtin.detector import LARGE_ANIMALS, PERSON, ThingFinder
 from server.features.builtin.impressions import SessionStore
-from server.features.builtin.language import language, without_controls
+from server.features.builtin.language import get_language, strip_controls
 from server.features.builtin.lines import Row
-from server.features.builtin.rank import is_similar, letters
-from server.features.builtin.thing_words import thing_words
+from server.features.builtin.rank import get_letters, is_similar
+from server.features.builtin.thing_words import get_thing_words
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.shared.notices import NoticeContext
@@ -61,24 +61,24 @@ class News:
     rows: tuple[str, ...] = ()
 
 
-def words_in(rows: Sequence[Row]) -> tuple[str, ...]:
+def select_large_rows(rows: Sequence[Row]) -> tuple[str, ...]:
     """Return the largest rows of few words, from top to bottom."""
     short = [
         row
         for row in rows
-        if len(row.text.split()) <= _WORDS and len(letters(row.text)) >= _LEAST_LETTERS
+        if len(row.text.split()) <= _WORDS and len(get_letters(row.text)) >= _LEAST_LETTERS
     ]
     largest = sorted(short, key=lambda row: -row.height)[:_ROWS]
-    return tuple(without_controls(row.text) for row in short if row in largest)
+    return tuple(strip_controls(row.text) for row in short if row in largest)
 
 
-def in_middle(box: Box) -> bool:
+def is_in_middle(box: Box) -> bool:
     return _MIDDLE[0] <= box.middle[0] <= _MIDDLE[1]
 
 
 def is_close(sight: SeenThing, at: float, before: Iterable[Look]) -> bool:
     """Return True if an object is close: large in the middle, or growing there."""
-    if not in_middle(sight.box):
+    if not is_in_middle(sight.box):
         return False
     if sight.box.height >= _HIGH:
         return True
@@ -92,7 +92,7 @@ def is_close(sight: SeenThing, at: float, before: Iterable[Look]) -> bool:
     )
 
 
-def news(look: Look, before: Sequence[Look], said: Sequence[str]) -> News:
+def find_news(look: Look, before: Sequence[Look], said: Sequence[str]) -> News:
     """Compare an inspection with earlier ones. `before`: the last reported ones; `said`: texts of the last minute."""
     sure = sorted((one for one in look.sights if one.sure), key=lambda one: -one.box.height)
     close = [one.name for one in sure if is_close(one, look.at, before)]
@@ -119,9 +119,9 @@ def _count_coming(look: Look) -> Counter[str]:
     return Counter({name: min(count, _MANY) for name, count in found.items()})
 
 
-def sentences(found: News, code: str, *, first: bool, things: bool) -> list[str]:
+def make_sentences(found: News, code: str, *, first: bool, things: bool) -> list[str]:
     """Return the news as at most two sentences, most urgent first; at `first` also the limits of notices."""
-    words = language(code)
+    words = get_language(code)
     said = []
     if found.close:
         said.append(words.say("close", things=_join_names(found.close, code)))
@@ -135,7 +135,7 @@ def sentences(found: News, code: str, *, first: bool, things: bool) -> list[str]
 
 
 def _join_names(names: Sequence[str], code: str) -> str:
-    return language(code).join_with_and(thing_words(code).several(names))
+    return get_language(code).join_with_and(get_thing_words(code).format_names(names))
 
 
 class Noticer:
@@ -158,30 +158,36 @@ class Noticer:
             return []
         height, width = bgr.shape[:2]
 
-        def shares(box: Box) -> Box:
+        def to_shares(box: Box) -> Box:
             return box.scaled(1 / width, 1 / height)
 
-        boxes = self._finder.boxes(bgr)
+        boxes = self._finder.find_boxes(bgr)
         reportable = [
             box
             for box in boxes
             if box.label in _COMING
-            or (in_middle(shares(box)) and box.height >= _LEAST_HIGH * height)
+            or (is_in_middle(to_shares(box)) and box.height >= _LEAST_HIGH * height)
         ]
         named = self._finder.name_boxes(bgr, reportable) if reportable else []
         sure = [
-            SeenThing(one.name, shares(one.box), sure=True) for one in named if one.sure and one.box
+            SeenThing(one.name, to_shares(one.box), sure=True)
+            for one in named
+            if one.sure and one.box
         ]
         sure_boxes = [one.box for one in sure]
-        rest = [SeenThing(box.label, shares(box)) for box in boxes if shares(box) not in sure_boxes]
+        rest = [
+            SeenThing(box.label, to_shares(box))
+            for box in boxes
+            if to_shares(box) not in sure_boxes
+        ]
         return sure + rest
 
-    def news(self, session_id: str, look: Look, context: NoticeContext, code: str) -> str:
+    def find_news(self, session_id: str, look: Look, context: NoticeContext, code: str) -> str:
         """Return the news of an inspection in the language `code`; "" if there are none."""
         kept = self._looks.take(session_id) or ()
         known = [] if context.until is None else [one for one in kept if one.at <= context.until]
-        found = news(look, known, context.said)
-        said = sentences(found, code, first=context.first, things=self._finder is not None)
+        found = find_news(look, known, context.said)
+        said = make_sentences(found, code, first=context.first, things=self._finder is not None)
         if found.rows and found.close and found.came:
             # Only two sentences are returned: the text is news next time.
             look = replace(look, rows=tuple(row for row in look.rows if row not in found.rows))
@@ -193,7 +199,7 @@ class Noticer:
             if one.sure and (one.name in were or is_close(one, look.at, known))
         )
         self._looks.put(deque([*known, replace(look, close=near)], maxlen=_LOOKS), session_id)
-        return language(code).sentence(*said)
+        return get_language(code).join_sentence(*said)
 
     def forget(self, session_id: str) -> None:
         self._looks.forget(session_id)

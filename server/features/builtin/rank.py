@@ -26,7 +26,7 @@ MOST = 4
 
 
 @cache
-def _synonyms(word: str) -> frozenset[str]:
+def _get_synonyms(word: str) -> frozenset[str]:
     return frozenset([word]).union(*(same | has for same, has in _SYNONYMS if word in same))
 
 
@@ -39,7 +39,7 @@ def has_word(text: str, word: str) -> bool:
     if word.isdecimal():
         return re.search(rf"(?<![\d.,:]){word}(?!\d|[.,:]\d)", folded) is not None
     tokens = _TOKEN.findall(folded)
-    for one in _synonyms(word):
+    for one in _get_synonyms(word):
         if not one.isascii() and one[:1] > "\u2e80":
             if one in folded:
                 return True
@@ -59,12 +59,12 @@ def _is_same_word(token: str, word: str) -> bool:
     return begins or (len(word) >= _LONG and word in token)
 
 
-def count(text: str, words: Iterable[str]) -> int:
+def count_words(text: str, words: Iterable[str]) -> int:
     """Return the number of these words that a text contains."""
     return sum(has_word(text, word) for word in words)
 
 
-def best_rows(
+def find_best_rows(
     rows: Sequence[Row],
     words: Sequence[str],
     has: Callable[[str], object] | None = None,
@@ -86,7 +86,7 @@ def best_rows(
         if not count:
             continue
         if has is None:
-            found.append((count, at, _end_of(rows, at)))
+            found.append((count, at, _find_end(rows, at)))
         elif has(row.text):
             found.append((count, at, at + 1))
         elif below is not None and has(below.text):
@@ -100,7 +100,7 @@ def best_rows(
     return [rows[at] for at in sorted(chosen)][:MOST]
 
 
-def _end_of(rows: Sequence[Row], at: int) -> int:
+def _find_end(rows: Sequence[Row], at: int) -> int:
     """Return the end index of the rows below a row that ends with a colon or is a short heading."""
     text, end = rows[at].text, at + 1
     heads = len(text.split()) <= MOST_HEADING and rows[at].apart and not any(map(str.isdigit, text))
@@ -116,8 +116,8 @@ _SAME_TEXT = 80
 
 def is_similar(one: str, other: str) -> bool:
     """Return True if two rows are probably two readings of the same text."""
-    return bool(fuzz.ratio(letters(one), letters(other)) >= _SAME_TEXT)
+    return bool(fuzz.ratio(get_letters(one), get_letters(other)) >= _SAME_TEXT)
 
 
-def letters(text: str) -> str:
+def get_letters(text: str) -> str:
     return "".join(char for char in plain(text) if char.isalnum())

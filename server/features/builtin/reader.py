@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.core.aio import is_cancelled
-from server.features.builtin.codes import DecodedCode, readable_text
+from server.features.builtin.codes import DecodedCode, format_code_text
 from server.features.builtin.lines import TextPiece
 from server.features.builtin.shapes import split_pieces
 from server.media.picture.encode import Bgr, shrink
@@ -79,11 +79,11 @@ class TextReader:
         """Load everything and run it once."""
         blank = np.full((360, 640, 3), 127, np.uint8)
         cv2.putText(blank, "Warm 123", (60, 200), cv2.FONT_HERSHEY_SIMPLEX, 2, (0, 0, 0), 3)
-        self.text(blank)
-        self.codes(blank)
-        self.face_boxes(blank)
+        self.read_text(blank)
+        self.read_codes(blank)
+        self.find_faces(blank)
 
-    def text(self, bgr: Bgr) -> list[TextPiece]:
+    def read_text(self, bgr: Bgr) -> list[TextPiece]:
         """Return the pieces of text with their scores, guesses included; unread pieces have no text.
 
         The list is empty without text, and if the reader did not load (`text_broken`). A picture with
@@ -91,13 +91,13 @@ class TextReader:
         """
         return self._read(bgr)[0]
 
-    def text_from(self, bgr: Bgr, first: int) -> tuple[list[TextPiece], int]:
+    def read_text_from(self, bgr: Bgr, first: int) -> tuple[list[TextPiece], int]:
         """Return the pieces from line `first` on, and the line at which the next call continues; 0 after the last."""
         pieces, _, left = self._read(bgr, first)
         return pieces, left
 
-    def placed_text(self, bgr: Bgr) -> list[TextPiece]:
-        """Return the same pieces as `text`, with corners in the picture as it is, even if it is upside down."""
+    def read_placed_text(self, bgr: Bgr) -> list[TextPiece]:
+        """Return the same pieces as `read_text`, with corners in the picture as it is, even if it is upside down."""
         pieces, turned, _ = self._read(bgr)
         if not turned:
             return pieces
@@ -107,26 +107,26 @@ class TextReader:
             for piece in pieces
         ]
 
-    def lines(self, bgr: Bgr) -> list[NDArray[np.float32]] | None:
+    def find_lines(self, bgr: Bgr) -> list[NDArray[np.float32]] | None:
         """Find the corners of all lines of text without reading them; None without a reader."""
         with self._lock:
             reader = self._load_text()
             if reader is None:
                 return None
-            return _quads(reader, bgr)
+            return _find_quads(reader, bgr)
 
-    def any_text(self, bgr: Bgr, codes: Sequence[Box] = ()) -> bool:
-        """Return True if there is text outside the `codes`, in a small copy; False if there is no reader."""
+    def has_text(self, bgr: Bgr, codes: Sequence[Box] = ()) -> bool:
+        """Return True if there is text outside the `read_codes`, in a small copy; False if there is no reader."""
         return any(
             not any(code.encloses(*quad.mean(axis=0)) for code in codes)
             for quad in self._find_large_lines(bgr)
         )
 
-    def large_text(self, bgr: Bgr) -> list[TextPiece]:
+    def read_large_text(self, bgr: Bgr) -> list[TextPiece]:
         """Return the pieces of a few large words; none if the picture has more text."""
         height, width = bgr.shape[:2]
         edge = _LARGE_EDGE * width
-        lines = [bounds(quad) for quad in self._find_large_lines(bgr)]
+        lines = [get_bounds(quad) for quad in self._find_large_lines(bgr)]
         large = [line for line in lines if line.height >= _LARGE_LINE * height]
         # A word that is cut off would be read as another word.
         large = [line for line in large if line.x1 >= edge and line.x2 <= width - edge]
@@ -139,7 +139,7 @@ class TextReader:
             max(0, int(top - more)) : int(bottom + more),
             max(0, int(left - more)) : int(right + more),
         ]
-        return self.text(shrink(part, _LARGE_SIDE)[0])
+        return self.read_text(shrink(part, _LARGE_SIDE)[0])
 
     def _find_large_lines(self, bgr: Bgr) -> list[NDArray[np.float32]]:
         """Find the corners of lines in a small copy, in pixels of the whole picture."""
@@ -149,17 +149,17 @@ class TextReader:
         wide, high = (max(1, round(side * scale / 32)) * 32 for side in (width, height))
         resized = cv2.resize(bgr, (wide, high), interpolation=cv2.INTER_AREA)
         small = np.asarray(resized, np.uint8)
-        quads = self.lines(small) or ()
+        quads = self.find_lines(small) or ()
         factors = np.array((width / wide, height / high), np.float32)
         return [quad * factors for quad in quads if is_line(quad, small)]
 
-    def code_boxes(self, bgr: Bgr) -> list[Box]:
-        """Find the boxes of codes, in a third of the time of `codes`.
+    def find_code_boxes(self, bgr: Bgr) -> list[Box]:
+        """Find the boxes of codes, in a third of the time of `read_codes`.
 
         Sideways barcodes and light codes on a dark background are not found.
         """
-        found, scale = _codes(bgr, thorough=False)
-        return [_box_of(one, scale) for one in found]
+        found, scale = _read_codes(bgr, thorough=False)
+        return [_make_box(one, scale) for one in found]
 
     def _read(self, bgr: Bgr, first: int | None = None) -> tuple[list[TextPiece], bool, int]:
         """Return the pieces, True if the picture was read upside down, and the first unread line; 0 if there is none.
@@ -171,29 +171,31 @@ class TextReader:
             if reader is None:
                 return [], False, 0
             end = time.thread_time() + MOST_SECONDS
-            found = _Print(reader, bgr, end)
-            found.read(sample := found.longest())
-            turned = 0 < _certainty(found.pieces.values()) < _POOR and found.is_turned(sample)
+            found = _PrintedText(reader, bgr, end)
+            found.read(sample := found.find_longest())
+            turned = 0 < _measure_certainty(found.pieces.values()) < _POOR and found.is_turned(
+                sample
+            )
             if turned:
                 bgr = np.asarray(cv2.rotate(bgr, cv2.ROTATE_180), np.uint8)
-                found = _Print(reader, bgr, end)
-            left = found.read(found.order(first))
-            return found.all(), turned, left
+                found = _PrintedText(reader, bgr, end)
+            left = found.read(found.sort_lines(first))
+            return found.get_pieces(), turned, left
 
-    def codes(self, bgr: Bgr) -> list[DecodedCode]:
+    def read_codes(self, bgr: Bgr) -> list[DecodedCode]:
         """Return the contents of QR codes, barcodes and the like."""
-        found, scale = _codes(bgr)
+        found, scale = _read_codes(bgr)
         return [
             DecodedCode(
-                _shorten(readable_text(one.text)),
+                _shorten(format_code_text(one.text)),
                 str(one.format),
-                _box_of(one, scale),
-                _full_text(one.text),
+                _make_box(one, scale),
+                _clean_text(one.text),
             )
             for one in found[:_CODES]
         ]
 
-    def face_boxes(self, bgr: Bgr) -> list[Box] | None:
+    def find_faces(self, bgr: Bgr) -> list[Box] | None:
         """Find the faces, surest first; None if the face model is not installed."""
         with self._lock:
             finder = self._load_faces()
@@ -238,7 +240,7 @@ class TextReader:
         return self._faces
 
 
-def _codes(bgr: Bgr, *, thorough: bool = True) -> tuple[list[Any], float]:
+def _read_codes(bgr: Bgr, *, thorough: bool = True) -> tuple[list[Any], float]:
     """Return ZXing's codes that have a text, and the scale of the searched picture.
 
     `thorough`: also sideways, light on dark, and very large codes.
@@ -253,14 +255,14 @@ def _codes(bgr: Bgr, *, thorough: bool = True) -> tuple[list[Any], float]:
     return [one for one in found if one.text], scale
 
 
-def _box_of(code: Any, scale: float) -> Box:
+def _make_box(code: Any, scale: float) -> Box:
     at = code.position
     corners = (at.top_left, at.top_right, at.bottom_right, at.bottom_left)
     xs, ys = [corner.x / scale for corner in corners], [corner.y / scale for corner in corners]
     return Box(min(xs), min(ys), max(xs), max(ys))
 
 
-class _Print:
+class _PrintedText:
     """The lines of text in a picture; `pieces` has the lines read so far, by number."""
 
     def __init__(self, reader: Any, bgr: Bgr, end: float) -> None:
@@ -268,16 +270,16 @@ class _Print:
         self._reader, self._bgr, self._end = reader, np.ascontiguousarray(bgr), end
         self._lines = [
             TextPiece("", 0.0, tuple((float(x), float(y)) for x, y in quad))
-            for quad in _quads(reader, self._bgr)
+            for quad in _find_quads(reader, self._bgr)
         ]
         self._lines = [line for line in self._lines if min(line.width, line.height) >= 1]
         self.pieces: dict[int, TextPiece] = {}
 
-    def longest(self) -> list[int]:
+    def find_longest(self) -> list[int]:
         """Return the numbers of the longest lines."""
-        return sorted(range(len(self._lines)), key=lambda n: -_length(self._lines[n]))[:_SAMPLE]
+        return sorted(range(len(self._lines)), key=lambda n: -_get_length(self._lines[n]))[:_SAMPLE]
 
-    def order(self, first: int | None = None) -> list[int]:
+    def sort_lines(self, first: int | None = None) -> list[int]:
         """Return the numbers of the lines in the order of reading: from `first` on, or headings first."""
         if first is not None:
             return sorted(range(len(self._lines)), key=lambda n: n < first)
@@ -292,12 +294,12 @@ class _Print:
         """
         for number in numbers:
             line = self._lines[number]
-            wide = _length(line) > MOST_WIDE * min(line.width, line.height)
+            wide = _get_length(line) > MOST_WIDE * min(line.width, line.height)
             if wide or number in self.pieces:
                 continue
             if len(self.pieces) >= MOST_LINES or self._is_over():
                 return number
-            self.pieces[number] = self._piece(line, self._crop(line))
+            self.pieces[number] = self._read_piece(line, self._crop(line))
         return 0
 
     def is_turned(self, numbers: Iterable[int]) -> bool:
@@ -307,10 +309,10 @@ class _Print:
             if number in self.pieces and not self._is_over():
                 line = self._lines[number]
                 part = self._crop(line)[::-1, ::-1]
-                other.append(self._piece(line, part[:, : _SAMPLE_WIDE * part.shape[0]]))
-        return _certainty(other) > _certainty(self.pieces.values()) + 0.1
+                other.append(self._read_piece(line, part[:, : _SAMPLE_WIDE * part.shape[0]]))
+        return _measure_certainty(other) > _measure_certainty(self.pieces.values()) + 0.1
 
-    def all(self) -> list[TextPiece]:
+    def get_pieces(self) -> list[TextPiece]:
         """Return the pieces in the order of the picture, and then the unread lines."""
         read = [self.pieces[number] for number in sorted(self.pieces)]
         unread = [line for number, line in enumerate(self._lines) if number not in self.pieces]
@@ -323,26 +325,26 @@ class _Print:
         quad = np.array([line.corners], np.float32)
         return np.asarray(self._reader.crop_text_regions(self._bgr, quad)[0], np.uint8)
 
-    def _piece(self, line: TextPiece, crop: Bgr) -> TextPiece:
+    def _read_piece(self, line: TextPiece, crop: Bgr) -> TextPiece:
         found = self._reader.recognize_txt([np.ascontiguousarray(crop)])
         text = found.txts[0].translate(_SIGNS).strip()
         return replace(line, text=text, score=float(found.scores[0]))
 
 
-def _quads(reader: Any, bgr: Bgr) -> list[NDArray[np.float32]]:
+def _find_quads(reader: Any, bgr: Bgr) -> list[NDArray[np.float32]]:
     # The reader remembers the options of a call, so each call sets all of them.
     found = reader(np.ascontiguousarray(bgr), use_det=True, use_cls=False, use_rec=False)
     return [] if found.boxes is None else [np.asarray(box, np.float32) for box in found.boxes]
 
 
-def _length(piece: TextPiece) -> float:
+def _get_length(piece: TextPiece) -> float:
     return max(piece.width, piece.height)
 
 
-def _certainty(pieces: Collection[TextPiece]) -> float:
+def _measure_certainty(pieces: Collection[TextPiece]) -> float:
     """Return the mean score, weighted by length, of the lines with text."""
     read = [piece for piece in pieces if piece.text]
-    return sum(p.score * _length(p) for p in read) / max(1.0, sum(map(_length, read)))
+    return sum(p.score * _get_length(p) for p in read) / max(1.0, sum(map(_get_length, read)))
 
 
 def _shorten(text: str) -> str:
@@ -350,7 +352,7 @@ def _shorten(text: str) -> str:
     return f"{text[:_CODE_CHARS]}…" if len(text) > _CODE_CHARS else text
 
 
-def _full_text(text: str) -> str:
+def _clean_text(text: str) -> str:
     """Return a code's text with its line breaks, and without other control characters."""
     return "".join(char for char in text if char in "\n\t" or not _is_control(char)).strip()
 
@@ -364,7 +366,7 @@ def replace_controls(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text).strip()
 
 
-def bounds(quad: NDArray[np.float32]) -> Box:
+def get_bounds(quad: NDArray[np.float32]) -> Box:
     """Return the box around a quadrilateral, [4, 2] in pixels."""
     (x1, y1), (x2, y2) = quad.min(axis=0).tolist(), quad.max(axis=0).tolist()
     return Box(x1, y1, x2, y2)

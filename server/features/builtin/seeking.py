@@ -11,13 +11,13 @@ import numpy as np
 
 from server.features.builtin.colours import NAMES, name_pixels
 from server.features.builtin.conditions import Subject, read_condition
-from server.features.builtin.detector import PERSON, ThingFinder, classes
-from server.features.builtin.intents import Intent, quoted_text, understand
-from server.features.builtin.language import language_of, languages_of
+from server.features.builtin.detector import PERSON, ThingFinder, load_classes
+from server.features.builtin.intents import Intent, find_quoted_text, understand
+from server.features.builtin.language import detect_language, find_languages
 from server.features.builtin.lines import LEAST_SCORE
-from server.features.builtin.locate import colour_boxes, is_print, text_boxes
+from server.features.builtin.locate import find_colour_boxes, find_text_boxes, is_print
 from server.features.builtin.reader import TextReader
-from server.features.builtin.thing_words import names_in, words_of
+from server.features.builtin.thing_words import find_names, get_words_for_tag
 from server.features.builtin.wants import Want
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
@@ -64,11 +64,11 @@ def parse_target(words: str, tag: str, *, things: bool = True) -> SearchTarget:
     """
     words = ends(words)
     intent = understand(words, tag)
-    if not quoted_text(words):
-        placed = frozenset(classes().detector)
-        found = [name for name in things_in(words, tag) if name in placed] if things else []
+    if not find_quoted_text(words):
+        placed = frozenset(load_classes().detector)
+        found = [name for name in find_things(words, tag) if name in placed] if things else []
         if found:
-            name = words_of(tag).one(found[0])
+            name = get_words_for_tag(tag).get_singular(found[0])
             return SearchTarget("thing", name, words, intent, (found[0],), intent.colours)
         if intent.want is Want.CODE:
             return SearchTarget("code", words, words, intent)
@@ -78,8 +78,8 @@ def parse_target(words: str, tag: str, *, things: bool = True) -> SearchTarget:
         condition = read_condition(words)
         if condition is not None and condition.subject is Subject.COLOUR:
             return SearchTarget("colour", words, words, intent, colours=(condition.target,))
-    unknown = not quoted_text(words) and not is_print(intent)
-    return SearchTarget("text", quoted_text(words) or words, words, intent, unknown=unknown)
+    unknown = not find_quoted_text(words) and not is_print(intent)
+    return SearchTarget("text", find_quoted_text(words) or words, words, intent, unknown=unknown)
 
 
 # Words whose parsing loads all languages
@@ -92,13 +92,13 @@ def warm() -> None:
         parse_target(words, "en")
 
 
-def things_in(words: str, tag: str) -> tuple[str, ...]:
+def find_things(words: str, tag: str) -> tuple[str, ...]:
     """Return the objects in `words`, by the first language that knows any. `tag`: the page's language, as BCP 47."""
     text = plain(words)
     own = tag.partition("-")[0].lower()
-    guessed = language_of(words)
-    codes = sorted(languages_of(text), key=lambda code: (code != own, code != guessed))
-    return names_in(text, codes)
+    guessed = detect_language(words)
+    codes = sorted(find_languages(text), key=lambda code: (code != own, code != guessed))
+    return find_names(text, codes)
 
 
 def seek(
@@ -107,19 +107,19 @@ def seek(
     """Return the possible places of the target, surest first. Errors of the libraries are passed on."""
     if wish.kind == "thing":
         found = things.seek(bgr, wish.names, known) if things is not None else ()
-        alone = {name for name in wish.names if name not in classes().agrees} - {PERSON}
+        alone = {name for name in wish.names if name not in load_classes().agrees} - {PERSON}
         return [
             SearchHit(one.box, one.sure, one.name in alone)
             for one in found
             if one.box is not None and _has_colour(bgr, one.box, wish.colours)
         ]
     if wish.kind == "code":
-        return [SearchHit(one.box, True) for one in reader.codes(bgr) if one.box is not None]
+        return [SearchHit(one.box, True) for one in reader.read_codes(bgr) if one.box is not None]
     if wish.kind == "face":
-        return [SearchHit(box, True) for box in reader.face_boxes(bgr) or ()]
+        return [SearchHit(box, True) for box in reader.find_faces(bgr) or ()]
     if wish.kind == "colour":
-        return [SearchHit(box, False, alone=True) for box in colour_boxes(bgr, wish.colours)]
-    boxes = text_boxes(reader.placed_text(bgr), wish.intent, wish.words)
+        return [SearchHit(box, False, alone=True) for box in find_colour_boxes(bgr, wish.colours)]
+    boxes = find_text_boxes(reader.read_placed_text(bgr), wish.intent, wish.words)
     return [SearchHit(box, (box.confidence or 0.0) >= LEAST_SCORE) for box in boxes]
 
 

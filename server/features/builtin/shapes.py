@@ -50,12 +50,12 @@ def split_pieces(bgr: Bgr, pieces: Sequence[TextPiece]) -> list[TextPiece]:
     `bgr`: the picture of the pieces.
     """
     grey = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
-    strips = [_strip(grey, piece) for piece in pieces[:_MOST]]
-    wide = _between_words([strip for strip in strips if strip is not None])
+    strips = [_flatten(grey, piece) for piece in pieces[:_MOST]]
+    wide = _measure_word_gap([strip for strip in strips if strip is not None])
     signed = [
         one
         for piece, strip in zip(pieces, strips, strict=False)
-        for one in ([("", piece)] if strip is None else _parts(piece, strip, wide))
+        for one in ([("", piece)] if strip is None else _split_parts(piece, strip, wide))
     ]
     signed = [_split_typed_box(sign, one) for sign, one in signed]
     is_form = sum(bool(sign) for sign, _ in signed) >= _LEAST
@@ -85,13 +85,13 @@ class _Strip:
     inked: NDArray[np.intp]
 
 
-def _strip(grey: cv2.typing.MatLike, piece: TextPiece) -> _Strip | None:
+def _flatten(grey: cv2.typing.MatLike, piece: TextPiece) -> _Strip | None:
     """Flatten a piece; None if it is too short or too small."""
     high = piece.height
     if len(piece.text) < 2 or not 8 <= high <= grey.shape[0] / 4:
         return None
     wide = max(1, round(piece.width * _HIGH / high))
-    there = piece.between(-_BEFORE * high / max(1.0, piece.width), 1.0)
+    there = piece.get_part_corners(-_BEFORE * high / max(1.0, piece.width), 1.0)
     top, bottom = _BESIDE, _BESIDE + _HIGH
     right = _FRONT + wide
     flat = np.array([(0, top), (right, top), (right, bottom), (0, bottom)], np.float32)
@@ -100,7 +100,7 @@ def _strip(grey: cv2.typing.MatLike, piece: TextPiece) -> _Strip | None:
     strip = cv2.warpPerspective(grey, turn, size, borderMode=cv2.BORDER_REPLICATE)
     light = cv2.bitwise_not(strip) if np.median(strip) < _DARK else strip
     _, ink = cv2.threshold(light, 0, 255, cv2.THRESH_BINARY_INV | cv2.THRESH_OTSU)
-    boxes = _boxes(ink)
+    boxes = _find_boxes(ink)
     for _, begin, end in boxes:
         # The ink of boxes must not count as letters.
         ink[:, begin:end] = 0
@@ -108,7 +108,7 @@ def _strip(grey: cv2.typing.MatLike, piece: TextPiece) -> _Strip | None:
     return _Strip(piece.text, wide, boxes, np.flatnonzero((rows > 0).sum(axis=0) > 1))
 
 
-def _between_words(strips: Sequence[_Strip]) -> float:
+def _measure_word_gap(strips: Sequence[_Strip]) -> float:
     """Return the usual gap between words, in heights of a line; 0 if unknown, or in a table."""
     found: list[float] = []
     for strip in strips:
@@ -118,17 +118,19 @@ def _between_words(strips: Sequence[_Strip]) -> float:
     return usual if usual < _TABLE else 0.0
 
 
-def _parts(piece: TextPiece, strip: _Strip, between: float) -> list[tuple[str, TextPiece]]:
+def _split_parts(piece: TextPiece, strip: _Strip, between: float) -> list[tuple[str, TextPiece]]:
     """Return the parts of a piece, each with the sign of the box in front of it, or ""."""
     boxes, inked, wide = strip.boxes, strip.inked, strip.wide
-    cuts = _cuts(piece.text, inked, between)
+    cuts = _find_cuts(piece.text, inked, between)
     found = []
     first, left = 0, int(inked[0]) if len(inked) else 0
     for (begin, end), right, behind in (*cuts, ((len(piece.text),) * 2, wide, 0)):
         if text := piece.text[first:begin]:
             part = piece
             if cuts:
-                part = replace(piece, text=text, corners=piece.between(left / wide, right / wide))
+                part = replace(
+                    piece, text=text, corners=piece.get_part_corners(left / wide, right / wide)
+                )
             near = [one for one in boxes if left < one[2] <= _FRONT + left]
             boxes = [one for one in boxes if one not in near]
             found.append((near[-1][0] if near else "", part))
@@ -136,7 +138,7 @@ def _parts(piece: TextPiece, strip: _Strip, between: float) -> list[tuple[str, T
     return found
 
 
-def _boxes(ink: cv2.typing.MatLike) -> list[_Box]:
+def _find_boxes(ink: cv2.typing.MatLike) -> list[_Box]:
     """Return the boxes in a strip of `ink`, from left to right."""
     outlines, tree = cv2.findContours(ink, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     found = []
@@ -147,13 +149,13 @@ def _boxes(ink: cv2.typing.MatLike) -> list[_Box]:
         while inside >= 0:
             holes.append(outlines[inside])
             inside = tree[0][inside][0]
-        if holes and (sign := _sign_of(holes, ink)):
+        if holes and (sign := _get_sign(holes, ink)):
             begin, _, wide, _ = cv2.boundingRect(outline)
             found.append((sign, begin, begin + wide))
     return sorted(found, key=lambda one: one[1])
 
 
-def _sign_of(holes: Sequence[cv2.typing.MatLike], ink: cv2.typing.MatLike) -> str:
+def _get_sign(holes: Sequence[cv2.typing.MatLike], ink: cv2.typing.MatLike) -> str:
     """Return EMPTY or TICKED if the insides of an outline form a square; else ""."""
     hull = cv2.convexHull(np.concatenate(holes))
     _, sides, _ = cv2.minAreaRect(hull)
@@ -169,12 +171,12 @@ def _sign_of(holes: Sequence[cv2.typing.MatLike], ink: cv2.typing.MatLike) -> st
     return EMPTY if share < _BARE else TICKED if share < _FILLED else ""
 
 
-def _cuts(
+def _find_cuts(
     text: str, inked: NDArray[np.intp], between: float
 ) -> list[tuple[tuple[int, int], int, int]]:
     """Return the cuts of a text: spans of it, and the columns where the part before ends and the next begins.
 
-    Empty if its gaps do not match boundaries of words. `inked`: the columns with ink; `between`: see `_between_words`.
+    Empty if its gaps do not match boundaries of words. `inked`: the columns with ink; `between`: see `_measure_word_gap`.
     """
     ends = [match.span() for match in _PARTS.finditer(text)]
     if not ends or not len(inked):
@@ -186,18 +188,18 @@ def _cuts(
     at = np.flatnonzero((blank > gap) | ((blank > less) & (blank > _WIDER * usual)))
     gaps = [(int(inked[one]), int(inked[one + 1])) for one in at]
     # Without the gaps, all letters are about equally wide.
-    letters = _letters(text)
+    letters = _count_letters(text)
     whole = inked[-1] - inked[0] - sum(end - begin for begin, end in gaps)
     cuts, gone = [], 0
     for begin, end in gaps:
         read = letters * (begin - inked[0] - gone) / max(1, whole)
-        near = min(ends, key=lambda span: abs(_letters(text[: span[0]]) - read))
-        if abs(_letters(text[: near[0]]) - read) > _NEAR:
+        near = min(ends, key=lambda span: abs(_count_letters(text[: span[0]]) - read))
+        if abs(_count_letters(text[: near[0]]) - read) > _NEAR:
             return []
         cuts.append((near, begin, end))
         gone += end - begin
     return cuts
 
 
-def _letters(text: str) -> int:
+def _count_letters(text: str) -> int:
     return len(text) - sum(map(str.isspace, text))

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 
 from server.core.frames import Scene
 from server.features.builtin import colours
-from server.features.builtin.codes import DecodedCode, network
+from server.features.builtin.codes import DecodedCode, find_network
 from server.features.builtin.detector import DetectedThing
 from server.features.builtin.impressions import PictureChange
 from server.features.builtin.intents import Intent
-from server.features.builtin.language import NAME_SCRIPTS, POP, language, without_controls
-from server.features.builtin.lines import Row, sentences
-from server.features.builtin.thing_words import thing_words
+from server.features.builtin.language import NAME_SCRIPTS, POP, get_language, strip_controls
+from server.features.builtin.lines import Row, split_sentences
+from server.features.builtin.thing_words import get_thing_words
 from server.features.builtin.wants import Want
 
 # Maximum number of rows and codes in an answer
@@ -80,11 +80,11 @@ class AnswerWriter:
         self.intent = intent
         self.view = view
         self.today = today
-        self.language = language(intent.language)
-        self.thing_words = thing_words(intent.language)
+        self.language = get_language(intent.language)
+        self.thing_words = get_thing_words(intent.language)
         self.things: tuple[DetectedThing, ...] = view.things or ()
         self.codes = tuple(
-            replace(code, text=without_controls(code.text)) for code in (view.codes or ())[:_CODES]
+            replace(code, text=strip_controls(code.text)) for code in (view.codes or ())[:_CODES]
         )
         self.rows: list[Row] = list((view.rows or ())[:_ROWS])
         letters = "".join(row.text for row in self.rows)
@@ -96,14 +96,14 @@ class AnswerWriter:
     def say(self, key: str, **values: object) -> str:
         return self.language.say(key, **values)
 
-    def sentence(self, *parts: str) -> str:
-        return self.language.sentence(*parts)
+    def join_sentence(self, *parts: str) -> str:
+        return self.language.join_sentence(*parts)
 
-    def pair(self, name: str, value: str) -> str:
+    def format_pair(self, name: str, value: str) -> str:
         """Return a sentence such as "In the middle: blue."."""
-        return self.language.pair(self.language.capital(name), value)
+        return self.language.format_pair(self.language.capitalise(name), value)
 
-    def listing(self, rows: Sequence[Row]) -> str:
+    def join_rows(self, rows: Sequence[Row]) -> str:
         """Return rows as one line, cut after `_MOST_PRINT` characters."""
         text = ""
         for row in rows:
@@ -114,19 +114,21 @@ class AnswerWriter:
             text += (" " if goes_on else " · " if text else "") + self.language.isolate(row.text)
         return text
 
-    def other_print(self, used: Sequence[Row]) -> str:
+    def say_other_text(self, used: Sequence[Row]) -> str:
         """Return the sentence about printed text that is not in the answer."""
-        rest = [row for row in sentences(self.rows) if row not in used]
-        return self.say("also", text=self.listing(rest)) if rest else ""
+        rest = [row for row in split_sentences(self.rows) if row not in used]
+        return self.say("also", text=self.join_rows(rest)) if rest else ""
 
-    def all_print(self) -> str:
-        return self.say("reads", text=self.listing(self.rows)) if self.rows else ""
+    def say_all_text(self) -> str:
+        return self.say("reads", text=self.join_rows(self.rows)) if self.rows else ""
 
     def join_things(self, things: Iterable[DetectedThing]) -> str:
         """Join objects as a list: "a cup" for one, "cups" for several of a name."""
-        return self.language.join_with_and(self.thing_words.several(one.name for one in things))
+        return self.language.join_with_and(
+            self.thing_words.format_names(one.name for one in things)
+        )
 
-    def see_things(self, *, unsure: bool = False) -> str:
+    def say_things(self, *, unsure: bool = False) -> str:
         """Return the sentence about sure objects; if there are none, with `unsure`, about the likeliest one."""
         of_print = _OF_PRINT if self.rows else ()
         seen = [one for one in self.things if one.name not in of_print]
@@ -137,22 +139,26 @@ class AnswerWriter:
             return self.say("see_like", thing=self.join_things(likely[:1]))
         return ""
 
-    def names(self, names: Iterable[str]) -> str:
+    def join_colours(self, names: Iterable[str]) -> str:
         """Join the names of colours in the language of the answer."""
-        return self.language.join_words([self.language.colour_name(name) for name in names])
+        return self.language.join_words([self.language.get_colour_name(name) for name in names])
 
-    def colours_at(self, place: str) -> tuple[str, ...]:
+    def get_colours(self, place: str) -> tuple[str, ...]:
         """Return the colours at a place; in the middle those of the object there, if it stands out."""
-        return colours.main_colours(
+        return colours.select_main_colours(
             (place == "middle" and self.view.subject) or self.view.colours.get(place, ())
         )
 
-    def colour_of(self, place: str) -> str:
+    def say_colours(self, place: str) -> str:
         """Return the sentence about the colours of a place."""
-        found = self.colours_at(place)
-        return self.pair(self.language.place_name(place), self.names(found)) if found else ""
+        found = self.get_colours(place)
+        return (
+            self.format_pair(self.language.get_place_name(place), self.join_colours(found))
+            if found
+            else ""
+        )
 
-    def quality(self) -> str:
+    def say_quality(self) -> str:
         """Return the sentence about darkness, glare or blur; "" for a good picture."""
         scene = self.view.scene
         if scene.dark:
@@ -161,9 +167,9 @@ class AnswerWriter:
             return self.say("light", light=self.say("light_bright"))
         return self.say("blurred") if scene.blurred else ""
 
-    def code_sentence(self) -> str:
+    def say_codes(self) -> str:
         """Return the sentence with all codes."""
-        wifi = network(self.codes)
+        wifi = find_network(self.codes)
         said = [
             (
                 self.say("code_wifi", format=one.name, name=wifi.name, password=wifi.password)
@@ -174,31 +180,34 @@ class AnswerWriter:
             else self.say("code", format=one.name, text=one.text)
             for one in self.codes
         ]
-        return self.language.capital("; ".join(said))
+        return self.language.capitalise("; ".join(said))
 
-    def no_text(self) -> ComposedAnswer:
+    def answer_no_text(self) -> ComposedAnswer:
         """Return the likeliest reason why no text was read, and the objects in the picture."""
-        view, hindered = self.view, self.quality()
+        view, hindered = self.view, self.say_quality()
         if view.text_broken:
             text = self.say("broken")
         elif view.unread and not hindered:
             text = self.say("unread")
         elif view.scene.dark:
-            text = self.sentence(hindered, self.say("closer"))
+            text = self.join_sentence(hindered, self.say("closer"))
         else:
-            text = self.sentence(self.say("no_text"), hindered or self.say("closer"))
+            text = self.join_sentence(self.say("no_text"), hindered or self.say("closer"))
         scripts = view.unread or self.intent.language in NAME_SCRIPTS
-        more = self.see_things() or (self.say("scripts") if scripts else "")
+        more = self.say_things() or (self.say("scripts") if scripts else "")
         return ComposedAnswer(text, more, known=False)
 
-    def news_of_things(self) -> str:
+    def say_thing_changes(self) -> str:
         """Return the sentences about objects that appeared and objects that disappeared."""
         change = self.view.change
         said = {"came": change.came, "went": change.went} if change else {}
-        return self.sentence(
+        return self.join_sentence(
             *(
                 self.say(
-                    key, things=self.language.join_with_and([*map(self.thing_words.one, names)])
+                    key,
+                    things=self.language.join_with_and(
+                        [*map(self.thing_words.get_singular, names)]
+                    ),
                 )
                 for key, names in said.items()
                 if names

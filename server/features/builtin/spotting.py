@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-from server.features.builtin.detector import PERSON, ThingFinder, tiles
+from server.features.builtin.detector import PERSON, ThingFinder, make_tiles
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 
@@ -45,17 +45,17 @@ def spot(
     in one of four turns a doubtful box is enlarged, too.
     """
     wanted = frozenset(names).union(*(alike for alike in _ALIKE if alike & frozenset(names)))
-    squares = tiles(bgr)
+    squares = make_tiles(bgr)
     parts: list[_Part] = [(0, 0, bgr)]
     if near is not None:
-        parts += sorted(squares, key=_distance_to(near))[:1]
+        parts += sorted(squares, key=_make_distance_key(near))[:1]
     elif squares and turn % 2 and not whole:
         parts = [squares[turn // 2 % len(squares)]]
     found: list[Box] = []
     doubtful: list[Box] = []
     while parts:
         more, others = _classify_boxes(
-            finder, bgr, _boxes_in(finder, parts.pop(0), wanted, _DOUBTFUL), names
+            finder, bgr, _find_boxes(finder, parts.pop(0), wanted, _DOUBTFUL), names
         )
         found += [box for box in more if _is_apart(box, found)]
         doubtful += others
@@ -69,9 +69,13 @@ def spot(
     if doubtful and (near is not None or turn % 4 == 0):
         enlarged = [_enlarge(bgr, box) for box in doubtful]
         part = (
-            min(enlarged, key=_distance_to(near)) if near else enlarged[turn // 4 % len(enlarged)]
+            min(enlarged, key=_make_distance_key(near))
+            if near
+            else enlarged[turn // 4 % len(enlarged)]
         )
-        found += _classify_boxes(finder, bgr, _boxes_in(finder, part, wanted, _NAMED), names)[0][:1]
+        found += _classify_boxes(finder, bgr, _find_boxes(finder, part, wanted, _NAMED), names)[0][
+            :1
+        ]
     return sorted(found, key=_score, reverse=True)
 
 
@@ -82,7 +86,7 @@ def _classify_boxes(
     found, doubtful = [], []
     for number, box in enumerate(boxes):
         asked = box.label != PERSON and _score(box) >= _NAMED and number < _MOST_NAMED
-        thing = finder.name(bgr, box) if asked else None
+        thing = finder.name_box(bgr, box) if asked else None
         if thing is not None:
             if thing.name in names:
                 sure = max(LEAST, thing.confidence)
@@ -98,10 +102,12 @@ def _score(box: Box) -> float:
     return box.confidence or 0.0
 
 
-def _boxes_in(finder: ThingFinder, part: _Part, wanted: Collection[str], least: float) -> list[Box]:
+def _find_boxes(
+    finder: ThingFinder, part: _Part, wanted: Collection[str], least: float
+) -> list[Box]:
     """Return the boxes of these names in a part of the picture, best first, in its pixels."""
     left, top, shown = part
-    boxes = finder.boxes(shown, least)
+    boxes = finder.find_boxes(shown, least)
     return [box.moved(left, top) for box in boxes if box.label in wanted]
 
 
@@ -109,7 +115,7 @@ def _is_apart(box: Box, others: Sequence[Box]) -> bool:
     return all(box.overlap(one) < _SAME for one in others)
 
 
-def _distance_to(near: Box) -> Callable[[_Part], float]:
+def _make_distance_key(near: Box) -> Callable[[_Part], float]:
     """Return the function that measures the distance of a part's middle from that of a box."""
 
     def distance(part: _Part) -> float:

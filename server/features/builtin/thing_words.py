@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import cache
 
 from server.features.builtin.detector import FOLDER
-from server.features.builtin.language import UNSPACED, code_of
+from server.features.builtin.language import UNSPACED, get_language_code
 from server.models.routing import WORD_MARKS, plain
 
 _WORD = re.compile(rf"[\w{WORD_MARKS}'-]+")
@@ -44,34 +44,37 @@ class ThingWords:
             else:
                 self._names.setdefault(form, name)
 
-    def one(self, name: str) -> str:
+    def get_singular(self, name: str) -> str:
         """Return the singular, such as "a cup"."""
         return self._one.get(name, name)
 
-    def many(self, name: str) -> str:
+    def get_plural(self, name: str) -> str:
         """Return the plural, such as "cups"."""
         return self._many.get(name, name)
 
-    def several(self, names: Iterable[str]) -> list[str]:
+    def format_names(self, names: Iterable[str]) -> list[str]:
         """Return each name once: "a cup" for one of a name, "cups" for several."""
         counts = Counter(names)
-        return [self.one(name) if n == 1 else self.many(name) for name, n in counts.items()]
+        return [
+            self.get_singular(name) if n == 1 else self.get_plural(name)
+            for name, n in counts.items()
+        ]
 
-    def things_in(self, text: str) -> tuple[str, ...]:
+    def find_things(self, text: str) -> tuple[str, ...]:
         """Return the objects in a `plain` text, in its order."""
         return self.cut(text)[0]
 
     def cut(self, text: str) -> tuple[tuple[str, ...], str]:
         """Split a `plain` text into the objects that it names, in its order, and the rest."""
-        return self._of_letters(text) if self._unspaced else self._of_words(text)
+        return self._cut_letters(text) if self._unspaced else self._cut_words(text)
 
-    def of_word(self, word: str) -> str:
+    def get_name(self, word: str) -> str:
         """Return the object named by one `plain` word or phrase; "" if there is none."""
         if name := self._names.get(word):
             return name
         small, mark, rest = word.partition("'")
         if mark and len(small) <= _MOST_ELIDED and len(rest) > 1:
-            return self.of_word(rest)
+            return self.get_name(rest)
         stems = self._stems.get(word[:_BEGIN], ())
         for stem, name in stems:
             # Only the ending of a word may follow, not further words.
@@ -79,14 +82,14 @@ class ThingWords:
                 return name
         return ""
 
-    def _of_words(self, text: str) -> tuple[tuple[str, ...], str]:
+    def _cut_words(self, text: str) -> tuple[tuple[str, ...], str]:
         words = _WORD.findall(text)
         found: list[str] = []
         rest: list[str] = []
         at = 0
         while at < len(words):
             for count in range(min(_MOST_WORDS, len(words) - at), 0, -1):
-                if name := self.of_word(" ".join(words[at : at + count])):
+                if name := self.get_name(" ".join(words[at : at + count])):
                     found.append(name)
                     at += count
                     break
@@ -95,7 +98,7 @@ class ThingWords:
                 at += 1
         return tuple(dict.fromkeys(found)), " ".join(rest)
 
-    def _of_letters(self, text: str) -> tuple[tuple[str, ...], str]:
+    def _cut_letters(self, text: str) -> tuple[tuple[str, ...], str]:
         found: list[tuple[int, str]] = []
         for form, name in self._names.items():
             at = text.find(form)
@@ -107,16 +110,16 @@ class ThingWords:
 
 
 @cache
-def thing_words(code: str) -> ThingWords:
+def get_thing_words(code: str) -> ThingWords:
     """Return the words of one of `LANGUAGES`."""
     return ThingWords(code)
 
 
-def words_of(tag: str) -> ThingWords:
+def get_words_for_tag(tag: str) -> ThingWords:
     """Return the words of the language of a BCP 47 tag; the English words for an unknown language."""
-    return thing_words(code_of(tag))
+    return get_thing_words(get_language_code(tag))
 
 
-def names_in(text: str, codes: Iterable[str]) -> tuple[str, ...]:
+def find_names(text: str, codes: Iterable[str]) -> tuple[str, ...]:
     """Return the objects in a `plain` text, by the first of these languages that knows any."""
-    return next((found for code in codes if (found := thing_words(code).things_in(text))), ())
+    return next((found for code in codes if (found := get_thing_words(code).find_things(text))), ())

@@ -25,7 +25,7 @@ def register(api: Api) -> None:
     finder = api.require_service(Finder)
     heavy = api.pools.heavy
     looker = Looker(lambda frame, thorough: in_pool(heavy, finder.find, frame.image, thorough))
-    seek, around = with_cpu_time(finder.seek), with_cpu_time(finder.around)
+    seek, around = with_cpu_time(finder.seek), with_cpu_time(finder.find_around)
     seeker = Seeker(lambda *of: in_pool(heavy, seek, *of), things=finder.things is not None)
     keeping = api.get_service(RecallDuration)
     kept = keeping.seconds if keeping is not None else KEPT_SECONDS

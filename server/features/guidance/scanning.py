@@ -10,8 +10,8 @@ from server.core.aio import Timer
 from server.core.frames import Frame
 from server.core.metrics import Metrics
 from server.features.builtin.finder import Extra, FoundObject
-from server.features.builtin.seeking import things_in
-from server.features.builtin.thing_words import words_of
+from server.features.builtin.seeking import find_things
+from server.features.builtin.thing_words import get_words_for_tag
 from server.features.guidance.looks import FramePart, LookScheduler, SerialFinder, square
 from server.features.guidance.messages import Bearing, Scan, Scanned, ScannedThing, WhereWas
 from server.features.guidance.scan import (
@@ -204,7 +204,7 @@ class Scanning:
 
     def _find_named(self, words: str) -> list[PlacedThing]:
         placed = self._placed or ()
-        names, text = things_in(words, self._context.requests.preferences.reads), plain(words)
+        names, text = find_things(words, self._context.requests.preferences.reads), plain(words)
         return [
             one
             for one in placed
@@ -253,7 +253,7 @@ class Scanning:
 
     def _scanned_thing(self, one: PlacedThing) -> ScannedThing:
         label = (
-            words_of(self._context.requests.preferences.reads).one(one.name)
+            get_words_for_tag(self._context.requests.preferences.reads).get_singular(one.name)
             if one.kind == "thing"
             else one.label
         )

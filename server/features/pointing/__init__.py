@@ -21,8 +21,8 @@ def register(api: Api) -> None:
 
     scene, heavy = api.get_service(SceneReader), api.pools.heavy
     things = scene.things if scene is not None else None
-    find = (lambda *of: in_pool(heavy, things.boxes, *of)) if things is not None else None
-    find_at = (lambda *of: in_pool(heavy, scene.at, *of)) if scene is not None else None
+    find = (lambda *of: in_pool(heavy, things.find_boxes, *of)) if things is not None else None
+    find_at = (lambda *of: in_pool(heavy, scene.find_at, *of)) if scene is not None else None
     read = (lambda *of: in_pool(heavy, scene.read, *of)) if scene is not None else None
     detect = api.get_service(LanguageDetector)
     counter(api.metrics)

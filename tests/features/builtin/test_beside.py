@@ -46,7 +46,7 @@ def test_an_answer_in_another_language_than_its_question() -> None:
 )
 def test_it_finds_what_a_question_names(beside: DetectorAid, question: str, label: str) -> None:
     """In pixels of the very picture that the model got."""
-    (box,) = beside.boxes(as_sent("coffee"), question, "There.")
+    (box,) = beside.find_boxes(as_sent("coffee"), question, "There.")
     height, width = photo("coffee").shape[:2]
     assert box.label == label
     assert 0 <= box.x1 < width / 2 < box.x2 <= width
@@ -63,13 +63,13 @@ def test_it_finds_what_a_question_names(beside: DetectorAid, question: str, labe
     ],
 )
 def test_it_finds_nothing_else(beside: DetectorAid, name: str, question: str, answer: str) -> None:
-    assert beside.boxes(as_sent(name), question, answer) == []
+    assert beside.find_boxes(as_sent(name), question, answer) == []
 
 
 def test_a_picture_that_cannot_be_looked_at_has_no_boxes(beside: DetectorAid) -> None:
-    assert beside.boxes(make_picture(jpeg=b"none"), "Where is the cup?", "There.") == []
+    assert beside.find_boxes(make_picture(jpeg=b"none"), "Where is the cup?", "There.") == []
     gone = DetectorAid(ThingFinder(ModelFile(FOLDER / "gone.onnx")))
-    assert gone.boxes(as_sent("coffee"), "Where is the cup?", "There.") == []
+    assert gone.find_boxes(as_sent("coffee"), "Where is the cup?", "There.") == []
 
 
 def test_it_looks_for_the_things_of_watches(beside: DetectorAid) -> None:

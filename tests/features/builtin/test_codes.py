@@ -17,7 +17,7 @@ from server.features.builtin import codes
 )
 def test_a_wifi_code_is_taken_apart(text: str, name: str, password: str) -> None:
     """With what is escaped in it."""
-    found = codes.network([codes.DecodedCode(text, "QR Code")])
+    found = codes.find_network([codes.DecodedCode(text, "QR Code")])
     assert found is not None
     assert (found.name, found.password) == (name, password)
 
@@ -35,7 +35,7 @@ def test_a_wifi_code_is_taken_apart(text: str, name: str, password: str) -> None
 )
 def test_a_link_leads_where_a_browser_would_go(url: str, host: str) -> None:
     """The part before an @ is no address."""
-    assert codes.host(url) == host
+    assert codes.get_host(url) == host
 
 
 LONG = "https://example.org/?" + "a" * 1979
@@ -73,14 +73,18 @@ LONG = "https://example.org/?" + "a" * 1979
 )
 def test_a_code_offers_what_it_is_for(text: str, use: str, value: str | None) -> None:
     """An address to open, or something to copy; None: all of it."""
-    (one,) = codes.code_uses([codes.DecodedCode(text[:9], "QR Code", whole=text)])
+    (one,) = codes.find_code_uses([codes.DecodedCode(text[:9], "QR Code", whole=text)])
     assert (one.use, one.value) == (use, text if value is None else value)
 
 
 def test_an_open_network_offers_nothing_and_two_same_codes_offer_one_thing() -> None:
-    assert codes.code_uses([codes.DecodedCode("WIFI:T:nopass;S:Cafe;;", "QR Code")]) == ()
+    assert codes.find_code_uses([codes.DecodedCode("WIFI:T:nopass;S:Cafe;;", "QR Code")]) == ()
     assert (
-        len(codes.code_uses([codes.DecodedCode("12", "EAN-8"), codes.DecodedCode("12", "QR Code")]))
+        len(
+            codes.find_code_uses(
+                [codes.DecodedCode("12", "EAN-8"), codes.DecodedCode("12", "QR Code")]
+            )
+        )
         == 1
     )
 
@@ -102,4 +106,4 @@ def test_an_open_network_offers_nothing_and_two_same_codes_offer_one_thing() -> 
     ],
 )
 def test_a_contact_and_an_event_are_told_by_their_values(text: str, shown: str) -> None:
-    assert codes.readable_text(text) == shown
+    assert codes.format_code_text(text) == shown

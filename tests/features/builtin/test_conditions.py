@@ -8,11 +8,11 @@ from server.features.builtin.colours import NAMES
 from server.features.builtin.conditions import (
     Condition,
     Subject,
+    get_watch_words,
+    parse_spoken_condition,
     read_condition,
-    spoken_condition,
-    watch_words,
 )
-from server.features.builtin.language import LANGUAGES, language
+from server.features.builtin.language import LANGUAGES, get_language
 from tests.features.builtin.words import WORDS
 
 WORD, TEXT, CODE = Subject.WORD, Subject.TEXT, Subject.CODE
@@ -83,7 +83,7 @@ def test_conditions_are_understood_in_every_language(code: str) -> None:
     found: dict[str, str] = {}
     wanted = WORDS["conditions"][code]
     for text in wanted:
-        read = spoken_condition(text)
+        read = parse_spoken_condition(text)
         condition = read[0] if read else None
         found[text] = f"{condition.subject}:{condition.target}".rstrip(":") if condition else ""
     assert found == wanted
@@ -94,7 +94,7 @@ def test_conditions_are_understood_in_every_language(code: str) -> None:
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_faces_and_things_that_come_and_go(code: str) -> None:
-    read = [spoken_condition(text) for text in WORDS["seen_or_gone"][code]]
+    read = [parse_spoken_condition(text) for text in WORDS["seen_or_gone"][code]]
     assert [one and one[0] for one in read] == [
         Condition(Subject.FACE),
         Condition(Subject.THING, "dog"),
@@ -105,7 +105,7 @@ def test_faces_and_things_that_come_and_go(code: str) -> None:
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_people_dogs_and_cars_that_come_and_leave(code: str) -> None:
     """Said as people say it to the page."""
-    read = [spoken_condition(text) for text in WORDS["comes"][code]]
+    read = [parse_spoken_condition(text) for text in WORDS["comes"][code]]
     found = [one and (one[0].target or one[0].subject, one[0].gone, one[1]) for one in read]
     wanted = [(name, gone, code) for name in ("person", "dog", "car") for gone in (False, True)]
     assert found == wanted
@@ -114,23 +114,23 @@ def test_people_dogs_and_cars_that_come_and_leave(code: str) -> None:
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_near_misses_are_left_to_a_model(code: str) -> None:
     """A watch for a part of a condition would ring for something else."""
-    found = {text: spoken_condition(text) for text in WORDS["refused"][code]}
+    found = {text: parse_spoken_condition(text) for text in WORDS["refused"][code]}
     assert found == dict.fromkeys(WORDS["refused"][code])
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_every_colour_is_a_condition(code: str) -> None:
     """By its name alone, as answers call it."""
-    words = watch_words(code)
+    words = get_watch_words(code)
     for name in NAMES:
-        said = language(code).colour_name(name)
-        assert spoken_condition(said) is not None, (code, name, said)
-        assert words.words(said.casefold()) is not None
+        said = get_language(code).get_colour_name(name)
+        assert parse_spoken_condition(said) is not None, (code, name, said)
+        assert words.split(said.casefold()) is not None
 
 
 def test_a_condition_made_to_be_slow_is_read_at_once() -> None:
     """Parts that overlap have many ways to be put together; the number of looks stays small."""
-    assert spoken_condition("当你" * 99 + "龘") is None
-    assert spoken_condition("という" * 66 + "x" * 2) is None
-    assert spoken_condition("the word " * 22) == spoken_condition("the word " * 22)
-    assert spoken_condition("看到" * 99 + "红色") == (Condition(Subject.COLOUR, "red"), "zh")
+    assert parse_spoken_condition("当你" * 99 + "龘") is None
+    assert parse_spoken_condition("という" * 66 + "x" * 2) is None
+    assert parse_spoken_condition("the word " * 22) == parse_spoken_condition("the word " * 22)
+    assert parse_spoken_condition("看到" * 99 + "红色") == (Condition(Subject.COLOUR, "red"), "zh")

@@ -17,10 +17,10 @@ from server.features.builtin.detector import (
     DetectedThing,
     ModelFile,
     ThingFinder,
-    average_square,
-    classes,
-    matching_things,
-    numbers,
+    load_classes,
+    parse_ranges,
+    resize_by_area,
+    select_things,
 )
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
@@ -49,7 +49,7 @@ def test_a_picture_is_squeezed_as_the_classifier_learned_it(shape: tuple[int, in
     picture = np.asarray(cv2.resize(photo("coffee"), shape[::-1]), np.uint8)
     how = cv2.INTER_AREA if min(shape) > 224 else cv2.INTER_LINEAR
     whole = cv2.resize(picture, (224, 224), interpolation=how)[..., ::-1]
-    apart = np.abs(average_square(picture, 224) - whole)
+    apart = np.abs(resize_by_area(picture, 224) - whole)
     assert apart.mean() < 1.0
 
 
@@ -63,7 +63,7 @@ def test_a_box_is_where_the_thing_is(finder: ThingFinder) -> None:
 def test_the_whole_picture_is_no_second_thing(finder: ThingFinder) -> None:
     """The saucer and the table around the cup are a cup to both models, too."""
     picture = cv2.resize(photo("coffee"), (1280, 720))
-    (cup,) = finder.around(np.asarray(picture, np.uint8))
+    (cup,) = finder.find_around(np.asarray(picture, np.uint8))
     assert cup.name == "cup"
     assert cup.box is not None
     assert cup.box.area < 0.3 * 1280 * 720
@@ -73,7 +73,7 @@ def test_what_the_detector_misnames_from_afar_is_looked_at_closer(finder: ThingF
     """Both models have to say it of the closer look; a moment later the classifier alone is enough there."""
     wall = np.full((720, 1280, 3), (180, 190, 200), np.uint8)
     wall[200:520, 500:820] = cv2.resize(photo("orange"), (320, 320), interpolation=cv2.INTER_AREA)
-    assert "orange" not in {box.label for box in finder.boxes(wall)}
+    assert "orange" not in {box.label for box in finder.find_boxes(wall)}
     (found,) = finder.seek(wall, ["orange"])
     assert found.sure
     assert found.box is not None
@@ -146,8 +146,8 @@ def test_an_empty_table_is_no_person(finder: ThingFinder) -> None:
 def test_a_box_around_a_better_one_is_no_second_thing() -> None:
     hand = Box(3, 293, 385, 716, "person", 0.88)
     around, beside = Box(0, 271, 891, 719, "person", 0.63), Box(300, 271, 891, 719, "person", 0.63)
-    assert detector._without_duplicates([hand, around]) == [hand]
-    assert detector._without_duplicates([hand, beside]) == [hand, beside]
+    assert detector._remove_duplicates([hand, around]) == [hand]
+    assert detector._remove_duplicates([hand, beside]) == [hand, beside]
 
 
 def six_cups() -> Bgr:
@@ -163,11 +163,11 @@ def test_things_that_are_counted_are_looked_at_closer(finder: ThingFinder) -> No
     """Of six small cups the detector alone is sure of two."""
     bgr = six_cups()
     found = finder.find(bgr, ["cup"])
-    more = finder.more_of(bgr, found, "cup")
-    assert len(found) < len(matching_things([*found, *more], ["cup"])) <= 6
-    assert finder.more_of(bgr, found, "dog") == []
+    more = finder.find_more(bgr, found, "cup")
+    assert len(found) < len(select_things([*found, *more], ["cup"])) <= 6
+    assert finder.find_more(bgr, found, "dog") == []
     one = finder.find(photo("coffee"))
-    assert finder.more_of(photo("coffee"), one, "cup") == []
+    assert finder.find_more(photo("coffee"), one, "cup") == []
 
 
 def test_a_slice_of_counted_things_is_no_further_one() -> None:
@@ -180,11 +180,11 @@ def test_a_slice_of_counted_things_is_no_further_one() -> None:
     between = Box(400, 100, 800, 440, "cup", 0.6)
 
     class Boxes(ThingFinder):
-        def boxes(self, bgr: Bgr, least: float = 0) -> list[Box]:
+        def find_boxes(self, bgr: Bgr, least: float = 0) -> list[Box]:
             return [second, between] if bgr.shape[1] == 1280 else []
 
     found = [DetectedThing("cup", 0.9, first, sure=True)]
-    assert [one.box for one in Boxes().more_of(bgr, found, "cup")] == [second]
+    assert [one.box for one in Boxes().find_more(bgr, found, "cup")] == [second]
 
 
 def test_the_sure_ones_are_counted() -> None:
@@ -192,22 +192,22 @@ def test_the_sure_ones_are_counted() -> None:
         DetectedThing("cup", 0.9, None, sure=True),
         DetectedThing("cup", 0.8, None, sure=False),
     )
-    assert matching_things([like, sure], ["cup"]) == [sure]
-    assert matching_things([like], ["cup"]) == [like]
-    assert matching_things([sure], ["dog"]) == []
+    assert select_things([like, sure], ["cup"]) == [sure]
+    assert select_things([like], ["cup"]) == [like]
+    assert select_things([sure], ["dog"]) == []
 
 
 def test_a_kind_of_a_thing_is_that_thing() -> None:
     wine, dog = (DetectedThing(name, 0.9, None, sure=True) for name in ("wine glass", "hot dog"))
-    assert matching_things([wine, dog], ["glass"]) == [wine]
-    assert matching_things([wine, dog], ["dog"]) == []
-    assert {one for kinds in detector.KINDS.values() for one in kinds} <= classes().names
+    assert select_things([wine, dog], ["glass"]) == [wine]
+    assert select_things([wine, dog], ["dog"]) == []
+    assert {one for kinds in detector.KINDS.values() for one in kinds} <= load_classes().names
 
 
 class Mistaken(ThingFinder):
     """Its detector takes all for a dog."""
 
-    def boxes(self, bgr: Bgr, least: float = 0.5) -> list[Box]:
+    def find_boxes(self, bgr: Bgr, least: float = 0.5) -> list[Box]:
         height, width = bgr.shape[:2]
         return [Box(0, 0, width, height, "dog", 0.94)]
 
@@ -236,8 +236,8 @@ def test_another_file_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 
 def test_ranges() -> None:
-    assert numbers("7-9 80") == [7, 8, 9, 80]
-    known = classes()
+    assert parse_ranges("7-9 80") == [7, 8, 9, 80]
+    known = load_classes()
     assert len(known.detector) == len(known.columns) == 80
     assert known.classifier[281] == known.detector[15] == "cat"
     assert known.names >= {detector.PERSON, "cup"}

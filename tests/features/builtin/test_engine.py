@@ -26,10 +26,10 @@ from server.core.messages import FoundCode
 from server.features.builtin import reader as reader_module
 from server.features.builtin.codes import DecodedCode
 from server.features.builtin.detector import DetectedThing
-from server.features.builtin.engine import BuiltinEngine, without_screens
-from server.features.builtin.engine import rows_of as rows_read
-from server.features.builtin.impressions import Memory, impression
-from server.features.builtin.language import language
+from server.features.builtin.engine import BuiltinEngine, remove_screens
+from server.features.builtin.engine import make_rows as rows_read
+from server.features.builtin.impressions import Memory, make_impression
+from server.features.builtin.language import get_language
 from server.features.builtin.lines import TextPiece
 from server.features.builtin.reader import TextReader
 from server.media.picture.grounding import Box
@@ -267,13 +267,13 @@ def test_a_laptops_screen_is_no_television() -> None:
     laptop = DetectedThing("laptop", 0.8, Box(400, 430, 720, 700), sure=True)
     screen = DetectedThing("tv", 0.7, Box(450, 420, 690, 660), sure=True)
     apart = dataclasses.replace(screen, box=Box(800, 420, 990, 660))
-    assert without_screens((laptop, screen, apart)) == (laptop, apart)
+    assert remove_screens((laptop, screen, apart)) == (laptop, apart)
 
 
 def test_memory_is_bounded() -> None:
     """The session unused longest goes first."""
     memory = Memory(sessions=3)
-    seen = impression(scene(), ("a",), 1.0)
+    seen = make_impression(scene(), ("a",), 1.0)
     for name in "abc":
         memory.exchange(name, seen)
     assert memory.exchange("a", seen) is seen
@@ -346,14 +346,14 @@ class Faces(TextReader):
         self.texts = 0
         self.face_looks = 0
 
-    def codes(self, bgr: Bgr) -> list[DecodedCode]:
+    def read_codes(self, bgr: Bgr) -> list[DecodedCode]:
         return []
 
-    def text(self, bgr: Bgr) -> list[TextPiece]:
+    def read_text(self, bgr: Bgr) -> list[TextPiece]:
         self.texts += 1
         return []
 
-    def face_boxes(self, bgr: Bgr) -> list[Box] | None:
+    def find_faces(self, bgr: Bgr) -> list[Box] | None:
         self.face_looks += 1
         return [Box(100, 100, 200, 220), Box(400, 100, 500, 220)]
 
@@ -367,7 +367,7 @@ async def test_faces_are_counted_or_it_says_that_it_cannot(
     assert "I count at least 2: people." in await ask(engine, scene(), "How many people are there?")
     assert "Faces toward the camera: 2." in await ask(engine, scene(), "How many faces are there?")
     assert faces.texts == 0
-    monkeypatch.setattr(faces, "face_boxes", lambda _bgr: None)
+    monkeypatch.setattr(faces, "find_faces", lambda _bgr: None)
     answer = await ask(engine, scene(), "How many people are there?")
     assert answer == "I can't tell."
 
@@ -465,9 +465,9 @@ def test_a_page_of_small_print_is_read_as_long_as_there_is_time(
     monkeypatch.setattr(reader_module, "MOST_SECONDS", 1.5)
     page = write(small_print(24), ["CONTRACT"], height=40, at=(400, 690))
     reader = TextReader()
-    reader.text(scene())
+    reader.read_text(scene())
     began = time.thread_time()
-    pieces = reader.text(page)
+    pieces = reader.read_text(page)
     assert time.thread_time() - began < 5
     assert max(map(sum, lines_read)) <= reader_module.MOST_WIDE
     assert sum(map(len, lines_read)) < 20 < len(pieces)
@@ -481,10 +481,10 @@ def test_a_page_of_small_print_is_read_as_long_as_there_is_time(
 def test_a_few_lines_tell_whether_a_page_is_upside_down(lines_read: list[list[float]]) -> None:
     """Of print that is poor either way, and of print that is not."""
     page, reader = small_print(7, height=12)[:, :560], TextReader()
-    assert len(reader.text(np.ascontiguousarray(page[:, ::-1]))) == 7
+    assert len(reader.read_text(np.ascontiguousarray(page[:, ::-1]))) == 7
     assert sum(map(len, lines_read)) <= 7 + 4
     lines_read.clear()
-    rows, _ = rows_read(reader.text(np.ascontiguousarray(page[::-1, ::-1])))
+    rows, _ = rows_read(reader.read_text(np.ascontiguousarray(page[::-1, ::-1])))
     assert len(rows) == 7
     assert rows[0].text.startswith("No part of this contract")
     assert sum(map(len, lines_read)) <= 7 + 4 + 4
@@ -607,7 +607,7 @@ async def test_faces_are_pointed_at_where_the_model_is(
     reader = TextReader()
     engine = BuiltinEngine(heavy=heavy, reader=reader, now=at_noon)
     found: list[Box] | None = [Box(900, 300, 1000, 420, "", 0.9)]
-    monkeypatch.setattr(reader, "face_boxes", lambda _bgr: found)
+    monkeypatch.setattr(reader, "find_faces", lambda _bgr: found)
     text, (face,) = await find(engine, scene(), question)
     assert (text, face.label, face.confidence) == ("Face: on the right.", "face", 0.9)
     found = None
@@ -617,7 +617,7 @@ async def test_faces_are_pointed_at_where_the_model_is(
 async def test_it_says_that_it_remembers_nothing(engine: BuiltinEngine) -> None:
     """With what has changed since its last look; the text of now still answers where it does."""
     question = "Wo habe ich die Schlüssel hingelegt?"
-    words = language("de").say("no_past")
+    words = get_language("de").say("no_past")
     assert await ask(engine, scene(), question, past=True) == words
     changed = scene()
     changed[:, :640] = (30, 30, 200)

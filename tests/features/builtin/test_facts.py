@@ -27,7 +27,7 @@ from server.models.routing import plain
 def test_an_expiry_date_is_told_with_the_words_before_it(
     rows: list[str], text: str, day: tuple[int, int, int | None] | None
 ) -> None:
-    found = facts.expiry(rows)
+    found = facts.find_expiry(rows)
     assert found is not None
     assert found.text == text
     assert (found.first, found.last) == (0, len(rows) - 1)
@@ -39,7 +39,7 @@ def test_an_expiry_date_is_told_with_the_words_before_it(
     "rows", [[], ["Printed 12.03.2027"], ["Expert advice", "Call us"], ["Best before: see lid"]]
 )
 def test_another_date_is_no_expiry_date(rows: list[str]) -> None:
-    assert facts.expiry(rows) is None
+    assert facts.find_expiry(rows) is None
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_another_date_is_no_expiry_date(rows: list[str]) -> None:
     ],
 )
 def test_prices_are_as_written_those_by_weight_last(row: str, found: list[str]) -> None:
-    assert facts.prices(row) == found
+    assert facts.find_prices(row) == found
 
 
 def test_a_price_by_weight_is_no_price_of_the_thing() -> None:
@@ -78,7 +78,7 @@ def test_a_price_by_weight_is_no_price_of_the_thing() -> None:
     ],
 )
 def test_the_sum_to_pay_is_told_from_other_rows(row: str, rank: int) -> None:
-    assert facts.is_sum(row) == rank
+    assert facts.rank_sum(row) == rank
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_the_sum_to_pay_is_told_from_other_rows(row: str, rank: int) -> None:
     ],
 )
 def test_measures(want: Want, row: str, found: list[str]) -> None:
-    assert facts.measures(want, row) == found
+    assert facts.find_measures(want, row) == found
 
 
 @pytest.mark.parametrize(
@@ -110,13 +110,13 @@ def test_measures(want: Want, row: str, found: list[str]) -> None:
     ],
 )
 def test_phone_numbers_are_written_like_one_or_named(row: str, found: list[str]) -> None:
-    assert facts.phones(row) == found
+    assert facts.find_phones(row) == found
 
 
 def test_addresses() -> None:
     row = "Write to nadia@riverside.example or www.riverside.example/book."
-    assert facts.emails(row) == ["nadia@riverside.example"]
-    assert facts.urls(row) == ["www.riverside.example/book"]
+    assert facts.find_emails(row) == ["nadia@riverside.example"]
+    assert facts.find_urls(row) == ["www.riverside.example/book"]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_addresses() -> None:
     ],
 )
 def test_times(row: str, found: list[str]) -> None:
-    assert facts.times(row) == found
+    assert facts.find_times(row) == found
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_times(row: str, found: list[str]) -> None:
     ],
 )
 def test_weekdays_on_signs(text: str, days: set[int]) -> None:
-    assert facts.weekdays(plain(text)) == days
+    assert facts.find_weekdays(plain(text)) == days
 
 
 @pytest.mark.parametrize(
@@ -160,11 +160,11 @@ def test_weekdays_on_signs(text: str, days: set[int]) -> None:
     ],
 )
 def test_hours(row: str, tells: bool) -> None:
-    assert bool(facts.hours(row)) is tells
+    assert bool(facts.find_hours(row)) is tells
 
 
 @given(st.text(max_size=200))
 def test_any_print_is_read_somehow(row: str) -> None:
     for finder in facts.FINDERS.values():
         finder(row)
-    facts.expiry([row, row])
+    facts.find_expiry([row, row])

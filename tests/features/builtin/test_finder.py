@@ -81,9 +81,9 @@ def test_a_thorough_look_finds_smaller_print(finder: Finder) -> None:
 def test_reading_goes_on_after_a_look(finder: Finder, reader: TextReader) -> None:
     """The two share one reader, which keeps what a call asks of it."""
     bgr = draw(Scene((Sheet(TEXT, 30, columns=(400,), top=280),)))
-    before = [piece.text for piece in reader.text(bgr)]
+    before = [piece.text for piece in reader.read_text(bgr)]
     finder.find(frame(sheet()))
-    assert [piece.text for piece in reader.text(bgr)] == before != []
+    assert [piece.text for piece in reader.read_text(bgr)] == before != []
 
 
 def test_without_a_reader_nobody_looked() -> None:
@@ -154,13 +154,13 @@ def room(*photos: tuple[str, int], sign: str = "") -> Bgr:
 
 def test_things_have_their_places(looking: Finder) -> None:
     """The surest of what has one; nothing that fills the picture."""
-    found = looking.around(room(("coffee", 120), ("chelsea", 740)), ())
+    found = looking.find_around(room(("coffee", 120), ("chelsea", 740)), ())
     names = {one.name: round((one.box.x1 + one.box.x2) / 2) for one in found}
     assert names.keys() == {"cup", "cat"}
     assert 150 < names["cup"] < 600
     assert names["cat"] > 740
     assert all(one.kind == "thing" and one.sure for one in found)
-    assert looking.around(room(), ()) == []
+    assert looking.find_around(room(), ()) == []
 
 
 def test_what_is_known_is_not_looked_at_again(
@@ -168,7 +168,7 @@ def test_what_is_known_is_not_looked_at_again(
 ) -> None:
     """The detector still sees it; that alone is not sure."""
     seen = room(("chelsea", 500))
-    (cat,) = looking.around(seen, ())
+    (cat,) = looking.find_around(seen, ())
     looked: list[Bgr] = []
     plain = ThingFinder._classify
 
@@ -179,17 +179,17 @@ def test_what_is_known_is_not_looked_at_again(
     monkeypatch.setattr(ThingFinder, "_classify", classify)
     box = cat.box
     known = Box(box.x1, box.y1, box.x2, box.y2, "cat")
-    assert [(one.name, one.sure) for one in looking.around(seen, (known,))] == [("cat", False)]
+    assert [(one.name, one.sure) for one in looking.find_around(seen, (known,))] == [("cat", False)]
     assert looked == []
     elsewhere = Box(0, 0, 100, 100, "cat")
-    assert [one.sure for one in looking.around(seen, (elsewhere,))] == [True]
+    assert [one.sure for one in looking.find_around(seen, (elsewhere,))] == [True]
 
 
 @pytest.mark.slow
 def test_a_short_sign_is_read_and_a_page_is_not(looking: Finder) -> None:
     seen = room(sign="EXIT")
-    assert looking.around(seen, ()) == []
-    (sign,) = looking.around(seen, (), "signs")
+    assert looking.find_around(seen, ()) == []
+    (sign,) = looking.find_around(seen, (), "signs")
     assert (sign.kind, sign.name, sign.sure) == ("text", "EXIT", True)
     assert 440 < (sign.box.x1 + sign.box.x2) / 2 < 840
     page = np.full((720, 1280, 3), 250, np.uint8)
@@ -198,7 +198,7 @@ def test_a_short_sign_is_read_and_a_page_is_not(looking: Finder) -> None:
         cv2.putText(
             page, words, (60, 60 + 54 * row), cv2.FONT_HERSHEY_SIMPLEX, 1.4, (10, 10, 10), 3
         )
-    assert looking.around(page, (), "signs") == []
+    assert looking.find_around(page, (), "signs") == []
 
 
 class Stub:
@@ -207,28 +207,28 @@ class Stub:
     def __init__(self, faces: list[Box] | None, codes: list[Box]) -> None:
         self.faces, self.codes = faces, codes
 
-    def code_boxes(self, bgr: Bgr) -> list[Box]:
+    def find_code_boxes(self, bgr: Bgr) -> list[Box]:
         return self.codes
 
-    def face_boxes(self, bgr: Bgr) -> list[Box] | None:
+    def find_faces(self, bgr: Bgr) -> list[Box] | None:
         return self.faces
 
-    def lines(self, bgr: Bgr) -> None:
+    def find_lines(self, bgr: Bgr) -> None:
         raise AssertionError("nothing is to be read")
 
-    def text(self, bgr: Bgr) -> list[object]:
+    def read_text(self, bgr: Bgr) -> list[object]:
         raise AssertionError("nothing is to be read")
 
 
 def test_faces_are_people_and_codes_are_codes() -> None:
     """Also where nothing names things; of a person whom the detector sees the face is no other one."""
     face, code = Box(10, 10, 40, 50), Box(60, 60, 90, 90)
-    found = Finder(Stub([face], [code])).around(room(), (), "faces")  # type: ignore[arg-type]
+    found = Finder(Stub([face], [code])).find_around(room(), (), "faces")  # type: ignore[arg-type]
     assert found == [
         FoundObject("code", "code", code, True),
         FoundObject("thing", "person", face, True),
     ]
     people = Finder(Stub([face], []), DetectorAid(ThingFinder()))  # type: ignore[arg-type]
-    named = people.around(photo("astronaut"), (), "faces")
+    named = people.find_around(photo("astronaut"), (), "faces")
     assert [one.name for one in named] == ["person"]
-    assert Finder(Stub(None, [])).around(room(), (), "faces") == []  # type: ignore[arg-type]
+    assert Finder(Stub(None, [])).find_around(room(), (), "faces") == []  # type: ignore[arg-type]

@@ -264,7 +264,7 @@ async def test_a_question_ends_a_look(
     one, engine = live.one, live.one.engine
     engine.hold()
     with monkeypatch.context() as patched:
-        patched.setattr(reader, "any_text", any_text)
+        patched.setattr(reader, "has_text", any_text)
         with blocked(heavy):
             live.frame(photo("chelsea"))
             await asyncio.sleep(0)
@@ -357,7 +357,7 @@ async def test_a_failed_look_makes_no_noise(
         raise cv2.error("broken")
 
     with monkeypatch.context() as patched:
-        patched.setattr(reader, "code_boxes", fail)
+        patched.setattr(reader, "find_code_boxes", fail)
         assert await live.show(photo("chelsea")) == []
     assert live.counted("failed") == 1
     assert caplog.records == []

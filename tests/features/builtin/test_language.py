@@ -14,7 +14,7 @@ from server.features.builtin import colours
 from server.features.builtin import language as module
 from server.features.builtin.answers import answer_small_talk
 from server.features.builtin.intents import understand
-from server.features.builtin.language import LANGUAGES, language, language_of, plural
+from server.features.builtin.language import LANGUAGES, detect_language, get_language, select_plural
 from server.features.builtin.wants import Want
 from server.models.routing import plain
 from tests.features.builtin.words import WORDS
@@ -43,11 +43,11 @@ def test_questions_are_understood(want: str, question: str) -> None:
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_it_answers_about_itself(code: str) -> None:
     """With what it is and can do, and whether the microphone is on."""
-    words = language(code)
+    words = get_language(code)
     who, machine, hears = (understand(one, page=code) for one in WORDS["itself"][code])
     for things, does in ((True, "help"), (False, "help_plain")):
         said = {answer_small_talk(one, things) for one in (who, machine)}
-        assert said == {words.sentence(words.say("self"), words.say(does))}
+        assert said == {words.join_sentence(words.say("self"), words.say(does))}
     assert answer_small_talk(hears, hears=True) == words.say("yes")
     assert answer_small_talk(hears) == words.say("hears_not")
 
@@ -193,7 +193,7 @@ def test_any_question_is_understood_somehow(text: str) -> None:
     ],
 )
 def test_the_language_of_an_answer(text: str, code: str | None) -> None:
-    assert language_of(text) == code
+    assert detect_language(text) == code
 
 
 @pytest.mark.parametrize("page", ["", "fr", "it"])
@@ -216,7 +216,7 @@ def test_a_question_with_inverted_words_is_french(page: str) -> None:
     ],
 )
 def test_plural_forms_are_those_of_cldr(code: str, forms: dict[int, str]) -> None:
-    assert {count: plural(code, count) for count in forms} == forms
+    assert {count: select_plural(code, count) for count in forms} == forms
 
 
 def names(text: str) -> set[str]:
@@ -237,7 +237,7 @@ def test_every_language_says_everything(code: str) -> None:
     """The same keys with the same fields in each language, every plural form, and a name for each
     colour, place, day and want.
     """
-    one, english = language(code), language("en")
+    one, english = get_language(code), get_language("en")
     assert one.phrases.keys() == english.phrases.keys()
     for key, phrase in one.phrases.items():
         wanted = names(shapes(english.phrases[key])[-1])
@@ -246,7 +246,7 @@ def test_every_language_says_everything(code: str) -> None:
             assert names(text) | {"count"} == wanted | {"count"}, key
             assert names(text) <= wanted, key
         if isinstance(phrase, dict):
-            assert phrase.keys() == {plural(code, count) for count in range(1, 200)}, key
+            assert phrase.keys() == {select_plural(code, count) for count in range(1, 200)}, key
     assert len(one.colours) == len(colours.NAMES)
     assert one.places.keys() == english.places.keys()
     assert len(one.days) == 7
@@ -261,7 +261,7 @@ _ALIKE = {"Wi", "Fi", "QR", "O", "l"}
 @pytest.mark.parametrize("code", [code for code in LANGUAGES if code != "en"])
 def test_no_english_is_left(code: str) -> None:
     """No phrase is the English one, and outside the Latin script none has a Latin word."""
-    one, english = language(code), language("en")
+    one, english = get_language(code), get_language("en")
     for key, phrase in one.phrases.items():
         if key in {"camera", "no"}:
             continue
@@ -275,7 +275,9 @@ def test_no_english_is_left(code: str) -> None:
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_no_phrase_names_a_command_or_a_setting(code: str) -> None:
     """Visitors read them; an operator's remedies stand in the log and in the operator's panel."""
-    text = " ".join(shape for phrase in language(code).phrases.values() for shape in shapes(phrase))
+    text = " ".join(
+        shape for phrase in get_language(code).phrases.values() for shape in shapes(phrase)
+    )
     for word in ("bash", "run.sh", "VLLM", ".env", "--with", "`"):
         assert word not in text
 
@@ -283,7 +285,7 @@ def test_no_phrase_names_a_command_or_a_setting(code: str) -> None:
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_the_questions_that_help_proposes_are_understood(code: str) -> None:
     """The questions that the help proposes are understood in its own language."""
-    proposed = re.findall(r"[“„«「]\s?(.+?)\s?[”“»」]", language(code).say("help"))
+    proposed = re.findall(r"[“„«「]\s?(.+?)\s?[”“»」]", get_language(code).say("help"))
     found = [understand(question) for question in proposed]
     assert [intent.want for intent in found] == [Want.SUMMARY, Want.READ, Want.EXPIRY], proposed
     assert {intent.language for intent in found} == {code}
@@ -292,30 +294,30 @@ def test_the_questions_that_help_proposes_are_understood(code: str) -> None:
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_colours_shown_are_words(code: str) -> None:
     for name in colours.NAMES:
-        shown = language(code).colour_name(name)
+        shown = get_language(code).get_colour_name(name)
         assert shown.strip("*") == shown
-        assert language(code).colour(colours.NAMES.index(name)).search(plain(shown))
+        assert get_language(code).get_colour_pattern(colours.NAMES.index(name)).search(plain(shown))
 
 
 def test_found_text_of_the_other_direction_is_isolated() -> None:
     """In Arabic, Latin text and figures; in other languages, Arabic text. A list's parts are
     isolated one by one.
     """
-    arabic, english = language("ar"), language("en")
+    arabic, english = get_language("ar"), get_language("en")
     assert "\u2068MILK 3.50\u2069" in arabic.say("reads", text="MILK 3.50")
     assert "\u2068" not in arabic.say("reads", text="حليب")
     assert "\u2068حليب\u2069" in english.say("reads", text="حليب")
     assert "\u2068" not in english.say("reads", text="MILK 3.50")
-    listed = arabic.say("came", things=arabic.items(["A 1", "B 2"]))
+    listed = arabic.say("came", things=arabic.join_items(["A 1", "B 2"]))
     assert "\u2068A 1\u2069؛ \u2068B 2\u2069" in listed
     assert arabic.say("days_ago", count=2) == "قبل يومين"
 
 
 def test_found_text_cannot_turn_a_sentence_round() -> None:
     """A code's text may have any characters, overrides and an isolate's end too."""
-    from server.features.builtin.language import without_controls
+    from server.features.builtin.language import strip_controls
 
-    assert without_controls("a\u202eb\u2069c\u200fd") == "abcd"
+    assert strip_controls("a\u202eb\u2069c\u200fd") == "abcd"
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
@@ -327,6 +329,6 @@ def test_what_is_safe_to_eat_drink_or_touch_is_no_question_about_a_link(code: st
 
 def test_no_line_breaks_in_a_share() -> None:
     """A number stays with its sign."""
-    shares = {code: language(code).percent(0.16) for code in LANGUAGES}
+    shares = {code: get_language(code).format_percent(0.16) for code in LANGUAGES}
     assert shares["en"] == "16\u00a0%"
     assert [share for share in shares.values() if " " in share] == []

@@ -15,9 +15,9 @@ from server.features.builtin.lines import (
     EMPTY,
     TICKED,
     TextPiece,
-    legible_pieces,
-    reading_order,
-    sentences,
+    select_legible,
+    sort_into_rows,
+    split_sentences,
     turn_upright,
 )
 from server.features.builtin.reader import TextReader
@@ -47,13 +47,13 @@ RECEIPT = [
 @pytest.mark.parametrize("degrees", [0, 8, -8, 20])
 def test_rows_read_from_top_to_bottom_and_left_to_right(degrees: float) -> None:
     """In whatever order the pieces came, and also when the text leans."""
-    rows = reading_order([turned(one, degrees) for one in RECEIPT])
+    rows = sort_into_rows([turned(one, degrees) for one in RECEIPT])
     assert [row.text for row in rows] == ["CORNER SHOP", "Bread 3.20", "Total 12.40"]
 
 
 def test_pieces_of_different_height_share_a_row_only_when_level() -> None:
     """A big digit beside two small lines does not swallow both."""
-    rows = reading_order(
+    rows = sort_into_rows(
         [piece("BIG", 0, 0, 100, 60), piece("up", 120, 2, 50, 14), piece("down", 120, 44, 50, 14)]
     )
     assert len(rows) == 3
@@ -66,7 +66,7 @@ def column(x: float, *lines: str, y: float = 100) -> list[TextPiece]:
 def read(*pieces: TextPiece) -> list[str]:
     """The lines in reading order, with an empty one before each paragraph."""
     return [
-        line for row in reading_order(pieces) for line in ([""] if row.apart else []) + [row.text]
+        line for row in sort_into_rows(pieces) for line in ([""] if row.apart else []) + [row.text]
     ]
 
 
@@ -167,13 +167,13 @@ def test_many_pieces_are_put_in_order_in_little_time() -> None:
         spots = [(rng.uniform(0, 4000), rng.uniform(0, 3000)) for _ in range(3 * MOST_LINES)]
         pieces = [piece(text, x, y, 12 * len(text)) for x, y in spots]
         began = time.process_time()
-        assert len(reading_order(pieces)) > 10
+        assert len(sort_into_rows(pieces)) > 10
         assert time.process_time() - began < 1
 
 
 def test_nothing_gives_no_rows() -> None:
     """An empty picture has no text."""
-    assert reading_order([]) == []
+    assert sort_into_rows([]) == []
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_nothing_gives_no_rows() -> None:
 )
 def test_round_things_are_no_letters(text: str, width: int, height: int, kept: bool) -> None:
     """A letter is narrower than it is high; a disc is not."""
-    pieces, unread = legible_pieces([piece(text, 100, 100, width, height)])
+    pieces, unread = select_legible([piece(text, 100, 100, width, height)])
     assert (pieces != []) is kept
     assert not unread
 
@@ -211,35 +211,35 @@ def test_round_things_are_no_letters(text: str, width: int, height: int, kept: b
     ],
 )
 def test_print_that_is_read_with_doubt_is_left_out(text: str, score: float, kept: bool) -> None:
-    pieces, unread = legible_pieces([replace(piece(text, 0, 0, 12 * len(text)), score=score)])
+    pieces, unread = select_legible([replace(piece(text, 0, 0, 12 * len(text)), score=score)])
     assert (pieces != []) is kept
     assert unread is (not kept and score < 0.8)
 
 
 def test_a_letter_is_not_many_times_wider_than_high() -> None:
-    assert legible_pieces([piece("w", 0, 0, 900, 40)]) == ([], False)
+    assert select_legible([piece("w", 0, 0, 900, 40)]) == ([], False)
 
 
 @pytest.mark.parametrize("text", ["J", "88", "–1"])
 def test_noise_is_no_word(text: str) -> None:
     """Of a sign or two alone the reader has to be sure; beside a figure they are its unit."""
     doubtful = replace(piece(text, 400, 300, 12 * len(text)), score=0.9)
-    assert legible_pieces([doubtful])[0] == []
-    assert legible_pieces([replace(doubtful, score=0.95)])[0] != []
+    assert select_legible([doubtful])[0] == []
+    assert select_legible([replace(doubtful, score=0.95)])[0] != []
     figure = piece("21.7", 300, 300)
     beside = replace(piece(text, 300 + figure.width + 3, 300, 12 * len(text)), score=0.75)
-    assert len(legible_pieces([figure, beside])[0]) == 2
+    assert len(select_legible([figure, beside])[0]) == 2
 
 
 @pytest.mark.parametrize("text", ["ΠpuBeT", "αλρα"])
 def test_words_in_letters_that_are_not_known_are_left_out(text: str) -> None:
     """A mixture of Greek and Latin letters is Cyrillic, misread; and the answer says that."""
-    assert legible_pieces([piece(text, 0, 0)]) == ([], True)
+    assert select_legible([piece(text, 0, 0)]) == ([], True)
 
 
 def test_a_small_unit_belongs_to_the_figure_beside_it() -> None:
     """Though it stands higher than the figure's middle, and its decimals, too."""
-    rows = reading_order(
+    rows = sort_into_rows(
         [
             piece("21", 100, 100, 200, 160),
             piece(".7", 310, 180, 60, 80),
@@ -259,7 +259,7 @@ def test_print_that_runs_down_is_turned(quarters: int) -> None:
         pieces = [
             TextPiece(one.text, one.score, one.corners[3:] + one.corners[:3]) for one in pieces
         ]
-    rows = [row.text for row in reading_order(turn_upright(pieces))]
+    rows = [row.text for row in sort_into_rows(turn_upright(pieces))]
     assert rows == ["CORNER SHOP", "Bread 3.20", "Total 12.40"]
 
 
@@ -284,11 +284,11 @@ def test_print_that_runs_down_is_turned(quarters: int) -> None:
 )
 def test_each_sentence_is_a_row(lines: tuple[str, ...], found: tuple[str, ...]) -> None:
     """Also one that goes on in the next line."""
-    assert [row.text for row in sentences(list(map(row_of, lines)))] == [*found]
+    assert [row.text for row in split_sentences(list(map(row_of, lines)))] == [*found]
 
 
 def test_a_long_line_is_split_in_time_that_grows_with_it() -> None:
-    assert len(sentences([row_of("word. Word " * 20_000)])) > 10_000
+    assert len(split_sentences([row_of("word. Word " * 20_000)])) > 10_000
 
 
 FORM = ("We left it with a neighbour", "It is in a safe place", "Collect it from the depot")
@@ -332,7 +332,7 @@ def test_boxes_in_front_of_lines_are_read_with_what_is_in_them(
     picture = form(*signs)
     if turned:
         picture = np.asarray(cv2.rotate(picture, cv2.ROTATE_180), np.uint8)
-    rows = [row.text for row in reading_order(reader.text(picture))]
+    rows = [row.text for row in sort_into_rows(reader.read_text(picture))]
     for row, sign, line in zip(rows, told, FORM, strict=True):
         assert row[0] == sign if sign else row[0] not in EMPTY + TICKED
         assert line.split()[-1] in row
@@ -353,7 +353,7 @@ def test_wide_gaps_part_a_line_that_was_read_as_one(reader: TextReader) -> None:
     places = [*((60 + 140 * at, 80) for at in range(len(heads))), (60, 180)]
     for text, place in zip((*heads, line), places, strict=True):
         cv2.putText(paper, text, place, FONT, 1, (30, 30, 30), 2, cv2.LINE_AA)
-    found = reader.text(paper)
+    found = reader.read_text(paper)
     assert [one.text for one in found] == [*heads, line]
     assert all(abs(one.corners[0][0] - 60 - 140 * at) < 25 for at, one in enumerate(found[:4]))
 

@@ -17,16 +17,16 @@ import pytest
 from server.core.frames import Frame
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import BuiltinEngine
-from server.features.builtin.language import language
+from server.features.builtin.language import get_language
 from server.features.builtin.notable import (
     Look,
     News,
     Noticer,
     SeenThing,
+    find_news,
     is_close,
-    news,
-    sentences,
-    words_in,
+    make_sentences,
+    select_large_rows,
 )
 from server.features.builtin.reader import TextReader
 from server.features.describe import live_description
@@ -42,7 +42,7 @@ from tests.features.rooms import room, settings
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import Room
 
-NOTICES = language("en").say("notices")
+NOTICES = get_language("en").say("notices")
 
 
 def sight(name: str, high: float, *, x: float = 0.5, sure: bool = True) -> SeenThing:
@@ -77,31 +77,31 @@ def test_what_grows_by_half_in_two_seconds_is_close() -> None:
 def test_what_is_known_is_no_news() -> None:
     """What two models do not agree on is none, either."""
     look = Look(5.0, (sight("chair", 0.5), sight("person", 0.2), sight("bed", 0.6, sure=False)))
-    first = news(look, (), ())
+    first = find_news(look, (), ())
     assert first == News(close=("chair",), came=("person",))
     known = [Look(4.0, look.sights, close=frozenset({"chair"}))]
-    assert news(look, known, ()) == News()
+    assert find_news(look, known, ()) == News()
 
 
 def test_those_that_come_are_counted() -> None:
     """By the most of the last looks: one look may miss somebody. A thing comes by itself no more than a chair."""
     two = Look(3.0, (sight("person", 0.2, x=0.1), sight("person", 0.2, x=0.9)))
     one, none = Look(2.0, two.sights[:1]), Look(1.0)
-    assert news(two, [none], ()).came == ("person", "person")
-    assert news(two, [one, none], ()).came == ("person",)
-    assert news(two, [two, none, none], ()).came == ()
-    assert news(Look(1.0, (sight("chair", 0.2),)), [none], ()).came == ()
+    assert find_news(two, [none], ()).came == ("person", "person")
+    assert find_news(two, [one, none], ()).came == ("person",)
+    assert find_news(two, [two, none, none], ()).came == ()
+    assert find_news(Look(1.0, (sight("chair", 0.2),)), [none], ()).came == ()
     crowd = Look(4.0, tuple(sight("person", 0.2, x=0.1 * n) for n in range(9)))
-    assert len(news(crowd, [none], ()).came) == 3
+    assert len(find_news(crowd, [none], ()).came) == 3
     more = Look(5.0, (*crowd.sights, sight("person", 0.2)))
-    assert news(more, [crowd], ()).came == ()
+    assert find_news(more, [crowd], ()).came == ()
 
 
 def test_print_is_new_once() -> None:
     """Also where it is read a little differently, or was out of view for a moment."""
     look = Look(5.0, rows=("Platform", "Gate 7"))
-    assert news(look, [Look(4.0, rows=("Platforn",))], ()).rows == ("Gate 7",)
-    assert news(look, [Look(4.0)], ("It says: Platform · Gate 7",)).rows == ()
+    assert find_news(look, [Look(4.0, rows=("Platforn",))], ()).rows == ("Gate 7",)
+    assert find_news(look, [Look(4.0)], ("It says: Platform · Gate 7",)).rows == ()
 
 
 def test_only_few_large_words_count() -> None:
@@ -113,21 +113,21 @@ def test_only_few_large_words_count() -> None:
         row_of("Platform", 50),
         row_of("Ring twice", 30),
     ]
-    assert words_in(rows) == ("EXIT", "Gate 7", "Platform")
+    assert select_large_rows(rows) == ("EXIT", "Gate 7", "Platform")
 
 
 def test_the_most_urgent_comes_first_and_two_at_most() -> None:
     found = News(("chair", "cup"), ("person", "person"), ("EXIT",))
-    assert sentences(found, "en", first=False, things=True) == [
+    assert make_sentences(found, "en", first=False, things=True) == [
         "Close ahead: a chair and a cup.",
         "Just appeared: people.",
     ]
-    assert sentences(News(rows=("EXIT",)), "en", first=False, things=True) == ["It says: EXIT"]
-    assert sentences(News(came=("dog",)), "en", first=True, things=True) == [
+    assert make_sentences(News(rows=("EXIT",)), "en", first=False, things=True) == ["It says: EXIT"]
+    assert make_sentences(News(came=("dog",)), "en", first=True, things=True) == [
         "I see a dog.",
         NOTICES,
     ]
-    assert sentences(News(), "en", first=False, things=True) == []
+    assert make_sentences(News(), "en", first=False, things=True) == []
 
 
 def noticer() -> Noticer:
@@ -138,46 +138,49 @@ def test_a_lost_answer_is_news_again() -> None:
     """Its look counts for nothing, whatever came."""
     one = noticer()
     look = Look(2.0, (sight("dog", 0.2),))
-    assert one.news("s", Look(1.0), told(None), "en") == ""
-    assert one.news("s", look, told(1.0), "en") == "Just appeared: a dog."
+    assert one.find_news("s", Look(1.0), told(None), "en") == ""
+    assert one.find_news("s", look, told(1.0), "en") == "Just appeared: a dog."
     again = Look(3.0, look.sights)
-    assert one.news("s", again, told(1.0), "en") == "Just appeared: a dog."
-    assert one.news("s", Look(4.0, look.sights), told(3.0), "en") == ""
+    assert one.find_news("s", again, told(1.0), "en") == "Just appeared: a dog."
+    assert one.find_news("s", Look(4.0, look.sights), told(3.0), "en") == ""
     # A stream that begins anew knows nothing.
-    assert one.news("s", Look(5.0, look.sights), told(None), "en") == "Just appeared: a dog."
+    assert one.find_news("s", Look(5.0, look.sights), told(None), "en") == "Just appeared: a dog."
 
 
 def test_a_thing_that_stays_close_is_told_once() -> None:
     """Also one that was told since it grew; again after it was gone."""
     one = noticer()
     far, near = (sight("chair", 0.18),), (sight("chair", 0.3),)
-    assert one.news("s", Look(1.0, far), told(None), "en") == ""
-    assert one.news("s", Look(2.5, near), told(), "en") == "Close ahead: a chair."
+    assert one.find_news("s", Look(1.0, far), told(None), "en") == ""
+    assert one.find_news("s", Look(2.5, near), told(), "en") == "Close ahead: a chair."
     for at in (8.0, 9.0, 10.0, 11.0):
-        assert one.news("s", Look(at, near), told(), "en") == ""
+        assert one.find_news("s", Look(at, near), told(), "en") == ""
     for at in (12.0, 13.0, 14.0):
-        assert one.news("s", Look(at), told(), "en") == ""
+        assert one.find_news("s", Look(at), told(), "en") == ""
     assert (
-        one.news("s", Look(15.0, (sight("chair", 0.5),)), told(), "en") == "Close ahead: a chair."
+        one.find_news("s", Look(15.0, (sight("chair", 0.5),)), told(), "en")
+        == "Close ahead: a chair."
     )
 
 
 def test_print_without_room_is_news_next_time() -> None:
     one = noticer()
     look = Look(2.0, (sight("chair", 0.5), sight("dog", 0.2, x=0.9)), ("EXIT",))
-    assert one.news("s", Look(1.0), told(None), "en") == ""
-    assert one.news("s", look, told(), "en") == "Close ahead: a chair. Just appeared: a dog."
+    assert one.find_news("s", Look(1.0), told(None), "en") == ""
+    assert one.find_news("s", look, told(), "en") == "Close ahead: a chair. Just appeared: a dog."
     later = Look(8.0, look.sights, look.rows)
-    assert one.news("s", later, told(), "en") == "It says: EXIT"
+    assert one.find_news("s", later, told(), "en") == "It says: EXIT"
 
 
 def test_looks_of_two_sessions_are_kept() -> None:
     """Of a third one the session that looked longest ago is dropped; a session that ends is, too."""
     one = noticer()
     for session in "abc":
-        one.news(session, Look(1.0, (sight("dog", 0.2),)), told(None), "en")
+        one.find_news(session, Look(1.0, (sight("dog", 0.2),)), told(None), "en")
     assert len(one) == 2
-    assert one.news("a", Look(2.0, (sight("dog", 0.2),)), told(), "en") == "Just appeared: a dog."
+    assert (
+        one.find_news("a", Look(2.0, (sight("dog", 0.2),)), told(), "en") == "Just appeared: a dog."
+    )
     one.forget("a")
     assert len(one) == 1
 
@@ -322,9 +325,9 @@ async def test_a_word_that_is_cut_off_is_not_read(reader: TextReader) -> None:
     """It would be another one."""
     sign = cv2.putText(wall(), "EXIT", (500, 300), cv2.FONT_HERSHEY_DUPLEX, 4, scenes.INK, 9)
     shown = np.asarray(sign, np.uint8)
-    assert [one.text for one in reader.large_text(shown)] == ["EXIT"]
-    assert reader.large_text(np.ascontiguousarray(shown[:, 600:])) == []
-    assert reader.large_text(np.ascontiguousarray(shown[:, :700])) == []
+    assert [one.text for one in reader.read_large_text(shown)] == ["EXIT"]
+    assert reader.read_large_text(np.ascontiguousarray(shown[:, 600:])) == []
+    assert reader.read_large_text(np.ascontiguousarray(shown[:, :700])) == []
 
 
 async def test_what_is_there_at_first_is_told_with_what_cannot_be_noticed(
@@ -334,5 +337,5 @@ async def test_what_is_there_at_first_is_told_with_what_cannot_be_noticed(
     async with walk(engine, clock) as one:
         one.one.session.handle(settings(page_language="de"))
         (said,) = await one.stay(wall("coffee", 500), 5)
-        words = language("de")
+        words = get_language("de")
         assert said == f"{words.say('close', things='eine Tasse')} {words.say('notices')}"

@@ -54,24 +54,26 @@ def test_a_word_is_found_inflected_compound_misread_or_as_a_synonym(
     ],
 )
 def test_the_row_with_most_words_and_a_price(words: list[str], found: list[str]) -> None:
-    assert [row.text for row in rank.best_rows(MENU, words, facts.prices)] == found
+    assert [row.text for row in rank.find_best_rows(MENU, words, facts.find_prices)] == found
 
 
 def test_a_value_below_its_label_belongs_to_it() -> None:
     bill = rows("Twin Rivers Electric", "DUE DATE", "Dec 14, 2026", "Thank you")
-    found = rank.best_rows(bill, ["due"], facts.FINDERS[Want.DATE])
+    found = rank.find_best_rows(bill, ["due"], facts.FINDERS[Want.DATE])
     assert [row.text for row in found] == ["DUE DATE", "Dec 14, 2026"]
 
 
 def test_half_of_the_words_are_needed_together() -> None:
-    assert [row.text for row in rank.best_rows(LABEL, ["tomato", "fresh"])] == ["TOMATO KETCHUP"]
-    assert rank.best_rows(LABEL, ["tomato", "fresh", "organic"]) == []
-    assert rank.best_rows(LABEL, ["tomato", "fresh", "organic"], least=0) != []
+    assert [row.text for row in rank.find_best_rows(LABEL, ["tomato", "fresh"])] == [
+        "TOMATO KETCHUP"
+    ]
+    assert rank.find_best_rows(LABEL, ["tomato", "fresh", "organic"]) == []
+    assert rank.find_best_rows(LABEL, ["tomato", "fresh", "organic"], least=0) != []
 
 
 def test_a_heading_comes_with_what_it_heads() -> None:
     page = [*rows("Joe's Diner"), Row("Desserts", 20, apart=True), *rows("Pie", "Ice cream")]
-    assert [row.text for row in rank.best_rows(page, ["desserts"])] == [
+    assert [row.text for row in rank.find_best_rows(page, ["desserts"])] == [
         "Desserts",
         "Pie",
         "Ice cream",
@@ -86,5 +88,5 @@ def test_readings_of_the_same_text_are_similar() -> None:
 def test_a_page_of_print_is_ranked_quickly() -> None:
     page = rows(*(f"Row {n} of a long page of print, with many words" for n in range(200)))
     begin = time.thread_time()
-    rank.best_rows(page, [f"word{n}" for n in range(16)])
+    rank.find_best_rows(page, [f"word{n}" for n in range(16)])
     assert time.thread_time() - begin < 1

@@ -15,12 +15,12 @@ import pytest
 
 from config import ConfigError, load
 from server.app.app import Program, build
-from server.features.builtin.beside import detector_condition
+from server.features.builtin.beside import parse_detector_condition
 from server.features.builtin.detector import CLASSIFIER, DETECTOR, FOLDER
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.finder import Finder
 from server.features.builtin.language import LANGUAGES
-from server.features.builtin.thing_words import ThingWords, thing_words
+from server.features.builtin.thing_words import ThingWords, get_thing_words
 from server.models.base import Delta, Engine
 from server.shared.services import LanguageDetector
 from tests.features.builtin.test_beside import as_sent
@@ -65,7 +65,7 @@ async def test_words_are_read_in_a_thread_before_a_message_needs_them(
         read(words, code)
 
     monkeypatch.setattr(ThingWords, "__init__", noted)
-    thing_words.cache_clear()
+    get_thing_words.cache_clear()
     async with FakeOpenAI() as fake, with_model(fake) as run, page_of(run) as page:
         await soon(lambda: len(readers) == len(LANGUAGES))
         await page.send(type="goal", thing="something red")
@@ -77,10 +77,10 @@ async def test_words_are_read_in_a_thread_before_a_message_needs_them(
 async def test_no_condition_is_kept_when_a_session_has_ended() -> None:
     """The reading goes with the session; a watch of another session is read again."""
     async with FakeOpenAI() as fake, with_model(fake) as run, page_of(run) as page:
-        assert detector_condition("my cat Mimi appears") is None
-        assert detector_condition.cache_info().currsize
+        assert parse_detector_condition("my cat Mimi appears") is None
+        assert parse_detector_condition.cache_info().currsize
         await run.program.sessions.end(page.session_id, "session_ended")
-        assert not detector_condition.cache_info().currsize
+        assert not parse_detector_condition.cache_info().currsize
 
 
 async def test_its_models_load_once_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def labels(boxes: Sequence[Box]) -> set[str]:
 
 def test_a_dog_that_the_detector_takes_for_a_cat_is_a_dog(finder: ThingFinder) -> None:
     bgr, place = before("brick", "dog", 0.08, 300, 200)
-    assert labels(finder.boxes(bgr, 0.7)) == {"cat"}
+    assert labels(finder.find_boxes(bgr, 0.7)) == {"cat"}
     (dog,) = spot(finder, bgr, {"dog"})
     assert place.x1 < (dog.x1 + dog.x2) / 2 < place.x2
     assert spot(finder, bgr, {"cat"}) == []
@@ -50,7 +50,7 @@ def test_a_dog_that_the_detector_takes_for_a_cat_is_a_dog(finder: ThingFinder) -
 def test_a_small_thing_is_seen_where_something_changed(finder: ThingFinder) -> None:
     """Or seen before, in one look; else when it is the turn of its part of the picture."""
     bgr, place = before("palace", "chelsea", 0.04, 1000, 420)
-    assert labels(finder.boxes(bgr, 0.7)).isdisjoint({"cat"})
+    assert labels(finder.find_boxes(bgr, 0.7)).isdisjoint({"cat"})
     for turn in range(3):
         assert labels(spot(finder, bgr, {"cat"}, turn, place)) == {"cat"}
     assert any(spot(finder, bgr, {"cat"}, turn) for turn in range(6))
@@ -67,13 +67,13 @@ def test_nothing_is_seen_of_what_is_not_there(finder: ThingFinder) -> None:
 def passes(finder: ThingFinder, monkeypatch: pytest.MonkeyPatch) -> list[Bgr]:
     """The pictures that the detector was given."""
     seen: list[Bgr] = []
-    boxes = finder.boxes
+    boxes = finder.find_boxes
 
     def counted(bgr: Bgr, least: float = 0.5) -> list[Box]:
         seen.append(bgr)
         return boxes(bgr, least)
 
-    monkeypatch.setattr(finder, "boxes", counted)
+    monkeypatch.setattr(finder, "find_boxes", counted)
     return seen
 
 

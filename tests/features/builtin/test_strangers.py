@@ -10,14 +10,14 @@ import pytest
 
 from server.core.frames import QuestionMode
 from server.features.builtin.answers import compose
-from server.features.builtin.detector import DetectedThing, ThingFinder, classes
+from server.features.builtin.detector import DetectedThing, ThingFinder, load_classes
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.intents import understand
-from server.features.builtin.language import LANGUAGES, language
+from server.features.builtin.language import LANGUAGES, get_language
 from server.features.builtin.lines import TextPiece
-from server.features.builtin.locate import text_boxes
+from server.features.builtin.locate import find_text_boxes
 from server.features.builtin.reader import TextReader
-from server.features.builtin.thing_words import thing_words
+from server.features.builtin.thing_words import get_thing_words
 from server.features.builtin.wants import Want
 from server.media.picture.grounding import Box
 from server.models.base import Delta, Finished
@@ -43,7 +43,7 @@ class Seen(ThingFinder):
     def find(self, bgr: object, asked: object = ()) -> list[DetectedThing]:
         return list(self.things)
 
-    def more_of(self, bgr: object, found: object, name: str) -> list[DetectedThing]:
+    def find_more(self, bgr: object, found: object, name: str) -> list[DetectedThing]:
         return []
 
 
@@ -54,10 +54,10 @@ class Reads(TextReader):
         super().__init__()
         self.pieces = pieces
 
-    def text(self, bgr: object) -> list[TextPiece]:
+    def read_text(self, bgr: object) -> list[TextPiece]:
         return list(self.pieces)
 
-    placed_text = text
+    read_placed_text = read_text
 
 
 def piece(text: str, top: float) -> TextPiece:
@@ -105,18 +105,20 @@ async def test_show_me_the_cup_is_where_it_is(code: str) -> None:
         assert (intent.things, intent.language) == (("cup",), code), question
     text, boxes = await ask(WORDS["show"][code][0], CUP)
     assert boxes == 1
-    assert language(code).place_name("right") in text
+    assert get_language(code).get_place_name("right") in text
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
 async def test_what_is_asked_about_a_thing(code: str) -> None:
     """Each language is asked if a thing is there, its colour, and where it was put, and answers in its own."""
     there, one, colour, put = WORDS["asked"][code]
-    words, names = language(code), thing_words(code)
-    missing = words.say("thing_missed", thing=names.one("cat"))
+    words, names = get_language(code), get_thing_words(code)
+    missing = words.say("thing_missed", thing=names.get_singular("cat"))
     for question in (there, one):
         assert (await ask(question, CUP, page=code))[0].split("\n")[0] == missing
-    said = words.pair(words.capital(names.one("cup")), words.colour_name("grey"))
+    said = words.format_pair(
+        words.capitalise(names.get_singular("cup")), words.get_colour_name("grey")
+    )
     assert (await ask(colour, CUP))[0] == said
     intent = understand(put)
     assert (route_of(put), intent.things, intent.language) == (QuestionMode.PAST, ("cup",), code)
@@ -126,7 +128,7 @@ async def test_what_is_asked_about_a_thing(code: str) -> None:
 def test_what_is_seen_is_told_to_another_question(code: str) -> None:
     """Whether it sleeps, who won, or what it does: no answer hides the dog."""
     dog = DetectedThing("dog", 0.9, Box(0, 0, 300, 400), sure=True)
-    seen = language(code).say("see_things", things=thing_words(code).one("dog"))
+    seen = get_language(code).say("see_things", things=get_thing_words(code).get_singular("dog"))
     for question in (*WORDS["there"][code][1:], WORDS["won"][code], *WORDS["doing"][code]):
         text, _ = compose(understand(question, page=code), view(things=(dog,)), TODAY)
         assert text.endswith(seen), question
@@ -142,7 +144,7 @@ async def test_what_is_not_seen_is_named() -> None:
     missing = "I don't see a cup, but I could be missing it."
     assert await ask("Where is the blue cup?") == (missing, 0)
     assert (await ask("Where are my keys?"))[0].startswith("I do not see it now. I name")
-    name = "goldfish" if "goldfish" in classes().names else "fish"
+    name = "goldfish" if "goldfish" in load_classes().names else "fish"
     fills = DetectedThing(name, 0.8, None, sure=False)
     assert (await ask(f"Where is the {name}?", fills))[0].endswith(": in the middle.")
     assert await ask("Where?", CUP) == ("A cup: on the right.", 1)
@@ -173,7 +175,7 @@ async def test_what_it_says_at_the_top_is_that_part() -> None:
 )
 def test_the_total_is_pointed_at(question: str, shown: int) -> None:
     price = [TextPiece("19,44 €", 0.99, ((0, 0), (90, 0), (90, 20), (0, 20)))]
-    assert len(text_boxes(price, understand(question), question)) == shown
+    assert len(find_text_boxes(price, understand(question), question)) == shown
 
 
 async def test_nonsense_is_answered_in_the_pages_language() -> None:

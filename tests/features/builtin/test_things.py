@@ -22,7 +22,7 @@ from server.features.builtin.conditions import ABLE
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.finder import Finder
-from server.features.builtin.language import LANGUAGES, language
+from server.features.builtin.language import LANGUAGES, get_language
 from server.features.builtin.reader import TextReader
 from server.models.base import EngineRequest, ShownPicture
 from server.shared import watch_answers
@@ -163,10 +163,10 @@ async def test_one_that_names_nothing_does_not_say_that_it_does(
     plain = BuiltinEngine(heavy=heavy)
     for question, key in ((HELLO, "hello"), (HELP, "help")):
         said = [await ask(one, scene(), question, own_language=code) for one in (plain, engine)]
-        words = language(code)
+        words = get_language(code)
         first = words.say("hello") if key == "hello" else ""
         can = [words.say(one) for one in ("help_plain", "help")]
-        assert said == [words.sentence(first, one) for one in can]
+        assert said == [words.join_sentence(first, one) for one in can]
         assert said[0] != said[1]
 
 
@@ -289,7 +289,7 @@ async def test_what_is_at_a_place(
     view = room(("coffee", 545), ("chelsea", 0))
     write(view, ["Open until noon"], height=24, at=(200, 80))
     put_code(view, "https://one.example", zxingcpp.BarcodeFormat.QRCode, at=(1100, 20))
-    found = finder.at(view, *place, "de-AT")
+    found = finder.find_at(view, *place, "de-AT")
     first = [(spot.kind, spot.box.label) for spot in found[:1]]
     assert first == ([(kind, label)] if kind else [])
     for spot in found:

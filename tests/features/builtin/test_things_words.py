@@ -10,10 +10,10 @@ import pytest
 
 import server.features.builtin.language as module
 from server.features.builtin.conditions import Subject, read_condition
-from server.features.builtin.detector import numbers
+from server.features.builtin.detector import parse_ranges
 from server.features.builtin.intents import understand
 from server.features.builtin.language import LANGUAGES
-from server.features.builtin.seeking import parse_target, things_in
+from server.features.builtin.seeking import find_things, parse_target
 from server.features.builtin.wants import Want
 from server.models.routing import plain
 from tests.models.test_routing import PLACES, PLACES_TO_GO
@@ -45,7 +45,7 @@ def test_each_class_has_one_name() -> None:
     assert len(set(CLASSES["detector"])) == len(CLASSES["detector"]) == 80
     assert sorted(set(CLASSES["detector_columns"])) == CLASSES["detector_columns"]
     assert len(CLASSES["detector_columns"]) == 80
-    named = [number for ranges in CLASSES["classifier"].values() for number in numbers(ranges)]
+    named = [number for ranges in CLASSES["classifier"].values() for number in parse_ranges(ranges)]
     assert len(named) == len(set(named))
     assert set(named) < set(range(IMAGENET))
 
@@ -56,11 +56,11 @@ def test_the_two_lists_of_classes_agree() -> None:
     """
     assert set(CLASSES["agrees"]) < set(CLASSES["detector"])
     for id, ranges in CLASSES["agrees"].items():
-        found = numbers(ranges)
+        found = parse_ranges(ranges)
         assert found, id
         assert len(found) == len(set(found)), id
         assert set(found) < set(range(IMAGENET)), id
-        assert set(found) >= set(numbers(CLASSES["classifier"].get(id, ""))), id
+        assert set(found) >= set(parse_ranges(CLASSES["classifier"].get(id, ""))), id
 
 
 def test_there_is_a_file_for_each_language() -> None:
@@ -118,4 +118,4 @@ def test_what_is_sought_is_the_thing(language: str, words: str, thing: str) -> N
 
 @pytest.mark.parametrize(("language", "words", "thing"), [(a, b, c) for a, _, b, c in PLACES])
 def test_a_thing_once_seen_is_found_in_its_words(language: str, words: str, thing: str) -> None:
-    assert things_in(words, language)[:1] == ((thing,) if thing else ())
+    assert find_things(words, language)[:1] == ((thing,) if thing else ())

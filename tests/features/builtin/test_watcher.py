@@ -17,7 +17,7 @@ from server.features.builtin.conditions import ABLE
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.lines import TextPiece
 from server.features.builtin.reader import TextReader
-from server.features.builtin.watcher import cannot_watch
+from server.features.builtin.watcher import explain_unwatchable
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.base import Delta
@@ -81,7 +81,7 @@ async def test_a_word_may_be_in_print_that_was_not_read(
     unread = replace(line, text="", score=0.0)
     asked = question({"w1": "you see the word CLOSED", "w2": "you see the word OPEN"})
     for print_of, known in (([line, unread], {"w2"}), ([line], {"w1", "w2"}), ([unread], set())):
-        monkeypatch.setattr(reader, "text", lambda bgr, print_of=print_of: print_of)
+        monkeypatch.setattr(reader, "read_text", lambda bgr, print_of=print_of: print_of)
         answers = await ask(engine, plain(), asked)
         assert answers.keys() - {"w3"} == known
         assert all(answers[name].seen is (name == "w2") for name in known)
@@ -146,7 +146,7 @@ async def test_a_face_is_where_the_finder_has_it(
     engine: BuiltinEngine, reader: TextReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [Box(10, 20, 90, 120, "", 0.8)]
-    monkeypatch.setattr(reader, "face_boxes", lambda bgr: found)
+    monkeypatch.setattr(reader, "find_faces", lambda bgr: found)
     seen = await one(engine, plain(), "somebody comes to the door")
     assert (seen.seen, seen.confidence) == (True, 0.8)
     around(seen.where, 10, 20, 90, 120)
@@ -183,11 +183,11 @@ async def test_light_and_darkness_are_in_the_whole_picture(engine: BuiltinEngine
 
 
 def test_what_cannot_be_watched_is_said_with_what_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cannot_watch("you see red") == ""
-    assert cannot_watch("the kettle boils") == ABLE
+    assert explain_unwatchable("you see red") == ""
+    assert explain_unwatchable("the kettle boils") == ABLE
 
     def missing(name: str) -> Any:
         return None
 
     monkeypatch.setattr(watcher, "find_spec", missing)
-    assert "face model" in cannot_watch("a face")
+    assert "face model" in explain_unwatchable("a face")

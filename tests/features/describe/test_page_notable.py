@@ -7,7 +7,7 @@ import itertools
 import pytest
 from playwright.async_api import expect
 
-from server.features.builtin.language import language
+from server.features.builtin.language import get_language
 from tests.browser.visitor import SPOKEN, Visit, Visitor, shown, started
 from tests.features.builtin.test_notable import wall
 from tests.support.running import Running
@@ -15,7 +15,7 @@ from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-NOTICES = language("en").say("notices")
+NOTICES = get_language("en").say("notices")
 TOLD = 'm.type === "response" && m.kind === "describe" && m.finish_reason === "stop"'
 
 

@@ -101,14 +101,19 @@ class Once(TextReader):
 
     def _once(self, bgr: Bgr) -> tuple[Bgr, list[TextPiece], list[DecodedCode], list[Box] | None]:
         if self._kept is None or self._kept[0] is not bgr:
-            self._kept = bgr, super().text(bgr), super().codes(bgr), super().face_boxes(bgr)
+            self._kept = (
+                bgr,
+                super().read_text(bgr),
+                super().read_codes(bgr),
+                super().find_faces(bgr),
+            )
         return self._kept
 
-    def text(self, bgr: Bgr) -> list[TextPiece]:
+    def read_text(self, bgr: Bgr) -> list[TextPiece]:
         return self._once(bgr)[1]
 
-    def codes(self, bgr: Bgr) -> list[DecodedCode]:
+    def read_codes(self, bgr: Bgr) -> list[DecodedCode]:
         return self._once(bgr)[2]
 
-    def face_boxes(self, bgr: Bgr) -> list[Box] | None:
+    def find_faces(self, bgr: Bgr) -> list[Box] | None:
         return self._once(bgr)[3]
