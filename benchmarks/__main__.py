@@ -21,7 +21,12 @@ from pathlib import Path
 # `go_on_inside` starts this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import command_line, integer, number, restart_in_environment
+from scripts.arguments import (
+    create_parser,
+    make_integer_parser,
+    make_number_parser,
+    restart_in_environment,
+)
 from server.core import core_dumps
 
 try:
@@ -38,9 +43,9 @@ PARTS = {
 }
 
 
-def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = command_line(__doc__, prog="python -m benchmarks")
-    positive = number(0.001, 1e6)
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = create_parser(__doc__, prog="python -m benchmarks")
+    positive = make_number_parser(0.001, 1e6)
     way = parser.add_mutually_exclusive_group(required=True)
     for name, text in (
         ("rows", "simulated cameras"),
@@ -55,14 +60,34 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     program.add_options(parser, questions=60, sessions=2, rate=0.8, warm_up=3)
 
     add = parser.add_argument_group("with --rows").add_argument
-    add("--typed-share", type=number(0, 1), default=0.5, help="share of questions typed (0.5)")
-    add("--idle-cameras", type=integer(1, 1000), default=10, help="for processor and memory (10)")
-    add("--cameras", type=integer(0, 1000), default=0, help="most of the ramp; 0 leaves it out (0)")
+    add(
+        "--typed-share",
+        type=make_number_parser(0, 1),
+        default=0.5,
+        help="share of questions typed (0.5)",
+    )
+    add(
+        "--idle-cameras",
+        type=make_integer_parser(1, 1000),
+        default=10,
+        help="for processor and memory (10)",
+    )
+    add(
+        "--cameras",
+        type=make_integer_parser(0, 1000),
+        default=0,
+        help="most of the ramp; 0 leaves it out (0)",
+    )
     add("--sample-rate", type=positive, action="append", help="cameras' idle rates (2 and 5)")
-    add("--soak-rounds", type=integer(1, 1000), default=3, help="times all cameras come and go (3)")
+    add(
+        "--soak-rounds",
+        type=make_integer_parser(1, 1000),
+        default=3,
+        help="times all cameras come and go (3)",
+    )
     add(
         "--server-pid",
-        type=integer(1, 2**31),
+        type=make_integer_parser(1, 2**31),
         help="process behind --server-url, when it runs here",
     )
 
@@ -81,7 +106,12 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument_group("with --network").add_argument
     add("--uplink-kbps", type=positive, help="this narrow link in place of all (none)")
-    add("--seeds", type=integer(1, 1000), default=3, help="runs of each lossy or cut link (3)")
+    add(
+        "--seeds",
+        type=make_integer_parser(1, 1000),
+        default=3,
+        help="runs of each lossy or cut link (3)",
+    )
 
     args = parser.parse_args(arguments)
     program.choose_parts(parser, args, f"--{args.way}", PARTS[args.way])
@@ -93,13 +123,13 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def measure(args: argparse.Namespace) -> int:
-    report = asyncio.run(program.until_sigterm(_measured(args)))
+    report = asyncio.run(program.run_until_sigterm(_measure(args)))
     name = "benchmark" if args.way == "rows" else args.way
     words = EXPECTATION if args.server_url else f"{EXPECTATION} {STAND_IN}"
     return program.publish(report, name, args, words)
 
 
-async def _measured(args: argparse.Namespace) -> Report:
+async def _measure(args: argparse.Namespace) -> Report:
     # Only these two need Playwright.
     if args.way == "browser":
         from benchmarks.live_page import run_browser
@@ -113,7 +143,7 @@ async def _measured(args: argparse.Namespace) -> Report:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    args = options(arguments)
+    args = parse_options(arguments)
     return program.run(lambda: measure(args), args.output)
 
 

@@ -41,7 +41,7 @@ def find_chromium() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
-def camera_script(**options: Any) -> str:
+def make_camera_script(**options: Any) -> str:
     """Return the script that replaces the camera by a canvas; options as in canvas_camera.js."""
     return _CAMERA.read_text().replace("/*OPTIONS*/ {}", json.dumps(options))
 
@@ -83,7 +83,7 @@ async def page_with_camera(
         **options,
     )
     try:
-        await context.add_init_script(camera_script(**camera))
+        await context.add_init_script(make_camera_script(**camera))
         yield await context.new_page()
     finally:
         await context.close()
@@ -118,7 +118,7 @@ _OUTBOUND = """async () => {
 }"""
 
 
-async def outbound_video(page: Page) -> dict[str, Any] | None:
+async def get_outbound_video(page: Page) -> dict[str, Any] | None:
     """Return Chromium's statistics of the video that it sends: the `outbound-rtp` report, with the bytes of the
     candidate pair and of the sound, the sender's parameters and the time (`now`, epoch ms); None while no video is
     sent.
@@ -127,7 +127,7 @@ async def outbound_video(page: Page) -> dict[str, Any] | None:
     return report
 
 
-async def socket_log(page: Page, since: float = 0) -> list[dict[str, Any]]:
+async def get_socket_log(page: Page, since: float = 0) -> list[dict[str, Any]]:
     """Return the messages of the page's sockets since a time (epoch ms): {at, way: "sent"|"got", message}."""
     entries: list[dict[str, Any]] = await page.evaluate(
         "since => window.__log.filter(entry => entry.at >= since)", since

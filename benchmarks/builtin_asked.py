@@ -29,7 +29,7 @@ from itertools import combinations
 from math import sqrt
 from pathlib import Path
 
-from scripts.arguments import command_line, integer
+from scripts.arguments import create_parser, make_integer_parser
 from tests.features.builtin.asked.asking import ASKED, Question, ask, questions
 
 KINDS = ("identification", "description", "reading", "other")
@@ -41,24 +41,26 @@ Answers = Mapping[str, str]
 Verdicts = Mapping[str, str]
 
 
-def answers(folder: Path = ASKED) -> dict[str, Answers]:
+def read_answers(folder: Path = ASKED) -> dict[str, Answers]:
     """Return each engine's answers by question id; the first engine is the one with which others are compared."""
     found = {
-        path.stem.removeprefix("answers-"): {row["id"]: row["answer"] for row in _rows(path)}
+        path.stem.removeprefix("answers-"): {row["id"]: row["answer"] for row in _read_rows(path)}
         for path in folder.glob("answers-*.jsonl")
     }
     return dict(sorted(found.items(), key=lambda one: (one[0] != "before", one[0])))
 
 
-def verdicts(folder: Path = ASKED) -> dict[str, Verdicts]:
+def read_verdicts(folder: Path = ASKED) -> dict[str, Verdicts]:
     """Return each reader's verdicts by the mark of the answer."""
     return {
-        path.stem.removeprefix("verdicts-"): {row["mark"]: row["verdict"] for row in _rows(path)}
+        path.stem.removeprefix("verdicts-"): {
+            row["mark"]: row["verdict"] for row in _read_rows(path)
+        }
         for path in sorted(folder.glob("verdicts-*.jsonl"))
     }
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
+def _read_rows(path: Path) -> Iterator[dict[str, str]]:
     for line in path.read_text("utf-8").splitlines():
         yield json.loads(line)
 
@@ -75,17 +77,17 @@ def mark(question: str, answer: str) -> str:
 
 def to_judge(reader: str, folder: Path = ASKED) -> dict[str, tuple[Question, str]]:
     """Return the answers that a reader has not judged, by their marks, shuffled."""
-    done = verdicts(folder).get(reader, {})
+    done = read_verdicts(folder).get(reader, {})
     found = {
         mark(one.id, given[one.id]): (one, given[one.id])
-        for given in answers(folder).values()
+        for given in read_answers(folder).values()
         for one in questions()
         if one.id in given
     }
     return {key: found[key] for key in sorted(found) if key not in done}
 
 
-def sheet(reader: str, part: int, folder: Path = ASKED) -> str:
+def make_sheet(reader: str, part: int, folder: Path = ASKED) -> str:
     """Return a part of the answers that a reader has to judge, after the definitions of the verdicts."""
     waiting = list(to_judge(reader, folder).items())
     shown = waiting[PART * (part - 1) : PART * part]
@@ -107,10 +109,12 @@ def keep(reader: str, text: str, folder: Path = ASKED) -> list[str]:
     """
     known = {
         mark(question, answer)
-        for given in answers(folder).values()
+        for given in read_answers(folder).values()
         for question, answer in given.items()
     }
-    found = {key: word for key, word in verdicts(folder).get(reader, {}).items() if key in known}
+    found = {
+        key: word for key, word in read_verdicts(folder).get(reader, {}).items() if key in known
+    }
     wrong = []
     for line in filter(str.strip, text.splitlines()):
         key, _, word = line.strip().partition(" ")
@@ -141,7 +145,7 @@ def kappa(pairs: Sequence[tuple[str, str]]) -> float:
     return 1.0 if chance == 1 else (agreed - chance) / (1 - chance)
 
 
-def paired(before: Sequence[bool], after: Sequence[bool]) -> tuple[float, float, float]:
+def compare_paired(before: Sequence[bool], after: Sequence[bool]) -> tuple[float, float, float]:
     """Return the increase of the fraction over the same questions, and its 95 % confidence interval."""
     size = len(before)
     won = sum(new and not old for old, new in zip(before, after, strict=True))
@@ -151,9 +155,9 @@ def paired(before: Sequence[bool], after: Sequence[bool]) -> tuple[float, float,
     return rise, rise - half, rise + half
 
 
-def table(folder: Path = ASKED) -> str:
+def format_table(folder: Path = ASKED) -> str:
     """Return the figures of each engine by each reader, the readers' agreement, and engines compared in pairs."""
-    every, judged, parts = answers(folder), verdicts(folder), []
+    every, judged, parts = read_answers(folder), read_verdicts(folder), []
     words: dict[tuple[str, str], dict[str, str]] = {
         (engine, reader): {
             question: given[key]
@@ -164,7 +168,7 @@ def table(folder: Path = ASKED) -> str:
         for reader, given in judged.items()
     }
     for (engine, reader), given in words.items():
-        parts.append(f"{engine}, read by {reader}\n{_by_kind(given)}")
+        parts.append(f"{engine}, read by {reader}\n{_format_by_kind(given)}")
     for one, other in combinations(judged, 2):
         both = sorted(judged[one].keys() & judged[other].keys())
         if both:
@@ -172,11 +176,13 @@ def table(folder: Path = ASKED) -> str:
             parts.append(f"kappa of {one} and {other}: {kappa(pairs):.2f} ({len(both)} answers)")
     for reader in judged:
         for old, new in combinations(every, 2):
-            parts += _compared(reader, (old, words[old, reader]), (new, words[new, reader]))
+            parts += _format_comparisons(
+                reader, (old, words[old, reader]), (new, words[new, reader])
+            )
     return "\n\n".join(parts) or "No verdicts yet: --sheet READER prints what there is to judge."
 
 
-def _by_kind(given: Mapping[str, str]) -> str:
+def _format_by_kind(given: Mapping[str, str]) -> str:
     heads = (*VERDICTS[:2], "right or text", *VERDICTS[2:], "of")
     rows = [
         f"{'':16}{heads[0]:>6}{heads[1]:>6}  {heads[2]:<22}"
@@ -201,13 +207,13 @@ def _share(count: int, of: int) -> str:
     return f"{count / max(of, 1):.1%} ({low:.1%} to {high:.1%})"
 
 
-def _compared(reader: str, *engines: tuple[str, Mapping[str, str]]) -> Iterator[str]:
+def _format_comparisons(reader: str, *engines: tuple[str, Mapping[str, str]]) -> Iterator[str]:
     (old, before), (new, after) = engines
     both = sorted(before.keys() & after.keys())
     for title, good in (("right or text", ("right", "text")), ("misleading", ("misleading",))):
         if both:
             sides = ([given[one] in good for one in both] for given in (before, after))
-            rise, low, high = (100 * one for one in paired(*sides))
+            rise, low, high = (100 * one for one in compare_paired(*sides))
             yield (
                 f"{title}, {old} to {new}, read by {reader}: {rise:+.1f} points "
                 f"({low:+.1f} to {high:+.1f}), {len(both)} questions"
@@ -215,12 +221,12 @@ def _compared(reader: str, *engines: tuple[str, Mapping[str, str]]) -> Iterator[
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = command_line(__doc__, prog="benchmark.py --builtin")
+    parser = create_parser(__doc__, prog="benchmark.py --builtin")
     does = parser.add_mutually_exclusive_group()
     does.add_argument("--name", default="now", help="of the present engine (now)")
     does.add_argument(
         "--only",
-        type=integer(1, 400),
+        type=make_integer_parser(1, 400),
         metavar="N",
         help="ask the first N, print, and write nothing",
     )
@@ -230,14 +236,17 @@ def main(arguments: Sequence[str]) -> int:
     )
     does.add_argument("--table", action="store_true", help="print the figures")
     parser.add_argument(
-        "--part", type=integer(1, 99), default=1, help=f"of the sheet, {PART} answers each (1)"
+        "--part",
+        type=make_integer_parser(1, 99),
+        default=1,
+        help=f"of the sheet, {PART} answers each (1)",
     )
     args = parser.parse_args(arguments)
     for name in (args.name, args.sheet, args.verdicts):
         if name is not None and not re.fullmatch(r"[a-z0-9-]{1,30}", name):
             parser.error(f"{name!r} is no name of small letters, digits and -")
     if args.sheet:
-        print(sheet(args.sheet, args.part))
+        print(make_sheet(args.sheet, args.part))
     elif args.verdicts:
         wrong = keep(args.verdicts, sys.stdin.read())
         for line in wrong:
@@ -246,7 +255,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{left} answers without a verdict of {args.verdicts}")
         return 1 if wrong or left else 0
     elif args.table:
-        print(table())
+        print(format_table())
     elif args.only:
         asyncio.run(ask(questions()[: args.only], _print))
     else:
@@ -255,7 +264,7 @@ def main(arguments: Sequence[str]) -> int:
             ask(questions(), lambda one, said: given.append({"id": one.id, "answer": said}))
         )
         _write(ASKED / f"answers-{args.name}.jsonl", given)
-        print(table())
+        print(format_table())
     return 0
 
 

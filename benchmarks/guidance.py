@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.arguments import ROOT, call_with_options
-from scripts.bench.report import percentile
+from scripts.bench.report import get_percentile
 from server.core import core_dumps
 from server.core.frames import Frame, Picture
 from server.core.metrics import Metrics
@@ -121,7 +121,7 @@ class Run:
         return self.seed // len(THINGS) % 2 == 1
 
 
-def bare_room(chance: random.Random) -> Bgr:
+def draw_bare_room(chance: random.Random) -> Bgr:
     """Draw a wall with the edges of doors, shelves and windows."""
     noise = np.random.default_rng(chance.randrange(1 << 30))
     base = np.array([chance.randrange(150, 215) for _ in range(3)], np.float32)
@@ -141,19 +141,19 @@ def bare_room(chance: random.Random) -> Bgr:
 
 def build(chance: random.Random, thing: str, heading: float | None) -> Room:
     """Draw a room. `heading`: degrees to the right of straight ahead; None: without the object."""
-    wall8 = bare_room(chance)
+    wall8 = draw_bare_room(chance)
     own, others = THINGS[thing]
     rest = [one.stem for one in sorted(PHOTOS.glob("*.jpg")) if one.stem not in (*own, *others)]
     box = None
     places = []
     if heading is not None:
-        box = paste(wall8, chance, chance.choice(own), heading)
+        box = paste_object(wall8, chance, chance.choice(own), heading)
         places.append(heading)
     for name in chance.sample(rest, 9):
         for _ in range(40):
             at = chance.uniform(-180, 180)
             if all(abs((at - one + 180) % 360 - 180) > 30 for one in places):
-                paste(wall8, chance, name, at)
+                paste_object(wall8, chance, name, at)
                 places.append(at)
                 break
     grey = cv2.cvtColor(wall8, cv2.COLOR_BGR2GRAY)
@@ -161,7 +161,9 @@ def build(chance: random.Random, thing: str, heading: float | None) -> Room:
     return Room(wall8, np.asarray(small, np.uint8), thing, box)
 
 
-def paste(wall: Bgr, chance: random.Random, name: str, heading: float) -> tuple[int, int, int, int]:
+def paste_object(
+    wall: Bgr, chance: random.Random, name: str, heading: float
+) -> tuple[int, int, int, int]:
     photo = cv2.imread(str(PHOTOS / f"{name}.jpg"))
     assert photo is not None
     high = chance.randrange(290, 350)
@@ -174,7 +176,7 @@ def paste(wall: Bgr, chance: random.Random, name: str, heading: float) -> tuple[
     return left, top, left + wide, top + high
 
 
-def shaken(phases: Sequence[float], now: float) -> float:
+def compute_shake(phases: Sequence[float], now: float) -> float:
     """Return the motion of a shaking hand in one direction, in degrees."""
     return sum(
         size * math.sin(2 * math.pi * rate * now + phase)
@@ -212,7 +214,7 @@ class Person:
             farthest = SWEEPS[min(self._swept, len(SWEEPS) - 1)]
             if (self.heading - self._from) * self._sweep > farthest:
                 self._sweep, self._swept = -self._sweep, self._swept + 1
-            wanted = self._search(now)
+            wanted = self._get_search_speed(now)
         if cue["state"] == "lost":
             wanted = {"left": -TURN, "right": TURN}.get(cue["side"], 0.0)
             tilt = {"up": TILT, "down": -TILT}.get(cue["side"], 0.0)
@@ -230,20 +232,20 @@ class Person:
         self.heading += self.speed * seconds
         self.pitch = max(-12.0, min(12.0, self.pitch + self.tilt * seconds))
 
-    def _search(self, now: float) -> float:
+    def _get_search_speed(self, now: float) -> float:
         """Return the speed of turning while searching."""
         self._since = now if self._since is None else self._since
         if now - self._since >= TOLD and abs(self.heading - self._stop) >= STOPS:
             self._stop, self._stopped = self.heading, now + STOPPED
         return 0.0 if now < self._stopped else SEARCH * self._sweep
 
-    def shake(self, now: float) -> tuple[float, float]:
-        return shaken(self._phases[:3], now), shaken(self._phases[3:], now)
+    def get_shake(self, now: float) -> tuple[float, float]:
+        return compute_shake(self._phases[:3], now), compute_shake(self._phases[3:], now)
 
 
-def corner(person: Person, now: float) -> tuple[int, int]:
+def get_corner(person: Person, now: float) -> tuple[int, int]:
     """Return the upper left corner of the part of the wall that the camera sees."""
-    across, down = person.shake(now)
+    across, down = person.get_shake(now)
     left = ROUND / 2 + (person.heading + across) * A_DEGREE - WIDTH / 2
     top = WALL / 2 - (person.pitch + down) * A_DEGREE - HEIGHT / 2
     return round(left), max(0, min(WALL - HEIGHT, round(top)))
@@ -256,7 +258,7 @@ GRAIN = [
 ]
 
 
-def view(room: Room, at: tuple[int, int], speed: float, number: int) -> Bgr:
+def make_view(room: Room, at: tuple[int, int], speed: float, number: int) -> Bgr:
     """Return the camera's picture."""
     left, top = at
     columns = np.arange(left, left + WIDTH) % ROUND
@@ -267,7 +269,7 @@ def view(room: Room, at: tuple[int, int], speed: float, number: int) -> Bgr:
     return np.asarray(cv2.add(seen, GRAIN[number % len(GRAIN)]), np.uint8)
 
 
-def small_view(room: Room, at: tuple[int, int], speed: float, number: int) -> Luma:
+def make_small_view(room: Room, at: tuple[int, int], speed: float, number: int) -> Luma:
     """Return the picture for the page's tracker: a part of the wall at a quarter of its size, with subpixel shift."""
     left, top = at[0] / 4, at[1] / 4
     columns = np.arange(math.floor(left), math.floor(left) + WIDTH // 4 + 1) % (ROUND // 4)
@@ -297,11 +299,11 @@ class Page:
         assert self._node.stdout is not None
         self._in, self._out = self._node.stdin, self._node.stdout
 
-    def tell(self, **message: Any) -> None:
+    def send_course(self, **message: Any) -> None:
         self._in.write(json.dumps(message) + "\n")
 
-    def cue(self, now: float) -> dict[str, Any]:
-        self.tell(type="cue", now=now * 1000)
+    def get_cue(self, now: float) -> dict[str, Any]:
+        self.send_course(type="cue", now=now * 1000)
         self._in.flush()
         found: dict[str, Any] = json.loads(self._out.readline())
         return found
@@ -311,7 +313,7 @@ class Page:
         self._node.wait(10)
 
 
-def picture_of(seen: Bgr, shown: Any) -> Picture:
+def make_picture(seen: Bgr, shown: Any) -> Picture:
     """Return the picture for a view of a frame. `seen`: pixels of the whole frame."""
     frame, region = shown.frame, shown.region
     if region is not None:
@@ -353,7 +355,7 @@ class Server:
 
     async def _prepare(self, shown: Any, needs: Any, *, unseen: bool) -> Picture:
         assert self._view is not None
-        return picture_of(self._view(), shown)
+        return make_picture(self._view(), shown)
 
     async def _find(
         self, bgr: Bgr, wish: SearchTarget, known: Box | None
@@ -364,7 +366,7 @@ class Server:
         self._spent = time.thread_time() - began
         return found, self._spent
 
-    async def frame(self, seen: Callable[[], Bgr], now: float) -> float:
+    async def process_frame(self, seen: Callable[[], Bgr], now: float) -> float:
         """Process a frame; return the duration of its look in seconds, 0 if none was due."""
         self._spent, self._view = 0.0, cache(seen)
         no_image: Any = None
@@ -374,7 +376,7 @@ class Server:
         return self._spent
 
 
-async def lead(finder: Finder, page: Page, seed: int) -> Run:
+async def lead_person(finder: Finder, page: Page, seed: int) -> Run:
     """Lead one person to an object, bump them when they reach it, and lead them again."""
     chance = random.Random(seed)
     thing = list(THINGS)[seed % len(THINGS)]
@@ -384,20 +386,20 @@ async def lead(finder: Finder, page: Page, seed: int) -> Run:
     room = build(chance, thing, None if run.absent else side * AWAY)
     server = Server(finder)
     server.leading.set(Goal(type="goal", thing=thing))
-    page.tell(type="begin")
+    page.send_course(type="begin")
     coming: deque[tuple[float, Any]] = deque((0.02, one) for one in server.told)
     server.told.clear()
     now, since, bumped = 1.0, None, None
     limit = now + (10.0 if run.absent else LIMIT)
     state = "looking"
     while now < limit:
-        at = corner(person, now)
+        at = get_corner(person, now)
         number = round(now / STEP)
-        small = small_view(room, at, person.speed, number)
-        page.tell(
+        small = make_small_view(room, at, person.speed, number)
+        page.send_course(
             type="frame", luma=base64.b64encode(small.tobytes()).decode(), at=round(now * 1000, 1)
         )
-        spent = await server.frame(partial(view, room, at, person.speed, number), now)
+        spent = await server.process_frame(partial(make_view, room, at, person.speed, number), now)
         if spent:
             run.looks.append(spent)
         for one in server.told:
@@ -410,8 +412,8 @@ async def lead(finder: Finder, page: Page, seed: int) -> Run:
         while coming and coming[0][0] <= now:
             one = coming.popleft()[1]
             at_ms = one.captured_at or 0
-            page.tell(type="target", state=one.state, box=one.box, at=at_ms, now=now * 1000)
-        cue = page.cue(now)
+            page.send_course(type="target", state=one.state, box=one.box, at=at_ms, now=now * 1000)
+        cue = page.get_cue(now)
         person.hear(now, cue)
         # A bump turns the person, independent of the cues.
         if bumped is not None and now < bumped[0] + BUMPED:
@@ -422,7 +424,7 @@ async def lead(finder: Finder, page: Page, seed: int) -> Run:
         inside = (
             cue["state"] in ("middle", "there")
             and abs(person.speed) < 5
-            and off_middle(room, at) <= MIDDLE
+            and measure_offset(room, at) <= MIDDLE
         )
         since = (since if since is not None else now) if inside else None
         if since is not None and now - since >= STAYS:
@@ -444,7 +446,7 @@ async def lead(finder: Finder, page: Page, seed: int) -> Run:
     return run
 
 
-def off_middle(room: Room, at: tuple[int, int]) -> float:
+def measure_offset(room: Room, at: tuple[int, int]) -> float:
     """Return the true distance of the object's middle from the picture's, in halves of the picture's sides."""
     if room.box is None:
         return math.inf
@@ -464,7 +466,7 @@ def is_right(room: Room, at: tuple[int, int], box: tuple[float, ...] | None) -> 
     return (x - left) % ROUND <= right - left and top <= y <= bottom
 
 
-def figures(runs: list[Run]) -> dict[str, Any]:
+def compute_figures(runs: list[Run]) -> dict[str, Any]:
     """Return the figures to compare with the targets. The time of a person who never reaches the object is infinite."""
     led = [one for one in runs if not one.absent]
     reached = [one for one in led if one.middle is not None]
@@ -472,15 +474,18 @@ def figures(runs: list[Run]) -> dict[str, Any]:
     times = [math.inf if one.middle is None else one.middle for one in led]
     looks = sorted(seconds for one in runs for seconds in one.looks)
 
-    def at(values: list[float], share: int) -> float | None:
+    def get_finite_percentile(values: list[float], share: int) -> float | None:
         """Return a percentile in seconds; None if it is infinite."""
-        value = percentile(values, share) if values else math.inf
+        value = get_percentile(values, share) if values else math.inf
         return round(value, 1) if math.isfinite(value) else None
 
     return {
         "rooms": len(runs),
         "without the thing": len(runs) - len(led),
-        "in the middle, from 60 degrees, s": [at(times, 50), at(times, 95)],
+        "in the middle, from 60 degrees, s": [
+            get_finite_percentile(times, 50),
+            get_finite_percentile(times, 95),
+        ],
         "never": {
             name: f"{missed} of {total}"
             for name in THINGS
@@ -488,7 +493,7 @@ def figures(runs: list[Run]) -> dict[str, Any]:
             and (missed := sum(one.thing == name and one.middle is None for one in led))
         },
         "found again after a bump of 55 degrees": f"{len(again)} of {len(reached)}",
-        "found again, s": [at(again, 50), at(again, 95)],
+        "found again, s": [get_finite_percentile(again, 50), get_finite_percentile(again, 95)],
         "wrong": f"{sum(one.wrong for one in runs)} of {sum(one.found for one in runs)}",
         "a look, ms of a core": round(1000 * looks[len(looks) // 2]) if looks else None,
         "looks, cores": round(sum(looks) / sum(one.lasted for one in runs), 3),
@@ -499,7 +504,7 @@ def report(runs: list[Run]) -> dict[str, Any]:
     tuning = [one for one in runs if not one.held_out]
     held_out = [one for one in runs if one.held_out]
     parts = {"tuning": tuning, "held out": held_out, "all": runs}
-    return {name: figures(part) for name, part in parts.items() if part}
+    return {name: compute_figures(part) for name, part in parts.items() if part}
 
 
 async def measure(runs: int = 60, seed: int = 1) -> None:
@@ -507,7 +512,7 @@ async def measure(runs: int = 60, seed: int = 1) -> None:
     with closing(Page()) as page:
         found = []
         for number in range(seed, seed + runs):
-            run = await lead(finder, page, number)
+            run = await lead_person(finder, page, number)
             seconds = [None if one is None else round(one, 2) for one in (run.middle, run.again)]
             way = "right" if run.right_way else "wrong"
             print(number, run.thing, way, *seconds, run.found, run.wrong)

@@ -50,7 +50,7 @@ class Link:
     # Time of the latest delivery so far
     newest: float = field(default=0.0, repr=False)
 
-    def due(self, now: float, size: int, rng: random.Random) -> float | None:
+    def get_delivery_time(self, now: float, size: int, rng: random.Random) -> float | None:
         """Return the time at which `size` bytes of payload that arrive `now` are delivered; None if dropped."""
         if self.flow is not None:
             self.flow.run(now, self.enqueue)
@@ -112,7 +112,7 @@ class _Side(asyncio.DatagramProtocol):
         if self.learn:
             self.peer = addr[:2]
         loop = asyncio.get_running_loop()
-        at = self._link.due(loop.time(), len(data), self._relay.rng)
+        at = self._link.get_delivery_time(loop.time(), len(data), self._relay.rng)
         if at is not None:
             loop.call_at(at, self._pass_on, data)
 
@@ -230,7 +230,7 @@ class TcpRelay:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, self._host, 0)
+        self._server = await asyncio.start_server(self._on_connection, self._host, 0)
         host, port = self._server.sockets[0].getsockname()[:2]
         self.url = f"http://{host}:{port}"
         return self
@@ -255,14 +255,14 @@ class TcpRelay:
         else:
             self._open.set()
 
-    async def _passes(self, first_wait: float) -> None:
+    async def _wait_passable(self, first_wait: float) -> None:
         """Wait until a packet sent now would pass."""
         wait = first_wait
         while self.cut:
             await asyncio.sleep(wait)
             wait *= 2
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(reader, writer), name="tcp-relay")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -270,7 +270,7 @@ class TcpRelay:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers = [writer]
         try:
-            await self._passes(OPEN_RETRY_S)
+            await self._wait_passable(OPEN_RETRY_S)
             there, back = await asyncio.open_connection(self._host, self._port)
             writers.append(back)
             async with asyncio.TaskGroup() as group:
@@ -286,8 +286,8 @@ class TcpRelay:
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(CHUNK):
-            await self._passes(RETRY_S)
+            await self._wait_passable(RETRY_S)
             writer.write(data)
             await writer.drain()
-        await self._passes(RETRY_S)
+        await self._wait_passable(RETRY_S)
         writer.close()

@@ -18,18 +18,18 @@ from playwright.async_api import Browser, Locator, Page
 
 from benchmarks.browser import (
     chromium,
-    outbound_video,
+    get_outbound_video,
+    get_socket_log,
     page_with_camera,
     set_camera,
-    socket_log,
     wait_for_message,
 )
 from benchmarks.rows import Asked, Results
 from scripts.bench.chat_client import Answer, Arrived
-from scripts.bench.processes import ServerProcess, StandInProcess, cores
+from scripts.bench.processes import ServerProcess, StandInProcess, measure_cores
 from scripts.bench.program import say
 from scripts.bench.report import Report, Row, Spread
-from scripts.bench.voice_sounds import hiss, write_sound
+from scripts.bench.voice_sounds import make_hiss, write_sound
 
 # Seconds, longer than the page stays awake after the last key press
 ASLEEP = 2.2
@@ -39,7 +39,7 @@ def start_button(page: Page) -> Locator:
     return page.get_by_role("button", name="Start Camera")
 
 
-def question_box(page: Page) -> Locator:
+def find_question_box(page: Page) -> Locator:
     return page.get_by_role("textbox", name=re.compile("^Ask"))
 
 
@@ -70,8 +70,8 @@ async def ask(
     await asyncio.sleep(ASLEEP + rng.uniform(0, 0.5))
     since = time.time() * 1000
     if typed:
-        await question_box(page).press_sequentially(text, delay=60)
-        await question_box(page).press("Enter")
+        await find_question_box(page).press_sequentially(text, delay=60)
+        await find_question_box(page).press("Enter")
     else:
         await page.get_by_role("button", name=tap).click()
     sent = await wait_for_message(page, 'way === "sent" && m.type === "chat"', since=since)
@@ -82,7 +82,7 @@ async def ask(
         timeout=timeout,
     )
     answer = Answer(str(sent["message"].get("id", "")), sent["at"] / 1000)
-    for entry in await socket_log(page, sent["at"]):
+    for entry in await get_socket_log(page, sent["at"]):
         message = entry["message"]
         if entry["way"] == "got" and message.get("id") == answer.id:
             answer.take(Arrived(entry["at"] / 1000, message))
@@ -103,7 +103,7 @@ async def ask_and_measure(
 
 async def find_records(results: Results, model: StandInProcess) -> None:
     """Assign to each question the stand-in's record from its time, since questions from the page have no tag."""
-    records = [r for r in await model.records() if r["question"]]
+    records = [r for r in await model.fetch_records() if r["question"]]
     for asked in results.asked:
         begin, end = asked.answer.asked, max(asked.answer.asked, asked.answer.ended_at)
         asked.record = next((r for r in records if begin - 0.01 <= r["arrived"] <= end), None)
@@ -123,7 +123,7 @@ class BrowserRun:
         """Yield a server whose engine is the stand-in, once the server has detected the engine."""
         # The page offers no microphone without a speech recogniser.
         hears = {"TRANSCRIPTION_BASE_URL": self.model.base_url} if self.args.microphone else {}
-        async with ServerProcess.before(self.model, **hears) as server:
+        async with ServerProcess.for_model(self.model, **hears) as server:
             await server.wait_for_engine()
             yield server
 
@@ -136,7 +136,7 @@ async def browser_run(args: argparse.Namespace, title: str) -> AsyncIterator[Bro
         if args.microphone:
             # The microphone records a quiet room in which nobody speaks.
             folder = Path(stack.enter_context(TemporaryDirectory()))
-            room = write_sound(folder / "room.wav", hiss(10))
+            room = write_sound(folder / "room.wav", make_hiss(10))
             more = [f"--use-file-for-fake-audio-capture={room}"]
         browser = await stack.enter_async_context(chromium(args=more))
         report.conditions["browser"] = browser.version
@@ -160,25 +160,25 @@ PRINT = (
 )
 
 
-async def idle_rows(
+async def measure_idle_rows(
     page: Page, pid: int, seconds: float, without: float, *, microphone: bool
 ) -> list[Row]:
     """Measure rows 6 and 7: an idle camera without questions, with a microphone that is on or without one."""
     await asyncio.sleep(ASLEEP + 1)
-    before = await outbound_video(page)
-    used = await cores(pid, seconds)
-    after = await outbound_video(page)
+    before = await get_outbound_video(page)
+    used = await measure_cores(pid, seconds)
+    after = await get_outbound_video(page)
     if before is None or after is None:
         return [
             Row("uplink of an idle camera", "kbit/s", note="the page sends no video", number="7")
         ]
     passed = (after["now"] - before["now"]) / 1000
 
-    def per_second(key: str) -> float:
+    def get_rate(key: str) -> float:
         change: float = after[key] - before[key]
         return change / float(passed)
 
-    frames = per_second("framesSent")
+    frames = get_rate("framesSent")
     encodings = ((after.get("parameters") or {}).get("encodings") or [{}])[0]
     return [
         Row(
@@ -193,11 +193,11 @@ async def idle_rows(
         Row(
             "uplink of an idle camera (Chromium)",
             "kbit/s",
-            value=8 * (per_second("pairBytesSent") - per_second("soundBytesSent")) / 1000,
+            value=8 * (get_rate("pairBytesSent") - get_rate("soundBytesSent")) / 1000,
             target=140,
             note=(
-                f"all that its transport sent but sound; video alone {8 * per_second('bytesSent') / 1000:.0f}; "
-                f"sound {8 * per_second('soundBytesSent') / 1000:.0f}; "
+                f"all that its transport sent but sound; video alone {8 * get_rate('bytesSent') / 1000:.0f}; "
+                f"sound {8 * get_rate('soundBytesSent') / 1000:.0f}; "
                 f"{frames:.2f} frames/s of {after.get('frameWidth')}×{after.get('frameHeight')}; sender: maxFramerate "
                 f"{encodings.get('maxFramerate')}, maxBitrate {encodings.get('maxBitrate')}; "
                 f"limited by {after.get('qualityLimitationReason')}"
@@ -207,14 +207,16 @@ async def idle_rows(
     ]
 
 
-def likeness(wanted: str, got: str) -> float:
+def compute_likeness(wanted: str, got: str) -> float:
     """Return the fraction of the characters of `wanted` (except spaces) that occur in `got`, in order."""
     a, b = "".join(wanted.split()), "".join(got.split())
     blocks = difflib.SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
     return sum(block.size for block in blocks) / len(a)
 
 
-async def reading_rows(browser: Browser, pixels: Sequence[int], rng: random.Random) -> list[Row]:
+async def measure_reading_rows(
+    browser: Browser, pixels: Sequence[int], rng: random.Random
+) -> list[Row]:
     """Measure row 1, second half: printed text read by the built-in engine, with an idle or a woken camera."""
     rows: list[Row] = []
     async with ServerProcess(ENGINE="builtin") as server, page_with_camera(browser) as page:
@@ -229,7 +231,7 @@ async def reading_rows(browser: Browser, pixels: Sequence[int], rng: random.Rand
                     answer = await ask(
                         page, rng, typed=typed, text="Read this, please", tap="Read this"
                     )
-                    shares.append(likeness(line, answer.text))
+                    shares.append(compute_likeness(line, answer.text))
                     if answer.response:
                         seconds.append(float(answer.response["inference_time"]))
                 way = "typed (woken)" if typed else "tapped (idle)"
@@ -259,7 +261,7 @@ async def run_browser(args: argparse.Namespace) -> Report:
         report = run.report
         if "questions" in args.only or "idle" in args.only:
             await asyncio.sleep(2)
-            without = await cores(server.pid, args.idle_seconds / 2)
+            without = await measure_cores(server.pid, args.idle_seconds / 2)
             options = {"permissions": ["microphone"]} if args.microphone else None
             async with page_with_camera(
                 run.browser, apart=args.camera_apart, context_options=options
@@ -269,18 +271,18 @@ async def run_browser(args: argparse.Namespace) -> Report:
                     await talk(page)
                 if "idle" in args.only:
                     say("watching an idle camera")
-                    report.rows += await idle_rows(
+                    report.rows += await measure_idle_rows(
                         page, server.pid, args.idle_seconds, without, microphone=args.microphone
                     )
                 if "questions" in args.only:
                     say("asking questions")
                     await ask_and_measure(page, run.model, 4, rng)
                     results = await ask_and_measure(page, run.model, args.num_requests, rng)
-                    report.rows = results.rows() + report.rows + results.whole_rows()
+                    report.rows = results.to_rows() + report.rows + results.make_client_rows()
             report.rows.append(
                 Row("first frame, from the offer, local", "s", value=first, target=0.5, number="10")
             )
         if "reading" in args.only:
             say("reading print")
-            report.rows += await reading_rows(run.browser, (14, 10), rng)
+            report.rows += await measure_reading_rows(run.browser, (14, 10), rng)
     return report

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 from playwright.async_api import Browser, Page
 
 from benchmarks.browser import (
-    outbound_video,
+    get_outbound_video,
+    get_socket_log,
     page_with_camera,
     prefer_codec,
     put_link_between,
-    socket_log,
     wait_for_message,
 )
 from benchmarks.link import Link, LinkRelay, TcpRelay
@@ -29,14 +29,14 @@ from benchmarks.live_page import (
     ask,
     ask_and_measure,
     browser_run,
+    find_question_box,
     find_records,
-    question_box,
     start_button,
     start_camera,
 )
 from benchmarks.rows import Asked, Results
 from scripts.bench.http_json import request
-from scripts.bench.processes import ServerProcess, longest_pause
+from scripts.bench.processes import ServerProcess, find_longest_pause
 from scripts.bench.program import say
 from scripts.bench.report import Report, Row, Spread
 
@@ -76,7 +76,7 @@ class FrameTimes:
                 known = count
                 self.at.append(time.monotonic())
 
-    async def next(self, since: float, timeout: float) -> float | None:
+    async def get_next(self, since: float, timeout: float) -> float | None:
         """Return the seconds from `since` to the first frame after it; None if none came within `timeout`."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
@@ -154,7 +154,7 @@ def load() -> str:
     return f"load {os.getloadavg()[0]:.1f}"
 
 
-def asked_rows(
+def make_asked_rows(
     what: str, some: Sequence[Asked], bound: float | None, note: str, *, kind: str = ""
 ) -> list[Row]:
     """Return rows with the age and delay of the questions' frames. `bound`: of the age at p95, ms."""
@@ -186,14 +186,14 @@ async def narrow_page(
         dropped = up.dropped_full
 
         async def note() -> str:
-            sent = await outbound_video(linked.page) or {}
+            sent = await get_outbound_video(linked.page) or {}
             size = f"{sent.get('frameWidth')}×{sent.get('frameHeight')}"
             return f"the queue dropped {up.dropped_full - dropped} packets; sent {size}"
 
         yield linked.page, up, note
 
 
-async def narrow_rows(run: BrowserRun, url: str, kbps: float, count: int) -> list[Row]:
+async def measure_narrow_rows(run: BrowserRun, url: str, kbps: float, count: int) -> list[Row]:
     """Measure row 12: an uplink of `kbps` with a queue of 300 ms and a round trip of 40 ms."""
     rng = random.Random(run.args.seed)
     async with narrow_page(run, url, kbps * 1000, rng) as (page, _, note):
@@ -204,11 +204,11 @@ async def narrow_rows(run: BrowserRun, url: str, kbps: float, count: int) -> lis
     return [
         row
         for typed, kind in ((True, ", typed"), (False, ", tapped"))
-        for row in asked_rows(what, results.of(typed), bound, said, kind=kind)
+        for row in make_asked_rows(what, results.get_asked(typed), bound, said, kind=kind)
     ]
 
 
-async def step_rows(run: BrowserRun, url: str, count: int) -> list[Row]:
+async def measure_step_rows(run: BrowserRun, url: str, count: int) -> list[Row]:
     """Measure row 12, last part: 1 Mbit/s falls to 400 kbit/s while a question is typed."""
     rng = random.Random(run.args.seed)
     results = Results()
@@ -226,10 +226,10 @@ async def step_rows(run: BrowserRun, url: str, count: int) -> list[Row]:
             up.rate = 1e6
         await find_records(results, run.model)
         said = await note()
-    return asked_rows("1 Mbit/s falling to 400 kbit/s", results.asked, STEP_MS, said)
+    return make_asked_rows("1 Mbit/s falling to 400 kbit/s", results.asked, STEP_MS, said)
 
 
-async def loss_rows(run: BrowserRun, loss: float, seeds: range, codec: str) -> list[Row]:
+async def measure_loss_rows(run: BrowserRun, loss: float, seeds: range, codec: str) -> list[Row]:
     """Measure row 13: random loss in both directions, a round trip of 80 ms; camera idle, then woken."""
     firsts: list[float] = []
     gaps: dict[str, list[float]] = {"idle": [], "awake": []}
@@ -245,15 +245,15 @@ async def loss_rows(run: BrowserRun, loss: float, seeds: range, codec: str) -> l
             await linked.page.goto(linked.url)
             begin = time.monotonic()
             await start_button(linked.page).click()
-            first = await frames.next(begin, 20)
+            first = await frames.get_next(begin, 20)
             firsts.append(20.0 if first is None else first)
             for state in gaps:
                 start = time.monotonic()
                 while time.monotonic() < start + WATCH_S:
                     if state == "awake":
-                        await question_box(linked.page).press_sequentially("a", delay=0)
+                        await find_question_box(linked.page).press_sequentially("a", delay=0)
                     await asyncio.sleep(0.5)
-                gaps[state].append(longest_pause(frames.at, start, time.monotonic()))
+                gaps[state].append(find_longest_pause(frames.at, start, time.monotonic()))
     what = f"{loss:.0%} loss, {codec}"
     rows = [
         Row(
@@ -290,7 +290,7 @@ async def cut_row(run: BrowserRun, seconds: float, seeds: range) -> Row:
             linked.cut(True)
             await asyncio.sleep(seconds)
             linked.cut(False)
-            found = await frames.next(time.monotonic(), 60)
+            found = await frames.get_next(time.monotonic(), 60)
             back.append(60.0 if found is None else found)
             since = time.time() * 1000
             with contextlib.suppress(Exception):
@@ -301,7 +301,7 @@ async def cut_row(run: BrowserRun, seconds: float, seeds: range) -> Row:
                 )
             begun = {
                 e["message"]["began_at"]
-                for e in await socket_log(linked.page)
+                for e in await get_socket_log(linked.page)
                 if e["way"] == "got" and e["message"]["type"] == "ready"
             }
             same.append(len(begun) == 1)
@@ -325,14 +325,16 @@ async def run_network(args: argparse.Namespace) -> Report:
                 rates = [args.uplink_kbps] if args.uplink_kbps else list(NARROW)
                 for kbps in rates if "narrow" in args.only else []:
                     say(f"asking through an uplink of {kbps:g} kbit/s")
-                    report.rows += await narrow_rows(run, server.url, kbps, args.num_requests)
+                    report.rows += await measure_narrow_rows(
+                        run, server.url, kbps, args.num_requests
+                    )
                 if "step" in args.only:
                     say("asking while the uplink narrows")
-                    report.rows += await step_rows(run, server.url, args.num_requests // 2)
+                    report.rows += await measure_step_rows(run, server.url, args.num_requests // 2)
         for loss in LOSS if "loss" in args.only else ():
             for codec in ("VP8", "H264"):
                 say(f"losing {loss:.0%} of all packets, {codec}")
-                report.rows += await loss_rows(run, loss, seeds, codec)
+                report.rows += await measure_loss_rows(run, loss, seeds, codec)
         for seconds in CUTS if "cut" in args.only else ():
             say(f"cutting the link for {seconds:g} s")
             report.rows.append(await cut_row(run, seconds, seeds))

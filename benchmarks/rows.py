@@ -19,11 +19,11 @@ from typing import Any, Self
 from scripts.bench.camera_peer import AT_ONCE, CameraPeer, close_all
 from scripts.bench.chat_client import Answer
 from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
-from scripts.bench.processes import ServerProcess, StandInProcess, Usage, cores
+from scripts.bench.processes import ServerProcess, StandInProcess, Usage, measure_cores
 from scripts.bench.program import say
 from scripts.bench.report import Report, Row, Spread
 from scripts.bench.voice_peer import VoicePeer
-from scripts.bench.voice_sounds import hiss
+from scripts.bench.voice_sounds import make_hiss
 
 IDLE_TARGETS = {2.0: 0.007, 5.0: 0.015}
 CAPACITY_TARGETS = {2.0: 100, 5.0: 55}
@@ -44,7 +44,7 @@ class CameraBank:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.empty()
+        await self.remove_all()
         for encoder in self._encoders:
             await encoder.close()
 
@@ -68,16 +68,16 @@ class CameraBank:
             for number in range(len(self.peers), count):
                 group.create_task(add(number))
 
-    async def empty(self) -> None:
+    async def remove_all(self) -> None:
         peers, self.peers = self.peers, []
         await close_all(peers)
 
-    def sent(self) -> tuple[int, int]:
+    def count_sent(self) -> tuple[int, int]:
         """Return the numbers of bits and frames sent so far."""
         tracks = [peer.track for peer in self.peers if peer.track]
         return 8 * sum(track.bytes for track in tracks), sum(track.sent for track in tracks)
 
-    def frames_dropped(self) -> int:
+    def count_dropped_frames(self) -> int:
         """Return the number of frames that the simulated senders were too slow to send. It has to be 0."""
         return sum(peer.dropped for peer in self.peers)
 
@@ -103,7 +103,7 @@ class Measured:
         assert self._pid is not None
         return self._pid
 
-    async def first_frames(self, count: int) -> Row:
+    async def measure_first_frames(self, count: int) -> Row:
         """Measure row 10: the time from sending the offer to the `status` "live" of the camera, on an open socket."""
         seconds: list[float] = []
         for _ in range(count):
@@ -122,7 +122,7 @@ class Measured:
         what = "first frame, from the offer, local"
         return Row(what, "s", Spread.of(seconds), target_p95=0.5, number="10")
 
-    async def idle_cpu(self, rate: float) -> Row:
+    async def measure_idle_cpu(self, rate: float) -> Row:
         """Measure row 6: the server's CPU time with idle cameras minus that without them, per camera.
 
         With microphones, each records a quiet room; this CPU time has a separate target.
@@ -132,16 +132,18 @@ class Measured:
         async with CameraBank(self._url, rate=rate, microphone=microphone) as bank:
             # Wait until the effects of the previous measurement have settled.
             await asyncio.sleep(4)
-            without = await cores(self.pid, seconds / 2)
+            without = await measure_cores(self.pid, seconds / 2)
             await bank.grow(cameras)
             await asyncio.sleep(3)
-            before, begin = bank.sent(), time.monotonic()
-            used = await cores(self.pid, seconds)
+            before, begin = bank.count_sent(), time.monotonic()
+            used = await measure_cores(self.pid, seconds)
             shared = (time.monotonic() - begin) * cameras
-            bits, arrived = ((b - a) / shared for a, b in zip(before, bank.sent(), strict=True))
+            bits, arrived = (
+                (b - a) / shared for a, b in zip(before, bank.count_sent(), strict=True)
+            )
             note = (
                 f"{cameras} cameras, {seconds:g} s; {arrived:.2f} frames/s and {bits / 1000:.0f} kbit/s a camera sent; "
-                f"server without cameras {without:.4f} core; our senders dropped {bank.frames_dropped()} frames"
+                f"server without cameras {without:.4f} core; our senders dropped {bank.count_dropped_frames()} frames"
             )
         return Row(
             f"server CPU of an idle 720p camera, {rate:g} frames/s"
@@ -153,7 +155,7 @@ class Measured:
             number="6",
         )
 
-    async def memory(self, seconds: float) -> list[Row]:
+    async def measure_memory(self, seconds: float) -> list[Row]:
         """Measure row 8, in rounds: memory and threads per additional camera, and those left after all disconnect."""
         cameras, rounds = self._args.idle_cameras, self._args.soak_rounds
         async with CameraBank(self._url, rate=2.0) as bank:
@@ -172,7 +174,7 @@ class Measured:
                     await bank.grow(2 + cameras)
                     await asyncio.sleep(2)
                     grown = Usage.of(self.pid).threads
-                await bank.empty()
+                await bank.remove_all()
                 await asyncio.sleep(4)
                 left.append(Usage.of(self.pid))
         mib = (full.rss - with_two.rss) / cameras
@@ -194,7 +196,7 @@ class Measured:
             )
         ]
 
-    async def capacity(self, rate: float, seconds: float) -> Row:
+    async def measure_capacity(self, rate: float, seconds: float) -> Row:
         """Measure row 9: add cameras until the server uses 0.9 core or the age of frames exceeds 300 ms (p95)."""
         most, target = self._args.cameras, CAPACITY_TARGETS.get(rate, 0)
         rng = random.Random(self._args.seed)
@@ -207,10 +209,10 @@ class Measured:
                 await bank.grow(min(most, len(bank.peers) + step))
                 await asyncio.sleep(2)
                 count = len(bank.peers)
-                before, dropped = Usage.of(self.pid), bank.frames_dropped()
-                ages = await self._ages(bank, rng, next(numbers), seconds)
-                used = Usage.of(self.pid).cores_since(before)
-                lost = bank.frames_dropped() - dropped
+                before, dropped = Usage.of(self.pid), bank.count_dropped_frames()
+                ages = await self._measure_ages(bank, rng, next(numbers), seconds)
+                used = Usage.of(self.pid).compute_cores_since(before)
+                lost = bank.count_dropped_frames() - dropped
                 trail.append(f"{count}: {used:.2f} core, age p95 {ages.p95:.0f} ms (n={ages.n})")
                 if lost:
                     ended = f"our own senders could not keep up at {count} ({lost} frames dropped)"
@@ -234,7 +236,7 @@ class Measured:
             number="9",
         )
 
-    async def _ages(
+    async def _measure_ages(
         self, bank: CameraBank, rng: random.Random, first_number: int, seconds: float
     ) -> Spread:
         """Ask about some cameras for this many seconds. Return the ages of their frames at the stand-in."""
@@ -244,10 +246,10 @@ class Measured:
         some = rng.sample(bank.peers, min(12, len(bank.peers)))
         count = max(12, int(seconds * 4))
         results = await ask_many(some, count, rate=4, rng=rng, first_number=first_number)
-        results.join(await self._model.records())
+        results.join(await self._model.fetch_records())
         return Spread.of(a.age_ms for a in results.asked)
 
-    async def questions(self, report: Report) -> None:
+    async def ask_questions(self, report: Report) -> None:
         """Measure rows 1 to 5."""
         args = self._args
         rng = random.Random(args.seed)
@@ -275,15 +277,15 @@ class Measured:
                 await encoder.close()
         report.conditions["held_up_questions"] = results.held_up
         if self._model is not None:
-            results.join(await self._model.records())
-            report.rows += results.rows()
-        report.rows += results.whole_rows()
+            results.join(await self._model.fetch_records())
+            report.rows += results.to_rows()
+        report.rows += results.make_client_rows()
 
 
 async def switch_on(peer: CameraPeer) -> None:
     """Switch a visitor's microphone on, hands-free in a quiet room, if it has one. Its socket is open."""
     if isinstance(peer, VoicePeer):
-        peer.microphone.room = hiss(10)
+        peer.microphone.room = make_hiss(10)
         await peer.listen(silence_ms=500, speak=False)
 
 
@@ -302,19 +304,19 @@ async def run_rows(args: argparse.Namespace) -> Report:
         if url is None:
             model = await enter(StandInProcess(first_token_ms=args.first_token_ms))
             for _ in range(2 if "start" in args.only else 0):
-                async with ServerProcess.before(model, level=args.server_log) as once:
+                async with ServerProcess.for_model(model, level=args.server_log) as once:
                     starts.append(once.seconds_to_first_page)
-            server = await enter(ServerProcess.before(model, level=args.server_log))
+            server = await enter(ServerProcess.for_model(model, level=args.server_log))
             starts.append(server.seconds_to_first_page)
             url, pid = server.url, server.pid
             report.conditions["health"] = await server.wait_for_engine()
         measured = Measured(url, pid, model, args)
         if "questions" in args.only:
             say("asking questions")
-            await measured.questions(report)
+            await measured.ask_questions(report)
         if "first" in args.only:
             say("timing first frames")
-            report.rows.append(await measured.first_frames(10))
+            report.rows.append(await measured.measure_first_frames(10))
         if pid is not None:
             await _with_cameras(measured, report, args)
         if starts and "start" in args.only:
@@ -329,13 +331,13 @@ async def _with_cameras(measured: Measured, report: Report, args: argparse.Names
     rates = args.sample_rate or [2.0, 5.0]
     for rate in rates if "idle" in args.only else []:
         say(f"watching {args.idle_cameras} idle cameras at {rate:g} frames/s")
-        report.rows.append(await measured.idle_cpu(rate))
+        report.rows.append(await measured.measure_idle_cpu(rate))
     if "memory" in args.only:
         say("letting cameras come and go")
-        report.rows += await measured.memory(seconds=8)
+        report.rows += await measured.measure_memory(seconds=8)
     for rate in rates if "capacity" in args.only and args.cameras else []:
         say(f"adding cameras at {rate:g} frames/s")
-        report.rows.append(await measured.capacity(rate, seconds=6))
+        report.rows.append(await measured.measure_capacity(rate, seconds=6))
 
 
 # Questions
@@ -395,13 +397,13 @@ class Results:
         for asked in self.asked:
             asked.record = by_number.get(asked.number)
 
-    def of(self, typed: bool | None) -> list[Asked]:
+    def get_asked(self, typed: bool | None) -> list[Asked]:
         return [a for a in self.asked if typed is None or a.typed == typed]
 
-    def errors(self) -> list[str]:
+    def list_errors(self) -> list[str]:
         return [str(a.answer.error["code"]) for a in self.asked if a.answer.error]
 
-    def rows(self) -> list[Row]:
+    def to_rows(self) -> list[Row]:
         """Return rows 1 to 5 of the list, as far as they were measured."""
         sizes = sorted({(a.record["width"], a.record["height"]) for a in self.asked if a.record})
         sources = sorted(
@@ -422,14 +424,14 @@ class Results:
                 number="1",
             )
         ]
-        typed, tapped = self.of(True), self.of(False)
+        typed, tapped = self.get_asked(True), self.get_asked(False)
         for number, some, name, p50, p95 in (
             ("2", typed, "typed question → model request", 35, 55),
             ("3", tapped, "tapped question → model request", 60, 120),
         ):
             if some:
                 row = Row(name, "ms", Spread.of(a.to_model_ms for a in some), number=number)
-                row.target_p50, row.target_p95, row.note = p50, p95, _evidence(some)
+                row.target_p50, row.target_p95, row.note = p50, p95, _format_evidence(some)
                 rows.append(row)
         rows += [
             Row(
@@ -447,7 +449,7 @@ class Results:
         first.spread = Spread.of(a.first_token_ms for a in self.asked)
         return [*rows, first]
 
-    def whole_rows(self) -> list[Row]:
+    def make_client_rows(self) -> list[Row]:
         """Return the client's times: from the question to the first text and to the end."""
         done = [a.answer for a in self.asked if a.answer.response]
         first = [(at - a.asked) * 1000 for a in done if (at := a.first_delta_at) is not None]
@@ -467,7 +469,7 @@ class Results:
                 "question → whole answer",
                 "ms",
                 Spread.of((a.ended_at - a.asked) * 1000 for a in done),
-                note=f"{len(done)} of {len(self.asked)} answered, errors: {_counted(self.errors())}",
+                note=f"{len(done)} of {len(self.asked)} answered, errors: {_format_counted(self.list_errors())}",
             ),
             Row(
                 "in the engine, as the server reports",
@@ -477,19 +479,21 @@ class Results:
         ]
 
 
-def _evidence(some: Sequence[Asked]) -> str:
+def _format_evidence(some: Sequence[Asked]) -> str:
     after = [a.captured_after for a in some]
     missing = [a for a in some if a.record is None]
     text = f"{after.count(True)} frames captured after the question, {after.count(False)} before"
     if after.count(None):
         text += f", {after.count(None)} without a readable clock"
     if missing:
-        codes = _counted([str((a.answer.error or {"code": "none"})["code"]) for a in missing])
+        codes = _format_counted(
+            [str((a.answer.error or {"code": "none"})["code"]) for a in missing]
+        )
         text += f"; {len(missing)} questions never came to the model: {codes}"
     return text
 
 
-def _counted(names: Sequence[str]) -> str:
+def _format_counted(names: Sequence[str]) -> str:
     return ", ".join(f"{name} {names.count(name)}" for name in sorted(set(names))) or "none"
 
 
@@ -515,10 +519,10 @@ async def ask_many(
         free.put_nowait(peer)
     results = Results()
 
-    async def one(number: int, typed: bool, peer: CameraPeer, pause: float) -> None:
+    async def ask_one(number: int, typed: bool, peer: CameraPeer, pause: float) -> None:
         try:
             if typed_share is not None:
-                await peer.rate.asleep()
+                await peer.rate.wait_idle()
                 await asyncio.sleep(0.5 + pause)
                 if typed:
                     await peer.type_for(0.5 + 1.4 * pause)
@@ -535,5 +539,5 @@ async def ask_many(
             typed, pause = rng.random() < (typed_share or 0.0), rng.uniform(0, 0.5)
             await asyncio.sleep(max(0.0, at - loop.time()))
             results.held_up += free.empty()
-            group.create_task(one(first_number + i, typed, await free.get(), pause))
+            group.create_task(ask_one(first_number + i, typed, await free.get(), pause))
     return results

@@ -20,9 +20,9 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 
 from benchmarks.watch_scenes import STEP, TOKEN
-from scripts.arguments import command_line, integer, option_adder
+from scripts.arguments import create_parser, make_integer_parser, make_option_adder
 from scripts.bench import program
-from scripts.bench.report import Report, Row, Spread, percentile
+from scripts.bench.report import Report, Row, Spread, get_percentile
 from server.core.frames import JobKind
 from server.core.metrics import Metrics
 from server.inference import Inference
@@ -64,10 +64,10 @@ class SimulatedGpu:
         self.busy = 0.0
         self._running: list[_Sequence] = []
         self._work = asyncio.Event()
-        self._task = asyncio.create_task(self._steps(), name="gpu")
+        self._task = asyncio.create_task(self._run_steps(), name="gpu")
         self.status = EngineStatus(EngineState.READY, "", "simulated", Capabilities())
 
-    async def _steps(self) -> None:
+    async def _run_steps(self) -> None:
         while True:
             if not self._running:
                 self._work.clear()
@@ -137,12 +137,12 @@ class Simulation:
         self._from = loop.time() + WARM_UP
         tasks = []
         for number in range(self._sessions):
-            tasks.append(asyncio.create_task(self._person(f"s{number}")))
+            tasks.append(asyncio.create_task(self._run_person(f"s{number}")))
             # Two of three sessions describe or watch.
             if self._background and number % 3 < 2:
                 kind = (JobKind.DESCRIBE, JobKind.WATCH)[number % 3]
                 self.found.background[f"s{number} {kind}"] = 0
-                tasks.append(asyncio.create_task(self._works(f"s{number}", kind)))
+                tasks.append(asyncio.create_task(self._submit_works(f"s{number}", kind)))
         await asyncio.sleep(WARM_UP)
         busy = gpu.busy
         await asyncio.sleep(self._seconds)
@@ -154,13 +154,13 @@ class Simulation:
         await gpu.close()
         return self.found
 
-    def _job(self, session: str, kind: JobKind) -> tuple[Job, RecordingSink, asyncio.Event]:
+    def _make_job(self, session: str, kind: JobKind) -> tuple[Job, RecordingSink, asyncio.Event]:
         sink, ended = RecordingSink(), asyncio.Event()
 
-        def finished(result: Result) -> None:
+        def on_finished(result: Result) -> None:
             ended.set()
 
-        sink.on_finished = finished
+        sink.on_finished = on_finished
         request = replace(
             make_request(kind, session_id=session, kind=kind), max_tokens=ANSWER_TOKENS[kind]
         )
@@ -170,18 +170,18 @@ class Simulation:
 
         return Job(session, kind, make, sink), sink, ended
 
-    async def _person(self, session: str) -> None:
+    async def _run_person(self, session: str) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._random.expovariate(1 / BETWEEN))
-            job, sink, ended = self._job(session, JobKind.CHAT)
+            job, sink, ended = self._make_job(session, JobKind.CHAT)
             asked = loop.time()
 
-            def first(text: str, asked: float = asked, sink: RecordingSink = sink) -> None:
+            def on_first_text(text: str, asked: float = asked, sink: RecordingSink = sink) -> None:
                 if asked >= self._from and sink.calls.count("delta") == 1:
                     self.found.first.append(loop.time() - asked)
 
-            sink.on_piece = first
+            sink.on_piece = on_first_text
             self._inference.submit(job)
             if self._random.random() < CANCELLED:
                 await asyncio.sleep(0.3)
@@ -195,11 +195,11 @@ class Simulation:
             if asked >= self._from and sink.result is not None and not sink.result.cancel_reason:
                 self.found.answers += 1
 
-    async def _works(self, session: str, kind: JobKind) -> None:
+    async def _submit_works(self, session: str, kind: JobKind) -> None:
         """Submit background work continuously, as for a scene that always changes."""
         loop = asyncio.get_running_loop()
         while True:
-            job, sink, ended = self._job(session, kind)
+            job, sink, ended = self._make_job(session, kind)
             self._inference.submit(job)
             await ended.wait()
             integer = sink.result is not None and sink.result.cancel_reason is None
@@ -210,12 +210,12 @@ class Simulation:
             await asyncio.sleep(0.4)
 
 
-def simulate(sessions: int, args: argparse.Namespace) -> list[Row]:
+def simulate_sessions(sessions: int, args: argparse.Namespace) -> list[Row]:
     """Simulate this many sessions without and with background work."""
     idle = run_clock(Simulation(sessions, False, args).run())
     busy = run_clock(Simulation(sessions, True, args).run())
     seconds = 60.0 * args.minutes
-    alone, beside = percentile(idle.first, 95), percentile(busy.first, 95)
+    alone, beside = get_percentile(idle.first, 95), get_percentile(busy.first, 95)
     counts = list(busy.background.values())
     share = min(counts) / statistics.mean(counts) if counts and sum(counts) else 0.0
     freed = max(busy.freed or [0.0])
@@ -252,17 +252,17 @@ def simulate(sessions: int, args: argparse.Namespace) -> list[Row]:
 def run(args: argparse.Namespace) -> int:
     report = Report.of("Questions beside background work, simulated", args)
     for sessions in args.sessions:
-        report.rows += simulate(sessions, args)
+        report.rows += simulate_sessions(sessions, args)
     return program.publish(report, "simulate", args)
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = command_line(__doc__, prog="benchmark.py --simulate")
-    add, value = parser.add_argument, option_adder(parser)
-    many = integer(1, 10_000)
+    parser = create_parser(__doc__, prog="benchmark.py --simulate")
+    add, value = parser.add_argument, make_option_adder(parser)
+    many = make_integer_parser(1, 10_000)
     add("--sessions", type=many, nargs="+", default=[1, 8, 32, 128], help="(1 8 32 128)")
-    value("--slots", integer(1, 1000), 8, "MAX_CONCURRENT_INFERENCES")
-    value("--minutes", integer(1, 10_000), 10, "of simulated time")
+    value("--slots", make_integer_parser(1, 1000), 8, "MAX_CONCURRENT_INFERENCES")
+    value("--minutes", make_integer_parser(1, 10_000), 10, "of simulated time")
     value("--seed", int, 1, "of when what is asked")
     program.add_output(parser)
     args = parser.parse_args(arguments)

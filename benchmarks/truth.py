@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 from websockets.exceptions import ConnectionClosed
 
-from scripts.arguments import add_access_code, address, command_line
+from scripts.arguments import add_access_code, create_parser, parse_address
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import HttpError
 from scripts.bench.live_encoder import LiveEncoder, Scene
@@ -110,14 +110,14 @@ class Graded:
     verdict: Verdict
 
 
-def shown(name: str) -> Bgr:
+def load_picture(name: str) -> Bgr:
     """Return a photograph or a drawn scene whose sides are even numbers of pixels."""
     bgr = photo(name[:-4]) if name.endswith(".jpg") else draw(drawn.SCENES[name])
     height, width = (side // 2 * 2 for side in bgr.shape[:2])
     return np.ascontiguousarray(bgr[:height, :width])
 
 
-def own_engine(engine: Engine, picture_of: Callable[[str], Picture]) -> Asker:
+def make_engine_asker(engine: Engine, picture_of: Callable[[str], Picture]) -> Asker:
     """Return a function that asks an engine in this process, with pictures prepared as for a session."""
 
     async def ask(number: int, question: Question) -> str:
@@ -157,11 +157,11 @@ class Still(Scene):
         return av.VideoFrame.from_ndarray(self._planes, format="yuv420p")
 
 
-def running_server(url: str, access_code: str | None) -> Asker:
+def make_server_asker(url: str, access_code: str | None) -> Asker:
     """Return a function that asks a running server, with a new session for each question."""
 
-    async def once(question: Question) -> str:
-        scene = Still(shown(question.picture))
+    async def ask_once(question: Question) -> str:
+        scene = Still(load_picture(question.picture))
         try:
             async with (
                 LiveEncoder(scene, rate=15, bits_per_frame=200_000) as encoder,
@@ -176,7 +176,7 @@ def running_server(url: str, access_code: str | None) -> Asker:
     async def ask(number: int, question: Question) -> str:
         while True:
             try:
-                return await once(question)
+                return await ask_once(question)
             except HttpError as error:
                 if error.reply.status != 429:
                     raise
@@ -185,26 +185,26 @@ def running_server(url: str, access_code: str | None) -> Asker:
     return ask
 
 
-def _seen(name: str) -> Picture:
+def _make_seen(name: str) -> Picture:
     """Return a photograph or a drawn scene, as a frame of the camera."""
     return pictured(photo(name[:-4]) if name.endswith(".jpg") else draw(drawn.SCENES[name]))
 
 
-async def asker_of(args: argparse.Namespace, stack: AsyncExitStack) -> Asker:
+async def make_asker(args: argparse.Namespace, stack: AsyncExitStack) -> Asker:
     """Return a function that asks the chosen engine or server.
 
     Raises MeasurementError if the model server does not answer.
     """
     if args.server_url:
-        return running_server(args.server_url, args.access_code)
+        return make_server_asker(args.server_url, args.access_code)
     if args.engine_url:
-        return await _model_server(args, stack)
+        return await _make_model_server_asker(args, stack)
     heavy = stack.enter_context(ThreadPoolExecutor(1, "truth"))
     engine = BuiltinEngine(heavy=heavy, now=now, reader=Once(), finder=ThingFinder())
-    return own_engine(engine, _seen)
+    return make_engine_asker(engine, _make_seen)
 
 
-async def _model_server(args: argparse.Namespace, stack: AsyncExitStack) -> Asker:
+async def _make_model_server_asker(args: argparse.Namespace, stack: AsyncExitStack) -> Asker:
     endpoint = Endpoint(args.engine_url, os.environ.get("VLLM_API_KEY", ""), args.model)
     # Use long time limits: nobody waits for these answers, and the first token takes long on a laptop.
     limits = TimeLimits(first_token=ANSWER_SECONDS, between_tokens=30.0, probe=30.0)
@@ -218,25 +218,25 @@ async def _model_server(args: argparse.Namespace, stack: AsyncExitStack) -> Aske
     preparer = PicturePreparer((), low_tokens=512)
 
     def picture_of(name: str) -> Picture:
-        bgr = shown(name)
+        bgr = load_picture(name)
         image = av.VideoFrame.from_ndarray(bgr, format="bgr24").reformat(format="yuv420p")
         frame = Frame("f", image, image.width, image.height, 1.0, None, 1.0, 0)
         return preparer.make(frame, engine.status.capabilities, Detail.HIGH)
 
-    return own_engine(engine, picture_of)
+    return make_engine_asker(engine, picture_of)
 
 
 async def measure(args: argparse.Namespace, only: Sequence[Question] | None = None) -> list[Graded]:
     """Ask the questions in `only`, or all. Raises MeasurementError and the errors of a camera's connection."""
-    asked = only or questions()
+    asked = only or read_questions()
     found = []
     async with AsyncExitStack() as stack:
-        asker = await asker_of(args, stack)
+        asker = await make_asker(args, stack)
         for number, question in enumerate(asked):
             if sys.stderr.isatty():
                 print(f"\r{number}/{len(asked)} ", end="", file=sys.stderr, flush=True)
             answer = await asker(number, question)
-            found.append(Graded(question, answer, verdict(question, answer)))
+            found.append(Graded(question, answer, judge_answer(question, answer)))
     if sys.stderr.isatty():
         print("\r", end="", file=sys.stderr)
     return found
@@ -259,41 +259,43 @@ async def measure(args: argparse.Namespace, only: Sequence[Question] | None = No
 # An empty answer has failed.
 
 
-def questions() -> list[Question]:
+def read_questions() -> list[Question]:
     """Return all questions, those about absent objects first. Raises ValueError for an invalid one."""
     data = tomllib.loads(QUESTIONS.read_text("utf-8"))
     return [
-        _question(row, kind == "controls") for kind in ("absent", "controls") for row in data[kind]
+        _parse_question(row, kind == "controls")
+        for kind in ("absent", "controls")
+        for row in data[kind]
     ]
 
 
-def _question(row: Sequence[str], control: bool) -> Question:
-    if len(row) != 5 or row[1] not in GROUPS or row[2] not in _words() or not all(row):
+def _parse_question(row: Sequence[str], control: bool) -> Question:
+    if len(row) != 5 or row[1] not in GROUPS or row[2] not in _read_words() or not all(row):
         raise ValueError(f"truth.toml has {row}")
     picture, group, language, text, words = row
     return Question(picture, group, language, text, tuple(words.split()), control)
 
 
-def wordings() -> dict[str, str]:
+def read_wordings() -> dict[str, str]:
     """Return the available wordings by name."""
     return dict(tomllib.loads(QUESTIONS.read_text("utf-8"))["wordings"])
 
 
 @cache
-def _words() -> dict[str, dict[str, Any]]:
+def _read_words() -> dict[str, dict[str, Any]]:
     return tomllib.loads(WORDS.read_text("utf-8"))
 
 
-def verdict(question: Question, answer: str) -> Verdict:
-    said = words_of(answer)
+def judge_answer(question: Question, answer: str) -> Verdict:
+    said = split_words(answer)
     if not _SAYS.search(said):
         return Verdict.FAILED
     read = _Read(question, said)
-    return _of_control(question, read) if question.control else _of_absent(question, read)
+    return _judge_control(question, read) if question.control else _judge_absent(question, read)
 
 
-def _of_absent(question: Question, read: _Read) -> Verdict:
-    invents = read.yes or read.left_of(question.words) or read.guesses or read.goes_on
+def _judge_absent(question: Question, read: _Read) -> Verdict:
+    invents = read.yes or read.has_uncovered_word(question.words) or read.guesses or read.goes_on
     if invents:
         return Verdict.INVENTED
     if read.denied or (read.no and question.group in _BARE):
@@ -301,9 +303,9 @@ def _of_absent(question: Question, read: _Read) -> Verdict:
     return Verdict.HONEST if read.unsure else Verdict.INVENTED
 
 
-def _of_control(question: Question, read: _Read) -> Verdict:
+def _judge_control(question: Question, read: _Read) -> Verdict:
     words = [word for word in question.words if word != "{yes}"]
-    accepted = ("{yes}" in question.words and read.yes) or read.left_of(words)
+    accepted = ("{yes}" in question.words and read.yes) or read.has_uncovered_word(words)
     if accepted and not read.no:
         return Verdict.RIGHT
     denied = read.no or read.denied or read.unsure
@@ -315,15 +317,15 @@ class _Read:
 
     def __init__(self, question: Question, said: str) -> None:
         codes = list(dict.fromkeys((question.language, "en")))
-        tables = [_words()[code] for code in codes]
+        tables = [_read_words()[code] for code in codes]
         for table in tables:
-            said = _words_re(table["sure"]).sub("", said)
-        parts = list(_parts(said, tables))
+            said = _compile_words(table["sure"]).sub("", said)
+        parts = list(_split_parts(said, tables))
         # {thing} is replaced by the subject of the question; a control has no subject.
         things = tuple(word for word in question.words if word != "{yes}")
         first = parts[0][0] if parts else ""
-        self.yes = any(_begins(first, table["yes"]) for table in tables)
-        self.no = any(_begins(first, table["no"]) for table in tables)
+        self.yes = any(_is_beginning(first, table["yes"]) for table in tables)
+        self.no = any(_is_beginning(first, table["no"]) for table in tables)
         self.denied = self.unsure = self.guesses = self.goes_on = False
         # Words that no pattern covers
         self._left = ""
@@ -331,13 +333,13 @@ class _Read:
             noes = [
                 match
                 for code in codes
-                for pattern in _patterns(code, "absent", things)
+                for pattern in _make_patterns(code, "absent", things)
                 for match in pattern.finditer(part)
             ]
             unsure = any(
                 pattern.search(part)
                 for code in codes
-                for pattern in _patterns(code, "unsure", things)
+                for pattern in _make_patterns(code, "unsure", things)
             )
             self.denied |= bool(noes)
             self.unsure |= unsure
@@ -346,16 +348,16 @@ class _Read:
             if not noes:
                 framed = any(_has(part, table["frame"]) for table in tables)
                 self.guesses |= not framed and any(_has(part, table["guess"]) for table in tables)
-                it = any(_begins(part, table["it"]) for table in tables)
+                it = any(_is_beginning(part, table["it"]) for table in tables)
                 self.goes_on |= behind_but and it and not framed
-            self._left += _uncovered(part, noes)
+            self._left += _blank_matches(part, noes)
 
-    def left_of(self, words: Iterable[str]) -> bool:
+    def has_uncovered_word(self, words: Iterable[str]) -> bool:
         """Return True if one of the words is not covered."""
         return _has(self._left, words)
 
 
-def words_of(text: str) -> str:
+def split_words(text: str) -> str:
     """Return words, numbers, commas and ends of parts in lower case, each followed by a space.
 
     Each Chinese character is a word.
@@ -377,9 +379,9 @@ def words_of(text: str) -> str:
     return "".join(f"{word} " for word in found)
 
 
-def _parts(said: str, tables: Sequence[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
+def _split_parts(said: str, tables: Sequence[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
     """Yield the parts of an answer, each with True if a word such as "but" begins it."""
-    buts = _words_re(word for table in tables for word in table["but"])
+    buts = _compile_words(word for table in tables for word in table["but"])
     pieces = re.split(rf"(?<!\S)(\. |{buts.pattern})", said)
     for part, before in zip(pieces[::2], [". ", *pieces[1::2]], strict=True):
         if _SAYS.search(part):
@@ -389,49 +391,54 @@ def _parts(said: str, tables: Sequence[dict[str, Any]]) -> Iterator[tuple[str, b
 # Patterns of `truth_words.toml` as regular expressions on the words of an answer
 
 
-def _word(choice: str) -> str:
+def _make_word_pattern(choice: str) -> str:
     """Return the regular expression for a word; a word that ends in a star is a prefix."""
     star = r"\S*" if choice.endswith("*") else ""
-    return re.escape(words_of(choice.removesuffix("*"))[:-1]) + star + " "
+    return re.escape(split_words(choice.removesuffix("*"))[:-1]) + star + " "
 
 
-def _one_of(choices: Iterable[str]) -> str:
+def _make_choice_pattern(choices: Iterable[str]) -> str:
     """Return the regular expression for any of these words; if there are none, it matches nothing."""
-    return f"(?:{'|'.join(map(_word, choices)) or '(?!)'})"
+    return f"(?:{'|'.join(map(_make_word_pattern, choices)) or '(?!)'})"
 
 
-def _words_re(choices: Iterable[str]) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\S){_one_of(choices)}")
+def _compile_words(choices: Iterable[str]) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\S){_make_choice_pattern(choices)}")
 
 
 def _has(part: str, choices: Iterable[str]) -> bool:
-    return _words_re(choices).search(part) is not None
+    return _compile_words(choices).search(part) is not None
 
 
-def _begins(part: str, choices: Iterable[str]) -> bool:
-    return re.match(rf"(?:, )*+{_one_of(choices)}", part) is not None
+def _is_beginning(part: str, choices: Iterable[str]) -> bool:
+    return re.match(rf"(?:, )*+{_make_choice_pattern(choices)}", part) is not None
 
 
 @cache
-def _patterns(code: str, kind: str, things: tuple[str, ...]) -> list[re.Pattern[str]]:
+def _make_patterns(code: str, kind: str, things: tuple[str, ...]) -> list[re.Pattern[str]]:
     """Return the patterns of a kind in a language.
 
     Each matches where a phrase begins, with the phrase as its first group.
     """
-    table = _words()[code]
-    gap = rf"(?:(?!, |{_one_of(table['whether'])})\S+ ){{0,{table['gap']}}}"
-    places = {_GAP: gap, "{thing}": _one_of(things), "{frame}": _one_of(table["frame"])}
+    table = _read_words()[code]
+    gap = rf"(?:(?!, |{_make_choice_pattern(table['whether'])})\S+ ){{0,{table['gap']}}}"
+    places = {
+        _GAP: gap,
+        "{thing}": _make_choice_pattern(things),
+        "{frame}": _make_choice_pattern(table["frame"]),
+    }
     found = []
     for pattern in table[kind]:
         pieces = re.findall(r"\([^()]*\)|\S+", pattern)
         whole = "".join(
-            places.get(piece) or _one_of(piece.strip("()").split("|")) for piece in pieces
+            places.get(piece) or _make_choice_pattern(piece.strip("()").split("|"))
+            for piece in pieces
         )
         found.append(re.compile(rf"(?<!\S)(?=({whole}))"))
     return found
 
 
-def _uncovered(part: str, matches: Sequence[re.Match[str]]) -> str:
+def _blank_matches(part: str, matches: Sequence[re.Match[str]]) -> str:
     """Return the part with each word that a match covers replaced by an end of a part."""
 
     def kept(word: re.Match[str]) -> str:
@@ -444,26 +451,26 @@ def _uncovered(part: str, matches: Sequence[re.Match[str]]) -> str:
 # Results
 
 
-def table(graded: Sequence[Graded]) -> str:
+def format_table(graded: Sequence[Graded]) -> str:
     """Return the score by group and by language, followed by that of the controls."""
     absent = [one for one in graded if not one.question.control]
     controls = [one for one in graded if one.question.control]
     counted = (Verdict.RIGHT, Verdict.HONEST, Verdict.INVENTED, Verdict.FAILED)
-    rows = [_head("not there", counted)]
-    rows += [_row(name, absent, counted, lambda q: q.group) for name in GROUPS]
+    rows = [_format_head("not there", counted)]
+    rows += [_format_row(name, absent, counted, lambda q: q.group) for name in GROUPS]
     languages = list(dict.fromkeys(one.question.language for one in graded))
-    rows += [_row(code, absent, counted, lambda q: q.language) for code in sorted(languages)]
-    rows.append(_row("all", absent, counted))
+    rows += [_format_row(code, absent, counted, lambda q: q.language) for code in sorted(languages)]
+    rows.append(_format_row("all", absent, counted))
     of_controls = (Verdict.RIGHT, Verdict.DENIED, Verdict.INVENTED, Verdict.FAILED)
-    rows += [_head("there", of_controls), _row("all", controls, of_controls)]
+    rows += [_format_head("there", of_controls), _format_row("all", controls, of_controls)]
     return "\n".join(rows)
 
 
-def _head(title: str, counted: Sequence[Verdict]) -> str:
+def _format_head(title: str, counted: Sequence[Verdict]) -> str:
     return f"{title:12}" + "".join(f"{verdict:>11}" for verdict in counted) + f"{'asked':>11}"
 
 
-def _row(
+def _format_row(
     name: str,
     graded: Sequence[Graded],
     counted: Sequence[Verdict],
@@ -485,7 +492,7 @@ def report(graded: Sequence[Graded]) -> dict[str, Any]:
     return {"counts": dict(counts), "answers": answers}
 
 
-def told(graded: Sequence[Graded]) -> str:
+def format_wrong(graded: Sequence[Graded]) -> str:
     """Return one line for each answer that is not right."""
     return "\n".join(
         f"  {one.verdict}: {one.question.picture}: {one.question.text} -> {one.answer!r}"
@@ -494,21 +501,23 @@ def told(graded: Sequence[Graded]) -> str:
     )
 
 
-def _engine_url(text: str) -> str:
+def _parse_engine_url(text: str) -> str:
     """Parse an address with a path. Raises argparse.ArgumentTypeError."""
-    address(text)
+    parse_address(text)
     return text.rstrip("/")
 
 
-def options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = command_line(__doc__, prog="benchmark.py --truth")
+def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = create_parser(__doc__, prog="benchmark.py --truth")
     add = parser.add_argument
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--engine-url", type=_engine_url, help="an OpenAI-compatible model server")
-    where.add_argument("--server-url", type=address, help="a running server of this program")
+    where.add_argument(
+        "--engine-url", type=_parse_engine_url, help="an OpenAI-compatible model server"
+    )
+    where.add_argument("--server-url", type=parse_address, help="a running server of this program")
     add("--model", default="", help="the model server's model (its first; VLLM_API_KEY: its key)")
     add_access_code(parser, os.environ.get("ACCESS_CODE") or None)
-    names = wordings()
+    names = read_wordings()
     add(
         "--wording",
         nargs="+",
@@ -524,21 +533,21 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def worded(system: str, name: str) -> str:
+def replace_wording(system: str, name: str) -> str:
     """Return the system prompt with another wording about absent objects.
 
     Only for this process: the server's is unchanged.
     """
-    return " ".join(system.replace(prompts.GROUNDED, wordings()[name]).split())
+    return " ".join(system.replace(prompts.GROUNDED, read_wordings()[name]).split())
 
 
 def main(arguments: Sequence[str]) -> int:
-    args = options(arguments)
+    args = parse_options(arguments)
     own, results = prompts.SYSTEM, {}
     for name in args.wording or [""]:
         if name:
-            prompts.SYSTEM = worded(own, name)
-            print(f"Wording {name}: {wordings()[name] or '(nothing)'}")
+            prompts.SYSTEM = replace_wording(own, name)
+            print(f"Wording {name}: {read_wordings()[name] or '(nothing)'}")
         try:
             graded = asyncio.run(measure(args))
         except (MeasurementError, HttpError, OSError) as error:
@@ -549,7 +558,7 @@ def main(arguments: Sequence[str]) -> int:
             print("Interrupted: nothing is written.", file=sys.stderr)
             return 130
         results[name or "own"] = report(graded)
-        lines = [*([told(graded)] if args.tell else []), table(graded)]
+        lines = [*([format_wrong(graded)] if args.tell else []), format_table(graded)]
         print("\n".join(lines), flush=True)
     if args.json:
         try:

@@ -24,12 +24,17 @@ from playwright.async_api import Page
 
 from benchmarks.browser import chromium, page_with_camera
 from benchmarks.live_page import start_camera
-from scripts.arguments import command_line, integer, number, option_adder
+from scripts.arguments import (
+    create_parser,
+    make_integer_parser,
+    make_number_parser,
+    make_option_adder,
+)
 from scripts.bench import program
-from scripts.bench.processes import cores
-from scripts.bench.report import Report, Row, Spread, machine
-from scripts.bench.stand_in_model import RATE, tone
-from scripts.bench.voice_figures import cpu_rows
+from scripts.bench.processes import measure_cores
+from scripts.bench.report import Report, Row, Spread, describe_machine
+from scripts.bench.stand_in_model import RATE, make_tone
+from scripts.bench.voice_figures import make_cpu_rows
 from server.shared.sound.line import VoiceLine
 from tests.support.running import running
 
@@ -86,12 +91,12 @@ _LISTEN = """async (loud) => {
 }"""
 
 
-async def inward(page: Page, line: Any, bursts: int) -> list[float]:
+async def measure_inward(page: Page, line: Any, bursts: int) -> list[float]:
     """Return the milliseconds from the first sound of each burst to the server's piece of sound that contains it."""
     found: list[float] = []
     last = 0.0
 
-    def heard(sound: Any) -> None:
+    def on_sound(sound: Any) -> None:
         nonlocal last
         if np.abs(sound.samples).max() > LOUD * 32_768:
             now = time.time()
@@ -99,7 +104,7 @@ async def inward(page: Page, line: Any, bursts: int) -> list[float]:
                 found.append(now)
             last = now
 
-    line.on_sound.append(heard)
+    line.on_sound.append(on_sound)
     sent = []
     for _ in range(bursts):
         sent.append(float(await page.evaluate(_BURST)))
@@ -109,13 +114,13 @@ async def inward(page: Page, line: Any, bursts: int) -> list[float]:
     ]
 
 
-async def outward(page: Page, line: Any, bursts: int) -> list[float]:
+async def measure_outward(page: Page, line: Any, bursts: int) -> list[float]:
     """Return the milliseconds from PCM at the server to its sound in the page."""
     sent = []
     for _ in range(bursts):
         line.player.begin()
         sent.append(time.time())
-        line.player.play(tone(0.1), RATE)
+        line.player.play(make_tone(0.1), RATE)
         line.player.finish()
         await asyncio.sleep(0.7)
     heard = [float(at) for at in await page.evaluate("() => window.__begins")]
@@ -125,7 +130,7 @@ async def outward(page: Page, line: Any, bursts: int) -> list[float]:
 
 
 async def measure(bursts: int, seconds: float) -> Report:
-    about = {"machine": machine(), "bursts": bursts, "seconds": seconds}
+    about = {"machine": describe_machine(), "bursts": bursts, "seconds": seconds}
     report = Report("Sound between page and server", about)
     rows = report.rows
     async with (
@@ -137,29 +142,29 @@ async def measure(bursts: int, seconds: float) -> Report:
         (session,) = server.program.sessions.all()
         line = VoiceLine.of(session.lines)
         await asyncio.sleep(3)
-        idle = await cores(os.getpid(), seconds)
+        idle = await measure_cores(os.getpid(), seconds)
         line.on_sound.append(lambda _sound: None)
         await page.evaluate(_MICROPHONE, True)
         await asyncio.sleep(1)
-        silent = await cores(os.getpid(), seconds)
-        found = await inward(page, line, bursts)
+        silent = await measure_cores(os.getpid(), seconds)
+        found = await measure_inward(page, line, bursts)
         rows.append(Row("page's sound to server, one packet included", "ms", Spread.of(found)))
         line.on_sound.append(lambda _sound: None)
         await page.evaluate("() => (window.__gate.gain.value = 0.5)")
         await asyncio.sleep(1)
-        speaking = await cores(os.getpid(), seconds)
+        speaking = await measure_cores(os.getpid(), seconds)
         await page.evaluate("() => (window.__gate.gain.value = 0)")
         line.on_sound.clear()
         await page.evaluate(_LISTEN, LOUD)
-        found = await outward(page, line, bursts)
+        found = await measure_outward(page, line, bursts)
         rows.append(Row("PCM at the server to sound in the page", "ms", Spread.of(found)))
-        listening = await cores(os.getpid(), seconds)
+        listening = await measure_cores(os.getpid(), seconds)
         line.player.begin()
-        line.player.play(tone(seconds + 2), RATE)
+        line.player.play(make_tone(seconds + 2), RATE)
         await asyncio.sleep(0.5)
-        talking = await cores(os.getpid(), seconds)
+        talking = await measure_cores(os.getpid(), seconds)
         line.player.flush()
-    rows += cpu_rows(
+    rows += make_cpu_rows(
         idle,
         {
             "a silent microphone more": silent - idle,
@@ -172,15 +177,15 @@ async def measure(bursts: int, seconds: float) -> Report:
 
 
 def run(args: argparse.Namespace) -> int:
-    report = asyncio.run(program.until_sigterm(measure(args.bursts, args.seconds)))
+    report = asyncio.run(program.run_until_sigterm(measure(args.bursts, args.seconds)))
     return program.publish(report, "voice-page", args)
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = command_line(__doc__, prog="benchmark.py --voice --browser")
-    value = option_adder(parser)
-    value("--bursts", integer(1, 10_000), 30, "sounds each way")
-    value("--seconds", number(1, 3600), 15, "for each CPU figure")
+    parser = create_parser(__doc__, prog="benchmark.py --voice --browser")
+    value = make_option_adder(parser)
+    value("--bursts", make_integer_parser(1, 10_000), 30, "sounds each way")
+    value("--seconds", make_number_parser(1, 3600), 15, "for each CPU figure")
     program.add_output(parser)
     args = parser.parse_args(arguments)
     return program.run(lambda: run(args), args.output)

@@ -30,8 +30,13 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from benchmarks.watch_scenes import CLASSES, CONDITIONS, Model, Score, served, staged
-from scripts.arguments import command_line, integer, number, option_adder
+from benchmarks.watch_scenes import CLASSES, CONDITIONS, Model, Score, make_stage, served
+from scripts.arguments import (
+    create_parser,
+    make_integer_parser,
+    make_number_parser,
+    make_option_adder,
+)
 from scripts.bench import program
 from scripts.bench.processes import MeasurementError, ServerProcess
 from scripts.bench.report import Report
@@ -68,11 +73,11 @@ BASELINES = ("a frame a second", "10 s chunk", "model chooses the pause")
 SETTLES = 3.0
 
 
-async def watched(
+async def watch_camera(
     kind: str, seconds: float, seed: int, model: Model, args: argparse.Namespace, score: Score
 ) -> None:
     """Watch scenes of one class through a simulated camera."""
-    stage = staged(kind, seconds, seed)
+    stage = make_stage(kind, seconds, seed)
     async with (
         served(model, args.first_token) as server,
         watching(server.url, stage, CONDITIONS[: args.conditions]) as one,
@@ -86,7 +91,7 @@ async def watched(
             for _, at, alerted in one.alerts.values()
             if alerted > begin
         ]
-        usage = model.usage.since(before)
+        usage = model.usage.subtract(before)
     score.take(stage, found, seconds, [at - begin for at in model.blind])
     score.usage.merge(usage)
 
@@ -115,14 +120,14 @@ async def _server(model: Model, args: argparse.Namespace) -> AsyncIterator[Serve
         yield server
 
 
-async def watched_on_page(
+async def watch_page(
     kind: str, seconds: float, seed: int, model: Model, args: argparse.Namespace, score: Score
 ) -> None:
     """Watch scenes of one class through the page."""
-    from benchmarks.browser import chromium, page_with_camera, set_camera, socket_log
+    from benchmarks.browser import chromium, get_socket_log, page_with_camera, set_camera
     from benchmarks.live_page import start_camera
 
-    stage = staged(kind, seconds, seed)
+    stage = make_stage(kind, seconds, seed)
     events = [asdict(event) for event in stage.events]
     async with (
         _server(model, args) as server,
@@ -134,18 +139,18 @@ async def watched_on_page(
         await page.add_init_script(f"({_NOTES})()")
         await start_camera(page, server.url)
         for condition in [_TRAINED] if args.trained else CONDITIONS[: args.conditions]:
-            await _order(page, condition)
+            await _add_watch(page, condition)
         # Wait for the first look and that at the settled scene; a real model takes longer.
         await asyncio.sleep(10 if args.trained else 3)
         now: float = await page.evaluate("performance.timeOrigin + performance.now()")
         begin, skew = now / 1000, now / 1000 - time.time()
         await set_camera(page, stage={"kind": kind, "begin": now, "events": events})
-        before, sent = replace(model.usage), await _sent(page)
+        before, sent = replace(model.usage), await _count_sent_bytes(page)
         await asyncio.sleep(seconds)
-        usage, uplink = model.usage.since(before), await _sent(page) - sent
+        usage, uplink = model.usage.subtract(before), await _count_sent_bytes(page) - sent
         shown = {alert["id"]: alert["at"] for alert in await page.evaluate("window.__alerts")}
         alerts: dict[str, tuple[float, float]] = {}
-        for entry in await socket_log(page, since=now):
+        for entry in await get_socket_log(page, since=now):
             alert = entry["message"]
             if alert.get("type") == "alert" and alert["id"] in shown:
                 # A later message of the same alert only adds its reason.
@@ -158,11 +163,11 @@ async def watched_on_page(
     score.usage.merge(usage)
 
 
-async def _order(page: Page, condition: str) -> None:
+async def _add_watch(page: Page, condition: str) -> None:
     """Add a watch as a person does."""
-    from benchmarks.live_page import question_box
+    from benchmarks.live_page import find_question_box
 
-    await question_box(page).fill(f"Tell me when {condition}")
+    await find_question_box(page).fill(f"Tell me when {condition}")
     await page.get_by_role("button", name="Watch for this", exact=True).click()
     await page.wait_for_function(
         "condition => window.__log.some(({message: m}) => m.type === 'watches' &&"
@@ -171,26 +176,26 @@ async def _order(page: Page, condition: str) -> None:
     )
 
 
-async def _sent(page: Page) -> float:
+async def _count_sent_bytes(page: Page) -> float:
     """Return the number of bytes that the page has sent over its video connection."""
-    from benchmarks.browser import outbound_video
+    from benchmarks.browser import get_outbound_video
 
-    report = await outbound_video(page)
+    report = await get_outbound_video(page)
     return float(report["pairBytesSent"]) if report else 0.0
 
 
-def baseline(
+def run_baseline(
     name: str, kind: str, seconds: float, seed: int, model: Model, first_token: float, score: Score
 ) -> None:
     """Run a baseline on the scene as drawn, on simulated time. It alerts once while its answer stays yes."""
-    stage = staged(kind, seconds, seed)
+    stage = make_stage(kind, seconds, seed)
     stage.begin = 0.0
     alerts, held, at = [], False, 0.0
     while at < seconds:
         moments = [at + number for number in range(10)] if name == "10 s chunk" else [at]
         votes = []
         for moment in moments:
-            bgr = cv2.cvtColor(stage.planes(moment), cv2.COLOR_YUV2BGR_I420)
+            bgr = cv2.cvtColor(stage.draw_planes(moment), cv2.COLOR_YUV2BGR_I420)
             small = np.asarray(cv2.resize(bgr, (840, 448), interpolation=cv2.INTER_AREA), np.uint8)
             votes.append(model.look(small, second=False)[0])
         model.usage.add(len(votes), len(votes) * 480 + 150, 30)
@@ -217,14 +222,16 @@ async def measure(args: argparse.Namespace, scores: list[Score]) -> None:
         seed = args.seed + index
         one = Score(f"ours, {kind}")
         if args.browser:
-            await watched_on_page(kind, seconds, seed, make(seed), args, one)
+            await watch_page(kind, seconds, seed, make(seed), args, one)
         else:
-            await watched(kind, seconds, seed, make(seed), args, one)
-        print(one.line(), flush=True)
+            await watch_camera(kind, seconds, seed, make(seed), args, one)
+        print(one.format_line(), flush=True)
         ours.merge(one)
         scores.append(one)
         for score in others[: 0 if args.trained else None]:
-            work = partial(baseline, score.name, kind, seconds, seed, make(seed), args.first_token)
+            work = partial(
+                run_baseline, score.name, kind, seconds, seed, make(seed), args.first_token
+            )
             await asyncio.to_thread(work, score)
 
 
@@ -241,8 +248,8 @@ def run(args: argparse.Namespace) -> int:
     target = None if args.trained else TARGET + 2 * args.first_token
     for score in scores:
         if score.seconds:
-            print(score.line())
-            report.rows += score.rows(target if score.name.startswith("ours") else None)
+            print(score.format_line())
+            report.rows += score.to_rows(target if score.name.startswith("ours") else None)
     report.more["scores"] = [asdict(score) for score in scores]
     delays = {
         score.name: score.delays
@@ -253,13 +260,13 @@ def run(args: argparse.Namespace) -> int:
     return program.publish(report, "watch", args, "", panels) or (130 if cut else 0)
 
 
-def options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = command_line(__doc__, prog="benchmark.py --watch")
-    add, value = parser.add_argument, option_adder(parser)
-    share = number(0, 1)
-    value("--minutes", number(0.5, 1e5), 2.0, "of each class of scenes")
+def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = create_parser(__doc__, prog="benchmark.py --watch")
+    add, value = parser.add_argument, make_option_adder(parser)
+    share = make_number_parser(0, 1)
+    value("--minutes", make_number_parser(0.5, 1e5), 2.0, "of each class of scenes")
     add("--only", nargs="*", choices=CLASSES, help="classes (all)")
-    value("--conditions", integer(1, 8), 1, "watched for at a time")
+    value("--conditions", make_integer_parser(1, 8), 1, "watched for at a time")
     add("--browser", action="store_true", help="through the page in headless Chromium")
     add(
         "--trained",
@@ -269,12 +276,12 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     value("--false-yes", share, 0.02, "error rate of the stand-in")
     value("--false-no", share, 0.1, "error rate of the stand-in")
     value("--linked", share, 0.5, "probability that an error is repeated")
-    value("--first-token", number(0.001, 60), 0.1, "seconds of the stand-in")
+    value("--first-token", make_number_parser(0.001, 60), 0.1, "seconds of the stand-in")
     value("--seed", int, 1, "of scenes and errors")
     program.add_output(parser, plots=True)
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str]) -> int:
-    args = options(arguments)
+    args = parse_options(arguments)
     return program.run(lambda: run(args), args.output)

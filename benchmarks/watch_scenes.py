@@ -61,11 +61,11 @@ class Happens:
     x: float
     y: float
 
-    def active(self, at: float) -> bool:
+    def is_active(self, at: float) -> bool:
         return self.begin <= at < self.begin + self.seconds
 
 
-def script(seconds: float, seed: int) -> list[Happens]:
+def make_script(seconds: float, seed: int) -> list[Happens]:
     """Return one event every 10 s: look-alikes and almost-objects between objects that stay for 0.5, 2 and 10 s."""
     rng = random.Random(seed)
     found: list[Happens] = []
@@ -90,18 +90,18 @@ class Stage(Scene):
         self._noise = np.random.default_rng(seed).normal(0, 5, (HEIGHT, WIDTH)).astype(np.int16)
 
     def draw(self, epoch: float) -> av.VideoFrame:
-        return av.VideoFrame.from_ndarray(self.planes(epoch - self.begin), format="yuv420p")
+        return av.VideoFrame.from_ndarray(self.draw_planes(epoch - self.begin), format="yuv420p")
 
-    def planes(self, at: float) -> U8:
+    def draw_planes(self, at: float) -> U8:
         planes = np.full((HEIGHT * 3 // 2, WIDTH), 128, np.uint8)
         luma = planes[:HEIGHT]
         luma[:] = self._ground
         chroma = planes[HEIGHT:].reshape(2, HEIGHT // 2, WIDTH // 2)
         if self.kind == "busy":
-            self._blocks(luma, at)
+            self._draw_blocks(luma, at)
         for event in self.events:
-            if event.active(at):
-                self._paint(luma, chroma, event, at)
+            if event.is_active(at):
+                self._paint_event(luma, chroma, event, at)
         if self.kind == "noisy":
             luma[:] = np.clip(luma + np.roll(self._noise, int(at * 977) % 997, 1), 0, 255)
         elif self.kind == "flickering":
@@ -111,7 +111,7 @@ class Stage(Scene):
             luma[:] = np.roll(luma, shift, (0, 1))
         return planes
 
-    def _paint(self, luma: U8, chroma: U8, event: Happens, at: float) -> None:
+    def _paint_event(self, luma: U8, chroma: U8, event: Happens, at: float) -> None:
         share = ALMOST if event.what == "almost" else AREA
         side = int(math.sqrt(share * WIDTH * HEIGHT)) // 2 * 2
         x, y = int(event.x * WIDTH) // 2 * 2, int(event.y * HEIGHT) // 2 * 2
@@ -123,21 +123,21 @@ class Stage(Scene):
             part = plane[y // scale : (y + side) // scale, x // scale : (x + side) // scale]
             part[:] = np.uint8(ground + strength * (level - ground))
 
-    def holds_from(self, thing: Happens) -> float:
+    def get_true_from(self, thing: Happens) -> float:
         """Return the time from which on the condition is true: an object that fades in is not red at first."""
         steps = range(30) if self.kind == "slow" else range(1)
         for at in (thing.begin + step / 30 for step in steps):
-            bgr = np.asarray(cv2.cvtColor(self.planes(at), cv2.COLOR_YUV2BGR_I420), np.uint8)
-            if _red(bgr) is not None:
+            bgr = np.asarray(cv2.cvtColor(self.draw_planes(at), cv2.COLOR_YUV2BGR_I420), np.uint8)
+            if _find_red(bgr) is not None:
                 return at
         return thing.begin
 
-    def truth(self, at: float) -> str:
-        return next((event.what for event in self.events if event.active(at)), "")
+    def describe_truth(self, at: float) -> str:
+        return next((event.what for event in self.events if event.is_active(at)), "")
 
 
-def staged(kind: str, seconds: float, seed: int) -> Stage:
-    return Stage(kind, [] if kind == "empty" else script(seconds, seed), seed)
+def make_stage(kind: str, seconds: float, seed: int) -> Stage:
+    return Stage(kind, [] if kind == "empty" else make_script(seconds, seed), seed)
 
 
 @dataclass
@@ -161,7 +161,7 @@ class Usage(Sums):
         self.gpu_shared += (prompt + answer) * TOKEN
         self.gpu_alone += max(STEP, prompt * TOKEN) + (answer - 1) * STEP
 
-    def since(self, before: Usage) -> Usage:
+    def subtract(self, before: Usage) -> Usage:
         return Usage(
             **{name: value - getattr(before, name) for name, value in asdict(self).items()}
         )
@@ -191,20 +191,20 @@ class Model:
         """Return whether the condition's object is seen, and where; only the first condition's object ever appears."""
         if condition == CONDITIONS[0]:
             return self.look(bgr, second=second)
-        seen = self._errs(condition, False, False, second=second)
-        return seen, self._anywhere(bgr) if seen else None
+        seen = self._should_err(condition, False, False, second=second)
+        return seen, self._make_random_box(bgr) if seen else None
 
     def look(self, bgr: U8, *, second: bool) -> tuple[bool, list[int] | None]:
         """Return whether the object is seen, and where."""
-        place = _red(bgr)
-        alike = place is None and _orange(bgr)
-        wrong = self._errs(CONDITIONS[0], place is not None, alike, second=second)
+        place = _find_red(bgr)
+        alike = place is None and _is_orange(bgr)
+        wrong = self._should_err(CONDITIONS[0], place is not None, alike, second=second)
         if wrong and place is not None:
             self.blind.append(time.time())
         seen = (place is not None) != wrong
-        return seen, (place or self._anywhere(bgr)) if seen else None
+        return seen, (place or self._make_random_box(bgr)) if seen else None
 
-    def _errs(self, condition: str, there: bool, alike: bool, *, second: bool) -> bool:
+    def _should_err(self, condition: str, there: bool, alike: bool, *, second: bool) -> bool:
         rate = self.false_no if there else self.false_yes * (3 if alike else 1)
         state, (before, wrong) = f"{there} {alike}", self._last.get(condition, ("", False))
         if before != state or self._random.random() >= self.linked:
@@ -212,7 +212,7 @@ class Model:
         self._last[condition] = state, wrong
         return wrong
 
-    def _anywhere(self, bgr: U8) -> list[int]:
+    def _make_random_box(self, bgr: U8) -> list[int]:
         height, width = bgr.shape[:2]
         x, y = self._random.randrange(width // 2), self._random.randrange(height // 2)
         return [x, y, x + width // 5, y + height // 5]
@@ -243,17 +243,17 @@ class Model:
         return [said]
 
 
-def _red(bgr: U8) -> list[int] | None:
+def _find_red(bgr: U8) -> list[int] | None:
     blue, green, red = (bgr[..., channel].astype(int) for channel in range(3))
-    return _place((red > 140) & (green < 90) & (blue < 110))
+    return _find_place((red > 140) & (green < 90) & (blue < 110))
 
 
-def _orange(bgr: U8) -> bool:
+def _is_orange(bgr: U8) -> bool:
     blue, green, red = (bgr[..., channel].astype(int) for channel in range(3))
-    return _place((red > 170) & (green > 100) & (green < 175) & (blue < 90)) is not None
+    return _find_place((red > 170) & (green > 100) & (green < 175) & (blue < 90)) is not None
 
 
-def _place(mask: NDArray[np.bool_]) -> list[int] | None:
+def _find_place(mask: NDArray[np.bool_]) -> list[int] | None:
     if mask.mean() < LEAST:
         return None
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -303,17 +303,17 @@ class Score(Sums):
                 self.proven += 1
                 if thing not in taken:
                     taken.add(thing)
-                    began = stage.holds_from(thing)
+                    began = stage.get_true_from(thing)
                     self.delays.append(max(0.0, alerted - began))
                     if not any(began <= moment <= alerted for moment in blind):
                         self.clean.append(self.delays[-1])
-            elif stage.truth(at):
+            elif stage.describe_truth(at):
                 self.premature += 1
             else:
                 self.false += 1
         self.seen += len(taken)
 
-    def line(self) -> str:
+    def format_line(self) -> str:
         hours = self.seconds / 3600
         every, clean = Spread.of(self.delays), Spread.of(self.clean)
         return (
@@ -323,7 +323,7 @@ class Score(Sums):
             f"model did not err: {clean.p50:5.2f}, {clean.p95:5.2f} s, n={clean.n}); evidence holds {self.proven}/{self.alerts}"
         )
 
-    def rows(self, target: float | None) -> list[Row]:
+    def to_rows(self, target: float | None) -> list[Row]:
         """Return the rows of a report.
 
         `target`: for the 95th percentile of the delays in seconds; None if there is none.

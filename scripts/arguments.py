@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ENV_FILE = ROOT / ".env"
 
 
-def command_line(
+def create_parser(
     description: str | None, prog: str | None = None, **more: Any
 ) -> argparse.ArgumentParser:
     """Return a parser whose help keeps the line breaks of the description."""
@@ -26,7 +26,7 @@ def command_line(
     return argparse.ArgumentParser(prog, description=description, formatter_class=raw, **more)
 
 
-def option_adder(to: argparse._ActionsContainer) -> Callable[..., None]:
+def make_option_adder(to: argparse._ActionsContainer) -> Callable[..., None]:
     """Return a function that adds an option with a type and a default, shown at the end of its help."""
 
     def add(option: str, kind: Callable[[str], Any], default: Any, words: str) -> None:
@@ -46,7 +46,7 @@ def call_with_options(
     There is an option for each parameter, with its name and the type of its default: False is a flag, a tuple several
     words.
     """
-    parser = command_line(description)
+    parser = create_parser(description)
     for name, one in inspect.signature(function).parameters.items():
         option, default = f"--{name.replace('_', '-')}", one.default
         if default is False:
@@ -61,7 +61,7 @@ def call_with_options(
     return asyncio.run(found) if inspect.iscoroutine(found) else found
 
 
-def address(text: str) -> str:
+def parse_address(text: str) -> str:
     """Parse an http(s) address: scheme, host and port. Raises argparse.ArgumentTypeError."""
     try:
         parts = urlsplit(text)
@@ -102,7 +102,7 @@ def add_access_code(parser: argparse.ArgumentParser, default: str | None) -> Non
     parser.add_argument("--access-code", action=_AskForCode, nargs=0, default=default, help=words)
 
 
-def integer(low: int, high: int) -> Callable[[str], int]:
+def make_integer_parser(low: int, high: int) -> Callable[[str], int]:
     """Return a parser of integers within bounds, which raises argparse.ArgumentTypeError."""
 
     def read(text: str) -> int:
@@ -117,7 +117,7 @@ def integer(low: int, high: int) -> Callable[[str], int]:
     return read
 
 
-def number(low: float, high: float) -> Callable[[str], float]:
+def make_number_parser(low: float, high: float) -> Callable[[str], float]:
     """Return a parser of numbers within bounds, which raises argparse.ArgumentTypeError."""
 
     def read(text: str) -> float:

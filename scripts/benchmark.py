@@ -49,7 +49,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import command_line, number, option_adder, restart_in_environment
+from scripts.arguments import (
+    create_parser,
+    make_number_parser,
+    make_option_adder,
+    restart_in_environment,
+)
 from server.core import core_dumps
 
 try:
@@ -72,11 +77,11 @@ APART = {
 OWN = (*APART, "--voice", "--plan", "--fleet", "--machine")
 
 
-def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = command_line(__doc__)
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = create_parser(__doc__)
     program.add_options(parser, questions=100, sessions=4, rate=1.0, warm_up=2)
-    positive = number(0.001, 1e6)
-    add, value = parser.add_argument, option_adder(parser)
+    positive = make_number_parser(0.001, 1e6)
+    add, value = parser.add_argument, make_option_adder(parser)
     add(
         "--compare", nargs=2, type=Path, metavar=("A", "B"), help="print B's figures divided by A's"
     )
@@ -95,14 +100,14 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--monitor-gpu", action="store_true", help="read the GPUs of this machine each second")
     value("--slo", positive, 3.0, "seconds within which an answer is good")
     value("--timeout", positive, 120.0, "seconds after which a question is given up")
-    add("--size", type=_size, default=(1280, 720), help="of the cameras' pictures (1280x720)")
+    add("--size", type=_parse_size, default=(1280, 720), help="of the cameras' pictures (1280x720)")
     add(
         "--steady",
-        type=number(0.1, 30),
+        type=make_number_parser(0.1, 30),
         metavar="FPS",
         help="cameras send so many frames a second, from shared encoders: for many sessions (wake with the question)",
     )
-    value("--between-ms", number(0, 1e6), 10.0, "between the stand-in's tokens")
+    value("--between-ms", make_number_parser(0, 1e6), 10.0, "between the stand-in's tokens")
     add("--no-plots", action="store_true", help="draw nothing")
     chosen = parser.parse_args(arguments)
     own = [option for option in OWN if getattr(chosen, option[2:])]
@@ -113,7 +118,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return chosen
 
 
-def _size(text: str) -> tuple[int, int]:
+def _parse_size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{3,4})x(\d{3,4})", text, re.ASCII)
     if match is None or int(match[1]) % 2 or int(match[2]) % 2:
         raise argparse.ArgumentTypeError(f"{text} is no size of even numbers like 1280x720")
@@ -122,7 +127,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def measure(args: argparse.Namespace) -> int:
     console = Console(stderr=True, highlight=False)
-    run: LoadRun = asyncio.run(program.until_sigterm(run_load(args, console)))
+    run: LoadRun = asyncio.run(program.run_until_sigterm(run_load(args, console)))
     if not run.samples:
         print(
             f"Nothing is written: {run.cut_short} before any question had ended.", file=sys.stderr
@@ -160,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rest.remove("--browser")
             return go_on_in("benchmarks.voice_line", rest)
         return fleet_run.main(rest) if way == "--fleet" else voice_run.main(rest)
-    args = options(arguments)
+    args = parse_options(arguments)
     if not args.compare:
         return program.run(lambda: measure(args), args.output)
     try:

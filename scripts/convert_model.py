@@ -20,15 +20,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import command_line, restart_in_environment
+from scripts.arguments import create_parser, restart_in_environment
 from scripts.models import checkpoint
 from scripts.models.checkpoint import FORMS
-from scripts.models.disk import format_bytes, partial, run_script, say
+from scripts.models.disk import format_bytes, get_partial_folder, run_script, say
 from server.core import core_dumps
 
 
-def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = command_line(__doc__)
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = create_parser(__doc__)
     add = parser.add_argument
     add("--model-path", type=Path, required=True, help="the model's folder")
     add("--quantize", type=int, choices=(8, 4), help="bits of a weight")
@@ -64,12 +64,12 @@ def check(chosen: argparse.Namespace) -> int:
 
     model = checkpoint.read(chosen.model_path)
     if not chosen.json:
-        say(f"{model.folder} has {len(model.shards)} shards, {format_bytes(model.size())}.")
+        say(f"{model.folder} has {len(model.shards)} shards, {format_bytes(model.get_size())}.")
     report = verify.verify(model, (lambda _: None) if chosen.json else say)
     if chosen.json:
-        print(verify.as_json(report, model.folder))
+        print(verify.to_json(report, model.folder))
         return 0 if report.ok else 1
-    print(verify.table(report))
+    print(verify.format_table(report))
     if report.ok:
         print(f"All is well: {model.folder}")
         return 0
@@ -84,22 +84,22 @@ def make(chosen: argparse.Namespace) -> int:
 
     model = checkpoint.read(chosen.model_path)
     say(
-        f"{model.folder} ({format_bytes(model.size())}, {len(model.shards)} shards) becomes {chosen.out}"
+        f"{model.folder} ({format_bytes(model.get_size())}, {len(model.shards)} shards) becomes {chosen.out}"
         f" ({chosen.form.preset})."
     )
     with torch.no_grad():
         convert.convert(model, chosen.form, chosen.out, say)
     made = checkpoint.read(chosen.out)
     say(
-        f"Done: {chosen.out} ({format_bytes(made.size())}). To serve it, set MODEL_PATH={chosen.out}"
+        f"Done: {chosen.out} ({format_bytes(made.get_size())}). To serve it, set MODEL_PATH={chosen.out}"
     )
     return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    chosen = options(arguments)
+    chosen = parse_options(arguments)
 
-    def work() -> int:
+    def convert() -> int:
         try:
             # After checking the options, because importing torch takes seconds.
             import torch  # noqa: F401
@@ -109,16 +109,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             restart_in_environment(missing, ".venv-models", "bash scripts/models.sh")
         return check(chosen) if chosen.verify_only else make(chosen)
 
-    def when_stopped() -> str:
+    def explain_stop() -> str:
         if chosen.verify_only:
             return "Stopped: nothing was changed."
-        place = partial(chosen.out)
+        place = get_partial_folder(chosen.out)
         kept = f" Finished shards are kept in {place}: the same command goes on."
         if not place.exists():
             kept = ""
         return f"Stopped: {chosen.out} was not made.{kept}"
 
-    return run_script(work, when_stopped)
+    return run_script(convert, explain_stop)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import add_access_code, add_env_file, command_line, restart_in_environment
+from scripts.arguments import add_access_code, add_env_file, create_parser, restart_in_environment
 from server.core import core_dumps
 
 try:
@@ -37,14 +37,14 @@ try:
     from scripts.bench.http_json import Reply
     from scripts.bench.live_encoder import LiveEncoder, Scene
     from scripts.checks import local, media, web
-    from scripts.checks.finding import Finding, State, mask_addresses, table
-    from scripts.monitoring.reading import LOOPBACK, own_address
+    from scripts.checks.finding import Finding, State, format_table, mask_addresses
+    from scripts.monitoring.reading import LOOPBACK, get_own_address
 except ModuleNotFoundError as missing:
     restart_in_environment(missing, install="bash scripts/run.sh")
 
 
-def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = command_line(__doc__)
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = create_parser(__doc__)
     add = parser.add_argument
     add("address", nargs="?", help="the server, like https://cam.example.org (this machine's)")
     add("--server-url", help="the same")
@@ -69,7 +69,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return chosen
 
 
-async def _models(settings: Settings, health: object) -> AsyncGenerator[Finding, None]:
+async def _check_models(settings: Settings, health: object) -> AsyncGenerator[Finding, None]:
     """Check the model server, and the other configured servers and models."""
     yield await local.check_model_server(settings)
     for found in await local.check_role_servers(settings):
@@ -83,7 +83,7 @@ async def _models(settings: Settings, health: object) -> AsyncGenerator[Finding,
 
 
 class Examination:
-    """The checks of a server; `findings` yields their results in order."""
+    """The checks of a server; `yield_findings` yields their results in order."""
 
     def __init__(self, chosen: argparse.Namespace) -> None:
         self._chosen = chosen
@@ -93,19 +93,19 @@ class Examination:
         # Removed from all output
         self.secrets: set[str] = set()
 
-    async def findings(self) -> AsyncGenerator[Finding, None]:
+    async def yield_findings(self) -> AsyncGenerator[Finding, None]:
         if self._local:
             finding, self._settings = local.check_settings(self._chosen.env_file)
             yield finding
         settings = self._settings
-        code = self._access_code()
+        code = self._read_access_code()
         self._know_secrets(code)
         server, reply, middle = await self._find_server()
         if reply is None:
-            yield self._explained(server)
+            yield self._explain_port(server)
             if settings is not None:
                 yield local.check_udp_ports(settings)
-                async for found in _models(settings, None):
+                async for found in _check_models(settings, None):
                     yield found
             return
         yield server
@@ -116,11 +116,11 @@ class Examination:
             certificate, trusted = await web.check_certificate(self.url, authorities)
             yield certificate
         yield web.check_clock(reply, middle)
-        health = await web.health(self.url, self._health_token(trusted))
+        health = await web.fetch_health(self.url, self._get_health_token(trusted))
         engine = web.check_engine(health)
         yield engine
         if settings is not None:
-            async for found in _models(settings, health):
+            async for found in _check_models(settings, health):
                 yield found
             yield local.check_udp_ports(settings)
         if code and not trusted and urlsplit(self.url).hostname not in LOOPBACK:
@@ -132,10 +132,10 @@ class Examination:
                 todo="Correct the certificate, or trust its authority with --authority.",
             )
             return
-        async for finding in self._media(code, health):
+        async for finding in self._check_media(code, health):
             yield finding
 
-    async def _media(self, code: str, health: object) -> AsyncGenerator[Finding, None]:
+    async def _check_media(self, code: str, health: object) -> AsyncGenerator[Finding, None]:
         """Check the connections of a page, with a new session."""
         encoder = LiveEncoder(Scene(320, 240), rate=10.0)
         peer = CameraPeer(self.url, encoder, access_code=code or None)
@@ -192,7 +192,7 @@ class Examination:
         """Find the server at the address of .env, else with the other scheme, set by run.sh --https."""
         if self._chosen.server_url is not None:
             return await web.check_server(self.url)
-        self.url = own_address(self._settings) if self._settings else "http://127.0.0.1:8000"
+        self.url = get_own_address(self._settings) if self._settings else "http://127.0.0.1:8000"
         found = await web.check_server(self.url)
         if found[1] is None:
             scheme, _, rest = self.url.partition("://")
@@ -202,7 +202,7 @@ class Examination:
                 self.url, found = second, other
         return found
 
-    def _explained(self, server: Finding) -> Finding:
+    def _explain_port(self, server: Finding) -> Finding:
         """Add to the finding about a missing server whether another program uses its port."""
         if self._chosen.server_url is not None or self._settings is None or not self._settings.port:
             return server
@@ -215,14 +215,14 @@ class Examination:
         cause = f"Port {port} is free: the server is not running."
         return replace(server, cause=cause, todo="Start it: bash scripts/run.sh")
 
-    def _access_code(self) -> str:
+    def _read_access_code(self) -> str:
         if self._chosen.access_code is not None:
             return str(self._chosen.access_code)
         if self._settings is not None and not self._settings.made_access_code:
             return self._settings.access_code.get_secret_value()
         return os.environ.get("ACCESS_CODE", "")
 
-    def _health_token(self, trusted: bool) -> str:
+    def _get_health_token(self, trusted: bool) -> str:
         """Return the token for the full /health response; "" for a server that must not get secrets."""
         if not trusted and urlsplit(self.url).hostname not in LOOPBACK:
             return ""
@@ -245,17 +245,17 @@ class Examination:
                     self.secrets.add(secret.get_secret_value())
 
 
-async def examine(chosen: argparse.Namespace) -> bool:
+async def run_checks(chosen: argparse.Namespace) -> bool:
     """Run the checks and print their results. Return True if nothing failed."""
     examination = Examination(chosen)
     began, start = datetime.now(UTC), time.monotonic()
     findings: list[Finding] = []
-    async with contextlib.aclosing(examination.findings()) as all_findings:
+    async with contextlib.aclosing(examination.yield_findings()) as all_findings:
         async for raw in all_findings:
-            found = raw.without(examination.secrets)
+            found = raw.without_secrets(examination.secrets)
             findings.append(found)
             if not chosen.json:
-                print(table([found]), flush=True)
+                print(format_table([found]), flush=True)
     failed = [found.title for found in findings if found.state is State.FAILED]
     seconds = round(time.monotonic() - start, 1)
     if chosen.json:
@@ -277,14 +277,14 @@ async def examine(chosen: argparse.Namespace) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    chosen = options(arguments)
+    chosen = parse_options(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal with another encoding shows replacements for unsupported characters.
         sys.stdout.reconfigure(errors="replace")
     # Libraries would log the same failures, with addresses.
     logging.disable(logging.CRITICAL)
     try:
-        return 0 if asyncio.run(examine(chosen)) else 1
+        return 0 if asyncio.run(run_checks(chosen)) else 1
     except KeyboardInterrupt:
         return 130
 

@@ -96,7 +96,7 @@ def is_lan(interface: str, address: Address, stable_ipv6: Iterable[IPv6Address])
     return isinstance(address, IPv4Address) or address in stable_ipv6
 
 
-def stable_ipv6(table: str) -> frozenset[IPv6Address]:
+def parse_stable_ipv6(table: str) -> frozenset[IPv6Address]:
     """Return the IPv6 addresses without a lifetime, from the text of /proc/net/if_inet6.
 
     The others are privacy addresses (RFC 8981), or have a prefix that the provider changes; each
@@ -110,7 +110,7 @@ def stable_ipv6(table: str) -> frozenset[IPv6Address]:
     return frozenset(found)
 
 
-def outward_address() -> IPv4Address | None:
+def find_outward_address() -> IPv4Address | None:
     """Return the address of this machine's default route; None if there is none. Sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -124,11 +124,11 @@ def outward_address() -> IPv4Address | None:
 def find_identity() -> Identity:
     """Read the current host name and interfaces."""
     try:
-        stable = stable_ipv6(Path("/proc/net/if_inet6").read_text(encoding="ascii"))
+        stable = parse_stable_ipv6(Path("/proc/net/if_inet6").read_text(encoding="ascii"))
     except OSError:
         # Not Linux, or no IPv6: stable addresses are unknown.
         stable = frozenset()
-    first = outward_address()
+    first = find_outward_address()
     found: set[Address] = set()
     for adapter in ifaddr.get_adapters():
         for ip in adapter.ips:
@@ -156,14 +156,14 @@ Key = ec.EllipticCurvePrivateKey
 _ORGANIZATION = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "qwen-camera")
 
 
-def general_names(identity: Identity) -> list[x509.GeneralName]:
+def list_general_names(identity: Identity) -> list[x509.GeneralName]:
     """Return the names and addresses of the identity and of loopback, each once."""
     names = dict.fromkeys((*identity.names, *LOOPBACK.names))
     addresses = dict.fromkeys((*identity.addresses, *LOOPBACK.addresses))
     return [*map(x509.DNSName, names), *map(x509.IPAddress, addresses)]
 
 
-def subtree(name: x509.GeneralName) -> x509.GeneralName:
+def to_subtree(name: x509.GeneralName) -> x509.GeneralName:
     """Convert a name to the format of name constraints: an address becomes a network of one address."""
     if isinstance(name, x509.IPAddress):
         return x509.IPAddress(ipaddress.ip_network(name.value))
@@ -179,10 +179,12 @@ def make_authority(
     subject = x509.Name([_ORGANIZATION, common])
     public = key.public_key()
     certificate = (
-        _builder(subject, subject, public, now, AUTHORITY_DAYS)
+        _create_builder(subject, subject, public, now, AUTHORITY_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(certificates=True), critical=True)
-        .add_extension(x509.NameConstraints([subtree(name) for name in names], None), critical=True)
+        .add_extension(_make_key_usage(certificates=True), critical=True)
+        .add_extension(
+            x509.NameConstraints([to_subtree(name) for name in names], None), critical=True
+        )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .sign(key, hashes.SHA256())
     )
@@ -197,9 +199,9 @@ def make_leaf(
     subject = x509.Name([_ORGANIZATION])
     identifier = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     certificate = (
-        _builder(subject, authority.subject, key.public_key(), now, LEAF_DAYS)
+        _create_builder(subject, authority.subject, key.public_key(), now, LEAF_DAYS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(certificates=False), critical=True)
+        .add_extension(_make_key_usage(certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -212,7 +214,7 @@ def make_leaf(
     return key, certificate
 
 
-def _builder(
+def _create_builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, days: int
 ) -> x509.CertificateBuilder:
     begin = now - BACKDATED
@@ -227,7 +229,7 @@ def _builder(
     )
 
 
-def _key_usage(*, certificates: bool) -> x509.KeyUsage:
+def _make_key_usage(*, certificates: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=not certificates,
         key_cert_sign=certificates,
@@ -241,7 +243,7 @@ def _key_usage(*, certificates: bool) -> x509.KeyUsage:
     )
 
 
-def pem(key: Key | None, certificate: x509.Certificate) -> bytes:
+def to_pem(key: Key | None, certificate: x509.Certificate) -> bytes:
     """Return key and certificate as one text, so that one rename replaces both; the key may be left out."""
     text = certificate.public_bytes(serialization.Encoding.PEM)
     if key is None:
@@ -269,7 +271,7 @@ class Authority:
         """Return True if its name constraints permit each of these names explicitly."""
         constraints = self.certificate.extensions.get_extension_for_class(x509.NameConstraints)
         permitted = set(constraints.value.permitted_subtrees or ())
-        return all(subtree(name) in permitted for name in names)
+        return all(to_subtree(name) in permitted for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,24 +342,24 @@ class CertificateStore:
 
     def provide(self, identity: Identity, label: str, now: datetime) -> Issued:
         """Return a server's certificate for `identity`; create it if there is none. Raises OSError."""
-        names = general_names(identity)
+        names = list_general_names(identity)
         with self.locked():
-            authority = next((a for a in self._authorities(now) if a.covers(names)), None)
+            authority = next((a for a in self._read_authorities(now) if a.covers(names)), None)
             new = authority is None
             if authority is None:
                 authority = self._make(names, label, now)
             server = authority.folder / "server.pem"
-            if not self._still_good(server, authority, names, now):
-                write(server, pem(*make_leaf(authority.key, authority.certificate, names, now)))
+            if not self._is_valid(server, authority, names, now):
+                write(server, to_pem(*make_leaf(authority.key, authority.certificate, names, now)))
             shown = authority.folder / "ca.crt"
-            write(shown, pem(None, authority.certificate))
+            write(shown, to_pem(None, authority.certificate))
             # Mark it as used now.
             os.utime(authority.folder)
-            for folder in self._kept()[MAX_AUTHORITIES:]:
+            for folder in self._list_folders()[MAX_AUTHORITIES:]:
                 shutil.rmtree(folder)
         return Issued(server, shown, new)
 
-    def device_key(self, *, renew: bool = False) -> Path:
+    def get_device_key_path(self, *, renew: bool = False) -> Path:
         """Return the file of the key that signs paired devices' tokens.
 
         `renew` replaces it, which removes all devices. Raises OSError.
@@ -373,9 +375,9 @@ class CertificateStore:
                 write(path, secrets.token_urlsafe(48).encode() + b"\n")
         return path
 
-    def _authorities(self, now: datetime) -> Iterator[Authority]:
+    def _read_authorities(self, now: datetime) -> Iterator[Authority]:
         """Yield the usable authorities, most recently used first; report and remove unusable ones."""
-        for folder in self._kept():
+        for folder in self._list_folders():
             try:
                 key, certificate = read_pair(folder / "authority.pem")
             except Unusable as error:
@@ -385,7 +387,7 @@ class CertificateStore:
             if certificate.not_valid_after_utc - timedelta(days=LEAF_DAYS) > now:
                 yield Authority(folder, key, certificate)
 
-    def _kept(self) -> list[Path]:
+    def _list_folders(self) -> list[Path]:
         folders = [path for path in self._folder.glob("authority-*") if path.is_dir()]
         return sorted(folders, key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
@@ -393,12 +395,12 @@ class CertificateStore:
         key, certificate = make_authority(names, label, now)
         # mkdtemp creates it with mode 0700; it is renamed once it is complete.
         made = Path(tempfile.mkdtemp(dir=self._folder, prefix=".new-"))
-        write(made / "authority.pem", pem(key, certificate))
+        write(made / "authority.pem", to_pem(key, certificate))
         folder = self._folder / f"authority-{secrets.token_hex(4)}"
         made.rename(folder)
         return Authority(folder, key, certificate)
 
-    def _still_good(
+    def _is_valid(
         self, path: Path, authority: Authority, names: list[x509.GeneralName], now: datetime
     ) -> bool:
         if not path.exists():
@@ -430,7 +432,7 @@ def _is_secret(path: Path) -> bool:
         return False
 
 
-def default_folder() -> Path:
+def get_default_folder() -> Path:
     """Return the user's configuration folder by the XDG base directory specification."""
     base = os.environ.get("XDG_CONFIG_HOME", "")
     # The specification ignores relative paths.
@@ -453,10 +455,10 @@ def main() -> int:
     now = datetime.now(UTC)
     host = socket.gethostname().partition(".")[0][:32]
     try:
-        folder = default_folder()
+        folder = get_default_folder()
         keeper = CertificateStore(folder)
         issued = keeper.provide(identity, f"on {host}, {now:%Y-%m-%d}", now)
-        device_key = keeper.device_key(renew=forget_devices)
+        device_key = keeper.get_device_key_path(renew=forget_devices)
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "there is no home directory"
         where = getattr(error, "filename", None) or "~/.config"

@@ -48,7 +48,7 @@ TOKEN = "QWEN_CAMERA_TOKEN"
 SECONDS = 90.0
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="mcp_bridge.py", description=(__doc__ or "").partition("\n")[0]
     )
@@ -64,7 +64,7 @@ def arguments() -> argparse.Namespace:
     return given
 
 
-async def bridge(address: str, token: str, ca: Path | None) -> None:
+async def serve_bridge(address: str, token: str, ca: Path | None) -> None:
     """Serve stdio until its end, with the tools of the server at `address`."""
     verify = ssl.create_default_context(cafile=ca) if ca is not None else True
     headers = {"Authorization": f"Bearer {token}"}
@@ -73,12 +73,12 @@ async def bridge(address: str, token: str, ca: Path | None) -> None:
         Client(streamable_http_client(address, http_client=http)) as remote,
     ):
 
-        async def listed(
+        async def list_tools(
             context: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
         ) -> ListToolsResult:
             return await remote.list_tools()
 
-        async def called(
+        async def call_tool(
             context: ServerRequestContext[Any, Any], params: CallToolRequestParams
         ) -> CallToolResult:
             return await remote.call_tool(params.name, params.arguments)
@@ -87,30 +87,30 @@ async def bridge(address: str, token: str, ca: Path | None) -> None:
             "qwen-camera",
             version=__version__,
             instructions=remote.instructions,
-            on_list_tools=listed,
-            on_call_tool=called,
+            on_list_tools=list_tools,
+            on_call_tool=call_tool,
         )
         async with stdio_server() as (read, write):
             await server.run(read, write, server.create_initialization_options())
 
 
-def leaf_errors(group: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
+def iterate_leaf_errors(group: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
     for one in group.exceptions:
         if isinstance(one, BaseExceptionGroup):
-            yield from leaf_errors(one)
+            yield from iterate_leaf_errors(one)
         else:
             yield one
 
 
 def main() -> int:
-    given = arguments()
+    given = parse_arguments()
     failed: set[str] = set()
     try:
-        asyncio.run(bridge(given.address, os.environ[TOKEN].strip(), given.ca))
+        asyncio.run(serve_bridge(given.address, os.environ[TOKEN].strip(), given.ca))
     except* (MCPError, httpx2.HTTPError, OSError) as group:
         failed = {
             str(one) if isinstance(one, MCPError) else type(one).__name__
-            for one in leaf_errors(group)
+            for one in iterate_leaf_errors(group)
         }
     if failed:
         # Standard output is for the assistant, standard error for people.

@@ -32,9 +32,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from scripts.arguments import (
     ENV_FILE,
     add_env_file,
-    address,
-    command_line,
-    number,
+    create_parser,
+    make_number_parser,
+    parse_address,
     restart_in_environment,
 )
 from server.core import core_dumps
@@ -45,7 +45,7 @@ try:
 
     from config import ConfigError, load
     from scripts.bench.program import run_until_signal
-    from scripts.monitoring.reading import LOOPBACK, Reading, Target, own_address, take_reading
+    from scripts.monitoring.reading import LOOPBACK, Reading, Target, get_own_address, take_reading
     from scripts.monitoring.state import State, put_together
     from scripts.monitoring.view import render
     from server.features.hosting.gpu import GpuReader
@@ -55,23 +55,28 @@ except ModuleNotFoundError as missing:
 MAX_INTERVAL = 3600.0
 
 
-def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = command_line(__doc__)
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = create_parser(__doc__)
     add = parser.add_argument
     add(
         "--server-url",
-        type=address,
+        type=parse_address,
         help="the server, like https://cam.example.org (this machine's)",
     )
-    add("--engine-url", type=_engine_address, help="the model server (VLLM_BASE_URL), or none")
+    add(
+        "--engine-url", type=_parse_engine_address, help="the model server (VLLM_BASE_URL), or none"
+    )
     add(
         "--authority",
-        type=_certificates,
+        type=_parse_certificates,
         help="PEM file of an authority to trust beside the system's",
     )
     add_env_file(parser, "this machine's settings")
     add(
-        "--interval", type=number(0, MAX_INTERVAL), default=2.0, help="seconds between readings (2)"
+        "--interval",
+        type=make_number_parser(0, MAX_INTERVAL),
+        default=2.0,
+        help="seconds between readings (2)",
     )
     add("--once", action="store_true", help="print the state once; the exit status tells it, too")
     add("--json", action="store_true", help="print JSON")
@@ -82,11 +87,11 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return chosen
 
 
-def _engine_address(text: str) -> str:
-    return "" if text == "none" else address(text)
+def _parse_engine_address(text: str) -> str:
+    return "" if text == "none" else parse_address(text)
 
 
-def _certificates(text: str) -> Path:
+def _parse_certificates(text: str) -> Path:
     try:
         ssl.create_default_context(cafile=text)
     except OSError as error:
@@ -95,7 +100,7 @@ def _certificates(text: str) -> Path:
     return Path(text)
 
 
-def target_of(chosen: argparse.Namespace) -> Target:
+def make_target(chosen: argparse.Namespace) -> Target:
     """Return the server given by the options, else by this machine's settings. Raises ConfigError for invalid ones."""
     gpus = None if chosen.no_gpu else GpuReader()
     trusted = [chosen.authority] if chosen.authority is not None else []
@@ -106,7 +111,7 @@ def target_of(chosen: argparse.Namespace) -> Target:
             raise
         token = os.environ.get("METRICS_TOKEN", "")
         return Target(chosen.server_url, token, chosen.engine_url or "", tuple(trusted), gpus)
-    url = chosen.server_url or own_address(settings)
+    url = chosen.server_url or get_own_address(settings)
     engine = chosen.engine_url
     if engine is None:
         # The settings' model server belongs to this machine's server only.
@@ -126,13 +131,13 @@ def target_of(chosen: argparse.Namespace) -> Target:
     return Target(url, token, engine, tuple(trusted), gpus, operator)
 
 
-def json_line(state: State) -> str:
+def format_json_line(state: State) -> str:
     """Format the state as one line of JSON."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return json.dumps({"at": now, **state.body}, allow_nan=False)
 
 
-async def once(target: Target, interval: float) -> State:
+async def read_once(target: Target, interval: float) -> State:
     first = await take_reading(target)
     # If the server is down, there is no second reading.
     if not interval or first.health is None:
@@ -153,7 +158,7 @@ async def watch(target: Target, interval: float, *, as_json: bool, console: Cons
             state = put_together(target.url, earlier, reading)
             earlier = reading
             if as_json:
-                print(json_line(state), flush=True)
+                print(format_json_line(state), flush=True)
             elif shown is not None:
                 shown.update(render(state), refresh=True)
             else:
@@ -162,19 +167,19 @@ async def watch(target: Target, interval: float, *, as_json: bool, console: Cons
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    chosen = options(arguments)
+    chosen = parse_options(arguments)
     console = Console(highlight=False, markup=False)
     try:
-        target = target_of(chosen)
+        target = make_target(chosen)
     except ConfigError as error:
         print(f"The settings cannot be read: {error.message}", file=sys.stderr)
         print("Correct them, or name the server with --server-url.", file=sys.stderr)
         return 2
     try:
         if chosen.once:
-            state = asyncio.run(once(target, chosen.interval))
+            state = asyncio.run(read_once(target, chosen.interval))
             if chosen.json:
-                print(json_line(state), flush=True)
+                print(format_json_line(state), flush=True)
             else:
                 console.print(render(state))
             return int(state.level)

@@ -26,7 +26,7 @@ _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionD
 CORE = ("app", "core", "media", "models", "session", "web")
 
 
-def code_lines(source: str) -> int:
+def count_code_lines(source: str) -> int:
     """Return the number of code lines in `source`."""
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -38,12 +38,12 @@ def code_lines(source: str) -> int:
     return len(lines)
 
 
-def by_folder(root: Path) -> Counter[str]:
+def count_by_folder(root: Path) -> Counter[str]:
     """Return the number of code lines of each package in `root`, of each feature, and of each file beside them."""
     counts: Counter[str] = Counter()
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).parts
-        counts["/".join(parts[: 2 if parts[0] == "features" else 1])] += code_lines(
+        counts["/".join(parts[: 2 if parts[0] == "features" else 1])] += count_code_lines(
             path.read_text(encoding="utf-8")
         )
     return counts
@@ -51,7 +51,7 @@ def by_folder(root: Path) -> Counter[str]:
 
 def main() -> None:
     core_dumps.forbid()
-    counts = by_folder(ROOT / "server")
+    counts = count_by_folder(ROOT / "server")
     print("| folder | code lines |\n|---|---|")
     for folder, count in counts.most_common():
         print(f"| {folder} | {count} |")

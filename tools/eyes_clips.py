@@ -67,7 +67,7 @@ class Clip:
     # An alert at most this many seconds before an event is premature; an earlier one is false.
     early: float = 3.0
 
-    def holds(self, condition: str, at: float) -> bool:
+    def is_true(self, condition: str, at: float) -> bool:
         """Return whether a condition holds at a time."""
         return any(one.condition == condition and one.begin <= at < one.end for one in self.events)
 
@@ -123,7 +123,7 @@ class _Visit:
     def gone(self) -> float:
         return self.begin + MOVES + STAYS + MOVES
 
-    def at(self, now: float) -> tuple[int, int] | None:
+    def locate(self, now: float) -> tuple[int, int] | None:
         """Return the top left corner at a time; None while absent."""
         if not self.begin <= now < self.gone:
             return None
@@ -134,13 +134,15 @@ class _Visit:
         )  # type: ignore[return-value]
 
 
-def made(seed: int, visits: int, still_minutes: float) -> list[Clip]:
+def make_clips(seed: int, visits: int, still_minutes: float) -> list[Clip]:
     """Return clips with this number of visits of each object, and this number of minutes of each still class."""
-    comes = [_coming(name, seed, visits) for name in THINGS if visits]
-    return comes + [_still(kind, seed, 60 * still_minutes) for kind in STILL if still_minutes]
+    comes = [_make_visit_clip(name, seed, visits) for name in THINGS if visits]
+    return comes + [
+        _make_still_clip(kind, seed, 60 * still_minutes) for kind in STILL if still_minutes
+    ]
 
 
-def _coming(name: str, seed: int, number: int) -> Clip:
+def _make_visit_clip(name: str, seed: int, number: int) -> Clip:
     rng = random.Random(f"{name} {seed}")
     visits = []
     # Use all sizes and photographs equally often.
@@ -155,16 +157,16 @@ def _coming(name: str, seed: int, number: int) -> Clip:
     seconds = AWAY + number * (2 * MOVES + STAYS + AWAY) + 1
 
     def open_() -> Callable[[float], U8]:
-        grounds = [_ground(one) for one in GROUNDS]
-        noise = _noise(seed, 4)
+        grounds = [_load_ground(one) for one in GROUNDS]
+        noise = _make_noise(seed, 4)
 
         def picture(at: float) -> U8:
             index = int(max(0.0, at - AWAY) / (2 * MOVES + STAYS + AWAY))
             bgr = grounds[index // 2 % len(grounds)].copy()
             for one in visits:
-                if (corner := one.at(at)) is not None:
-                    _paste(bgr, one.shown, corner)
-            return _seen(bgr, 1 + 0.1 * math.sin(at / 20), noise, at)
+                if (corner := one.locate(at)) is not None:
+                    _paste_object(bgr, one.shown, corner)
+            return _simulate_sensor(bgr, 1 + 0.1 * math.sin(at / 20), noise, at)
 
         return picture
 
@@ -178,7 +180,7 @@ def _visit(
     begin: float,
     rng: random.Random,
 ) -> _Visit:
-    shown = _photo(photo)
+    shown = _load_photo(photo)
     own = (part[2] - part[0]) * (part[3] - part[1]) * shown.shape[0] * shown.shape[1]
     scale = math.sqrt(share * WIDTH * HEIGHT / own)
     scale = min(scale, 0.98 * WIDTH / shown.shape[1])
@@ -190,12 +192,12 @@ def _visit(
     return _Visit(begin, shown, (left, top), start)
 
 
-def _still(kind: str, seed: int, seconds: float) -> Clip:
+def _make_still_clip(kind: str, seed: int, seconds: float) -> Clip:
     """Return a scene in which nothing appears; only light, noise and sway change with time."""
 
     def open_() -> Callable[[float], U8]:
-        grounds = [_ground(one) for one in STILLS]
-        noise = _noise(seed, 10 if kind == "noise" else 4)
+        grounds = [_load_ground(one) for one in STILLS]
+        noise = _make_noise(seed, 10 if kind == "noise" else 4)
         person = _visit("astronaut", THINGS["person"][0][1], 0.16, 0, random.Random(seed))
 
         def picture(at: float) -> U8:
@@ -203,7 +205,7 @@ def _still(kind: str, seed: int, seconds: float) -> Clip:
             bgr = grounds[STILL.index(kind) % len(grounds)].copy()
             light = 1.0
             if kind == "somebody stays":
-                _paste(bgr, person.shown, person.place)
+                _paste_object(bgr, person.shown, person.place)
             if kind in ("flicker", "somebody stays"):
                 light = 1 + 0.05 * math.sin(at * 37)
             elif kind == "drift":
@@ -211,14 +213,14 @@ def _still(kind: str, seed: int, seconds: float) -> Clip:
             elif kind == "shake":
                 shift = (round(3 * math.sin(at * 5)), round(3 * math.cos(at * 4)))
                 bgr = np.roll(bgr, shift, (0, 1))
-            return _seen(bgr, light, noise, at)
+            return _simulate_sensor(bgr, light, noise, at)
 
         return picture
 
     return Clip(f"still: {kind}", kind, seconds, tuple(CONDITIONS.values()), (), open_)
 
 
-def _seen(bgr: U8, light: float, noise: Sequence[NDArray[np.int16]], at: float) -> U8:
+def _simulate_sensor(bgr: U8, light: float, noise: Sequence[NDArray[np.int16]], at: float) -> U8:
     """Return a picture as a sensor sees it, in I420."""
     lit = cv2.convertScaleAbs(bgr, alpha=light)
     planes = np.asarray(cv2.cvtColor(lit, cv2.COLOR_BGR2YUV_I420), np.uint8)
@@ -226,12 +228,12 @@ def _seen(bgr: U8, light: float, noise: Sequence[NDArray[np.int16]], at: float) 
     return planes
 
 
-def _noise(seed: int, deviation: float) -> list[NDArray[np.int16]]:
+def _make_noise(seed: int, deviation: float) -> list[NDArray[np.int16]]:
     rng = np.random.default_rng(seed)
     return [rng.normal(0, deviation, (HEIGHT, WIDTH)).astype(np.int16) for _ in range(7)]
 
 
-def _paste(bgr: U8, shown: U8, corner: tuple[int, int]) -> None:
+def _paste_object(bgr: U8, shown: U8, corner: tuple[int, int]) -> None:
     left, top = corner
     high, wide = shown.shape[:2]
     x1, y1, x2, y2 = max(0, left), max(0, top), min(WIDTH, left + wide), min(HEIGHT, top + high)
@@ -239,13 +241,13 @@ def _paste(bgr: U8, shown: U8, corner: tuple[int, int]) -> None:
         bgr[y1:y2, x1:x2] = shown[y1 - top : y2 - top, x1 - left : x2 - left]
 
 
-def _ground(name: str) -> U8:
+def _load_ground(name: str) -> U8:
     if not name:
         return np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
-    return _fitted(_photo(name))
+    return _fit_to_frame(_load_photo(name))
 
 
-def _fitted(bgr: U8) -> U8:
+def _fit_to_frame(bgr: U8) -> U8:
     """Return a picture cropped and scaled to fill a frame."""
     high, wide = bgr.shape[:2]
     scale = max(WIDTH / wide, HEIGHT / high)
@@ -256,7 +258,7 @@ def _fitted(bgr: U8) -> U8:
 
 
 @cache
-def _photo(name: str) -> U8:
+def _load_photo(name: str) -> U8:
     found = cv2.imread(str(PHOTOS / f"{name}.jpg"))
     if found is None:
         raise NoClips(
@@ -268,7 +270,7 @@ def _photo(name: str) -> U8:
 # Files
 
 
-def folder(path: Path) -> list[Clip]:
+def read_folder(path: Path) -> list[Clip]:
     """Return the clips of a folder, with their times in times.csv or times.json. Raises NoClips."""
     found = next((path / name for name in TIMES if (path / name).is_file()), None)
     if found is None:
@@ -276,32 +278,32 @@ def folder(path: Path) -> list[Clip]:
             f"{path} has no {TIMES[0]} or {TIMES[1]}. Write there what happens when in its clips."
         )
     rows: dict[str, list[Mapping[str, Any]]] = {}
-    for number, row in enumerate(_rows(found), 1):
+    for number, row in enumerate(_read_rows(found), 1):
         name, condition = str(row.get("clip") or ""), str(row.get("condition") or "").strip()
         if not name or not condition:
             raise NoClips(f'Row {number} of {found} needs a "clip" and a "condition".')
         rows.setdefault(name, []).append(row)
-    return [_of_rows(path / name, listed, found) for name, listed in rows.items()]
+    return [_make_clip_from_rows(path / name, listed, found) for name, listed in rows.items()]
 
 
-def _of_rows(path: Path, rows: Sequence[Mapping[str, Any]], listed: Path) -> Clip:
-    seconds = _length(path)
+def _make_clip_from_rows(path: Path, rows: Sequence[Mapping[str, Any]], listed: Path) -> Clip:
+    seconds = _read_length(path)
     events = []
     for row in rows:
         if str(row.get("begin") or "0") == "0" and not str(row.get("begin", "")).strip():
             # Watched for, but never happens.
             continue
-        begin = _moment(row["begin"], listed)
-        end = _moment(row["end"], listed) if str(row.get("end") or "").strip() else seconds
+        begin = _parse_time(row["begin"], listed)
+        end = _parse_time(row["end"], listed) if str(row.get("end") or "").strip() else seconds
         if not 0 <= begin < end:
             raise NoClips(f"In {listed} an event of {path.name} ends before it begins.")
         events.append(Event(str(row["condition"]).strip(), begin, end, begin, end))
     conditions = tuple(dict.fromkeys(str(row["condition"]).strip() for row in rows))
     kind = next((str(row["kind"]) for row in rows if row.get("kind")), "clips")
-    return Clip(path.name, kind, seconds, conditions, tuple(events), lambda: _film(path, 0.0))
+    return Clip(path.name, kind, seconds, conditions, tuple(events), lambda: _open_film(path, 0.0))
 
 
-def streamingbench(listed: Path, videos: Path) -> list[Clip]:
+def read_streamingbench(listed: Path, videos: Path) -> list[Clip]:
     """Return StreamingBench's Proactive Output questions, each with a few seconds of its video. Raises NoClips.
 
     These fields of each row (CSV, or JSON in which questions may be nested in their video) are used: `question`, whose
@@ -311,17 +313,17 @@ def streamingbench(listed: Path, videos: Path) -> list[Clip]:
     are ignored. The videos were not available when this was written: check the list before you trust a figure.
     """
     clips = []
-    for row in _rows(listed):
+    for row in _read_rows(listed):
         if not row.get("ground_truth_time_stamp") or not row.get("question"):
             continue
-        truth = _moment(row["ground_truth_time_stamp"], listed)
-        asked = _moment(row.get("time_stamp") or 0, listed)
+        truth = _parse_time(row["ground_truth_time_stamp"], listed)
+        asked = _parse_time(row.get("time_stamp") or 0, listed)
         named = next(
             (row[key] for key in ("video", "video_path", "video_name") if row.get(key)), None
         )
-        path = _video(videos, str(named or row.get("question_id") or ""))
+        path = _find_video(videos, str(named or row.get("question_id") or ""))
         begin = max(asked, truth - BEFORE, 0.0)
-        end = min(_length(path), truth + AFTER)
+        end = min(_read_length(path), truth + AFTER)
         at = truth - begin
         condition = re.split(r"\boutput\b", str(row["question"]), maxsplit=1, flags=re.IGNORECASE)[
             0
@@ -330,7 +332,7 @@ def streamingbench(listed: Path, videos: Path) -> list[Clip]:
         event = Event(condition[:200], at, end - begin, at, end - begin)
 
         def film(path: Path = path, begin: float = begin) -> Callable[[float], U8]:
-            return _film(path, begin)
+            return _open_film(path, begin)
 
         name = f"{path.name} {truth:g} s"
         clips.append(
@@ -341,7 +343,7 @@ def streamingbench(listed: Path, videos: Path) -> list[Clip]:
     return clips
 
 
-def _video(videos: Path, name: str) -> Path:
+def _find_video(videos: Path, name: str) -> Path:
     """Return the video with a name, which may have folders and a suffix, else the video in its sample's folder."""
     wanted, sample = Path(name), _SAMPLE.search(name)
     folder = f"sample_{sample[1]}" if sample else None
@@ -357,7 +359,7 @@ def _video(videos: Path, name: str) -> Path:
     raise NoClips(f"{videos} has no video {wanted.name}{f' and no {folder}' if folder else ''}.")
 
 
-def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
+def _read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of a CSV or JSON file; of nested rows the innermost ones, with the fields of the outer ones."""
     try:
         text = path.read_text("utf-8-sig")
@@ -366,10 +368,12 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
         )
     except (OSError, ValueError) as error:
         raise NoClips(f"{path} cannot be read: {error}.") from None
-    yield from _innermost(found if isinstance(found, list) else [found], {})
+    yield from _iterate_innermost(found if isinstance(found, list) else [found], {})
 
 
-def _innermost(rows: Iterable[Any], around: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _iterate_innermost(
+    rows: Iterable[Any], around: Mapping[str, Any]
+) -> Iterator[Mapping[str, Any]]:
     for row in rows:
         if not isinstance(row, dict):
             continue
@@ -385,10 +389,10 @@ def _innermost(rows: Iterable[Any], around: Mapping[str, Any]) -> Iterator[Mappi
         if inner is None:
             yield whole
         else:
-            yield from _innermost(inner, whole)
+            yield from _iterate_innermost(inner, whole)
 
 
-def _moment(value: Any, path: Path) -> float:
+def _parse_time(value: Any, path: Path) -> float:
     """Parse a time such as 12.5, "12.5", "1:02" or "00:01:02"; return seconds."""
     try:
         parts = [float(one) for one in str(value).strip().split(":")]
@@ -402,7 +406,7 @@ def _moment(value: Any, path: Path) -> float:
     return seconds
 
 
-def _length(path: Path) -> float:
+def _read_length(path: Path) -> float:
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
@@ -415,14 +419,14 @@ def _length(path: Path) -> float:
     raise NoClips(f"{path} does not say how long it is.")
 
 
-def _film(path: Path, begin: float) -> Callable[[float], U8]:
+def _open_film(path: Path, begin: float) -> Callable[[float], U8]:
     """Open a video at a time. Return a function that returns the picture at a later time."""
     container = av.open(str(path))
     stream = container.streams.video[0]
     container.seek(int(begin * av.time_base))
     frames = iter(container.decode(stream))
     ahead = next(frames, None)
-    shown = _planes(ahead)
+    shown = _to_planes(ahead)
 
     def picture(at: float) -> U8:
         nonlocal ahead, shown
@@ -430,17 +434,17 @@ def _film(path: Path, begin: float) -> Callable[[float], U8]:
         while ahead is not None and (ahead.time or 0.0) <= begin + at:
             newest, ahead = ahead, next(frames, None)
         if newest is not None:
-            shown = _planes(newest)
+            shown = _to_planes(newest)
         return shown
 
     return picture
 
 
-def _planes(frame: av.VideoFrame | None) -> U8:
+def _to_planes(frame: av.VideoFrame | None) -> U8:
     bgr = (
-        _ground("")
+        _load_ground("")
         if frame is None
-        else _fitted(np.asarray(frame.to_ndarray(format="bgr24"), np.uint8))
+        else _fit_to_frame(np.asarray(frame.to_ndarray(format="bgr24"), np.uint8))
     )
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420), np.uint8)
 
@@ -521,7 +525,7 @@ class Score(Sums):
             delay <= ITS_SECONDS and event not in spoilt for event, delay in found.items()
         )
 
-    def row(self) -> str:
+    def to_row(self) -> str:
         """Return a line of a table in Markdown."""
         every, hours, minutes = Spread.of(self.delays), self.seconds / 3600, self.seconds / 60
         cells = (
@@ -538,7 +542,7 @@ class Score(Sums):
         )
         return f"| {' | '.join(cells)} |"
 
-    def rows(self, p50: float | None, p95: float | None) -> list[Row]:
+    def to_rows(self, p50: float | None, p95: float | None) -> list[Row]:
         """Return the rows of a report. `p50`, `p95`: targets for the delay; None if there is none."""
         hours = self.seconds / 3600
 

@@ -30,7 +30,13 @@ from pathlib import Path
 # go_on_inside and scripts/benchmark.py start this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import command_line, integer, number, option_adder, restart_in_environment
+from scripts.arguments import (
+    create_parser,
+    make_integer_parser,
+    make_number_parser,
+    make_option_adder,
+    restart_in_environment,
+)
 from server.core import core_dumps
 
 try:
@@ -50,9 +56,9 @@ try:
         NoClips,
         Playing,
         Score,
-        folder,
-        made,
-        streamingbench,
+        make_clips,
+        read_folder,
+        read_streamingbench,
     )
 except ModuleNotFoundError as missing:
     restart_in_environment(missing)
@@ -107,7 +113,7 @@ class StatedModel(StandInModel):
         # Return True if a condition holds now
         self.truth: Callable[[str], bool] = lambda condition: False
 
-    def said(self, question: str, count: int) -> list[str]:
+    def get_answer_pieces(self, question: str, count: int) -> list[str]:
         entries = []
         for name, condition in conditions_in(question).items():
             there = self.truth(condition)
@@ -127,7 +133,7 @@ class Counts:
     cpu: float
 
     @classmethod
-    async def of(cls, server: ServerProcess) -> Counts:
+    async def read_from(cls, server: ServerProcess) -> Counts:
         text = (await request("GET", f"{server.url}/metrics")).body.decode()
 
         def total(name: str) -> float:
@@ -163,15 +169,15 @@ async def served(args: argparse.Namespace, stated: StatedModel) -> AsyncIterator
             await stated.close()
 
 
-async def played(clip: Clip, server: ServerProcess, stated: StatedModel) -> Score:
+async def play_clip(clip: Clip, server: ServerProcess, stated: StatedModel) -> Score:
     """Play one clip, with a watch for each of its conditions."""
     scene = Playing(clip)
-    stated.truth = lambda condition: clip.holds(condition, time.time() - scene.begin)
+    stated.truth = lambda condition: clip.is_true(condition, time.time() - scene.begin)
     async with watching(server.url, scene, clip.conditions) as one:
-        before = await Counts.of(server)
+        before = await Counts.read_from(server)
         scene.begin = begin = time.time()
         await asyncio.sleep(clip.seconds)
-        after = await Counts.of(server)
+        after = await Counts.read_from(server)
         await asyncio.sleep(ON_ITS_WAY)
         alerts = [
             Alerted(condition, at - begin, came - begin)
@@ -203,7 +209,7 @@ async def measure(
     )
     async with served(args, stated) as server:
         for index, clip in enumerate(clips, 1):
-            count(index, clips, await played(clip, server, stated), scores)
+            count(index, clips, await play_clip(clip, server, stated), scores)
 
 
 def measure_virtually(clips: Sequence[Clip], scores: dict[str, Score]) -> None:
@@ -243,15 +249,15 @@ def run(args: argparse.Namespace, clips: Sequence[Clip]) -> int:
     detector = args.engine == "builtin" and not args.no_detector
     print(HEAD)
     for score in scores.values():
-        print(score.row())
-        report.rows += score.rows(*((P50, P95) if detector else (None, None)))
+        print(score.to_row())
+        report.rows += score.to_rows(*((P50, P95) if detector else (None, None)))
     return program.publish(report, "eyes", args) or (130 if cut else 0)
 
 
-def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = command_line(__doc__, prog="python -m tools.eyes_to_alert")
-    add, value = parser.add_argument, option_adder(parser)
-    share = number(0, 1)
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = create_parser(__doc__, prog="python -m tools.eyes_to_alert")
+    add, value = parser.add_argument, make_option_adder(parser)
+    share = make_number_parser(0, 1)
     add("--clips", required=True, help="made, or a folder of clips")
     add("--streamingbench", type=Path, metavar="FILE", help="its questions about the clips")
     add(
@@ -265,9 +271,9 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="in virtual time, the built-in engine alone, no network",
     )
     add("--only", nargs="+", default=[], help="clips with one of these in their names (all)")
-    value("--visits", integer(0, 1000), 12, "of each thing, in made clips")
-    value("--minutes", number(0, 1e5), 1.0, "of each still class, in made clips")
-    value("--delay", number(0.001, 60), 0.3, "seconds of the stand-in")
+    value("--visits", make_integer_parser(0, 1000), 12, "of each thing, in made clips")
+    value("--minutes", make_number_parser(0, 1e5), 1.0, "of each still class, in made clips")
+    value("--delay", make_number_parser(0.001, 60), 0.3, "seconds of the stand-in")
     value("--false-yes", share, 0.02, "error rate of the stand-in")
     value("--false-no", share, 0.1, "error rate of the stand-in")
     value("--seed", int, 1, "of made clips and errors")
@@ -275,14 +281,14 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def chosen(args: argparse.Namespace) -> list[Clip]:
+def choose_clips(args: argparse.Namespace) -> list[Clip]:
     """Return the clips that the options name. Raises NoClips."""
     if args.streamingbench is not None:
-        clips = streamingbench(args.streamingbench, Path(args.clips))
+        clips = read_streamingbench(args.streamingbench, Path(args.clips))
     elif args.clips == "made":
-        clips = made(args.seed, args.visits, args.minutes)
+        clips = make_clips(args.seed, args.visits, args.minutes)
     else:
-        clips = folder(Path(args.clips))
+        clips = read_folder(Path(args.clips))
     named = [clip for clip in clips if not args.only or any(one in clip.name for one in args.only)]
     if not named:
         raise NoClips(
@@ -292,9 +298,9 @@ def chosen(args: argparse.Namespace) -> list[Clip]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    args = options(arguments)
+    args = parse_options(arguments)
     try:
-        clips = chosen(args)
+        clips = choose_clips(args)
     except NoClips as error:
         print(error, file=sys.stderr)
         return 2

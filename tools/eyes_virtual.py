@@ -104,9 +104,9 @@ class Virtual:
         picture = self._preparer.make(frame, _PIXELS, Detail.HIGH, region=region)
         text = self._watcher.answer("s", picture, get_pixels(picture), asked)
         left, top = (region.left, region.top) if region else (0, 0)
-        return {name: _moved(one, left, top) for name, one in read_answers(text, asked).items()}
+        return {name: _move_box(one, left, top) for name, one in read_answers(text, asked).items()}
 
 
-def _moved(answer: WatchAnswer, left: int, top: int) -> WatchAnswer:
+def _move_box(answer: WatchAnswer, left: int, top: int) -> WatchAnswer:
     box = answer.where
     return answer if box is None else replace(answer, where=box.moved(left, top))

@@ -45,7 +45,7 @@ class Recorder:
             module = frame.f_code.co_filename.removeprefix(SERVER).removesuffix(".py")
             self.calls.add((module, frame.f_code.co_qualname))
 
-    async def window(self, seconds: float) -> set[Call]:
+    async def record_window(self, seconds: float) -> set[Call]:
         self.calls, self._on = set(), True
         await asyncio.sleep(seconds)
         self._on = False
@@ -72,7 +72,7 @@ async def serving() -> AsyncIterator[str]:
         await task
 
 
-async def _client(url: str, way: str) -> None:
+async def _run_client(url: str, way: str) -> None:
     """Act as the page, in a separate process: only a socket, a camera, or a camera with a question."""
     peer = ChatClient(url) if way == "socket" else CameraPeer(url, LiveEncoder())
     try:
@@ -88,7 +88,7 @@ async def _client(url: str, way: str) -> None:
         await (peer.close() if isinstance(peer, CameraPeer) else peer.close_socket())
 
 
-async def _recorded(recorder: Recorder, url: str, way: str) -> set[Call]:
+async def _record(recorder: Recorder, url: str, way: str) -> set[Call]:
     command = (sys.executable, "-m", "tools.trace", "--client", way, "--url", url)
     process = await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -99,13 +99,13 @@ async def _recorded(recorder: Recorder, url: str, way: str) -> set[Call]:
     # A camera's start is not part of a frame's path.
     await asyncio.sleep(2 * SECONDS)
     process.stdin.write(b"\n")
-    found = await recorder.window(SECONDS)
+    found = await recorder.record_window(SECONDS)
     process.stdin.write(b"\n")
     await process.wait()
     return found
 
 
-async def trace() -> dict[str, set[Call]]:
+async def record_traces() -> dict[str, set[Call]]:
     """Return the calls that belong to a frame and to a question."""
     recorder = Recorder()
     threading.setprofile(recorder.profile)
@@ -113,7 +113,7 @@ async def trace() -> dict[str, set[Call]]:
     try:
         async with serving() as url:
             ways = {
-                way: await _recorded(recorder, url, way) for way in ("socket", "camera", "question")
+                way: await _record(recorder, url, way) for way in ("socket", "camera", "question")
             }
     finally:
         sys.setprofile(None)
@@ -133,9 +133,9 @@ def main() -> None:
     parser.add_argument("--url", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.client:
-        asyncio.run(_client(given.url, given.client))
+        asyncio.run(_run_client(given.url, given.client))
         return
-    found = asyncio.run(trace())
+    found = asyncio.run(record_traces())
     if given.json:
         print(json.dumps({way: sorted(calls) for way, calls in found.items()}, indent=1))
         return

@@ -27,7 +27,7 @@ from aiortc.mediastreams import MediaStreamError
 from aiortc.rtp import RtcpSrPacket
 
 from scripts.bench.chat_client import Answer, Arrived, ChatClient, Message
-from scripts.bench.http_json import HttpError, json_request
+from scripts.bench.http_json import HttpError, request_json
 from scripts.bench.live_encoder import TICKS, EncodedFrame, Feed, LiveEncoder
 
 # Maximum parallel connecting and closing, which are expensive on both sides
@@ -63,7 +63,7 @@ class EncodedTrack(MediaStreamTrack):
         packet.time_base = Fraction(1, 90_000)
         return packet
 
-    def drive(self, sender: RTCRtpSender) -> None:
+    def prepare_sender(self, sender: RTCRtpSender) -> None:
         """Set up aiortc's sender for frames that it did not encode itself: key frame requests and capture times."""
         # The encoder handles key frame requests.
         sender._send_keyframe = self._feed.encoder.request_key  # type: ignore[method-assign]
@@ -101,7 +101,7 @@ class SenderRate:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def obey(self, plan: dict[str, Any]) -> None:
+    def apply_block(self, plan: dict[str, Any]) -> None:
         """Apply a `sender` block; one without an idle rate is ignored."""
         if "idle" not in plan:
             return
@@ -127,7 +127,7 @@ class SenderRate:
         self._asleep = loop.call_at(until, self._sleep)
         self._idle.clear()
 
-    async def asleep(self) -> None:
+    async def wait_idle(self) -> None:
         """Wait until the camera is back at its idle rate."""
         await self._idle.wait()
 
@@ -206,7 +206,7 @@ class CameraPeer(ChatClient):
         connected = asyncio.Event()
 
         @pc.on("connectionstatechange")
-        def changed() -> None:
+        def on_state_change() -> None:
             if pc.connectionState in ("connected", "failed", "closed"):
                 connected.set()
 
@@ -214,23 +214,23 @@ class CameraPeer(ChatClient):
         want = "video/H264" if self.encoder.codec == "h264" else "video/VP8"
         codecs = RTCRtpSender.getCapabilities("video").codecs
         transceiver.setCodecPreferences([c for c in codecs if c.mimeType in (want, "video/rtx")])
-        self.track.drive(transceiver.sender)
+        self.track.prepare_sender(transceiver.sender)
         self.add_media(pc)
         await pc.setLocalDescription(await pc.createOffer())
         self.offered_at = time.time()
-        answer = await self.offer(pc.localDescription.sdp)
+        answer = await self.send_offer(pc.localDescription.sdp)
         await pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
-        self.rate.obey(self.answer.get("sender") or {})
+        self.rate.apply_block(self.answer.get("sender") or {})
         async with asyncio.timeout(timeout):
             await connected.wait()
         if pc.connectionState != "connected":
             raise ConnectionError(f"the camera's connection is {pc.connectionState}")
 
-    async def offer(self, sdp: str) -> str:
+    async def send_offer(self, sdp: str) -> str:
         """Send an offer. Return the answer."""
         url = f"{self.base_url}/api/webrtc/offer?session={self.session_id}"
         body = {"sdp": sdp, "type": "offer"}
-        self.answer = await json_request("POST", url, body, token=self.token)
+        self.answer = await request_json("POST", url, body, token=self.token)
         return str(self.answer["sdp"])
 
     def add_media(self, pc: RTCPeerConnection) -> None:
@@ -243,7 +243,7 @@ class CameraPeer(ChatClient):
 
     async def end_camera(self) -> None:
         """End the camera by DELETE; the session continues."""
-        await json_request(
+        await request_json(
             "DELETE",
             f"{self.base_url}/api/webrtc/offer?session={self.session_id}",
             token=self.token,
@@ -283,7 +283,7 @@ class CameraPeer(ChatClient):
     def take(self, arrived: Arrived) -> None:
         super().take(arrived)
         if arrived.message["type"] == "sender":
-            self.rate.obey(arrived.message)
+            self.rate.apply_block(arrived.message)
 
     async def type_for(self, seconds: float) -> None:
         """Type before a question, as a person does: the camera wakes at the first key press."""

@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from scripts.bench.http_json import json_request, unchecked_tls
+from scripts.bench.http_json import make_unchecked_tls, request_json
 
 # Maximum messages of a socket that are kept; older ones are dropped.
 MESSAGES_KEPT = 2000
@@ -90,7 +90,7 @@ class ChatClient:
 
     async def get_token(self) -> None:
         body = {} if self._access_code is None else {"access_code": self._access_code}
-        reply = await json_request("POST", f"{self.base_url}/api/token", body)
+        reply = await request_json("POST", f"{self.base_url}/api/token", body)
         self.token, self.session_id = reply["token"], reply["session_id"]
         self.ice_servers = reply["ice_servers"]
 
@@ -107,7 +107,7 @@ class ChatClient:
         self._socket = await connect(
             url,
             subprotocols=[Subprotocol("qwen-camera"), Subprotocol(f"bearer.{self.token}")],
-            ssl=unchecked_tls() if url.startswith("wss") else None,
+            ssl=make_unchecked_tls() if url.startswith("wss") else None,
             max_size=2**22,
             compression=None,
             proxy=None,

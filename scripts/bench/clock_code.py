@@ -61,7 +61,7 @@ def read(frame: Pixels) -> int | None:
     return int(((difference > 0) * _WEIGHTS).sum())
 
 
-def age_ms(shown: int, now_ms: float) -> float:
+def compute_age_ms(shown: int, now_ms: float) -> float:
     """Return the age of a clock's time at `now_ms` (epoch), in ms; negative if ahead. Valid for 24 days."""
     difference = (int(now_ms) - shown) & 0xFFFFFFFF
     if difference >= 0x80000000:

@@ -48,14 +48,14 @@ def _is_row(row: Any) -> bool:
 def compare(first: dict[str, Any], second: dict[str, Any]) -> str:
     """Return a table of common figures with their ratio, below the differences of the runs."""
     lines = [("", "A", "B", "B/A", "")]
-    theirs = {_key(row): row for row in second["rows"]}
+    theirs = {_get_key(row): row for row in second["rows"]}
     shared = 0
     for row in first["rows"]:
-        other = theirs.get(_key(row))
+        other = theirs.get(_get_key(row))
         if other is None:
             continue
         shared += 1
-        for name, a, b in _figures(row, other):
+        for name, a, b in _pair_figures(row, other):
             ratio = b / a if a else None
             lines.append(
                 (
@@ -63,10 +63,14 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> str:
                     f"{a:.4g} {row['unit']}",
                     f"{b:.4g} {row['unit']}",
                     "-" if ratio is None else f"{ratio:.2f}",
-                    _word(ratio, at_least=bool(row.get("at_least"))),
+                    _name_better(ratio, at_least=bool(row.get("at_least"))),
                 )
             )
-    head = [f"A: {_title(first)}", f"B: {_title(second)}", *_differences(first, second)]
+    head = [
+        f"A: {_get_title(first)}",
+        f"B: {_get_title(second)}",
+        *_list_differences(first, second),
+    ]
     left_out = len(first["rows"]) + len(second["rows"]) - 2 * shared
     foot = [f"{left_out} figures are only in one of the two results."] if left_out else []
     if not shared:
@@ -74,11 +78,11 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> str:
     return "\n".join([*head, "", *align(lines), *foot])
 
 
-def _key(row: dict[str, Any]) -> tuple[str, str]:
+def _get_key(row: dict[str, Any]) -> tuple[str, str]:
     return str(row.get("number", "")), str(row.get("what", ""))
 
 
-def _figures(row: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, float, float]]:
+def _pair_figures(row: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, float, float]]:
     if row.get("spread") and other.get("spread"):
         pairs = [(f", {q}", row["spread"].get(q), other["spread"].get(q)) for q in QUANTILES]
     else:
@@ -86,18 +90,18 @@ def _figures(row: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, floa
     return [(name, a, b) for name, a, b in pairs if a is not None and b is not None]
 
 
-def _word(ratio: float | None, *, at_least: bool) -> str:
+def _name_better(ratio: float | None, *, at_least: bool) -> str:
     """Return the word for the better run; "" within 5 %, the noise between two equal runs."""
     if ratio is None or 0.95 <= ratio <= 1.05:
         return ""
     return "B better" if (ratio > 1) == at_least else "A better"
 
 
-def _title(body: dict[str, Any]) -> str:
+def _get_title(body: dict[str, Any]) -> str:
     return str(body.get("title", "")) + (" (interrupted)" if body.get("interrupted") else "")
 
 
-def _differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+def _list_differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     """Return the arguments, machine and engine that differ."""
     found = []
     for part in ("arguments", "machine", "engine"):

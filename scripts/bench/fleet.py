@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from scripts.arguments import ROOT
-from scripts.bench.http_json import json_request, request
+from scripts.bench.http_json import request, request_json
 from scripts.bench.processes import (
     MeasurementError,
     Program,
@@ -120,38 +120,38 @@ class Namespaces:
         self._prefix = f"fleet{os.getpid()}"
         self._stack = AsyncExitStack()
 
-    def _space(self, name: str) -> str:
+    def _get_namespace(self, name: str) -> str:
         return f"{self._prefix}-{name}"
 
     def __getitem__(self, name: str) -> Host:
         number = self._names.index(name) + 2
-        before = ("nsenter", f"--net={_FOLDER}/{self._space(name)}")
+        before = ("nsenter", f"--net={_FOLDER}/{self._get_namespace(name)}")
         return Host(name, f"{_NETWORK}.{number}", before)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            hub = await self._made("hub", stack)
-            await _ip("-n", hub, "link", "add", "middle", "type", "bridge")
-            await _ip("-n", hub, "link", "set", "middle", "up")
+            hub = await self._make_host("hub", stack)
+            await _run_ip("-n", hub, "link", "add", "middle", "type", "bridge")
+            await _run_ip("-n", hub, "link", "set", "middle", "up")
             for name in self._names:
-                space = await self._made(name, stack)
-                way = _link_name(name)
+                space = await self._make_host(name, stack)
+                way = _get_link_name(name)
                 peer = ("type", "veth", "peer", "name", "eth0", "netns", space)
-                await _ip("-n", hub, "link", "add", way, *peer)
-                await _ip("-n", hub, "link", "set", way, "master", "middle", "up")
+                await _run_ip("-n", hub, "link", "add", way, *peer)
+                await _run_ip("-n", hub, "link", "set", way, "master", "middle", "up")
                 address = f"{self[name].address}/24"
-                await _ip("-n", space, "address", "add", address, "dev", "eth0")
+                await _run_ip("-n", space, "address", "add", address, "dev", "eth0")
                 for link in ("lo", "eth0"):
-                    await _ip("-n", space, "link", "set", link, "up")
+                    await _run_ip("-n", space, "link", "set", link, "up")
             # Threads inherit the namespace of the thread that starts them.
-            _enter_namespace(self._space(self._names[0]))
+            _enter_namespace(self._get_namespace(self._names[0]))
             self._stack = stack.pop_all()
         return self
 
-    async def _made(self, name: str, stack: AsyncExitStack) -> str:
-        space = self._space(name)
-        await _ip("netns", "add", space)
-        stack.push_async_callback(_ip, "netns", "delete", space)
+    async def _make_host(self, name: str, stack: AsyncExitStack) -> str:
+        space = self._get_namespace(name)
+        await _run_ip("netns", "add", space)
+        stack.push_async_callback(_run_ip, "netns", "delete", space)
         return space
 
     async def __aexit__(self, *_: object) -> None:
@@ -159,14 +159,14 @@ class Namespaces:
 
     async def cut(self, name: str) -> None:
         """Disconnect a host from the network."""
-        await _ip("-n", self._space("hub"), "link", "set", _link_name(name), "down")
+        await _run_ip("-n", self._get_namespace("hub"), "link", "set", _get_link_name(name), "down")
 
-    async def mend(self, name: str) -> None:
+    async def reconnect(self, name: str) -> None:
         """Connect a host to the network again."""
-        await _ip("-n", self._space("hub"), "link", "set", _link_name(name), "up")
+        await _run_ip("-n", self._get_namespace("hub"), "link", "set", _get_link_name(name), "up")
 
 
-def _link_name(name: str) -> str:
+def _get_link_name(name: str) -> str:
     """Return the name of a host's link at the bridge; Linux allows 15 characters."""
     return f"to-{name}"
 
@@ -180,7 +180,7 @@ def _enter_namespace(space: str) -> None:
             raise MeasurementError(f"this process cannot enter its namespace: {why}")
 
 
-async def _ip(*words: str) -> None:
+async def _run_ip(*words: str) -> None:
     process = await asyncio.create_subprocess_exec(
         "ip",
         *words,
@@ -203,14 +203,14 @@ class Engine(StandInProcess):
         self.url = f"http://{host.address}:{port}"
         self._arguments += ["--shared", "--host", host.address, "--port", str(port)]
 
-    async def slow(self, factor: float) -> None:
+    async def slow_down(self, factor: float) -> None:
         """Make it slower by this factor; 1 restores the normal speed."""
-        await json_request("POST", f"{self.url}/factor", factor)
+        await request_json("POST", f"{self.url}/factor", factor)
 
-    async def arrivals(self) -> list[float]:
+    async def get_arrivals(self) -> list[float]:
         """Return the times of the requests of its current process (seconds since the epoch)."""
         try:
-            return [float(record["arrived"]) for record in await self.records()]
+            return [float(record["arrived"]) for record in await self.fetch_records()]
         except (OSError, EOFError, TimeoutError):
             return []
 
@@ -231,7 +231,7 @@ class Gateway(ServerProcess):
         self.address = f"{host.address}:{port}"
         self.url = f"http://{self.address}"
 
-    async def ended(self, seconds: float) -> None:
+    async def wait_ended(self, seconds: float) -> None:
         """Wait until the process has ended. Raises TimeoutError."""
         if self._process is not None:
             await asyncio.wait_for(self._process.wait(), seconds)
@@ -272,7 +272,7 @@ _SERVER = """
 """
 
 
-def nginx_configuration(folder: Path, listen: str, gateways: Mapping[str, str]) -> str:
+def format_nginx_configuration(folder: Path, listen: str, gateways: Mapping[str, str]) -> str:
     """Return nginx's configuration. `listen`: its address and port; `gateways`: address and port by name."""
     shipped = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
     begins, ends = shipped.index("# All processes:"), shipped.index("map $content_type ")
@@ -316,7 +316,7 @@ class Nginx(Service):
         require("nginx", "--fleet needs it (apt install nginx)")
         folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
         path = folder / "nginx.conf"
-        path.write_text(nginx_configuration(folder, self.address, self._gateways))
+        path.write_text(format_nginx_configuration(folder, self.address, self._gateways))
         program = ("nginx", "-c", str(path), "-p", str(folder), "-g", "daemon off;")
         try:
             self._process = await self.host.start(program, self.port)
@@ -361,7 +361,7 @@ class Router(Service):
             raise MeasurementError(f"vLLM's router does not run:\n{why}") from None
 
 
-def _gateway_names(args: argparse.Namespace) -> list[tuple[str, str]]:
+def _list_gateway_names(args: argparse.Namespace) -> list[tuple[str, str]]:
     """Return host and name of each gateway: two per host if hosts are separate."""
     if not args.namespaces:
         return [(f"h{number + 1}",) * 2 for number in range(args.gateways)]
@@ -378,7 +378,7 @@ class Fleet:
         """Prepare the fleet; `__aenter__` starts it. Raises MeasurementError."""
         self._args = args
         # Host and name of each gateway
-        self.names = _gateway_names(args)
+        self.names = _list_gateway_names(args)
         engines = [f"e{number + 1}" for number in range(args.engines)]
         # None if all are on this machine
         self.hosts: Namespaces | None = None
@@ -401,7 +401,7 @@ class Fleet:
     def _host(self, name: str) -> Host:
         return Host(name) if self.hosts is None else self.hosts[name]
 
-    def _gateway(self, host: str, name: str, port: int) -> Gateway:
+    def _make_gateway(self, host: str, name: str, port: int) -> Gateway:
         return Gateway(
             self._host(host),
             name,
@@ -428,7 +428,9 @@ class Fleet:
             for engine in self.engines:
                 await enter(engine)
             await enter(self.router)
-            self.gateways = [self._gateway(host, name, free_port()) for host, name in self.names]
+            self.gateways = [
+                self._make_gateway(host, name, free_port()) for host, name in self.names
+            ]
             for gateway in self.gateways:
                 await enter(gateway)
             addresses = {gateway.name: gateway.address for gateway in self.gateways}
@@ -436,33 +438,38 @@ class Fleet:
                 self.urls.append((await enter(Nginx(self._host(front), addresses))).url)
             for gateway in self.gateways:
                 await gateway.wait_for_engine(READY_SECONDS)
-            await self.known()
+            await self.wait_discovered()
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def known(self) -> None:
+    async def wait_discovered(self) -> None:
         """Wait until all gateways have discovered each other."""
         async with asyncio.timeout(READY_SECONDS):
-            while any([await self._others(one) < len(self.gateways) - 1 for one in self.gateways]):
+            while any(
+                [
+                    await self._count_other_gateways(one) < len(self.gateways) - 1
+                    for one in self.gateways
+                ]
+            ):
                 await asyncio.sleep(0.2)
 
-    async def _others(self, gateway: Gateway) -> int:
+    async def _count_other_gateways(self, gateway: Gateway) -> int:
         with contextlib.suppress(OSError, EOFError):
             reply = await request("GET", f"{gateway.url}/health", token=self._token)
-            return sum(not one["draining"] for one in reply.json().get("gateways", []))
+            return sum(not one["draining"] for one in reply.parse_json().get("gateways", []))
         return 0
 
     async def restart(self, number: int) -> None:
         """Restart an ended gateway under its name and port."""
         old = self.gateways[number]
-        await old.ended(10)
-        new = self._gateway(old.host.name, old.name, old.port)
+        await old.wait_ended(10)
+        new = self._make_gateway(old.host.name, old.name, old.port)
         self.gateways[number] = await self._stack.enter_async_context(new)
         await new.wait_for_engine(READY_SECONDS)
-        await self.known()
+        await self.wait_discovered()
 
 
 FAULTS = ("drain", "kill", "engine", "slow", "redis", "redis-kill", "partition")
@@ -477,27 +484,27 @@ LEAST = {"redis": 30.0, "redis-kill": 30.0, "partition": 15.0}
 Step = Callable[[], Awaitable[object]]
 
 
-def script(fleet: Fleet) -> dict[str, tuple[Step, Step]]:
+def make_script(fleet: Fleet) -> dict[str, tuple[Step, Step]]:
     """Return for each fault the step that causes it, and the one that repairs it."""
     first, last = fleet.engines[0], fleet.engines[-1]
 
-    async def drained() -> None:
-        await fleet.gateways[0].ended(DRAINED_SECONDS)
+    async def drain_and_end() -> None:
+        await fleet.gateways[0].wait_ended(DRAINED_SECONDS)
         await fleet.restart(0)
 
     steps: dict[str, tuple[Step, Step]] = {
-        "drain": (lambda: fleet.gateways[0].signal(signal.SIGTERM), drained),
-        "kill": (lambda: fleet.gateways[1].signal(signal.SIGKILL), lambda: fleet.restart(1)),
+        "drain": (lambda: fleet.gateways[0].send_signal(signal.SIGTERM), drain_and_end),
+        "kill": (lambda: fleet.gateways[1].send_signal(signal.SIGKILL), lambda: fleet.restart(1)),
         "engine": (first.kill, first.__aenter__),
-        "slow": (lambda: last.slow(SLOW_FACTOR), lambda: last.slow(1)),
+        "slow": (lambda: last.slow_down(SLOW_FACTOR), lambda: last.slow_down(1)),
         "redis": (
-            lambda: fleet.redis.signal(signal.SIGSTOP),
-            lambda: fleet.redis.signal(signal.SIGCONT),
+            lambda: fleet.redis.send_signal(signal.SIGSTOP),
+            lambda: fleet.redis.send_signal(signal.SIGCONT),
         ),
         "redis-kill": (fleet.redis.kill, fleet.redis.start),
     }
     if (hosts := fleet.hosts) is not None:
         # The host that a partition disconnects, with its gateways
         far = fleet.names[-1][0]
-        steps["partition"] = (lambda: hosts.cut(far), lambda: hosts.mend(far))
+        steps["partition"] = (lambda: hosts.cut(far), lambda: hosts.reconnect(far))
     return steps

@@ -17,10 +17,10 @@ from websockets.protocol import State
 
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.chat_client import Answer, Arrived, Message
-from scripts.bench.http_json import HttpError, json_request
+from scripts.bench.http_json import HttpError, request_json
 from scripts.bench.live_encoder import LiveEncoder
 from scripts.bench.open_loop import LOST
-from scripts.bench.processes import BEFORE_SECONDS, longest_pause
+from scripts.bench.processes import BEFORE_SECONDS, find_longest_pause
 
 # aiortc's close may wait for ever: each end of a peer has its own limit (seconds).
 END_SECONDS = 3.0
@@ -47,7 +47,7 @@ class Backoff:
         self._attempt = 0
         self._since: float | None = None
 
-    def next(self, least: float = 0.0) -> float:
+    def get_next(self, least: float = 0.0) -> float:
         """Return the seconds to wait. `least`: the seconds requested by the server."""
         now = time.monotonic()
         if self._since is None:
@@ -170,13 +170,13 @@ class FleetPeer(CameraPeer):
             first = self.shut_at is None
             while self.shut.is_set():
                 if not first:
-                    await asyncio.sleep(self._waits.next(LEAST.get(self.close_code or 0, 0.0)))
+                    await asyncio.sleep(self._waits.get_next(LEAST.get(self.close_code or 0, 0.0)))
                 first = False
                 try:
                     began, lost_at = self.ready.get("began_at"), self.shut_at
                     await self.open_socket(timeout=OPEN_SECONDS)
                     restarted = began not in (None, self.ready.get("began_at"))
-                    await self._opened(restarted=restarted, lost_at=lost_at or 0.0)
+                    await self._send_first_messages(restarted=restarted, lost_at=lost_at or 0.0)
                 except LOST:
                     if self.close_code == NO_SESSION:
                         self.gone.set()
@@ -200,7 +200,7 @@ class FleetPeer(CameraPeer):
             self.shut_at = None
             self._waits.reset()
 
-    async def _opened(self, *, restarted: bool, lost_at: float) -> None:
+    async def _send_first_messages(self, *, restarted: bool, lost_at: float) -> None:
         """Send the messages that the page sends first. `lost_at`: time at which the previous socket was lost."""
         if restarted:
             # A restarted server accepts the old token for a new session, which has no camera yet, unless the
@@ -228,9 +228,9 @@ class FleetPeer(CameraPeer):
                         self.dark_at = time.monotonic()
                         away = Outage(self.dark_at, "camera")
                         self._visitor.aways.append(away)
-                    await asyncio.sleep(waits.next())
-                if not await self._offered():
-                    await asyncio.sleep(waits.next())
+                    await asyncio.sleep(waits.get_next())
+                if not await self._offer_camera():
+                    await asyncio.sleep(waits.get_next())
                     continue
                 waits.reset()
                 while away is not None and not self.dark.is_set():
@@ -244,7 +244,7 @@ class FleetPeer(CameraPeer):
             if away is not None:
                 self._visitor.aways.remove(away)
 
-    async def _offered(self) -> bool:
+    async def _offer_camera(self) -> bool:
         """Offer the camera. Return False if that fails."""
         self.dark.clear()
         try:
@@ -264,7 +264,7 @@ class FleetPeer(CameraPeer):
 
     def add_media(self, pc: RTCPeerConnection) -> None:
         @pc.on("connectionstatechange")
-        def changed() -> None:
+        def on_state_change() -> None:
             if pc is self._pc and pc.connectionState in ("failed", "closed"):
                 self.dark.set()
 
@@ -281,7 +281,7 @@ class FleetPeer(CameraPeer):
                     await self.send({"type": "ping"})
                     await self.wait_for(lambda m: m["type"] == "pong", since=since)
             except LOST:
-                if not self.shut.is_set() and not await self._stands():
+                if not self.shut.is_set() and not await self._is_gateway_reachable():
                     self.silent_since = heard
                     if self._socket is not None:
                         self._socket.transport.abort()
@@ -289,12 +289,12 @@ class FleetPeer(CameraPeer):
             self.silent_since = None
             heard = time.monotonic()
 
-    async def _stands(self) -> bool:
+    async def _is_gateway_reachable(self) -> bool:
         """Return True if the session's gateway can be reached."""
         url = f"{self.base_url}/api/webrtc/offer?session={self.session_id}"
         try:
             body: Message = {"candidates": []}
-            await json_request("PATCH", url, body, token=self.token, timeout=OPEN_SECONDS)
+            await request_json("PATCH", url, body, token=self.token, timeout=OPEN_SECONDS)
         except HttpError as error:
             # 404: another gateway responded in its place.
             return error.reply.status < 500 and error.reply.status != 404
@@ -356,7 +356,7 @@ class QuestionRecord:
     # The session in which it was last sent, and the messages received there
     sent: tuple[FleetPeer, Answer] | None = None
 
-    def heard(self, answer: Answer) -> None:
+    def note_first_word(self, answer: Answer) -> None:
         """Note the arrival of the first word."""
         if self.first is None and answer.first_delta_at is not None:
             self.first = time.monotonic() - (time.time() - answer.first_delta_at)
@@ -367,7 +367,7 @@ class FleetVisitor:
     """A simulated visitor with the page open, who follows the gateway's redirects, and reconnects if it has ended.
 
     It keeps the signed chat, repeats once a lost question that got no token, and offers its camera
-    again with each session. `stay` opens one session after another until cancelled.
+    again with each session. `stay_connected` opens one session after another until cancelled.
     """
 
     url: str
@@ -389,7 +389,7 @@ class FleetVisitor:
         """True while the server has this visitor's picture."""
         return self.live.is_set() and self.peer is not None and self.peer.live
 
-    async def stay(self) -> None:
+    async def stay_connected(self) -> None:
         """Stay connected: begin another session after each end of one."""
         away: Outage | None = None
         waits = Backoff(self.rng)
@@ -397,11 +397,11 @@ class FleetVisitor:
             peer = FleetPeer(self, waits)
             if away is not None and away.why == "lost":
                 # As after any close, the page waits before it reconnects.
-                await asyncio.sleep(waits.next())
+                await asyncio.sleep(waits.get_next())
             try:
                 await peer.get_token()
             except LOST:
-                await asyncio.sleep(waits.next())
+                await asyncio.sleep(waits.get_next())
                 continue
             self.peer = peer
             keeping = asyncio.create_task(peer.keep(pulse=self.pulse), name="fleet-keep")
@@ -435,13 +435,13 @@ class FleetVisitor:
         while True:
             try:
                 async with asyncio.timeout(LIVE_SECONDS):
-                    peer = await self._ready()
+                    peer = await self._wait_ready()
             except TimeoutError:
                 asked.end = "no gateway"
                 break
             asked.live, asked.gateway = time.monotonic(), peer.gateway
             asked.again = asked.sent is not None
-            asked.end = await self._one(peer, text, asked)
+            asked.end = await self._ask_in_session(peer, text, asked)
             if asked.end == "draining":
                 # The page keeps the question for its next session.
                 with contextlib.suppress(TimeoutError):
@@ -462,15 +462,15 @@ class FleetVisitor:
         if peer is None or peer.track is None or peer.connected_at > now:
             return
         since = max(now - BEFORE_SECONDS, peer.connected_at)
-        asked.unmade = longest_pause(list(self.encoder.times), since, now)
+        asked.unmade = find_longest_pause(list(self.encoder.times), since, now)
 
-    async def _ready(self) -> FleetPeer:
+    async def _wait_ready(self) -> FleetPeer:
         """Wait until the page would send a question."""
         while self.peer is None or not (self.live.is_set() and self.peer.answerable):
             await asyncio.sleep(LOOK_SECONDS)
         return self.peer
 
-    async def _one(self, peer: FleetPeer, text: str, asked: QuestionRecord) -> str:
+    async def _ask_in_session(self, peer: FleetPeer, text: str, asked: QuestionRecord) -> str:
         """Ask in one session. Return "ok", or the reason why there is no answer."""
         try:
             if asked.sent is not None and asked.sent[0] is peer:
@@ -487,9 +487,9 @@ class FleetVisitor:
         try:
             await peer.finish(answer, timeout=ANSWER_SECONDS)
         except LOST as lost:
-            asked.heard(answer)
+            asked.note_first_word(answer)
             return "timeout" if isinstance(lost, TimeoutError) else "lost"
-        asked.heard(answer)
+        asked.note_first_word(answer)
         error: Message | None = answer.error
         if error is not None:
             asked.why = str(error.get("message", ""))

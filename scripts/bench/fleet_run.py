@@ -44,16 +44,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from scripts.arguments import command_line, integer, number, option_adder
+from scripts.arguments import (
+    create_parser,
+    make_integer_parser,
+    make_number_parser,
+    make_option_adder,
+)
 from scripts.bench import program
-from scripts.bench.fleet import DRAINED_SECONDS, FAULTS, LEAST, NOT_APART, Fleet, Step, script
+from scripts.bench.fleet import DRAINED_SECONDS, FAULTS, LEAST, NOT_APART, Fleet, Step, make_script
 from scripts.bench.fleet_peer import FleetVisitor, Outage, QuestionRecord
 from scripts.bench.http_json import request
 from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
 from scripts.bench.open_loop import QUESTIONS
 from scripts.bench.processes import PAUSE_SECONDS, Machine, MeasurementError
 from scripts.bench.program import say
-from scripts.bench.report import percentile
+from scripts.bench.report import get_percentile
 
 # Frames per second of the shared encoders, and their number
 FRAME_RATE, ENCODERS = 5.0, 2
@@ -67,15 +72,15 @@ CONNECT_SECONDS = 60.0
 END_SECONDS = 30.0
 
 
-def options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = command_line(__doc__, prog="benchmark.py --fleet")
-    add, value = parser.add_argument, option_adder(parser)
-    value("--gateways", integer(2, 50), 3, "web processes")
-    value("--engines", integer(1, 16), 3, "stand-ins for model servers")
-    value("--cameras", integer(1, 500), 12, "people with the page open")
-    value("--rate", number(0.01, 100), 2.0, "questions a second of all")
-    value("--phase", number(2, 600), 10.0, "seconds of each phase, at least")
-    value("--repeat", integer(1, 20), 1, "runs of each fault")
+def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = create_parser(__doc__, prog="benchmark.py --fleet")
+    add, value = parser.add_argument, make_option_adder(parser)
+    value("--gateways", make_integer_parser(2, 50), 3, "web processes")
+    value("--engines", make_integer_parser(1, 16), 3, "stand-ins for model servers")
+    value("--cameras", make_integer_parser(1, 500), 12, "people with the page open")
+    value("--rate", make_number_parser(0.01, 100), 2.0, "questions a second of all")
+    value("--phase", make_number_parser(2, 600), 10.0, "seconds of each phase, at least")
+    value("--repeat", make_integer_parser(1, 20), 1, "runs of each fault")
     add(
         "--namespaces",
         action="store_true",
@@ -84,13 +89,13 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     add("--size", choices=SIZES, default="640x360", help="of the cameras' pictures (640x360)")
     value(
         "--turnover",
-        number(0, 3600),
+        make_number_parser(0, 3600),
         5.0,
         "seconds between two people who leave, each followed by another one; 0: nobody",
     )
     add("--faults", nargs="+", choices=FAULTS, help="in this order (all that are possible)")
-    value("--first-token-ms", number(0.001, 1e6), 50, "of an engine alone")
-    value("--between-ms", number(0, 1e6), 20.0, "between its tokens")
+    value("--first-token-ms", make_number_parser(0.001, 1e6), 50, "of an engine alone")
+    value("--between-ms", make_number_parser(0, 1e6), 20.0, "between its tokens")
     value("--seed", int, 1, "of the order of questions")
     program.add_output(parser)
     args = parser.parse_args(arguments)
@@ -107,7 +112,7 @@ COST_QUESTIONS = 200
 _PICTURE_BYTES = 150_000
 
 
-async def cost(router: str, engine: str) -> dict[str, Any]:
+async def measure_cost(router: str, engine: str) -> dict[str, Any]:
     """Request one token directly and through the router (base URLs), in turn. Return the times in ms."""
     picture = base64.b64encode(os.urandom(_PICTURE_BYTES * 3 // 4)).decode()
     url = {"url": f"data:image/jpeg;base64,{picture}"}
@@ -124,7 +129,7 @@ async def cost(router: str, engine: str) -> dict[str, Any]:
                 raise MeasurementError(f"{base_url} refused a question")
             took[way].append(1000 * (time.perf_counter() - begin))
     return {"questions": COST_QUESTIONS} | {
-        f"{way}_p{q}_ms": round(percentile(times, q), 1)
+        f"{way}_p{q}_ms": round(get_percentile(times, q), 1)
         for way, times in took.items()
         for q in (50, 95)
     }
@@ -144,14 +149,14 @@ class Span:
     after: float
     end: float
 
-    def phase(self, at: float) -> str:
+    def get_phase(self, at: float) -> str:
         """Return the phase of a time; "" outside."""
         if not self.before <= at < self.end:
             return ""
         return PHASES[(at >= self.during) + (at >= self.after)]
 
 
-def figures(
+def compute_figures(
     fault: str,
     span: Span,
     asked: Sequence[QuestionRecord],
@@ -163,15 +168,15 @@ def figures(
     """Compute the row of a fault. `people`: all, and those with a live camera at the end; `requests`: requests of each
     engine since the fault began; `machine`: result of `Machine.since`.
     """
-    mine = [one for one in asked if span.phase(one.at)]
-    gone = [one for one in aways if span.phase(one.began)]
+    mine = [one for one in asked if span.get_phase(one.at)]
+    gone = [one for one in aways if span.get_phase(one.began)]
     lost = [one for one in mine if one.end not in ("ok", "mid-answer", "")]
     back = [one.seconds for one in gone if math.isfinite(one.seconds)]
     due = [one for one in gone if one.before > 0 and one.live is not None]
     first: dict[str, list[float]] = {phase: [] for phase in PHASES}
     for one in mine:
         if one.first is not None:
-            first[span.phase(one.at)].append(1000 * (one.first - one.at))
+            first[span.get_phase(one.at)].append(1000 * (one.first - one.at))
     why = Counter(one.why for one in gone)
     return {
         "fault": fault,
@@ -180,8 +185,8 @@ def figures(
         "moved": why["moved"],
         "cut_off": why["lost"],
         "offered_again": why["camera"],
-        "away_p50_s": _round(percentile(back, 50), 2),
-        "away_max_s": _round(max(back, default=math.nan), 2),
+        "away_p50_s": _round_optional(get_percentile(back, 50), 2),
+        "away_max_s": _round_optional(max(back, default=math.nan), 2),
         "never_back": len(gone) - len(back),
         "chats_due": len(due),
         "chats_kept": sum(one.after >= one.before for one in due),
@@ -193,7 +198,7 @@ def figures(
         "lost_unmade": sum((one.unmade or 0.0) > PAUSE_SECONDS for one in lost),
         "lost_why": dict(Counter(one.end for one in lost).most_common()),
         **{
-            f"first_token_p{q}_ms_{phase}": _round(percentile(times, q), 0)
+            f"first_token_p{q}_ms_{phase}": _round_optional(get_percentile(times, q), 0)
             for phase, times in first.items()
             for q in (50, 95)
         },
@@ -204,7 +209,7 @@ def figures(
     }
 
 
-def median_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def compute_median_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return one row for the runs of a fault: sums of counts, medians of times, longest absence and pause."""
     found: dict[str, Any] = {"fault": rows[0]["fault"], "runs": len(rows)}
     for name, value in rows[0].items():
@@ -218,15 +223,15 @@ def median_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         elif isinstance(value, int):
             found[name] = sum(values)
         elif isinstance(value, float | None):
-            found[name] = percentile(values, 50) if values else None
+            found[name] = get_percentile(values, 50) if values else None
     return found
 
 
-def _round(value: float, digits: int) -> float | None:
+def _round_optional(value: float, digits: int) -> float | None:
     return None if math.isnan(value) else round(float(value), digits)
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def format_table(rows: Sequence[dict[str, Any]]) -> str:
     """Return a Markdown table with a line for each fault."""
     head = (
         *("fault", "runs", "people, live at the end", "sessions moved, cut off; cameras offered again"),
@@ -300,7 +305,7 @@ class Crowd:
         """Return the number of people, and of those with a live camera."""
         return len(self._there), sum(one.seen for one in self._there)
 
-    def come(self) -> FleetVisitor:
+    def add_visitor(self) -> FleetVisitor:
         visitor = FleetVisitor(
             self._urls[self._came % len(self._urls)],
             self._encoders[self._came % ENCODERS],
@@ -310,13 +315,13 @@ class Crowd:
             pulse=self._args.namespaces,
         )
         self._came += 1
-        self._there[visitor] = asyncio.create_task(visitor.stay(), name="fleet-stay")
+        self._there[visitor] = asyncio.create_task(visitor.stay_connected(), name="fleet-stay")
         return visitor
 
     async def open(self) -> None:
         """Connect all people. Raises MeasurementError if a camera is not live in time."""
         for _ in range(self._args.cameras):
-            visitor = self.come()
+            visitor = self.add_visitor()
             try:
                 await asyncio.wait_for(visitor.live.wait(), CONNECT_SECONDS)
             except TimeoutError:
@@ -350,7 +355,7 @@ class Crowd:
             free = [one for one in self._there if one not in self._busy and one.seen]
             if free:
                 await self.leave(self._rng.choice(free))
-                self.come()
+                self.add_visitor()
 
     async def leave(self, visitor: FleetVisitor) -> None:
         staying = self._there.pop(visitor)
@@ -358,7 +363,7 @@ class Crowd:
         await asyncio.wait({staying}, timeout=1)
         await visitor.leave()
 
-    async def quiet(self, seconds: float) -> None:
+    async def wait_answers(self, seconds: float) -> None:
         """Wait for the running answers."""
         if self._questions:
             await asyncio.wait(self._questions, timeout=seconds)
@@ -376,10 +381,10 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
     say(f"starting {args.gateways} gateways and {args.engines} engines")
     async with Fleet(args) as fleet:
         say("asking directly and through the router")
-        router = await cost(fleet.router.base_url, f"{fleet.engines[0].url}/v1")
+        router = await measure_cost(fleet.router.base_url, f"{fleet.engines[0].url}/v1")
         crowd = Crowd(fleet.urls, args)
         machine = Machine()
-        faults = script(fleet)
+        faults = make_script(fleet)
         around: list[asyncio.Task[None]] = []
         try:
             say(f"{args.cameras} people come")
@@ -395,14 +400,14 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
                     rows.append(
                         await _run_fault(fault, faults[fault], args.phase, fleet, crowd, machine)
                     )
-                    say(table(rows[-1:]))
+                    say(format_table(rows[-1:]))
             for task in around:
                 if task.done() and (error := task.exception()) is not None:
                     raise MeasurementError(f"the people stopped: {error!r}")
         finally:
             for task in around:
                 task.cancel()
-            await crowd.quiet(5)
+            await crowd.wait_answers(5)
             await crowd.close()
             say("ending the processes")
     return {"runs": rows, "router": router}
@@ -418,20 +423,20 @@ async def _run_fault(
 ) -> dict[str, Any]:
     """Run one fault. Return its row."""
     breaks, mends = steps
-    before, busy = time.monotonic(), machine.since()
+    before, busy = time.monotonic(), machine.begin_interval()
     await asyncio.sleep(phase)
     during, wall = time.monotonic(), time.time()
     await breaks()
     await asyncio.sleep(max(phase, LEAST.get(fault, 0.0)))
     # Of a killed engine, only the requests of its current process
-    requests = [sum(at >= wall for at in await one.arrivals()) for one in fleet.engines]
+    requests = [sum(at >= wall for at in await one.get_arrivals()) for one in fleet.engines]
     await mends()
     after = time.monotonic()
     await asyncio.sleep(phase)
     span = Span(before, during, after, time.monotonic())
     # The last questions may still be answered, and a new person may be connecting.
     people = await _count_people(crowd)
-    return figures(fault, span, crowd.asked, crowd.aways, people, requests, busy())
+    return compute_figures(fault, span, crowd.asked, crowd.aways, people, requests, busy())
 
 
 async def _count_people(crowd: Crowd) -> tuple[int, int]:
@@ -444,7 +449,7 @@ async def _count_people(crowd: Crowd) -> tuple[int, int]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    args = options(arguments)
+    args = parse_options(arguments)
     once = sum(
         2 * args.phase + max(args.phase, LEAST.get(fault, 0.0)) + DRAINED_SECONDS
         for fault in args.faults
@@ -484,8 +489,10 @@ def _run(args: argparse.Namespace) -> int:
         raise
     rows = found["runs"]
     if args.repeat > 1:
-        rows = [median_row([row for row in rows if row["fault"] == one]) for one in args.faults]
-    print(table(rows), flush=True)
+        rows = [
+            compute_median_row([row for row in rows if row["fault"] == one]) for one in args.faults
+        ]
+    print(format_table(rows), flush=True)
     router, ways = found["router"], {"direct": "direct", "router": "through the router"}
     times = (
         f"{said} {router[f'{way}_p50_ms']:g}/{router[f'{way}_p95_ms']:g}"

@@ -22,7 +22,7 @@ class Reply:
     headers: dict[str, str]
     body: bytes
 
-    def json(self) -> Any:
+    def parse_json(self) -> Any:
         return json.loads(self.body)
 
 
@@ -51,7 +51,7 @@ async def request(
     IndexError or EOFError if the response is not HTTP, or larger than MAX_BYTES.
     """
     parts = urlsplit(url)
-    secure = (tls or unchecked_tls()) if parts.scheme == "https" else None
+    secure = (tls or make_unchecked_tls()) if parts.scheme == "https" else None
     payload = b"" if body is None else json.dumps(body).encode()
     fields = {"Host": parts.netloc, "Connection": "close", "Accept": "application/json"}
     fields |= {"Accept-Encoding": "identity", "Content-Length": str(len(payload))}
@@ -76,14 +76,14 @@ async def request(
                 await writer.wait_closed()
 
 
-async def json_request(
+async def request_json(
     method: str, url: str, body: Any = None, *, token: str | None = None, timeout: float = 20.0
 ) -> Any:
     """Send a request as `request` does. Return the JSON of a 2xx response, or None. Raises HttpError for others."""
     reply = await request(method, url, body, token=token, timeout=timeout)
     if not 200 <= reply.status < 300:
         raise HttpError(method, urlsplit(url).path, reply)
-    return reply.json() if reply.body else None
+    return reply.parse_json() if reply.body else None
 
 
 async def _read(reader: asyncio.StreamReader) -> Reply:
@@ -117,7 +117,7 @@ def _check_size(size: int) -> int:
     return size
 
 
-def unchecked_tls() -> ssl.SSLContext:
+def make_unchecked_tls() -> ssl.SSLContext:
     """Return a client's TLS context that accepts any certificate."""
     context = ssl.create_default_context()
     context.check_hostname = False

@@ -75,12 +75,12 @@ class Scene:
         else:
             luma[:] = self._ground
             if self.moving:
-                self._blocks(luma, epoch)
+                self._draw_blocks(luma, epoch)
         if self.clock and not self.black:
             clock_code.draw(luma, int(epoch * 1000))
         return av.VideoFrame.from_ndarray(planes, format="yuv420p")
 
-    def _blocks(self, luma: NDArray[np.uint8], epoch: float) -> None:
+    def _draw_blocks(self, luma: NDArray[np.uint8], epoch: float) -> None:
         size = self.height // 9
         for i, (start, speed) in enumerate(zip(self._starts, self._speeds, strict=True)):
             x = int(start + speed * epoch) % (self.width - size)
@@ -199,7 +199,7 @@ class LiveEncoder:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await self._next_tick()
+            await self._wait_tick()
             if self.paused or not self._feeds:
                 continue
             if not (self.frozen and self._last):
@@ -216,7 +216,7 @@ class LiveEncoder:
             if frame is not None:
                 self._hand_out(frame)
 
-    async def _next_tick(self) -> None:
+    async def _wait_tick(self) -> None:
         """Sleep until the first tick at which a frame is due; a changed rate takes effect immediately."""
         while True:
             self._changed.clear()

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from scripts.bench import program
 from scripts.bench.http_json import request
-from scripts.bench.open_loop import OpenLoop, Planned, Sample, ServerGone, poisson
+from scripts.bench.open_loop import OpenLoop, Planned, Sample, ServerGone, plan_poisson
 from scripts.bench.processes import MeasurementError, ServerProcess, StandInProcess
 from scripts.bench.report import EXPECTATION, STAND_IN, Report, Row, Spread
 from server.features.hosting.gpu import Gpu, GpuError, GpuReader
@@ -68,7 +68,7 @@ class LoadFigures:
     def errors(self) -> dict[str, int]:
         return dict(sorted(Counter(s.error for s in self.samples if s.error).items()))
 
-    def values(self, name: str) -> list[float]:
+    def get_values(self, name: str) -> list[float]:
         """Return ttft, tpot, itl, e2el or a stage of each answered question, in ms."""
         if name == "itl":
             return [gap for s in self.answered for gap in s.gaps]
@@ -78,7 +78,7 @@ class LoadFigures:
             found = [getattr(s, f"{name}_ms") for s in self.answered]
         return [value for value in found if value is not None]
 
-    def counts(self) -> dict[str, Any]:
+    def get_counts(self) -> dict[str, Any]:
         return {
             "completed": len(self.answered),
             "failed": len(self.samples) - len(self.answered),
@@ -86,7 +86,7 @@ class LoadFigures:
             "errors": self.errors,
         }
 
-    def rows(self) -> list[Row]:
+    def to_rows(self) -> list[Row]:
         answered, seconds = self.answered, self.seconds
         errors = ", ".join(f"{code} {n}" for code, n in self.errors.items()) or "none"
         unfinished = self.asked - len(self.samples)
@@ -106,16 +106,16 @@ class LoadFigures:
             ("output tokens", sum(s.completion_tokens or 0 for s in answered), ""),
         )
         spreads: tuple[tuple[str, Sequence[float | None], str], ...] = (
-            ("ttft: planned arrival → first text", self.values("ttft"), ""),
-            ("tpot: time per output token", self.values("tpot"), ""),
-            ("itl: between pieces of text", self.values("itl"), ""),
-            ("e2el: planned arrival → whole answer", self.values("e2el"), ""),
+            ("ttft: planned arrival → first text", self.get_values("ttft"), ""),
+            ("tpot: time per output token", self.get_values("tpot"), ""),
+            ("itl: between pieces of text", self.get_values("itl"), ""),
+            ("e2el: planned arrival → whole answer", self.get_values("e2el"), ""),
             (
                 "waiting here for a free session",
                 [s.waited_ms for s in self.samples],
                 f"{held_up} questions waited over 50 ms; it is part of ttft and e2el",
             ),
-            *((f"server: {what}", self.values(name), "") for name, what in STAGES.items()),
+            *((f"server: {what}", self.get_values(name), "") for name, what in STAGES.items()),
             ("server: frame's age at the model", [s.frame_age_ms for s in answered], ""),
         )
         return [
@@ -123,7 +123,7 @@ class LoadFigures:
             for what, count, note in rates
         ] + [Row(what, "ms", Spread.of(values), note=note) for what, values, note in spreads]
 
-    def slow(self) -> list[Sample]:
+    def find_slow(self) -> list[Sample]:
         """Return the answers that took longer than the objective, and those that a time limit ended."""
         return [
             s
@@ -140,7 +140,7 @@ def _decode(sample: Sample) -> float:
     return max(0.0, stages[-1] - sum(stages[:-1])) if stages[3] else 0.0
 
 
-def _stage(name: str) -> Callable[[Sample], float]:
+def _make_stage_getter(name: str) -> Callable[[Sample], float]:
     return lambda sample: sample.timings.get(name) or 0.0
 
 
@@ -152,20 +152,20 @@ _PARTS: dict[str, tuple[Callable[[Sample], float], str]] = {
         "or --rate; more --sessions would ask more at once.",
     ),
     "frame": (
-        _stage("wait_frame_ms"),
+        _make_stage_getter("wait_frame_ms"),
         "waiting for the camera. No setting to lower: look at the cameras' network and at the processor here.",
     ),
     "prepare": (
-        _stage("prepare_ms"),
+        _make_stage_getter("prepare_ms"),
         "preparing frames. Turn ENABLE_FACE_BLUR and ENABLE_NSFW_FILTER off, or give the server more processor.",
     ),
     "queue": (
-        _stage("queue_ms"),
+        _make_stage_getter("queue_ms"),
         "waiting for a place at the model. Lower RESPONSE_MAX_TOKENS (now {max_tokens}) and VISUAL_TOKEN_BUDGET "
         "(now {visual_tokens}), so that places come free sooner, and FRAME_SAMPLE_RATE where descriptions run.",
     ),
     "first_token": (
-        _stage("first_token_ms"),
+        _make_stage_getter("first_token_ms"),
         "the model reading the picture. Lower VISUAL_TOKEN_BUDGET (now {visual_tokens}), and "
         "MAX_CONCURRENT_INFERENCES when many answers share the GPU.",
     ),
@@ -177,12 +177,12 @@ _PARTS: dict[str, tuple[Callable[[Sample], float], str]] = {
 }
 
 
-def advice(figures: LoadFigures, limits: dict[str, Any]) -> list[str]:
+def suggest_settings(figures: LoadFigures, limits: dict[str, Any]) -> list[str]:
     """Name the settings to lower if answers take longer than the objective. `limits`: those of `ready`.
 
     Each part that makes up a sixth or more of the slow answers is named, the largest first.
     """
-    slow, known = figures.slow(), defaultdict(lambda: "unknown", limits)
+    slow, known = figures.find_slow(), defaultdict(lambda: "unknown", limits)
     refused = sum(figures.errors.get(code, 0) for code in ("busy", "engine_timeout", "timeout"))
     if not slow and not refused:
         return []
@@ -235,7 +235,7 @@ class GpuWatch:
                 self.why_none = str(error)
             await asyncio.sleep(1.0)
 
-    def rows(self) -> list[Row]:
+    def to_rows(self) -> list[Row]:
         """Return the use, memory and power of each GPU, or one row with the reason if there are none."""
         if not self.readings:
             return [Row("GPU", "", note=self.why_none or "no reading came in time")]
@@ -255,7 +255,7 @@ class GpuWatch:
             rows[-3].note = f"{gpu.name}, by {self._reader.source}"
         return rows
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         readings = [[asdict(gpu) for gpu in reading] for reading in self.readings]
         return {"source": self._reader.source, "why_none": self.why_none, "readings": readings}
 
@@ -300,7 +300,7 @@ async def run_load(args: argparse.Namespace, console: Console) -> LoadRun:
     report = Report.of(
         f"qwen-camera under load, simulated {width}×{height} VP8 cameras, open loop", args
     )
-    run = LoadRun(report, poisson(args.num_requests, args.rate, args.seed), args.slo)
+    run = LoadRun(report, plan_poisson(args.num_requests, args.rate, args.seed), args.slo)
     async with contextlib.AsyncExitStack() as stack:
         url = args.server_url
         if url is None:
@@ -308,7 +308,7 @@ async def run_load(args: argparse.Namespace, console: Console) -> LoadRun:
             times = {"first_token_ms": args.first_token_ms, "between_ms": args.between_ms}
             model = await stack.enter_async_context(StandInProcess(**times))
             server = await stack.enter_async_context(
-                ServerProcess.before(model, level=args.server_log)
+                ServerProcess.for_model(model, level=args.server_log)
             )
             await server.wait_for_engine()
             url, run.stand_in = server.url, True
@@ -336,7 +336,7 @@ async def check_health(url: str) -> Any:
         # Without the token the server reports less.
         token = os.environ.get("METRICS_TOKEN") or None
         reply = await request("GET", f"{url}/health", token=token)
-        body = reply.json()
+        body = reply.parse_json()
     except (ValueError, IndexError, EOFError):
         raise MeasurementError(f"what answers at {url} is no qwen-camera server") from None
     except TimeoutError:
@@ -367,13 +367,13 @@ async def _ask(loop: OpenLoop, run: LoadRun, console: Console) -> None:
     with progress:
         bar = progress.add_task("asking", total=len(run.plan), detail="")
 
-        def ended(sample: Sample) -> None:
+        def on_end(sample: Sample) -> None:
             failed = sum(bool(s.error) for s in run.samples)
             took = "" if sample.e2el_ms is None else f"last {sample.e2el_ms / 1000:.2f} s  "
             progress.update(bar, advance=1, detail=f"{took}errors {failed}")
 
         try:
-            if not await program.run_until_signal(loop.ask(run.plan, ended)):
+            if not await program.run_until_signal(loop.ask(run.plan, on_end)):
                 run.cut_short = "interrupted"
         except ServerGone:
             run.cut_short = "the server went away"
@@ -381,18 +381,18 @@ async def _ask(loop: OpenLoop, run: LoadRun, console: Console) -> None:
 
 def finish(run: LoadRun) -> None:
     figures, report = run.figures, run.report
-    report.rows += figures.rows()
+    report.rows += figures.to_rows()
     dropped = float(run.frames_dropped)
     report.rows.append(Row("frames that the cameras here were too slow for", "", value=dropped))
     if run.gpus is not None:
-        report.rows += run.gpus.rows()
-        report.more["gpu"] = run.gpus.as_json()
+        report.rows += run.gpus.to_rows()
+        report.more["gpu"] = run.gpus.to_json()
     sent = [s for s in run.samples if s.sent is not None]
     report.more |= {
         "interrupted": run.cut_short,
-        "counts": figures.counts(),
+        "counts": figures.get_counts(),
         "questions": [asdict(sample) for sample in sent],
-        "advice": advice(figures, run.limits),
+        "advice": suggest_settings(figures, run.limits),
     }
     report.close()
 
@@ -403,19 +403,21 @@ def publish(run: LoadRun, args: argparse.Namespace) -> int:
     figures = run.figures
     panels = {
         "s from the planned arrival": {
-            name: [value / 1000 for value in figures.values(name)] for name in ("ttft", "e2el")
+            name: [value / 1000 for value in figures.get_values(name)] for name in ("ttft", "e2el")
         },
         "ms, as the server says": {
-            what: figures.values(name) for name, what in STAGES.items() if figures.values(name)
+            what: figures.get_values(name)
+            for name, what in STAGES.items()
+            if figures.get_values(name)
         },
     }
-    status = program.publish(run.report, "load", args, words(run), panels)
+    status = program.publish(run.report, "load", args, format_text(run), panels)
     if run.cut_short == "interrupted":
         return status or 130
     return status if figures.answered and not run.cut_short else 1
 
 
-def words(run: LoadRun) -> str:
+def format_text(run: LoadRun) -> str:
     """Return the lines below the table."""
     lines = []
     if run.cut_short:

@@ -41,7 +41,12 @@ from typing import Any
 import numpy as np
 import psutil
 
-from scripts.arguments import command_line, integer, number, option_adder
+from scripts.arguments import (
+    create_parser,
+    make_integer_parser,
+    make_number_parser,
+    make_option_adder,
+)
 from scripts.bench import random_gguf
 from scripts.bench.processes import MeasurementError, free_port
 from scripts.bench.program import say
@@ -73,22 +78,30 @@ _HEAD = (
 )
 
 
-def options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = command_line(__doc__, "benchmark.py --machine")
-    value, shapes, policies = option_adder(parser), tuple(random_gguf.SHAPES), ("passive", "active")
+def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = create_parser(__doc__, "benchmark.py --machine")
+    value, shapes, policies = (
+        make_option_adder(parser),
+        tuple(random_gguf.SHAPES),
+        ("passive", "active"),
+    )
     threads, sizes = sorted({max(1, cores() - 1), cores()}), (64, 128, 256, 512)
 
-    def several(option: str, default: Sequence[Any], words: str, **more: Any) -> None:
+    def add_list_option(option: str, default: Sequence[Any], words: str, **more: Any) -> None:
         help = f"{words} ({' '.join(map(str, default))})"
         parser.add_argument(option, nargs="+", default=default, help=help, **more)
 
-    several("--model", shapes[:1], "whose shape", choices=shapes)
-    several("--format", random_gguf.FORMATS[:1], "of its weights", choices=random_gguf.FORMATS)
-    several("--tokens", sizes, "visual tokens of a picture", type=integer(4, 4096))
-    several("--threads", threads, "of llama.cpp", type=integer(1, 1024))
-    several("--wait", policies, "OMP_WAIT_POLICY", choices=policies)
-    value("--repeat", integer(1, 100), 1, "questions a row, of which the median counts")
-    value("--minutes", number(0.01, 1000), 5.0, "after which no further row begins")
+    add_list_option("--model", shapes[:1], "whose shape", choices=shapes)
+    add_list_option(
+        "--format", random_gguf.FORMATS[:1], "of its weights", choices=random_gguf.FORMATS
+    )
+    add_list_option(
+        "--tokens", sizes, "visual tokens of a picture", type=make_integer_parser(4, 4096)
+    )
+    add_list_option("--threads", threads, "of llama.cpp", type=make_integer_parser(1, 1024))
+    add_list_option("--wait", policies, "OMP_WAIT_POLICY", choices=policies)
+    value("--repeat", make_integer_parser(1, 100), 1, "questions a row, of which the median counts")
+    value("--minutes", make_number_parser(0.01, 1000), 5.0, "after which no further row begins")
     return parser.parse_args(arguments)
 
 
@@ -138,7 +151,7 @@ class LlamaServer:
         self._said = self._log.read()[-3000:].decode(errors="replace")
         self._log.close()
 
-    def megabytes(self) -> float:
+    def get_megabytes(self) -> float:
         """Return the maximum memory that it used; the current memory if the system does not report the maximum."""
         with contextlib.suppress(OSError, StopIteration):
             lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
@@ -184,7 +197,7 @@ def find_program() -> LlamaProgram:
     return found
 
 
-def picture(tokens: int, seed: int) -> str:
+def make_picture_url(tokens: int, seed: int) -> str:
     """Return a picture of so many visual tokens as a URL; each seed gives another picture."""
     lines = next(one for one in range(int(tokens**0.5), 0, -1) if tokens % one == 0)
     size = (lines * _TOKEN_PIXELS, tokens // lines * _TOKEN_PIXELS, 3)
@@ -192,14 +205,16 @@ def picture(tokens: int, seed: int) -> str:
     return encode.data_url(encode.jpeg(pixels))
 
 
-def question_about(url: str) -> list[dict[str, Any]]:
+def make_question(url: str) -> list[dict[str, Any]]:
     """Return a question about a picture as this program asks it."""
     image = {"type": "image_url", "image_url": {"url": url}}
     system = {"role": "system", "content": system_text()}
     return [system, {"role": "user", "content": [image, {"type": "text", "text": QUESTION}]}]
 
 
-def rows(server: LlamaServer, args: argparse.Namespace, end: float) -> Iterator[tuple[Any, ...]]:
+def measure_rows(
+    server: LlamaServer, args: argparse.Namespace, end: float
+) -> Iterator[tuple[Any, ...]]:
     """Measure pictures of each size until `end`: the columns from `tokens` on."""
     said = "what is this " * (_TEXT_TOKENS // 3)
     # Twice: the first reads the weights from the disk.
@@ -207,22 +222,24 @@ def rows(server: LlamaServer, args: argparse.Namespace, end: float) -> Iterator[
         _, figures = server.ask([{"role": "user", "content": f"{start} {said}"}], 1)
     text_rate = figures["prompt_per_second"]
     seeds = itertools.count()
-    server.ask(question_about(picture(4, next(seeds))), 1)
+    server.ask(make_question(make_picture_url(4, next(seeds))), 1)
     for tokens in args.tokens:
         if time.monotonic() > end:
             return
         found = []
         for _ in range(args.repeat):
-            first, figures = server.ask(question_about(picture(tokens, next(seeds))), ANSWER_TOKENS)
+            first, figures = server.ask(
+                make_question(make_picture_url(tokens, next(seeds))), ANSWER_TOKENS
+            )
             text_ms = figures["prompt_n"] / text_rate * 1000
             more_ms = max(0.0, figures["prompt_ms"] - text_ms)
             found.append((first, more_ms, figures["predicted_per_second"]))
         first, more_ms, rate = map(statistics.median, zip(*found, strict=True))
         cells = (f"{first:.0f}", f"{more_ms:.0f}", f"{text_rate:.0f}", f"{rate:.1f}")
-        yield (tokens, *cells, f"{server.megabytes():.0f}")
+        yield (tokens, *cells, f"{server.get_megabytes():.0f}")
 
 
-def machine() -> str:
+def describe_machine() -> str:
     """Name this machine: processor, cores and memory."""
     name = platform.processor() or platform.machine()
     with contextlib.suppress(OSError, StopIteration):
@@ -234,8 +251,11 @@ def machine() -> str:
 
 def measure(args: argparse.Namespace, folder: Path) -> None:
     build, busy = find_program().version, os.getloadavg()[0]
-    print(f"{machine()}; llama.cpp b{build}" + (f"; load average {busy:.1f}" if busy > 1 else ""))
-    print(_line(_HEAD), _line(["---"] * len(_HEAD)), sep="\n", flush=True)
+    print(
+        f"{describe_machine()}; llama.cpp b{build}"
+        + (f"; load average {busy:.1f}" if busy > 1 else "")
+    )
+    print(_format_line(_HEAD), _format_line(["---"] * len(_HEAD)), sep="\n", flush=True)
     end, measured = time.monotonic() + args.minutes * 60, 0
     ways = list(itertools.product(args.threads, args.wait))
     kinds = list(itertools.product(args.model, args.format))
@@ -246,19 +266,21 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
         for threads, policy in ways:
             if time.monotonic() < end:
                 with LlamaServer(folder, threads, policy, max(args.tokens)) as server:
-                    for cells in rows(server, args, end):
+                    for cells in measure_rows(server, args, end):
                         measured += 1
-                        print(_line((f"{model} {form}", threads, policy, *cells)), flush=True)
+                        print(
+                            _format_line((f"{model} {form}", threads, policy, *cells)), flush=True
+                        )
     if left := len(kinds) * len(ways) * len(args.tokens) - measured:
         print(f"{left} rows were not measured within {args.minutes:g} minutes (--minutes).")
 
 
-def _line(cells: Iterable[object]) -> str:
+def _format_line(cells: Iterable[object]) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
 def main(arguments: Sequence[str]) -> int:
-    args = options(arguments)
+    args = parse_options(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="random-model-") as folder:

@@ -46,7 +46,7 @@ class Planned:
     text: str
 
 
-def poisson(count: int, rate: float, seed: int) -> list[Planned]:
+def plan_poisson(count: int, rate: float, seed: int) -> list[Planned]:
     """Return `count` arrivals of a Poisson process of `rate` per second; the same seed gives the same arrivals."""
     rng = random.Random(seed)
     at = 0.0
@@ -145,7 +145,7 @@ class _Visitor:
         await self.peer.connect(timeout=CONNECT_SECONDS)
         await self.peer.open_socket(timeout=CONNECT_SECONDS)
 
-    async def usable(self) -> None:
+    async def ensure_open(self) -> None:
         """Open the socket if it is not open; a restarted server creates a new session. Raises LOST."""
         if self.peer.ready and self.peer.close_code is None:
             return
@@ -174,14 +174,14 @@ class OpenLoop:
             LiveEncoder(Scene(*args.size, seed=i), rate=steady or 2.0, phase=TICKS * i // phases)
             for i in range(phases)
         ]
-        self._visitors = [_Visitor(functools.partial(self._peer, i)) for i in range(sessions)]
+        self._visitors = [_Visitor(functools.partial(self._make_peer, i)) for i in range(sessions)]
         self._free: asyncio.Queue[_Visitor] = asyncio.Queue()
         # Frames dropped while cameras connected, which is normal
         self._dropped_before = 0
         # Consecutive questions for which no session could be opened
         self._unreachable = 0
 
-    def _peer(self, number: int) -> CameraPeer:
+    def _make_peer(self, number: int) -> CameraPeer:
         encoder = self._encoders[number % len(self._encoders)]
         wake = self._args.steady is None
         return CameraPeer(self._url, encoder, wake=wake, access_code=self._args.access_code)
@@ -201,7 +201,7 @@ class OpenLoop:
         limit = asyncio.Semaphore(AT_ONCE)
         end = time.monotonic() + PATIENCE
 
-        async def one(visitor: _Visitor) -> None:
+        async def open_one(visitor: _Visitor) -> None:
             while True:
                 async with limit:
                     try:
@@ -215,7 +215,7 @@ class OpenLoop:
                 tell(f"the server limits how fast sessions open: waiting {wait:.0f} s")
                 await asyncio.sleep(wait)
 
-        tasks = [asyncio.create_task(one(visitor)) for visitor in self._visitors]
+        tasks = [asyncio.create_task(open_one(visitor)) for visitor in self._visitors]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -233,7 +233,7 @@ class OpenLoop:
         answers: list[Answer] = []
         timeout = self._args.timeout
 
-        async def one(visitor: _Visitor) -> None:
+        async def warm_up_one(visitor: _Visitor) -> None:
             for _ in range(each):
                 answers.append(await visitor.peer.ask("What do you see?", timeout=timeout))
 
@@ -242,7 +242,7 @@ class OpenLoop:
         try:
             async with asyncio.TaskGroup() as group:
                 for visitor in self._visitors:
-                    group.create_task(one(visitor))
+                    group.create_task(warm_up_one(visitor))
         except* LOST as lost:
             first = lost.exceptions[0]
             raise MeasurementError(f"a session ended in the warm-up: {first}") from None
@@ -265,16 +265,16 @@ class OpenLoop:
             async with asyncio.TaskGroup() as group:
                 for planned in plan:
                     await asyncio.sleep(max(0.0, start + planned.at - loop.time()))
-                    group.create_task(self._one(planned, on_end))
+                    group.create_task(self._ask_planned(planned, on_end))
         except* ServerGone:
             raise ServerGone from None
 
-    async def _one(self, planned: Planned, on_end: Callable[[Sample], None]) -> None:
+    async def _ask_planned(self, planned: Planned, on_end: Callable[[Sample], None]) -> None:
         sample = Sample(planned.number, planned.at)
         # In order of arrival
         visitor = await self._free.get()
         try:
-            sample.sent = self._now()
+            sample.sent = self._get_time()
             await self._ask(visitor, planned, sample)
         finally:
             self._free.put_nowait(visitor)
@@ -287,9 +287,9 @@ class OpenLoop:
 
     async def _ask(self, visitor: _Visitor, planned: Planned, sample: Sample) -> None:
         try:
-            await visitor.usable()
+            await visitor.ensure_open()
         except LOST:
-            sample.error, sample.ended = "unreachable", self._now()
+            sample.error, sample.ended = "unreachable", self._get_time()
             self._unreachable += 1
             return
         peer = visitor.peer
@@ -305,11 +305,11 @@ class OpenLoop:
                 await peer.send({"type": "cancel"})
         except LOST:
             sample.error = "connection_lost"
-        sample.ended = self._now()
+        sample.ended = self._get_time()
         if answer is not None:
             sample.fill(answer, self.began)
 
-    def _now(self) -> float:
+    def _get_time(self) -> float:
         return time.time() - self.began
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from scripts.arguments import integer, number
+from scripts.arguments import make_integer_parser, make_number_parser
 
 Basis = Literal["measured", "estimated", "set", "assumed"]
 SIZES = (100, 10_000, 1_000_000)
@@ -104,7 +104,7 @@ class Plan:
         fixed = [one for one in passed if not one.more_helps]
         return (fixed or passed or list(self.limits))[0]
 
-    def value(self, name: str) -> float:
+    def get_value(self, name: str) -> float:
         """Return the result of a line."""
         return next(line.value for line in self.lines if line.name == name)
 
@@ -141,7 +141,7 @@ def plan(people: int, given: Assumptions | None = None) -> Plan:
     awake = min(1.0, AWAKE_SECONDS / given.ask_every)
     core = CORE_IDLE * (1 - awake) + CORE_AWAKE * awake
     uplink = UPLINK_IDLE * (1 - awake) + UPLINK_AWAKE * awake
-    limits = _limits(given, core, uplink)
+    limits = _compute_limits(given, core, uplink)
     cell = MOST_GATEWAYS * PROCESS_PEOPLE
     questions = people / given.ask_every
     gpus = math.ceil(questions / given.answers_per_gpu)
@@ -153,17 +153,17 @@ def plan(people: int, given: Assumptions | None = None) -> Plan:
     relayed = people * given.relayed * uplink
     memory = processes * PROCESS_MIB + people * CAMERA_MIB
 
-    def spared(count: int) -> int:
+    def count_spares(count: int) -> int:
         return count + max(1, math.ceil(count * given.spare / 100))
 
     asleep = 1 - awake
     gpu_machines = math.ceil(gpus / given.gpus_per_machine)
     gateways = math.ceil(max(processes / per_machine, people * uplink / MACHINE_MBITS))
-    relays = spared(math.ceil(relayed * 2 / MACHINE_MBITS)) if relayed else 0
+    relays = count_spares(math.ceil(relayed * 2 / MACHINE_MBITS)) if relayed else 0
     found = {
         "questions": (f"{people:,} / {given.ask_every:g}", questions),
         "GPUs": (f"{questions:,.1f} / {given.answers_per_gpu:g}", gpus),
-        "GPU machines": (f"{gpus:,} / {given.gpus_per_machine}", spared(gpu_machines)),
+        "GPU machines": (f"{gpus:,} / {given.gpus_per_machine}", count_spares(gpu_machines)),
         "cells": (f"{people:,} / ({MOST_GATEWAYS} × {PROCESS_PEOPLE})", cells),
         "processes": (f"{people:,} / {PROCESS_PEOPLE}", processes),
         "cores used": (
@@ -172,7 +172,7 @@ def plan(people: int, given: Assumptions | None = None) -> Plan:
         ),
         "gateway machines": (
             f"max({processes:,} / {per_machine}, {people * uplink:,.0f} / {MACHINE_MBITS:,.0f})",
-            spared(gateways),
+            count_spares(gateways),
         ),
         "memory": (
             f"{processes:,} × {PROCESS_MIB:g} + {people:,} × {CAMERA_MIB}",
@@ -186,8 +186,8 @@ def plan(people: int, given: Assumptions | None = None) -> Plan:
             f"{questions:,.1f} × {QUESTION_BYTES:,} × 8",
             questions * QUESTION_BYTES * 8 / 1e6,
         ),
-        "routers": (f"max({questions:,.1f} / {ROUTER_REQUESTS:g}, {cells})", spared(routers)),
-        "nginx machines": (f"max({people:,} / {NGINX_SOCKETS:,}, {cells})", spared(fronts)),
+        "routers": (f"max({questions:,.1f} / {ROUTER_REQUESTS:g}, {cells})", count_spares(routers)),
+        "nginx machines": (f"max({people:,} / {NGINX_SOCKETS:,}, {cells})", count_spares(fronts)),
         "Redis": (f"{cells}", cells),
         "relay machines": (
             f"{people:,} × {given.relayed:g} × {uplink:.2f} × 2 / {MACHINE_MBITS:,.0f}",
@@ -201,7 +201,7 @@ def plan(people: int, given: Assumptions | None = None) -> Plan:
     return Plan(people, lines, limits)
 
 
-def _limits(given: Assumptions, core: float, uplink: float) -> tuple[Limit, ...]:
+def _compute_limits(given: Assumptions, core: float, uplink: float) -> tuple[Limit, ...]:
     gpu, router = given.answers_per_gpu * given.ask_every, ROUTER_REQUESTS * given.ask_every
     cores = given.cores_per_machine
     machine, network = (cores - 1) * PROCESS_PEOPLE, MACHINE_MBITS / uplink
@@ -271,17 +271,26 @@ _OPTIONS = {
 }
 
 
-def options(arguments: Sequence[str]) -> argparse.Namespace:
+def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options of --plan."""
     parser = argparse.ArgumentParser(
         prog="scripts/benchmark.py --plan",
         description="Machines for so many people, from measured figures, with the formulas; and what breaks first.",
     )
     add = parser.add_argument
-    add("people", nargs="*", type=integer(1, 10**9), help="people at a time (100 10000 1000000)")
+    add(
+        "people",
+        nargs="*",
+        type=make_integer_parser(1, 10**9),
+        help="people at a time (100 10000 1000000)",
+    )
     for one in fields(Assumptions):
         low, high, words = _OPTIONS[one.name]
-        kind = integer(int(low), int(high)) if isinstance(one.default, int) else number(low, high)
+        kind = (
+            make_integer_parser(int(low), int(high))
+            if isinstance(one.default, int)
+            else make_number_parser(low, high)
+        )
         option = f"--{one.name.replace('_', '-')}"
         add(option, type=kind, default=one.default, help=f"{words} ({one.default:g})")
     add("--output", type=Path, help="write it to this file, too")
@@ -290,7 +299,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the plans. Return the exit status: 0, or 1 if the file could not be written."""
-    args = options(arguments)
+    args = parse_options(arguments)
     given = Assumptions(**{one.name: getattr(args, one.name) for one in fields(Assumptions)})
     text = render([plan(people, given) for people in args.people or SIZES])
     print(text)

@@ -20,7 +20,7 @@ from typing import Any, Self
 import psutil
 
 from scripts.arguments import ROOT
-from scripts.bench.http_json import json_request, request
+from scripts.bench.http_json import request, request_json
 
 
 class MeasurementError(Exception):
@@ -50,13 +50,13 @@ class Program:
         )
         return self._process
 
-    async def signal(self, number: signal.Signals) -> None:
+    async def send_signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
 
     async def kill(self) -> None:
         """Kill it with SIGKILL."""
-        await self.signal(signal.SIGKILL)
+        await self.send_signal(signal.SIGKILL)
         if self._process is not None:
             await self._process.wait()
 
@@ -81,10 +81,10 @@ class StandInProcess(Program):
             self._process.stdin.close()
             await asyncio.wait_for(self._process.wait(), 10)
 
-    async def records(self, kind: str = "chat") -> list[dict[str, Any]]:
+    async def fetch_records(self, kind: str = "chat") -> list[dict[str, Any]]:
         """Return the requests of a kind (stand_in_model.Record)."""
         url = self.base_url.removesuffix("/v1")
-        return [one for one in await json_request("GET", f"{url}/records") if one["kind"] == kind]
+        return [one for one in await request_json("GET", f"{url}/records") if one["kind"] == kind]
 
 
 class ServerProcess(Program):
@@ -108,7 +108,7 @@ class ServerProcess(Program):
         self._said = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
 
     @classmethod
-    def before(cls, model: StandInProcess, *, level: str = "", **environment: str) -> Self:
+    def for_model(cls, model: StandInProcess, *, level: str = "", **environment: str) -> Self:
         """Return a server whose engine is the stand-in; `level` of its log."""
         more = {"LOG_LEVEL": level} if level else {}
         return cls(ENGINE="vllm", VLLM_BASE_URL=model.base_url, **more, **environment)
@@ -127,7 +127,7 @@ class ServerProcess(Program):
             while True:
                 if process.returncode is not None:
                     raise MeasurementError(
-                        f"the server ended with {process.returncode}:\n{self.output()}"
+                        f"the server ended with {process.returncode}:\n{self.read_output()}"
                     )
                 with contextlib.suppress(OSError, EOFError):
                     reply = await request("GET", self.url, headers={"Accept": "text/html"})
@@ -143,7 +143,7 @@ class ServerProcess(Program):
 
     async def __aexit__(self, *_: object) -> None:
         try:
-            await self.signal(signal.SIGTERM)
+            await self.send_signal(signal.SIGTERM)
             if self._process is not None:
                 await asyncio.wait_for(self._process.wait(), 20)
         except TimeoutError:
@@ -152,7 +152,7 @@ class ServerProcess(Program):
         finally:
             self._open.close()
 
-    def output(self) -> str:
+    def read_output(self) -> str:
         """Return the end of its output."""
         self._said.flush()
         size = self._said.seek(0, os.SEEK_END)
@@ -165,7 +165,7 @@ class ServerProcess(Program):
         while True:
             reply = await request("GET", f"{self.url}/health")
             if reply.status == 200:
-                body: dict[str, Any] = reply.json()
+                body: dict[str, Any] = reply.parse_json()
                 return body
             if time.monotonic() > end:
                 raise MeasurementError(f"no engine is ready after {seconds} s: {reply.body!r:.300}")
@@ -202,19 +202,19 @@ class Usage:
         cpu = times.user + times.system
         return cls(cpu, rss / 2**20, threads, descriptors, time.monotonic())
 
-    def cores_since(self, earlier: Usage) -> float:
+    def compute_cores_since(self, earlier: Usage) -> float:
         """Return the mean number of used cores since an earlier usage."""
         return (self.cpu - earlier.cpu) / max(1e-9, self.at - earlier.at)
 
 
-async def cores(pid: int, seconds: float) -> float:
+async def measure_cores(pid: int, seconds: float) -> float:
     """Return the mean number of cores that a process uses over this time. Raises MeasurementError."""
     before = Usage.of(pid)
     await asyncio.sleep(seconds)
-    return Usage.of(pid).cores_since(before)
+    return Usage.of(pid).compute_cores_since(before)
 
 
-def idle_and_all() -> tuple[float, float]:
+def read_cpu_seconds() -> tuple[float, float]:
     """Return the idle seconds of all processors, and all their seconds."""
     times = psutil.cpu_times()._asdict()
     # The times of guests are also contained in the others.
@@ -233,8 +233,8 @@ BEFORE_SECONDS = 8.0
 _LOOK_SECONDS = 0.05
 
 
-def longest_pause(times: Iterable[float], since: float, now: float) -> float:
-    """Return the longest interval between `since` and `now` without any of `times`, which are ascending."""
+def find_longest_pause(times: Iterable[float], since: float, now: float) -> float:
+    """Return the longest interval between `begin_interval` and `now` without any of `times`, which are ascending."""
     inside = [since, *(at for at in times if since < at < now), now]
     return max(after - before for before, after in pairwise(inside))
 
@@ -251,19 +251,19 @@ class Machine:
             self._turns.append(time.monotonic())
             await asyncio.sleep(_LOOK_SECONDS)
 
-    def since(self) -> Callable[[], dict[str, float]]:
+    def begin_interval(self) -> Callable[[], dict[str, float]]:
         """Begin an interval. Return a function that returns its figures: the idle fraction of all processors, the
         cores used by the people's process, and the longest pause of that process.
         """
-        begin, seconds, usage = time.monotonic(), idle_and_all(), Usage.of(os.getpid())
+        begin, seconds, usage = time.monotonic(), read_cpu_seconds(), Usage.of(os.getpid())
 
-        def figures() -> dict[str, float]:
-            idle, whole = (b - a for a, b in zip(seconds, idle_and_all(), strict=True))
-            pause = longest_pause(list(self._turns), begin, time.monotonic()) - _LOOK_SECONDS
+        def get_figures() -> dict[str, float]:
+            idle, whole = (b - a for a, b in zip(seconds, read_cpu_seconds(), strict=True))
+            pause = find_longest_pause(list(self._turns), begin, time.monotonic()) - _LOOK_SECONDS
             return {
                 "idle_share": round(idle / max(0.01, whole), 2),
-                "people_cores": round(Usage.of(os.getpid()).cores_since(usage), 2),
+                "people_cores": round(Usage.of(os.getpid()).compute_cores_since(usage), 2),
                 "pause_max_ms": round(1000 * max(0.0, pause)),
             }
 
-        return figures
+        return get_figures

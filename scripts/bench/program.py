@@ -13,7 +13,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from scripts.arguments import ROOT, add_access_code, address, integer, number, option_adder
+from scripts.arguments import (
+    ROOT,
+    add_access_code,
+    make_integer_parser,
+    make_number_parser,
+    make_option_adder,
+    parse_address,
+)
 from scripts.bench.http_json import HttpError
 from scripts.bench.processes import MeasurementError
 from scripts.bench.report import Report, draw
@@ -24,7 +31,7 @@ T = TypeVar("T")
 def add_server(parser: argparse.ArgumentParser) -> None:
     """Add the options that name a running server."""
     words = "measure this server instead of starting one"
-    parser.add_argument("--server-url", type=address, help=words)
+    parser.add_argument("--server-url", type=parse_address, help=words)
     add_access_code(parser, os.environ.get("ACCESS_CODE") or None)
 
 
@@ -56,15 +63,24 @@ def add_options(
 ) -> None:
     """Add the options common to all measurements; the numbers are the defaults."""
     add_server(parser)
-    add, value = parser.add_argument, option_adder(parser)
-    value("--num-requests", integer(1, 100_000), questions, "questions after the warm-up")
-    value("--sessions", integer(1, 1000), sessions, "pages that ask, each with a camera")
-    value("--rate", number(0.001, 1000), rate, "questions a second, of all together")
-    value("--warm-up", integer(0, 1000), warm_up, "questions a session before any is counted")
+    add, value = parser.add_argument, make_option_adder(parser)
+    value(
+        "--num-requests", make_integer_parser(1, 100_000), questions, "questions after the warm-up"
+    )
+    value(
+        "--sessions", make_integer_parser(1, 1000), sessions, "pages that ask, each with a camera"
+    )
+    value("--rate", make_number_parser(0.001, 1000), rate, "questions a second, of all together")
+    value(
+        "--warm-up",
+        make_integer_parser(0, 1000),
+        warm_up,
+        "questions a session before any is counted",
+    )
     add("--detail", choices=("auto", "low", "high"), default="auto")
     value("--seed", int, 1, "of when what is asked")
     add_output(parser)
-    value("--first-token-ms", number(0.001, 1e6), 50, "of the stand-in model")
+    value("--first-token-ms", make_number_parser(0.001, 1e6), 50, "of the stand-in model")
     add("--server-log", default="", help="log level of the started server (warning)")
 
 
@@ -97,7 +113,7 @@ def run(measure: Callable[[], int], output: Path) -> int:
         return 130
 
 
-async def until_sigterm(work: Coroutine[Any, Any, T]) -> T:
+async def run_until_sigterm(work: Coroutine[Any, Any, T]) -> T:
     """Run the work of `asyncio.run`. SIGTERM cancels it, as SIGINT does unless the shell ignores SIGINT.
 
     An exception raised in a signal handler would end any code that is running, including aiortc's.
@@ -146,12 +162,12 @@ def publish(
     `panels` are drawn (report.draw) unless `args.no_plots` is set or matplotlib is not installed.
     """
     report.close()
-    print(f"{report.table()}\n\n{words}".rstrip() + "\n")
+    print(f"{report.format_table()}\n\n{words}".rstrip() + "\n")
     no_plots = ""
     try:
         paths = [*report.write(args.output, name)]
         if panels and not args.no_plots:
-            paths.append(draw(report.stem(args.output, name), panels))
+            paths.append(draw(report.make_stem(args.output, name), panels))
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise

@@ -80,13 +80,13 @@ Tensor = tuple[str, tuple[int, ...], int]
 def write(folder: Path, shape: Shape, form: str, texts: Sequence[str]) -> int:
     """Write both files of a model to `folder`. Return their size in bytes. `form`: one of FORMATS."""
     kinds = (7, Q8_0) if form == "Q8_0" else (15, Q4_K)
-    text = {**_text_fields(shape, kinds[0]), **_words(shape.words, texts)}
-    _write(folder / WEIGHTS, text, list(_text_tensors(shape, kinds[1])))
-    _write(folder / PROJECTOR, _picture_fields(shape), list(_picture_tensors(shape)))
+    text = {**_make_text_fields(shape, kinds[0]), **_make_vocabulary_fields(shape.words, texts)}
+    _write(folder / WEIGHTS, text, list(_list_text_tensors(shape, kinds[1])))
+    _write(folder / PROJECTOR, _make_picture_fields(shape), list(_list_picture_tensors(shape)))
     return sum((folder / name).stat().st_size for name in (WEIGHTS, PROJECTOR))
 
 
-def _text_fields(shape: Shape, file_type: int) -> dict[str, Any]:
+def _make_text_fields(shape: Shape, file_type: int) -> dict[str, Any]:
     fields = {
         "context_length": 262_144,
         "embedding_length": shape.width,
@@ -107,14 +107,16 @@ def _text_fields(shape: Shape, file_type: int) -> dict[str, Any]:
         "ssm.inner_size": shape.recurrent_heads * _RECURRENT_HEAD,
         "full_attention_interval": _INTERVAL,
     }
-    return _general("qwen35", file_type) | {f"qwen35.{name}": fields[name] for name in fields}
+    return _make_general_fields("qwen35", file_type) | {
+        f"qwen35.{name}": fields[name] for name in fields
+    }
 
 
-def _general(architecture: str, file_type: int) -> dict[str, Any]:
+def _make_general_fields(architecture: str, file_type: int) -> dict[str, Any]:
     return {"general.architecture": architecture, "general.file_type": file_type}
 
 
-def _words(size: int, texts: Sequence[str]) -> dict[str, Any]:
+def _make_vocabulary_fields(size: int, texts: Sequence[str]) -> dict[str, Any]:
     """Return the fields of a vocabulary with the words of `texts`, with and without a leading space."""
     letters = [*range(33, 127), *range(161, 173), *range(174, 256)]
     # GPT-2's encoding of bytes: those without a printable character get one from 256 on.
@@ -142,7 +144,7 @@ def _words(size: int, texts: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _text_tensors(shape: Shape, kind: int) -> Iterator[Tensor]:
+def _list_text_tensors(shape: Shape, kind: int) -> Iterator[Tensor]:
     """Return the tensors. In Q4_K_M some have more bits, as in llama.cpp's own conversion."""
     more, most = (Q5_K, Q6_K) if kind == Q4_K else (kind, kind)
     width, layers, heads = shape.width, shape.layers, shape.recurrent_heads
@@ -174,7 +176,7 @@ def _text_tensors(shape: Shape, kind: int) -> Iterator[Tensor]:
             yield f"blk.{at}.{name}", sizes, F32
 
 
-def _picture_fields(shape: Shape) -> dict[str, Any]:
+def _make_picture_fields(shape: Shape) -> dict[str, Any]:
     vision = {
         "image_size": 768,
         "patch_size": _PATCH,
@@ -189,7 +191,7 @@ def _picture_fields(shape: Shape) -> dict[str, Any]:
         "image_std": [0.5] * 3,
     }
     return {
-        **_general("clip", F16),
+        **_make_general_fields("clip", F16),
         "clip.has_vision_encoder": True,
         "clip.projector_type": "qwen3vl_merger",
         "clip.use_gelu": True,
@@ -197,7 +199,7 @@ def _picture_fields(shape: Shape) -> dict[str, Any]:
     }
 
 
-def _picture_tensors(shape: Shape) -> Iterator[Tensor]:
+def _list_picture_tensors(shape: Shape) -> Iterator[Tensor]:
     width, inner = shape.picture_width, shape.picture_inner
     matrices = {"mm.0": (4 * width, 4 * width), "mm.2": (4 * width, shape.width)}
     norms = ["v.post_ln"]
@@ -228,26 +230,26 @@ def _write(path: Path, fields: Mapping[str, Any], tensors: Sequence[Tensor]) -> 
     with path.open("wb") as file:
         file.write(b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(fields)))
         for name, value in fields.items():
-            kind, content = _value(value)
-            file.write(_text(name) + struct.pack("<I", kind) + content)
+            kind, content = _encode_value(value)
+            file.write(_encode_text(name) + struct.pack("<I", kind) + content)
         place = 0
         for name, sizes, kind in tensors:
             dimensions = struct.pack(f"<I{len(sizes)}Q", len(sizes), *sizes)
-            file.write(_text(name) + dimensions + struct.pack("<IQ", kind, place))
-            place += -(-_bytes(sizes, kind) // _ALIGNED) * _ALIGNED
+            file.write(_encode_text(name) + dimensions + struct.pack("<IQ", kind, place))
+            place += -(-_count_bytes(sizes, kind) // _ALIGNED) * _ALIGNED
         file.write(bytes(-file.tell() % _ALIGNED))
-        pools = {kind: _numbers(kind) for kind in {one[2] for one in tensors} - {F32}}
+        pools = {kind: _make_random_blocks(kind) for kind in {one[2] for one in tensors} - {F32}}
         for name, sizes, kind in tensors:
-            _write_tensor(file, name, _bytes(sizes, kind), pools.get(kind))
+            _write_tensor(file, name, _count_bytes(sizes, kind), pools.get(kind))
             file.write(bytes(-file.tell() % _ALIGNED))
 
 
-def _text(text: str) -> bytes:
+def _encode_text(text: str) -> bytes:
     content = text.encode()
     return struct.pack("<Q", len(content)) + content
 
 
-def _value(value: Any) -> tuple[int, bytes]:
+def _encode_value(value: Any) -> tuple[int, bytes]:
     """Return the number of a value's type, and the encoded value."""
     match value:
         case bool():
@@ -257,19 +259,19 @@ def _value(value: Any) -> tuple[int, bytes]:
         case float():
             return 6, struct.pack("<f", value)
         case str():
-            return 8, _text(value)
-    kinds, contents = zip(*map(_value, value), strict=True)
+            return 8, _encode_text(value)
+    kinds, contents = zip(*map(_encode_value, value), strict=True)
     # Lists of integers are signed.
     kind = {4: 5}.get(kinds[0], kinds[0])
     return 9, struct.pack("<IQ", kind, len(contents)) + b"".join(contents)
 
 
-def _bytes(sizes: Sequence[int], kind: int) -> int:
+def _count_bytes(sizes: Sequence[int], kind: int) -> int:
     numbers, size, _ = _BLOCKS[kind]
     return int(np.prod(sizes)) // numbers * size
 
 
-def _numbers(kind: int) -> bytes:
+def _make_random_blocks(kind: int) -> bytes:
     """Return random blocks of a type."""
     random = np.random.default_rng(kind)
     if kind == F16:

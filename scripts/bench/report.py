@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
-from scripts.bench.processes import idle_and_all
+from scripts.bench.processes import read_cpu_seconds
 
 # Expected figures of one GPU with the 32B model in FP16 behind a server like this one.
 EXPECTATION = (
@@ -28,7 +28,7 @@ EXPECTATION = (
 STAND_IN = "(The figures above were taken with a stand-in in the model's place: they hold everything but the model.)"
 
 
-def percentile(values: Sequence[float], q: float) -> float:
+def get_percentile(values: Sequence[float], q: float) -> float:
     """Return the smallest value that `q` percent do not exceed (nearest rank); NaN without values."""
     if not values:
         return math.nan
@@ -62,7 +62,7 @@ class Spread:
     def of(cls, values: Iterable[float | None]) -> Spread:
         """Return the spread of the known values."""
         found = [value for value in values if value is not None]
-        p50, p95, p99, top = (percentile(found, q) for q in (50, 95, 99, 100))
+        p50, p95, p99, top = (get_percentile(found, q) for q in (50, 95, 99, 100))
         return cls(len(found), p50, p95, p99, top)
 
 
@@ -97,19 +97,21 @@ class Row:
             checks.append(self.value >= self.target if self.at_least else self.value <= self.target)
         return all(checks) if checks else None
 
-    def cells(self) -> tuple[str, str, str, str, str]:
+    def to_cells(self) -> tuple[str, str, str, str, str]:
         if self.spread is not None:
             s = self.spread
-            figure = f"p50 {_short(s.p50)}  p95 {_short(s.p95)}  p99 {_short(s.p99)} {self.unit} (n={s.n})"
+            figure = f"p50 {_format_short(s.p50)}  p95 {_format_short(s.p95)}  p99 {_format_short(s.p99)} {self.unit} (n={s.n})"
             wanted = [
-                f"{name} ≤ {_short(bound)}"
+                f"{name} ≤ {_format_short(bound)}"
                 for name, bound in (("p50", self.target_p50), ("p95", self.target_p95))
                 if bound is not None
             ]
         else:
-            figure = "-" if self.value is None else f"{_short(self.value)} {self.unit}"
+            figure = "-" if self.value is None else f"{_format_short(self.value)} {self.unit}"
             sign = "≥" if self.at_least else "≤"
-            wanted = [] if self.target is None else [f"{sign} {_short(self.target)} {self.unit}"]
+            wanted = (
+                [] if self.target is None else [f"{sign} {_format_short(self.target)} {self.unit}"]
+            )
         verdict = {True: "yes", False: "NO", None: ""}[self.reached]
         return self.number, self.what, figure, ", ".join(wanted), verdict
 
@@ -124,24 +126,24 @@ class Report:
     started: float = field(default_factory=time.time)
     # Further values for the JSON
     more: dict[str, Any] = field(default_factory=dict)
-    _seconds: tuple[float, float] = field(default_factory=idle_and_all)
+    _seconds: tuple[float, float] = field(default_factory=read_cpu_seconds)
 
     @classmethod
     def of(cls, title: str, args: argparse.Namespace) -> Report:
         """Create the report of a program with these options."""
         # Results are shared; the access code must not be in them.
         given = {k: str(v) for k, v in vars(args).items() if k != "access_code"}
-        return cls(title, {"machine": machine(), "arguments": given})
+        return cls(title, {"machine": describe_machine(), "arguments": given})
 
     def close(self) -> None:
         """Store how busy the machine was during the measurement, including other programs."""
-        idle, total = (b - a for a, b in zip(self._seconds, idle_and_all(), strict=True))
+        idle, total = (b - a for a, b in zip(self._seconds, read_cpu_seconds(), strict=True))
         if total:
             self.conditions["machine_idle_share"] = round(idle / total, 3)
 
-    def table(self) -> str:
+    def format_table(self) -> str:
         head = ("row", "what", "measured", "target", "reached")
-        lines = [head, *(row.cells() for row in self.rows)]
+        lines = [head, *(row.to_cells() for row in self.rows)]
         text = align(
             [head, ["-" * max(map(len, column)) for column in zip(*lines, strict=True)], *lines[1:]]
         )
@@ -150,14 +152,14 @@ class Report:
         notes = [f"  {row.number or row.what}: {row.note}" for row in self.rows if row.note]
         return "\n".join([*text, *(["", "Notes"] if notes else []), *notes])
 
-    def stem(self, folder: Path, name: str) -> Path:
+    def make_stem(self, folder: Path, name: str) -> Path:
         """Return the name of this run's files, without their suffixes."""
         stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(self.started))
         return folder / f"{name}-{stamp}"
 
     def write(self, folder: Path, name: str) -> tuple[Path, Path]:
         """Write <name>-<time>.json and .csv atomically. Return their paths. Raises OSError."""
-        stem = self.stem(folder, name)
+        stem = self.make_stem(folder, name)
         as_json, as_csv = (stem.with_name(f"{stem.name}.{ending}") for ending in ("json", "csv"))
         body = {
             "title": self.title,
@@ -176,7 +178,7 @@ class Report:
             lines.append(
                 [row.number, row.what, row.unit, s.n if s else "", row.value, *figures, row.reached]
             )
-        write_whole(as_json, (json.dumps(_finite(body), indent=1) + "\n").encode())
+        write_whole(as_json, (json.dumps(_replace_infinite(body), indent=1) + "\n").encode())
         text = io.StringIO()
         csv.writer(text).writerows(lines)
         write_whole(as_csv, text.getvalue().encode())
@@ -222,7 +224,7 @@ def draw(stem: Path, panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Pat
     return write_whole(stem.with_name(f"{stem.name}.png"), image.getvalue())
 
 
-def machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """Return the hardware and software on which the figures depend."""
     model = platform.processor()
     with contextlib.suppress(OSError):
@@ -238,7 +240,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _short(value: float) -> str:
+def _format_short(value: float) -> str:
     if math.isnan(value):
         return "-"
     if abs(value) >= 100 or value == int(value):
@@ -246,12 +248,12 @@ def _short(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 1 else f"{value:.3g}"
 
 
-def _finite(value: Any) -> Any:
+def _replace_infinite(value: Any) -> Any:
     """Replace NaN and infinity, which JSON does not have, by None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _replace_infinite(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [_replace_infinite(item) for item in value]
     return value

@@ -30,7 +30,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.arguments import command_line
+from scripts.arguments import create_parser
 from scripts.bench import clock_code
 from server.core import core_dumps
 
@@ -154,7 +154,7 @@ class StandInModel:
         writer = asked.writer
         match asked.method, urlsplit(asked.target).path:
             case "POST", "/v1/chat/completions":
-                return await self._chat(arrived, asked)
+                return await self._answer_chat(arrived, asked)
             case "GET", "/v1/models":
                 card = {"id": MODEL, "object": "model", "max_model_len": 8192}
                 write_json(writer, 200, {"object": "list", "data": [card]})
@@ -184,9 +184,9 @@ class StandInModel:
         self.records.append(Record(arrived, text, kind))
         return self.records[-1]
 
-    async def _chat(self, arrived: float, asked: Request) -> bool:
+    async def _answer_chat(self, arrived: float, asked: Request) -> bool:
         request = json.loads(asked.body)
-        question, picture = _last_user(request["messages"])
+        question, picture = _find_last_user_message(request["messages"])
         record = self._record(arrived, question)
         self.running += 1
         looking = asyncio.get_running_loop().run_in_executor(self._pool, _look, record, picture)
@@ -204,7 +204,7 @@ class StandInModel:
             await looking
         return not record.cancelled
 
-    def said(self, question: str, count: int) -> list[str]:
+    def get_answer_pieces(self, question: str, count: int) -> list[str]:
         """Return the pieces of the answer to a question, at most `count`."""
         words = ANSWER.split()
         return [(" " if i else "") + words[i % len(words)] for i in range(count)]
@@ -216,7 +216,7 @@ class StandInModel:
         most = MANY_PIECES if AT_LENGTH in record.question else self.pieces
         wanted = request.get("max_completion_tokens") or request.get("max_tokens") or most
         count = max(1, min(most, int(wanted)))
-        pieces = self.said(record.question, count)
+        pieces = self.get_answer_pieces(record.question, count)
         usage = {"prompt_tokens": 100, "completion_tokens": count, "total_tokens": 100 + count}
         between = self.between
         if self._reading is None:
@@ -233,15 +233,15 @@ class StandInModel:
             await writer.drain()
             return
         _write_head(writer, "text/event-stream")
-        _write_event(writer, _chunk({"role": "assistant", "content": ""}))
+        _write_event(writer, _make_chunk({"role": "assistant", "content": ""}))
         for i, piece in enumerate(pieces):
             if i:
                 await asyncio.sleep(between)
             else:
                 record.first_token = time.time()
-            _write_event(writer, _chunk({"content": piece}))
+            _write_event(writer, _make_chunk({"content": piece}))
             await writer.drain()
-        _write_event(writer, _chunk({}, "stop"))
+        _write_event(writer, _make_chunk({}, "stop"))
         if (request.get("stream_options") or {}).get("include_usage"):
             _write_event(writer, {"id": "x", "choices": [], "usage": usage})
         _write_event(writer, "[DONE]")
@@ -250,7 +250,7 @@ class StandInModel:
 
     async def _speak(self, record: Record, writer: asyncio.StreamWriter) -> None:
         _write_head(writer, f"audio/pcm;rate={RATE}")
-        sound = tone(len(record.question) * _CHARACTER).tobytes()
+        sound = make_tone(len(record.question) * _CHARACTER).tobytes()
         record.first_token = time.time()
         # 0.1 s per piece
         for begin in range(0, len(sound), RATE // 5):
@@ -259,13 +259,13 @@ class StandInModel:
         writer.write(b"0\r\n\r\n")
 
 
-def tone(seconds: float) -> NDArray[np.int16]:
+def make_tone(seconds: float) -> NDArray[np.int16]:
     """Return a tone of this length at `RATE`."""
     times = np.arange(round(seconds * RATE)) / RATE
     return (9000 * np.sin(2 * np.pi * 660 * times)).astype(np.int16)
 
 
-def _chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+def _make_chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     return {"id": "x", "object": "chat.completion.chunk", "model": MODEL, "choices": [choice]}
 
@@ -290,7 +290,7 @@ def write_json(writer: asyncio.StreamWriter, status: int, body: Any) -> None:
     writer.write(head.encode() + b"\r\n\r\n" + raw)
 
 
-def _last_user(messages: list[dict[str, Any]]) -> tuple[str, str]:
+def _find_last_user_message(messages: list[dict[str, Any]]) -> tuple[str, str]:
     """Return the text and the picture (a data URL; "" if there is none) of the last user message."""
     content: str | list[dict[str, Any]] = next(
         (message["content"] for message in messages[::-1] if message["role"] == "user"), ""
@@ -311,12 +311,14 @@ def _look(record: Record, picture: str) -> None:
         return
     record.height, record.width = image.shape[:2]
     shown = clock_code.read(np.asarray(image, np.uint8))
-    record.age_ms = None if shown is None else clock_code.age_ms(shown, record.arrived * 1000)
+    record.age_ms = (
+        None if shown is None else clock_code.compute_age_ms(shown, record.arrived * 1000)
+    )
 
 
 async def main() -> None:
     """Run a stand-in until its standard input ends."""
-    parser = command_line(__doc__)
+    parser = create_parser(__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one and prints it")
     parser.add_argument("--host", default="127.0.0.1", help="the address that it listens at")
     parser.add_argument("--first-token-ms", type=float, default=50)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from scripts.bench.report import Row, Spread, percentile
+from scripts.bench.report import Row, Spread, get_percentile
 from scripts.bench.voice_peer import FRAME_SECONDS, Received
 
 # The targets are for this silence, which ends a turn.
@@ -60,7 +60,7 @@ class Turn:
             return None
         return (self.model - self.end) * 1000 - self.age_ms
 
-    def ms(self, since: str, until: str) -> float | None:
+    def get_ms(self, since: str, until: str) -> float | None:
         """Return the milliseconds between two of the turn's times."""
         first, last = getattr(self, since), getattr(self, until)
         return None if first is None or last is None else (last - first) * 1000
@@ -131,14 +131,14 @@ class VoiceFigures:
         """The turns whose answer was heard to the end."""
         return [turn for turn in self.turns if not turn.cut and turn.decided is not None]
 
-    def spread(self, since: str, until: str) -> Spread:
-        return Spread.of(turn.ms(since, until) for turn in self.whole)
+    def get_spread(self, since: str, until: str) -> Spread:
+        return Spread.of(turn.get_ms(since, until) for turn in self.whole)
 
-    def rows(self) -> list[Row]:
-        rows = [*self._turn_rows(), *self._pause_rows(), *self._barge_in_rows()]
-        rows += [*self._noise_rows(), *self._sound_rows()]
+    def to_rows(self) -> list[Row]:
+        rows = [*self._turn_rows(), *self._pause_rows(), *self._make_barge_in_rows()]
+        rows += [*self._make_noise_rows(), *self._make_sound_rows()]
         if self.idle_cores is not None:
-            rows += cpu_rows(self.idle_cores, self.cores)
+            rows += make_cpu_rows(self.idle_cores, self.cores)
         return rows + self.engine
 
     def _turn_rows(self) -> list[Row]:
@@ -163,7 +163,7 @@ class VoiceFigures:
         rows = [
             Row(what, "ms", spread, target_p95=target)
             for what, since, until, target in found
-            if (spread := self.spread(since, until)).n
+            if (spread := self.get_spread(since, until)).n
         ]
         rows.append(
             Row(
@@ -207,23 +207,23 @@ class VoiceFigures:
             )
         return rows
 
-    def _barge_in_rows(self) -> list[Row]:
+    def _make_barge_in_rows(self) -> list[Row]:
         if not self.interruptions:
             return []
 
-        def spread(since: str, until: str) -> Spread:
+        def get_spread(since: str, until: str) -> Spread:
             pairs = ((getattr(one, since), getattr(one, until)) for one in self.interruptions)
             return Spread.of((b - a) * 1000 for a, b in pairs if a is not None and b is not None)
 
         missed = sum(not one.stopped for one in self.interruptions)
         return [
-            Row("first sound over an answer → lowered", "ms", spread("begin", "lowered"), target_p95=150),
-            Row("first sound over an answer → silent", "ms", spread("begin", "silent"), target_p50=110, target_p95=220),
-            Row("decided → silent", "ms", spread("decided", "silent"), target_p95=5),
+            Row("first sound over an answer → lowered", "ms", get_spread("begin", "lowered"), target_p95=150),
+            Row("first sound over an answer → silent", "ms", get_spread("begin", "silent"), target_p50=110, target_p95=220),
+            Row("decided → silent", "ms", get_spread("decided", "silent"), target_p95=5),
             Row("interruptions that stopped nothing", f"of {len(self.interruptions)}", value=float(missed), target=0),
         ]  # fmt: skip
 
-    def _noise_rows(self) -> list[Row]:
+    def _make_noise_rows(self) -> list[Row]:
         if self.noise is None:
             return []
         noise = self.noise
@@ -234,8 +234,8 @@ class VoiceFigures:
             Row(f"turns that noise began, {span}", "", value=float(noise.turns), note=f"{noise.questions} of them were asked"),
         ]  # fmt: skip
 
-    def _sound_rows(self) -> list[Row]:
-        gaps = [abs(gap - FRAME_SECONDS) * 1000 for one in self.heard for gap in _gaps(one)]
+    def _make_sound_rows(self) -> list[Row]:
+        gaps = [abs(gap - FRAME_SECONDS) * 1000 for one in self.heard for gap in _get_gaps(one)]
         if not gaps:
             return []
         seconds = sum(len(one) for one in self.heard) * FRAME_SECONDS
@@ -244,13 +244,13 @@ class VoiceFigures:
             Row(
                 f"underruns in {seconds:.0f} s of speech",
                 "",
-                value=float(sum(underruns(one) for one in self.heard)),
+                value=float(sum(count_underruns(one) for one in self.heard)),
                 target=0,
                 note=f"packets later than {RESERVE_SECONDS * 1000:.0f} ms of reserve",
             ),
         ]
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {
             "turns": [asdict(turn) for turn in self.turns],
             "pauses": [asdict(pause) for pause in self.pauses],
@@ -260,10 +260,10 @@ class VoiceFigures:
             "cores": self.cores,
         }
 
-    def panels(self) -> dict[str, dict[str, list[float]]]:
+    def get_panels(self) -> dict[str, dict[str, list[float]]]:
         """Return the values to draw: the steps of turns and of interruptions."""
         steps = {
-            step: [value for turn in self.whole if (value := turn.ms("end", step)) is not None]
+            step: [value for turn in self.whole if (value := turn.get_ms("end", step)) is not None]
             for step in ("decided", "text", "model", "sound")
         }
         over = {
@@ -278,7 +278,7 @@ class VoiceFigures:
         return {title: series for title, series in found.items() if any(series.values())}
 
 
-def cpu_rows(idle: float, more: dict[str, float]) -> list[Row]:
+def make_cpu_rows(idle: float, more: dict[str, float]) -> list[Row]:
     """Return the rows of processor time. `more`: additional cores by their use."""
     rows = [Row("CPU of an idle camera", "core", value=idle)]
     return rows + [
@@ -286,14 +286,14 @@ def cpu_rows(idle: float, more: dict[str, float]) -> list[Row]:
     ]
 
 
-def _gaps(packets: Sequence[Received]) -> Iterable[float]:
+def _get_gaps(packets: Sequence[Received]) -> Iterable[float]:
     """Yield the seconds between the arrivals of consecutive packets."""
     for before, after in itertools.pairwise(packets):
         if (after.timestamp - before.timestamp) & 0xFFFFFFFF == round(FRAME_SECONDS * 48_000):
             yield after.at - before.at
 
 
-def underruns(packets: Sequence[Received]) -> int:
+def count_underruns(packets: Sequence[Received]) -> int:
     """Count the packets that arrive too late for a playback buffer of `RESERVE_SECONDS`."""
     late, begin = 0, 0.0
     for number, packet in enumerate(packets):
@@ -313,7 +313,7 @@ def find_softer(packets: Sequence[Received], since: float) -> Received | None:
     before = [one.level for one in packets if one.at < since][-10:]
     if not before:
         return None
-    usual = percentile(before, 50)
+    usual = get_percentile(before, 50)
     return next(
         (one for one in packets if one.at >= since and one.level < usual - LOWERED_DB), None
     )

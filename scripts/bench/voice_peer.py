@@ -16,7 +16,7 @@ from aiortc.mediastreams import MediaStreamError
 from aiortc.rtp import RtpPacket
 
 from scripts.bench.camera_peer import CameraPeer
-from scripts.bench.voice_sounds import RATE, Samples, level_of, mixed
+from scripts.bench.voice_sounds import RATE, Samples, measure_level, mix
 
 # One packet: 20 ms, in samples and in RTP time
 FRAME_SECONDS = 0.02
@@ -62,7 +62,7 @@ class Microphone(MediaStreamTrack):
         self._number = 0
         self._due = 0.0
         self._paused = 0
-        self._encoder = _encoder()
+        self._encoder = _create_encoder()
 
     async def say(self, samples: Samples) -> Utterance:
         """Speak. Return the times at which the speech was sent. One call at a time; the microphone must be on."""
@@ -85,7 +85,7 @@ class Microphone(MediaStreamTrack):
                 self._due = now
             self._due += FRAME_SECONDS
             await asyncio.sleep(max(0.0, self._due - now))
-            samples = self._next()
+            samples = self._take_samples()
             self._number += 1
             self._paused = 0 if samples.any() else self._paused + 1
             if self._paused > _PAUSE_AFTER and self._paused % _PAUSE_EVERY:
@@ -98,7 +98,7 @@ class Microphone(MediaStreamTrack):
             packet.time_base = Fraction(1, _RTP_HZ)
             return packet
 
-    def _next(self) -> Samples:
+    def _take_samples(self) -> Samples:
         """Return the samples of the next packet."""
         frame = np.zeros(_FRAME, np.int16)
         if self.room is not None:
@@ -117,7 +117,7 @@ class Microphone(MediaStreamTrack):
             if not future.done():
                 end = time.time() - (_FRAME - len(part)) / RATE
                 future.set_result(Utterance(self._begin, end))
-        return mixed(frame, part)
+        return mix(frame, part)
 
     def _encode(self, samples: Samples) -> bytes:
         frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="s16", layout="mono")
@@ -145,7 +145,7 @@ class Loudspeaker:
 
     def __init__(self) -> None:
         self.packets: deque[Received] = deque(maxlen=_KEPT)
-        self._decoder = _decoder()
+        self._decoder = _create_decoder()
 
     async def take(self, packet: RtpPacket, arrival_time_ms: int) -> None:
         """Receive a packet in place of aiortc's receiver, whose queue would delay it."""
@@ -155,12 +155,12 @@ class Loudspeaker:
         try:
             frames = self._decoder.decode(av.Packet(packet.payload))
         except av.error.FFmpegError:
-            self._decoder = _decoder()
+            self._decoder = _create_decoder()
             return
-        level = max((level_of(frame.to_ndarray()) for frame in frames), default=-96.0)
+        level = max((measure_level(frame.to_ndarray()) for frame in frames), default=-96.0)
         self.packets.append(Received(at, packet.timestamp, level))
 
-    def audible(self, since: float, until: float = float("inf")) -> list[Received]:
+    def find_audible(self, since: float, until: float = float("inf")) -> list[Received]:
         """Return the packets with sound that arrived between two times, seconds since the epoch."""
         return [one for one in self.packets if since <= one.at <= until and one.audible]
 
@@ -189,13 +189,13 @@ class VoicePeer(CameraPeer):
             lambda m: m["type"] == "listening" and m["state"] == "waiting", since=since
         )
 
-    async def mute(self) -> None:
+    async def switch_off(self) -> None:
         """Switch the microphone off."""
         self.microphone.unmuted.clear()
         await self.send({"type": "settings", "microphone": "off"})
 
 
-def _encoder() -> av.AudioCodecContext:
+def _create_encoder() -> av.AudioCodecContext:
     codec = av.CodecContext.create("libopus", "w")
     codec.bit_rate = 32_000
     codec.format = av.AudioFormat("s16")
@@ -206,7 +206,7 @@ def _encoder() -> av.AudioCodecContext:
     return codec
 
 
-def _decoder() -> av.AudioCodecContext:
+def _create_decoder() -> av.AudioCodecContext:
     codec = av.CodecContext.create("libopus", "r")
     codec.format = av.AudioFormat("s16")
     codec.layout = "mono"

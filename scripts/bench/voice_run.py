@@ -31,7 +31,13 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from config import ConfigError, load
-from scripts.arguments import ROOT, command_line, integer, number, option_adder
+from scripts.arguments import (
+    ROOT,
+    create_parser,
+    make_integer_parser,
+    make_number_parser,
+    make_option_adder,
+)
 from scripts.bench import program
 from scripts.bench.chat_client import ChatClient
 from scripts.bench.live_encoder import LiveEncoder, Scene
@@ -41,7 +47,7 @@ from scripts.bench.program import say
 from scripts.bench.report import STAND_IN, Report, Row, Spread
 from scripts.bench.voice_figures import VoiceFigures
 from scripts.bench.voice_peer import VoicePeer
-from scripts.bench.voice_sounds import Speech, find_speech, hiss
+from scripts.bench.voice_sounds import Speech, find_speech, make_hiss
 from scripts.bench.voice_talk import Talk
 
 PARTS = ("turns", "pauses", "interruptions", "noise", "cpu", "engine")
@@ -61,13 +67,13 @@ WAYS = {
 }
 
 
-def options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = command_line(__doc__, prog="scripts/benchmark.py --voice", allow_abbrev=False)
+def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = create_parser(__doc__, prog="scripts/benchmark.py --voice", allow_abbrev=False)
     program.add_server(parser)
-    add, value = parser.add_argument, option_adder(parser)
+    add, value = parser.add_argument, make_option_adder(parser)
     add(
         "--server-pid",
-        type=integer(1, 2**31),
+        type=make_integer_parser(1, 2**31),
         help="process behind --server-url, when it runs here",
     )
     add(
@@ -77,18 +83,18 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add("--only", default="", help=f"parts to measure ({','.join(PARTS)})")
     add("--wav", type=Path, help="a recorded sentence to speak, any file of sound up to 25 s")
-    value("--turns", integer(1, 10_000), 20, "spoken questions")
+    value("--turns", make_integer_parser(1, 10_000), 20, "spoken questions")
     add(
         "--silence-ms",
-        type=integer(200, 2000),
+        type=make_integer_parser(200, 2000),
         default=200,
         help="silence that ends a turn (200, as the targets have it; the page's own is 500)",
     )
-    value("--pause-sentences", integer(1, 1000), 5, "sentences for each pause inside")
-    value("--interruptions", integer(1, 1000), 10, "answers spoken over")
-    value("--noise-minutes", number(0.1, 600), 0.5, "of noise over answers")
-    value("--cpu-seconds", number(1, 3600), 10, "for each figure of the CPU")
-    value("--texts", integer(1, 1000), 8, "for a local voice alone")
+    value("--pause-sentences", make_integer_parser(1, 1000), 5, "sentences for each pause inside")
+    value("--interruptions", make_integer_parser(1, 1000), 10, "answers spoken over")
+    value("--noise-minutes", make_number_parser(0.1, 600), 0.5, "of noise over answers")
+    value("--cpu-seconds", make_number_parser(1, 3600), 10, "for each figure of the CPU")
+    value("--texts", make_integer_parser(1, 1000), 8, "for a local voice alone")
     value("--seed", int, 1, "of the camera's scene")
     program.add_output(parser, plots=True)
     add("--server-log", default="", help="log level of the started server (warning)")
@@ -128,16 +134,16 @@ class VoiceRun:
         self.report.conditions["speech"] = speech.name
         say(f"speaking with {speech.name}")
         try:
-            return await program.run_until_signal(self._all(speech))
+            return await program.run_until_signal(self._measure_all(speech))
         except (ConnectionClosed, InvalidHandshake) as error:
             raise MeasurementError(f"the server closed the socket ({error})") from None
 
-    async def _all(self, speech: Speech) -> None:
+    async def _measure_all(self, speech: Speech) -> None:
         if self._args.only != ["engine"]:
             async with contextlib.AsyncExitStack() as stack:
                 await self._with_server(stack, speech)
         if "engine" in self._args.only:
-            await self._engine()
+            await self._measure_engine()
 
     async def _with_server(self, stack: contextlib.AsyncExitStack, speech: Speech) -> None:
         args = self._args
@@ -146,17 +152,17 @@ class VoiceRun:
             say("starting a server and stand-ins")
             stand_in = await stack.enter_async_context(StandInProcess())
             self.stand_in = True
-            settings = _settings(args, stand_in.base_url)
+            settings = _make_settings(args, stand_in.base_url)
             server = await stack.enter_async_context(
-                ServerProcess.before(stand_in, level=args.server_log, **settings)
+                ServerProcess.for_model(stand_in, level=args.server_log, **settings)
             )
             await server.wait_for_engine()
             url, pid = server.url, server.pid
         self.report.conditions["health"] = await check_health(url)
-        await _speech_ready(url, args)
+        await _wait_speech_ready(url, args)
         for wake in (True, False):
             # A question wakes the camera, whose frames would count as the microphone's.
-            parts = self._parts() if wake else self._cpu(pid)
+            parts = self._list_parts() if wake else self._list_cpu_parts(pid)
             if not parts:
                 continue
             async with (
@@ -164,29 +170,29 @@ class VoiceRun:
                 VoicePeer(url, encoder, wake=wake, access_code=args.access_code) as peer,
             ):
                 await peer.wait_live()
-                peer.microphone.room = hiss(10, ROOM_DB)
+                peer.microphone.room = make_hiss(10, ROOM_DB)
                 talk = Talk(peer, speech, self.figures, stand_in=stand_in)
                 self._note(peer.ready)
                 for part in parts:
                     await part(talk)
 
-    def _parts(self) -> list[Part]:
+    def _list_parts(self) -> list[Part]:
         args = self._args
         parts: dict[str, Part] = {
-            "turns": lambda talk: talk.turns(args.turns),
-            "pauses": lambda talk: talk.pauses(args.pause_sentences, PAUSES, SILENCES),
-            "interruptions": lambda talk: talk.interruptions(args.interruptions),
-            "noise": lambda talk: talk.noise(args.noise_minutes),
+            "turns": lambda talk: talk.ask_turns(args.turns),
+            "pauses": lambda talk: talk.say_pauses(args.pause_sentences, PAUSES, SILENCES),
+            "interruptions": lambda talk: talk.interrupt_answers(args.interruptions),
+            "noise": lambda talk: talk.play_noise(args.noise_minutes),
         }
         return [part for name, part in parts.items() if name in args.only]
 
-    def _cpu(self, pid: int | None) -> list[Part]:
+    def _list_cpu_parts(self, pid: int | None) -> list[Part]:
         if "cpu" not in self._args.only:
             return []
         if pid is None:
             self.left_out.append("The processor was not measured: --server-pid names its process.")
             return []
-        return [lambda talk: talk.cores(pid, self._args.cpu_seconds)]
+        return [lambda talk: talk.measure_cores(pid, self._args.cpu_seconds)]
 
     def _note(self, ready: dict[str, Any]) -> None:
         speech = {**ready["features"].get("voice_in", {}), **ready["features"].get("voice_out", {})}
@@ -196,7 +202,7 @@ class VoiceRun:
         if not speech.get("voice") and text not in self.left_out:
             self.left_out.append(text)
 
-    async def _engine(self) -> None:
+    async def _measure_engine(self) -> None:
         try:
             settings: Any = await asyncio.to_thread(load)
         except ConfigError as error:
@@ -207,11 +213,11 @@ class VoiceRun:
         say("measuring the local voice, plain and optimised")
         found = self.report.more["local_voice"] = {}
         for way, options in WAYS.items():
-            found[way] = one = await local_voice(settings, options, self._args.texts)
-            self.figures.engine += engine_rows(way, one)
+            found[way] = one = await measure_local_voice(settings, options, self._args.texts)
+            self.figures.engine += make_engine_rows(way, one)
 
 
-async def local_voice(settings: Any, options: str, texts: int) -> dict[str, Any]:
+async def measure_local_voice(settings: Any, options: str, texts: int) -> dict[str, Any]:
     """Let the configured local voice speak so many texts. Return its own measurements. Raises MeasurementError."""
     process = await asyncio.create_subprocess_exec(
         str(settings.speech_python or settings.engine_python or sys.executable),
@@ -241,7 +247,7 @@ async def local_voice(settings: Any, options: str, texts: int) -> dict[str, Any]
     return found
 
 
-def engine_rows(way: str, found: dict[str, Any]) -> list[Row]:
+def make_engine_rows(way: str, found: dict[str, Any]) -> list[Row]:
     """Return the rows of the worker's own measurements (voice_out/worker)."""
     texts, name = found["texts"], f"local voice, {way}"
     first = Spread.of(text["first"] * 1000 for text in texts)
@@ -264,7 +270,7 @@ def engine_rows(way: str, found: dict[str, Any]) -> list[Row]:
     ]
 
 
-def _settings(args: argparse.Namespace, base_url: str) -> dict[str, str]:
+def _make_settings(args: argparse.Namespace, base_url: str) -> dict[str, str]:
     if args.configured_speech:
         return {"MICROPHONE": "true"}
     return {
@@ -280,7 +286,7 @@ def _settings(args: argparse.Namespace, base_url: str) -> dict[str, str]:
     }
 
 
-async def _speech_ready(url: str, args: argparse.Namespace) -> None:
+async def _wait_speech_ready(url: str, args: argparse.Namespace) -> None:
     """Wait until the server's recogniser and voice, as configured, are ready. Raises MeasurementError."""
     seconds, voice = 0.0, False
     if args.configured_speech:
@@ -323,17 +329,17 @@ def measure(args: argparse.Namespace) -> int:
     if not figures.measured:
         print("Nothing was measured: nothing is written.", file=sys.stderr)
         return 130 if cut else 1
-    report.rows += figures.rows()
-    report.more |= {"interrupted": "interrupted" if cut else "", **figures.as_json()}
+    report.rows += figures.to_rows()
+    report.more |= {"interrupted": "interrupted" if cut else "", **figures.to_json()}
     words = "\n".join([*run.left_out, *([STAND_IN] if run.stand_in else [])])
-    status = program.publish(report, "voice", args, words, figures.panels())
+    status = program.publish(report, "voice", args, words, figures.get_panels())
     if cut:
         return status or 130
     return status if not figures.turns or figures.whole else 1
 
 
 def main(arguments: Sequence[str]) -> int:
-    args = options(arguments)
+    args = parse_options(arguments)
     try:
         return program.run(lambda: measure(args), args.output)
     except ConfigError as error:

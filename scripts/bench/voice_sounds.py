@@ -54,24 +54,29 @@ def find_speech(file: Path | None) -> Speech:
         said = read_sound(file)
         return Speech(file.name, lambda _number: said, lambda _number: (said, said))
     if shutil.which("espeak-ng"):
-        return Speech("espeak-ng", _sentence, _halves)
+        return Speech("espeak-ng", _make_sentence, _make_halves)
     return Speech(
         "made-up syllables (espeak-ng is not installed)",
-        lambda number: syllables(10, _seed(number)),
-        lambda number: (syllables(5, _seed(2 * number)), syllables(5, _seed(2 * number + 1))),
+        lambda number: make_syllables(10, _make_seed(number)),
+        lambda number: (
+            make_syllables(5, _make_seed(2 * number)),
+            make_syllables(5, _make_seed(2 * number + 1)),
+        ),
     )
 
 
-def _sentence(number: int) -> Samples:
-    return spoken(" ".join(SENTENCES[number % len(SENTENCES)]), _voice(number))
+def _make_sentence(number: int) -> Samples:
+    return synthesise_espeak(" ".join(SENTENCES[number % len(SENTENCES)]), _choose_voice(number))
 
 
-def _halves(number: int) -> tuple[Samples, Samples]:
+def _make_halves(number: int) -> tuple[Samples, Samples]:
     first, second = SENTENCES[number % len(SENTENCES)]
-    return spoken(first, _voice(number)), spoken(second, _voice(number))
+    return synthesise_espeak(first, _choose_voice(number)), synthesise_espeak(
+        second, _choose_voice(number)
+    )
 
 
-def _voice(number: int) -> str:
+def _choose_voice(number: int) -> str:
     return VOICES[number // len(SENTENCES) % len(VOICES)]
 
 
@@ -99,7 +104,7 @@ def read_sound(path: Path) -> Samples:
 
 
 @functools.cache
-def spoken(text: str, voice: str = "en-us") -> Samples:
+def synthesise_espeak(text: str, voice: str = "en-us") -> Samples:
     """Return a sentence spoken by espeak-ng, without surrounding silence, at `SPEECH_DB`."""
     command = ["espeak-ng", "--stdout", "-v", voice, "-s", "165", "-p", "50", text]
     out = subprocess.run(command, check=True, capture_output=True, timeout=20).stdout
@@ -111,7 +116,7 @@ def spoken(text: str, voice: str = "en-us") -> Samples:
     frame.sample_rate = rate
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
     parts = [one.to_ndarray()[0] for one in (*resampler.resample(frame), *resampler.resample(None))]
-    made = at_level(_trim(parts), SPEECH_DB)
+    made = set_level(_trim(parts), SPEECH_DB)
     made.flags.writeable = False
     return made
 
@@ -149,12 +154,12 @@ _STEP = 0.005
 SYLLABLE_SEEDS = (23, 27, 30, 35, 36, 37, 48, 49)
 
 
-def _seed(number: int) -> int:
+def _make_seed(number: int) -> int:
     return SYLLABLE_SEEDS[number % len(SYLLABLE_SEEDS)]
 
 
 @functools.cache
-def syllables(count: int, seed: int = SYLLABLE_SEEDS[0]) -> Samples:
+def make_syllables(count: int, seed: int = SYLLABLE_SEEDS[0]) -> Samples:
     """Return syllables of 0.2 s: harmonics below moving formants."""
     random = np.random.default_rng(seed)
     length = 0.2
@@ -185,7 +190,7 @@ def syllables(count: int, seed: int = SYLLABLE_SEEDS[0]) -> Samples:
             begin = round((number * length - 0.03) * RATE)
             hiss = np.diff(random.standard_normal(round(0.05 * RATE) + 1))
             sound[begin : begin + len(hiss)] += hiss * np.hanning(len(hiss)) * sound.std() * 0.4
-    made = at_level(sound, SPEECH_DB)
+    made = set_level(sound, SPEECH_DB)
     made.flags.writeable = False
     return made
 
@@ -193,28 +198,28 @@ def syllables(count: int, seed: int = SYLLABLE_SEEDS[0]) -> Samples:
 # Noise
 
 
-def silence(seconds: float) -> Samples:
+def make_silence(seconds: float) -> Samples:
     return np.zeros(round(seconds * RATE), np.int16)
 
 
-def hiss(seconds: float, level: float = -60, seed: int = 0) -> Samples:
+def make_hiss(seconds: float, level: float = -60, seed: int = 0) -> Samples:
     """Return white noise."""
-    return _noise(seconds, level, seed, 0)
+    return _make_noise(seconds, level, seed, 0)
 
 
-def rumble(seconds: float, level: float = -40, seed: int = 0) -> Samples:
+def make_rumble(seconds: float, level: float = -40, seed: int = 0) -> Samples:
     """Return brown noise, as of a fan or a road."""
-    return _noise(seconds, level, seed, 1)
+    return _make_noise(seconds, level, seed, 1)
 
 
-def _noise(seconds: float, level: float, seed: int, slope: float) -> Samples:
+def _make_noise(seconds: float, level: float, seed: int, slope: float) -> Samples:
     count = round(seconds * RATE)
     spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(count))
     steps = np.maximum(1, np.fft.rfftfreq(count, 1 / RATE) / 50)
-    return at_level(np.fft.irfft(spectrum / steps**slope, count), level)
+    return set_level(np.fft.irfft(spectrum / steps**slope, count), level)
 
 
-def keys(seconds: float, seed: int = 0, peak: float = 0.3) -> Samples:
+def make_keyboard_sound(seconds: float, seed: int = 0, peak: float = 0.3) -> Samples:
     """Return the sound of a keyboard: short decaying bursts, four to nine per second."""
     random = np.random.default_rng(seed)
     sound = np.zeros(round(seconds * RATE))
@@ -225,10 +230,10 @@ def keys(seconds: float, seed: int = 0, peak: float = 0.3) -> Samples:
         begin = int(at * RATE)
         sound[begin : begin + length] += burst * random.uniform(0.3, 1) * peak / 3
         at += random.uniform(0.11, 0.25)
-    return _whole(sound * 32767)
+    return _to_whole_packets(sound * 32767)
 
 
-def music(seconds: float, seed: int = 0, level: float = -26) -> Samples:
+def make_music(seconds: float, seed: int = 0, level: float = -26) -> Samples:
     """Return chords of plucked and held notes with overtones, and a drum."""
     random = np.random.default_rng(seed)
     sound = np.zeros(round(seconds * RATE))
@@ -244,39 +249,39 @@ def music(seconds: float, seed: int = 0, level: float = -26) -> Samples:
             sound[begin : begin + length] += tone * np.exp(-3 * t)
         drum = random.standard_normal(length) * np.exp(-40 * t)
         sound[begin : begin + length] += drum * 2
-    return at_level(sound, level)
+    return set_level(sound, level)
 
 
-def noises(seconds: float) -> dict[str, Samples]:
+def make_noises(seconds: float) -> dict[str, Samples]:
     """Return noises by name, each of this length."""
     return {
-        "hiss": hiss(seconds, -35),
-        "rumble": rumble(seconds, -30),
-        "keys": keys(seconds),
-        "music": music(seconds),
+        "hiss": make_hiss(seconds, -35),
+        "rumble": make_rumble(seconds, -30),
+        "keys": make_keyboard_sound(seconds),
+        "music": make_music(seconds),
     }
 
 
-def at_level(sound: NDArray[np.generic], level: float) -> Samples:
+def set_level(sound: NDArray[np.generic], level: float) -> Samples:
     """Return a sound at this level, dBFS."""
     exact = sound.astype(np.float64)
     rms = np.sqrt((exact**2).mean()) or 1
-    return _whole(exact * (10 ** (level / 20) * 32768 / rms))
+    return _to_whole_packets(exact * (10 ** (level / 20) * 32768 / rms))
 
 
-def mixed(sound: Samples, *others: Samples) -> Samples:
+def mix(sound: Samples, *others: Samples) -> Samples:
     """Return the sum of sounds that start at the same time; shorter `others` end earlier."""
     sum = sound.astype(np.float64)
     for other in others:
         sum[: len(other)] += other[: len(sum)]
-    return _whole(sum)
+    return _to_whole_packets(sum)
 
 
-def level_of(samples: NDArray[np.generic]) -> float:
+def measure_level(samples: NDArray[np.generic]) -> float:
     """Return the level of a sound, dBFS; -96 for silence."""
     power = float((samples.astype(np.float64) ** 2).mean()) / 32768**2 if len(samples) else 0.0
     return max(-96.0, float(10 * np.log10(max(power, 1e-12))))
 
 
-def _whole(sound: NDArray[np.float64]) -> Samples:
+def _to_whole_packets(sound: NDArray[np.float64]) -> Samples:
     return np.clip(np.rint(sound), -32768, 32767).astype(np.int16)

@@ -36,7 +36,7 @@ class Finding:
     def ok(self) -> bool:
         return self.state is State.OK
 
-    def without(self, secrets: Iterable[str]) -> Self:
+    def without_secrets(self, secrets: Iterable[str]) -> Self:
         """Return the finding with these secrets removed and addresses masked."""
         known = [secret for secret in secrets if secret]
 
@@ -51,13 +51,13 @@ class Finding:
 def mask_addresses(text: str) -> str:
     """Shorten the IP addresses in a text to their beginning, except loopback."""
 
-    def short(match: re.Match[str]) -> str:
+    def mask(match: re.Match[str]) -> str:
         return match[0] if match[0].startswith("127.") else f"{match[1]}.x.x"
 
-    return _IPV6.sub(r"\1:x", _IPV4.sub(short, text))
+    return _IPV6.sub(r"\1:x", _IPV4.sub(mask, text))
 
 
-def table(findings: Iterable[Finding]) -> str:
+def format_table(findings: Iterable[Finding]) -> str:
     """Format findings for a terminal: one line each, with cause and remedy below."""
     words = {State.OK: "ok", State.WARN: "LOOK", State.FAILED: "FAILED", State.SKIPPED: "-"}
     lines = []

@@ -94,11 +94,11 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
         name = reported.get("model") or settings.local_model.name
         return finding(State.OK, f"{name}: {state!s}.")
 
-    def problem(cause: str) -> Finding:
+    def make_problem(cause: str) -> Finding:
         todo = "Correct LOCAL_MODEL or the cause, then start the server again."
         return finding(State.FAILED, "LOCAL_MODEL cannot be loaded.", cause, todo)
 
-    def tried(folder: Path) -> str:
+    def plan_model(folder: Path) -> str:
         """Plan the model as the server does. Return its name."""
         probe = HostProbe(
             engine_python=str(settings.engine_python or ""),
@@ -109,12 +109,12 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
         return model.name
 
     try:
-        name = await asyncio.to_thread(tried, settings.local_model)
+        name = await asyncio.to_thread(plan_model, settings.local_model)
     except (CommandError, ModelFolderError) as error:
-        return problem(error.message)
+        return make_problem(error.message)
     if state is not None and not detail.startswith("No model is loaded"):
         # The check passes, but the server failed to load the model.
-        return problem(detail)
+        return make_problem(detail)
     return finding(State.OK, f"{name} can be loaded, according to its files.")
 
 
@@ -126,7 +126,9 @@ async def check_model_server(settings: Settings) -> Finding:
     # With ENGINE=auto the built-in engine answers instead.
     bad = State.WARN if settings.engine == "auto" else State.FAILED
     names, key = ("VLLM", "MODEL_NAME"), settings.vllm_api_key
-    found = await _server(finding, names, settings.vllm_base_url, key, settings.model_name, bad)
+    found = await _check_model_server(
+        finding, names, settings.vllm_base_url, key, settings.model_name, bad
+    )
     if (
         settings.engine == "auto"
         and "vllm_base_url" not in settings.model_fields_set
@@ -149,11 +151,13 @@ async def check_role_servers(settings: Settings) -> list[Finding]:
         names = (prefix, f"{role.upper()}_MODEL")
         finding = partial(Finding, f"{role}_server", f"Server of {role}")
         # The answering engine replaces it.
-        findings.append(await _server(finding, names, own.url, own.key, own.model, State.WARN))
+        findings.append(
+            await _check_model_server(finding, names, own.url, own.key, own.model, State.WARN)
+        )
     return findings
 
 
-async def _server(
+async def _check_model_server(
     finding: Callable[..., Finding],
     names: tuple[str, str],
     url: str,
@@ -168,7 +172,7 @@ async def _server(
     prefix, setting = names
     where = f"{prefix}_BASE_URL"
 
-    def trouble(text: str, cause: str, todo: str, state: State = bad) -> Finding:
+    def make_finding(text: str, cause: str, todo: str, state: State = bad) -> Finding:
         return finding(state, text, f"{cause} {without}".rstrip(), todo)
 
     try:
@@ -180,54 +184,56 @@ async def _server(
             tls=ssl.create_default_context(),
         )
     except ssl.SSLCertVerificationError as error:
-        return trouble(
+        return make_finding(
             "Its TLS certificate is not trusted.",
             f"{error.verify_message}.",
             "Install its authority on this machine, or use a name that the certificate has.",
         )
     except TimeoutError:
-        return trouble(
+        return make_finding(
             f"{where} does not respond within {SECONDS:g} s.",
             "It hangs, or a firewall drops the packets.",
             f"See its log; check the address in {where}.",
         )
     except (OSError, EOFError, ValueError):
         start = " (bash scripts/start_vllm_server.sh)" if prefix == "VLLM" else ""
-        return trouble(
+        return make_finding(
             f"Nothing listens at {where}.",
             "It is not running, is still loading, or listens elsewhere.",
             f"Start it{start}, or correct {where}.",
         )
     if reply.status in (401, 403):
-        return trouble(
+        return make_finding(
             f"It refuses this key ({reply.status}).",
             "It was started with another --api-key.",
             f"Set {prefix}_API_KEY to the same.",
         )
     if (without or model) and reply.status in (404, 405, 500, 501):
         return finding(State.OK, "It responds, but lists no models, as some servers do.")
-    known = _model_names(reply)
+    known = _parse_model_names(reply)
     if known is None:
-        return trouble(
+        return make_finding(
             f"No model list at {where}/models (status {reply.status}).",
             "Another program responds there, or the path is wrong.",
             f"{where} usually ends with /v1.",
         )
     if model and known and model not in known:
         todo = f"If requests fail, set {setting} to one of these, or leave it empty."
-        return trouble(f"It does not list {setting}.", models_sentence(known), todo, State.WARN)
-    return finding(State.OK, models_sentence(known))
+        return make_finding(
+            f"It does not list {setting}.", describe_models(known), todo, State.WARN
+        )
+    return finding(State.OK, describe_models(known))
 
 
 SECONDS = 5.0
 _MOST_NAME = 256
 
 
-def _model_names(reply: Reply) -> list[str] | None:
+def _parse_model_names(reply: Reply) -> list[str] | None:
     """Return the names of an OpenAI-compatible server's models; None if it lists none."""
     try:
         if reply.status == 200:
-            data = reply.json()
+            data = reply.parse_json()
             data = data if isinstance(data, list) else data.get("data", data.get("models"))
             names = [str(model["id"])[:_MOST_NAME] for model in data]
             # Only printable characters, because another program chose the names.
@@ -237,7 +243,7 @@ def _model_names(reply: Reply) -> list[str] | None:
     return None
 
 
-def models_sentence(names: list[str]) -> str:
+def describe_models(names: list[str]) -> str:
     """Return a sentence about the models of a server."""
     if not names:
         return "Its list of models is empty."
@@ -255,7 +261,7 @@ async def check_recogniser(settings: Any, health: Any) -> Finding | None:
     if not hasattr(settings, "transcription_base_url"):
         return None
     if settings.transcription_base_url:
-        return await _server(
+        return await _check_model_server(
             *(finding, ("TRANSCRIPTION", "TRANSCRIPTION_MODEL")),
             settings.transcription_base_url,
             settings.transcription_api_key,
@@ -265,8 +271,8 @@ async def check_recogniser(settings: Any, health: Any) -> Finding | None:
     if settings.transcription_local_model is None:
         return None
     folder = settings.transcription_local_model
-    return _local(
-        finding, "TRANSCRIPTION_LOCAL_MODEL", folder, _reported_state(health, "recogniser")
+    return _check_folder(
+        finding, "TRANSCRIPTION_LOCAL_MODEL", folder, _get_reported_state(health, "recogniser")
     )
 
 
@@ -277,10 +283,12 @@ async def check_voice(settings: Any, health: Any) -> Finding | None:
         return None
     if settings.speech_local_model is not None:
         folder = settings.speech_local_model
-        return _local(finding, "SPEECH_LOCAL_MODEL", folder, _reported_state(health, "voice"))
+        return _check_folder(
+            finding, "SPEECH_LOCAL_MODEL", folder, _get_reported_state(health, "voice")
+        )
     if not settings.speech_base_url:
         return None
-    return await _server(
+    return await _check_model_server(
         *(finding, ("SPEECH", "SPEECH_MODEL")),
         settings.speech_base_url,
         settings.speech_api_key,
@@ -303,7 +311,7 @@ async def check_end_of_turn(settings: Any, health: Any) -> Finding | None:
         ModelTrouble.OTHER_SHA256: "The file's SHA-256 differs from END_OF_TURN_SHA256.",
     }
     finding, name = partial(Finding, "end_of_turn", "End of turn"), path.name
-    reported = _reported_state(health, "end_of_turn")
+    reported = _get_reported_state(health, "end_of_turn")
     state = None if reported is None else reported.get("state")
     if state == "ready":
         return finding(State.OK, f"{name} is ready.")
@@ -321,13 +329,13 @@ async def check_end_of_turn(settings: Any, health: Any) -> Finding | None:
     return finding(State.OK, f"{name} can be loaded, according to its files.")
 
 
-def _reported_state(health: Any, part: str) -> dict[str, Any] | None:
+def _get_reported_state(health: Any, part: str) -> dict[str, Any] | None:
     """Return a part's state in /health; None if it has none."""
     reported = health.get(part) if isinstance(health, dict) else None
     return reported if isinstance(reported, dict) else None
 
 
-def _local(
+def _check_folder(
     finding: Callable[..., Finding], setting: str, folder: Path, reported: dict[str, Any] | None
 ) -> Finding:
     if reported is not None and reported.get("state") == "ready":

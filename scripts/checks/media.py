@@ -43,7 +43,7 @@ async def check_access(peer: CameraPeer) -> Finding:
     except HttpError as error:
         status = error.reply.status
         try:
-            said = str(error.reply.json()["error"]["message"])
+            said = str(error.reply.parse_json()["error"]["message"])
         except (ValueError, KeyError, TypeError):
             said = "A proxy between this machine and the server responded."
         todo = {
@@ -131,7 +131,7 @@ async def check_stun(url: str, announced: Sequence[str]) -> Finding:
     host, _, port = url.partition(":")[2].rpartition(":")
     if not host or not port.isdecimal():
         host, port = url.partition(":")[2], "3478"
-    seen = await _reflexive(host.strip("[]"), int(port))
+    seen = await _query_mapped_address(host.strip("[]"), int(port))
     if seen is None:
         return finding(
             State.FAILED,
@@ -150,7 +150,7 @@ async def check_stun(url: str, announced: Sequence[str]) -> Finding:
     return finding(State.OK, f"It sees this machine as {seen}.")
 
 
-async def _reflexive(host: str, port: int) -> str | None:
+async def _query_mapped_address(host: str, port: int) -> str | None:
     """Send a binding request (RFC 8489) every 0.5 s. Return the mapped address; None without a response."""
     ask = aioice.stun.Message(
         message_method=aioice.stun.Method.BINDING, message_class=aioice.stun.Class.REQUEST

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
-from scripts.bench.http_json import Reply, request, unchecked_tls
+from scripts.bench.http_json import Reply, make_unchecked_tls, request
 from scripts.checks.finding import Finding, State
 
 SECONDS = 8.0
@@ -34,48 +34,48 @@ async def check_server(url: str) -> tuple[Finding, Reply | None, float]:
     finding = partial(Finding, "server", "Server")
     sent = time.time()
 
-    def problem(*texts: str) -> tuple[Finding, None, float]:
+    def make_problem(*texts: str) -> tuple[Finding, None, float]:
         return finding(State.FAILED, *texts), None, sent
 
     try:
         reply = await request("GET", f"{url}/", timeout=SECONDS)
     except TimeoutError:
-        return problem(
+        return make_problem(
             f"No response within {SECONDS:g} s.",
             "A firewall drops the packets, or the address belongs to another machine.",
             "Open the server's TCP port in its firewall; check the address.",
         )
     except ConnectionRefusedError:
-        return problem(
+        return make_problem(
             "Nothing listens there.",
             "The server is not running, or uses another port or address (PORT, HOST).",
             "Start it: bash scripts/run.sh",
         )
     except ssl.SSLError:
-        return problem(
+        return make_problem(
             "The program there does not support TLS.",
             "The server runs without HTTPS_ENABLED, or another program uses the port.",
             "Use http:// for this address, or start it with bash scripts/run.sh --https",
         )
     except (OSError, EOFError, ValueError, IndexError) as error:
-        return problem(
+        return make_problem(
             f"The address cannot be reached ({type(error).__name__}).",
             "Its name cannot be resolved, there is no route to it, or the program there uses https or not HTTP.",
             "Check the address (https:// or http://) and the network.",
         )
     came = time.time()
     try:
-        body = reply.json()
+        body = reply.parse_json()
     except ValueError:
         body = None
     if reply.status in range(301, 309) and reply.headers.get("location", "").startswith("https:"):
-        return problem(
+        return make_problem(
             f"It redirects to https, with status {reply.status}.",
             "The server, or a proxy in front of it, uses https for this name.",
             "Give the address with https:// to this command.",
         )
     if not isinstance(body, dict) or body.get("service") != "qwen-camera":
-        return problem(
+        return make_problem(
             f"Another program responds there, with status {reply.status}.",
             "A proxy in between, or another program on this port.",
             "Check the address, and the target of the proxy.",
@@ -121,8 +121,8 @@ async def check_certificate(url: str, authorities: Sequence[Path]) -> tuple[Find
             "Start with bash scripts/run.sh --https, or use http:// on localhost.",
         )
         return failed, False
-    leaf = await _leaf(host, port)
-    names, ends = _names_and_end(leaf)
+    leaf = await _fetch_leaf(host, port)
+    names, ends = _read_names_and_end(leaf)
     days = (ends - datetime.now(UTC)).total_seconds() / 86400
     shown = ", ".join(names[:4]) or "-"
     if error is None:
@@ -133,7 +133,7 @@ async def check_certificate(url: str, authorities: Sequence[Path]) -> tuple[Find
         return finding(State.OK, text), True
     assert isinstance(error, ssl.SSLCertVerificationError)
     code = error.verify_code
-    if code in _UNKNOWN_ISSUER and await _own_authority(url, host, port):
+    if code in _UNKNOWN_ISSUER and await _is_own_authority(url, host, port):
         doubt = finding(
             State.WARN,
             f"It is for {shown}; its issuer is the server's own authority, which this machine does not trust.",
@@ -167,9 +167,9 @@ async def _verify(host: str, port: int, context: ssl.SSLContext) -> OSError | No
     return None
 
 
-async def _leaf(host: str, port: int) -> x509.Certificate:
+async def _fetch_leaf(host: str, port: int) -> x509.Certificate:
     async with asyncio.timeout(SECONDS):
-        _, writer = await asyncio.open_connection(host, port, ssl=unchecked_tls())
+        _, writer = await asyncio.open_connection(host, port, ssl=make_unchecked_tls())
     der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     await _close(writer)
     return x509.load_der_x509_certificate(der)
@@ -181,7 +181,7 @@ async def _close(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
-def _names_and_end(leaf: x509.Certificate) -> tuple[list[str], datetime]:
+def _read_names_and_end(leaf: x509.Certificate) -> tuple[list[str], datetime]:
     try:
         extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         names = [str(name.value) for name in extension]
@@ -190,7 +190,7 @@ def _names_and_end(leaf: x509.Certificate) -> tuple[list[str], datetime]:
     return names, leaf.not_valid_after_utc
 
 
-async def _own_authority(url: str, host: str, port: int) -> bool:
+async def _is_own_authority(url: str, host: str, port: int) -> bool:
     """Return True if the certificate's issuer is the authority that the server offers at /ca.crt."""
     try:
         reply = await request("GET", f"{url}/ca.crt", timeout=SECONDS)
@@ -201,13 +201,13 @@ async def _own_authority(url: str, host: str, port: int) -> bool:
     return reply.status == 200 and await _verify(host, port, context) is None
 
 
-async def health(url: str, token: str = "") -> Any:
+async def fetch_health(url: str, token: str = "") -> Any:
     """Return the body of /health, complete if `token` is valid; None if there is no response."""
     try:
         reply = await request("GET", f"{url}/health", token=token or None, timeout=SECONDS)
         if token and reply.status in (401, 429):
             reply = await request("GET", f"{url}/health", timeout=SECONDS)
-        body = reply.json()
+        body = reply.parse_json()
     except (OSError, EOFError, ValueError):
         return None
     return body if isinstance(body, dict) else None
@@ -228,7 +228,7 @@ def check_engine(body: Any) -> Finding:
         text = f"{name}{model}: {state!s}."
         if name == "builtin":
             text += " No vision-language model answers."
-        others, gone = _roles(body)
+        others, gone = _describe_roles(body)
         text += others
         if gone:
             cause = (
@@ -248,7 +248,7 @@ def check_engine(body: Any) -> Finding:
     )
 
 
-def _roles(body: Any) -> tuple[str, list[str]]:
+def _describe_roles(body: Any) -> tuple[str, list[str]]:
     """Return sentences about the engines of other roles, and the roles whose engine is unavailable."""
     found = body.get("roles")
     roles = {name: one for name, one in (found or {}).items() if isinstance(one, dict)}

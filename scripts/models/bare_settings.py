@@ -43,11 +43,11 @@ _ESCAPE = re.compile(r"\\[\\'\"abfnrtv]")
 
 def read(env_file: Path) -> SimpleNamespace:
     """Return the settings by name; the environment takes precedence over the file. Raises ModelError."""
-    given = file_values(env_file) | {name.lower(): value for name, value in os.environ.items()}
+    given = read_values(env_file) | {name.lower(): value for name, value in os.environ.items()}
     kept = {name: value for name, text in given.items() if (value := unquote(text))}
     found: dict[str, object] = {
         **{name: kept.get(name, default) for name, default in TEXTS.items()},
-        **{name: _number(name, kept) for name in NUMBERS},
+        **{name: _parse_number(name, kept) for name in NUMBERS},
     }
     dtype = str(found["model_dtype"]).lower()
     if dtype not in DTYPES:
@@ -63,7 +63,7 @@ def read(env_file: Path) -> SimpleNamespace:
     return SimpleNamespace(**found)
 
 
-def file_values(env_file: Path) -> dict[str, str]:
+def read_values(env_file: Path) -> dict[str, str]:
     """Return the values in a file in `.env` format, by name in lower case. Raises ModelError."""
     try:
         text = env_file.read_text("utf-8") if env_file.exists() else ""
@@ -91,7 +91,7 @@ def file_values(env_file: Path) -> dict[str, str]:
     return {key.lower(): value for key, value in values.items()}
 
 
-def _number(name: str, kept: Mapping[str, str]) -> float:
+def _parse_number(name: str, kept: Mapping[str, str]) -> float:
     default, least, most = NUMBERS[name]
     kind = float if isinstance(default, float) else int
     try:

@@ -43,7 +43,7 @@ class Checkpoint:
         found = self.config.get("quantization_config")
         return found if isinstance(found, dict) else None
 
-    def size(self) -> int:
+    def get_size(self) -> int:
         """Return the bytes of the existing shards."""
         paths = (self.folder / name for name in self.shards)
         return sum(path.stat().st_size for path in paths if path.is_file())
@@ -100,13 +100,15 @@ def require_known(model: Checkpoint) -> None:
         )
 
 
-def text_shapes(model: Checkpoint) -> dict[str, tuple[int, int]]:
+def get_text_shapes(model: Checkpoint) -> dict[str, tuple[int, int]]:
     """Return the rows and columns of a layer's linear weights, according to config.json. Raises ModelError."""
-    hidden, heads = text_size(model, "hidden_size"), text_size(model, "num_attention_heads")
-    inner = text_size(model, "intermediate_size")
+    hidden, heads = get_text_size(model, "hidden_size"), get_text_size(model, "num_attention_heads")
+    inner = get_text_size(model, "intermediate_size")
     text = model.text
-    pairs = text_size(model, "num_key_value_heads") if text.get("num_key_value_heads") else heads
-    head = text_size(model, "head_dim") if text.get("head_dim") else hidden // heads
+    pairs = (
+        get_text_size(model, "num_key_value_heads") if text.get("num_key_value_heads") else heads
+    )
+    head = get_text_size(model, "head_dim") if text.get("head_dim") else hidden // heads
     return {
         "self_attn.q_proj": (heads * head, hidden),
         "self_attn.k_proj": (pairs * head, hidden),
@@ -118,7 +120,7 @@ def text_shapes(model: Checkpoint) -> dict[str, tuple[int, int]]:
     }
 
 
-def text_size(model: Checkpoint, name: str) -> int:
+def get_text_size(model: Checkpoint, name: str) -> int:
     """Return a size of the text model from config.json. Raises ModelError."""
     found = model.text.get(name)
     if isinstance(found, int) and not isinstance(found, bool) and found > 0:

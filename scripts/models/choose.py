@@ -74,7 +74,7 @@ class Choice:
     own: bool = False
 
 
-def hosting_settings(settings: Settings) -> HostingSettings:
+def get_hosting_settings(settings: Settings) -> HostingSettings:
     """Return the settings of the feature hosting. Raises ModelError if it is off."""
     if not isinstance(settings, HostingSettings):
         raise ModelError(
@@ -96,13 +96,18 @@ def converted_errors() -> Iterator[None]:
 
 def find(name: str, settings: Settings) -> Choice:
     """Find a model by name or folder. Raises ModelError."""
-    hosted = hosting_settings(settings)
+    hosted = get_hosting_settings(settings)
     with converted_errors():
         # No name in a catalogue begins like this, so an unavailable catalogue does not matter.
-        if name.startswith(("/", "~", ".")) and _folder(name).exists():
-            choice = Choice(read_model(_folder(name)), _folder(name), Catalogue.load(), own=True)
+        if name.startswith(("/", "~", ".")) and _read_folder_choice(name).exists():
+            choice = Choice(
+                read_model(_read_folder_choice(name)),
+                _read_folder_choice(name),
+                Catalogue.load(),
+                own=True,
+            )
         else:
-            choice = _found(name, Catalogue.load(hosted.catalogue))
+            choice = _find_choice(name, Catalogue.load(hosted.catalogue))
     if choice.model.remote_code and not hosted.trust_remote_code:
         raise ModelError(
             f"{choice.model.name} comes with code of its own, which would run with this server's rights. Read it, and set"
@@ -111,25 +116,27 @@ def find(name: str, settings: Settings) -> Choice:
     return choice
 
 
-def _found(name: str, catalogue: Catalogue) -> Choice:
+def _find_choice(name: str, catalogue: Catalogue) -> Choice:
     path = "/" in name or name.endswith(SUFFIX)
-    if path and catalogue.find(name) is None and _folder(name).exists():
-        return Choice(read_model(_folder(name)), _folder(name), catalogue, own=True)
+    if path and catalogue.find(name) is None and _read_folder_choice(name).exists():
+        return Choice(
+            read_model(_read_folder_choice(name)), _read_folder_choice(name), catalogue, own=True
+        )
     try:
         known = catalogue.require(name)
     except CatalogueError as error:
         raise ModelError(
             f"{error.message} To fetch one: bash scripts/download_model.sh OWNER/NAME --to FOLDER"
         ) from None
-    return Choice(known, model_folder(known), catalogue)
+    return Choice(known, get_model_folder(known), catalogue)
 
 
-def model_folder(model: Model) -> Path:
+def get_model_folder(model: Model) -> Path:
     """Return the folder to which a catalogue's model is downloaded. Raises RuntimeError without a home directory."""
     return KEPT.expanduser() / model.id.rpartition("/")[2]
 
 
-def _folder(name: str) -> Path:
+def _read_folder_choice(name: str) -> Path:
     return Path(name).expanduser().absolute()
 
 
@@ -146,11 +153,12 @@ def is_complete(choice: Choice) -> bool:
     if not known["files"].keys() >= set(choice.model.files):
         return False
     return all(
-        _size(choice.folder / name) == entry["size"] for name, entry in known["files"].items()
+        _measure_size(choice.folder / name) == entry["size"]
+        for name, entry in known["files"].items()
     )
 
 
-def _size(path: Path) -> int | None:
+def _measure_size(path: Path) -> int | None:
     try:
         return path.stat().st_size
     except OSError:
@@ -164,7 +172,7 @@ def look(choice: Choice, settings: Settings) -> None:
         _require_memory(choice)
     if choice.model.library is Library.LLAMA_CPP:
         # Refuse a server that does not run, or is too old for the model, before gigabytes are downloaded.
-        server, trouble = _llama_cpp(settings)
+        server, trouble = _find_llama_cpp(settings)
         if trouble := no_llama_server(choice.model, Host(llama=server, llama_error=trouble)):
             raise ModelError(f"{trouble}\n{OTHERWISE}")
     elif settings.engine_python is not None:
@@ -182,12 +190,12 @@ def look(choice: Choice, settings: Settings) -> None:
 def _look_at_hub(choice: Choice) -> None:
     """Check that the hub and the model are available and the disk has space, before a gigabyte is installed."""
     # Before the hub's library is loaded, which takes half a second
-    there = sum(_size(path) or 0 for path in choice.folder.rglob("*") if path.is_file())
+    there = sum(_measure_size(path) or 0 for path in choice.folder.rglob("*") if path.is_file())
     disk.require_space(choice.folder, choice.model.weights_bytes - there, choice.model.name)
     from scripts.models import download, hub
 
     try:
-        say(f"Looking for {choice.model.id} at {hub.hub_address()}.")
+        say(f"Looking for {choice.model.id} at {hub.get_hub_address()}.")
         model = choice.model
         repository = hub.look_up(model.id, model.revision or None, model.files)
         download.require_space(repository, choice.folder)
@@ -224,13 +232,13 @@ def _require_memory(choice: Choice) -> None:
     )
 
 
-def _llama_cpp(settings: Settings) -> tuple[LlamaServer | None, str]:
+def _find_llama_cpp(settings: Settings) -> tuple[LlamaServer | None, str]:
     return HostProbe(llama_server=HostingSettings.of(settings).llama_server).llama_cpp()
 
 
 def install_server(settings: Settings) -> None:
     """Install llama.cpp's server if the one in use is the package. Raises ModelError."""
-    server, _ = _llama_cpp(settings)
+    server, _ = _find_llama_cpp(settings)
     if server is None or server.path != llama_wheel.PACKAGE or llama_wheel.is_installed():
         return
     try:
@@ -274,7 +282,7 @@ def fetch(model: Model, folder: Path) -> None:
     download.run_guarded(run, folder, OTHERWISE)
 
 
-def settings_for(choice: Choice, settings: Settings) -> list[str]:
+def make_settings(choice: Choice, settings: Settings) -> list[str]:
     """Return the KEY=VALUE lines for run.sh."""
     lines = [] if settings.engine_python is None else [f"ENGINE_PYTHON={settings.engine_python}"]
     if choice.model.answers:
@@ -304,7 +312,7 @@ _BUILTIN = (
 )
 
 
-def this_machine(settings: HostingSettings) -> Host:
+def inspect_machine(settings: HostingSettings) -> Host:
     """Find this machine's GPUs and memory. Takes a second."""
     probe = HostProbe(
         llama_server=settings.llama_server, trust_remote_code=settings.trust_remote_code
@@ -312,11 +320,11 @@ def this_machine(settings: HostingSettings) -> Host:
     return probe.probe(vllm=False)
 
 
-def catalogue_models(catalogue: Catalogue) -> list[Model]:
+def list_catalogue_models(catalogue: Catalogue) -> list[Model]:
     """Return the models of the catalogue, with the folders of the downloaded ones."""
     models = []
     for model in catalogue:
-        choice = Choice(model, model_folder(model), catalogue)
+        choice = Choice(model, get_model_folder(model), catalogue)
         models.append(model.with_folder(choice.folder) if is_complete(choice) else model)
     return models
 
@@ -364,13 +372,13 @@ def propose_one() -> int:
     """Propose a model for this machine. Return the exit status. Raises ModelError."""
     with converted_errors():
         settings = load(ENV_FILE)
-        hosted = hosting_settings(settings)
-        models = catalogue_models(Catalogue.load(hosted.catalogue))
-    host = this_machine(hosted)
+        hosted = get_hosting_settings(settings)
+        models = list_catalogue_models(Catalogue.load(hosted.catalogue))
+    host = inspect_machine(hosted)
     free = disk.free_bytes(KEPT.expanduser())
     proposal = propose(models, host, free)
     model = proposal.model
-    command = "" if model is None else _command(proposal, model)
+    command = "" if model is None else _format_command(proposal, model)
     for line in describe(proposal, host, free, command):
         say(line)
     if model is None:
@@ -390,7 +398,7 @@ def propose_one() -> int:
     return 0
 
 
-def _command(proposal: Proposal, model: Model) -> str:
+def _format_command(proposal: Proposal, model: Model) -> str:
     if proposal.needs_vllm:
         return f"bash scripts/download_model.sh {model.id}, then bash scripts/start_vllm_server.sh"
     return f"bash scripts/run.sh --model {name_of(model)}"
@@ -436,7 +444,7 @@ def choose(name: str, only_look: bool) -> int:
             f"{error.filename or KEPT} cannot be looked at ({error.strerror or error})."
         ) from None
     explain_purpose(choice)
-    print(*settings_for(choice, settings), sep="\n")
+    print(*make_settings(choice, settings), sep="\n")
     return 0
 
 

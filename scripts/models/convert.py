@@ -59,7 +59,7 @@ def convert(model: Checkpoint, form: Form, out: Path, progress: Callable[[str], 
         raise ModelError(
             f"{out} is inside the model's own folder, which is copied to it. Choose one beside it with --out."
         )
-    shapes = checkpoint.text_shapes(model)
+    shapes = checkpoint.get_text_shapes(model)
     fitting = fit_group(form, {columns for _, columns in shapes.values()})
     if fitting is None:
         raise ModelError(
@@ -72,9 +72,9 @@ def convert(model: Checkpoint, form: Form, out: Path, progress: Callable[[str], 
             f"{model.folder} lacks {', '.join(lost[:5])}. Download it again:"
             " what is there is kept, and checked."
         )
-    work = disk.partial(out)
+    work = disk.get_partial_folder(out)
     # As much space as the model: an upper bound for the result.
-    what, needed = "the converted model", model.size()
+    what, needed = "the converted model", model.get_size()
     if not work.exists():
         # Before any file is written
         disk.require_space(work, needed, what)
@@ -86,7 +86,7 @@ def convert(model: Checkpoint, form: Form, out: Path, progress: Callable[[str], 
             disk.require_space(work, max(0, needed - written), what)
             _write_shards(model, fitting, work, done, progress)
             _finish(model, fitting, work, done, progress)
-            _sync(work)
+            _sync_file(work)
             work.rename(out)
     except OSError as error:
         raise ModelError(
@@ -95,7 +95,7 @@ def convert(model: Checkpoint, form: Form, out: Path, progress: Callable[[str], 
         ) from None
 
 
-def _identity(model: Checkpoint, form: Form) -> dict[str, Any]:
+def _make_identity(model: Checkpoint, form: Form) -> dict[str, Any]:
     """Return the inputs of the finished shards: the state of the source, and the format."""
     files = {}
     for name in model.shards:
@@ -116,7 +116,7 @@ def _resume(
         return {}
     try:
         content = json.loads((work / PROGRESS).read_text("utf-8"))
-        same = content["identity"] == _identity(model, form)
+        same = content["identity"] == _make_identity(model, form)
         done: dict[str, Any] = content["done"]
         whole = all((work / name).stat().st_size == e["size"] for name, e in done.items())
     except (OSError, ValueError, KeyError, TypeError):
@@ -136,7 +136,7 @@ def _resume(
 
 
 def _note(work: Path, model: Checkpoint, form: Form, done: dict[str, Any]) -> None:
-    content = {"identity": _identity(model, form), "done": done}
+    content = {"identity": _make_identity(model, form), "done": done}
     record.write_whole(work / PROGRESS, json.dumps(content))
 
 
@@ -158,7 +158,7 @@ def _write_shards(
         path = work / name
         done[name] = {
             "size": path.stat().st_size,
-            "sha256": record.sha256(path),
+            "sha256": record.compute_sha256(path),
             "tensors": sorted(tensors),
         }
         del tensors
@@ -169,8 +169,8 @@ def _write_shards(
 
 
 def _convert_shard(model: Checkpoint, shard: str, form: Form) -> dict[str, torch.Tensor]:
-    chosen = scheme(form)
-    shapes = checkpoint.text_shapes(model)
+    chosen = make_scheme(form)
+    shapes = checkpoint.get_text_shapes(model)
     tensors: dict[str, torch.Tensor] = {}
     try:
         with safe_open(model.folder / shard, "pt") as file:
@@ -218,7 +218,7 @@ def _finish(
         total = sum(entry["size"] for entry in done.values())
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
         record.write_whole(work / INDEX, json.dumps(index, indent=2) + "\n")
-    config = {**model.config, "quantization_config": configuration(form)}
+    config = {**model.config, "quantization_config": make_configuration(form)}
     record.write_whole(work / "config.json", json.dumps(config, indent=2) + "\n")
     # Left behind by a run that was killed while writing
     for path in work.glob("*.tmp"):
@@ -226,7 +226,7 @@ def _finish(
     report = verify.verify(checkpoint.read(work), progress)
     if not report.ok:
         raise ModelError(
-            f"The copy in {work} is not whole:\n{verify.table(report)}\nRemove that folder and try again;"
+            f"The copy in {work} is not whole:\n{verify.format_table(report)}\nRemove that folder and try again;"
             " should it happen again, the disk or the memory fails."
         )
     origin = record.read(model.folder)
@@ -236,7 +236,7 @@ def _finish(
     (work / PROGRESS).unlink()
 
 
-def _sync(folder: Path) -> None:
+def _sync_file(folder: Path) -> None:
     """Sync the written data to the disk before the file gets its name."""
     for path in folder.rglob("*"):
         if path.is_file():
@@ -262,7 +262,7 @@ def fit_group(form: Form, columns: set[int]) -> Form | None:
     return None
 
 
-def scheme(form: Form) -> QuantizationScheme:
+def make_scheme(form: Form) -> QuantizationScheme:
     chosen = preset_name_to_scheme(form.preset, ["Linear"])
     if form.group is not None:
         chosen.weights.group_size = form.group
@@ -280,9 +280,9 @@ def quantize(weight: torch.Tensor, chosen: QuantizationScheme, form: Form) -> di
     return dict(compressor.compress({"weight": weight, "weight_scale": scale}, chosen))
 
 
-def configuration(form: Form) -> dict[str, Any]:
+def make_configuration(form: Form) -> dict[str, Any]:
     """Return the `quantization_config` of the new config.json."""
-    chosen = scheme(form)
+    chosen = make_scheme(form)
     # vLLM 0.9.2 uses version 0.10.2 of the library, which reads the format at the top level.
     whole = QuantizationConfig(
         config_groups={"group_0": chosen},

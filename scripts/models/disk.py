@@ -24,7 +24,7 @@ def format_bytes(size: float) -> str:
     return f"{size:.1f} TiB"
 
 
-def _existing(folder: Path) -> Path:
+def _find_existing(folder: Path) -> Path:
     """Return the folder, or its nearest existing parent."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -33,14 +33,14 @@ def _existing(folder: Path) -> Path:
 
 def free_bytes(folder: Path) -> int:
     """Return the free bytes on the disk of `folder`, which need not exist. Raises ModelError."""
-    existing = _existing(folder)
+    existing = _find_existing(folder)
     try:
         return shutil.disk_usage(existing).free
     except OSError as error:
         raise ModelError(f"{existing} cannot be read ({error.strerror}).") from None
 
 
-def partial(out: Path) -> Path:
+def get_partial_folder(out: Path) -> Path:
     """Return the working folder for `out`: beside it, so that it can be renamed."""
     return out.with_name(f"{out.name}.partial")
 
@@ -57,9 +57,9 @@ def require_space(folder: Path, needed: int, what: str) -> None:
 
 def require_writable(folder: Path) -> None:
     """Check that the folder is writable, without creating it. Raises ModelError."""
-    existing = _existing(folder)
+    existing = _find_existing(folder)
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise ModelError(_not_writable(folder, f"{existing} is not writable"))
+        raise ModelError(_explain_not_writable(folder, f"{existing} is not writable"))
 
 
 def make_folder(folder: Path) -> None:
@@ -69,10 +69,10 @@ def make_folder(folder: Path) -> None:
         # If the system supports it, the file has no name, so that it cannot be left behind.
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise ModelError(_not_writable(folder, error.strerror or str(error))) from None
+        raise ModelError(_explain_not_writable(folder, error.strerror or str(error))) from None
 
 
-def _not_writable(folder: Path, why: str) -> str:
+def _explain_not_writable(folder: Path, why: str) -> str:
     return (
         f"{folder} cannot be written ({why}). Choose another folder, or change its owner:"
         f" chown -R $(id -un) {shlex.quote(str(folder))}"
@@ -112,7 +112,7 @@ class Stopped(BaseException):
     """SIGINT or SIGTERM was received. Not an Exception, so that no handler treats it as a failure."""
 
 
-def relative(name: str) -> PurePosixPath:
+def parse_relative_path(name: str) -> PurePosixPath:
     """Check that `name` (with /) stays within any folder. Raises ModelError."""
     parts = PurePosixPath(name)
     plain = name.isprintable() and 0 < len(name) <= 500 and "\\" not in name
@@ -128,7 +128,7 @@ def resolve_inside(folder: Path, name: str) -> Path:
 
     The file need not exist yet; the folder itself may be a link.
     """
-    parts = relative(name)
+    parts = parse_relative_path(name)
     try:
         root = folder.resolve()
         path = (root / parts).resolve()

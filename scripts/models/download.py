@@ -65,7 +65,9 @@ class Progress:
         rate = max(0, done - self._first) / max(0.1, now - self._began)
         # The rate of the first bytes is not representative.
         known = rate > 0 and done - self._first >= LEAST_BYTES
-        left = f", {_duration((self._total - done) / rate)} left" if known and not last else ""
+        left = (
+            f", {_format_duration((self._total - done) / rate)} left" if known and not last else ""
+        )
         text = (
             f"{self._what} {100 * done // max(1, self._total)} %: {format_bytes(done)} of {format_bytes(self._total)},"
             f" {format_bytes(rate)}/s{left}"
@@ -110,7 +112,7 @@ class Stall:
             )
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     minutes = int(seconds) // 60
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes + 1} min"
 
@@ -123,7 +125,7 @@ WEIGHTS = (".safetensors", ".gguf")
 SPARE = 16 * 1024 * 1024
 
 
-def missing(repository: Repository, folder: Path) -> list[HubFile]:
+def find_missing(repository: Repository, folder: Path) -> list[HubFile]:
     """Return the files whose size is not correct yet; the others are checked later."""
     return [
         file
@@ -132,7 +134,7 @@ def missing(repository: Repository, folder: Path) -> list[HubFile]:
     ]
 
 
-def fetched_bytes(files: Sequence[HubFile], folder: Path) -> int:
+def count_fetched_bytes(files: Sequence[HubFile], folder: Path) -> int:
     """Return the bytes that need not be downloaded: complete files, and partial ones."""
     sizes = 0
     for file in files:
@@ -148,7 +150,7 @@ def fetched_bytes(files: Sequence[HubFile], folder: Path) -> int:
     return sizes
 
 
-def outdated_files(repository: Repository, folder: Path) -> list[Path]:
+def find_outdated(repository: Repository, folder: Path) -> list[Path]:
     """Return files of an earlier revision, to be removed. Raises ModelError for files of another model."""
     if folder.exists() and not folder.is_dir():
         raise ModelError(f"{folder} is a file. Choose a folder with --to or MODEL_PATH.")
@@ -163,7 +165,7 @@ def outdated_files(repository: Repository, folder: Path) -> list[Path]:
     ours = {file.name for file in repository.files}
     weights = (path for form in WEIGHTS for path in folder.glob(f"*{form}"))
     found = {path for path in weights if path.name not in ours}
-    earlier = set() if known is None else _existing_files(folder, set(known["files"]) - ours)
+    earlier = set() if known is None else _find_existing_files(folder, set(known["files"]) - ours)
     if found - earlier and not ours_begun:
         names = sorted(path.name for path in found - earlier)
         raise ModelError(
@@ -173,7 +175,7 @@ def outdated_files(repository: Repository, folder: Path) -> list[Path]:
     return sorted(found | earlier)
 
 
-def _existing_files(folder: Path, names: set[str]) -> set[Path]:
+def _find_existing_files(folder: Path, names: set[str]) -> set[Path]:
     """Return the files in the folder that have one of these names."""
     found = set()
     for name in names:
@@ -188,9 +190,9 @@ def _existing_files(folder: Path, names: set[str]) -> set[Path]:
 
 def require_space(repository: Repository, folder: Path) -> tuple[list[HubFile], int]:
     """Return the missing files and their bytes. Raises ModelError if they cannot be written."""
-    outdated_files(repository, folder)
-    files = missing(repository, folder)
-    needed = sum(file.size for file in files) - fetched_bytes(files, folder)
+    find_outdated(repository, folder)
+    files = find_missing(repository, folder)
+    needed = sum(file.size for file in files) - count_fetched_bytes(files, folder)
     if files:
         disk.require_space(folder, needed + SPARE, "what is to be fetched")
     return files, needed
@@ -199,7 +201,7 @@ def require_space(repository: Repository, folder: Path) -> tuple[list[HubFile], 
 def begin(repository: Repository, folder: Path) -> None:
     """Remove files of another revision that are in the way. Raises ModelError, OSError."""
     source = {"repository": repository.name, "commit": repository.commit}
-    old = outdated_files(repository, folder)
+    old = find_outdated(repository, folder)
     if record.read_unfinished(folder) not in ({}, source):
         # Partial files of another revision, whose contents may continue differently
         old += folder.rglob("*.part")
@@ -232,7 +234,10 @@ def finish(repository: Repository, folder: Path) -> None:
                 f"{repository.name} itself lacks {', '.join(lost[:5])}: take another revision."
             )
     files = {
-        file.name: {"size": file.size, "sha256": file.sha256 or record.sha256(folder / file.name)}
+        file.name: {
+            "size": file.size,
+            "sha256": file.sha256 or record.compute_sha256(folder / file.name),
+        }
         for file in repository.files
     }
     source = {"repository": repository.name, "commit": repository.commit}
@@ -246,7 +251,7 @@ AT_A_TIME = 4
 ATTEMPTS = 2
 
 
-def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bash scripts/download_model.sh", description=__doc__)
     add = parser.add_argument
     add("repository", nargs="?", default=DEFAULT, help=f"the repository's id ({DEFAULT})")
@@ -271,12 +276,12 @@ def fetch_all(
     """Download files, several in parallel. Raises the first ModelError or OSError."""
     if not files:
         return
-    here = fetched_bytes(files, folder)
+    here = count_fetched_bytes(files, folder)
     progress = Progress("Fetching", sum(file.size for file in files), here, json=json)
     stall = Stall(here, time.monotonic())
     failed = threading.Event()
 
-    def one(file: HubFile) -> None:
+    def fetch_one(file: HubFile) -> None:
         if not failed.is_set():
             try:
                 hub.fetch(repository, file, folder)
@@ -286,13 +291,13 @@ def fetch_all(
 
     pool = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="fetch")
     # Large files first, so that none of them remains alone at the end.
-    jobs = [pool.submit(one, file) for file in sorted(files, key=lambda f: -f.size)]
+    jobs = [pool.submit(fetch_one, file) for file in sorted(files, key=lambda f: -f.size)]
     try:
         while True:
             done, running = wait(jobs, timeout=0.2, return_when=FIRST_EXCEPTION)
             for job in done:
                 job.result()
-            here = fetched_bytes(files, folder)
+            here = count_fetched_bytes(files, folder)
             progress.show(here, last=not running)
             if not running:
                 break
@@ -308,14 +313,16 @@ def find_corrupt(repository: Repository, folder: Path, json: bool = False) -> li
     progress = Progress("Checking", repository.size, json=json)
     checked = 0
 
-    def seen(size: int) -> None:
+    def on_read(size: int) -> None:
         nonlocal checked
         checked += size
         progress.show(checked)
 
     try:
         found = [
-            file for file in repository.files if not hub.is_correct(file, folder / file.name, seen)
+            file
+            for file in repository.files
+            if not hub.is_correct(file, folder / file.name, on_read)
         ]
         progress.show(checked, last=True)
     finally:
@@ -348,7 +355,7 @@ def download(
     with disk.lock_folder(folder):
         begin(repository, folder)
         # Another run may have continued the download since the last check.
-        files = missing(repository, folder)
+        files = find_missing(repository, folder)
         for attempt in range(ATTEMPTS + 1):
             fetch_all(repository, files, folder, json)
             files = find_corrupt(repository, folder, json)
@@ -372,20 +379,20 @@ def run_guarded(run: Callable[[], int], folder: Path, otherwise: str = "") -> in
     A failure ends the process immediately, because threads may be waiting for the network.
     """
 
-    def explained() -> int:
+    def run_explained() -> int:
         try:
             return run()
         except ModelError:
             raise
         except OSError as error:
-            raise ModelError(_of_disk(error, folder)) from None
+            raise ModelError(_explain_disk_error(error, folder)) from None
         except Exception:  # noqa: BLE001
             # An error in this program: print the traceback, and do not wait for the threads.
             traceback.print_exc()
             return 1
 
     kept = f"Stopped. The received part is kept in {folder}: the same command resumes."
-    status = disk.run_script(explained, lambda: kept)
+    status = disk.run_script(run_explained, lambda: kept)
     if status == 0:
         return 0
     if status == 1 and otherwise:
@@ -395,7 +402,7 @@ def run_guarded(run: Callable[[], int], folder: Path, otherwise: str = "") -> in
     os._exit(status)
 
 
-def _of_disk(error: OSError, folder: Path) -> str:
+def _explain_disk_error(error: OSError, folder: Path) -> str:
     """Return the sentence about a file that could not be written or read."""
     if error.errno == errno.ENOSPC:
         return f"The disk of {folder} is full. Free some space; the same command resumes."
@@ -408,7 +415,7 @@ def _of_disk(error: OSError, folder: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    chosen = options(arguments)
+    chosen = parse_options(arguments)
     # They log warnings about retries; this script prints its own messages.
     logging.disable(logging.CRITICAL)
     try:
@@ -423,7 +430,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
     def run() -> int:
-        say(f"Looking for {chosen.repository} at {hub.hub_address()}.")
+        say(f"Looking for {chosen.repository} at {hub.get_hub_address()}.")
         how = {"dry_run": chosen.dry_run, "json": chosen.json}
         download(chosen.repository, chosen.revision, folder, chosen.file, **how)
         if not chosen.dry_run:

@@ -44,7 +44,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 from pydantic import BaseModel, Field, ValidationError
 
 from scripts.models import network, record
-from scripts.models.disk import ModelError, relative, resolve_inside
+from scripts.models.disk import ModelError, parse_relative_path, resolve_inside
 from scripts.models.network import FetchError, Network
 
 # Largest response about a repository: names, sizes and checksums of its files
@@ -54,7 +54,7 @@ REPLY_SECONDS = 60.0
 MAX_PAUSE_SECONDS = 30
 
 
-def _url(text: str) -> httpx2.URL:
+def _parse_url(text: str) -> httpx2.URL:
     """Parse a URL. Return an empty URL for an invalid text."""
     try:
         return httpx2.URL(text)
@@ -71,9 +71,9 @@ def quote_url(url: httpx2.URL) -> str:
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 
-def endpoint(text: str) -> httpx2.URL:
+def parse_endpoint(text: str) -> httpx2.URL:
     """Parse HF_ENDPOINT. Raises FetchError if it is not a valid hub URL."""
-    url = _url(text)
+    url = _parse_url(text)
     if url.scheme not in ("https", "http") or not url.host:
         # It may contain a password.
         said = "" if "@" in text or not text.isprintable() else f" {text[:100]!r}"
@@ -93,8 +93,8 @@ class Guarded(httpx2.BaseTransport):
     """
 
     def __init__(self, hub: str) -> None:
-        url = endpoint(hub)
-        self._endpoint = _origin(url)
+        url = parse_endpoint(hub)
+        self._endpoint = _get_origin(url)
         self._api = f"{url.path.rstrip('/')}/api/"
         self._lock = threading.Lock()
         # By proxy, and whether they are for the hub itself; created on demand
@@ -103,7 +103,7 @@ class Guarded(httpx2.BaseTransport):
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         url = request.url
-        own = _origin(url) == self._endpoint
+        own = _get_origin(url) == self._endpoint
         if url.scheme != "https" and not own:
             raise FetchError(
                 f"The hub leads to {quote_url(url)}: only https is fetched, so that nobody on the way changes it. Set HF_ENDPOINT"
@@ -111,13 +111,15 @@ class Guarded(httpx2.BaseTransport):
             )
         is_api = own and url.path.startswith(self._api)
         request.headers["Accept-Encoding"] = "identity"
-        answer = self._transport(url, own, REPLY_SECONDS if is_api else None).handle_request(
+        answer = self._make_transport(url, own, REPLY_SECONDS if is_api else None).handle_request(
             request
         )
         if answer.status_code not in (200, 206):
             # The body of a redirect or an error is not used.
             answer.close()
-            return httpx2.Response(answer.status_code, headers=_reply_headers(answer.headers))
+            return httpx2.Response(
+                answer.status_code, headers=_filter_reply_headers(answer.headers)
+            )
         if answer.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
             answer.close()
             raise FetchError(
@@ -130,15 +132,15 @@ class Guarded(httpx2.BaseTransport):
             answer.status_code, headers=answer.headers, stream=stream, extensions=answer.extensions
         )
 
-    def _transport(self, url: httpx2.URL, own: bool, seconds: float | None) -> _Transport:
-        refused: Callable[[str], str | None] = network.refused
-        proxy = _proxy(url)
+    def _make_transport(self, url: httpx2.URL, own: bool, seconds: float | None) -> _Transport:
+        refused: Callable[[str], str | None] = network.classify_refused
+        proxy = _get_proxy(url)
         if proxy:
             _check_literal(url, own)
             # The configured hub may have any address.
-            refused = _any
+            refused = _allow_any
         elif own:
-            refused = _any if url.scheme == "https" else _public
+            refused = _allow_any if url.scheme == "https" else _refuse_public
         with self._lock:
             if seconds is not None:
                 # A transport with a time limit is for one request.
@@ -159,7 +161,7 @@ class _Transport(httpx2.HTTPTransport):
     def __init__(
         self, refused: Callable[[str], str | None], seconds: float | None, proxy: str
     ) -> None:
-        trust = network.trusted_authorities()
+        trust = network.make_tls_context()
         through = httpx2.Proxy(proxy) if proxy else None
         if through is not None and through.url.scheme == "https":
             through.ssl_context = trust
@@ -190,16 +192,20 @@ class _BoundedStream(httpx2.SyncByteStream):
         self._stream.close()
 
 
-def _any(address: str) -> None:
+def _allow_any(address: str) -> None:
     """Allow any address, for a configured hub."""
 
 
-def _public(address: str) -> str | None:
+def _refuse_public(address: str) -> str | None:
     """Return the reason to refuse plain http to a public address; None for an address in the user's network."""
-    return None if network.refused(address) else "public (plain http is for one's own network)"
+    return (
+        None
+        if network.classify_refused(address)
+        else "public (plain http is for one's own network)"
+    )
 
 
-def _reply_headers(headers: httpx2.Headers) -> list[tuple[str, str]]:
+def _filter_reply_headers(headers: httpx2.Headers) -> list[tuple[str, str]]:
     """Return the headers about the response itself, without retry delays that are too long."""
     kept = []
     for name, value in headers.multi_items():
@@ -211,7 +217,7 @@ def _reply_headers(headers: httpx2.Headers) -> list[tuple[str, str]]:
     return kept
 
 
-def _proxy(url: httpx2.URL) -> str:
+def _get_proxy(url: httpx2.URL) -> str:
     """Return the environment's proxy for a URL, or "". Raises FetchError for an unsupported proxy."""
     proxies = urllib.request.getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all") or ""
@@ -220,7 +226,7 @@ def _proxy(url: httpx2.URL) -> str:
         return ""
     if "://" not in proxy:
         proxy = f"http://{proxy}"
-    through = _url(proxy)
+    through = _parse_url(proxy)
     if through.scheme not in ("http", "https") or not through.host:
         kind = f"of the kind {through.scheme}" if through.scheme.isalnum() else "that is no URL"
         raise FetchError(
@@ -230,13 +236,13 @@ def _proxy(url: httpx2.URL) -> str:
     return proxy
 
 
-def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+def _get_origin(url: httpx2.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
 def _check_literal(url: httpx2.URL, own: bool) -> None:
     """Raise FetchError for a private IP address in the URL, which no lookup would check."""
-    kind = network.refused(url.host)
+    kind = network.classify_refused(url.host)
     if kind not in (None, "no IP") and not own:
         raise FetchError(
             f"The hub leads to {quote_url(url)}: a {kind} address. Nothing is fetched from there."
@@ -328,12 +334,12 @@ def look_up(name: str, revision: str | None, only: Collection[str] = ()) -> Repo
     except FetchError as error:
         raise ModelError(error.message) from None
     except (*_FAILURES, HFValidationError) as error:
-        raise ModelError(_sentence(error, name, revision)) from None
+        raise ModelError(_explain_error(error, name, revision)) from None
     except ValidationError:
         raise ModelError(
-            f"{hub_address()} does not answer as a hub does. Is HF_ENDPOINT right, and is nothing in between (a page to log in at)?"
+            f"{get_hub_address()} does not answer as a hub does. Is HF_ENDPOINT right, and is nothing in between (a page to log in at)?"
         ) from None
-    found = _files(name, reply.siblings, only)
+    found = _select_files(name, reply.siblings, only)
     if lost := sorted(set(only) - {file.name for file in found}):
         at = f" at {revision}" if revision else ""
         raise ModelError(f"{name} has no {', '.join(lost[:3])}{at}. Look at its files on the hub.")
@@ -346,13 +352,13 @@ def look_up(name: str, revision: str | None, only: Collection[str] = ()) -> Repo
     return Repository(name, reply.sha, tuple(sorted(found, key=lambda file: file.name)))
 
 
-def _files(name: str, siblings: Iterable[_File], only: Collection[str]) -> list[HubFile]:
+def _select_files(name: str, siblings: Iterable[_File], only: Collection[str]) -> list[HubFile]:
     """Select the files to download from a repository. Raises ModelError for an invalid name."""
     found: dict[str, HubFile] = {}
     for one in siblings:
         try:
             # The name, which is received from the network, becomes a path.
-            path = relative(one.rfilename)
+            path = parse_relative_path(one.rfilename)
         except ModelError as error:
             raise ModelError(f"{name} is not taken: {error.message}") from None
         other = path.suffix in _OTHER_WEIGHTS or path.parts[0] in _OTHER_FOLDERS
@@ -405,20 +411,20 @@ def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
     except FetchError as error:
         raise ModelError(error.message) from None
     except _FAILURES as error:
-        raise ModelError(_sentence(error, repository.name, None)) from None
+        raise ModelError(_explain_error(error, repository.name, None)) from None
     except _WrongSize:
         part.unlink(missing_ok=True)
-        raise ModelError(_wrong_size(file)) from None
+        raise ModelError(_explain_wrong_size(file)) from None
     except OSError as error:
         # An error of the disk has a number; without one, http_get received another size than expected.
         if error.errno is not None:
             raise
         part.unlink(missing_ok=True)
-        raise ModelError(_wrong_size(file)) from None
+        raise ModelError(_explain_wrong_size(file)) from None
     part.replace(path)
 
 
-def _wrong_size(file: HubFile) -> str:
+def _explain_wrong_size(file: HubFile) -> str:
     return (
         f"The hub says that {file.name} has {file.size} bytes and sends another number: the way there changes it (a proxy, a"
         " mirror), or the hub is broken. The part that came was removed; the same command fetches it again."
@@ -448,26 +454,26 @@ def is_correct(file: HubFile, path: Path, seen: Callable[[int], None] | None = N
     if not path.is_file() or path.stat().st_size != file.size:
         return False
     if file.sha256 is not None:
-        return record.checksum(path, hashlib.sha256(), seen) == file.sha256
+        return record.update_checksum(path, hashlib.sha256(), seen) == file.sha256
     git = hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
-    return record.checksum(path, git, seen) == file.git_sha1
+    return record.update_checksum(path, git, seen) == file.git_sha1
 
 
 _FAILURES = (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled)
 
 
-def hub_address() -> str:
+def get_hub_address() -> str:
     """Return the hub's address, without a password. Raises ModelError if it is invalid."""
     try:
-        return quote_url(endpoint(constants.ENDPOINT)).rstrip("/")
+        return quote_url(parse_endpoint(constants.ENDPOINT)).rstrip("/")
     except FetchError as error:
         raise ModelError(error.message) from None
 
 
-def _sentence(error: Exception, name: str, revision: str | None) -> str:
+def _explain_error(error: Exception, name: str, revision: str | None) -> str:
     if isinstance(error, HFValidationError):
         return f"{name[:100]!r} is no repository id; one looks like Qwen/Qwen2.5-VL-32B-Instruct."
-    hub = hub_address()
+    hub = get_hub_address()
     if isinstance(error, GatedRepoError):
         return (
             f"{name} is gated: its licence has to be accepted first. Open {hub}/{name} in a browser, accept it, make a"
@@ -488,6 +494,6 @@ def _sentence(error: Exception, name: str, revision: str | None) -> str:
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set, so nothing can be fetched. Unset it."
     return (
-        f"{hub} cannot be reached, or the connection broke ({network.reason(error)}). Check the network and HTTPS_PROXY, or"
+        f"{hub} cannot be reached, or the connection broke ({network.explain_error(error)}). Check the network and HTTPS_PROXY, or"
         " set HF_ENDPOINT to a mirror; run this again: what came is kept."
     )

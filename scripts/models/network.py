@@ -51,16 +51,16 @@ class RefusedAddress(FetchError):
     """A name leads to a refused address. Outside the tree of errors, as FetchError is."""
 
 
-def refused(text: str) -> str | None:
+def classify_refused(text: str) -> str | None:
     """Return the kind of a refused address; None for a public one."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return "no IP"
-    return _refused_v6(address) if isinstance(address, IPv6Address) else _refused_v4(address)
+    return _classify_v6(address) if isinstance(address, IPv6Address) else _classify_v4(address)
 
 
-def _kind(address: IPv4Address | IPv6Address, private: bool) -> str | None:
+def _classify(address: IPv4Address | IPv6Address, private: bool) -> str | None:
     """Return the kind of an address that is not public; None for a public one."""
     for kind, holds in (
         ("unspecified", address.is_unspecified),
@@ -74,28 +74,28 @@ def _kind(address: IPv4Address | IPv6Address, private: bool) -> str | None:
     return None
 
 
-def _refused_v4(address: IPv4Address) -> str | None:
+def _classify_v4(address: IPv4Address) -> str | None:
     if address in _METADATA:
         return "metadata"
-    if kind := _kind(address, address.is_private):
+    if kind := _classify(address, address.is_private):
         return kind
     special = address.is_reserved or not address.is_global
     return "special" if special or any(address in net for net in _SPECIAL) else None
 
 
-def _refused_v6(address: IPv6Address) -> str | None:
+def _classify_v6(address: IPv6Address) -> str | None:
     inner = address.ipv4_mapped or address.sixtofour
     if inner is None and address in _NAT64:
         inner = IPv4Address(int(address) & 0xFFFFFFFF)
     if inner is not None:
-        return _refused_v4(inner)
-    if kind := _kind(address, address.is_private or address.is_site_local):
+        return _classify_v4(inner)
+    if kind := _classify(address, address.is_private or address.is_site_local):
         return kind
     public = address in _GLOBAL_V6 and address.is_global and address not in _PROTOCOLS_V6
     return None if public else "special"
 
 
-def trusted_authorities() -> ssl.SSLContext:
+def make_tls_context() -> ssl.SSLContext:
     """Return a TLS context with the CA certificates of the system, or of SSL_CERT_FILE and SSL_CERT_DIR.
 
     Raises FetchError.
@@ -109,7 +109,7 @@ def trusted_authorities() -> ssl.SSLContext:
         ) from None
 
 
-def reason(error: Exception) -> str:
+def explain_error(error: Exception) -> str:
     """Return the reason of a failed connection, for a sentence: certificate, name, or kind of error."""
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
@@ -162,7 +162,7 @@ class Network(NetworkBackend):
         self,
         *,
         seconds: float | None = None,
-        refused: Callable[[str], str | None] = refused,
+        refused: Callable[[str], str | None] = classify_refused,
         resolve: Resolve = resolve,
     ) -> None:
         self._end = None if seconds is None else time.monotonic() + seconds
@@ -180,7 +180,7 @@ class Network(NetworkBackend):
     ) -> NetworkStream:
         """Connect to the first address of a host. Raises FetchError if any of its addresses is refused, and httpcore2's errors."""
         options = list(socket_options or ())
-        addresses = self._look_up(host, port, self.left(timeout, httpcore2.ConnectTimeout))
+        addresses = self._look_up(host, port, self.get_remaining(timeout, httpcore2.ConnectTimeout))
         for address in addresses:
             check(host, address, self._refused)
         tried = addresses[:MAX_ADDRESSES]
@@ -189,7 +189,7 @@ class Network(NetworkBackend):
                 stream = self._backend.connect_tcp(
                     address,
                     port,
-                    self.left(timeout, httpcore2.ConnectTimeout),
+                    self.get_remaining(timeout, httpcore2.ConnectTimeout),
                     local_address,
                     options,
                 )
@@ -208,7 +208,7 @@ class Network(NetworkBackend):
             return _Stream(stream, self)
         raise httpcore2.ConnectError(f"{host} has no address")
 
-    def left(self, timeout: float | None, late: type[Exception]) -> float | None:
+    def get_remaining(self, timeout: float | None, late: type[Exception]) -> float | None:
         """Return `timeout`, or the remaining time if that is shorter. Raises `late` after the end."""
         if self._end is None:
             return timeout
@@ -235,10 +235,12 @@ class _Stream(NetworkStream):
         self._network = network
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, self._network.left(timeout, httpcore2.ReadTimeout))
+        return self._inner.read(
+            max_bytes, self._network.get_remaining(timeout, httpcore2.ReadTimeout)
+        )
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, self._network.left(timeout, httpcore2.WriteTimeout))
+        self._inner.write(buffer, self._network.get_remaining(timeout, httpcore2.WriteTimeout))
 
     def close(self) -> None:
         self._inner.close()
@@ -249,7 +251,7 @@ class _Stream(NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> NetworkStream:
-        left = self._network.left(timeout, httpcore2.ConnectTimeout)
+        left = self._network.get_remaining(timeout, httpcore2.ConnectTimeout)
         return _Stream(self._inner.start_tls(ssl_context, server_hostname, left), self._network)
 
     def get_extra_info(self, info: str) -> Any:

@@ -24,12 +24,12 @@ BEGUN = "model-files.json.begun"
 _CHUNK = 8 * 1024 * 1024
 
 
-def sha256(path: Path) -> str:
+def compute_sha256(path: Path) -> str:
     """Return the file's SHA-256 in hexadecimal. Raises OSError."""
-    return checksum(path, hashlib.sha256())
+    return update_checksum(path, hashlib.sha256())
 
 
-def checksum(path: Path, digest: _Hash, seen: Callable[[int], None] | None = None) -> str:
+def update_checksum(path: Path, digest: _Hash, seen: Callable[[int], None] | None = None) -> str:
     """Update `digest` with the file, and return it in hexadecimal. `seen` gets each piece's size. Raises OSError."""
     with path.open("rb") as file:
         while piece := file.read(_CHUNK):

@@ -42,7 +42,7 @@ _LINES, _LINE_CHARS = 400, 4000
 _DIRECT = build_opener(ProxyHandler({}))
 
 
-def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bash scripts/start_vllm_server.sh", description=__doc__)
     add = parser.add_argument
     add("--dry-run", action="store_true", help="print the command and start nothing")
@@ -88,7 +88,7 @@ def start(chosen: argparse.Namespace) -> int:
     print(launch.shown, flush=True)
     if chosen.dry_run:
         return 0
-    if is_answering(health := health_url(settings)):
+    if is_answering(health := get_health_url(settings)):
         raise ModelError(
             f"A server is already running at {health}. Stop it, or set VLLM_BASE_URL to another port."
         )
@@ -106,16 +106,16 @@ def start(chosen: argparse.Namespace) -> int:
 
 def prepare(settings: Settings, chosen: argparse.Namespace) -> Launch:
     """Check the model, the GPU and vLLM. Return the command. Raises ModelError."""
-    model, weights = _model(settings, chosen)
+    model, weights = _read_model(settings, chosen)
     cards, amd, assumed = list[Gpu](), False, False
     try:
-        cards, amd = ([], False) if chosen.cpu else gpus()
+        cards, amd = ([], False) if chosen.cpu else find_gpus()
     except ModelError as error:
         if not chosen.dry_run:
             raise
         say(error.message)
     try:
-        vllm = installed_vllm(chosen.vllm)
+        vllm = ask_vllm(chosen.vllm)
     except ModelError as error:
         # Without a GPU, vLLM may not even list its flags.
         if not chosen.dry_run or chosen.cpu:
@@ -139,20 +139,22 @@ def prepare(settings: Settings, chosen: argparse.Namespace) -> Launch:
         vllm,
         chosen.extra,
         free_bytes=free_bytes,
-        gpus=gpus_of_a_copy(chosen.extra),
+        gpus=count_gpus_per_copy(chosen.extra),
         amd=amd,
         assumed=assumed,
     )
     say(
         f"vLLM {vllm.version}, {settings.model_path} ({format_bytes(weights)}), {describe_gpus(cards)}."
     )
-    doubts = memory_doubts(cards, weights, settings, gpus_of_a_copy(launch.argv))
+    doubts = find_memory_warnings(cards, weights, settings, count_gpus_per_copy(launch.argv))
     for warning in (*doubts, *launch.warnings):
         say(f"Note: {warning}")
     return launch
 
 
-def _model(settings: Settings, chosen: argparse.Namespace) -> tuple[checkpoint.Checkpoint, int]:
+def _read_model(
+    settings: Settings, chosen: argparse.Namespace
+) -> tuple[checkpoint.Checkpoint, int]:
     """Read the model's folder. Return it with the bytes of its weights. Raises ModelError."""
     folder = ROOT / settings.model_path
     if chosen.dry_run and not folder.exists():
@@ -161,10 +163,10 @@ def _model(settings: Settings, chosen: argparse.Namespace) -> tuple[checkpoint.C
         )
         return checkpoint.Checkpoint(folder, {"model_type": "qwen2_5_vl"}, None, ()), 0
     model = checkpoint.read(folder)
-    return model, vllm_command.weights_bytes(model)
+    return model, vllm_command.count_weight_bytes(model)
 
 
-def installed_vllm(program: str) -> Vllm:
+def ask_vllm(program: str) -> Vllm:
     """Ask the installed vLLM for its version and flags. Raises ModelError."""
     try:
         return query_vllm(program)
@@ -189,7 +191,7 @@ def _free(card: Gpu) -> int | None:
     return card.memory_total - card.memory_used
 
 
-def gpus_of_a_copy(arguments: Sequence[str]) -> int:
+def count_gpus_per_copy(arguments: Sequence[str]) -> int:
     """Return the number of GPUs that share the weights: one, unless the operator's flags set more."""
     count = 1
     for names in (("--tensor-parallel-size", "-tp"), ("--pipeline-parallel-size", "-pp")):
@@ -201,7 +203,7 @@ def gpus_of_a_copy(arguments: Sequence[str]) -> int:
     return count
 
 
-def memory_doubts(
+def find_memory_warnings(
     cards: Sequence[Gpu], weights: int, settings: Settings, used: int = 1
 ) -> list[str]:
     """Return warnings if the model probably does not fit into the first `used` GPUs."""
@@ -235,7 +237,7 @@ def memory_doubts(
 # Waiting
 
 
-def health_url(settings: Settings) -> str:
+def get_health_url(settings: Settings) -> str:
     return settings.vllm_base_url.removesuffix("/v1") + "/health"
 
 
@@ -253,11 +255,11 @@ def wait(chosen: argparse.Namespace) -> int:
     from server.shared.processes import usage
 
     settings = load_settings(chosen.env_file)
-    health, port = health_url(settings), urlsplit(settings.vllm_base_url).port or 80
+    health, port = get_health_url(settings), urlsplit(settings.vllm_base_url).port or 80
     began = time.monotonic()
     next_word = began + PROGRESS_SECONDS
     while True:
-        if chosen.pid is not None and not _runs(chosen.pid):
+        if chosen.pid is not None and not _is_running(chosen.pid):
             raise ModelError(
                 "vLLM ended before it was ready. Its log says why; `bash scripts/start_vllm_server.sh --explain FILE` reads"
                 " it and names the settings to change."
@@ -279,7 +281,7 @@ def wait(chosen: argparse.Namespace) -> int:
         time.sleep(min(1.0, 0.05 + (now - began) / 10))
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     # By a signal: in a unit's sandbox /proc may not show it.
     with suppress(PermissionError):
         try:
@@ -320,12 +322,12 @@ def explain(chosen: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    chosen = options(arguments)
+    chosen = parse_options(arguments)
     run = explain if chosen.explain else wait if chosen.wait else start
     return run_script(lambda: run(chosen), lambda: "Stopped.")
 
 
-def gpus() -> tuple[list[Gpu], bool]:
+def find_gpus() -> tuple[list[Gpu], bool]:
     """Return the GPUs, at least one, and whether they are from AMD. Raises ModelError with the reason."""
     reader = GpuReader()
     reason = reader.why_none

@@ -22,8 +22,8 @@ from scripts.models.checkpoint import (
     TEXT_LAYER,
     Checkpoint,
     Form,
-    text_shapes,
-    text_size,
+    get_text_shapes,
+    get_text_size,
 )
 from scripts.models.disk import ModelError, format_bytes
 
@@ -73,10 +73,10 @@ def verify(model: Checkpoint, progress: Callable[[str], None] = lambda _: None) 
     reports = []
     for number, name in enumerate(model.shards, 1):
         progress(f"Checking {number} of {len(model.shards)}: {name}")
-        reports.append(_shard(model, name, checksums.get(name), seen))
+        reports.append(_check_shard(model, name, checksums.get(name), seen))
     by_name = {report.name: report for report in reports}
-    problems, notes = _unnamed(model), []
-    form = _form(model)
+    problems, notes = _find_unnamed_shards(model), []
+    form = _find_form(model)
     if model.quantization is not None and form is None:
         kind = model.quantization.get("format") or model.quantization.get("quant_method")
         notes.append(
@@ -84,17 +84,17 @@ def verify(model: Checkpoint, progress: Callable[[str], None] = lambda _: None) 
             " form that is not known here"
         )
     else:
-        problems += _layout(model, form, seen, by_name)
+        problems += _check_layout(model, form, seen, by_name)
     return Report(reports, problems, bool(checksums), notes)
 
 
-def _form(model: Checkpoint) -> Form | None:
+def _find_form(model: Checkpoint) -> Form | None:
     """Return the format of a model's weights; None if it is not a supported quantised format."""
     found = str((model.quantization or {}).get("format"))
     return next((form for form in FORMS.values() if form.format == found), None)
 
 
-def _shard(
+def _check_shard(
     model: Checkpoint, name: str, known: dict[str, Any] | None, seen: dict[str, _Tensor]
 ) -> ShardReport:
     report = ShardReport(name)
@@ -107,7 +107,7 @@ def _shard(
         report.size = path.stat().st_size
         if known is not None and report.size != known["size"]:
             wrong(f"has {report.size} bytes instead of {known['size']}")
-        elif known is not None and record.sha256(path) != known["sha256"]:
+        elif known is not None and record.compute_sha256(path) != known["sha256"]:
             wrong("differs from its checksum: bytes have changed since it was written")
         with safe_open(path, "pt") as file:
             inside = set(file.keys())
@@ -119,7 +119,7 @@ def _shard(
                 seen[tensor] = found
                 report.tensors += 1
                 report.dtypes[found.dtype] += 1
-                if bad := _bad_values(file.get_tensor(tensor), tensor):
+                if bad := _find_bad_values(file.get_tensor(tensor), tensor):
                     wrong(bad)
     except SafetensorError as error:
         wrong(f"is damaged: {str(error).splitlines()[0][:120]}")
@@ -129,12 +129,14 @@ def _shard(
         return report
     if model.index is not None:
         expected = {tensor for tensor, shard in model.index.items() if shard == name}
-        report.problems += [f"lacks {one}" for one in _few(expected - inside)]
-        report.problems += [f"has {one}, which {INDEX} does not" for one in _few(inside - expected)]
+        report.problems += [f"lacks {one}" for one in _shorten_list(expected - inside)]
+        report.problems += [
+            f"has {one}, which {INDEX} does not" for one in _shorten_list(inside - expected)
+        ]
     return report
 
 
-def _bad_values(values: torch.Tensor, name: str) -> str:
+def _find_bad_values(values: torch.Tensor, name: str) -> str:
     if not values.is_floating_point():
         return ""
     # 8-bit floats have no isfinite on a CPU; e4m3fn has NaN and no infinity.
@@ -148,16 +150,16 @@ def _bad_values(values: torch.Tensor, name: str) -> str:
     return ""
 
 
-def _unnamed(model: Checkpoint) -> list[str]:
+def _find_unnamed_shards(model: Checkpoint) -> list[str]:
     """Return a sentence for each shard that is not named, because a model server loads every *.safetensors file."""
     there = {path.name for path in model.folder.glob("*.safetensors")}
     return [
         f"{name} is in the folder and not in {INDEX if model.index is not None else SINGLE}: remove it"
-        for name in _few(there - set(model.shards))
+        for name in _shorten_list(there - set(model.shards))
     ]
 
 
-def _layout(
+def _check_layout(
     model: Checkpoint, form: Form | None, seen: dict[str, _Tensor], reports: dict[str, ShardReport]
 ) -> list[str]:
     """Compare names, shapes and dtypes with config.json. Problems are added to the reports of the shards."""
@@ -171,29 +173,29 @@ def _layout(
             kinds[_LAYER.sub(r"\1.N.", name)].append((name, tensor))
     if known:
         try:
-            problems += _text_layers(model, seen, reports, form is not None and form.stored)
+            problems += _check_text_layers(model, seen, reports, form is not None and form.stored)
         except ModelError as error:
             problems.append(error.message)
     # Other tensors that occur in each layer have the same shape and dtype in all.
     for alike in kinds.values():
         usual = Counter((one.shape, one.dtype) for _, one in alike).most_common(1)[0][0]
         for name, one in alike:
-            if (one.shape, one.dtype) != usual and name not in _problems(reports[one.shard]):
+            if (one.shape, one.dtype) != usual and name not in _format_problems(reports[one.shard]):
                 reports[one.shard].problems.append(
                     f"{name} is {_format(one)}, in the other layers it is {list(usual[0])} {usual[1]}"
                 )
     stored = () if form is None else (form.stored, "I64")
     for name, one in seen.items():
-        if one.dtype not in (*FLOATS, *stored) and name not in _problems(reports[one.shard]):
+        if one.dtype not in (*FLOATS, *stored) and name not in _format_problems(reports[one.shard]):
             reports[one.shard].problems.append(f"{name} is {one.dtype}, which is not expected")
     return problems
 
 
-def _text_layers(
+def _check_text_layers(
     model: Checkpoint, seen: dict[str, _Tensor], reports: dict[str, ShardReport], stored: str | bool
 ) -> list[str]:
-    shapes = text_shapes(model)
-    layers = text_size(model, "num_hidden_layers")
+    shapes = get_text_shapes(model)
+    layers = get_text_size(model, "num_hidden_layers")
     missing = {f"layer {layer}: {part}" for layer in range(layers) for part in shapes}
     for name, tensor in seen.items():
         match = TEXT_LAYER.fullmatch(name.rpartition(".")[0])
@@ -215,21 +217,21 @@ def _text_layers(
             scale = seen.get(f"{name.rpartition('.')[0]}.weight_scale")
             if scale is None:
                 wrong(f"{name} has no weight_scale")
-            elif not _fits(scale.shape, rows, columns):
+            elif not _has_fitting_scales(scale.shape, rows, columns):
                 wrong(f"the weight_scale of {name} is {_format(scale)}, which does not fit")
     return [
         f"there is no weight for {place}; config.json says {layers} layers"
-        for place in _few(missing)
+        for place in _shorten_list(missing)
         if not any(report.problems for report in reports.values())
     ]
 
 
-def _fits(scale: tuple[int, ...], rows: int, columns: int) -> bool:
+def _has_fitting_scales(scale: tuple[int, ...], rows: int, columns: int) -> bool:
     """Return True if the scales are per row, or per group of columns in each row."""
     return len(scale) == 2 and scale[0] == rows and scale[1] > 0 and columns % scale[1] == 0
 
 
-def _problems(report: ShardReport) -> str:
+def _format_problems(report: ShardReport) -> str:
     return " ".join(report.problems)
 
 
@@ -237,11 +239,11 @@ def _format(tensor: _Tensor) -> str:
     return f"{list(tensor.shape)} {tensor.dtype}"
 
 
-def _few(found: Iterable[str]) -> list[str]:
+def _shorten_list(found: Iterable[str]) -> list[str]:
     return sorted(found)[:MOST_PROBLEMS]
 
 
-def table(report: Report) -> str:
+def format_table(report: Report) -> str:
     """Format a report for a terminal: a line for each shard with its problems below, then the other problems."""
     width = max(len(shard.name) for shard in report.shards)
     lines = [f"{'shard':<{width}}  {'size':>10}  {'tensors':>7}  {'dtypes':<24}  state"]
@@ -261,7 +263,7 @@ def table(report: Report) -> str:
     return "\n".join(lines)
 
 
-def as_json(report: Report, folder: Path) -> str:
+def to_json(report: Report, folder: Path) -> str:
     content = {
         "folder": str(folder),
         "ok": report.ok,

@@ -69,8 +69,8 @@ def build(
     `extra` distributes a copy; `amd`: they are from AMD. `assumed`: the flags of the installed vLLM are unknown, so no
     flag in `extra` is refused as unknown. Raises ModelError if the model cannot be served with these settings.
     """
-    host, port = _address(settings)
-    limits = pixels(settings, model)
+    host, port = _get_address(settings)
+    limits = compute_pixel_bounds(settings, model)
     cache = cpu_cache_bytes(free_bytes) if vllm.for_cpu else None
     # The operator's parser of tool calls takes precedence.
     own = {word.partition("=")[0].replace("_", "-") for word in extra}
@@ -84,7 +84,7 @@ def build(
         context=settings.model_max_tokens,
         # The current picture, and earlier ones for questions about the past and for watches
         inputs={"image": 4, "video": 0},
-        video=_video(settings, model, limits["max_pixels"]),
+        video=_compute_video_bounds(settings, model, limits["max_pixels"]),
         pixels=(limits["min_pixels"], limits["max_pixels"]),
         cpu_cache_bytes=cache,
         amd=amd,
@@ -119,7 +119,7 @@ def build(
     )
 
 
-def pixels(settings: Settings, model: Checkpoint) -> dict[str, int]:
+def compute_pixel_bounds(settings: Settings, model: Checkpoint) -> dict[str, int]:
     """Return the minimum and maximum pixels of a picture with which vLLM resizes none of ours. Raises ModelError."""
     vision = model.config.get("vision_config") or {}
     known = isinstance(vision, dict)
@@ -133,7 +133,9 @@ def pixels(settings: Settings, model: Checkpoint) -> dict[str, int]:
     return {"min_pixels": 4 * factor * factor, "max_pixels": most * factor * factor}
 
 
-def _video(settings: Settings, model: Checkpoint, most: int) -> dict[str, int] | None:
+def _compute_video_bounds(
+    settings: Settings, model: Checkpoint, most: int
+) -> dict[str, int] | None:
     """Return the bounds of a video; None if the model does not accept videos in the server's format."""
     if not of_type(model.config.get("model_type")).paired_frames:
         return None
@@ -141,17 +143,17 @@ def _video(settings: Settings, model: Checkpoint, most: int) -> dict[str, int] |
     return video_bounds(math.isqrt(most // tokens), tokens)
 
 
-def weights_bytes(model: Checkpoint) -> int:
+def count_weight_bytes(model: Checkpoint) -> int:
     """Return the bytes of the weights in a GPU's memory. Raises ModelError if some are missing."""
     lost = [name for name in model.shards if not (model.folder / name).is_file()]
     if lost:
         raise ModelError(
             f"{model.folder} lacks {', '.join(lost[:5])}. bash scripts/download_model.sh fetches what is missing."
         )
-    return model.size()
+    return model.get_size()
 
 
-def _address(settings: Settings) -> tuple[str, int]:
+def _get_address(settings: Settings) -> tuple[str, int]:
     parts = urlsplit(settings.vllm_base_url)
     if parts.scheme != "http":
         raise ModelError(

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from prometheus_client.parser import text_string_to_metric_families
 
 from config import Settings
-from scripts.bench.http_json import Reply, request, unchecked_tls
+from scripts.bench.http_json import Reply, make_unchecked_tls, request
 from server.features.hosting.gpu import Gpu, GpuError, GpuReader
 
 
@@ -33,14 +33,14 @@ class Histogram:
     def count(self) -> float:
         return self.counts[-1] if self.counts else 0.0
 
-    def since(self, earlier: Histogram | None) -> Histogram:
+    def subtract(self, earlier: Histogram | None) -> Histogram:
         """Return the values after `earlier`; after a restart, when a count has fallen, all values."""
         if earlier is None or earlier.bounds != self.bounds:
             return self
         counts = tuple(b - a for a, b in zip(earlier.counts, self.counts, strict=True))
         return self if any(n < 0 for n in counts) else Histogram(self.bounds, counts)
 
-    def quantile(self, q: float) -> float:
+    def get_quantile(self, q: float) -> float:
         """Return the quantile as PromQL's histogram_quantile: NaN without values, infinite above the last bound."""
         if not self.count:
             return math.nan
@@ -78,39 +78,41 @@ class Samples:
     def has(self, prefix: str) -> bool:
         return any(name.startswith(prefix) for name in self._values)
 
-    def _of(self, name: str, labels: Mapping[str, str]) -> list[tuple[dict[str, str], float]]:
+    def _get_samples(
+        self, name: str, labels: Mapping[str, str]
+    ) -> list[tuple[dict[str, str], float]]:
         return [
             (found, value)
             for found, value in self._values.get(name, ())
             if all(found.get(key) == wanted for key, wanted in labels.items())
         ]
 
-    def _first(
+    def _get_first(
         self, names: Iterable[str], labels: Mapping[str, str]
     ) -> list[tuple[dict[str, str], float]]:
         """Return the samples of the first of these metrics that exists; [] if none does."""
-        return next((found for name in names if (found := self._of(name, labels))), [])
+        return next((found for name in names if (found := self._get_samples(name, labels))), [])
 
-    def total(self, *names: str, **labels: str) -> float | None:
+    def get_total(self, *names: str, **labels: str) -> float | None:
         """Return the sum of the first of these metrics that exists; None if none does."""
-        found = self._first(names, labels)
+        found = self._get_first(names, labels)
         return sum(value for _, value in found) if found else None
 
-    def largest(self, *names: str) -> float | None:
+    def get_largest(self, *names: str) -> float | None:
         """Return the maximum of the first of these metrics that exists; None if none does."""
-        return max((value for _, value in self._first(names, {})), default=None)
+        return max((value for _, value in self._get_first(names, {})), default=None)
 
-    def by(self, name: str, label: str, **labels: str) -> dict[str, float]:
+    def get_sums_by(self, name: str, label: str, **labels: str) -> dict[str, float]:
         """Return the sums by the value of a label."""
         sums: dict[str, float] = defaultdict(float)
-        for found, value in self._of(name, labels):
+        for found, value in self._get_samples(name, labels):
             sums[found.get(label, "")] += value
         return dict(sums)
 
-    def histogram(self, *names: str, **labels: str) -> Histogram | None:
+    def get_histogram(self, *names: str, **labels: str) -> Histogram | None:
         """Return the first of these histograms that exists, summed over all other labels."""
         sums: dict[float, float] = defaultdict(float)
-        for found, value in self._first([f"{name}_bucket" for name in names], labels):
+        for found, value in self._get_first([f"{name}_bucket" for name in names], labels):
             sums[float(found["le"])] += value
         if not sums:
             return None
@@ -122,7 +124,7 @@ SECONDS = 5.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-def own_address(settings: Settings) -> str:
+def get_own_address(settings: Settings) -> str:
     """Return the URL of this machine's server, as reached from this machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     host = f"[{host}]" if ":" in host else host
@@ -151,13 +153,13 @@ class Target:
     # For the full /health response, without a metrics token
     operator_token: str = ""
 
-    def tls(self, url: str) -> ssl.SSLContext | None:
+    def make_tls_context(self, url: str) -> ssl.SSLContext | None:
         """Return a TLS context that verifies (the token is sent), except on this machine."""
         parts = urlsplit(url)
         if parts.scheme != "https":
             return None
         if parts.hostname in LOOPBACK:
-            return unchecked_tls()
+            return make_unchecked_tls()
         context = ssl.create_default_context()
         for path in self.authorities:
             context.load_verify_locations(path)
@@ -182,16 +184,16 @@ async def take_reading(target: Target) -> Reading:
     """Read everything in parallel. Failures are not raised, but stored in `missing`."""
     reading = Reading(time.monotonic())
     await asyncio.gather(
-        _health(target, reading),
-        _metrics(target, reading),
-        _engine(target, reading),
-        _gpus(target, reading),
+        _read_health(target, reading),
+        _read_metrics(target, reading),
+        _read_engine(target, reading),
+        _read_gpus(target, reading),
     )
     return reading
 
 
-async def _health(target: Target, reading: Reading) -> None:
-    url, tls = f"{target.url}/health", target.tls(target.url)
+async def _read_health(target: Target, reading: Reading) -> None:
+    url, tls = f"{target.url}/health", target.make_tls_context(target.url)
     token = target.metrics_token or target.operator_token or None
     reply = await _get(reading, "server", url, tls=tls, token=token)
     if token and reply is not None and reply.status in (401, 429):
@@ -200,7 +202,7 @@ async def _health(target: Target, reading: Reading) -> None:
     if reply is None:
         return
     try:
-        body = reply.json()
+        body = reply.parse_json()
     except ValueError:
         body = None
     if isinstance(body, dict) and isinstance(body.get("engine"), dict):
@@ -216,11 +218,13 @@ async def _health(target: Target, reading: Reading) -> None:
         )
 
 
-async def _metrics(target: Target, reading: Reading) -> None:
+async def _read_metrics(target: Target, reading: Reading) -> None:
     headers = {"Accept": "text/plain"}
     token = target.metrics_token or None
     url = f"{target.url}/metrics"
-    reply = await _get(reading, "metrics", url, token=token, headers=headers, tls=target.tls(url))
+    reply = await _get(
+        reading, "metrics", url, token=token, headers=headers, tls=target.make_tls_context(url)
+    )
     if reply is None:
         return
     if reply.status == 401:
@@ -230,19 +234,19 @@ async def _metrics(target: Target, reading: Reading) -> None:
             "Set METRICS_TOKEN in the environment or in the file that --env-file names.",
         )
         return
-    reading.metrics = _samples(reading, "metrics", reply, "qwen_camera_")
+    reading.metrics = _parse_samples(reading, "metrics", reply, "qwen_camera_")
 
 
-async def _engine(target: Target, reading: Reading) -> None:
+async def _read_engine(target: Target, reading: Reading) -> None:
     if not target.engine_url:
         return
     url = f"{target.engine_url}/metrics"
-    reply = await _get(reading, "engine", url, tls=target.tls(url))
+    reply = await _get(reading, "engine", url, tls=target.make_tls_context(url))
     if reply is not None:
-        reading.engine = _samples(reading, "engine", reply, "vllm:")
+        reading.engine = _parse_samples(reading, "engine", reply, "vllm:")
 
 
-async def _gpus(target: Target, reading: Reading) -> None:
+async def _read_gpus(target: Target, reading: Reading) -> None:
     if target.gpus is None:
         return
     if not target.gpus.source:
@@ -254,7 +258,7 @@ async def _gpus(target: Target, reading: Reading) -> None:
         reading.missing["gpu"] = Missing(f"The GPU cannot be read now: {error}.")
 
 
-def _samples(reading: Reading, part: str, reply: Reply, prefix: str) -> Samples | None:
+def _parse_samples(reading: Reading, part: str, reply: Reply, prefix: str) -> Samples | None:
     try:
         samples = Samples.parse(reply.body.decode()) if reply.status == 200 else None
     except ValueError:

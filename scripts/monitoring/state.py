@@ -73,15 +73,15 @@ def put_together(url: str, earlier: Reading | None, now: Reading) -> State:
         "health": now.health,
         "missing": {part: asdict(missing) for part, missing in now.missing.items()},
     }
-    problems = _of_health(now)
+    problems = _find_health_problems(now)
     before = earlier or Reading(now.at)
     seconds = now.at - before.at
     if now.metrics is not None:
-        body |= _server_figures(before.metrics, now.metrics, seconds)
-        problems += _of_figures(body, now.metrics)
+        body |= _compute_server_figures(before.metrics, now.metrics, seconds)
+        problems += _find_figure_problems(body, now.metrics)
     if now.engine is not None:
-        body["engine_metrics"] = _engine_figures(before.engine, now.engine, seconds)
-        problems += _of_engine(body["engine_metrics"])
+        body["engine_metrics"] = _compute_engine_figures(before.engine, now.engine, seconds)
+        problems += _find_engine_problems(body["engine_metrics"])
     body["gpus"] = [asdict(gpu) for gpu in now.gpus]
     problems.sort(key=lambda problem: -problem.level)
     level = max((problem.level for problem in problems), default=Level.OK)
@@ -92,7 +92,7 @@ def put_together(url: str, earlier: Reading | None, now: Reading) -> State:
     return State(level, tuple(problems), body)
 
 
-def _of_health(now: Reading) -> list[Problem]:
+def _find_health_problems(now: Reading) -> list[Problem]:
     found = []
     if (missing := now.missing.get("server")) is not None:
         return [Problem(Level.DOWN, missing.text, missing.todo)]
@@ -114,13 +114,13 @@ def _of_health(now: Reading) -> list[Problem]:
     return found
 
 
-def _of_figures(body: dict[str, Any], metrics: Samples) -> list[Problem]:
+def _find_figure_problems(body: dict[str, Any], metrics: Samples) -> list[Problem]:
     found = []
 
     def note(text: str, todo: str = "") -> None:
         found.append(Problem(Level.LOOK, text, todo))
 
-    engines = metrics.by("qwen_camera_engine_up", "engine")
+    engines = metrics.get_sums_by("qwen_camera_engine_up", "engine")
     down = sorted(name for name, up in engines.items() if not up)
     if down and body["health"] and body["health"]["engine"].get("reachable"):
         answering = body["health"]["engine"].get("name")
@@ -128,21 +128,21 @@ def _of_figures(body: dict[str, Any], metrics: Samples) -> list[Problem]:
             f"The engine {', '.join(down)} is down; {answering} answers in its place.",
             "Check the model server and VLLM_BASE_URL, or set ENGINE to what should answer.",
         )
-    if failing := metrics.total("qwen_camera_relays", state="failing"):
+    if failing := metrics.get_total("qwen_camera_relays", state="failing"):
         note(f"{failing:g} TURN relays do not work.", "/health says which and why, under turn.")
     lately = {name: both["interval"] for name, both in body["latencies"].items()}
-    if _over(lately["frame_age"], STALE_FRAME):
+    if _is_over(lately["frame_age"], STALE_FRAME):
         note(
             f"Frames are old when the model gets them: p95 over {STALE_FRAME:g} s.",
             "The cameras' uplinks, or a processor that is full.",
         )
     for name, word in (("answer", "Answers take"), ("queue_wait", "Questions wait for the model")):
-        if _over(lately[name], SLOW_ANSWER):
+        if _is_over(lately[name], SLOW_ANSWER):
             note(
                 f"{word} over {SLOW_ANSWER:g} s (p95).",
                 "Lower RESPONSE_MAX_TOKENS and VISUAL_TOKEN_BUDGET; scripts/benchmark.py says where the time goes.",
             )
-    if _over(lately["loop_lag"], BUSY_LOOP):
+    if _is_over(lately["loop_lag"], BUSY_LOOP):
         note(
             f"The server's event loop comes late: p95 over {BUSY_LOOP:g} s. Its core is full.",
             "Add a process, or see what else takes the core.",
@@ -150,7 +150,7 @@ def _of_figures(body: dict[str, Any], metrics: Samples) -> list[Problem]:
     for of, used in (
         ("sessions", body["sessions"]),
         ("queue", sum(body["queue_depth"].values())),
-        ("connections", metrics.total("qwen_camera_connections")),
+        ("connections", metrics.get_total("qwen_camera_connections")),
     ):
         limit = body["limits"].get(of)
         if limit and used is not None and used >= NEARLY_FULL * limit:
@@ -169,108 +169,111 @@ def _of_figures(body: dict[str, Any], metrics: Samples) -> list[Problem]:
     return found
 
 
-def _of_engine(engine: dict[str, Any]) -> list[Problem]:
+def _find_engine_problems(engine: dict[str, Any]) -> list[Problem]:
     if (usage := engine["kv_cache_usage"]) is None or usage < KV_FULL:
         return []
     text = f"The model server's KV cache is {usage:.0%} full: requests wait or begin anew."
     return [Problem(Level.LOOK, text, "Lower MAX_CONCURRENT_INFERENCES or MODEL_MAX_TOKENS.")]
 
 
-def _over(spread: dict[str, Any] | None, bound: float) -> bool:
+def _is_over(spread: dict[str, Any] | None, bound: float) -> bool:
     return spread is not None and (spread["p95"] or 0.0) > bound
 
 
-def _server_figures(before: Samples | None, now: Samples, seconds: float) -> dict[str, Any]:
-    def rate(name: str, **labels: str) -> float | None:
-        return _rate(before, now, seconds, name, **labels)
+def _compute_server_figures(before: Samples | None, now: Samples, seconds: float) -> dict[str, Any]:
+    def get_rate(name: str, **labels: str) -> float | None:
+        return _compute_rate(before, now, seconds, name, **labels)
 
     return {
-        "sessions": now.total("qwen_camera_sessions"),
-        "sockets": now.total("qwen_camera_sockets"),
-        "cameras": now.by("qwen_camera_cameras", "state"),
-        "queue_depth": now.by("qwen_camera_queue_depth", "kind"),
-        "inferences_running": now.total("qwen_camera_inferences_running"),
-        "limits": now.by("qwen_camera_limit", "of"),
-        "engines": now.by("qwen_camera_engine_up", "engine"),
-        "memory": now.total("qwen_camera_process_resident_memory_bytes"),
+        "sessions": now.get_total("qwen_camera_sessions"),
+        "sockets": now.get_total("qwen_camera_sockets"),
+        "cameras": now.get_sums_by("qwen_camera_cameras", "state"),
+        "queue_depth": now.get_sums_by("qwen_camera_queue_depth", "kind"),
+        "inferences_running": now.get_total("qwen_camera_inferences_running"),
+        "limits": now.get_sums_by("qwen_camera_limit", "of"),
+        "engines": now.get_sums_by("qwen_camera_engine_up", "engine"),
+        "memory": now.get_total("qwen_camera_process_resident_memory_bytes"),
         "rates": {
-            "frames_received": rate("qwen_camera_frames_received_total"),
-            "frames_sampled": rate("qwen_camera_frames_sampled_total"),
-            "answers": rate("qwen_camera_inferences_total", kind="chat"),
-            "descriptions": rate("qwen_camera_inferences_total", kind="describe"),
-            "completion_tokens": rate("qwen_camera_tokens_total", direction="completion"),
-            "visual_tokens": rate("qwen_camera_visual_tokens_total"),
-            "cores": rate("qwen_camera_process_cpu_seconds_total"),
+            "frames_received": get_rate("qwen_camera_frames_received_total"),
+            "frames_sampled": get_rate("qwen_camera_frames_sampled_total"),
+            "answers": get_rate("qwen_camera_inferences_total", kind="chat"),
+            "descriptions": get_rate("qwen_camera_inferences_total", kind="describe"),
+            "completion_tokens": get_rate("qwen_camera_tokens_total", direction="completion"),
+            "visual_tokens": get_rate("qwen_camera_visual_tokens_total"),
+            "cores": get_rate("qwen_camera_process_cpu_seconds_total"),
         },
-        "errors": _counts(before, now, "qwen_camera_errors_total", "code"),
-        "frames_skipped": _counts(before, now, "qwen_camera_frames_skipped_total", "reason"),
+        "errors": _compute_counts(before, now, "qwen_camera_errors_total", "code"),
+        "frames_skipped": _compute_counts(
+            before, now, "qwen_camera_frames_skipped_total", "reason"
+        ),
         "latencies": {
-            name: _latency(before, now, metric, **labels)
+            name: _compute_latency(before, now, metric, **labels)
             for name, (metric, labels) in LATENCIES.items()
         },
     }
 
 
-def _engine_figures(before: Samples | None, now: Samples, seconds: float) -> dict[str, Any]:
-    def rate(*names: str) -> float | None:
-        return _rate(before, now, seconds, *names)
+def _compute_engine_figures(before: Samples | None, now: Samples, seconds: float) -> dict[str, Any]:
+    def get_rate(*names: str) -> float | None:
+        return _compute_rate(before, now, seconds, *names)
 
     queries = ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total")
     hits = ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total")
-    asked, hit = now.total(*queries), now.total(*hits)
+    asked, hit = now.get_total(*queries), now.get_total(*hits)
     return {
-        "running": now.total("vllm:num_requests_running"),
-        "waiting": now.total("vllm:num_requests_waiting"),
-        "kv_cache_usage": now.largest("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
-        "preemptions": now.total("vllm:num_preemptions_total"),
+        "running": now.get_total("vllm:num_requests_running"),
+        "waiting": now.get_total("vllm:num_requests_waiting"),
+        "kv_cache_usage": now.get_largest("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
+        "preemptions": now.get_total("vllm:num_preemptions_total"),
         "prefix_cache_hit_rate": hit / asked if asked and hit is not None else None,
         "rates": {
-            "prompt_tokens": rate("vllm:prompt_tokens_total"),
-            "generation_tokens": rate("vllm:generation_tokens_total"),
+            "prompt_tokens": get_rate("vllm:prompt_tokens_total"),
+            "generation_tokens": get_rate("vllm:generation_tokens_total"),
         },
         "latencies": {
-            name: _latency(before, now, *metrics) for name, metrics in ENGINE_LATENCIES.items()
+            name: _compute_latency(before, now, *metrics)
+            for name, metrics in ENGINE_LATENCIES.items()
         },
     }
 
 
-def _rate(
+def _compute_rate(
     before: Samples | None, now: Samples, seconds: float, *names: str, **labels: str
 ) -> float | None:
     """Return the increase per second since the last reading; None without one, and after a restart."""
-    new = now.total(*names, **labels)
+    new = now.get_total(*names, **labels)
     if before is None or seconds <= 0:
         return None
-    grown = (new or 0.0) - (before.total(*names, **labels) or 0.0)
+    grown = (new or 0.0) - (before.get_total(*names, **labels) or 0.0)
     return None if grown < 0 else round(grown / seconds, 3)
 
 
-def _counts(before: Samples | None, now: Samples, name: str, label: str) -> dict[str, Any]:
+def _compute_counts(before: Samples | None, now: Samples, name: str, label: str) -> dict[str, Any]:
     """Return the counts by a label, and their increases (None without an earlier reading)."""
-    counts, grown = now.by(name, label), None
+    counts, grown = now.get_sums_by(name, label), None
     if before is not None:
-        old = before.by(name, label)
+        old = before.get_sums_by(name, label)
         grown = {k: more for k, n in counts.items() if (more := n - old.get(k, 0.0)) > 0}
     return {"interval": grown, "since_start": counts}
 
 
-def _latency(
+def _compute_latency(
     before: Samples | None, now: Samples, *names: str, **labels: str
 ) -> dict[str, dict[str, Any] | None]:
-    all_of_it = now.histogram(*names, **labels)
+    all_of_it = now.get_histogram(*names, **labels)
     if all_of_it is None:
         return {"interval": None, "since_start": None}
     lately = None
     if before is not None:
-        lately = _spread(all_of_it.since(before.histogram(*names, **labels)))
-    return {"interval": lately, "since_start": _spread(all_of_it)}
+        lately = _compute_spread(all_of_it.subtract(before.get_histogram(*names, **labels)))
+    return {"interval": lately, "since_start": _compute_spread(all_of_it)}
 
 
-def _spread(histogram: Histogram) -> dict[str, Any]:
+def _compute_spread(histogram: Histogram) -> dict[str, Any]:
     """Return p50 and p95 in seconds; a value above the last bound is that bound, with its name in `beyond`."""
     spread: dict[str, Any] = {"n": int(histogram.count), "p50": None, "p95": None, "beyond": []}
     for name, q in (("p50", 0.5), ("p95", 0.95)):
-        value = histogram.quantile(q)
+        value = histogram.get_quantile(q)
         if math.isinf(value):
             spread["beyond"].append(name)
             value = histogram.largest

@@ -12,12 +12,12 @@ from tests.features.builtin.asked.asking import ASKED, questions
 
 def test_what_is_kept_belongs_to_the_set() -> None:
     """Each engine answered every question; each verdict is a word on one of these answers."""
-    given = builtin_asked.answers()
+    given = builtin_asked.read_answers()
     assert "before" in given
     for engine, every in given.items():
         assert every.keys() == {one.id for one in questions()}, engine
     marks = {mark(*pair) for every in given.values() for pair in every.items()}
-    for every in builtin_asked.verdicts().values():
+    for every in builtin_asked.read_verdicts().values():
         assert every.keys() <= marks
         assert set(every.values()) <= set(VERDICTS)
 

@@ -18,7 +18,7 @@ from tools.eyes_clips import (
     Clip,
     Event,
     Score,
-    folder,
+    read_folder,
 )
 
 COMES, GOES = "a cat comes", "a dog comes"
@@ -102,11 +102,11 @@ def test_a_folder_of_clips_with_its_times(tmp_path: Path, form: str) -> None:
         (tmp_path / "times.csv").write_text("\n".join(lines))
     else:
         (tmp_path / "times.json").write_text(json.dumps(rows))
-    one, two = folder(tmp_path)
+    one, two = read_folder(tmp_path)
     assert [(e.condition, e.begin, e.end) for e in one.events] == [(COMES, 2, 3.5), (GOES, 4, 6)]
     assert (one.conditions, two.conditions, two.events) == ((COMES, GOES), (COMES,), ())
-    assert one.holds(COMES, 2.1)
-    assert not one.holds(COMES, 3.6)
+    assert one.is_true(COMES, 2.1)
+    assert not one.is_true(COMES, 3.6)
     assert (one.seconds, two.seconds) == (6, 3)
     first, later, same = luma(one, 0.05, 3.05, 3.06)
     assert 20 < later - first < 35

@@ -16,7 +16,7 @@ def test_a_line_of_fixed_rate_delays_by_size_and_drops_what_would_wait_too_long(
     """Ten packets at once on 500 kbit/s leave one by one; those beyond the queue are dropped."""
     link, rng = Link(rate=500_000, delay=0.02, queue=0.1), random.Random(0)
     each = 8 * (1200 + HEADERS) / 500_000
-    times = [link.due(10.0, 1200, rng) for _ in range(10)]
+    times = [link.get_delivery_time(10.0, 1200, rng) for _ in range(10)]
     kept = [at for at in times if at is not None]
     assert kept == pytest.approx([10.02 + each * (i + 1) for i in range(len(kept))])
     assert len(kept) == 6
@@ -26,10 +26,10 @@ def test_a_line_of_fixed_rate_delays_by_size_and_drops_what_would_wait_too_long(
 def test_loss_and_cuts_are_counted() -> None:
     """A tenth is lost at ten percent; a cut link lets nothing through."""
     link, rng = Link(loss=0.1), random.Random(3)
-    lost = sum(link.due(0.0, 100, rng) is None for _ in range(2000))
+    lost = sum(link.get_delivery_time(0.0, 100, rng) is None for _ in range(2000))
     assert 150 < lost < 250
     link.cut = True
-    assert link.due(0.0, 100, rng) is None
+    assert link.get_delivery_time(0.0, 100, rng) is None
     assert link.dropped_lost == lost + 1
 
 

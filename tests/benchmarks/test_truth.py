@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import truth
-from benchmarks.truth import Question, Verdict, questions, verdict
+from benchmarks.truth import Question, Verdict, judge_answer, read_questions
 from scripts.bench.processes import ServerProcess
 from server.models import prompts
 from tests.support.fakes_openai import FakeOpenAI
@@ -86,15 +86,15 @@ IS_DOG = absent("exists", "dog dogs")
     ],
 )
 def test_an_answer_is_graded(question: Question, answer: str, graded: Verdict) -> None:
-    assert verdict(question, answer) is graded
+    assert judge_answer(question, answer) is graded
 
 
 # The stand-in's stated errors: it invents at every third absent thing, and denies every fifth thing that is there.
 def standing_in(body: dict[str, Any], _: bytes | None) -> list[str]:
     """A stand-in for the model, by the question alone."""
     text = body["messages"][-1]["content"][-1]["text"]
-    (one,) = (one for one in questions() if one.text == text)
-    kind = [other for other in questions() if other.control is one.control]
+    (one,) = (one for one in read_questions() if one.text == text)
+    kind = [other for other in read_questions() if other.control is one.control]
     number = kind.index(one)
     word = one.words[-1].rstrip("*")
     if one.control:
@@ -106,13 +106,13 @@ def standing_in(body: dict[str, Any], _: bytes | None) -> list[str]:
 async def test_a_model_server_gets_the_programs_prompt_and_each_picture(tmp_path: Path) -> None:
     """And what its stand-in invents and denies is counted."""
     async with FakeOpenAI(answer_for=standing_in) as server:
-        args = truth.options(["--engine-url", f"{server.base_url}/"])
+        args = truth.parse_options(["--engine-url", f"{server.base_url}/"])
         graded = await truth.measure(args)
         sent = [seen for seen in server.requests if seen.jpegs and seen.texts[-1][1] != ""]
-    asked = [seen for seen in sent if seen.texts[-1][1] in {one.text for one in questions()}]
+    asked = [seen for seen in sent if seen.texts[-1][1] in {one.text for one in read_questions()}]
     assert len(asked) == 80
     assert {seen.texts[0] for seen in asked} == {("system", prompts.SYSTEM)}
-    assert len({seen.jpegs[0] for seen in asked}) == len({one.picture for one in questions()})
+    assert len({seen.jpegs[0] for seen in asked}) == len({one.picture for one in read_questions()})
     found = truth.report(graded)
     assert found["counts"] == {
         "not there invented": 20,
@@ -120,22 +120,22 @@ async def test_a_model_server_gets_the_programs_prompt_and_each_picture(tmp_path
         "there right": 16,
         "there denied": 4,
     }
-    told = truth.table(graded)
+    told = truth.format_table(graded)
     assert told.splitlines()[-3].split() == ["all", "40", "0", "20", "0", "60"]
     assert told.splitlines()[-1].split() == ["all", "16", "4", "0", "0", "20"]
     assert json.loads(json.dumps(found))["answers"][0]["picture"] == "aloe.jpg"
-    assert len(truth.told(graded).splitlines()) == 24
+    assert len(truth.format_wrong(graded).splitlines()) == 24
 
 
 @pytest.mark.night
 @pytest.mark.slow
 async def test_the_built_in_engine_and_a_running_server_see_the_picture() -> None:
     """The same questions to both, and both pictures: one asks it here, one through a camera."""
-    chosen = [one for one in questions() if one.picture in ("chelsea.jpg", "bee.jpg")]
+    chosen = [one for one in read_questions() if one.picture in ("chelsea.jpg", "bee.jpg")]
     assert len(chosen) == 3
-    here = await truth.measure(truth.options([]), chosen)
+    here = await truth.measure(truth.parse_options([]), chosen)
     async with ServerProcess(ENGINE="builtin") as server:
-        there = await truth.measure(truth.options(["--server-url", server.url]), chosen)
+        there = await truth.measure(truth.parse_options(["--server-url", server.url]), chosen)
     for graded in (here, there):
         where, exists = (
             next(

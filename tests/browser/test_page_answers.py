@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from playwright.async_api import expect
 
-from benchmarks.live_page import PRINT, likeness
+from benchmarks.live_page import PRINT, compute_likeness
 from tests.browser.visitor import CALM, SHARP, Picture, Visit, Visitor, hurry, shown, started
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.running import Running
@@ -310,9 +310,9 @@ async def test_a_price_is_read_and_small_print_idle_and_woken(
     woken = await page.response((await page.send("Read this, please"))["id"])
     for response in (idle, woken):
         read = response["text"]
-        shares = [likeness(line, read) for line in PRINT]
+        shares = [compute_likeness(line, read) for line in PRINT]
         assert min(shares) >= 0.95, (shares, read)
-        assert likeness(" ".join(PRINT), read) >= 0.95
+        assert compute_likeness(" ".join(PRINT), read) >= 0.95
 
     await page.show(mode="text:SALE\n12.50 EUR", textPx=48)
     response = await page.ask("What does it cost?")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from benchmarks.browser import outbound_video
+from benchmarks.browser import get_outbound_video
 from server.core.frames import CameraState
 from tests.browser.fixtures import ELSEWHERE
 from tests.browser.visitor import CALM, SHARP, Picture, Visit, Visitor, started
@@ -53,9 +53,9 @@ def limit(sent: dict[str, Any]) -> float:
 
 async def rates(page: Visitor, seconds: float) -> tuple[float, float]:
     """Frames a second and kbit/s that are really sent, transport included, over the next `seconds`."""
-    first = await outbound_video(page.page)
+    first = await get_outbound_video(page.page)
     await page.page.wait_for_timeout(seconds * 1000)
-    last = await outbound_video(page.page)
+    last = await get_outbound_video(page.page)
     assert first is not None
     assert last is not None
     passed = (last["now"] - first["now"]) / 1000
@@ -333,7 +333,7 @@ async def test_stop_lets_the_camera_go_on_both_sides(visit: Visit, server: Runni
     await expect(page.state).to_have_text(say("page.camera_off"))
     await expect(page.start_button).to_be_focused()
     await expect(page.find("#hold")).to_be_hidden()
-    assert await outbound_video(page.page) is None
+    assert await get_outbound_video(page.page) is None
 
     await page.start()
     ids = {e["message"]["session_id"] for e in await page.log() if e["message"]["type"] == "ready"}

@@ -18,7 +18,7 @@ from playwright.async_api import Page, expect
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from benchmarks.browser import outbound_video, prefer_codec, put_link_between
+from benchmarks.browser import get_outbound_video, prefer_codec, put_link_between
 from benchmarks.link import Link, LinkRelay, TcpRelay
 from server.core.frames import Frame
 from server.media.camera import Camera
@@ -467,7 +467,7 @@ async def test_a_narrow_uplink_is_never_filled(
             await page.box.clear()
             sent = await ask(page, question)
             assert Picture.of(model.last).before(sent["sent_at"]) <= 1
-        report = await outbound_video(page.page)
+        report = await get_outbound_video(page.page)
         assert report is not None
         assert (report["frameWidth"], report["frameHeight"]) == (1280, 720)
         assert up.dropped_full == 0
@@ -503,6 +503,6 @@ async def test_loss_costs_moments_not_the_picture(
         # The target is 2 s; a machine with much else to do is slower.
         assert frames.longest_gap(begin, time.monotonic()) < 4
         assert links[0].dropped_lost > 5
-        report = await outbound_video(page.page)
+        report = await get_outbound_video(page.page)
         assert report is not None
         assert report["frameWidth"] == 1280

@@ -62,7 +62,7 @@ async def know_each_other(scene: Scene) -> None:
         for server in scene.processes:
             while not [
                 one
-                for one in (await request("GET", f"{server.url}/health")).json()["gateways"]
+                for one in (await request("GET", f"{server.url}/health")).parse_json()["gateways"]
                 if not one["draining"]
             ]:
                 await asyncio.sleep(0.1)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.async_api import ConsoleMessage, Error, FloatRect, Locator, Page, Route, expect
 
-from benchmarks.browser import outbound_video, set_camera, socket_log, wait_for_message
+from benchmarks.browser import get_outbound_video, get_socket_log, set_camera, wait_for_message
 from scripts.bench import clock_code
 from tests.support.fakes_openai import Seen
 from tests.support.words import say
@@ -136,7 +136,7 @@ class Picture:
         after.
         """
         assert self.clock is not None, "no clock is readable in the picture"
-        return clock_code.age_ms(self.clock, at_ms)
+        return clock_code.compute_age_ms(self.clock, at_ms)
 
 
 async def bounds(one: Locator) -> FloatRect:
@@ -327,7 +327,7 @@ class Visitor:
         """Wait until so many more frames were sent: a picture that has just changed becomes sharp
         with them.
         """
-        first = await outbound_video(self.page)
+        first = await get_outbound_video(self.page)
         wanted = (first["framesSent"] if first else 0) + frames
         await self.until(lambda sent: sent["framesSent"] >= wanted)
 
@@ -338,7 +338,7 @@ class Visitor:
         report: dict[str, Any] | None = None
         end = await self.now() + timeout * 1000
         while await self.now() < end:
-            report = await outbound_video(self.page)
+            report = await get_outbound_video(self.page)
             if report is not None and fine(report):
                 return report
             await self.page.wait_for_timeout(50)
@@ -399,4 +399,4 @@ class Visitor:
 
     async def log(self) -> list[dict[str, Any]]:
         """All that went over the sockets: {at, way, message}."""
-        return await socket_log(self.page)
+        return await get_socket_log(self.page)

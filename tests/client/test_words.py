@@ -132,7 +132,7 @@ def test_each_error_that_a_visitor_meets_has_words() -> None:
         "upload_refused",
     }
     words = {id.removeprefix("problem.") for id in table() if id.startswith("problem.")}
-    assert errors.codes().keys() - others == words
+    assert errors.list_codes().keys() - others == words
 
 
 def test_the_servers_sentences_are_the_servers() -> None:

@@ -22,7 +22,7 @@ from typing import Any, Self, cast
 import pytest
 
 from scripts.bench.camera_peer import CameraPeer
-from scripts.bench.http_json import Reply, json_request, request
+from scripts.bench.http_json import Reply, request, request_json
 from scripts.bench.http_json import request as http
 from tests.support import real_router
 from tests.support.answering import answering
@@ -151,7 +151,7 @@ async def is_answered(url: str) -> None:
 async def answered(url: str) -> bool:
     """Return whether a gateway has found its model server."""
     try:
-        found: bool = (await json_request("GET", f"{url}/health"))["engine"]["name"] == "vllm"
+        found: bool = (await request_json("GET", f"{url}/health"))["engine"]["name"] == "vllm"
     except (OSError, EOFError):
         return False
     return found
@@ -257,7 +257,7 @@ async def test_nginx_finds_gateways_by_name(tmp_path: Path) -> None:
         for query in ("", f"?session=g1-{session}"):
             refused = await asked("POST", query)
             assert refused.status == 503, query
-            assert refused.json()["error"]["code"] == "busy"
+            assert refused.parse_json()["error"]["code"] == "busy"
     finally:
         process.terminate()
         await process.wait()

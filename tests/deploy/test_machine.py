@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from scripts.local_certificate import make_authority, make_leaf, pem
+from scripts.local_certificate import make_authority, make_leaf, to_pem
 from tests.deploy.test_install import project
 from tests.scripts.test_start_vllm import ROCM
 from tests.support.programs import ran
@@ -464,8 +464,8 @@ def test_nginx_looks_at_its_file_first(machine: Machine) -> None:
     key, authority = make_authority([name], "test", datetime.now(UTC))
     leaf, certificate = make_leaf(key, authority, [name], datetime.now(UTC))
     folder = "/etc/letsencrypt/live/camera.example.org"
-    machine.write(f"{folder}/fullchain.pem", pem(None, certificate).decode())
-    machine.write(f"{folder}/privkey.pem", pem(leaf, certificate).decode())
+    machine.write(f"{folder}/fullchain.pem", to_pem(None, certificate).decode())
+    machine.write(f"{folder}/privkey.pem", to_pem(leaf, certificate).decode())
     machine.run("rm", f"{target}.to-change")
     assert "nginx takes its new configuration" in install(machine, "--nginx")
     assert machine.run("ls", "/etc/nginx/conf.d").split() == ["qwen-camera.conf"]

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from scripts.bench.camera_peer import CameraPeer
-from scripts.bench.http_json import json_request, request
+from scripts.bench.http_json import request, request_json
 from tests.support.answering import answering
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
@@ -43,7 +43,7 @@ class Prometheus:
         self.output = bytearray()
 
     async def get(self, path: str) -> Any:
-        answer = await json_request("GET", f"{self.url}/api/v1/{path}")
+        answer = await request_json("GET", f"{self.url}/api/v1/{path}")
         assert answer["status"] == "success", (path, answer)
         return answer["data"]
 

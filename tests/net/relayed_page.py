@@ -14,7 +14,7 @@ from playwright.async_api import Browser
 
 from benchmarks.browser import page_with_camera
 from scripts.bench.camera_peer import CameraPeer
-from scripts.bench.http_json import json_request
+from scripts.bench.http_json import request_json
 from tests.browser.visitor import Visitor
 from tests.net.rooms import WATCHING, encoder, first_frame
 from tests.support.namespaces import Namespace
@@ -75,7 +75,7 @@ async def checked(namespace: Namespace, page_url: str) -> Any:
 
     async def ask() -> Any:
         while True:
-            turn = (await json_request("GET", f"{page_url}/health", token=WATCHING))["turn"]
+            turn = (await request_json("GET", f"{page_url}/health", token=WATCHING))["turn"]
             if all(entry["ok"] is not None for entry in turn):
                 return turn
             await asyncio.sleep(0.05)

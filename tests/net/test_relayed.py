@@ -14,7 +14,7 @@ from playwright.async_api import Browser, expect
 
 from benchmarks.browser import page_with_camera
 from scripts.bench.camera_peer import CameraPeer
-from scripts.doctor import examine, options
+from scripts.doctor import parse_options, run_checks
 from tests.browser.visitor import Visitor
 from tests.net.relayed_page import checked, one_visit, visitor, way
 from tests.net.rooms import (
@@ -187,7 +187,9 @@ async def test_the_terminal_finds_out_that_only_relays_lead_there(
     monkeypatch.setattr("scripts.checks.media.CONNECT_SECONDS", 1.5)
     # It has the server's word on its relays.
     monkeypatch.setenv("METRICS_TOKEN", WATCHING)
-    assert not await room.client.inside(lambda: examine(options(["--server-url", PAGE, "--json"])))
+    assert not await room.client.inside(
+        lambda: run_checks(parse_options(["--server-url", PAGE, "--json"]))
+    )
     found = {check["id"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
     assert found["certificate"]["state"] == found["socket"]["state"] == "ok"
     assert found["direct"]["state"] == "warn"

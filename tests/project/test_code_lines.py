@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools.code_lines import by_folder, code_lines
+from tools.code_lines import count_by_folder, count_code_lines
 
 SOURCE = '''"""A docstring
 of two lines."""
@@ -26,8 +26,8 @@ class One:
 
 
 def test_docstrings_comments_and_blank_lines_are_not_counted() -> None:
-    assert code_lines(SOURCE) == 7
-    assert code_lines("") == 0
+    assert count_code_lines(SOURCE) == 7
+    assert count_code_lines("") == 0
 
 
 def test_packages_and_features_are_counted_apart(tmp_path: Path) -> None:
@@ -35,4 +35,4 @@ def test_packages_and_features_are_counted_apart(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("a = 1\nb = 2\n", encoding="utf-8")
-    assert by_folder(tmp_path) == {"main.py": 2, "web": 4, "features/a": 2, "features/b": 2}
+    assert count_by_folder(tmp_path) == {"main.py": 2, "web": 4, "features/a": 2, "features/b": 2}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tools.trace import trace
+from tools.trace import record_traces
 
 pytestmark = [pytest.mark.slow, pytest.mark.night, pytest.mark.asyncio]
 
 
 async def test_both_ways_are_seen() -> None:
-    ways = await trace()
+    ways = await record_traces()
     found = {way: {module for module, _ in calls} for way, calls in ways.items()}
     assert {"media/video/assemble", "media/camera"} <= found["a frame"]
     assert {"web/websocket", "inference", "session/request/answers"} <= found["a question"]

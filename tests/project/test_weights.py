@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs import ran
-from tools.weights.sources import CLASSIFIER, DETECTOR, ROOT, THINGS, Source, digest, fetch
+from tools.weights.sources import CLASSIFIER, DETECTOR, ROOT, THINGS, Source, compute_digest, fetch
 
 PYTHON = ROOT / ".venv-weights" / "bin" / "python"
 SOURCES = (DETECTOR, CLASSIFIER)
@@ -16,7 +16,7 @@ SOURCES = (DETECTOR, CLASSIFIER)
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.made)
 def test_the_files_are_those_that_were_made(source: Source) -> None:
     """Else run `python -m tools.weights`."""
-    assert digest(THINGS / source.made) == source.checksum
+    assert compute_digest(THINGS / source.made) == source.checksum
 
 
 def test_a_checkout_stays_small() -> None:

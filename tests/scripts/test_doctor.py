@@ -22,8 +22,15 @@ from scripts.bench.live_encoder import LiveEncoder
 from scripts.bench.program import add_server
 from scripts.checks import media, web
 from scripts.checks.finding import Finding, State
-from scripts.doctor import examine, options
-from scripts.local_certificate import CertificateStore, Identity, Issued, make_leaf, pem, read_pair
+from scripts.doctor import parse_options, run_checks
+from scripts.local_certificate import (
+    CertificateStore,
+    Identity,
+    Issued,
+    make_leaf,
+    read_pair,
+    to_pem,
+)
 from server.core.frames import Role
 from tests.support import onnx_model
 from tests.support.answering import answering
@@ -39,7 +46,7 @@ PRIVATE = {"access_code": CODE, "jwt_secret_key": KEY, "rate_limit_per_minute": 
 
 async def look(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
     """Return the JSON output by check; under "" True when nothing failed."""
-    ok = await examine(options(["--json", *arguments]))
+    ok = await run_checks(parse_options(["--json", *arguments]))
     told = json.loads(capsys.readouterr().out)
     assert told["ok"] is ok
     return {check["id"]: check for check in told["checks"]} | {"": ok}
@@ -103,7 +110,7 @@ def test_an_access_code_is_no_argument(
     monkeypatch.setattr("getpass.getpass", lambda prompt: "typed")
     benchmark = argparse.ArgumentParser()
     add_server(benchmark)
-    for parse in (options, benchmark.parse_args):
+    for parse in (parse_options, benchmark.parse_args):
         with pytest.raises(SystemExit):
             parse(given)
     assert benchmark.parse_args(["--access-code"]).access_code == "typed"
@@ -139,7 +146,7 @@ async def test_certificates(
     ]
     for name, made, cause in cases:
         path = tmp_path / "wrong.pem"
-        path.write_bytes(pem(*make_leaf(key, certificate, [x509.IPAddress(name)], made)))
+        path.write_bytes(to_pem(*make_leaf(key, certificate, [x509.IPAddress(name)], made)))
         async with running(**https, ssl_cert_path=path, ssl_key_path=path) as run:
             finding, trusted = await web.check_certificate(run.base_url, [issued.authority])
         assert (finding.state, trusted) == (State.FAILED, False)
@@ -369,7 +376,7 @@ def test_what_is_told_is_clean() -> None:
     found = Finding(
         "a", "A", State.OK, "203.0.113.7:3478 via 2001:db8::17", "s3cret 127.0.0.1", "0.1.0"
     )
-    clean = found.without(["s3cret", ""])
+    clean = found.without_secrets(["s3cret", ""])
     assert (clean.text, clean.cause, clean.todo) == (
         *("203.0.x.x:3478 via 2001:x", "[removed] 127.0.0.1", "0.1.0"),
     )

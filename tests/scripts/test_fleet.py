@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.bench.fleet import nginx_configuration
+from scripts.bench.fleet import format_nginx_configuration
 from scripts.bench.fleet_peer import Outage, QuestionRecord
-from scripts.bench.fleet_run import Span, figures, table
+from scripts.bench.fleet_run import Span, compute_figures, format_table
 
 SPAN = Span(0, 10, 20, 30)
 
@@ -31,7 +31,7 @@ def test_what_people_lose() -> None:
         Outage(12, "lost", live=14, before=2, after=0),
         Outage(13, "lost"),
     ]
-    row = figures("kill", SPAN, asked, aways, (4, 3), [5, 6])
+    row = compute_figures("kill", SPAN, asked, aways, (4, 3), [5, 6])
     assert (row["questions"], row["lost"], row["mid_answer"], row["asked_again"]) == (6, 1, 1, 1)
     assert row["lost_why"] == {"draining": 1}
     assert (row["moved"], row["cut_off"], row["never_back"]) == (1, 2, 1)
@@ -40,7 +40,7 @@ def test_what_people_lose() -> None:
     assert (row["first_token_p50_ms_before"], row["first_token_p95_ms_before"]) == (100, 300)
     assert row["first_token_p50_ms_during"] == 1000
     assert row["first_token_p50_ms_after"] is None
-    told = table([row]).splitlines()[-1]
+    told = format_table([row]).splitlines()[-1]
     for part in (
         "| kill |",
         "| 4, 3 |",
@@ -54,7 +54,7 @@ def test_what_people_lose() -> None:
 
 def test_the_balancer_has_the_shipped_maps() -> None:
     """Each gateway has its block with the others as backup, and its line in deploy/nginx.conf's map."""
-    text = nginx_configuration(
+    text = format_nginx_configuration(
         Path("/nowhere"), "127.0.0.1:8080", {"h1": "127.0.0.1:1111", "h2": "10.87.0.3:2222"}
     )
     assert "    h1 qwen_camera_h1;\n" in text

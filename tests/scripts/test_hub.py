@@ -80,7 +80,7 @@ def test_a_token_goes_to_the_hub_alone(hub: Hub, tmp_path: Path) -> None:
         with pointed_at(hub.url), pytest.MonkeyPatch.context() as patch:
             patch.setenv("HF_TOKEN", "hf_secretTokenOfTheTest")
             # Elsewhere it has to be public and https, but for this test.
-            patch.setattr(scripts_hub, "_origin", lambda url: url.scheme)
+            patch.setattr(scripts_hub, "_get_origin", lambda url: url.scheme)
             repository = scripts_hub.look_up(NAME, None)
             model.leads["config.json"] = f"{other.url}/{NAME}/resolve/{COMMIT}/config.json"
             config = next(file for file in repository.files if file.name == "config.json")

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from scripts.bench.load_run import LoadFigures, advice
+from scripts.bench.load_run import LoadFigures, suggest_settings
 from scripts.bench.open_loop import Sample
 from scripts.bench.report import Row, Spread
 
@@ -44,10 +44,10 @@ def figures(*samples: Sample, asked: int | None = None, slo: float = 3.0) -> Loa
 def test_times_count_from_the_planned_arrival() -> None:
     """A wait for a free session is in ttft and e2el, not in tpot and itl."""
     found = figures(answered(0, planned=10.0, waited=2.0, ttft=2.5, e2el=3.5))
-    assert found.values("ttft") == pytest.approx([2500])
-    assert found.values("e2el") == pytest.approx([3500])
-    assert found.values("tpot") == pytest.approx([250])
-    assert found.values("itl") == pytest.approx([250] * 4)
+    assert found.get_values("ttft") == pytest.approx([2500])
+    assert found.get_values("e2el") == pytest.approx([3500])
+    assert found.get_values("tpot") == pytest.approx([250])
+    assert found.get_values("itl") == pytest.approx([250] * 4)
 
 
 def test_rates_are_of_the_time_from_first_planned_arrival_to_last_end() -> None:
@@ -58,8 +58,8 @@ def test_rates_are_of_the_time_from_first_planned_arrival_to_last_end() -> None:
     found = figures(good, slow, busy, asked=4)
     assert found.seconds == pytest.approx(5.0)
     expected = {"completed": 2, "failed": 1, "unfinished": 1, "errors": {"busy": 1}}
-    assert found.counts() == expected
-    rows = {row.what.partition(":")[0]: row for row in found.rows()}
+    assert found.get_counts() == expected
+    rows = {row.what.partition(":")[0]: row for row in found.to_rows()}
     assert "errors: busy 1; 1 were still open" in rows["answered"].note
     assert rows["answered"].value == pytest.approx(0.4)
     assert rows["goodput"].value == pytest.approx(0.2)
@@ -90,11 +90,11 @@ def test_slow_answers_name_the_settings_of_where_the_time_goes(
 ) -> None:
     """The part that takes the time decides; the present load stands beside it."""
     quick = answered(1, planned=1, waited=0, ttft=0.5, e2el=1)
-    text = "\n".join(advice(figures(sample, quick), LIMITS))
+    text = "\n".join(suggest_settings(figures(sample, quick), LIMITS))
     assert "1 of 2 questions took over 3 s" in text
     assert named in text
     assert not_named not in text
-    assert advice(figures(quick), LIMITS) == []
+    assert suggest_settings(figures(quick), LIMITS) == []
 
 
 # The report

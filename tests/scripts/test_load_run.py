@@ -21,12 +21,12 @@ from rich.console import Console
 
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import request
-from scripts.bench.load_run import LoadRun, finish, run_load, words
-from scripts.bench.open_loop import poisson
+from scripts.bench.load_run import LoadRun, finish, format_text, run_load
+from scripts.bench.open_loop import plan_poisson
 from scripts.bench.processes import MeasurementError
 from scripts.bench.report import Report
 from scripts.bench.stand_in_model import StandInModel
-from scripts.benchmark import main, options
+from scripts.benchmark import main, parse_options
 from tests.support.clients import metric, soon
 from tests.support.documents import ROOT
 from tests.support.fakes_rtc import live_encoder
@@ -53,7 +53,9 @@ async def serving(model: StandInModel, **settings: Any) -> AsyncIterator[Running
 async def measure(*arguments: str) -> tuple[LoadRun, str]:
     """A run with small cameras, and what it said meanwhile."""
     said = io.StringIO()
-    run = await run_load(options([*arguments, "--size", "320x240"]), Console(file=said, width=100))
+    run = await run_load(
+        parse_options([*arguments, "--size", "320x240"]), Console(file=said, width=100)
+    )
     return run, said.getvalue()
 
 
@@ -69,7 +71,7 @@ async def test_queueing_is_not_hidden() -> None:
             *("--server-url", server.base_url, "--num-requests", str(count), "--rate", "20"),
             *("--sessions", str(sessions), "--warm-up", "1", "--steady", "15", "--slo", "1"),
         )
-    plan = poisson(count, 20, 1)
+    plan = plan_poisson(count, 20, 1)
     assert {s.number: s.planned for s in run.samples} == {p.number: p.at for p in plan}
     samples = sorted(run.figures.answered, key=lambda s: s.ended or 0)
     # A machine that is full of other things loses a picture now and then.
@@ -98,7 +100,7 @@ async def test_queueing_is_not_hidden() -> None:
     answers, goodput = (row.value for row in run.report.rows[:2])
     # Of what was over the objective the time went in waiting here and at the model.
     assert 0 < (goodput or 0) < (answers or 0) <= 1 / service
-    text = words(run)
+    text = format_text(run)
     assert "took over 1 s" in text
     assert "RESPONSE_MAX_TOKENS (now " in text
     assert "stand-in in the model's place" not in text

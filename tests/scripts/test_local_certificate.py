@@ -23,13 +23,13 @@ from scripts.local_certificate import (
     CertificateStore,
     Identity,
     Issued,
-    general_names,
     host_names,
     is_lan,
+    list_general_names,
     make_leaf,
-    pem,
+    parse_stable_ipv6,
     read_pair,
-    stable_ipv6,
+    to_pem,
 )
 from server.features.pairing.settings import read_secret
 from tests.support.documents import ROOT
@@ -106,7 +106,7 @@ def test_a_stolen_authority_can_pretend_to_be_nobody_else(host: str, tmp_path: P
     except ValueError:
         name = x509.DNSName(host)
     forged = tmp_path / "forged.pem"
-    forged.write_bytes(pem(*make_leaf(key, certificate, [name], NOW)))
+    forged.write_bytes(to_pem(*make_leaf(key, certificate, [name], NOW)))
     with pytest.raises(ssl.SSLCertVerificationError, match="permitted subtree violation"):
         shake_hands(forged, issued.authority, host)
 
@@ -134,7 +134,7 @@ def test_what_the_certificates_say(tmp_path: Path) -> None:
     assert [use.dotted_string for use in purpose] == ["1.3.6.1.5.5.7.3.1"]
     assert leaf.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert list(names) == general_names(HOME)
+    assert list(names) == list_general_names(HOME)
     assert leaf.not_valid_after_utc - leaf.not_valid_before_utc < timedelta(days=LEAF_DAYS)
     assert LEAF_DAYS <= 398
     assert leaf.not_valid_before_utc <= NOW - timedelta(days=1)
@@ -195,7 +195,7 @@ def test_another_network_gets_its_own_authority_and_the_first_comes_back(tmp_pat
     fewer, leaf, authority = provide(tmp_path, identity("192.168.1.5"))
     assert (fewer.new_authority, authority) == (False, home)
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert list(names) == general_names(identity("192.168.1.5"))
+    assert list(names) == list_general_names(identity("192.168.1.5"))
 
 
 def test_keys_are_their_owners_alone(tmp_path: Path) -> None:
@@ -258,20 +258,20 @@ def test_the_key_of_paired_devices_is_kept(tmp_path: Path) -> None:
     could have read it.
     """
     reaper = CertificateStore(tmp_path)
-    path = reaper.device_key()
+    path = reaper.get_device_key_path()
     first = read_secret(path)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert CertificateStore(tmp_path).device_key() == path
+    assert CertificateStore(tmp_path).get_device_key_path() == path
     assert read_secret(path) == first
     assert not reaper.remarks
-    reaper.device_key(renew=True)
+    reaper.get_device_key_path(renew=True)
     second = read_secret(path)
     assert second != first
     path.chmod(0o640)
-    reaper.device_key()
+    reaper.get_device_key_path()
     assert read_secret(path) not in (first, second)
     path.write_text("short")
-    reaper.device_key()
+    reaper.get_device_key_path()
     assert len(read_secret(path)) == 64
     assert len(reaper.remarks) == 2
 
@@ -353,4 +353,4 @@ def test_only_lasting_ipv6_addresses_count() -> None:
         "20010db8000000000000000000000006 04 40 00 c0     eth0\n"
         "nonsense\n"
     )
-    assert stable_ipv6(table) == {ipaddress.IPv6Address("fd00::2")}
+    assert parse_stable_ipv6(table) == {ipaddress.IPv6Address("fd00::2")}

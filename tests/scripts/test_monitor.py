@@ -22,11 +22,11 @@ from rich.console import Console
 from scripts import arguments, monitor
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.bench.program import run_until_signal
-from scripts.local_certificate import make_authority, make_leaf, pem
-from scripts.monitor import json_line, once, options, target_of, watch
+from scripts.local_certificate import make_authority, make_leaf, to_pem
+from scripts.monitor import format_json_line, make_target, parse_options, read_once, watch
 from scripts.monitoring.reading import Reading, Samples, Target, take_reading
 from scripts.monitoring.state import Level, State, put_together
-from scripts.monitoring.view import plain, render
+from scripts.monitoring.view import render, to_plain
 from server.features.hosting.gpu import Gpu, GpuReader
 from tests.support.answering import answering
 from tests.support.clients import visitor
@@ -73,7 +73,7 @@ async def test_what_happened_between_two_looks() -> None:
             state = put_together(target.url, earlier, await take_reading(target))
     # A machine that is full of other tests may be late.
     assert not [p for p in state.problems if "event loop" not in p.text], state.problems
-    body = json.loads(json_line(state))
+    body = json.loads(format_json_line(state))
     assert (body["sessions"], body["cameras"]) == (1, {"live": 1})
     assert body["limits"]["sessions"] > 1
     assert body["engines"] == {"vllm": 1}
@@ -92,7 +92,7 @@ async def test_limits_that_are_nearly_reached(monkeypatch: pytest.MonkeyPatch) -
     """Each holds for a real server: its names are still those that are looked for."""
     monkeypatch.setattr("scripts.monitoring.state.NEARLY_FULL", 0.0)
     async with running(max_sessions=7, max_queue=9, max_connections=11) as run:
-        state = await once(Target(run.base_url), 0)
+        state = await read_once(Target(run.base_url), 0)
     told = [problem.text for problem in state.problems]
     assert [text for text in told if text.endswith("sessions are taken.")]
     assert [text for text in told if text.endswith("at most 9 places in the queue are taken.")]
@@ -116,7 +116,7 @@ async def test_a_server_that_is_not_there() -> None:
     """Said in words, with what to do, at once: there is nothing to wait an interval for."""
     port = free_port()
     async with asyncio.timeout(3):
-        state = await once(Target(f"http://127.0.0.1:{port}"), 60)
+        state = await read_once(Target(f"http://127.0.0.1:{port}"), 60)
     assert state.level is Level.DOWN
     assert f"Nothing listens at http://127.0.0.1:{port}" in texts(state)
     assert "bash scripts/run.sh" in shown(state)
@@ -126,7 +126,7 @@ async def test_a_server_that_can_not_answer_questions() -> None:
     """It runs and its model server does not: another status, with the server's own reason."""
     gone = f"http://127.0.0.1:{free_port()}"
     async with running(engine="vllm", vllm_base_url=f"{gone}/v1") as run:
-        state = await once(Target(run.base_url, engine_url=gone), 0)
+        state = await read_once(Target(run.base_url, engine_url=gone), 0)
     assert state.level is Level.UNABLE
     assert "runs and cannot answer questions: engine unreachable" in texts(state)
     assert state.body["missing"]["engine"]["text"].startswith("Nothing listens at")
@@ -137,7 +137,7 @@ async def test_the_built_in_engine_in_the_models_place() -> None:
     """Questions are answered, but not by what the operator counts on."""
     gone = f"http://127.0.0.1:{free_port()}"
     async with running(engine="auto", vllm_base_url=f"{gone}/v1") as run:
-        state = await once(Target(run.base_url, engine_url=gone), 0)
+        state = await read_once(Target(run.base_url, engine_url=gone), 0)
     assert state.level is Level.LOOK
     assert texts(state) == "The engine vllm is down; builtin answers in its place."
 
@@ -145,14 +145,14 @@ async def test_the_built_in_engine_in_the_models_place() -> None:
 async def test_metrics_that_need_their_token() -> None:
     """Without it health alone is shown, and said so; with it everything; it is printed nowhere."""
     async with running(metrics_token=TOKEN) as run:
-        without = await once(Target(run.base_url), 0)
-        wrong = await once(Target(run.base_url, metrics_token="other"), 0)
-        right = await once(Target(run.base_url, metrics_token=TOKEN), 0)
+        without = await read_once(Target(run.base_url), 0)
+        wrong = await read_once(Target(run.base_url, metrics_token="other"), 0)
+        right = await read_once(Target(run.base_url, metrics_token=TOKEN), 0)
     assert (without.level, wrong.level, right.level) == (Level.LOOK, Level.LOOK, Level.OK)
     assert texts(without).startswith("METRICS_TOKEN is needed")
     assert texts(wrong).startswith("Another METRICS_TOKEN is needed")
     assert "version" in shown(without)
-    assert TOKEN not in json_line(right) + shown(right)
+    assert TOKEN not in format_json_line(right) + shown(right)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a second address of loopback")
@@ -160,15 +160,15 @@ async def test_the_token_goes_to_no_server_that_is_not_trusted(tmp_path: Path) -
     """Elsewhere than on this machine the certificate has to hold; --authority names who vouches."""
     name, now = x509.IPAddress(ipaddress.ip_address("127.0.0.2")), datetime.now(UTC)
     key, authority = make_authority([name], "test", now)
-    (tmp_path / "authority.pem").write_bytes(pem(None, authority))
-    (tmp_path / "server.pem").write_bytes(pem(*make_leaf(key, authority, [name], now)))
+    (tmp_path / "authority.pem").write_bytes(to_pem(None, authority))
+    (tmp_path / "server.pem").write_bytes(to_pem(*make_leaf(key, authority, [name], now)))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(tmp_path / "server.pem")
     async with answering("{}", host="127.0.0.2", tls=tls) as one:
-        state = await once(Target(one.url, TOKEN), 0)
+        state = await read_once(Target(one.url, TOKEN), 0)
         assert "is not trusted" in texts(state)
         assert one.heads == []
-        await once(Target(one.url, TOKEN, authorities=(tmp_path / "authority.pem",)), 0)
+        await read_once(Target(one.url, TOKEN, authorities=(tmp_path / "authority.pem",)), 0)
     assert any(f"Authorization: Bearer {TOKEN}" in asked for asked in one.heads)
 
 
@@ -207,7 +207,7 @@ def test_what_somebody_should_look_at() -> None:
     text = shown(state)
     assert "AMD Instinct MI300X: 50%, 96.0 of 192.0 GiB, 600 W, 60 °C" in text
     assert "\x1b" not in text
-    assert plain("a\x1b[31m\nb") == "a[31mb"
+    assert to_plain("a\x1b[31m\nb") == "a[31mb"
 
 
 async def test_watching_on_a_terminal_until_ctrl_c() -> None:
@@ -261,16 +261,16 @@ def test_this_machines_token_stays_here(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.delenv("METRICS_TOKEN", raising=False)
     (tmp_path / ".env").write_text(f"METRICS_TOKEN={TOKEN}\n")
     there = ["--no-gpu", "--server-url", "https://cam.example.org"]
-    assert target_of(options(["--no-gpu"])).metrics_token == TOKEN
+    assert make_target(parse_options(["--no-gpu"])).metrics_token == TOKEN
     here = ["--no-gpu", "--server-url", "http://localhost:8123"]
-    assert target_of(options(here)).metrics_token == TOKEN
-    assert target_of(options(there)).metrics_token == ""
+    assert make_target(parse_options(here)).metrics_token == TOKEN
+    assert make_target(parse_options(there)).metrics_token == ""
     monkeypatch.setenv("METRICS_TOKEN", "theirs")
-    assert target_of(options(there)).metrics_token == "theirs"
+    assert make_target(parse_options(there)).metrics_token == "theirs"
     monkeypatch.delenv("METRICS_TOKEN")
     (tmp_path / "theirs.env").write_text("METRICS_TOKEN=named\n")
     named = [*there, "--env-file", str(tmp_path / "theirs.env")]
-    assert target_of(options(named)).metrics_token == "named"
+    assert make_target(parse_options(named)).metrics_token == "named"
 
 
 def test_where_it_looks_by_itself(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_where_it_looks_by_itself(tmp_path: Path) -> None:
     def target(text: str, *arguments: str) -> Any:
         env_file = tmp_path / "settings.env"
         env_file.write_text(text)
-        return target_of(options(["--no-gpu", "--env-file", str(env_file), *arguments]))
+        return make_target(parse_options(["--no-gpu", "--env-file", str(env_file), *arguments]))
 
     settings = "HOST=::\nPORT=8123\nVLLM_BASE_URL=http://10.0.0.5:8001/v1\nMETRICS_TOKEN=abc\n"
     found = target(settings)
@@ -300,7 +300,7 @@ async def test_a_model_server_without_figures_is_no_failure(status: int) -> None
         answering("hello\n" if status == 200 else "", status) as engine,
         running(engine="vllm", vllm_base_url=fake.base_url, rate_limit_per_minute=0) as run,
     ):
-        state = await once(Target(run.base_url, engine_url=engine.url), 0)
+        state = await read_once(Target(run.base_url, engine_url=engine.url), 0)
     assert (state.level, texts(state)) == (0, "")
     assert state.body["missing"]["engine"]["text"].startswith("Its /metrics cannot be used")
 
@@ -318,9 +318,9 @@ def reading(*values: float, registry: CollectorRegistry | None = None) -> Sample
 
 def test_a_quantile_is_where_promql_has_it() -> None:
     """Linear within its bucket."""
-    found = reading(*[0.05] * 10, *[0.15] * 10).histogram("x_seconds")
+    found = reading(*[0.05] * 10, *[0.15] * 10).get_histogram("x_seconds")
     assert found is not None
     assert found.count == 20
-    assert found.quantile(0.25) == pytest.approx(0.05)
-    assert found.quantile(0.5) == pytest.approx(0.1)
-    assert found.quantile(0.95) == pytest.approx(0.19)
+    assert found.get_quantile(0.25) == pytest.approx(0.05)
+    assert found.get_quantile(0.5) == pytest.approx(0.1)
+    assert found.get_quantile(0.95) == pytest.approx(0.19)

@@ -12,7 +12,7 @@ from typing import Any
 import httpcore2
 import pytest
 
-from scripts.models.network import MAX_ADDRESSES, FetchError, Network, refused
+from scripts.models.network import MAX_ADDRESSES, FetchError, Network, classify_refused
 from tests.support.timing import AT_ONCE_SECONDS, NEVER_SECONDS
 
 
@@ -33,7 +33,7 @@ def came(listening: socket.socket) -> bool:
 
 
 def but_loopback(address: str) -> str | None:
-    return None if address == "127.0.0.1" else refused(address)
+    return None if address == "127.0.0.1" else classify_refused(address)
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::ffff:127.0.0.1"])
@@ -64,7 +64,8 @@ def test_a_name_is_looked_up_once(listening: socket.socket) -> None:
 def test_the_other_end_is_what_counts(listening: socket.socket) -> None:
     """An address that the system takes for another (0: this machine) is found out on connecting."""
     network = Network(
-        resolve=lambda host, port: ["0"], refused=lambda a: None if a == "0" else refused(a)
+        resolve=lambda host, port: ["0"],
+        refused=lambda a: None if a == "0" else classify_refused(a),
     )
     with pytest.raises(FetchError, match="loopback address"):
         network.connect_tcp("zero.test", listening.getsockname()[1], timeout=5)
@@ -144,7 +145,7 @@ def test_the_end_holds_for_all_that_a_connection_does(listening: socket.socket) 
 )
 def test_public_addresses_may_be_reached(address: str) -> None:
     """Also those that a network without IPv4 writes as IPv6."""
-    assert refused(address) is None
+    assert classify_refused(address) is None
 
 
 @pytest.mark.parametrize(
@@ -188,6 +189,6 @@ def test_everything_else_may_not(address: str, kind: str) -> None:
     Python's version decides which of two names of one kind it gives. The refusal does not depend
     on it.
     """
-    found = refused(address)
+    found = classify_refused(address)
     assert found is not None
     assert found == kind or {found, kind} <= {"private", "special"}

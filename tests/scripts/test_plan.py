@@ -25,12 +25,12 @@ def test_it_agrees_with_the_table_of_the_guide() -> None:
     assert len(rows) == 5
     for people, questions, gpus, processes, memory, bandwidth in rows:
         found = plan(int(people.replace(",", "")))
-        assert found.value("questions") == pytest.approx(float(questions), rel=0.15)
-        assert found.value("GPUs") == int(gpus)
-        assert found.value("processes") == int(processes)
+        assert found.get_value("questions") == pytest.approx(float(questions), rel=0.15)
+        assert found.get_value("GPUs") == int(gpus)
+        assert found.get_value("processes") == int(processes)
         # The guide rounds.
-        assert found.value("memory") == pytest.approx(float(memory), rel=0.2)
-        assert found.value("bandwidth in") == pytest.approx(float(bandwidth), rel=0.02, abs=1)
+        assert found.get_value("memory") == pytest.approx(float(memory), rel=0.2)
+        assert found.get_value("bandwidth in") == pytest.approx(float(bandwidth), rel=0.02, abs=1)
 
 
 def test_what_breaks_first_at_each_size() -> None:
@@ -41,7 +41,11 @@ def test_what_breaks_first_at_each_size() -> None:
     assert middle.first.name == large.first.name == "the list of gateways that know each other"
     assert planned.MOST_GATEWAYS == MOST_REPLICAS
     assert middle.first.people == MOST_REPLICAS * PROCESS_PEOPLE
-    assert (small.value("cells"), middle.value("cells"), large.value("cells")) == (1, 2, 167)
+    assert (small.get_value("cells"), middle.get_value("cells"), large.get_value("cells")) == (
+        1,
+        2,
+        167,
+    )
     # Nothing is passed: the nearest limit is named.
     assert plan(10).first.name == "one GPU"
 

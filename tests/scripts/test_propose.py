@@ -140,7 +140,7 @@ def ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: bool | None) 
     fetched: list[Model] = []
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("MODEL_PATH", str(tmp_path / "model"))
-    monkeypatch.setattr(choose, "this_machine", lambda settings: HUGE)
+    monkeypatch.setattr(choose, "inspect_machine", lambda settings: HUGE)
     # For this process it would be for all later tests.
     monkeypatch.setattr(logging, "disable", lambda level: None)
     monkeypatch.setattr(disk, "free_bytes", lambda folder: 10**12)

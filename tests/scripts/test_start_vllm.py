@@ -405,12 +405,12 @@ def test_weights_that_do_not_fit_are_said() -> None:
     """One GPU is used unless flags say more, however many there are."""
     settings = load(None, gpu_memory_utilization="0.5")
     cards = [Gpu(n, "GPU", 0.0, 0, 100 * 2**30, None, None) for n in range(4)]
-    doubts = serve.memory_doubts(cards, 60 * 2**30, settings)
+    doubts = serve.find_memory_warnings(cards, 60 * 2**30, settings)
     assert "The weights take 60.0 GiB" in doubts[0]
     assert "uses (1) is 50.0 GiB" in doubts[0]
     assert "-- --tensor-parallel-size 4" in doubts[0]
-    assert not serve.memory_doubts(cards, 60 * 2**30, settings, 2)
-    assert "tensor-parallel" not in serve.memory_doubts(cards[:1], 60 * 2**30, settings)[0]
+    assert not serve.find_memory_warnings(cards, 60 * 2**30, settings, 2)
+    assert "tensor-parallel" not in serve.find_memory_warnings(cards[:1], 60 * 2**30, settings)[0]
     for flags, count in (
         (("serve", "m"), 1),
         (("--tensor-parallel-size", "2"), 2),
@@ -418,7 +418,7 @@ def test_weights_that_do_not_fit_are_said() -> None:
         (("-tp",), 1),
         (("-tp", "x"), 1),
     ):
-        assert serve.gpus_of_a_copy(flags) == count
+        assert serve.count_gpus_per_copy(flags) == count
 
 
 @pytest.mark.slow
@@ -575,7 +575,7 @@ def test_a_file_is_read_as_the_server_reads_it(tmp_path: Path, text: str) -> Non
     file.write_bytes(text.encode())
     values = dotenv_values(file, interpolate=False).items()
     whole = {name.lower(): value for name, value in values if value}
-    found = {name: value for name, value in bare_settings.file_values(file).items() if value}
+    found = {name: value for name, value in bare_settings.read_values(file).items() if value}
     assert found == whole
 
 

@@ -12,13 +12,13 @@ from scripts.bench.voice_figures import (
     Interruption,
     Turn,
     VoiceFigures,
-    underruns,
+    count_underruns,
 )
 from scripts.bench.voice_peer import Received
 from scripts.bench.voice_sounds import (
     RATE,
     find_speech,
-    syllables,
+    make_syllables,
     write_sound,
 )
 
@@ -41,7 +41,7 @@ def packets(
 
 
 def row(figures: VoiceFigures, what: str) -> Row:
-    (found,) = [one for one in figures.rows() if what in one.what]
+    (found,) = [one for one in figures.to_rows() if what in one.what]
     return found
 
 
@@ -85,10 +85,10 @@ def test_interruptions_count_from_their_first_sound() -> None:
 
 def test_a_packet_beyond_the_reserve_is_an_underrun() -> None:
     """Those behind it, which come as late, are not: the listener waits once."""
-    assert underruns(packets(50)) == 0
-    assert underruns(packets(50, late={20: 0.05})) == 0
+    assert count_underruns(packets(50)) == 0
+    assert count_underruns(packets(50, late={20: 0.05})) == 0
     late = dict.fromkeys(range(20, 50), 0.1)
-    assert underruns(packets(50, late=late)) == 1
+    assert count_underruns(packets(50, late=late)) == 1
 
 
 # The sounds
@@ -101,6 +101,6 @@ def test_the_best_source_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert len(find_speech(None).sentence(0)) == 2 * RATE
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
     assert find_speech(None).name == "espeak-ng"
-    found = find_speech(write_sound(tmp_path / "me.wav", syllables(5)))
+    found = find_speech(write_sound(tmp_path / "me.wav", make_syllables(5)))
     assert found.name == "me.wav"
     assert len(found.sentence(3)) / RATE == pytest.approx(1.0, abs=0.1)

@@ -16,7 +16,13 @@ from typing import Any
 import pytest
 
 from scripts.bench.http_json import request
-from scripts.local_certificate import Identity, general_names, make_authority, make_leaf, pem
+from scripts.local_certificate import (
+    Identity,
+    list_general_names,
+    make_authority,
+    make_leaf,
+    to_pem,
+)
 from tests.support.fakes_server import ServerProcess, free_ports, listening_at
 from tests.support.programs import ran
 
@@ -40,11 +46,11 @@ def require_nginx() -> None:
 
 def make_certificate(folder: Path) -> None:
     """authority.pem and server.pem (with its key), as run.sh --https makes them."""
-    names = general_names(Identity((NAME,), ()))
+    names = list_general_names(Identity((NAME,), ()))
     now = datetime.now(UTC)
     key, authority = make_authority(names, "test", now)
-    (folder / "authority.pem").write_bytes(pem(None, authority))
-    (folder / "server.pem").write_bytes(pem(*make_leaf(key, authority, names, now)))
+    (folder / "authority.pem").write_bytes(to_pem(None, authority))
+    (folder / "server.pem").write_bytes(to_pem(*make_leaf(key, authority, names, now)))
 
 
 class Changes:
@@ -256,7 +262,7 @@ class Scene:
     async def sessions(self) -> list[int]:
         """Return the number of sessions of each process."""
         replies = [await request("GET", f"{server.url}/health") for server in self.processes]
-        return [reply.json()["sessions"] for reply in replies]
+        return [reply.parse_json()["sessions"] for reply in replies]
 
 
 def server_behind(port: int, settings: dict[str, str]) -> ServerProcess:

@@ -114,7 +114,7 @@ class Simulation:
                     sent += 8 * (size + RTP_HEADERS) / (2.5 * remb)
                 pacer = sent
             elif not arrives:
-                due = self.link.due(now, packet.size + RTP_HEADERS, link_rng)
+                due = self.link.get_delivery_time(now, packet.size + RTP_HEADERS, link_rng)
                 if due is not None:
                     due = next((end for start, end in self.stalls if start <= due < end), due)
                     at(due, packet, arrives=True)

@@ -12,14 +12,14 @@ from scripts.bench import voice_sounds
 from scripts.bench.voice_sounds import (
     VOICES,
     Samples,
-    at_level,
-    hiss,
-    keys,
-    mixed,
-    music,
-    rumble,
-    silence,
-    spoken,
+    make_hiss,
+    make_keyboard_sound,
+    make_music,
+    make_rumble,
+    make_silence,
+    mix,
+    set_level,
+    synthesise_espeak,
 )
 from server.core.sound import SOUND_RATE, Sound
 
@@ -27,15 +27,15 @@ from server.core.sound import SOUND_RATE, Sound
 __all__ = [
     "VOICES",
     "Samples",
-    "at_level",
-    "hiss",
-    "keys",
     "louder",
-    "mixed",
-    "music",
-    "rumble",
-    "silence",
-    "spoken",
+    "make_hiss",
+    "make_keyboard_sound",
+    "make_music",
+    "make_rumble",
+    "make_silence",
+    "mix",
+    "set_level",
+    "synthesise_espeak",
 ]
 # Samples of a piece as it comes from the microphone, 20 ms
 PIECE = 320
@@ -61,10 +61,10 @@ def television(seconds: float, level: float = -40, seed: int = 0) -> Samples:
     while length < seconds * SOUND_RATE:
         voice = VOICES[random.integers(len(VOICES))]
         text = SENTENCES[random.integers(len(SENTENCES))]
-        parts += [spoken(text, voice), silence(random.uniform(0.15, 0.9))]
+        parts += [synthesise_espeak(text, voice), make_silence(random.uniform(0.15, 0.9))]
         length += len(parts[-1]) + len(parts[-2])
     voices = np.concatenate(parts)[: round(seconds * SOUND_RATE)]
-    return at_level(mixed(voices, music(seconds, seed, -38)), level)
+    return set_level(mix(voices, make_music(seconds, seed, -38)), level)
 
 
 def pieces(samples: Samples, captured: float = 0.0, size: int = PIECE) -> Iterator[Sound]:

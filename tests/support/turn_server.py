@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from scripts.local_certificate import make_authority, make_leaf, pem
+from scripts.local_certificate import make_authority, make_leaf, to_pem
 from tests.support.fakes_server import end, free_port, listening_at
 from tests.support.namespaces import Namespace
 
@@ -51,9 +51,9 @@ def make_certificate(folder: Path, *names: str) -> Certificate:
     authority = make_authority(alternatives, "test", now)
     key, certificate = make_leaf(*authority, alternatives, now)
     made = Certificate(*(folder / f"{name}.pem" for name in ("authority", "server", "key")))
-    made.authority.write_bytes(pem(None, authority[1]))
-    made.chain.write_bytes(pem(None, certificate))
-    made.key.write_bytes(pem(key, certificate))
+    made.authority.write_bytes(to_pem(None, authority[1]))
+    made.chain.write_bytes(to_pem(None, certificate))
+    made.key.write_bytes(to_pem(key, certificate))
     return made
 
 

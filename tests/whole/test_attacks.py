@@ -23,7 +23,7 @@ from aiortc.mediastreams import MediaStreamError
 from prometheus_client.parser import text_string_to_metric_families
 
 from scripts.bench.camera_peer import CameraPeer, close_all
-from scripts.bench.http_json import json_request, request, unchecked_tls
+from scripts.bench.http_json import make_unchecked_tls, request, request_json
 from scripts.bench.live_encoder import EncodedFrame, LiveEncoder
 from scripts.bench.voice_peer import Microphone, VoicePeer
 from scripts.local_certificate import CertificateStore, Identity
@@ -238,7 +238,7 @@ class Held(asyncio.Protocol):
             lambda: cls(host, said),
             "127.0.0.1",
             server.port,
-            ssl=unchecked_tls() if server.url.startswith("https") else None,
+            ssl=make_unchecked_tls() if server.url.startswith("https") else None,
             local_addr=(host, 0),
         )
         return held
@@ -253,7 +253,7 @@ async def served(server: ServerProcess, until: asyncio.Task[Any]) -> tuple[list[
     while not until.done():
         began = time.monotonic()
         assert (await request("GET", f"{server.url}/")).status == 200
-        assert (await json_request("POST", f"{server.url}/api/token", {}))["token"]
+        assert (await request_json("POST", f"{server.url}/api/token", {}))["token"]
         times += [(time.monotonic() - began) / 2] * 2
         most = max(most, server.footprint().rss)
         await asyncio.sleep(0.05)
@@ -274,7 +274,7 @@ def flood(server: ServerProcess, hello: Iterator[bytes], frames: bytes) -> str:
             break
         one = socket.create_connection(("127.0.0.1", server.port), 5, ("127.0.0.2", 0))
         if server.url.startswith("https"):
-            one = unchecked_tls().wrap_socket(one)
+            one = make_unchecked_tls().wrap_socket(one)
         held.append(one)
         one.sendall(said)
         opens += 1

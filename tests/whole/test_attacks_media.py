@@ -20,7 +20,7 @@ import pytest_asyncio
 from aiortc import RTCPeerConnection
 
 from scripts.bench.camera_peer import CameraPeer, close_all
-from scripts.bench.http_json import HttpError, json_request
+from scripts.bench.http_json import HttpError, request_json
 from scripts.bench.live_encoder import LiveEncoder
 from scripts.bench.voice_peer import VoicePeer
 from server.features.cameras.fragment import MEDIA_TYPE
@@ -191,9 +191,9 @@ async def offers(server: ServerProcess) -> Counter[int]:
     long += "a=rtcp-fb:* x\r\n" * ((64_000 - len(long)) // 15)
     statuses = Counter[int]()
     for _ in range(30):
-        issued = await json_request("POST", f"{server.url}/api/token", {})
+        issued = await request_json("POST", f"{server.url}/api/token", {})
         try:
-            await json_request(
+            await request_json(
                 "POST",
                 f"{server.url}/api/webrtc/offer?session={issued['session_id']}",
                 {"sdp": long, "type": "offer"},
@@ -216,9 +216,9 @@ async def undecodable(server: ServerProcess) -> Counter[int]:
     statuses = Counter[int]()
     for codec in ("VP9", "AV1", "H265") * 10:
         rows = [*kept, f"a=rtpmap:96 {codec}/90000", ""]
-        issued = await json_request("POST", f"{server.url}/api/token", {})
+        issued = await request_json("POST", f"{server.url}/api/token", {})
         with pytest.raises(HttpError, match=f"only {codec}.*H264, VP8") as refused:
-            await json_request(
+            await request_json(
                 "POST",
                 f"{server.url}/api/webrtc/offer?session={issued['session_id']}",
                 {"sdp": head + line + "\r\n".join(rows), "type": "offer"},

@@ -172,7 +172,7 @@ async def program_asks(
     grant = {"name": "Program", "scopes": ["look"]}
     made = await request("POST", f"{server.url}/api/grants", grant, token=peer.token)
     assert made.status == 201
-    token = str(made.json()["token"])
+    token = str(made.parse_json()["token"])
     address = f"{server.url}/v1/chat/completions"
     good = {"model": "camera", "messages": [{"role": "user", "content": QUESTION}]}
     answer = await request("POST", address, good, token=token)

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from scripts.bench.camera_peer import CameraPeer
-from scripts.bench.http_json import json_request
+from scripts.bench.http_json import request_json
 from scripts.bench.live_encoder import LiveEncoder
 from server.webrtc_server import TRIM_SECONDS
 from tests.support.clients import cut_socket
@@ -181,8 +181,8 @@ async def at_rest(server: ServerProcess) -> Footprint:
     was theirs; measure it.
     """
     await asyncio.sleep(TRIM_SECONDS + 1)
-    await json_request("DELETE", f"{server.url}/api/operator/sessions", token=OPERATOR)
-    health = await json_request("GET", f"{server.url}/health", token=OPERATOR)
+    await request_json("DELETE", f"{server.url}/api/operator/sessions", token=OPERATOR)
+    health = await request_json("GET", f"{server.url}/health", token=OPERATOR)
     assert health["sessions"] == 0
     async with asyncio.timeout(60):
         # A server that leaves them to Python's own collections keeps a hundred megabytes.

@@ -126,18 +126,18 @@ class Path:
             self.sequence = (self.sequence + 1) & 0xFFFF
 
     def send(self, sequence: int, now: float, *, again: bool) -> None:
-        at = self.up.due(now, 1100, self.rng)
+        at = self.up.get_delivery_time(now, 1100, self.rng)
         if at is not None:
             self.later(at, "arrive", (sequence, again))
 
     def ask(self, now: float) -> None:
         numbers = self.assembler.nacks(now)
-        if numbers and (at := self.down.due(now, 100, self.rng)) is not None:
+        if numbers and (at := self.down.get_delivery_time(now, 100, self.rng)) is not None:
             self.later(at, "nack", numbers)
         silent = self.silence.ask(now)
         if self.assembler.key_frame_wanted(now) or silent:
             self.plis += 1
-            if (at := self.down.due(now, 100, self.rng)) is not None:
+            if (at := self.down.get_delivery_time(now, 100, self.rng)) is not None:
                 self.later(at, "pli")
             # Over TCP: lost packets cost time only, and what was sent in a cut comes a second after
             # its end or later.

@@ -35,8 +35,8 @@ class Linked(CameraPeer):
         super().__init__(base_url, encoder, wake=True)
         self._relay = relay
 
-    async def offer(self, sdp: str) -> str:
-        answer = await super().offer(self._relay.rewrite_offer(sdp))
+    async def send_offer(self, sdp: str) -> str:
+        answer = await super().send_offer(self._relay.rewrite_offer(sdp))
         return await self._relay.rewrite_answer(answer)
 
 
@@ -72,6 +72,6 @@ async def test_the_path_is_found_and_not_filled() -> None:
             # Most of them: a busy machine may be late with one, a filled queue is late with all.
             assert statistics.median(ages) < 0.25
             assert up.dropped_full == dropped
-            await peer.rate.asleep()
+            await peer.rate.wait_idle()
             assert peer.rate.plan["idle"]["max_bitrate"] < RATE / 2
     await encoder.close()

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.bench.voice_peer import VoicePeer
-from scripts.bench.voice_sounds import spoken
+from scripts.bench.voice_sounds import synthesise_espeak
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_server import READABLE, ServerProcess
 from tests.support.sounds import SENTENCES, needs_espeak
@@ -55,7 +55,7 @@ class Voices:
                 await peer.wait_live()
                 await peer.listen(silence_ms=200, speak=True)
                 since = peer.seen
-                await peer.microphone.say(spoken(SENTENCES[0]))
+                await peer.microphone.say(synthesise_espeak(SENTENCES[0]))
                 await peer.wait_for(lambda m: m["type"] == "response", timeout=60, since=since)
                 await peer.wait_for(
                     lambda m: m["type"] == "speaking" and m["state"] == "done",
@@ -69,7 +69,7 @@ class Voices:
                 past = await peer.ask("What just happened?", route="past", timeout=60)
                 assert past.response is not None, past.error
                 assert len(self.model.last.sounds) == 1
-                await peer.mute()
+                await peer.switch_off()
         finally:
             await encoder.close()
 

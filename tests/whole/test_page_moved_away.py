@@ -28,7 +28,14 @@ from tests.support.fakes_rtc import camera_peer, live_encoder
 from tests.support.mosquitto import broker, listening, no_mosquitto
 from tests.support.names import named
 from tests.support.running import running
-from tests.support.sounds import SENTENCES, hiss, mixed, needs_espeak, silence, spoken
+from tests.support.sounds import (
+    SENTENCES,
+    make_hiss,
+    make_silence,
+    mix,
+    needs_espeak,
+    synthesise_espeak,
+)
 from tests.support.speech_server import SpeechServer, TranscriptionServer
 from tests.support.whip_client import WhipCamera
 from tests.support.words import say
@@ -90,8 +97,8 @@ async def machine() -> AsyncIterator[Machine]:
 async def person(tmp_path: Path) -> AsyncIterator[Visitor]:
     """A page, which is not open yet, of somebody who says the same question again and again."""
     path = tmp_path / "question.wav"
-    sound = np.concatenate([silence(1), spoken(SENTENCES[0]), silence(3)])
-    write_sound(path, mixed(sound, hiss(len(sound) / 16_000)))
+    sound = np.concatenate([make_silence(1), synthesise_espeak(SENTENCES[0]), make_silence(3)])
+    write_sound(path, mix(sound, make_hiss(len(sound) / 16_000)))
     args = [
         "--no-proxy-server",
         "--use-fake-ui-for-media-stream",
@@ -205,5 +212,5 @@ async def program_asks(url: str, token: str) -> int:
     grant = {"name": "Program", "scopes": ["look"]}
     made = await request("POST", f"{url}/api/grants", grant, token=token)
     body = {"model": "camera", "messages": [{"role": "user", "content": "What is this?"}]}
-    program = str(made.json()["token"])
+    program = str(made.parse_json()["token"])
     return (await request("POST", f"{url}/v1/chat/completions", body, token=program)).status

@@ -36,11 +36,11 @@ from tests.support.sounds import (
     PIECE,
     SENTENCES,
     VOICES,
-    hiss,
-    mixed,
+    make_hiss,
+    make_silence,
+    mix,
     needs_espeak,
-    silence,
-    spoken,
+    synthesise_espeak,
 )
 
 pytestmark = [needs_espeak, pytest.mark.slow, pytest.mark.night, pytest.mark.timeout(0)]
@@ -98,8 +98,10 @@ class Speaker:
         """Say a sentence in a room, and wait until its answer was spoken."""
         text, voice = SENTENCES[number % len(SENTENCES)], VOICES[number % len(VOICES)]
         # With shorter pauses it would be a television's.
-        sound = np.concatenate([silence(0.7), spoken(text, voice), silence(1.1)])
-        sound = mixed(sound, hiss(len(sound) / SOUND_RATE, seed=number % 7))
+        sound = np.concatenate(
+            [make_silence(0.7), synthesise_espeak(text, voice), make_silence(1.1)]
+        )
+        sound = mix(sound, make_hiss(len(sound) / SOUND_RATE, seed=number % 7))
         for begin in range(0, len(sound) // PIECE * PIECE, PIECE):
             for payload in self._encoder.encode(sound[begin : begin + PIECE]):
                 self.now += 0.02

@@ -16,27 +16,27 @@ FOLDER = "docs/reference"
 HEAD = "Generated from the code by `python -m tools.references`. Do not edit."
 HEADS = {".md": f"<!-- {HEAD} -->", ".ts": f"// {HEAD}"}
 PAGES = {
-    f"{FOLDER}/messages.md": messages.page,
-    f"{FOLDER}/routes.md": routes.page,
-    f"{FOLDER}/errors.md": errors.page,
-    f"{FOLDER}/settings.md": settings.page,
-    f"{FOLDER}/metrics.md": metrics.page,
-    f"{FOLDER}/models.md": models.page,
-    "client/core/live/messages.d.ts": types.page,
+    f"{FOLDER}/messages.md": messages.make_page,
+    f"{FOLDER}/routes.md": routes.make_page,
+    f"{FOLDER}/errors.md": errors.make_page,
+    f"{FOLDER}/settings.md": settings.make_page,
+    f"{FOLDER}/metrics.md": metrics.make_page,
+    f"{FOLDER}/models.md": models.make_page,
+    "client/core/live/messages.d.ts": types.make_page,
 }
 
 
 @functools.cache
-def pages() -> dict[str, str]:
+def make_pages() -> dict[str, str]:
     """Return the text of each file, by its path."""
     return {
         name: f"{HEADS[Path(name).suffix]}\n\n{make().rstrip()}\n" for name, make in PAGES.items()
     }
 
 
-def stale(root: Path) -> list[str]:
+def find_stale(root: Path) -> list[str]:
     """Return the paths of outdated and unexpected files below this folder."""
-    made = pages()
+    made = make_pages()
     there = {path.relative_to(root).as_posix() for path in (root / FOLDER).glob("*.md")}
     return sorted(
         name
@@ -52,11 +52,11 @@ def main() -> int:
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail if it is stale")
     if parser.parse_args().check:
-        old = stale(ROOT)
+        old = find_stale(ROOT)
         if old:
             print(f"Not current: {', '.join(old)}. Run python -m tools.references.")
         return 1 if old else 0
-    for name, text in pages().items():
+    for name, text in make_pages().items():
         (ROOT / name).write_text(text, "utf-8")
     return 0
 

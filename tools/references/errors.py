@@ -7,7 +7,14 @@ import re
 
 from server.core.errors import QwenCameraError, SocketCloseCode
 from tools.references.fields import Undocumented
-from tools.references.source import ROOT, comments, docstring, join, sentence, table
+from tools.references.source import (
+    ROOT,
+    capitalise,
+    format_table,
+    get_comments,
+    get_docstring,
+    join,
+)
 
 _INTRO = """# Errors and close codes
 
@@ -15,11 +22,11 @@ A client goes by the code; the message is for people and may change. *retry*: th
 succeed later. [protocol.md](../protocol.md#errors) shows the forms."""
 
 
-def page() -> str:
-    return join((_INTRO, "## Errors", _errors(), "## Close codes", _closes()))
+def make_page() -> str:
+    return join((_INTRO, "## Errors", _format_errors(), "## Close codes", _format_closes()))
 
 
-def codes() -> dict[str, type[QwenCameraError]]:
+def list_codes() -> dict[str, type[QwenCameraError]]:
     """Return the most specific error class that defines each code, in the order of the HTTP statuses."""
     found: dict[str, type[QwenCameraError]] = {}
     for path in sorted((ROOT / "server").rglob("*.py")):
@@ -33,21 +40,21 @@ def codes() -> dict[str, type[QwenCameraError]]:
     return dict(sorted(found.items(), key=lambda one: one[1].status))
 
 
-def _errors() -> str:
+def _format_errors() -> str:
     rows = []
-    for code, kind in codes().items():
-        meaning = docstring(kind).partition("\n\n")[0]
+    for code, kind in list_codes().items():
+        meaning = get_docstring(kind).partition("\n\n")[0]
         if not meaning:
             raise Undocumented(f"{kind.__name__} needs a docstring")
         rows.append((f"`{code}`", str(kind.status), "yes" if kind.retryable else "", meaning))
-    return table(("code", "status", "retry", "meaning"), rows)
+    return format_table(("code", "status", "retry", "meaning"), rows)
 
 
-def _closes() -> str:
-    said = comments(SocketCloseCode)
+def _format_closes() -> str:
+    said = get_comments(SocketCloseCode)
     silent = [close.name for close in SocketCloseCode if not said[close.name]]
     if silent:
         raise Undocumented(f"Close.{silent[0]} needs a comment above it")
-    about = docstring(SocketCloseCode).partition("\n\n")[2]
-    rows = [(str(close.value), sentence(said[close.name])) for close in SocketCloseCode]
-    return join((about, table(("code", "meaning"), rows)))
+    about = get_docstring(SocketCloseCode).partition("\n\n")[2]
+    rows = [(str(close.value), capitalise(said[close.name])) for close in SocketCloseCode]
+    return join((about, format_table(("code", "meaning"), rows)))

@@ -15,7 +15,15 @@ from pydantic.fields import FieldInfo
 
 from server.core.messages import ID_PATTERN, MAX_MESSAGE_BYTES, ClientMessage, ServerMessage
 from server.core.messages.from_client import Settings
-from tools.references.source import code, comments, docstring, join, linked, sentence, table
+from tools.references.source import (
+    add_links,
+    capitalise,
+    format_code,
+    format_table,
+    get_comments,
+    get_docstring,
+    join,
+)
 
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", SecretStr: "string"}
 # A comment that states the allowed values: the model's own bound is wider than another check's.
@@ -37,11 +45,11 @@ class Row:
     meaning: str
 
 
-def rows(kind: type, *, sent_by_client: bool) -> list[Row]:
+def make_rows(kind: type, *, sent_by_client: bool) -> list[Row]:
     """Return rows for all fields except `type`. Raises Undocumented."""
-    said = comments(kind)
+    said = get_comments(kind)
     found = []
-    for name, annotation, field in _fields(kind):
+    for name, annotation, field in _iterate_fields(kind):
         if not said.get(name):
             raise Undocumented(f"{kind.__module__}.{kind.__name__}.{name} needs a comment above it")
         if sent_by_client:
@@ -49,16 +57,16 @@ def rows(kind: type, *, sent_by_client: bool) -> list[Row]:
         else:
             optional = type(None) in get_args(annotation)
         # The values of a dataclass were checked already: the comment says what is allowed.
-        value = shape(annotation, field.metadata) if field is not None else ""
+        value = describe_shape(annotation, field.metadata) if field is not None else ""
         if _BOUND.search(said[name]):
             value = value.partition(", ")[0]
         if optional and sent_by_client and field is not None:
-            value += _default(field.default)
-        found.append(Row(name, optional, value, sentence(said[name])))
+            value += _format_default(field.default)
+        found.append(Row(name, optional, value, capitalise(said[name])))
     return found
 
 
-def _fields(kind: type) -> Iterator[tuple[str, Any, FieldInfo | None]]:
+def _iterate_fields(kind: type) -> Iterator[tuple[str, Any, FieldInfo | None]]:
     if issubclass(kind, BaseModel):
         message = issubclass(kind, ClientMessage | ServerMessage)
         # A feature's fields of a core message
@@ -73,44 +81,46 @@ def _fields(kind: type) -> Iterator[tuple[str, Any, FieldInfo | None]]:
         yield one.name, hints[one.name], None
 
 
-def _default(value: object) -> str:
+def _format_default(value: object) -> str:
     if any(value is one or value == one for one in _ABSENT):
         return ""
     shown = f"{value:g}" if isinstance(value, float) else str(value)
     return f"; `{shown.lower() if isinstance(value, bool) else shown}`"
 
 
-def shape(annotation: Any, metadata: Any = ()) -> str:
+def describe_shape(annotation: Any, metadata: Any = ()) -> str:
     """Describe the values of a type in JSON."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if any(getattr(one, "pattern", None) == ID_PATTERN for one in metadata):
         return "id"
     if origin is Annotated:
         more = [m for one in inner[1:] for m in getattr(one, "metadata", [one])]
-        return shape(inner[0], [*more, *metadata])
+        return describe_shape(inner[0], [*more, *metadata])
     if origin in (Union, types.UnionType):
-        return shape(next(one for one in inner if one is not type(None)), metadata)
+        return describe_shape(next(one for one in inner if one is not type(None)), metadata)
     if origin is Literal:
-        return code(inner)
+        return format_code(inner)
     if origin in (list, tuple):
         return _list(origin, inner, metadata)
     if origin is dict or annotation in (Any, object, dict):
         return "object"
     if annotation in _PLAIN:
-        return _PLAIN[annotation] + bounds(metadata)
+        return _PLAIN[annotation] + describe_bounds(metadata)
     if issubclass(annotation, Enum):
-        return code(annotation) if not explained(annotation) else f"`{annotation.__name__}`"
+        return (
+            format_code(annotation) if not is_explained(annotation) else f"`{annotation.__name__}`"
+        )
     return f"`{annotation.__name__}`"
 
 
 def _list(origin: Any, inner: tuple[Any, ...], metadata: Any) -> str:
-    item = shape(inner[0])
+    item = describe_shape(inner[0])
     if origin is tuple and inner[-1] is not Ellipsis:
         return f"list of {len(inner)}: {item}"
-    return f"list of {item}{bounds(metadata, 'items')}"
+    return f"list of {item}{describe_bounds(metadata, 'items')}"
 
 
-def bounds(metadata: Any, what: str = "characters") -> str:
+def describe_bounds(metadata: Any, what: str = "characters") -> str:
     """Describe the allowed values by the constraints of a field."""
     least: float | None = None
     most: float | None = None
@@ -134,89 +144,91 @@ def bounds(metadata: Any, what: str = "characters") -> str:
             return ""
         return f", {short} to {long} {what}" if short else f", {long} {what} at most"
     if above is not None:
-        return f", above {number(above)}" + (
-            f", {number(most)} at most" if most is not None else ""
+        return f", above {format_number(above)}" + (
+            f", {format_number(most)} at most" if most is not None else ""
         )
     if most is None:
-        return f", from {number(least)} on" if least is not None else ""
+        return f", from {format_number(least)} on" if least is not None else ""
     return (
-        f", {number(least)} to {number(most)}" if least is not None else f", {number(most)} at most"
+        f", {format_number(least)} to {format_number(most)}"
+        if least is not None
+        else f", {format_number(most)} at most"
     )
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Format a number in full, with commas if it is long."""
     return f"{value:,.0f}" if value == int(value) and abs(value) >= 10_000 else f"{value:g}"
 
 
-def explained(kind: type[Enum]) -> bool:
+def is_explained(kind: type[Enum]) -> bool:
     """Return True if at least one value of an enum has a comment that explains it."""
-    return any(comments(kind).get(member.name) for member in kind)
+    return any(get_comments(kind).get(member.name) for member in kind)
 
 
-def enums(annotation: Any) -> Iterator[type[Enum]]:
+def find_enums(annotation: Any) -> Iterator[type[Enum]]:
     """Yield the explained enums within a type."""
-    if isinstance(annotation, type) and issubclass(annotation, Enum) and explained(annotation):
+    if isinstance(annotation, type) and issubclass(annotation, Enum) and is_explained(annotation):
         yield annotation
     for inner in get_args(annotation):
-        yield from enums(inner)
+        yield from find_enums(inner)
 
 
-def objects(annotation: Any) -> Iterator[type[BaseModel]]:
+def find_objects(annotation: Any) -> Iterator[type[BaseModel]]:
     """Yield the models within a type."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in get_args(annotation):
-        yield from objects(inner)
+        yield from find_objects(inner)
 
 
-def used(kind: type) -> tuple[list[type[BaseModel]], list[type[Enum]]]:
+def find_used(kind: type) -> tuple[list[type[BaseModel]], list[type[Enum]]]:
     """Return the objects in a model's fields, recursively, and the explained enums, in the order of use."""
     found: dict[type[BaseModel], None] = {}
     values: dict[type[Enum], None] = {}
-    for _, annotation, _ in _fields(kind):
-        values |= dict.fromkeys(enums(annotation))
-        for one in objects(annotation):
-            inner, more = used(one)
+    for _, annotation, _ in _iterate_fields(kind):
+        values |= dict.fromkeys(find_enums(annotation))
+        for one in find_objects(annotation):
+            inner, more = find_used(one)
             found |= dict.fromkeys([one, *inner])
             values |= dict.fromkeys(more)
     return list(found), list(values)
 
 
-def field_table(kind: type, names: set[str], *, sent_by_client: bool) -> str:
-    return table(
+def make_field_table(kind: type, names: set[str], *, sent_by_client: bool) -> str:
+    return format_table(
         ("field", "value", "meaning"),
         [
             (
                 f"`{row.name}{'?' if row.optional else ''}`",
-                linked(row.value, names),
-                linked(row.meaning, names),
+                add_links(row.value, names),
+                add_links(row.meaning, names),
             )
-            for row in rows(kind, sent_by_client=sent_by_client)
+            for row in make_rows(kind, sent_by_client=sent_by_client)
         ],
     )
 
 
-def object_section(kind: type, names: set[str], *, sent_by_client: bool) -> str:
+def make_object_section(kind: type, names: set[str], *, sent_by_client: bool) -> str:
     return join(
         (
             f"### {kind.__name__}",
-            linked(docstring(kind), names),
-            field_table(kind, names, sent_by_client=sent_by_client),
+            add_links(get_docstring(kind), names),
+            make_field_table(kind, names, sent_by_client=sent_by_client),
         )
     )
 
 
-def value_section(kind: type[Enum], names: set[str]) -> str:
-    said = comments(kind)
+def make_value_section(kind: type[Enum], names: set[str]) -> str:
+    said = get_comments(kind)
     return join(
         (
             f"### {kind.__name__}",
-            linked(docstring(kind), names),
-            table(
+            add_links(get_docstring(kind), names),
+            format_table(
                 ("value", "meaning"),
                 [
-                    (f"`{member.value}`", linked(sentence(said[member.name]), names))
+                    (f"`{member.value}`", add_links(capitalise(said[member.name]), names))
                     for member in kind
                 ],
             ),

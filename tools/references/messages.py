@@ -14,7 +14,7 @@ from server.app.features import FEATURES, installed_features
 from server.core import messages as core
 from server.core.messages import MAX_MESSAGE_BYTES, PROTOCOL, ClientMessage, ServerMessage
 from tools.references import fields
-from tools.references.source import docstring, join, line_of, linked
+from tools.references.source import add_links, get_docstring, get_line, join
 
 _CORE = ("from_client", "to_client")
 _INTRO = f"""# WebSocket messages
@@ -27,15 +27,15 @@ client, a newer one takes its place. [protocol.md](../protocol.md) says how the 
 _NEWEST = "*Newest only.*"
 
 
-def page() -> str:
+def make_page() -> str:
     sections = []
-    for name, parts in modules().items():
-        told = _section(parts, feature=bool(name))
+    for name, parts in find_modules().items():
+        told = _make_section(parts, feature=bool(name))
         sections.append(f"## Feature {name}: {FEATURES[name]}\n\n{told}" if name else told)
     return join((_INTRO, *sections))
 
 
-def modules() -> dict[str, list[ModuleType]]:
+def find_modules() -> dict[str, list[ModuleType]]:
     """Return the modules that define messages, by feature; "" is the core."""
     names = {"": [f"{core.__name__}.{name}" for name in _CORE]}
     for name in installed_features():
@@ -45,7 +45,7 @@ def modules() -> dict[str, list[ModuleType]]:
     return {name: list(map(importlib.import_module, some)) for name, some in names.items()}
 
 
-def of(modules: list[ModuleType], base: type[BaseModel]) -> list[type[BaseModel]]:
+def find_messages(modules: list[ModuleType], base: type[BaseModel]) -> list[type[BaseModel]]:
     """Return the messages of one direction that these modules define, in source order."""
     found: list[type[BaseModel]] = []
     for module in modules:
@@ -57,59 +57,62 @@ def of(modules: list[ModuleType], base: type[BaseModel]) -> list[type[BaseModel]
             and kind is not base
             and kind.__module__ == module.__name__
         ]
-        found += sorted(kinds, key=line_of)
+        found += sorted(kinds, key=get_line)
     return found
 
 
-def _section(modules: list[ModuleType], *, feature: bool = False) -> str:
-    from_client, from_server = of(modules, ClientMessage), of(modules, ServerMessage)
+def _make_section(modules: list[ModuleType], *, feature: bool = False) -> str:
+    from_client, from_server = (
+        find_messages(modules, ClientMessage),
+        find_messages(modules, ServerMessage),
+    )
     objects: dict[type[BaseModel], None] = {}
     values: dict[type[Enum], None] = {}
     for kind in (*from_client, *from_server):
-        inner, more = fields.used(kind)
+        inner, more = fields.find_used(kind)
         objects |= dict.fromkeys(inner)
         values |= dict.fromkeys(more)
     names = {kind.__name__ for kind in (*objects, *values)}
     deep = "###" if feature else "##"
 
-    def part(title: str, sections: list[str]) -> str:
+    def make_part(title: str, sections: list[str]) -> str:
         return join((f"{deep} {title}", *sections)) if sections else ""
 
     if feature:
         # In a feature's section the direction is given in each message's line.
-        told = [_message(kind, names, "from the client") for kind in from_client]
-        told += [_message(kind, names, "from the server") for kind in from_server]
-        told += [fields.object_section(kind, names, sent_by_client=False) for kind in objects]
-        return join((*told, *(fields.value_section(kind, names) for kind in values)))
+        told = [_make_message(kind, names, "from the client") for kind in from_client]
+        told += [_make_message(kind, names, "from the server") for kind in from_server]
+        told += [fields.make_object_section(kind, names, sent_by_client=False) for kind in objects]
+        return join((*told, *(fields.make_value_section(kind, names) for kind in values)))
     return join(
         (
-            part("From the client", [_message(kind, names) for kind in from_client]),
-            part("From the server", [_message(kind, names) for kind in from_server]),
-            part(
+            make_part("From the client", [_make_message(kind, names) for kind in from_client]),
+            make_part("From the server", [_make_message(kind, names) for kind in from_server]),
+            make_part(
                 "Objects",
-                [fields.object_section(kind, names, sent_by_client=False) for kind in objects],
+                [fields.make_object_section(kind, names, sent_by_client=False) for kind in objects],
             ),
-            part("Values", [fields.value_section(kind, names) for kind in values]),
+            make_part("Values", [fields.make_value_section(kind, names) for kind in values]),
         )
     )
 
 
-def type_of(kind: type[BaseModel]) -> str:
+def get_type(kind: type[BaseModel]) -> str:
     """Return the value of a message's `type`."""
     (name,) = get_args(kind.model_fields["type"].annotation)
     return str(name)
 
 
-def _message(kind: type[BaseModel], names: set[str], direction: str = "") -> str:
+def _make_message(kind: type[BaseModel], names: set[str], direction: str = "") -> str:
     client = issubclass(kind, ClientMessage)
-    said = linked(docstring(kind), names)
+    said = add_links(get_docstring(kind), names)
     if not said:
         raise fields.Undocumented(f"{kind.__module__}.{kind.__name__} needs a docstring")
     newest = getattr(kind, "newest_only", False)
     return join(
         (
-            f"### {type_of(kind)}" + (f" ({direction})" if direction else ""),
+            f"### {get_type(kind)}" + (f" ({direction})" if direction else ""),
             f"{said} {_NEWEST}" if newest else said,
-            fields.field_table(kind, names, sent_by_client=client),
+            fields.make_field_table(kind, names, sent_by_client=client),
         )
     )

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.app.features import FEATURES, installed_features
-from tools.references.source import ROOT, above, calls, code, join, sentence, table
+from tools.references.source import (
+    ROOT,
+    capitalise,
+    find_calls,
+    format_code,
+    format_table,
+    get_comment_above,
+    join,
+)
 
 # Functions that create a metric, with its kind
 _KINDS = {
@@ -41,8 +49,8 @@ class Metric:
     feature: str
 
 
-def page() -> str:
-    found = metrics()
+def make_page() -> str:
+    found = find_metrics()
     features = [
         one for one in installed_features() if any(metric.feature == one for metric in found)
     ]
@@ -50,7 +58,7 @@ def page() -> str:
         (
             _INTRO,
             *(
-                join((title, _table([one for one in found if one.feature == feature])))
+                join((title, _make_table([one for one in found if one.feature == feature])))
                 for feature, title in (
                     ("", "## Core"),
                     *((one, f"## Feature {one}: {FEATURES[one]}") for one in features),
@@ -61,48 +69,50 @@ def page() -> str:
 
 
 @functools.cache
-def metrics() -> tuple[Metric, ...]:
+def find_metrics() -> tuple[Metric, ...]:
     """Return all metrics of the core and of the installed features, by name."""
     found = []
-    for path, call, line in calls(ROOT / "server"):
-        feature = _feature(path)
-        if feature is not None and (metric := _metric(call, above(path, line), feature)):
+    for path, call, line in find_calls(ROOT / "server"):
+        feature = _get_feature(path)
+        if feature is not None and (
+            metric := _parse_metric(call, get_comment_above(path, line), feature)
+        ):
             found.append(metric)
     return tuple(sorted(found, key=lambda one: one.name))
 
 
-def _table(found: list[Metric]) -> str:
-    return table(
+def _make_table(found: list[Metric]) -> str:
+    return format_table(
         ("name", "kind", "labels", "meaning"),
         [
             (
                 f"`{one.name}`",
                 one.kind,
-                code(one.labels),
-                f"{sentence(one.help)}." + (f" {one.values}." if one.values else ""),
+                format_code(one.labels),
+                f"{capitalise(one.help)}." + (f" {one.values}." if one.values else ""),
             )
             for one in found
         ],
     )
 
 
-def _strings(nodes: Iterable[ast.expr]) -> list[str]:
+def _get_strings(nodes: Iterable[ast.expr]) -> list[str]:
     constants = (node.value for node in nodes if isinstance(node, ast.Constant))
     return [value for value in constants if isinstance(value, str)]
 
 
-def _values(comment: str, labels: Sequence[str]) -> str:
+def _get_value_comment(comment: str, labels: Sequence[str]) -> str:
     """Return a comment that lists the values of labels; "" for any other, and for one that names a source file."""
     if ".py" in comment or not any(comment.startswith(f"{label}: ") for label in labels):
         return ""
-    return re.sub(r"(^|; )(\w+): ", lambda found: _named(found, labels), comment)
+    return re.sub(r"(^|; )(\w+): ", lambda found: _format_name(found, labels), comment)
 
 
-def _named(found: re.Match[str], labels: Sequence[str]) -> str:
+def _format_name(found: re.Match[str], labels: Sequence[str]) -> str:
     return f"{found[1]}`{found[2]}`: " if found[2] in labels else found[0]
 
 
-def _feature(path: Path) -> str | None:
+def _get_feature(path: Path) -> str | None:
     """Return the feature that a file belongs to; "" for the core, None for the example feature."""
     parts = path.relative_to(ROOT / "server").parts
     if parts[0] != "features":
@@ -110,20 +120,20 @@ def _feature(path: Path) -> str | None:
     return parts[1] if parts[1] in installed_features() else None
 
 
-def _metric(call: ast.Call, comment: str, feature: str) -> Metric | None:
+def _parse_metric(call: ast.Call, comment: str, feature: str) -> Metric | None:
     """Parse a call that creates a metric; return None for other calls."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     if name not in _KINDS or len(call.args) < 2:
         return None
-    texts = _strings(call.args[:2])
+    texts = _get_strings(call.args[:2])
     if len(texts) < 2 or (_KINDS[name] == "counter" and not texts[0].endswith("_total")):
         return None
-    labels = _strings(call.args[2:])
+    labels = _get_strings(call.args[2:])
     return Metric(
         f"qwen_camera_{texts[0].removeprefix('qwen_camera_')}",
         _KINDS[name],
         tuple(labels),
         texts[1],
-        _values(comment, labels),
+        _get_value_comment(comment, labels),
         feature,
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from server.features.hosting.catalogue.entry import Ability, Catalogue, Model
 from server.features.hosting.catalogue.machine import MachineClass
-from tools.references.source import code, join, table
+from tools.references.source import format_code, format_table, join
 
 _INTRO = """# Models
 
@@ -46,45 +46,48 @@ _WORDS = {
 }
 
 
-def page() -> str:
+def make_page() -> str:
     models = list(Catalogue.load())
     answering = [model for model in models if model.answers]
     others = [model for model in models if not model.answers]
     return join(
         (
             _INTRO,
-            join((_DEFAULTS, _defaults(models))),
-            join(("## That answer", _table(answering))),
-            join(("## That make sound and videos", _table(others))),
-            join((_FIRST.format(unknown=_unmeasured(models)), _first(models))),
+            join((_DEFAULTS, _make_default_table(models))),
+            join(("## That answer", _make_table(answering))),
+            join(("## That make sound and videos", _make_table(others))),
+            join((_FIRST.format(unknown=_format_unmeasured(models)), _format_first(models))),
         )
     )
 
 
-def _names(model: Model) -> str:
-    return code(model.aliases) if model.aliases else f"`{model.id}`"
+def _format_names(model: Model) -> str:
+    return format_code(model.aliases) if model.aliases else f"`{model.id}`"
 
 
-def _defaults(models: Sequence[Model]) -> str:
-    return table(
+def _make_default_table(models: Sequence[Model]) -> str:
+    return format_table(
         ("machine", "models, the first that fits"),
         [
-            (words, ", ".join(_names(model) for model in models if model.default_for is kind))
+            (
+                words,
+                ", ".join(_format_names(model) for model in models if model.default_for is kind),
+            )
             for kind, words in _MACHINES.items()
         ],
     )
 
 
-def _table(models: Sequence[Model]) -> str:
-    return table(
+def _make_table(models: Sequence[Model]) -> str:
+    return format_table(
         ("`--model`", "does", "run by", "files", "memory", "licence", "languages", "for"),
         [
             (
-                _names(model),
+                _format_names(model),
                 ", ".join(word for ability, word in _WORDS.items() if ability in model.abilities),
                 " or ".join(model.needs),
-                _size(model, "weights_bytes"),
-                _size(model, "memory_bytes"),
+                _format_size(model, "weights_bytes"),
+                _format_size(model, "memory_bytes"),
                 model.licence,
                 model.languages,
                 model.note,
@@ -94,17 +97,17 @@ def _table(models: Sequence[Model]) -> str:
     )
 
 
-def _size(model: Model, figure: str) -> str:
+def _format_size(model: Model, figure: str) -> str:
     mark = "≈ " if figure in model.estimates else ""
     return f"{mark}{getattr(model, figure) / 1e9:.1f} GB"
 
 
-def _first(models: Sequence[Model]) -> str:
-    return table(
+def _format_first(models: Sequence[Model]) -> str:
+    return format_table(
         ("model", "seconds", "on", "source"),
         [
             (
-                _names(model),
+                _format_names(model),
                 f"{one.seconds:g}",
                 one.on,
                 f"[source]({one.source.replace('docs/', '../', 1)})",
@@ -115,7 +118,7 @@ def _first(models: Sequence[Model]) -> str:
     )
 
 
-def _unmeasured(models: Sequence[Model]) -> str:
+def _format_unmeasured(models: Sequence[Model]) -> str:
     return ", ".join(
-        _names(model) for model in models if model.default_for and not model.first_token
+        _format_names(model) for model in models if model.default_for and not model.first_token
     )

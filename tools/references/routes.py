@@ -17,7 +17,7 @@ from server.features.generation.bounds import SoundRequest, VideoRequest
 from server.features.generation.job import JobProgress
 from server.features.hosting.catalogue.choice import Choice
 from tools.references import fields
-from tools.references.source import code, docstring, join, linked, table
+from tools.references.source import add_links, format_code, format_table, get_docstring, join
 
 # Objects that routes parse or return without declaring a model to FastAPI
 _OTHERS = (Choice, VideoRequest, SoundRequest, JobProgress)
@@ -48,12 +48,12 @@ class Route:
         return f"{', '.join(self.methods)} {self.path}"
 
 
-def page() -> str:
-    found = routes()
+def make_page() -> str:
+    found = list_routes()
     bodies = list(dict.fromkeys(kind for one in found for kind in one.bodies))
-    inner = [kind for body in bodies for kind in fields.used(body)[0]]
+    inner = [kind for body in bodies for kind in fields.find_used(body)[0]]
     kinds: list[type] = [*bodies, *inner, *_OTHERS]
-    values = dict.fromkeys(kind for body in bodies for kind in fields.used(body)[1])
+    values = dict.fromkeys(kind for body in bodies for kind in fields.find_used(body)[1])
     names = {kind.__name__ for kind in (*kinds, *values)}
     core = [one for one in found if not one.feature]
     people = [one for one in core if one.needs != _OPERATOR]
@@ -62,39 +62,41 @@ def page() -> str:
         (
             _INTRO,
             "## For everybody",
-            _section(people, names),
+            _make_section(people, names),
             "## For operators",
             _OPERATORS,
-            _section(operators, names),
+            _make_section(operators, names),
             *(
-                join((f"## Feature {name}: {FEATURES[name]}", _section(own, names)))
+                join((f"## Feature {name}: {FEATURES[name]}", _make_section(own, names)))
                 for name in installed_features()
                 if (own := [one for one in found if one.feature == name])
             ),
             "## Objects",
-            *(fields.object_section(kind, names, sent_by_client=True) for kind in kinds),
-            *(fields.value_section(kind, names) for kind in values),
+            *(fields.make_object_section(kind, names, sent_by_client=True) for kind in kinds),
+            *(fields.make_value_section(kind, names) for kind in values),
         )
     )
 
 
-def _section(found: list[Route], names: set[str]) -> str:
+def _make_section(found: list[Route], names: set[str]) -> str:
     """Return a table of the routes, followed by the descriptions that do not fit into a line."""
     silent = [one.name for one in found if not one.said]
     if silent:
         raise fields.Undocumented(f"{', '.join(silent)}: the route needs a docstring")
-    rows = [(f"`{one.name}`", one.needs, linked(_with_body(one, names), names)) for one in found]
+    rows = [(f"`{one.name}`", one.needs, add_links(_with_body(one, names), names)) for one in found]
     more: dict[str, list[str]] = {}
     for one in found:
         more.setdefault(one.said.partition("\n\n")[2], []).append(one.name)
-    rest = [f"{code(named)}: {linked(said, names)}" for said, named in more.items() if said]
-    return join((table(("route", "needs", "does"), rows), *rest))
+    rest = [
+        f"{format_code(named)}: {add_links(said, names)}" for said, named in more.items() if said
+    ]
+    return join((format_table(("route", "needs", "does"), rows), *rest))
 
 
 def _with_body(route: Route, names: set[str]) -> str:
     said = route.said.partition("\n\n")[0]
     bodies = [kind.__name__ for kind in route.bodies if kind.__name__ in names]
-    return f"{said} Body: {code(bodies)}." if bodies else said
+    return f"{said} Body: {format_code(bodies)}." if bodies else said
 
 
 _OPERATOR = "`OPERATOR_TOKEN`"
@@ -107,11 +109,11 @@ _CHECKS = {
 }
 
 
-def routes() -> list[Route]:
+def list_routes() -> list[Route]:
     """Return all routes of a server with every feature, in the order of their paths."""
     app = create_app(load(None, engine="builtin", features="all"))
     found: list[Route] = []
-    for route in _flat(app.router.routes):
+    for route in _iterate_flat(app.router.routes):
         endpoint = getattr(route, "endpoint", None)
         path = getattr(route, "path", "")
         if endpoint is None or not path or not getattr(route, "include_in_schema", True):
@@ -126,38 +128,38 @@ def routes() -> list[Route]:
             Route(
                 tuple(sorted(methods)) or ("POST",),
                 re.sub(r"\{(\w+)(:\w+)?\}", r"<\1>", path),
-                _needs(route),
-                docstring(endpoint),
-                tuple(_bodies(route)),
+                _describe_needs(route),
+                get_docstring(endpoint),
+                tuple(_iterate_bodies(route)),
                 parts[2] if parts[1:2] == ["features"] else "",
             )
         )
     return sorted(found, key=lambda one: (one.path, [_METHODS.index(name) for name in one.methods]))
 
 
-def _flat(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
+def _iterate_flat(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
     for route in routes:
         # The routes of an included router are in its `original_router`.
         router = getattr(route, "original_router", None)
         if router is None:
             yield route
         else:
-            yield from _flat(router.routes)
+            yield from _iterate_flat(router.routes)
 
 
-def _calls(dependant: Any) -> Iterator[str]:
+def _iterate_calls(dependant: Any) -> Iterator[str]:
     for one in dependant.dependencies:
         yield getattr(one.call, "__qualname__", "")
-        yield from _calls(one)
+        yield from _iterate_calls(one)
 
 
-def _needs(route: BaseRoute) -> str:
+def _describe_needs(route: BaseRoute) -> str:
     dependant = getattr(route, "dependant", None)
-    called = [*_calls(dependant)] if dependant is not None else []
+    called = [*_iterate_calls(dependant)] if dependant is not None else []
     return next((what for name, what in _CHECKS.items() if name in called), "")
 
 
-def _bodies(route: BaseRoute) -> Iterator[type[BaseModel]]:
+def _iterate_bodies(route: BaseRoute) -> Iterator[type[BaseModel]]:
     dependant = getattr(route, "dependant", None)
     for one in dependant.body_params if dependant is not None else ():
-        yield from fields.objects(one.field_info.annotation)
+        yield from fields.find_objects(one.field_info.annotation)

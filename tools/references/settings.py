@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 import config
 from server.app.features import installed_features, settings_of
-from tools.references.source import ROOT, join, table
+from tools.references.source import ROOT, format_table, join
 
 _GROUP = re.compile(r"# -+ (.+?) -+")
 _INTRO = """# Settings
@@ -26,22 +26,22 @@ class _Setting:
     meaning: str
 
 
-def page() -> str:
-    allowed, brought = _allowed(), _brought()
-    groups = dict(_groups())
+def make_page() -> str:
+    allowed, brought = _get_allowed(), _map_features()
+    groups = dict(_parse_groups())
     return join(
         (
             _INTRO,
             *(
-                join((f"## {name}", _table(settings, allowed, brought)))
+                join((f"## {name}", _make_table(settings, allowed, brought)))
                 for name, settings in groups.items()
             ),
         )
     )
 
 
-def _table(settings: list[_Setting], allowed: dict[str, str], brought: dict[str, str]) -> str:
-    return table(
+def _make_table(settings: list[_Setting], allowed: dict[str, str], brought: dict[str, str]) -> str:
+    return format_table(
         ("setting", "default", "allowed", "meaning", "feature"),
         [
             (
@@ -56,7 +56,7 @@ def _table(settings: list[_Setting], allowed: dict[str, str], brought: dict[str,
     )
 
 
-def _groups() -> Iterator[tuple[str, list[_Setting]]]:
+def _parse_groups() -> Iterator[tuple[str, list[_Setting]]]:
     """Parse env.example; settings without a comment between them share the comment above."""
     found: list[_Setting] = []
     said: list[str] = []
@@ -75,7 +75,7 @@ def _groups() -> Iterator[tuple[str, list[_Setting]]]:
     yield name, found
 
 
-def _allowed() -> dict[str, str]:
+def _get_allowed() -> dict[str, str]:
     kinds: list[type[BaseModel]] = [config.Settings, *settings_of(installed_features())]
     return {
         name.upper(): field.description or ""
@@ -84,7 +84,7 @@ def _allowed() -> dict[str, str]:
     }
 
 
-def _brought() -> dict[str, str]:
+def _map_features() -> dict[str, str]:
     return {
         name.upper(): feature
         for feature in installed_features()

@@ -12,18 +12,21 @@ from pydantic import BaseModel
 from server.core.messages import ClientMessage, ServerMessage
 from server.core.messages.from_client import Settings
 from tools.references import fields, messages
-from tools.references.source import docstring
+from tools.references.source import get_docstring
 
 _PLAIN = {str: "string", int: "number", float: "number", bool: "boolean"}
 
 
-def page() -> str:
+def make_page() -> str:
     """Return declarations of all messages and the objects in them. A feature's settings are merged into the core's."""
-    modules = [module for some in messages.modules().values() for module in some]
-    sent = messages.of(modules, ClientMessage), messages.of(modules, ServerMessage)
+    modules = [module for some in messages.find_modules().values() for module in some]
+    sent = (
+        messages.find_messages(modules, ClientMessage),
+        messages.find_messages(modules, ServerMessage),
+    )
     kinds = dict.fromkeys((*sent[0], *sent[1]))
-    inner = {one: None for kind in kinds for one in fields.used(kind)[0]}
-    declared = [_interface(kind) for kind in (*kinds, *inner)]
+    inner = {one: None for kind in kinds for one in fields.find_used(kind)[0]}
+    declared = [_make_interface(kind) for kind in (*kinds, *inner)]
     for base, found in zip((ClientMessage, ServerMessage), sent, strict=True):
         names = dict.fromkeys(_name(kind) for kind in found)
         declared.append(f"export type {base.__name__} = {' | '.join(names)};")
@@ -34,31 +37,31 @@ def _name(kind: type[BaseModel]) -> str:
     return Settings.__name__ if issubclass(kind, Settings) else kind.__name__
 
 
-def _interface(kind: type[BaseModel]) -> str:
+def _make_interface(kind: type[BaseModel]) -> str:
     message = issubclass(kind, ClientMessage | ServerMessage)
-    lines = [f'  type: "{messages.type_of(kind)}";'] if message else []
-    for row in fields.rows(kind, sent_by_client=issubclass(kind, ClientMessage)):
-        value = _type(kind.model_fields[row.name].annotation)
+    lines = [f'  type: "{messages.get_type(kind)}";'] if message else []
+    for row in fields.make_rows(kind, sent_by_client=issubclass(kind, ClientMessage)):
+        value = _get_type(kind.model_fields[row.name].annotation)
         lines += [f"  /** {row.meaning} */", f"  {row.name}{'?' if row.optional else ''}: {value};"]
-    said = docstring(kind).replace("\n\n", " ")
+    said = get_docstring(kind).replace("\n\n", " ")
     return "\n".join((f"/** {said} */", f"export interface {_name(kind)} {{", *lines, "}"))
 
 
-def _type(annotation: Any) -> str:
+def _get_type(annotation: Any) -> str:
     """Return the TypeScript type of the JSON value; None is omitted, as in the JSON."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _type(inner[0])
+        return _get_type(inner[0])
     if origin in (Union, types.UnionType):
-        return " | ".join(_type(one) for one in inner if one is not type(None))
+        return " | ".join(_get_type(one) for one in inner if one is not type(None))
     if origin is Literal:
         return " | ".join(json.dumps(value) for value in inner)
     if origin is tuple and inner[-1] is not Ellipsis:
-        return f"[{', '.join(map(_type, inner))}]"
+        return f"[{', '.join(map(_get_type, inner))}]"
     if origin in (list, tuple):
-        return f"Array<{_type(inner[0])}>"
+        return f"Array<{_get_type(inner[0])}>"
     if origin is dict:
-        return f"Record<string, {_type(inner[1])}>"
+        return f"Record<string, {_get_type(inner[1])}>"
     if annotation in _PLAIN:
         return _PLAIN[annotation]
     if annotation is Any:

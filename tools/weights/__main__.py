@@ -23,7 +23,7 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto
 
-from scripts.arguments import command_line
+from scripts.arguments import create_parser
 from tools.weights import classifier, detector, sources
 from tools.weights.graph import Array
 
@@ -31,7 +31,7 @@ from tools.weights.graph import Array
 EXACT, CLOSE = 1e-4, 2e-2
 
 
-def pictures(side: int) -> Array:
+def make_pictures(side: int) -> Array:
     """Make two pictures, [2, side, side, 3], 0 to 255: noise from a seed, and drawn objects."""
     noise = np.random.default_rng(20).integers(0, 256, (side, side, 3), np.uint8)
     down, across = np.mgrid[0:side, 0:side] / side
@@ -41,7 +41,7 @@ def pictures(side: int) -> Array:
     return np.stack([noise, drawn.astype(np.uint8)])
 
 
-def answers(model: ModelProto, inputs: Array) -> list[Array]:
+def run_model(model: ModelProto, inputs: Array) -> list[Array]:
     """Run a model on pictures [n, 3, side, side], one by one; return its outputs, joined."""
     run = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
@@ -51,7 +51,7 @@ def answers(model: ModelProto, inputs: Array) -> list[Array]:
     return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
 
-def detector_original(package: Path, seen: Array, scratch: Path) -> list[Array]:
+def run_original_detector(package: Path, seen: Array, scratch: Path) -> list[Array]:
     """Run the package's model with the library for which it was made, on pictures of bytes."""
     sources.fetch_runtime(scratch / "runtime")
     given, found = scratch / "pictures", scratch / "results"
@@ -83,37 +83,37 @@ def make(
 ) -> bytes:
     """Convert a package's model, compare it with the original's answers, and return the file's bytes."""
     compare(
-        f"{source.made}, 32 bits", answers(convert(package, half=False), inputs), original, EXACT
+        f"{source.made}, 32 bits", run_model(convert(package, half=False), inputs), original, EXACT
     )
     model = convert(package)
-    compare(f"{source.made}, 16 bits", answers(model, inputs), original, CLOSE)
+    compare(f"{source.made}, 16 bits", run_model(model, inputs), original, CLOSE)
     return bytes(model.SerializeToString(deterministic=True))
 
 
 def main() -> int:
-    parser = command_line(__doc__, prog="python -m tools.weights")
+    parser = create_parser(__doc__, prog="python -m tools.weights")
     parser.add_argument("--to", type=Path, default=sources.THINGS, help="the folder to write to")
     folder: Path = parser.parse_args().to
     with tempfile.TemporaryDirectory() as made:
         scratch = Path(made)
         package = sources.fetch(sources.DETECTOR, scratch / "detector")
-        seen = pictures(detector.SIDE)
+        seen = make_pictures(detector.SIDE)
         inputs = seen.transpose(0, 3, 1, 2) * np.float32(2 / 255) - np.float32(1)
-        original = detector_original(package, seen, scratch)
+        original = run_original_detector(package, seen, scratch)
         first = make(sources.DETECTOR, detector.convert, package, inputs, original)
 
         package = sources.fetch(sources.CLASSIFIER, scratch / "classifier")
-        seen = pictures(classifier.SIDE)
+        seen = make_pictures(classifier.SIDE)
         inputs = (seen.transpose(0, 3, 1, 2) - np.float32(127)) / np.float32(128)
-        original = [classifier.original(package, inputs)]
+        original = [classifier.run_original(package, inputs)]
         second = make(sources.CLASSIFIER, classifier.convert, package, inputs, original)
     folder.mkdir(parents=True, exist_ok=True)
     known = True
     for source, data in ((sources.DETECTOR, first), (sources.CLASSIFIER, second)):
         path = folder / source.made
         path.write_bytes(data)
-        print(f"{path}: {len(data):,} bytes, SHA-256 {sources.digest(path)}")
-        known = known and sources.digest(path) == source.checksum
+        print(f"{path}: {len(data):,} bytes, SHA-256 {sources.compute_digest(path)}")
+        known = known and sources.compute_digest(path) == source.checksum
     if not known:
         print("These are not the files that tools/weights/sources.py names.", file=sys.stderr)
     return 0 if known else 1

@@ -11,7 +11,7 @@ from typing import IO, Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from onnx import ModelProto
 
-from tools.weights.graph import Array, Graph, same_padding
+from tools.weights.graph import Array, Graph, compute_same_padding
 
 SIDE = 224
 CLASSES = 1000
@@ -84,7 +84,7 @@ class Layers(Protocol[Value]):
     def classes(self, of: Value, weights: Array, bias: Array) -> Value: ...
 
 
-def network(arrays: dict[str, Array], layers: Layers[Value], picture: Value) -> Value:
+def run_network(arrays: dict[str, Array], layers: Layers[Value], picture: Value) -> Value:
     """Run the layers. Return the probabilities of the thousand classes."""
 
     def conv(of: Value, weights: str, norm: str, stride: int = 1) -> Value:
@@ -114,7 +114,7 @@ class _Written:
         self._arrays, self._graph = arrays, graph
 
     def conv(self, of: str, weights: str, norm: str, stride: int = 1) -> str:
-        gamma, beta, mean, variance = _norm(self._arrays, norm)
+        gamma, beta, mean, variance = _get_norm(self._arrays, norm)
         scale = gamma / np.sqrt(variance + EPSILON)
         scaled = self._arrays[weights] * scale[:, None, None, None]
         return self._graph.conv(of, scaled, beta - mean * scale, stride)
@@ -128,7 +128,9 @@ class _Written:
     def classes(self, of: str, weights: Array, bias: Array) -> str:
         graph = self._graph
         flat = graph.add("Flatten", graph.add("GlobalAveragePool", of))
-        last = graph.add("Gemm", flat, graph.constant(weights), graph.constant(bias), transB=1)
+        last = graph.add(
+            "Gemm", flat, graph.add_constant(weights), graph.add_constant(bias), transB=1
+        )
         return graph.add("Softmax", last, axis=1)
 
 
@@ -141,7 +143,7 @@ class _Computed:
     def conv(self, of: Array, weights: str, norm: str, stride: int = 1) -> Array:
         by = self._arrays[weights]
         kernel = by.shape[2]
-        before, after, side = same_padding(of.shape[1], kernel, stride)
+        before, after, side = compute_same_padding(of.shape[1], kernel, stride)
         padded = np.pad(of, ((0, 0), (before, after), (before, after)))
         out = np.zeros((len(by), side, side))
         for down in range(kernel):
@@ -151,7 +153,9 @@ class _Computed:
                     out += by[:, 0, down, across, None, None] * seen
                 else:
                     out += np.tensordot(by[:, :, down, across], seen, 1)
-        gamma, beta, mean, variance = (part[:, None, None] for part in _norm(self._arrays, norm))
+        gamma, beta, mean, variance = (
+            part[:, None, None] for part in _get_norm(self._arrays, norm)
+        )
         return (out - mean) / np.sqrt(variance + EPSILON) * gamma + beta
 
     def relu6(self, of: Array) -> Array:
@@ -166,28 +170,30 @@ class _Computed:
         return shares
 
 
-def _norm(arrays: dict[str, Array], name: str) -> tuple[Array, Array, Array, Array]:
+def _get_norm(arrays: dict[str, Array], name: str) -> tuple[Array, Array, Array, Array]:
     gamma, beta, mean, variance = (
         arrays[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")
     )
     return gamma, beta, mean, variance
 
 
-def weights_of(package: Path) -> dict[str, Array]:
+def read_weights(package: Path) -> dict[str, Array]:
     (path,) = package.glob("*/models/*.pth")
     return read(path)
 
 
 def convert(package: Path, *, half: bool = True) -> ModelProto:
     """Return the model: pictures [1, 3, 224, 224] to the weights of the classes [1, 1000]."""
-    arrays = weights_of(package)
+    arrays = read_weights(package)
     graph = Graph(SIDE, half=half)
-    classes = network(arrays, _Written(arrays, graph), graph.input)
-    return graph.model({"classes": classes}, [(1, CLASSES)])
+    classes = run_network(arrays, _Written(arrays, graph), graph.input)
+    return graph.to_model({"classes": classes}, [(1, CLASSES)])
 
 
-def original(package: Path, pictures: Array) -> Array:
+def run_original(package: Path, pictures: Array) -> Array:
     """Compute the classes [n, 1000] of pictures [n, 3, 224, 224] with the original's numbers and operations."""
-    arrays = weights_of(package)
+    arrays = read_weights(package)
     layers = _Computed(arrays)
-    return np.stack([network(arrays, layers, picture.astype(np.float64)) for picture in pictures])
+    return np.stack(
+        [run_network(arrays, layers, picture.astype(np.float64)) for picture in pictures]
+    )

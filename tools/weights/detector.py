@@ -35,7 +35,7 @@ class _Sum:
     stride: int
     plus: tuple[str, ...] = ()
 
-    def scaled(self, by: Array, more: Array | float = 0.0) -> _Sum:
+    def scale(self, by: Array, more: Array | float = 0.0) -> _Sum:
         assert not self.plus
         return replace(
             self, weights=self.weights * by[:, None, None, None], bias=self.bias * by + more
@@ -64,10 +64,10 @@ class _Reader:
         self._read: dict[str, str | _Sum] = {INPUT: graph.input}
         self._written: dict[str, str] = {}
 
-    def value(self, name: str) -> str:
+    def get_value(self, name: str) -> str:
         """Return the value in the new graph of a node of the original."""
         if name not in self._written:
-            found = self._node(name)
+            found = self._read_node(name)
             if isinstance(found, _Sum):
                 sum_ = self._graph.conv(found.of, found.weights, found.bias, found.stride)
                 for other in found.plus:
@@ -76,43 +76,43 @@ class _Reader:
             self._written[name] = found
         return self._written[name]
 
-    def _node(self, name: str) -> str | _Sum:
+    def _read_node(self, name: str) -> str | _Sum:
         if name not in self._read:
-            self._read[name] = self._translated(self._nodes[name])
+            self._read[name] = self._translate(self._nodes[name])
         return self._read[name]
 
-    def _translated(self, node: dict[str, Any]) -> str | _Sum:
+    def _translate(self, node: dict[str, Any]) -> str | _Sum:
         kind, inputs = node["op"], node["input"]
         if kind == "Relu6":
-            return self._graph.relu6(self.value(inputs[0]))
+            return self._graph.relu6(self.get_value(inputs[0]))
         if kind in ("Conv2D", "DepthwiseConv2dNative"):
-            return self._convolution(node)
+            return self._read_convolution(node)
         constants = [self.constants[name] for name in inputs if name in self.constants]
         others = [name for name in inputs if name not in self.constants]
         if kind == "AddN" or not constants:
             assert kind in ("Add", "AddN"), kind
-            return self._added(others)
-        done = self._node(others[0])
+            return self._merge_added(others)
+        done = self._read_node(others[0])
         assert isinstance(done, _Sum), f"{node['name']} follows no convolution"
         if kind == "Mul":
-            return done.scaled(constants[0])
+            return done.scale(constants[0])
         if kind in ("Add", "BiasAdd"):
             return replace(done, bias=done.bias + constants[0])
         assert kind == "FusedBatchNorm", kind
         gamma, beta, mean, variance = constants
         scale = gamma / np.sqrt(variance + node["attr"]["epsilon"]["f"])
-        return done.scaled(scale, beta - mean * scale)
+        return done.scale(scale, beta - mean * scale)
 
-    def _added(self, names: list[str]) -> _Sum:
+    def _merge_added(self, names: list[str]) -> _Sum:
         """Merge the added terms into the convolution among them."""
         for name in names:
-            term = self._node(name)
+            term = self._read_node(name)
             if isinstance(term, _Sum) and name not in self._written and not term.plus:
-                others = tuple(self.value(other) for other in names if other != name)
+                others = tuple(self.get_value(other) for other in names if other != name)
                 return replace(term, plus=others)
         raise AssertionError(f"no convolution among {names}")
 
-    def _convolution(self, node: dict[str, Any]) -> _Sum:
+    def _read_convolution(self, node: dict[str, Any]) -> _Sum:
         of, name = node["input"]
         attributes = node["attr"]
         _, down, across, _ = (int(step) for step in attributes["strides"]["list"]["i"])
@@ -122,7 +122,7 @@ class _Reader:
         # [height, width, in, out]; depthwise [height, width, in, 1]
         depthwise = node["op"] != "Conv2D"
         weights = self.constants[name].transpose((2, 3, 0, 1) if depthwise else (3, 2, 0, 1))
-        return _Sum(self.value(of), weights, np.zeros(len(weights)), down)
+        return _Sum(self.get_value(of), weights, np.zeros(len(weights)), down)
 
 
 def convert(package: Path, *, half: bool = True) -> ModelProto:
@@ -133,17 +133,17 @@ def convert(package: Path, *, half: bool = True) -> ModelProto:
     graph = Graph(SIDE, half=half)
     reader = _Reader(package / FOLDER, graph)
 
-    def predicted(what: str, shape: tuple[int, ...]) -> str:
+    def add_prediction(what: str, shape: tuple[int, ...]) -> str:
         layers = []
         for layer in range(LAYERS):
-            of = reader.value(f"BoxPredictor_{layer}/{what}/BiasAdd")
+            of = reader.get_value(f"BoxPredictor_{layer}/{what}/BiasAdd")
             of = graph.add("Transpose", of, perm=[0, 2, 3, 1])
-            layers.append(graph.add("Reshape", of, graph.constant(np.array(shape, np.int64))))
+            layers.append(graph.add("Reshape", of, graph.add_constant(np.array(shape, np.int64))))
         return graph.add("Concat", *layers, axis=1)
 
-    scores = graph.add("Sigmoid", predicted("ClassPredictor", (1, -1, CLASSES + 1)))
+    scores = graph.add("Sigmoid", add_prediction("ClassPredictor", (1, -1, CLASSES + 1)))
     # The first class is the background.
-    bounds = [graph.constant(np.array([bound], np.int64)) for bound in (1, CLASSES + 1, 2)]
+    bounds = [graph.add_constant(np.array([bound], np.int64)) for bound in (1, CLASSES + 1, 2)]
     scores = graph.add("Slice", scores, *bounds)
 
     # Middle and size of a box, in those of its anchor (top, left, bottom, right)
@@ -153,21 +153,23 @@ def convert(package: Path, *, half: bool = True) -> ModelProto:
     by_middle = reader.constants[f"{folded}/div_recip"]
     by_size = reader.constants[f"{folded}/div_2_recip"]
 
-    def exact(values: Array) -> str:
-        return graph.constant(np.asarray(values), exact=True)
+    def add_exact(values: Array) -> str:
+        return graph.add_constant(np.asarray(values), exact=True)
 
-    boxes = predicted("BoxEncodingPredictor", (1, -1, 1, 4))
+    boxes = add_prediction("BoxEncodingPredictor", (1, -1, 1, 4))
 
-    def part(first: int) -> str:
-        bounds = [graph.constant(np.array([bound], np.int64)) for bound in (first, first + 2, 3)]
+    def add_part(first: int) -> str:
+        bounds = [
+            graph.add_constant(np.array([bound], np.int64)) for bound in (first, first + 2, 3)
+        ]
         return graph.add("Slice", boxes, *bounds)
 
-    middle = graph.add("Mul", part(0), exact((high - low) * by_middle))
-    middle = graph.add("Add", middle, exact((low + high) / 2))
-    size = graph.add("Exp", graph.add("Mul", part(2), exact(by_size)))
-    size = graph.add("Mul", size, exact((high - low) / 2))
+    middle = graph.add("Mul", add_part(0), add_exact((high - low) * by_middle))
+    middle = graph.add("Add", middle, add_exact((low + high) / 2))
+    size = graph.add("Exp", graph.add("Mul", add_part(2), add_exact(by_size)))
+    size = graph.add("Mul", size, add_exact((high - low) / 2))
     corners = [graph.add(way, middle, size) for way in ("Sub", "Add")]
-    return graph.model(
+    return graph.to_model(
         {"scores": scores, "boxes": graph.add("Concat", *corners, axis=3)},
         [(1, ANCHORS, CLASSES), (1, ANCHORS, 1, 4)],
     )

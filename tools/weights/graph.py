@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 LEAST = 256
 
 
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int, int]:
+def compute_same_padding(size: int, kernel: int, stride: int) -> tuple[int, int, int]:
     """Return the padding before and after of TensorFlow's mode SAME, and the size of the result."""
     out = -(-size // stride)
     total = max((out - 1) * stride + kernel - size, 0)
@@ -43,7 +43,7 @@ class Graph:
             self._sides[name] = self._sides[inputs[0]]
         return name
 
-    def constant(self, values: Array, *, exact: bool = False) -> str:
+    def add_constant(self, values: Array, *, exact: bool = False) -> str:
         """Store numbers, in 16 bits if there are many and they need not be exact."""
         name = f"weights_{len(self._weights)}"
         if values.dtype.kind != "f":
@@ -58,10 +58,10 @@ class Graph:
     def conv(self, of: str, weights: Array, bias: Array, stride: int = 1) -> str:
         """Convolve with weights [out, in, kernel, kernel]; depthwise if "in" is 1 and "out" is larger."""
         out, per_group, kernel, _ = weights.shape
-        before, after, side = same_padding(self._sides[of], kernel, stride)
+        before, after, side = compute_same_padding(self._sides[of], kernel, stride)
         name = self.add(
             "Conv",
-            *(of, self.constant(weights), self.constant(bias)),
+            *(of, self.add_constant(weights), self.add_constant(bias)),
             kernel_shape=[kernel, kernel],
             strides=[stride, stride],
             pads=[before, before, after, after],
@@ -71,23 +71,23 @@ class Graph:
         return name
 
     def relu6(self, of: str) -> str:
-        bounds = [self.constant(np.array(bound, np.float32)) for bound in (0, 6)]
+        bounds = [self.add_constant(np.array(bound, np.float32)) for bound in (0, 6)]
         return self.add("Clip", of, *bounds)
 
-    def model(self, outputs: dict[str, str], shapes: Sequence[Sequence[int]]) -> ModelProto:
+    def to_model(self, outputs: dict[str, str], shapes: Sequence[Sequence[int]]) -> ModelProto:
         """Return the finished model. `outputs`: values by the names of the outputs; `shapes`: of the outputs."""
         for name, value in outputs.items():
             self._nodes.append(helper.make_node("Identity", [value], [name]))
 
-        def info(name: str, shape: Sequence[int]) -> Any:
+        def make_info(name: str, shape: Sequence[int]) -> Any:
             return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
         side = self._sides[self.input]
         graph = helper.make_graph(
             self._nodes,
             "things",
-            [info(self.input, (1, 3, side, side))],
-            [info(name, shape) for name, shape in zip(outputs, shapes, strict=True)],
+            [make_info(self.input, (1, 3, side, side))],
+            [make_info(name, shape) for name, shape in zip(outputs, shapes, strict=True)],
             self._weights,
         )
         made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])

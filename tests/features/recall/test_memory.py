@@ -282,4 +282,4 @@ def asked(recall: Recall, events: Sequence[Happens], now: float) -> Iterator[Ask
             assert span is not None
             timed = choosing.during(pictures, now - span.since, now - span.until, PICTURES)
             ways = (pictures, sent, timed)
-            yield Asked(age, *(any(event.active(one.captured) for one in way) for way in ways))
+            yield Asked(age, *(any(event.is_active(one.captured) for one in way) for way in ways))

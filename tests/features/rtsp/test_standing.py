@@ -18,7 +18,7 @@ import httpx
 import pytest
 from cryptography import x509
 
-from scripts.local_certificate import make_authority, make_leaf, pem
+from scripts.local_certificate import make_authority, make_leaf, to_pem
 from server.features.rtsp import reader as reconnect
 from server.shared.services import ListedCameras
 from tests.features.rtsp.scripted import (
@@ -181,9 +181,9 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     now = datetime.now(UTC)
     names: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     key, made = make_authority(names, "camera", now)
-    (folder / "authority.pem").write_bytes(pem(None, made))
-    (folder / "camera.pem").write_bytes(pem(*make_leaf(key, made, names, now)))
-    (folder / "other.pem").write_bytes(pem(None, make_authority(names, "other", now)[1]))
+    (folder / "authority.pem").write_bytes(to_pem(None, made))
+    (folder / "camera.pem").write_bytes(to_pem(*make_leaf(key, made, names, now)))
+    (folder / "other.pem").write_bytes(to_pem(None, make_authority(names, "other", now)[1]))
     return folder
 
 

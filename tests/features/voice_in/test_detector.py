@@ -29,11 +29,11 @@ from tests.support.sounds import (
     SENTENCES,
     VOICES,
     Samples,
-    hiss,
+    make_hiss,
+    make_silence,
     needs_espeak,
     pieces,
-    silence,
-    spoken,
+    synthesise_espeak,
 )
 
 
@@ -54,11 +54,11 @@ def test_silence_asks_no_model() -> None:
     """After half a second what stands where nothing was sent costs nothing, and reads as silence."""
     model = _Counting()
     detector = SpeechDetector(model)
-    found = [one for piece in pieces(silence(2)) for one in detector.feed(piece)]
+    found = [one for piece in pieces(make_silence(2)) for one in detector.feed(piece)]
     assert len(found) == 62
     assert model.asked == 16
     assert {(one.speech, one.level) for one in found[16:]} == {(0.0, SILENCE_DB)}
-    detector.feed(Sound(hiss(0.04), 2))
+    detector.feed(Sound(make_hiss(0.04), 2))
     assert model.asked == 17
 
 
@@ -74,7 +74,9 @@ def test_levels_are_those_of_the_sound() -> None:
 @needs_espeak
 def test_microphones_share_a_model_and_nothing_else(model: SpeechModel) -> None:
     """Many at once, in threads: each finds what it finds alone."""
-    sounds = [np.concatenate([spoken(SENTENCES[0], one), silence(0.2)]) for one in VOICES] * 3
+    sounds = [
+        np.concatenate([synthesise_espeak(SENTENCES[0], one), make_silence(0.2)]) for one in VOICES
+    ] * 3
 
     def alone(sound: Samples) -> list[float]:
         detector = SpeechDetector(model)
@@ -88,7 +90,7 @@ def test_microphones_share_a_model_and_nothing_else(model: SpeechModel) -> None:
 def test_a_chunk_costs_little(model: SpeechModel) -> None:
     """A speaking microphone takes 1 % of a core at most: 0.06 ms a chunk were measured."""
     detector = SpeechDetector(model)
-    sound = list(pieces(hiss(20, -30), size=640))
+    sound = list(pieces(make_hiss(20, -30), size=640))
     began = time.thread_time()
     for piece in sound:
         detector.feed(piece)

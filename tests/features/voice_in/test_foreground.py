@@ -14,15 +14,15 @@ from tests.support.sounds import (
     SENTENCES,
     VOICES,
     Samples,
-    at_level,
-    hiss,
-    keys,
-    mixed,
-    music,
+    make_hiss,
+    make_keyboard_sound,
+    make_music,
+    make_rumble,
+    make_silence,
+    mix,
     needs_espeak,
-    rumble,
-    silence,
-    spoken,
+    set_level,
+    synthesise_espeak,
     television,
 )
 
@@ -87,9 +87,9 @@ def test_talk_in_the_room_never_stops_an_answer(model: SpeechModel, level: float
 @pytest.mark.parametrize("known", [False, True])
 def test_who_stops_an_answer(model: SpeechModel, level: float, stops: bool, known: bool) -> None:
     """Somebody close, or who has spoken so before; a stranger far away only lowers it."""
-    said = at_level(spoken(SENTENCES[0]), level)
-    asked = [silence(1), said, silence(3)] if known else [silence(1)]
-    sound = np.concatenate([*asked, said, silence(1)])
+    said = set_level(synthesise_espeak(SENTENCES[0]), level)
+    asked = [make_silence(1), said, make_silence(3)] if known else [make_silence(1)]
+    sound = np.concatenate([*asked, said, make_silence(1)])
     since = len(sound) / 16_000 - len(said) / 16_000 - 1.5
     found = {now for _, now in over(model, sound, since)}
     assert Loudness.DUCKED in found
@@ -103,8 +103,8 @@ def test_a_person_is_heard_over_a_television(model: SpeechModel, level: float) -
     sound, said = television(90, level, 2).copy(), []
     for number, text in enumerate(SENTENCES):
         begin = 20 + 12 * number
-        sentence = spoken(text)
-        sound[begin * 16_000 : begin * 16_000 + len(sentence)] = mixed(
+        sentence = synthesise_espeak(text)
+        sound[begin * 16_000 : begin * 16_000 + len(sentence)] = mix(
             sentence, sound[begin * 16_000 :]
         )
         said.append((begin, begin + len(sentence) / 16_000))
@@ -117,23 +117,27 @@ def test_a_person_is_heard_over_a_television(model: SpeechModel, level: float) -
 
 def test_a_soft_person_is_heard_at_once(model: SpeechModel) -> None:
     """Softer than somebody close to the microphone usually is, in a room where nobody else speaks."""
-    soft = at_level(spoken(SENTENCES[0]), -54)
-    parts = [silence(1)]
+    soft = set_level(synthesise_espeak(SENTENCES[0]), -54)
+    parts = [make_silence(1)]
     for _ in range(4):
-        parts += [soft, silence(3)]
+        parts += [soft, make_silence(3)]
     assert len(turns_of(model, np.concatenate(parts))) == 4
 
 
 def test_the_assistants_own_voice_starts_no_turn(model: SpeechModel) -> None:
     """The browser's echo canceller leaves at most -60 dBFS of it."""
-    own = at_level(np.concatenate([spoken(one, "en-gb+f3") for one in SENTENCES * 6]), -60)
+    own = set_level(
+        np.concatenate([synthesise_espeak(one, "en-gb+f3") for one in SENTENCES * 6]), -60
+    )
     assert turns_of(model, own, answering=True) == []
 
 
 def test_a_long_question_is_not_taken_for_a_television(model: SpeechModel) -> None:
     """Somebody who talks for seven seconds without a pause, and again."""
-    long = np.concatenate([spoken(one) for one in SENTENCES[:3]])
-    sound = np.concatenate([silence(1), long, silence(4), long, silence(4), long, silence(2)])
+    long = np.concatenate([synthesise_espeak(one) for one in SENTENCES[:3]])
+    sound = np.concatenate(
+        [make_silence(1), long, make_silence(4), long, make_silence(4), long, make_silence(2)]
+    )
     found = turns_of(model, sound)
     assert len(found) == 3
     assert all(until - since > len(long) / 16_000 - 0.3 for since, until in found)
@@ -231,8 +235,10 @@ def test_a_person_stops_it_in_time(model: SpeechModel) -> None:
     lowered, hushed, stopped = [], [], []
     for voice in VOICES:
         for text in SENTENCES:
-            sound = np.concatenate([silence(1), spoken(text, voice), silence(1)])
-            found = over(model, mixed(sound, hiss(len(sound) / 16_000)))
+            sound = np.concatenate(
+                [make_silence(1), synthesise_espeak(text, voice), make_silence(1)]
+            )
+            found = over(model, mix(sound, make_hiss(len(sound) / 16_000)))
             first: dict[Loudness, float] = {}
             for at, now in found:
                 first.setdefault(now, at - 1)
@@ -251,10 +257,16 @@ def test_a_person_stops_it_in_time(model: SpeechModel) -> None:
 @pytest.mark.parametrize("each", [30, *at_night(120)])
 def test_noise_stops_it_once_at_most(model: SpeechModel, each: int) -> None:
     """Hiss, a fan, a keyboard, music, and what is left of its own voice: ten minutes at night."""
-    voice = np.concatenate([spoken(one, "en-gb+f3") for one in SENTENCES * 15])
-    own = at_level(voice[: each * 16_000], -60)
-    sounds = [hiss(each, -32), rumble(each, -26), keys(each, 5), music(each, 7, -24), own]
-    sound = mixed(np.concatenate(sounds), hiss(5 * each, -55, 3))
+    voice = np.concatenate([synthesise_espeak(one, "en-gb+f3") for one in SENTENCES * 15])
+    own = set_level(voice[: each * 16_000], -60)
+    sounds = [
+        make_hiss(each, -32),
+        make_rumble(each, -26),
+        make_keyboard_sound(each, 5),
+        make_music(each, 7, -24),
+        own,
+    ]
+    sound = mix(np.concatenate(sounds), make_hiss(5 * each, -55, 3))
     assert len(sound) == 5 * each * 16_000
     found = [now for _, now in over(model, sound)]
     assert found.count(Loudness.STOPPED) <= 1

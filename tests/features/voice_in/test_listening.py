@@ -40,14 +40,14 @@ from tests.support.sounds import (
     HALVES,
     SENTENCES,
     Samples,
-    at_level,
-    hiss,
     louder,
-    mixed,
+    make_hiss,
+    make_silence,
+    mix,
     needs_espeak,
     pieces,
-    silence,
-    spoken,
+    set_level,
+    synthesise_espeak,
     television,
 )
 from tests.support.turn_checks import HeldTurnModel, checks_of
@@ -193,8 +193,8 @@ async def one() -> AsyncIterator[Ear]:
 
 
 def said(text: str = SENTENCES[0], *, before: float = 1.0, after: float = 0.4) -> Samples:
-    sound = np.concatenate([silence(before), spoken(text), silence(after)])
-    return mixed(sound, hiss(len(sound) / 16_000))
+    sound = np.concatenate([make_silence(before), synthesise_espeak(text), make_silence(after)])
+    return mix(sound, make_hiss(len(sound) / 16_000))
 
 
 async def test_a_spoken_question_is_answered(one: Ear) -> None:
@@ -207,7 +207,7 @@ async def test_a_spoken_question_is_answered(one: Ear) -> None:
     assert answer["text"] == "A cup."
     assert one.one.engine.requests[-1].question == "What is this?"
     # The recogniser got all of it, and some sound before it.
-    length = len(spoken(SENTENCES[0])) / 16_000
+    length = len(synthesise_espeak(SENTENCES[0])) / 16_000
     heard = len(one.words.heard[0]) / 16_000
     assert length + 0.4 <= heard <= length + 0.9
     assert began < time.monotonic()
@@ -222,7 +222,7 @@ async def test_the_frame_is_that_after_the_last_word() -> None:
         await one.hear(sound, end - len(sound) / 16_000)
         right = one.show(end - 0.2)
         await asyncio.sleep(0)
-        await one.hear(hiss(0.6), end)
+        await one.hear(make_hiss(0.6), end)
         one.show(end + 0.5)
         response = await one.one.next("response")
         assert response["frame"]["id"] == right.id
@@ -255,10 +255,10 @@ async def test_this_means_what_was_shown_when_it_was_said() -> None:
 
 def hesitating(pause: float) -> Samples:
     """A sentence with a pause in its middle, and silence behind it."""
-    first, second = (spoken(half) for half in HALVES[0])
-    parts = [silence(1), first, silence(pause), second, silence(0.75)]
+    first, second = (synthesise_espeak(half) for half in HALVES[0])
+    parts = [make_silence(1), first, make_silence(pause), second, make_silence(0.75)]
     sound = np.concatenate(parts)
-    return mixed(sound, hiss(len(sound) / 16_000))
+    return mix(sound, make_hiss(len(sound) / 16_000))
 
 
 def answering(folder: Path, likelihood: float) -> TurnModel:
@@ -276,13 +276,13 @@ async def test_a_model_hears_that_a_sentence_is_not_complete(
     end = answering(tmp_path, likelihood) if likelihood is not None else None
     async with ear(end=end, silence_ms=500) as one:
         await one.hear(hesitating(1.2))
-        await one.hear(hiss(2.0))
+        await one.hear(make_hiss(2.0))
         one.show()
         await one.one.next("response")
         await until(lambda: len(one.words.heard) + one.words.given_up == turns)
         await until(lambda: len(one.one.engine.requests) == 1)
         if turns == 1:
-            first, second = (len(spoken(half)) / 16_000 for half in HALVES[0])
+            first, second = (len(synthesise_espeak(half)) / 16_000 for half in HALVES[0])
             assert len(one.words.heard[0]) / 16_000 > first + 1.2 + second
         found = checks_of(one.one.services.metrics)
         assert found == {None: {}, 0.1: {"incomplete": 6}, 0.9: {"complete": 2}}[likelihood]
@@ -290,8 +290,10 @@ async def test_a_model_hears_that_a_sentence_is_not_complete(
 
 async def test_noise_asks_nothing(one: Ear) -> None:
     """A short sound that begins like speech is dropped with its words; the engine is not asked."""
-    await one.hear(np.concatenate([silence(1), spoken("Oh")[:2200], silence(1)]))
-    await one.hear(hiss(3, -35))
+    await one.hear(
+        np.concatenate([make_silence(1), synthesise_espeak("Oh")[:2200], make_silence(1)])
+    )
+    await one.hear(make_hiss(3, -35))
     assert one.one.engine.requests == []
     assert one.words.heard == []
     assert not [m for m in await one.messages("transcript") if m["text"]]
@@ -309,7 +311,7 @@ async def test_nothing_understood_asks_nothing() -> None:
 
 def short() -> Samples:
     """Return a third of a second of speech: just a turn."""
-    return np.concatenate([silence(1), spoken("Oh"), silence(1)])
+    return np.concatenate([make_silence(1), synthesise_espeak("Oh"), make_silence(1)])
 
 
 @pytest.mark.parametrize(
@@ -383,7 +385,7 @@ async def test_an_engine_that_hears_gets_the_sound(text: str) -> None:
         assert (response["id"], response["text"]) == (heard["id"], "A cup.")
         sound = engine.requests[-1].sound
         assert sound is not None
-        assert sound.seconds >= len(spoken(text)) / 16_000
+        assert sound.seconds >= len(synthesise_espeak(text)) / 16_000
 
 
 async def test_a_held_button_is_a_question() -> None:
@@ -394,11 +396,13 @@ async def test_a_held_button_is_a_question() -> None:
         assert one.listening.spoken.turn is None
         began = time.monotonic()
         one.press()
-        sound = np.concatenate([spoken(SENTENCES[0]), silence(1), spoken(SENTENCES[1])])
+        sound = np.concatenate(
+            [synthesise_espeak(SENTENCES[0]), make_silence(1), synthesise_espeak(SENTENCES[1])]
+        )
         await one.hear(sound, began)
         assert one.words.heard == []
         one.press(False)
-        await one.hear(silence(0.3), began + len(sound) / 16_000)
+        await one.hear(make_silence(0.3), began + len(sound) / 16_000)
         one.show(time.monotonic() + 5)
         assert (await one.one.next("response"))["text"] == "A cup."
         # With the sound from 300 ms before the press on
@@ -436,11 +440,13 @@ async def test_a_sound_of_the_scene_is_noticed(monkeypatch: pytest.MonkeyPatch) 
         noted: list[float] = []
         monkeypatch.setattr(one.listening, "_publish_sound_event", noted.append)
         one.switch()
-        began = await one.hear(np.concatenate([hiss(3, -70), hiss(0.4, -20), hiss(2, -70)]))
+        began = await one.hear(
+            np.concatenate([make_hiss(3, -70), make_hiss(0.4, -20), make_hiss(2, -70)])
+        )
         assert [round(at - began) for at in noted] == [3]
         assert one.words.heard == []
         one.switch("push")
-        await one.hear(np.concatenate([hiss(3, -70), hiss(0.4, -20)]))
+        await one.hear(np.concatenate([make_hiss(3, -70), make_hiss(0.4, -20)]))
         assert len(noted) == 1
 
 
@@ -531,8 +537,10 @@ async def test_speech_over_an_answer_stops_it() -> None:
 
 def far(text: str = SENTENCES[0]) -> Samples:
     """Somebody far away, whom nobody has heard before, and the silence that ends such a turn."""
-    sound = np.concatenate([silence(1), at_level(spoken(text), -40), silence(1.6)])
-    return mixed(sound, hiss(len(sound) / 16_000, -70))
+    sound = np.concatenate(
+        [make_silence(1), set_level(synthesise_espeak(text), -40), make_silence(1.6)]
+    )
+    return mix(sound, make_hiss(len(sound) / 16_000, -70))
 
 
 @pytest.mark.parametrize(("words", "order"), [("The weather today.", None), ("Stop.", "stop")])
@@ -557,7 +565,7 @@ async def test_an_engine_that_hears_gets_no_talk_of_the_room() -> None:
         one.words.ready = False
         await one.hear(far())
         one.show()
-        await one.hear(silence(0.5))
+        await one.hear(make_silence(0.5))
         await asyncio.sleep(0.1)
         assert engine.requests == []
         one.talker.talking = False
@@ -575,7 +583,7 @@ async def test_a_question_from_afar_is_one_where_no_answer_is_heard(one: Ear) ->
 async def test_talk_that_goes_on_is_no_question() -> None:
     """A television that is switched on, though nobody has spoken before."""
     async with ear(FakeWords("The weather today.")) as one:
-        await one.hear(np.concatenate([silence(1), television(14, -40, 1), silence(2)]))
+        await one.hear(np.concatenate([make_silence(1), television(14, -40, 1), make_silence(2)]))
         one.show()
         assert one.one.engine.requests == []
 
@@ -583,7 +591,9 @@ async def test_talk_that_goes_on_is_no_question() -> None:
 async def test_a_false_alarm_lets_the_answer_go_on() -> None:
     """A syllable, then nothing."""
     async with ear(talking=True) as one:
-        await one.hear(np.concatenate([silence(1), spoken("Oh")[:2200], silence(1)]))
+        await one.hear(
+            np.concatenate([make_silence(1), synthesise_espeak("Oh")[:2200], make_silence(1)])
+        )
         assert one.talker.done[0] == "lower"
         assert one.talker.done[-1] == "restore"
         assert "stop" not in one.talker.done
@@ -600,7 +610,9 @@ async def test_a_press_stops_the_answer_at_once() -> None:
 async def test_a_microphone_that_goes_restores_the_answer(lost: bool) -> None:
     """It was lowered, and nobody can speak over it any more: the microphone is muted, or its connection broke off."""
     async with ear(talking=True) as one:
-        await one.hear(np.concatenate([silence(1), louder(spoken(SENTENCES[0])[:2000], 3)]))
+        await one.hear(
+            np.concatenate([make_silence(1), louder(synthesise_espeak(SENTENCES[0])[:2000], 3)])
+        )
         assert one.talker.done[-1] in ("lower", "hush")
         if lost:
             one.sends(False)

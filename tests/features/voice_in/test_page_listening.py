@@ -30,7 +30,14 @@ from tests.support.clients import metric, soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_words import FakeWords
 from tests.support.running import Running, with_model
-from tests.support.sounds import SENTENCES, hiss, mixed, needs_espeak, silence, spoken
+from tests.support.sounds import (
+    SENTENCES,
+    make_hiss,
+    make_silence,
+    mix,
+    needs_espeak,
+    synthesise_espeak,
+)
 from tests.support.speech_server import SpeechServer
 from tests.support.words import say
 
@@ -44,8 +51,8 @@ pytestmark = [needs_espeak, pytest.mark.browser, pytest.mark.asyncio(loop_scope=
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A second of a room, a question, a pause, then the room again."""
     path = tmp_path_factory.mktemp("speech") / "question.wav"
-    sound = np.concatenate([silence(1), spoken(SENTENCES[0]), silence(30)])
-    return write_sound(path, mixed(sound, hiss(len(sound) / 16_000)))
+    sound = np.concatenate([make_silence(1), synthesise_espeak(SENTENCES[0]), make_silence(30)])
+    return write_sound(path, mix(sound, make_hiss(len(sound) / 16_000)))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -138,7 +145,7 @@ async def test_a_spoken_question_is_answered(
             "alt", say("chat.there_when_said", word="this")
         )
         # All of the question came over the connection.
-        length = len(spoken(SENTENCES[0])) / 16_000
+        length = len(synthesise_espeak(SENTENCES[0])) / 16_000
         assert length <= len(words.heard[0]) / 16_000 <= length + 2
         states = [
             entry["message"]["state"]

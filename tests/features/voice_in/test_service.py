@@ -25,7 +25,14 @@ from tests.project.test_config import read, refused
 from tests.support import onnx_model
 from tests.support.clients import Page, http, page_of, soon
 from tests.support.running import Running, running
-from tests.support.sounds import HALVES, hiss, needs_espeak, silence, spoken, stream
+from tests.support.sounds import (
+    HALVES,
+    make_hiss,
+    make_silence,
+    needs_espeak,
+    stream,
+    synthesise_espeak,
+)
 from tests.support.speech_server import TranscriptionServer
 
 
@@ -163,8 +170,8 @@ async def test_a_pause_within_a_sentence(tmp_path: Path, monkeypatch: pytest.Mon
     # On a busy machine, too, no check is slow.
     monkeypatch.setattr(turn_checks, "ANSWER_SECONDS", 30.0)
     settings = turn_settings(tmp_path, 0.1)
-    first, second = (spoken(half) for half in HALVES[0])
-    sentence = np.concatenate([first, silence(1.2), second])
+    first, second = (synthesise_espeak(half) for half in HALVES[0])
+    sentence = np.concatenate([first, make_silence(1.2), second])
     encoder = LiveEncoder(Scene(640, 480), rate=10)
     try:
         async with (
@@ -174,7 +181,7 @@ async def test_a_pause_within_a_sentence(tmp_path: Path, monkeypatch: pytest.Mon
             await soon(lambda: of(run).asr.ready)
             async with VoicePeer(run.base_url, encoder) as peer:
                 await peer.listen(silence_ms=500, speak=False)
-                peer.microphone.room = hiss(10)
+                peer.microphone.room = make_hiss(10)
                 await peer.microphone.say(sentence)
                 # The words of a turn that ended in the pause have come by now.
                 since = peer.seen

@@ -33,14 +33,14 @@ from tests.support.sounds import (
     SENTENCES,
     VOICES,
     Samples,
-    hiss,
-    keys,
-    mixed,
-    music,
+    make_hiss,
+    make_keyboard_sound,
+    make_music,
+    make_rumble,
+    make_silence,
+    mix,
     needs_espeak,
-    rumble,
-    silence,
-    spoken,
+    synthesise_espeak,
 )
 
 
@@ -232,15 +232,15 @@ def test_the_end_of_speech_is_known_in_time(room: str) -> None:
     late = []
     for number, voice in enumerate(VOICES):
         for text in SENTENCES:
-            sentence = spoken(text, voice)
-            sound = np.concatenate([silence(1), sentence, silence(1.5)])
+            sentence = synthesise_espeak(text, voice)
+            sound = np.concatenate([make_silence(1), sentence, make_silence(1.5)])
             seconds = len(sound) / 16_000
             noise = {
-                "quiet": hiss(seconds),
-                "hiss": hiss(seconds, -40, number),
-                "rumble": rumble(seconds, -40, number),
+                "quiet": make_hiss(seconds),
+                "hiss": make_hiss(seconds, -40, number),
+                "rumble": make_rumble(seconds, -40, number),
             }[room]
-            found = heard(mixed(sound, noise))
+            found = heard(mix(sound, noise))
             ended = [at for at, event in found if isinstance(event, TurnEnded)]
             assert ended, (voice, text)
             late.append(ended[-1] - 1 - len(sentence) / 16_000)
@@ -254,15 +254,15 @@ def test_a_short_pause_ends_no_turn() -> None:
     """Pauses of 150 ms with 200 ms of silence, after soft last sounds and before soft first ones: ten
     sentences of two people who were heard before.
     """
-    parts, said, at = [silence(1)], [], 1.0
+    parts, said, at = [make_silence(1)], [], 1.0
     for voice in VOICES[:2]:
         for halves in HALVES:
-            first, second = (spoken(half, voice) for half in halves)
-            parts += [first, silence(0.15), second, silence(1.5)]
+            first, second = (synthesise_espeak(half, voice) for half in halves)
+            parts += [first, make_silence(0.15), second, make_silence(1.5)]
             said.append((at, at + (len(first) + len(second)) / 16_000 + 0.15))
             at = said[-1][1] + 1.5
     sound = np.concatenate(parts)
-    found = heard(mixed(sound, hiss(len(sound) / 16_000)))
+    found = heard(mix(sound, make_hiss(len(sound) / 16_000)))
     ended = [known for known, event in found if isinstance(event, TurnEnded)]
     assert [one for one in ended if any(begin < one < end for begin, end in said)] == []
     assert len(ended) == len(said)
@@ -272,21 +272,21 @@ def test_a_short_pause_ends_no_turn() -> None:
 @pytest.mark.parametrize("noise", ["hiss", "music", *at_night("rumble", "keys")])
 def test_questions_are_heard_in_noise(noise: str) -> None:
     """Five questions with 3 s between them: five turns, each with all of its words."""
-    parts, times, at = [silence(2)], [], 2.0
+    parts, times, at = [make_silence(2)], [], 2.0
     for text in SENTENCES:
-        sentence = spoken(text)
+        sentence = synthesise_espeak(text)
         times.append((at, at + len(sentence) / 16_000))
-        parts += [sentence, silence(3)]
+        parts += [sentence, make_silence(3)]
         at = times[-1][1] + 3
     sound = np.concatenate(parts)
     seconds = len(sound) / 16_000
     noises = {
-        "hiss": hiss(seconds, -35),
-        "rumble": rumble(seconds, -30),
-        "keys": keys(seconds),
-        "music": music(seconds, level=-38),
+        "hiss": make_hiss(seconds, -35),
+        "rumble": make_rumble(seconds, -30),
+        "keys": make_keyboard_sound(seconds),
+        "music": make_music(seconds, level=-38),
     }
-    found = [event for _, event in heard(mixed(sound, noises[noise]), 0.5)]
+    found = [event for _, event in heard(mix(sound, noises[noise]), 0.5)]
     ended = [event for event in found if isinstance(event, TurnEnded)]
     assert len(ended) == len(times)
     for event, (begin, end) in zip(ended, times, strict=True):
@@ -298,7 +298,12 @@ def test_questions_are_heard_in_noise(noise: str) -> None:
 @pytest.mark.parametrize("seed", [0, *at_night(1)])
 def test_noise_begins_no_turn(seed: int) -> None:
     """Minutes of hiss, rumble, keys and music."""
-    sounds = [hiss(75, -30, seed), rumble(75, -25, seed), keys(75, seed), music(75, seed, -22)]
+    sounds = [
+        make_hiss(75, -30, seed),
+        make_rumble(75, -25, seed),
+        make_keyboard_sound(75, seed),
+        make_music(75, seed, -22),
+    ]
     assert heard(np.concatenate(sounds)) == []
 
 

@@ -17,7 +17,13 @@ import pytest
 from standardwebhooks.webhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from scripts.local_certificate import LOOPBACK, general_names, make_authority, make_leaf, pem
+from scripts.local_certificate import (
+    LOOPBACK,
+    list_general_names,
+    make_authority,
+    make_leaf,
+    to_pem,
+)
 from server.features.webhooks.sender import DeliveryResult, WebhookClient
 from server.features.webhooks.settings import Webhook
 from server.features.webhooks.waiting import DeliveryError
@@ -109,11 +115,11 @@ async def test_nobody_there() -> None:
 
 
 async def test_certificates_are_checked(tmp_path: Path) -> None:
-    names = general_names(LOOPBACK)
+    names = list_general_names(LOOPBACK)
     now = datetime.now(UTC)
     key, authority = make_authority(names, "test", now)
-    (tmp_path / "authority.pem").write_bytes(pem(None, authority))
-    (tmp_path / "server.pem").write_bytes(pem(*make_leaf(key, authority, names, now)))
+    (tmp_path / "authority.pem").write_bytes(to_pem(None, authority))
+    (tmp_path / "server.pem").write_bytes(to_pem(*make_leaf(key, authority, names, now)))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(tmp_path / "server.pem")
     async with receiving(tls=tls) as receiver:
