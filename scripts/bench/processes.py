@@ -234,7 +234,7 @@ _LOOK_SECONDS = 0.05
 
 
 def find_longest_pause(times: Iterable[float], since: float, now: float) -> float:
-    """Return the longest interval between `begin_interval` and `now` without any of `times`, which are ascending."""
+    """Return the longest interval between `since` and `now` without any of `times`, which are ascending."""
     inside = [since, *(at for at in times if since < at < now), now]
     return max(after - before for before, after in pairwise(inside))
 
