@@ -164,7 +164,7 @@ def is_option(name: str) -> bool:
 def starts(name: str) -> str:
     """ "--help" for a script that has one: a shell script that says so, a Python script with an argument parser."""
     text = (ROOT / name).read_text(encoding="utf-8")
-    has = r"ArgumentParser|command_line\(" if name.endswith(".py") else r"--help \| -h\)"
+    has = r"ArgumentParser|create_parser\(" if name.endswith(".py") else r"--help \| -h\)"
     return "--help" if re.search(has, text) else ""
 
 
