@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from server.core.errors import QwenCameraError
 from server.core.frames import Frame, Picture
 from server.core.settings import ListedCamera
+from server.core.sound import Sound, VoiceChunk
 from server.media.picture.grounding import Box
 from server.session.session import Session
 from server.shared.aim import Found
@@ -109,8 +111,47 @@ class ListedCameras(Protocol):
         """Return the session of a camera without waking it. Raises NotFound."""
 
 
+class TurnListener(Protocol):
+    """Receives the turns in a stream of sound, and their words. `id`: of the turn."""
+
+    def speech_started(self, id: str, at: float) -> None:
+        """Handle the beginning of a turn. `at`: monotonic seconds."""
+
+    def speech_stopped(self, id: str, at: float, *, whole: bool) -> None:
+        """Handle the end of a turn's speech. `whole`: False if it was too little; no words follow."""
+
+    def words(self, id: str, text: str, *, final: bool) -> None:
+        """Handle the words so far; the last ones are `final`, and "" if there are none."""
+
+    def recognition_failed(self, id: str, error: QwenCameraError) -> None:
+        """Handle a turn without words."""
+
+
+class SoundTurns(Protocol):
+    """Detects the turns in one stream of sound, and recognises them; see `ProgramSound` in features/voice_in."""
+
+    language: str | None
+
+    def set_silence(self, seconds: float) -> None: ...
+
+    async def add(self, sound: Sound, *, answering: bool) -> None: ...
+
+    def recognise(self, id: str, pieces: list[Sound]) -> None: ...
+
+    def clear(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 class Recogniser(Protocol):
     """Converts sound to text."""
+
+    @property
+    def elsewhere(self) -> str:
+        """Name of the other machine that gets the sound; "" if it stays on this one."""
+
+    def listen(self, listener: TurnListener) -> SoundTurns | None:
+        """Return a detector of turns for one stream of sound; None if there is no recogniser."""
 
     def seen(self) -> dict[str, Any]:
         """Describe it for operators."""
@@ -118,6 +159,21 @@ class Recogniser(Protocol):
 
 class Voices(Protocol):
     """Converts text to sound."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    @property
+    def elsewhere(self) -> str:
+        """Name of the other machine that gets the texts; "" if they stay on this one."""
+
+    def read_aloud(
+        self, text: AsyncIterator[str], *, language: str | None
+    ) -> AsyncGenerator[VoiceChunk, None]:
+        """Stream the sound of an answer while it is written. `language`: BCP 47; None: the voice decides.
+
+        Raises QwenCameraError if the voice fails.
+        """
 
     def seen(self) -> dict[str, Any]:
         """Describe it for operators."""

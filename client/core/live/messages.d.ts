@@ -1170,7 +1170,7 @@ export interface ProgramInfo {
   id: string;
   /** The person's name for it */
   name: string;
-  /** Its rights: some of `look`, `watch`, `events` */
+  /** Its rights: some of `look`, `watch`, `events`, `listen`, `speak` */
   scopes: Array<string>;
   /** Time at which it got access, ms since the epoch */
   made_at: number;

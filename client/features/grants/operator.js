@@ -51,7 +51,7 @@ export class AccessDesk extends WatchingDesk {
 }
 
 /** @type {Record<string, string>} */
-const SCOPES = { watch: "watches", events: "rings" };
+const SCOPES = { watch: "watches", events: "rings", listen: "listens", speak: "speaks" };
 
 /** Programs with access in the operator's panel, each with a button that ends it. Uses no connection. */
 export class AccessView {

@@ -14,7 +14,9 @@ export class ProgramsDialog {
   #list = byId("programs-list", HTMLElement);
   #form = byId("programs-form", HTMLFormElement);
   #name = byId("programs-name", HTMLInputElement);
-  #scopes = ["programs-look", "programs-watch", "programs-events"].map((id) => byId(id, HTMLInputElement));
+  #scopes = ["look", "watch", "events", "listen", "speak"].map((scope) =>
+    byId(`programs-${scope}`, HTMLInputElement),
+  );
   #made = byId("programs-made", HTMLElement);
   #client = byId("programs-client", HTMLSelectElement);
   #config = byId("programs-config", HTMLTextAreaElement);

@@ -9,7 +9,13 @@ import { clock, fromServer, joined, plural, text } from "../../core/words/text.j
 /** The answer to a new access. @typedef {{name: string, mcp: string, openai: string, token: string}} Made */
 
 /** @type {Record<string, string>} */
-const SCOPES = { look: "programs.scope_look", watch: "programs.scope_watch", events: "programs.scope_events" };
+const SCOPES = {
+  look: "programs.scope_look",
+  watch: "programs.scope_watch",
+  events: "programs.scope_events",
+  listen: "programs.scope_listen",
+  speak: "programs.scope_speak",
+};
 const HOUR = 3_600_000;
 
 /**

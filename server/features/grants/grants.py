@@ -37,6 +37,10 @@ class Scope(StrEnum):
     WATCH = "watch"
     # Receive the alerts of the session's watches
     EVENTS = "events"
+    # Have sound that it sends recognised; it never gets the person's microphone
+    LISTEN = "listen"
+    # Get answers as sound
+    SPEAK = "speak"
 
 
 @dataclass(frozen=True, slots=True)

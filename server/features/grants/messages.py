@@ -16,7 +16,7 @@ class ProgramInfo(BaseModel):
     id: str
     # The person's name for it
     name: str
-    # Its rights: some of `look`, `watch`, `events`
+    # Its rights: some of `look`, `watch`, `events`, `listen`, `speak`
     scopes: list[str]
     # Time at which it got access, ms since the epoch
     made_at: float

@@ -17,8 +17,12 @@ def register(api: Api) -> None:
     """Add the socket of the Realtime protocol, for programs that a person has given access."""
     from server.features.grants.guard import ProgramGuard
     from server.features.openai_api.request import BoundedPool
+    from server.features.realtime.connection import ConnectionTools
     from server.features.realtime.endpoint import RealtimeEndpoint
+    from server.shared.services import Recogniser, Voices
 
-    pool = BoundedPool(api.pools.add("realtime"))
-    endpoint = RealtimeEndpoint(api.require_service(ProgramGuard), pool, api.metrics)
+    tools = ConnectionTools(
+        BoundedPool(api.pools.add("realtime")), api.get_service(Recogniser), api.get_service(Voices)
+    )
+    endpoint = RealtimeEndpoint(api.require_service(ProgramGuard), tools, api.metrics)
     api.routes(*endpoint.routes())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from server.core.errors import Conflict
+from server.features.grants.grants import Scope
 from server.features.grants.guard import ProgramAccess
 from server.features.openai_api.answer import MODEL
 from server.features.openai_api.errors import FieldRefused, ModelUnknown
@@ -14,7 +15,9 @@ from server.features.openai_api.request import BoundedPool, read
 from server.features.realtime import events
 from server.features.realtime.config import SOUND_FORMAT, Config
 from server.features.realtime.conversation import Conversation, KeptItem, new_id
+from server.features.realtime.hearing import Hearing
 from server.features.realtime.responses import Responder, Running, SendEvent
+from server.shared.services import Recogniser, Voices
 
 
 def check_model(name: str | None, access: ProgramAccess) -> None:
@@ -27,25 +30,53 @@ def check_model(name: str | None, access: ProgramAccess) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionTools:
+    """Resources that connections share."""
+
+    # Parses requests
+    pool: BoundedPool
+    # None if the feature is off
+    recogniser: Recogniser | None
+    voices: Voices | None
+
+
 class Connection:
     """Handles the events of one client. All methods run on the event loop."""
 
-    def __init__(self, access: ProgramAccess, pool: BoundedPool, send: SendEvent) -> None:
+    def __init__(
+        self,
+        access: ProgramAccess,
+        tools: ConnectionTools,
+        send: SendEvent,
+        has_room: Callable[[], bool],
+    ) -> None:
+        """`has_room()`: True if more sound may be sent."""
         self._access = access
-        self._pool = pool
+        self._tools = tools
         self._send = send
         self._id = new_id("sess")
-        self._config = Config()
         self._conversation = Conversation()
-        self.responder = Responder(access, self._conversation, pool, send)
+        self.responder = Responder(
+            access, self._conversation, tools.pool, send, tools.voices, has_room
+        )
+        self._hearing = Hearing(
+            access, tools.recogniser, send, self.add, self._on_speech, self._on_turn
+        )
+        self._config = Config(
+            modality="audio" if not self._silent_because() else "text",
+            turn_detection=events.TurnDetection(type="server_vad")
+            if self._hearing.available
+            else None,
+            transcription=events.Transcription() if self._hearing.available else None,
+        )
         self._handlers: Mapping[type[Any], Callable[[Any], None]] = {
             events.ItemCreate: self._create_item,
-            events.ItemRetrieve: self._retrieve,
-            events.ItemDelete: self._delete,
+            events.ItemLookup: self._look_up,
             events.ItemTruncate: self._truncate,
             events.ResponseCreate: self._respond,
             events.ResponseCancel: lambda event: self.responder.cancel(event.response_id),
-            events.OutputClear: lambda _: None,
+            events.BareEvent: self._hear,
         }
 
     def greet(self) -> None:
@@ -56,11 +87,14 @@ class Connection:
         """Handle an event. Raise QwenCameraError if it is refused; the connection goes on."""
         if isinstance(event, events.SessionUpdate):
             await self._update(event)
+        elif isinstance(event, events.SoundAppend):
+            await self._hearing.append(event.audio, self._config, answering=self.responder.talking)
         else:
             self._handlers[type(event)](event)
 
     async def close(self) -> None:
         """Stop everything."""
+        await self._hearing.close()
         await self.responder.close()
 
     # Settings
@@ -89,9 +123,9 @@ class Connection:
 
     async def _check(self, config: Config) -> None:
         """Raise QwenCameraError for settings that the server, the model or the access does not allow."""
-        if config.modality == "audio":
+        if config.modality == "audio" and (why := self._silent_because()):
             raise FieldRefused(
-                'This access has no sound. Use "output_modalities": ["text"].',
+                f'{why} Use "output_modalities": ["text"].',
                 "session.output_modalities",
                 "invalid_value",
             )
@@ -99,33 +133,52 @@ class Connection:
             # The chat interface checks names and schemas.
             chats = self._access.session.part("openai_api")
             bare = replace(config, instructions="")
-            await self._pool.run(read, bare.chat_body((), 1), chats.takes_tools)
+            await self._tools.pool.run(read, bare.chat_body((), 1), chats.takes_tools)
+
+    def _silent_because(self) -> str:
+        """Return why answers cannot be spoken; "" if they can."""
+        voices, consent = self._tools.voices, self._access.session.requests.consent
+        if Scope.SPEAK not in self._access.grant.scopes:
+            return "This access lacks the scope speak."
+        if voices is None or not voices.ready:
+            return "This server has no voice now."
+        if not consent.allows(voices.elsewhere, "voice_out"):
+            return "The person has not agreed that answers go to the voice's machine."
+        return ""
 
     # Items
 
     def _create_item(self, event: events.ItemCreate) -> None:
         self.add(KeptItem.of(event.item), event.previous_item_id)
 
-    def add(self, item: KeptItem, after: str | None = None) -> None:
-        """Add an item to the conversation. Raise what `Conversation.add` raises."""
+    def add(self, item: KeptItem, after: str | None = None) -> str | None:
+        """Add an item to the conversation. Return the id of the one before it. Raise what `Conversation.add` raises."""
         before, dropped = self._conversation.add(item, after)
         for one in dropped:
             self._send("conversation.item.deleted", item_id=one.id)
         for name in ("conversation.item.added", "conversation.item.done"):
             self._send(name, previous_item_id=before, item=item.shown())
+        return before
 
-    def _retrieve(self, event: events.ItemRetrieve) -> None:
+    def _look_up(self, event: events.ItemLookup) -> None:
         item = self._conversation.find(event.item_id)
-        self._send("conversation.item.retrieved", item=item.shown())
+        if event.type == "conversation.item.retrieve":
+            self._send("conversation.item.retrieved", item=item.shown())
+        else:
+            self._conversation.remove(item)
+            self._send("conversation.item.deleted", item_id=item.id)
 
-    def _delete(self, event: events.ItemDelete) -> None:
-        self._conversation.remove(event.item_id)
-        self._send("conversation.item.deleted", item_id=event.item_id)
+    def _hear(self, event: events.BareEvent) -> None:
+        if event.type == "input_audio_buffer.commit":
+            self._hearing.commit()
+        elif event.type == "input_audio_buffer.clear":
+            self._hearing.clear()
 
     def _truncate(self, event: events.ItemTruncate) -> None:
         item = self._conversation.find(event.item_id)
         if item.body.get("role") != "assistant":
             raise Conflict("Only the assistant's spoken messages can be truncated. Name one.")
+        item.truncate(event.audio_end_ms)
         self._send(
             "conversation.item.truncated",
             item_id=item.id,
@@ -138,6 +191,12 @@ class Connection:
     def _respond(self, event: events.ResponseCreate) -> None:
         given = event.response or events.ResponseFields()
         config = self._config.updated(given)
+        if config.modality == "audio" and (why := self._silent_because()):
+            raise FieldRefused(
+                f'{why} Use "output_modalities": ["text"].',
+                "response.output_modalities",
+                "invalid_value",
+            )
         items: Sequence[KeptItem] = self._conversation.all()
         if given.input is not None:
             items = [
@@ -148,3 +207,15 @@ class Connection:
             ]
         kept = given.conversation != "none"
         self.responder.create(Running(config, items, dict(given.metadata or {}), kept))
+
+    def _on_speech(self) -> None:
+        """Stop an answer over which somebody speaks."""
+        detection = self._config.turn_detection
+        if detection is not None and detection.interrupt_response and self.responder.busy:
+            self.responder.cancel(reason="turn_detected")
+
+    def _on_turn(self) -> None:
+        """Answer a spoken turn."""
+        detection = self._config.turn_detection
+        if detection is not None and detection.create_response and not self.responder.busy:
+            self.responder.create(Running(self._config, self._conversation.all(), {}, kept=True))

@@ -30,6 +30,8 @@ class KeptItem:
     body: dict[str, Any]
     id: str = field(default_factory=lambda: new_id("item"))
     status: str = "completed"
+    # Length of its sound, if it was spoken
+    spoken_ms: float = 0.0
 
     @classmethod
     def of(cls, given: events.MessageItem | events.CallItem | events.OutputItem) -> KeptItem:
@@ -44,6 +46,15 @@ class KeptItem:
             return str(self.body.get("arguments", self.body.get("output", "")))
         parts = (part.get("text") or part.get("transcript") or "" for part in self.body["content"])
         return "\n".join(part for part in parts if part)
+
+    def truncate(self, milliseconds: int) -> None:
+        """Keep only the words of a spoken message that were heard until this time."""
+        part = self.body["content"][0]
+        words = self.text
+        if self.spoken_ms > milliseconds:
+            heard = words[: round(len(words) * milliseconds / self.spoken_ms)]
+            words = heard.rpartition(" ")[0] if " " in heard else ""
+        part["transcript" if "transcript" in part else "text"] = words
 
     def shown(self) -> dict[str, Any]:
         """Return it for an event."""
@@ -96,9 +107,9 @@ class Conversation:
         at = self._items.index(item)
         return self._items[at - 1].id if at else None, dropped
 
-    def remove(self, id: str) -> None:
-        """Remove an item. Raise NotFound for an unknown id."""
-        self._items.remove(self.find(id))
+    def remove(self, item: KeptItem) -> None:
+        """Remove an item."""
+        self._items.remove(item)
 
     def _bound(self, newest: KeptItem) -> list[KeptItem]:
         dropped = []

@@ -26,10 +26,9 @@ from server.core.metrics import Metrics
 from server.features.grants.grants import Grant, Scope
 from server.features.grants.guard import ProgramAccess, ProgramGuard
 from server.features.openai_api.errors import error_body
-from server.features.openai_api.request import BoundedPool
-from server.features.realtime.connection import Connection, check_model
+from server.features.realtime.connection import Connection, ConnectionTools, check_model
 from server.features.realtime.conversation import new_id
-from server.features.realtime.events import event_id, read_event
+from server.features.realtime.events import SoundAppend, event_id, read_event
 from server.web.middleware import error_response, form_for
 
 log = logging.getLogger(__name__)
@@ -46,7 +45,8 @@ MAX_REFUSED = 100
 PAUSE = 4.0
 # Seconds within which a client has to take an event
 SEND_SECONDS = 10.0
-MOST_WAITING = 2 * 1024 * 1024
+# Most characters that wait for a client, and those beyond which no more sound is made
+MOST_WAITING, MOST_SOUND_WAITING = 2 * 1024 * 1024, 512 * 1024
 
 
 class SocketEnd(Exception):
@@ -93,13 +93,15 @@ class RealtimeSocket:
     """One socket, from its acceptance to its close."""
 
     def __init__(
-        self, websocket: WebSocket, access: ProgramAccess, pool: BoundedPool, metrics: Metrics
+        self, websocket: WebSocket, access: ProgramAccess, tools: ConnectionTools, metrics: Metrics
     ) -> None:
         self._websocket = websocket
         self._access = access
         self._metrics = metrics
         self._out = EventQueue()
-        self._connection = Connection(access, pool, self._out.send)
+        self._connection = Connection(
+            access, tools, self._out.send, lambda: self._out.size < MOST_SOUND_WAITING
+        )
         self._refused = 0
 
     async def run(self) -> SocketEnd | None:
@@ -138,7 +140,9 @@ class RealtimeSocket:
                         retry_after=1,
                     )
                 event = read_event(raw)
-                self._access.programs.count_message(self._access.grant)
+                if not isinstance(event, SoundAppend):
+                    # Sound comes far more often, and has its own limit.
+                    self._access.programs.count_message(self._access.grant)
                 await self._connection.handle(event)
             except Unauthorized:
                 raise SocketEnd(SocketCloseCode.UNAUTHORIZED, "the access has ended") from None
@@ -191,9 +195,9 @@ class RealtimeEndpoint:
     Bounds of sockets of a program: two; a third is refused.
     """
 
-    def __init__(self, guard: ProgramGuard, pool: BoundedPool, metrics: Metrics) -> None:
+    def __init__(self, guard: ProgramGuard, tools: ConnectionTools, metrics: Metrics) -> None:
         self._guard = guard
-        self._pool = pool
+        self._tools = tools
         self._metrics = metrics
         # Number of open sockets by grant
         self._open: dict[Grant, int] = {}
@@ -221,7 +225,7 @@ class RealtimeEndpoint:
         try:
             await websocket.accept(subprotocol=PROTOCOL if PROTOCOL in offered else None)
             log.info("program connected", extra={"session": access.session.id})
-            closing = await RealtimeSocket(websocket, access, self._pool, self._metrics).run()
+            closing = await RealtimeSocket(websocket, access, self._tools, self._metrics).run()
             if closing is not None:
                 with suppress(RuntimeError, OSError, WebSocketDisconnect):
                     await websocket.close(closing.code, closing.reason)

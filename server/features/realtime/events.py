@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from server.features.openai_api.errors import FieldRefused, PictureRefused
-from server.features.realtime.states import EVENTS_IN, Support
 
 MAX_PARTS = 32
 MAX_TOOLS = 32
@@ -107,6 +106,7 @@ class TurnDetection(_Fields):
     type: Literal["server_vad", "semantic_vad"]
     create_response: bool = True
     interrupt_response: bool = True
+    silence_duration_ms: Annotated[int, Field(ge=0, le=60_000)] | None = None
 
 
 class Transcription(_Fields):
@@ -153,10 +153,7 @@ class ResponseFields(_Answering):
     input: Annotated[list[InputItem], Field(max_length=MAX_INPUT)] | None = None
     metadata: (
         Annotated[
-            dict[
-                Annotated[str, Field(max_length=64)],
-                Annotated[str, Field(max_length=512)],
-            ],
+            dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
             Field(max_length=16),
         ]
         | None
@@ -181,13 +178,8 @@ class ItemCreate(_Event):
     previous_item_id: _Id | None = None
 
 
-class ItemRetrieve(_Event):
-    type: Literal["conversation.item.retrieve"]
-    item_id: _Id
-
-
-class ItemDelete(_Event):
-    type: Literal["conversation.item.delete"]
+class ItemLookup(_Event):
+    type: Literal["conversation.item.retrieve", "conversation.item.delete"]
     item_id: _Id
 
 
@@ -208,22 +200,20 @@ class ResponseCancel(_Event):
     response_id: _Id | None = None
 
 
-class OutputClear(_Event):
-    type: Literal["output_audio_buffer.clear"]
+class SoundAppend(_Event):
+    type: Literal["input_audio_buffer.append"]
+    audio: str
 
 
-ClientEvent = Annotated[
-    SessionUpdate
-    | ItemCreate
-    | ItemRetrieve
-    | ItemDelete
-    | ItemTruncate
-    | ResponseCreate
-    | ResponseCancel
-    | OutputClear,
-    Field(discriminator="type"),
-]
-_EVENTS: TypeAdapter[Any] = TypeAdapter(ClientEvent)
+class BareEvent(_Event):
+    type: Literal[
+        "input_audio_buffer.commit", "input_audio_buffer.clear", "output_audio_buffer.clear"
+    ]
+
+
+_EVENTS: TypeAdapter[Any] = TypeAdapter(
+    Annotated[Union[tuple(_Event.__subclasses__())], Field(discriminator="type")]  # type: ignore[arg-type]  # noqa: UP007
+)
 
 
 def read_event(raw: str) -> Any:
@@ -264,54 +254,23 @@ def _event_error(error: ValidationError) -> FieldRefused:
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     kind, where = problem["type"], _param(problem["loc"])
     if kind == "json_invalid":
-        return FieldRefused(
-            "The event is not valid JSON, or is nested too deeply. Send one JSON object.",
-            known_as="invalid_json",
-        )
+        text = "The event is not valid JSON, or is nested too deeply. Send one JSON object."
+        return FieldRefused(text, known_as="invalid_json")
     if not where and kind.startswith("union_tag"):
-        known = [name for name, support in EVENTS_IN.items() if support is not Support.REFUSED]
-        return FieldRefused(
-            f"The type of the event is not supported. Supported: {', '.join(known)}.",
-            "type",
-            "invalid_value",
-        )
-    if kind == "none_required":
-        return FieldRefused(
-            f'"{where}" is not supported. Leave it out; docs/realtime.md lists all supported fields.',
-            where,
-            "unknown_parameter",
-        )
-    if kind.startswith("union_tag"):
-        return FieldRefused(
-            f'"{where}" has no supported type. docs/realtime.md lists them.',
-            where,
-            "invalid_value",
-        )
+        where = "type"
     return FieldRefused(
-        f'"{where or "event"}" is invalid. docs/realtime.md lists the allowed values.',
+        f'"{where or "event"}" is not supported, or its value is not valid. docs/realtime.md lists what is supported.',
         where or None,
-        "invalid_value",
+        "unknown_parameter" if kind == "none_required" else "invalid_value",
     )
+
+
+def _kinds(kind: type[BaseModel]) -> list[type[BaseModel]]:
+    return [one for sub in kind.__subclasses__() for one in (sub, *_kinds(sub))]
 
 
 # Names of all fields, which errors may repeat
-_KNOWN = {
-    name
-    for kind in (
-        *(SessionUpdate, ItemCreate, ItemTruncate, ResponseCreate, ResponseCancel, CallItem),
-        *(
-            SessionFields,
-            ResponseFields,
-            MessageItem,
-            OutputItem,
-            FunctionTool,
-            SoundSettings,
-            SoundInput,
-        ),
-        *(SoundOutput, SoundFormat, TurnDetection, Transcription, TextPart, SoundPart),
-    )
-    for name in kind.model_fields
-}
+_KNOWN = {name for kind in _kinds(_Fields) for name in kind.model_fields}
 
 
 def _param(loc: tuple[int | str, ...]) -> str:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from server.core.aio import cancel_and_wait
 from server.core.errors import QwenCameraError
+from server.core.sound import USUAL_RATE
 from server.features.grants.guard import ProgramAccess
 from server.features.openai_api.errors import FieldRefused, error_body
 from server.features.openai_api.program_chat import ChatEnd, ProgramChats
 from server.features.openai_api.request import BoundedPool, read
 from server.features.realtime.config import Config
 from server.features.realtime.conversation import Conversation, KeptItem, new_id
-from server.features.realtime.states import STATES, ResponseStep, State
+from server.features.realtime.states import SPOKEN, STATES, ResponseStep, State
 from server.models.base import ToolCall
+from server.shared.services import Voices
+from server.shared.sound.rates import RateConverter
 
+# Most samples of an event with sound: a third of a second
+MOST_SAMPLES = 8_000
 # Share of a model's context for the words of a conversation
 WORDS_SHARE = 0.5
 _REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -44,12 +55,27 @@ class Running:
     # The id of the item before the newest output item
     before: str | None = None
     text: str = ""
+    # Text for the voice, then None; None for a response that is not spoken
+    waiting: asyncio.Queue[str | None] | None = None
+    speaking: asyncio.Task[None] | None = None
     status: str = "in_progress"
     details: dict[str, Any] | None = None
     usage: dict[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        if self.config.modality == "audio":
+            self.waiting = asyncio.Queue()
+
+    async def texts(self) -> AsyncIterator[str]:
+        """Yield the text as it is written, until its end."""
+        assert self.waiting is not None
+        while (text := await self.waiting.get()) is not None:
+            yield text
+
     def part(self) -> dict[str, Any]:
         """Return the content of the message that is being written."""
+        if self.waiting is not None:
+            return {"type": "output_audio", "transcript": self.text}
         return {"type": "output_text", "text": self.text}
 
     def shown(self, conversation: str) -> dict[str, Any]:
@@ -80,7 +106,14 @@ class Responder:
         conversation: Conversation,
         pool: BoundedPool,
         send: SendEvent,
+        voices: Voices | None,
+        has_room: Callable[[], bool],
     ) -> None:
+        """`has_room()`: True if more sound may be sent."""
+        self._voices = voices
+        self._has_room = has_room
+        # Time at which the client has played all sound, if it plays it at once; monotonic seconds
+        self._played_at = 0.0
         self._access = access
         self._conversation = conversation
         self._pool = pool
@@ -96,6 +129,11 @@ class Responder:
     def busy(self) -> bool:
         """True while there is a response."""
         return self._state is not State.IDLE
+
+    @property
+    def talking(self) -> bool:
+        """True while the client plays an answer, as far as is known."""
+        return time.monotonic() < self._played_at
 
     def create(self, run: Running) -> None:
         """Begin a response. Raise FieldRefused if there is one."""
@@ -121,6 +159,7 @@ class Responder:
             )
         assert self._task is not None
         self._task.cancel()
+        self._played_at = 0.0
         self._end(run, "cancelled", {"type": "cancelled", "reason": reason})
 
     async def close(self) -> None:
@@ -142,12 +181,16 @@ class Responder:
             end = await self._chats.chat(
                 self._access.programs, self._access.grant, request, self._writer(run)
             )
+            await self._finish_text(run, end.response.text)
         except QwenCameraError as error:
             if run is self._now:
                 said = error_body(error)["error"]
                 about = {"type": said["type"], "code": said["code"], "message": said["message"]}
                 self._end(run, "failed", {"type": "failed", "error": about})
             return
+        finally:
+            if run.speaking is not None:
+                await cancel_and_wait((run.speaking,))
         if run is self._now:
             self._finish(run, end)
 
@@ -165,6 +208,41 @@ class Responder:
             self._add(run, KeptItem(body, status="in_progress"))
         run.text += text
         self._step(ResponseStep.TEXT, delta=text)
+        if run.waiting is not None:
+            run.waiting.put_nowait(text)
+            if run.speaking is None:
+                run.speaking = asyncio.create_task(self._speak(run), name="realtime/speak")
+
+    async def _finish_text(self, run: Running, whole: str) -> None:
+        """Write the rest of an answer, and wait until all of it is spoken."""
+        if run is not self._now:
+            return
+        if whole.startswith(run.text) and (rest := whole.removeprefix(run.text)):
+            self._write(run, rest)
+        if run.speaking is not None and run.waiting is not None:
+            run.waiting.put_nowait(None)
+            await run.speaking
+
+    async def _speak(self, run: Running) -> None:
+        assert self._voices is not None
+        transcription = run.config.transcription
+        language = transcription.language if transcription is not None else None
+        converter, item = RateConverter(USUAL_RATE), run.output[-1]
+        try:
+            async with aclosing(self._voices.read_aloud(run.texts(), language=language)) as chunks:
+                async for chunk in chunks:
+                    for audio in sound_events(converter.convert(chunk.samples, chunk.rate)):
+                        while not self._has_room():
+                            await asyncio.sleep(0.02)
+                        if run is not self._now:
+                            return
+                        self._step(ResponseStep.SOUND, delta=audio)
+                        seconds = len(audio) * 3 / 4 / 2 / USUAL_RATE
+                        item.spoken_ms += seconds * 1000
+                        self._played_at = max(self._played_at, time.monotonic()) + seconds
+        except QwenCameraError as error:
+            # The client still gets the words.
+            self._send("error", error=error_body(error)["error"] | {"event_id": None})
 
     def _add(self, run: Running, item: KeptItem) -> None:
         run.output.append(item)
@@ -182,8 +260,6 @@ class Responder:
 
     def _finish(self, run: Running, end: ChatEnd) -> None:
         response = end.response
-        if response.text.startswith(run.text) and (rest := response.text.removeprefix(run.text)):
-            self._write(run, rest)
         run.usage = usage_of(end)
         if (frame := response.frame) is not None:
             run.metadata |= {
@@ -223,6 +299,8 @@ class Responder:
         self._state, names = STATES[self._state, step]
         run = self._now
         assert run is not None
+        if run.waiting is not None:
+            names = tuple(one for name in names for one in SPOKEN.get(name, (name,)))
         for name in names:
             if run.kept or not name.startswith("conversation."):
                 self._send(name, **self._fields(name, run, delta))
@@ -250,8 +328,13 @@ class Responder:
             return fields | ({"delta": delta} if name.endswith(".delta") else done)
         fields["content_index"] = 0
         if name.startswith("response.content_part."):
-            return fields | {"part": item.body["content"][0]}
-        return fields | ({"delta": delta} if name.endswith(".delta") else {"text": run.text})
+            part = item.body["content"][0]
+            return fields | {"part": part | {"type": part["type"].removeprefix("output_")}}
+        if name.endswith(".delta"):
+            return fields | {"delta": delta}
+        if name == "response.output_audio.done":
+            return fields
+        return fields | {"text" if run.waiting is None else "transcript": run.text}
 
 
 def usage_of(end: ChatEnd) -> dict[str, Any] | None:
@@ -272,3 +355,9 @@ def usage_of(end: ChatEnd) -> dict[str, Any] | None:
         },
         "output_token_details": {"text_tokens": usage.completion_tokens, "audio_tokens": 0},
     }
+
+
+def sound_events(samples: NDArray[np.int16]) -> list[str]:
+    """Return sound as base64, in pieces for one event each."""
+    pieces = [samples[at : at + MOST_SAMPLES] for at in range(0, len(samples), MOST_SAMPLES)]
+    return [base64.b64encode(piece.astype("<i2").tobytes()).decode("ascii") for piece in pieces]

@@ -24,9 +24,9 @@ EVENTS_IN = {
     "conversation.item.truncate": Support.YES,
     "response.create": Support.YES,
     "response.cancel": Support.YES,
-    "input_audio_buffer.append": Support.REFUSED,
-    "input_audio_buffer.commit": Support.REFUSED,
-    "input_audio_buffer.clear": Support.REFUSED,
+    "input_audio_buffer.append": Support.YES,
+    "input_audio_buffer.commit": Support.YES,
+    "input_audio_buffer.clear": Support.YES,
     # For WebRTC only
     "output_audio_buffer.clear": Support.IGNORED,
 }
@@ -48,6 +48,8 @@ class ResponseStep(StrEnum):
 
     CREATE = "create"
     TEXT = "text"
+    # A piece of the message is spoken
+    SOUND = "sound"
     # The message is complete, or was stopped
     CLOSE = "close"
     # The model calls a function
@@ -64,6 +66,7 @@ STATES: dict[tuple[State, ResponseStep], tuple[State, tuple[str, ...]]] = {
     (State.IDLE, ResponseStep.CREATE): (State.WAITING, ("response.created", "rate_limits.updated")),
     (State.WAITING, ResponseStep.TEXT): (State.WRITING, (*_OPEN, "response.output_text.delta")),
     (State.WRITING, ResponseStep.TEXT): (State.WRITING, ("response.output_text.delta",)),
+    (State.WRITING, ResponseStep.SOUND): (State.WRITING, ("response.output_audio.delta",)),
     (State.WRITING, ResponseStep.CLOSE): (State.WAITING, ("response.output_text.done", *_CLOSE)),
     (State.WAITING, ResponseStep.CALL): (
         State.WAITING,
@@ -78,6 +81,14 @@ STATES: dict[tuple[State, ResponseStep], tuple[State, tuple[str, ...]]] = {
     ),
     (State.WAITING, ResponseStep.END): (State.IDLE, ("response.done",)),
 }
+# The events in place of others in a spoken response
+SPOKEN = {
+    "response.output_text.delta": ("response.output_audio_transcript.delta",),
+    "response.output_text.done": (
+        "response.output_audio.done",
+        "response.output_audio_transcript.done",
+    ),
+}
 # Events of the server that no response causes
 OTHER_EVENTS_OUT = (
     "error",
@@ -88,10 +99,18 @@ OTHER_EVENTS_OUT = (
     "conversation.item.retrieved",
     "conversation.item.deleted",
     "conversation.item.truncated",
+    "input_audio_buffer.speech_started",
+    "input_audio_buffer.speech_stopped",
+    "input_audio_buffer.committed",
+    "input_audio_buffer.cleared",
+    "conversation.item.input_audio_transcription.delta",
+    "conversation.item.input_audio_transcription.completed",
+    "conversation.item.input_audio_transcription.failed",
 )
 
 
 def events_out() -> list[str]:
     """Return the types of all events that the server sends."""
     by_step = [name for _, names in STATES.values() for name in names]
-    return sorted({*by_step, *OTHER_EVENTS_OUT})
+    spoken = [name for names in SPOKEN.values() for name in names]
+    return sorted({*by_step, *spoken, *OTHER_EVENTS_OUT})

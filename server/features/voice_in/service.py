@@ -14,11 +14,12 @@ from server.core.errors import BadRequest
 from server.core.metrics import Metrics
 from server.features.voice_in.detector import SpeechModel
 from server.features.voice_in.listening import ListeningTools
+from server.features.voice_in.program_sound import ProgramSound
 from server.features.voice_in.recogniser import ChosenRecogniser, LocalRecogniser, ServerRecogniser
 from server.features.voice_in.settings import VoiceInSettings
 from server.features.voice_in.turn_model import TurnJudge, TurnModel, turn_checks
 from server.shared.onnx_file import ModelUnusable
-from server.shared.services import Voices
+from server.shared.services import TurnListener, Voices
 from server.shared.speech import describe_speech, models_python
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class ListeningService:
             settled = local(settings.transcription_local_model, chosen=False)
         # Used by the sessions
         self.asr = ChosenRecogniser(settled, local, on_change)
+        # None before `tools`
+        self._tools: ListeningTools | None = None
 
     def tools(self, pools: Pools, metrics: Metrics) -> ListeningTools:
         """Return the resources that sessions share, with their metrics and threads."""
@@ -71,13 +74,26 @@ class ListeningService:
             "Packets of microphones that were lost or not used",
             "reason",
         )
-        return ListeningTools(
+        self._tools = ListeningTools(
             recogniser=self.asr,
             speech_model=SpeechModel() if self._settings.microphone else None,
             pool=pools.add("hear"),
             turn_judge=self._judge(pools, metrics),
             dropped=lambda reason, count: dropped.labels(reason).inc(count),
         )
+        return self._tools
+
+    @property
+    def elsewhere(self) -> str:
+        """Name of the other machine that gets the sound; "" if it stays on this one."""
+        return self.asr.elsewhere
+
+    def listen(self, listener: TurnListener) -> ProgramSound | None:
+        """Return a detector of turns for a program's sound; None without a recogniser, and if MICROPHONE is off."""
+        tools = self._tools
+        if tools is None or tools.speech_model is None or not self.asr.ready:
+            return None
+        return ProgramSound(tools, listener, None)
 
     def _judge(self, pools: Pools, metrics: Metrics) -> TurnJudge | None:
         """Load the end-of-turn model. Return None if there is none, or if it is unusable."""

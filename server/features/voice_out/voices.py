@@ -9,8 +9,8 @@ import base64
 import binascii
 import logging
 import re
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,9 @@ import numpy as np
 from websockets.exceptions import ConnectionClosed
 
 from server.core.sound import USUAL_RATE, NotPcm, PcmReader, VoiceChunk, checked_rate
+from server.features.voice_out.sentences import Sentences
 from server.features.voice_out.settings import VoiceOutSettings
+from server.features.voice_out.speaking import CrossFade
 from server.features.voice_out.worker.streaming import language_name
 from server.models.openai.discovery import address_of
 from server.models.openai.events import EventStream
@@ -351,6 +353,39 @@ class VoiceService:
                 socket=settings.speech_socket,
                 machines=machines,
             )
+
+    @property
+    def ready(self) -> bool:
+        """True if there is a voice that can take text."""
+        return self.voice is not None and self.voice.ready
+
+    @property
+    def elsewhere(self) -> str:
+        """Name of the other machine that gets the texts; "" if they stay on this one."""
+        return self.voice.elsewhere if self.voice is not None else ""
+
+    async def read_aloud(
+        self, text: AsyncIterator[str], *, language: str | None
+    ) -> AsyncGenerator[VoiceChunk, None]:
+        """Stream the sound of an answer while it is written, sentence by sentence. Raises SpeechError."""
+        sentences = Sentences()
+        async for part in text:
+            for piece in sentences.add(part):
+                async for chunk in self._sentence(piece.text, language):
+                    yield chunk
+        for piece in sentences.end():
+            async for chunk in self._sentence(piece.text, language):
+                yield chunk
+
+    async def _sentence(self, text: str, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
+        if self.voice is None:
+            raise SpeechUnavailable("There is no voice. The answer is in the text.")
+        fade, rate = CrossFade(), USUAL_RATE
+        async with aclosing(self.voice.speak(text, language=language)) as chunks:
+            async for chunk in chunks:
+                rate = chunk.rate
+                yield VoiceChunk(fade.add(chunk.samples), rate)
+        yield VoiceChunk(fade.end(), rate)
 
     def seen(self) -> dict[str, Any]:
         """Return the voice's description for operators."""

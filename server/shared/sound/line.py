@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import av
 import numpy as np
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcrtpparameters import (
@@ -38,6 +37,7 @@ from server.shared.sound.microphone import (
     OpusEncoder,
     SoundBudget,
 )
+from server.shared.sound.rates import RateConverter
 from server.webrtc_server import Line
 
 
@@ -172,7 +172,7 @@ class Player:
         self._finished = True
         self._paused = False
         self._gain = self._gain_now = 1.0
-        self._resampler: tuple[int, av.AudioResampler] | None = None
+        self._converter = RateConverter(RATE)
 
     def clear_listeners(self) -> None:
         """Remove all listeners."""
@@ -226,16 +226,13 @@ class Player:
             raise ValueError(f"the rate is {rate} samples per second; 8,000 to 96,000 are allowed")
         if self._finished or not len(samples):
             return
-        self._append(self._resample(samples, rate))
+        self._append(self._converter.convert(samples, rate))
 
     def finish(self) -> None:
         """Record that the utterance is complete."""
         if self._finished:
             return
-        if self._resampler is not None:
-            for frame in self._resampler[1].resample(None):
-                self._append(frame.to_ndarray()[0])
-            self._resampler = None
+        self._append(self._converter.end())
         self._finished = True
         if self.ready:
             _notify(self.on_ready)
@@ -307,22 +304,10 @@ class Player:
         if self.ready and not was_ready:
             _notify(self.on_ready)
 
-    def _resample(self, samples: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
-        if rate == RATE:
-            return samples
-        if self._resampler is None or self._resampler[0] != rate:
-            self._resampler = rate, av.AudioResampler(format="s16", layout="mono", rate=RATE)
-        frame = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(samples[np.newaxis]), format="s16", layout="mono"
-        )
-        frame.sample_rate = rate
-        made = [one.to_ndarray()[0] for one in self._resampler[1].resample(frame)]
-        return np.concatenate(made) if made else np.zeros(0, np.int16)
-
     def _clear(self) -> None:
         self._chunks.clear()
         self._waiting = 0
-        self._resampler = None
+        self._converter = RateConverter(RATE)
 
 
 # The audio section of an offer, and its part of the answer. Only a section in the camera's BUNDLE

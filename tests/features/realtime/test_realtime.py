@@ -426,7 +426,7 @@ async def test_the_guide_lists_all_events() -> None:
 @pytest.mark.slow
 async def test_the_guides_conversation(desk: Desk) -> None:
     """The example as it stands."""
-    (program,) = [block for kind, block in blocks(text_of("docs/realtime.md")) if kind == "python"]
+    program = next(block for kind, block in blocks(text_of("docs/realtime.md")) if kind == "python")
     address = {"OPENAI_BASE_URL": f"{desk.run.base_url}/v1", "OPENAI_API_KEY": desk.token}
     printed = await out_of(sys.executable, "-c", program, **address)
     assert printed.count("I see a cup.") == 2
