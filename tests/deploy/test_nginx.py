@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from server.auth import new_session_id
-from server.features.cluster.replicas import session_of
+from server.features.cluster.replicas import make_session_id
 from server.web.middleware import HSTS, MAX_BODY_BYTES
 from tests.support.answering import answering
 from tests.support.clients import soon
@@ -147,9 +147,9 @@ async def test_a_session_is_looked_for_in_its_own_process_first(tmp_path: Path) 
     homes = [str(port) for port in ports * 4]
     async with nginx(tmp_path, ports) as front, client(front) as http:
         for number, home in enumerate(homes):
-            one = session_of(home)
+            one = make_session_id(home)
             # The path counts for a socket and a program, whatever else is asked for.
-            other = session_of(homes[number - 1])
+            other = make_session_id(homes[number - 1])
             path = (
                 f"/health?session={one}",
                 f"/ws/{one}?session={other}",
@@ -203,7 +203,7 @@ async def test_a_gateway_of_several_hosts(tmp_path: Path) -> None:
     async with answering() as (_, port, heads):
         named = (f"    {dead} qwen_camera_{dead};\n", f"    h1_{dead} qwen_camera_{dead};\n")
         async with nginx(tmp_path, [port, dead], changes=[named]) as front, client(front) as http:
-            one = session_of(f"h1_{dead}")
+            one = make_session_id(f"h1_{dead}")
             for path in (f"/ws/{one}", f"/at/{one}/mcp", f"/health?session={one}"):
                 assert (await http.get(path)).status_code == 200
             # The dead one was asked first, and the other one answered for it.
@@ -527,7 +527,7 @@ async def test_a_process_that_stops_is_passed_over_for_tokens_alone(tmp_path: Pa
     async with answering(status=503) as leaving, answering() as (_, port, heads):
         ports = [leaving.port, port]
         async with nginx(tmp_path, ports) as front, client(front) as http:
-            there = session_of(str(ports[0]))
+            there = make_session_id(str(ports[0]))
             for path, status in (("/api/token", 200), (OFFER, 503), ("/api/whip", 503)):
                 reply = await http.post(f"{path}?session={there}", json={})
                 assert reply.status_code == status, path

@@ -151,7 +151,7 @@ async def test_a_certificate_that_is_not_trusted_is_named(
             ear = ServerRecogniser(base_url=server.base_url)
             await ear.probe()
             assert (ear.ready, "SSL_CERT_FILE" in ear.trouble) == (trusted, not trusted)
-            for way in (ear.by_socket(stream()), ear.by_http(SOUND, None)):
+            for way in (ear.send_by_socket(stream()), ear.send_by_http(SOUND, None)):
                 if trusted:
                     assert (await anext(way)).text
                     await way.aclose()

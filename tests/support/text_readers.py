@@ -13,7 +13,7 @@ from server.features.builtin import intents, language
 from server.features.builtin.engine import is_short
 from server.features.openai_api.request import read_url
 from server.features.pointing import boxes as pointing
-from server.features.voice_out.sentences import Sentences, speakable
+from server.features.voice_out.sentences import Sentences, to_speakable
 from server.models import control_tokens, prompts, routing
 from server.models.answer_parser import AnswerText
 from server.shared import watch_answers
@@ -61,7 +61,7 @@ READERS: dict[str, tuple[Callable[[str], object], int]] = {
     "a sentence before boxes": (shown, 1_000),
     "conditions in a question": (watch_answers.conditions_in, 4_000),
     "sentences of an answer": (in_pieces, 1_000),
-    "words for a voice": (speakable, 1_000),
+    "words for a voice": (to_speakable, 1_000),
     "a line of a log": (redact, 2_000),
     "an error": (plain, 2_000),
     "a picture's address": (address, 2_000),

@@ -20,12 +20,12 @@ from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Frame, QuestionMode
 from server.core.messages import Cancel, Chat, DeleteAnswer
 from server.core.sound import SOUND_RATE, Sound
-from server.features.cameras.cameras import OWN, cameras_of
+from server.features.cameras.cameras import OWN, get_cameras
 from server.features.grants import tools
 from server.features.grants.grants import Scope
 from server.features.grants.guard import ProgramAccess
 from server.features.grants.program_question import ProgramQuestion
-from server.features.grants.programs import SessionPrograms, programs_of
+from server.features.grants.programs import SessionPrograms, get_programs
 from server.models.base import Capabilities, Chunk, Delta, EngineRequest
 from server.session.request.parts import Spoken
 from tests.features.rooms import live_room
@@ -91,7 +91,7 @@ async def stopped(one: Room, number: int) -> None:
 
 async def looked(one: Room, number: int, route: QuestionMode | None = None) -> None:
     """A program's look, with access of its own that ends."""
-    programs = programs_of(one.session)
+    programs = get_programs(one.session)
     grant, _ = programs.make("Helper", (Scope.LOOK,), 600)
     question = ProgramQuestion("Is the kettle on?", route=route)
     looking = asyncio.create_task(programs.ask(grant, question))
@@ -111,7 +111,7 @@ async def program_where(one: Room, number: int) -> None:
 def shown(one: Room) -> None:
     """A new frame of each camera."""
     one.frame()
-    (camera,) = cameras_of(one.session).cameras
+    (camera,) = get_cameras(one.session).cameras
     feed = camera.feed
     assert feed is not None
     feed.packet_received(time.monotonic())
@@ -120,10 +120,10 @@ def shown(one: Room) -> None:
 
 async def around(one: Room, number: int) -> dict[str, Any]:
     """A question about two cameras."""
-    cameras = cameras_of(one.session)
+    cameras = get_cameras(one.session)
     if not cameras.cameras:
         id = cameras.invite("Desk").camera
-        cameras.camera(id).open_connection()
+        cameras.get_camera(id).open_connection()
         cameras.choose([OWN, id])
     id = f"q{number}"
     one.session.handle(Chat(type="chat", content="Where is the cup?", id=id))
@@ -157,7 +157,7 @@ async def test_an_answered_one_keeps_no_frame(
 
 async def called(one: Room, number: int) -> None:
     """A program's look over MCP."""
-    programs = programs_of(one.session)
+    programs = get_programs(one.session)
     grant, _ = programs.make("Helper", (Scope.LOOK,), 600)
     looking = asyncio.create_task(
         tools.call(ProgramAccess(one.session, grant), "look", {"question": "Is the kettle on?"})

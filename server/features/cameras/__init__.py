@@ -13,22 +13,27 @@ if TYPE_CHECKING:
 def register(api: Api) -> None:
     """Add the routes for WHIP and for joining cameras, and the sessions' part."""
     from server.core.aio import TaskSet
-    from server.features.cameras.cameras import OWN, Cameras, connection_key, stills_counter
+    from server.features.cameras.cameras import (
+        OWN,
+        Cameras,
+        make_connection_key,
+        register_stills_counter,
+    )
     from server.features.cameras.messages import CameraSettings
     from server.features.cameras.routes import CameraGuard, add_cameras, add_whip
 
     services, sessions = api.services, api.sessions
     tasks = TaskSet("cameras")
 
-    def ended(session_id: str, camera: str) -> None:
-        slot = connection_key(session_id, camera)
+    def notify_ended(session_id: str, camera: str) -> None:
+        slot = make_connection_key(session_id, camera)
         tasks.spawn(services.webrtc.disconnect(slot), name="disconnect")
         # The own camera uses the session's slot, which is kept.
         if camera != OWN:
             tasks.spawn(sessions.replicas.leave(slot), name="free slot")
 
-    stills_counter(api.metrics)
-    api.session_part(lambda context: Cameras(context, ended), CameraSettings)
+    register_stills_counter(api.metrics)
+    api.session_part(lambda context: Cameras(context, notify_ended), CameraSettings)
     guard = CameraGuard(services)
     add_cameras(api.router(), services, guard)
     add_whip(api.router(), services, guard)

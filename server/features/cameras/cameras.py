@@ -114,7 +114,7 @@ class Cameras(SessionPart):
 
     @property
     def slots(self) -> list[str]:
-        return [connection_key(self._session_id, one.id) for one in self._further]
+        return [make_connection_key(self._session_id, one.id) for one in self._further]
 
     def _set(self, message: CameraSettings) -> None:
         if message.stills is not None:
@@ -144,7 +144,7 @@ class Cameras(SessionPart):
         stills = Stills(camera=camera, outbox=self._outbox, services=self._services, id=id)
         admission = Admission(self._session_id, id, time.monotonic())
         further = SessionCamera(id, name, camera, stills, admission)
-        camera.on_status.append(lambda: self._changed(further, admission))
+        camera.on_status.append(lambda: self._on_changed(further, admission))
         stills.set_listening(self._listening)
         stills.set_wanted(True)
         self._all[id] = further
@@ -172,7 +172,7 @@ class Cameras(SessionPart):
     def admit(self, token: CameraSecret) -> Admission | None:
         """Return the admission of a token; None for an invalid token."""
         now = time.monotonic()
-        return next((one for one in self._admissions if one.admits(token, now)), None)
+        return next((one for one in self._admissions if one.accepts_token(token, now)), None)
 
     def check(self, admission: Admission, token: CameraSecret) -> None:
         """Raise NotFound for a removed camera or an expired token."""
@@ -229,7 +229,7 @@ class Cameras(SessionPart):
         found = []
         for id, name in chosen:
             try:
-                camera = self.camera(id)
+                camera = self.get_camera(id)
                 if id == OWN:
                     (frame, held), scene = await own(), camera.scene
                 else:
@@ -242,7 +242,7 @@ class Cameras(SessionPart):
             found.append(View(frame, question.detail, scene, held, camera=id, name=name))
         return tuple(found)
 
-    def camera(self, id: str) -> Camera:
+    def get_camera(self, id: str) -> Camera:
         """Return a camera by its id. Raises NotFound for a removed camera."""
         return self._find(id).camera
 
@@ -272,7 +272,10 @@ class Cameras(SessionPart):
         message = CameraList(
             cameras=[
                 CameraInfo(
-                    id=id, name=one.display_name, state=one.camera.state(), asked=id in self._chosen
+                    id=id,
+                    name=one.display_name,
+                    state=one.camera.state(),
+                    asked=id in self._chosen,
                 )
                 for id, one in self._all.items()
             ]
@@ -316,7 +319,7 @@ class Cameras(SessionPart):
             raise NotFound("Camera not found in this session: it was ended, or never joined.")
         return camera
 
-    def _changed(self, further: SessionCamera, admission: Admission) -> None:
+    def _on_changed(self, further: SessionCamera, admission: Admission) -> None:
         if self._all.get(further.id) is not further:
             return
         if further.camera.offered:
@@ -377,7 +380,7 @@ def _with_camera_name(error: CameraError | NotFound, name: str) -> CameraError:
     return error
 
 
-def cameras_of(session: Session) -> Cameras:
+def get_cameras(session: Session) -> Cameras:
     """Return a session's cameras. Raises Conflict for a fixed camera's session."""
     cameras: Cameras | None = session.part("cameras")
     if cameras is None:
@@ -391,9 +394,9 @@ async def invite(sessions: SessionManager, session_id: str, name: str) -> Admiss
     Raises the errors of `SessionManager.check_room` and `Cameras.invite`.
     """
     sessions.check_room(session_id)
-    cameras = cameras_of(sessions.find(session_id))
+    cameras = get_cameras(sessions.find(session_id))
     invited = cameras.invite(name)
-    if not await sessions.replicas.take(connection_key(session_id, invited.camera)):
+    if not await sessions.replicas.take(make_connection_key(session_id, invited.camera)):
         # The camera may have ended meanwhile.
         with suppress(NotFound):
             await cameras.end(invited.camera)
@@ -458,7 +461,7 @@ class Admission:
         token, self._token = make_token(self._session_id)
         return token
 
-    def admits(self, secret: CameraSecret, now: float) -> bool:
+    def accepts_token(self, secret: CameraSecret, now: float) -> bool:
         """Return True if a token is this camera's."""
         return not self.is_expired(now) and secret.is_for(self._token)
 
@@ -472,7 +475,7 @@ class Admission:
         self.until = now + AWAY_SECONDS
 
 
-def connection_key(session_id: str, camera: str) -> str:
+def make_connection_key(session_id: str, camera: str) -> str:
     """Return the key of a camera's connection; a further one's contains ~, which no session id does."""
     return session_id if camera == OWN else f"{session_id}~{camera}"
 
@@ -556,7 +559,7 @@ def read_code(text: str) -> CameraSecret | None:
 STILL_SECONDS = 1.0
 
 
-def stills_counter(metrics: Metrics) -> Any:
+def register_stills_counter(metrics: Metrics) -> Any:
     # result: sent, late, withheld, unusable
     return metrics.counter("stills_total", "Stills for pages of another device's camera", "result")
 
@@ -618,7 +621,7 @@ class Stills:
         return self._id is not None and self._outbox.waits(Still)
 
     async def _send(self, frame: Frame) -> None:
-        stills = stills_counter(self._services.metrics)
+        stills = register_stills_counter(self._services.metrics)
         try:
             jpeg = await in_pool(self._services.prepare_pool, self._services.preparer.still, frame)
         except FrameWithheld:

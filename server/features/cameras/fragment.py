@@ -45,7 +45,7 @@ class Fragment:
     # {"candidate", "sdpMid", "sdpMLineIndex"} each, as browsers write them
     candidates: tuple[dict[str, Any], ...]
 
-    def credentials_for(self, offer: Offer) -> IceCredentials:
+    def find_credentials(self, offer: Offer) -> IceCredentials:
         """Return the credentials for the transport of the offer's camera; empty without any."""
         own = [one for one in self.credentials if offer.carries(one.mid, one.index)]
         if own:

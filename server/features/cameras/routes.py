@@ -28,10 +28,10 @@ from server.features.cameras.cameras import (
     INVITED_SECONDS,
     MAX_CHARS,
     Cameras,
-    cameras_of,
-    connection_key,
     find_admission,
+    get_cameras,
     invite,
+    make_connection_key,
     read_code,
     read_token,
 )
@@ -80,14 +80,14 @@ class CameraGuard(RequestGuard):
     """Checks of routes that also accept an invited camera's token."""
 
     def session_of(self, request: Request) -> str | None:
-        token = _token(request)
+        token = _get_token(request)
         if (camera := find_admission(self._services.sessions, token)) is not None:
             return camera[0].id
         return super().session_of(request)
 
     async def home(self, request: Request) -> None:
         # Only the session's process can check the token.
-        secret = read_token(_token(request))
+        secret = read_token(_get_token(request))
         if secret is not None:
             self.at_home(request, secret.session_id)
         else:
@@ -109,21 +109,21 @@ class CameraGuard(RequestGuard):
             self._metrics.auth_failures.labels("ended").inc()
             raise TokenRefused("camera_ended")
         session, admission = camera
-        cameras, id = cameras_of(session), admission.camera
+        cameras, id = get_cameras(session), admission.camera
         return WhipSender(
             session.id,
-            connection_key(session.id, id),
-            camera=cameras.camera(id),
+            make_connection_key(session.id, id),
+            camera=cameras.get_camera(id),
             check=lambda: cameras.check(admission, secret),
         )
 
-    async def wrong_code(self, request: Request) -> None:
+    async def count_wrong_code(self, request: Request) -> None:
         """Count a wrong one-time code. Raises RateLimited."""
         await self.guess("pairing", False, request)
         self._metrics.auth_failures.labels("bad_code").inc()
 
 
-def _token(request: Request) -> str:
+def _get_token(request: Request) -> str:
     try:
         return bearer(request.headers.get("authorization"))
     except TokenRefused:
@@ -140,7 +140,7 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
         """Publish a camera with an SDP offer (`application/sdp`). 201 with the SDP answer, `Location`,
         `ETag`, `Accept-Patch`, and a `Link` for each ICE server. 422: the offer cannot be used.
         """
-        sdp = await _text(request, SDP, "the SDP offer")
+        sdp = await _read_text(request, SDP, "the SDP offer")
         session_id = sender.session_id
         if sender.claims is not None:
             _, answer = await connect_camera(services, sender.claims, sdp, sender_controlled=False)
@@ -158,7 +158,7 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
         response.headers["Location"] = f"{ENDPOINT}/{connection.name}?session={session_id}"
         response.headers["ETag"] = f'"{whip.ice_tag}"'
         response.headers["Accept-Patch"] = MEDIA_TYPE
-        for link in ice_links(services.access.ice_servers(session_id)):
+        for link in format_ice_links(services.access.ice_servers(session_id)):
             response.headers.append("Link", link)
         return response
 
@@ -173,11 +173,11 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
         or a newer offer replaced it; 409: the connection is not up; 412: `If-Match` or the user
         name belongs to an older ICE session; 428: `If-Match` is missing.
         """
-        connection = _connection(services, sender, name)
+        connection = _get_connection(services, sender, name)
         whip = whips[connection.name]
-        fragment = parse_fragment(await _text(request, MEDIA_TYPE, "the SDP fragment"))
-        credentials = fragment.credentials_for(connection.offer)
-        if not _matches(request, whip.ice_tag):
+        fragment = parse_fragment(await _read_text(request, MEDIA_TYPE, "the SDP fragment"))
+        credentials = fragment.find_credentials(connection.offer)
+        if not _is_current_session(request, whip.ice_tag):
             if credentials.ufrag != whip.remote_ufrags[0]:
                 await guard.limit(request)
                 return await _restart(whip, fragment)
@@ -191,11 +191,11 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
     @router.delete(ENDPOINT + "/{name}", dependencies=at_home)
     async def end(name: str, sender: WhipSender = Depends(guard.sender)) -> Response:
         """End the WHIP session: 200."""
-        _connection(services, sender, name)
+        _get_connection(services, sender, name)
         await services.webrtc.disconnect(sender.key)
         return Response(status_code=200)
 
-    def other_methods(path: str, allowed: str, accepts: dict[str, str]) -> None:
+    def handle_other_methods(path: str, allowed: str, accepts: dict[str, str]) -> None:
         """Handle OPTIONS, and refuse the methods reserved by RFC 9725 section 4.1."""
         headers = {"Allow": allowed, **accepts}
 
@@ -219,11 +219,13 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
             services.metrics.errors.labels(error.code).inc()
             return error_response(error, headers)
 
-    other_methods(ENDPOINT, "POST, OPTIONS", {"Accept-Post": SDP})
-    other_methods(ENDPOINT + "/{name}", "PATCH, DELETE, OPTIONS", {"Accept-Patch": MEDIA_TYPE})
+    handle_other_methods(ENDPOINT, "POST, OPTIONS", {"Accept-Post": SDP})
+    handle_other_methods(
+        ENDPOINT + "/{name}", "PATCH, DELETE, OPTIONS", {"Accept-Patch": MEDIA_TYPE}
+    )
 
 
-async def _text(request: Request, media_type: str, what: str) -> str:
+async def _read_text(request: Request, media_type: str, what: str) -> str:
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != media_type:
         raise UnsupportedMediaType(f"Send {what} with Content-Type: {media_type}.")
@@ -233,7 +235,7 @@ async def _text(request: Request, media_type: str, what: str) -> str:
         raise BadRequest(f"The body is not UTF-8 text. Send {what} unchanged.") from None
 
 
-def _connection(services: Services, sender: WhipSender, name: str) -> PeerConnection:
+def _get_connection(services: Services, sender: WhipSender, name: str) -> PeerConnection:
     """Return the sender's connection. Raises NotFound if it has another name."""
     connection = services.webrtc.get(sender.key)
     if connection.name != name:
@@ -241,7 +243,7 @@ def _connection(services: Services, sender: WhipSender, name: str) -> PeerConnec
     return connection
 
 
-def _matches(request: Request, ice_tag: str) -> bool:
+def _is_current_session(request: Request, ice_tag: str) -> bool:
     """Return True if If-Match names the current ICE session; False for "*", which requests a new one.
 
     Raises PreconditionRequired without the header, PreconditionFailed for an older ICE session.
@@ -263,7 +265,7 @@ def _matches(request: Request, ice_tag: str) -> bool:
 
 async def _restart(whip: WhipSession, fragment: Fragment) -> Response:
     """Restart ICE with the fragment's credentials. Raises BadRequest, Conflict."""
-    credentials = fragment.credentials_for(whip.connection.offer)
+    credentials = fragment.find_credentials(whip.connection.offer)
     if not credentials.ufrag or not credentials.pwd:
         raise BadRequest("An ICE restart needs a new ice-ufrag and a new ice-pwd in the fragment.")
     ours = await whip.restart_ice(credentials.ufrag, credentials.pwd)
@@ -271,7 +273,7 @@ async def _restart(whip: WhipSession, fragment: Fragment) -> Response:
     return Response(ours, 200, headers={"ETag": f'"{whip.ice_tag}"'}, media_type=MEDIA_TYPE)
 
 
-def ice_links(servers: list[dict[str, Any]]) -> list[str]:
+def format_ice_links(servers: list[dict[str, Any]]) -> list[str]:
     """Return `Link` headers for ICE servers (RFC 9725 section 4.6), one for each URL."""
     links = []
     for server in servers:
@@ -336,12 +338,12 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
         """
         session = sessions.find(claims.session_id)
         session.touch()
-        cameras = cameras_of(session)
+        cameras = get_cameras(session)
         made = cameras.invite_own() if body.own else await invite(sessions, session.id, body.name)
         path = f"{JOIN_PAGE}#{made.code}"
         # Checked by `guard.origin`; pages always send it.
         origin = request.headers.get("origin")
-        shown = {"link": origin + path, "qr": qr_rows(origin + path)} if origin else {}
+        shown = {"link": origin + path, "qr": make_qr_rows(origin + path)} if origin else {}
         return shown | {
             "camera": made.camera,
             "address": f"/api/whip?session={claims.session_id}",
@@ -363,7 +365,7 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
         cameras: Cameras | None = session.part("cameras") if session is not None else None
         joined = cameras.redeem(code) if cameras is not None and code is not None else None
         if joined is None or session is None:
-            await guard.wrong_code(request)
+            await guard.count_wrong_code(request)
             raise Unauthorized(
                 "This link has expired or was used: each is valid for one device and ten minutes."
                 " Ask its owner for another one."
@@ -384,7 +386,7 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
         """Rename a camera. Returns `renamed`: `true`."""
         session = sessions.find(claims.session_id)
         session.touch()
-        cameras_of(session).rename(camera, body.name)
+        get_cameras(session).rename(camera, body.name)
         return {"renamed": True}
 
     @router.delete(f"{PREFIX}/{{camera}}", dependencies=at_home)
@@ -394,11 +396,11 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
         """
         session = sessions.find(claims.session_id)
         session.touch()
-        await cameras_of(session).end(camera)
+        await get_cameras(session).end(camera)
         return {"ended": True}
 
 
-def qr_rows(text: str) -> list[str]:
+def make_qr_rows(text: str) -> list[str]:
     """Return a QR code as rows of 0 and 1, without the quiet zone."""
     code = segno.make(text, error="l", micro=False)
     return ["".join(str(module) for module in row) for row in code.matrix_iter(border=0)]

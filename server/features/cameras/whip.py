@@ -33,7 +33,7 @@ class WhipSession:
         # Entity tag of the ICE session (RFC 9725)
         self.ice_tag = secrets.token_urlsafe(9)
         # The client's ICE user names: first that of the camera's transport, then unused ones
-        self.remote_ufrags = user_names(connection.offer)
+        self.remote_ufrags = list_user_names(connection.offer)
         self._restart = IceRestart(
             connection.ice, connection.connect_seconds, connection.gathering.attach
         )
@@ -62,7 +62,7 @@ class WhipSession:
         await self._restart.close()
 
 
-def user_names(offer: Offer) -> tuple[str, ...]:
+def list_user_names(offer: Offer) -> tuple[str, ...]:
     """Return the ICE user names of all sections, the camera's transport first; ("",) without any."""
     lines = [*offer.sdp.splitlines(), *(line for one in offer.sections for line in one.lines)]
     names = [line[12:] for line in lines if line.startswith("a=ice-ufrag:")]
@@ -122,7 +122,7 @@ class IceRestart:
         except BaseException:
             await _close_alone(new)
             raise
-        _swap(transport, old, new)
+        _replace_connection(transport, old, new)
         transport.iceGatherer._remote_candidates_end = False
         # The old path may be dead: its missing consent must not close the connection.
         if old._query_consent_task is not None:
@@ -153,7 +153,7 @@ class IceRestart:
             await _close_alone(old)
             await _close_alone(new)
             return
-        _swap(self._transport, new, old)
+        _replace_connection(self._transport, new, old)
         await _close_alone(new)
         if not old._closed:
             old._query_consent_task = asyncio.create_task(old.query_consent())
@@ -171,7 +171,7 @@ class IceRestart:
         await self._tasks.close()
 
 
-def _swap(transport: Any, old: aioice.Connection, new: aioice.Connection) -> None:
+def _replace_connection(transport: Any, old: aioice.Connection, new: aioice.Connection) -> None:
     """Make `new` the transport's connection, and move the transport's event waiter to it."""
     transport._connection = transport.iceGatherer._connection = new
     new._event_waiter, old._event_waiter = old._event_waiter, None

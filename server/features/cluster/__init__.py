@@ -63,7 +63,7 @@ def register(api: Api) -> None:
     api.metrics.gauge(
         "gateways",
         "Other gateways that reported to Redis, by state",
-        lambda: cluster.replicas.states(time.monotonic()),
+        lambda: cluster.replicas.count_states(time.monotonic()),
         "state",
     )
     api.metrics.count(

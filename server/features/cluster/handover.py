@@ -55,7 +55,7 @@ class HandoverRefused(RequestError):
     status = 400
 
 
-def refusal(reason: str) -> HandoverRefused:
+def make_refusal(reason: str) -> HandoverRefused:
     return HandoverRefused(
         "A new session began. It does not remember the earlier chat:"
         f" its hand-over {_REASONS[reason]}."
@@ -114,20 +114,20 @@ class Handovers:
         try:
             claims = self._signer.read(handover)
         except TokenRefused as error:
-            raise refusal("expired" if error.reason == "expired" else "other") from None
+            raise make_refusal("expired" if error.reason == "expired" else "other") from None
         try:
             owner = self._tokens.verify(token)
         except TokenRefused:
-            raise refusal("session") from None
+            raise make_refusal("session") from None
         if claims.get("sid") != owner.session_id:
-            raise refusal("session")
+            raise make_refusal("session")
         if self._ended(owner):
-            raise refusal("ended")
+            raise make_refusal("ended")
         turns, name = _parse_turns(claims.get("turns")), claims.get("jti")
         if turns is None or not isinstance(name, str) or len(name) > 64:
-            raise refusal("other")
+            raise make_refusal("other")
         if name in self._taken:
-            raise refusal("taken")
+            raise make_refusal("taken")
         self._taken[name] = None
         if len(self._taken) > MAX_TAKEN:
             self._taken.popitem(last=False)
@@ -187,9 +187,9 @@ class HandoverPart(SessionPart):
             return
         self._tries += 1
         if self._tries > MAX_TRIES:
-            raise refusal("other")
+            raise make_refusal("other")
         if self._history.added:
-            raise refusal("begun")
+            raise make_refusal("begun")
         turns = self._handovers.take(message.handover, message.token)
         self._taken = message.handover
         self._taking = True
@@ -254,9 +254,11 @@ class OperatorDrain:
             self._sessions.capacity.operator_draining = True
             self._from = time.monotonic() + NOTICE_SECONDS
             self._before, self._emptied = self.moved, False
-            log.info("drain started by the operator", extra={"count": self._people()})
+            log.info("drain started by the operator", extra={"count": self._count_people()})
             if self._task is None:
-                self._task = self._tasks.spawn(supervise(self._step, name="drain"), name="drain")
+                self._task = self._tasks.spawn(
+                    supervise(self._run_step, name="drain"), name="drain"
+                )
             await self._replicas.report(time.monotonic())
         return self.state()
 
@@ -268,7 +270,7 @@ class OperatorDrain:
         self._check()
         if self._sessions.capacity.operator_draining:
             self._sessions.capacity.operator_draining, self._from = False, None
-            log.info("drain ended by the operator", extra={"count": self._people()})
+            log.info("drain ended by the operator", extra={"count": self._count_people()})
             await self._replicas.report(time.monotonic())
         return self.state()
 
@@ -288,13 +290,13 @@ class OperatorDrain:
 
     def state(self) -> dict[str, Any]:
         now = time.monotonic()
-        own, others = self._replicas.own(), self._replicas.others(now)
+        own, others = self._replicas.own(), self._replicas.list_others(now)
         ordered = self._from is not None
         return {
             "name": own.name,
             "draining": own.draining,
             "stopping": self._sessions.capacity.draining,
-            "people": self._people(),
+            "people": self._count_people(),
             "moved": self.moved - self._before if ordered else 0,
             # Seconds until pages are moved
             "notice_seconds": round(max(0.0, (self._from or now) - now), 1),
@@ -305,7 +307,7 @@ class OperatorDrain:
             ],
         }
 
-    def _people(self) -> int:
+    def _count_people(self) -> int:
         """Return the number of sessions with a socket or a camera."""
         sessions = self._sessions
         return sum(sessions.has_socket(one.id) or one.offered for one in sessions.visitors())
@@ -314,14 +316,14 @@ class OperatorDrain:
         if self._sessions.capacity.draining:
             raise Conflict("This gateway is stopping. Restart it to accept sessions again.")
 
-    async def _step(self) -> float:
+    async def _run_step(self) -> float:
         """Move pages if due. Return the seconds until the next step."""
         now = time.monotonic()
         if self._from is None or self._sessions.capacity.draining:
             # `stop` moves the rest itself.
             return _IDLE_SECONDS
         await self._move(send=now >= self._from and self._replicas.can_take(now))
-        if not self._emptied and not self._people():
+        if not self._emptied and not self._count_people():
             self._emptied = True
             gone = self.moved - self._before
             log.info("drain complete: no sessions left", extra={"count": gone})
@@ -335,7 +337,7 @@ class OperatorDrain:
         able = [
             (session, side)
             for session in self._sessions.all()
-            if (side := _movable_part(session)) is not None and session.id not in self._leaving
+            if (side := _find_movable_part(session)) is not None and session.id not in self._leaving
         ]
         free = [(session, side) for session, side in able if not session.answering]
         for session, side in free[: AT_ONCE if send else 0]:
@@ -348,7 +350,7 @@ class OperatorDrain:
         return bool(self._leaving or able)
 
 
-def _movable_part(session: Session) -> HandoverPart | None:
+def _find_movable_part(session: Session) -> HandoverPart | None:
     """Return the session's part if its page can move; else None."""
     side: HandoverPart | None = session.part("cluster")
     return side if side is not None and side.wanted else None

@@ -77,7 +77,7 @@ class RedisStore(Store):
             f"{self._prefix}:{kind}:{self._hash(kind, text)}" if text else f"{self._prefix}:{kind}"
         )
 
-    def member(self, text: str) -> str:
+    def make_member(self, text: str) -> str:
         return self._hash("member", text)
 
     def _hash(self, kind: str, text: str) -> str:
@@ -98,10 +98,10 @@ class RedisStore(Store):
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await known(keys=list(keys), args=list(args))
         except (RedisError, OSError, TimeoutError) as exc:
-            self._no_answer(exc)
+            self._on_no_answer(exc)
             return None
 
-    def _no_answer(self, exc: Exception) -> None:
+    def _on_no_answer(self, exc: Exception) -> None:
         self._on_failure()
         news = self.answers or self._reason == NOT_ASKED
         self._reason = type(exc).__name__
@@ -117,7 +117,7 @@ class RedisStore(Store):
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._redis.set(self.name("probe"), "1", px=60_000)
         except (RedisError, OSError, TimeoutError) as exc:
-            self._no_answer(exc)
+            self._on_no_answer(exc)
             return
         if not self.answers:
             self.answers, self._reason = True, ""
@@ -125,9 +125,11 @@ class RedisStore(Store):
 
     async def watch(self, on_answers: Callable[[], Any]) -> None:
         """Probe until cancelled; await `on_answers()` after each successful probe."""
-        await supervise(partial(self._round, on_answers), name="redis", after_failure=TRY_SECONDS)
+        await supervise(
+            partial(self._probe_round, on_answers), name="redis", after_failure=TRY_SECONDS
+        )
 
-    async def _round(self, on_answers: Callable[[], Any]) -> float:
+    async def _probe_round(self, on_answers: Callable[[], Any]) -> float:
         """Probe, and return the seconds until the next probe: fewer while Redis does not answer."""
         await self.probe()
         if self.answers:

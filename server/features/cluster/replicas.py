@@ -19,7 +19,7 @@ from typing import Any
 
 from server.auth import new_session_id
 from server.core.aio import TaskSet
-from server.features.cluster.shared_limits import SharedEnds, SharedSlots, Store, text_of
+from server.features.cluster.shared_limits import SharedEnds, SharedSlots, Store, get_text
 from server.session_manager import Replicas, SessionManager
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ NAME = r"[a-z0-9]{1,16}(?:_[a-z0-9]{1,16})?"
 _NAMED = re.compile(rf"(?P<name>{NAME})-[A-Za-z0-9_-]{{22}}", re.ASCII)
 
 
-def session_of(name: str) -> str:
+def make_session_id(name: str) -> str:
     """Return a new session id for the process of that name; "" for any."""
     return f"{name}-{new_session_id()}" if name else new_session_id()
 
@@ -182,8 +182,8 @@ class ReplicaList:
                 extra={"count": MOST_REPLICAS},
             )
         self.crowded = crowded
-        words = [_text(word) for word in reply[: 2 * MOST_REPLICAS]]
-        forgotten = bool(reply) and _text(reply[-1]) == NEW
+        words = [_read_text(word) for word in reply[: 2 * MOST_REPLICAS]]
+        forgotten = bool(reply) and _read_text(reply[-1]) == NEW
         if (forgotten or self._missed) and self._others:
             self._back_at = now
         self._missed = False
@@ -195,18 +195,18 @@ class ReplicaList:
             found = {name: one for name, one in known if now - one[1] < KNOWN_SECONDS} | found
         self._others = found
 
-    def others(self, now: float) -> tuple[Replica, ...]:
+    def list_others(self, now: float) -> tuple[Replica, ...]:
         return tuple(one for one, at in self._others.values() if now - at < KNOWN_SECONDS)
 
-    def states(self, now: float) -> dict[str, int]:
+    def count_states(self, now: float) -> dict[str, int]:
         """Return the number of other replicas by state: open, full, draining."""
         counts = dict.fromkeys(("open", "full", "draining"), 0)
-        for one in self.others(now):
+        for one in self.list_others(now):
             counts["draining" if one.draining else "open" if one.free else "full"] += 1
         return counts
 
     def can_take(self, now: float) -> bool:
-        return any(one.free for one in self.others(now))
+        return any(one.free for one in self.list_others(now))
 
     def choose(self, now: float) -> str:
         """Return the name of the replica for a new session: this one, unless it drains, is full, or is
@@ -216,7 +216,7 @@ class ReplicaList:
         not all reach the same replica.
         """
         own = self.own()
-        others = [one for one in self.others(now) if one.free]
+        others = [one for one in self.list_others(now) if one.free]
         if own.free:
             share = _share([own])
             if share <= _share([own, *others]) + UNEVEN:
@@ -237,8 +237,8 @@ def _share(some: Sequence[Replica]) -> float:
     return sum(one.sessions for one in some) / max(1, sum(one.most for one in some))
 
 
-def _text(word: str | bytes) -> str:
-    return text_of(word)[:_MOST_CHARS]
+def _read_text(word: str | bytes) -> str:
+    return get_text(word)[:_MOST_CHARS]
 
 
 # This process within its installation: the place of sessions, and shared state
@@ -300,7 +300,7 @@ class Cluster(Replicas):
 
     def health(self) -> dict[str, Any]:
         """Return the state of the shared limits and the other replicas' last reports, for /health."""
-        others = self.replicas.others(time.monotonic())
+        others = self.replicas.list_others(time.monotonic())
         return {"limits": self.store.report(), "gateways": [asdict(one) for one in others]}
 
     # Replicas
@@ -310,10 +310,10 @@ class Cluster(Replicas):
         return bool(self._name)
 
     def new_id(self) -> str:
-        return session_of(self._name)
+        return make_session_id(self._name)
 
     def choose_id(self) -> str:
-        return session_of(self.replicas.choose(time.monotonic()))
+        return make_session_id(self.replicas.choose(time.monotonic()))
 
     def is_home(self, session_id: str) -> bool:
         return is_home(self._name, session_id)

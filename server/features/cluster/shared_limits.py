@@ -143,7 +143,7 @@ class Store:
     def name(self, kind: str, text: str = "") -> str:
         return kind + text
 
-    def member(self, text: str) -> str:
+    def make_member(self, text: str) -> str:
         return text
 
     async def run(self, script: str, keys: Sequence[str], *args: str | int | float) -> Any:
@@ -171,11 +171,13 @@ class Counts:
     async def anybody(self, address: str) -> float | None:
         if not self._per_minute:
             return None
-        return _wait(await self._store.run(ANYBODY, [self._bucket(address)], self._per_minute))
+        return _wait(
+            await self._store.run(ANYBODY, [self._make_bucket_key(address)], self._per_minute)
+        )
 
     async def charge(self, address: str, more: int) -> None:
         if self._per_minute:
-            await self._store.run(CHARGE, [self._bucket(address)], self._per_minute, more)
+            await self._store.run(CHARGE, [self._make_bucket_key(address)], self._per_minute, more)
 
     async def session(self, session_id: str, address: str, *, begun: bool) -> float | None:
         if not self._per_minute:
@@ -183,11 +185,11 @@ class Counts:
         store = self._store
         reply = await store.run(
             SESSION,
-            [store.name("token", session_id), self._bucket(address), store.name("slots")],
+            [store.name("token", session_id), self._make_bucket_key(address), store.name("slots")],
             -(-self._per_minute // SESSION_PART),
             self._per_minute,
             int(begun),
-            store.member(session_id),
+            store.make_member(session_id),
             TOKEN_SECONDS,
         )
         return _wait(reply)
@@ -196,7 +198,7 @@ class Counts:
         keys = [self._store.name("guesses", kind)]
         return _wait(await self._store.run(GUESS, keys, most, seconds, int(count)))
 
-    def _bucket(self, address: str) -> str:
+    def _make_bucket_key(self, address: str) -> str:
         return self._store.name("address", limiter_key(address))
 
 
@@ -249,7 +251,7 @@ class SharedEnds:
             return None
         self._looked, before, found = reply
         latest = self._looked + CLOCK_SKEW
-        names = [name for name in map(text_of, found) if not _is_later(name, latest)]
+        names = [name for name in map(get_text, found) if not _is_later(name, latest)]
         fresh = [name for name in names if name not in self._applied]
         self._applied = frozenset(names)
         return Ends(fresh, before if 0 <= before <= latest else 0)
@@ -261,7 +263,7 @@ def _is_later(name: str, latest: int) -> bool:
     return bool(kind) and time.isdecimal() and len(time) < 12 and int(time) > latest
 
 
-def text_of(name: str | bytes) -> str:
+def get_text(name: str | bytes) -> str:
     return name.decode("ascii", "replace") if isinstance(name, bytes) else name
 
 
@@ -284,12 +286,12 @@ class SharedSlots:
 
     async def take(self, session_id: str) -> bool:
         """Take a slot. Return True if the session has one, False if none is free."""
-        member = self._store.member(session_id)
+        member = self._store.make_member(session_id)
         reply = await self._store.run(TAKE_SLOT, self._keys, member, self._most, SLOT_SECONDS)
         return reply is None or bool(reply)
 
     async def leave(self, session_id: str) -> None:
-        await self._store.run(LEAVE_SLOT, self._keys, self._store.member(session_id))
+        await self._store.run(LEAVE_SLOT, self._keys, self._store.make_member(session_id))
 
     async def keep(self) -> list[str]:
         """Renew the slots of this process's sessions; call it at least every SLOT_SECONDS.
@@ -297,7 +299,7 @@ class SharedSlots:
         Return the evicted ones.
         """
         holders = self._holders()
-        names = {self._store.member(name): name for name in holders}
+        names = {self._store.make_member(name): name for name in holders}
         gone: list[str] = []
         for first in range(0, len(names), _AT_ONCE):
             pairs: list[str | float] = []
@@ -305,7 +307,7 @@ class SharedSlots:
                 order = holders[name]
                 pairs += [member, "" if order is None else round(order, 3)]
             reply = await self._store.run(KEEP_SLOTS, self._keys, SLOT_SECONDS, *pairs)
-            gone += [names[text_of(member)] for member in reply or ()]
+            gone += [names[get_text(member)] for member in reply or ()]
         return gone
 
     @property

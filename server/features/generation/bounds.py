@@ -83,13 +83,16 @@ class SoundRequest(_Request):
 R = TypeVar("R", VideoRequest, SoundRequest)
 
 
-def video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
+def validate_video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
     """Validate a request, and return it with `frames` and `seconds` set. Raises BadRequest.
 
     `seconds` * `fps` is rounded to the nearest number of frames that the model makes; a given `frames` has to be one.
     """
-    factor, step, most = rules.factor, rules.frame_step, _max_frames(rules)
-    defaults = {"width": _default_side(_WIDTH, factor), "height": _default_side(_HEIGHT, factor)}
+    factor, step, most = rules.factor, rules.frame_step, _get_max_frames(rules)
+    defaults = {
+        "width": _get_default_side(_WIDTH, factor),
+        "height": _get_default_side(_HEIGHT, factor),
+    }
     request = _validate(VideoRequest, given, rules, **defaults)
     for name, side in (("width", request.width), ("height", request.height)):
         if side % factor:
@@ -113,7 +116,7 @@ def video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
     if (request.frames - 1) % step and request.frames:
         raise BadRequest(
             f"frames is {request.frames}; the loaded model makes {step}k+1 frames, such as "
-            f"{min(most, rules.nearest_frames(request.frames))}."
+            f"{min(most, rules.find_nearest_frames(request.frames))}."
         )
     frames, fps = request.frames, request.fps
     if not frames:
@@ -125,11 +128,11 @@ def video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
                 f"{request.seconds:g} s at {fps} frames/s are {wanted:g} frames; allowed are 1 to {most}. "
                 f"Ask for {1 / fps:.2g} to {most / fps:.1f} s."
             )
-        frames = min(most, rules.nearest_frames(wanted))
+        frames = min(most, rules.find_nearest_frames(wanted))
     return request.model_copy(update={"frames": frames, "seconds": frames / fps})
 
 
-def sound_request(given: Mapping[str, Any], rules: Rules) -> SoundRequest:
+def validate_sound_request(given: Mapping[str, Any], rules: Rules) -> SoundRequest:
     """Validate a request. Raises BadRequest."""
     request = _validate(SoundRequest, given, rules)
     if request.seconds is not None:
@@ -166,10 +169,10 @@ def request_limits(rules: Rules) -> dict[str, Any]:
         "first_frame": rules.first_frame,
         "factor": factor,
         "frame_step": rules.frame_step,
-        "min_side": _min_side(factor),
-        "max_side": _max_side(factor),
+        "min_side": _get_min_side(factor),
+        "max_side": _get_max_side(factor),
         "max_pixels": MAX_PIXELS,
-        "max_frames": _max_frames(rules),
+        "max_frames": _get_max_frames(rules),
         "max_fps": MAX_FPS,
         "max_seconds": MAX_SECONDS,
         "max_steps": MAX_STEPS,
@@ -177,8 +180,8 @@ def request_limits(rules: Rules) -> dict[str, Any]:
         "max_text": MAX_TEXT_CHARS,
         "sample_rate": rules.sample_rate,
         "defaults": {
-            "width": _default_side(_WIDTH, factor),
-            "height": _default_side(_HEIGHT, factor),
+            "width": _get_default_side(_WIDTH, factor),
+            "height": _get_default_side(_HEIGHT, factor),
             "seconds": _SECONDS if video else None,
             "fps": _FPS,
             "steps": _STEPS,
@@ -187,18 +190,18 @@ def request_limits(rules: Rules) -> dict[str, Any]:
     }
 
 
-def _max_frames(rules: Rules) -> int:
+def _get_max_frames(rules: Rules) -> int:
     return (MAX_FRAMES - 1) // rules.frame_step * rules.frame_step + 1
 
 
-def _min_side(factor: int) -> int:
+def _get_min_side(factor: int) -> int:
     return -(-MIN_SIDE // factor) * factor
 
 
-def _max_side(factor: int) -> int:
+def _get_max_side(factor: int) -> int:
     return MAX_SIDE // factor * factor
 
 
-def _default_side(usual: int, factor: int) -> int:
+def _get_default_side(usual: int, factor: int) -> int:
     """Return the allowed multiple of `factor` nearest to a default side, in pixels."""
-    return min(_max_side(factor), max(_min_side(factor), round(usual / factor) * factor))
+    return min(_get_max_side(factor), max(_get_min_side(factor), round(usual / factor) * factor))

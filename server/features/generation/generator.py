@@ -158,7 +158,7 @@ class GenerationRuntime:
         if self._job is not None:
             raise RuntimeError("one job at a time")
         if self._worker.ended.is_set():
-            raise self._ended_error()
+            raise self._make_ended_error()
         worker, now = self._worker, asyncio.get_running_loop().time
         job = self._job = worker.begin({"type": "generate", **request}, picture)
         try:
@@ -170,7 +170,7 @@ class GenerationRuntime:
                         "The model reported nothing for an hour and was stopped. Load it again, and ask for something smaller."
                     ) from None
                 if message is None:
-                    raise self._ended_error()
+                    raise self._make_ended_error()
                 if message.type == "error":
                     text = str(message.header.get("message"))
                     refused = message.header.get("code") in _PUBLIC_CODES
@@ -215,7 +215,7 @@ class GenerationRuntime:
         )
         return f"{self._worker.how_it_ended()}. If memory is short, {less}."
 
-    def _ended_error(self) -> EngineError:
+    def _make_ended_error(self) -> EngineError:
         if self._stopping:
             return EngineUnavailable(
                 "The model was unloaded before the job was done. Load it again."

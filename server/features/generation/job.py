@@ -204,7 +204,7 @@ class GenerationJob:
     @property
     def progress(self) -> JobProgress:
         if self._task is not None:
-            return replace(self._progress, elapsed=self._elapsed_seconds())
+            return replace(self._progress, elapsed=self._get_elapsed_seconds())
         return self._progress
 
     def start(
@@ -288,9 +288,9 @@ class GenerationJob:
         kind, result = self._progress.kind, "error"
         try:
             if isinstance(request, VideoRequest):
-                made = await self._video(model, request, picture)
+                made = await self._make_video(model, request, picture)
             else:
-                made = await self._sound(model, request)
+                made = await self._make_sound(model, request)
             result = "ok"
             self._store(made)
         except asyncio.CancelledError:
@@ -305,13 +305,13 @@ class GenerationJob:
                 Internal("Something went wrong in the server. Its log has the details.")
             )
         finally:
-            self._update(elapsed=self._elapsed_seconds())
+            self._update(elapsed=self._get_elapsed_seconds())
             self._task = None
             self._ended_counter.labels(kind, result).inc()
 
     # One file in memory, from the frames or pieces that a model sends
 
-    async def _video(
+    async def _make_video(
         self, model: GenerationRuntime, request: VideoRequest, picture: bytes
     ) -> ResultFile:
         """Return the file. Raises EngineError. A cancellation is raised after the model's work has ended."""
@@ -330,7 +330,7 @@ class GenerationJob:
                             raise EngineFailed(
                                 f"The model made more than {MAX_FRAMES} frames, the most allowed."
                             )
-                        writer = writer or self._writer(message, request.fps)
+                        writer = writer or self._create_writer(message, request.fps)
                         self._update(made=made, phase="encoding")
                         await in_pool(self._pool, writer.add, message.payload)
             if writer is None:
@@ -340,14 +340,14 @@ class GenerationJob:
             self._update(seconds=round(made / request.fps, 3))
             return ResultFile(data, "video/mp4")
         except ResultTooLarge:
-            raise self._too_large("video", "smaller or shorter one") from None
+            raise self._make_too_large_error("video", "smaller or shorter one") from None
         finally:
             if writer is not None:
                 # In the pool, after the frame that is encoded now. Do not wait. RuntimeError: the pool is closed.
                 with suppress(RuntimeError):
                     self._pool.submit(writer.discard)
 
-    def _writer(self, first: WorkerMessage, fps: int) -> Mp4Writer:
+    def _create_writer(self, first: WorkerMessage, fps: int) -> Mp4Writer:
         width, height = int(first.header["width"]), int(first.header["height"])
         if width * height > MAX_PIXELS or width % 2 or height % 2:
             raise EngineFailed(
@@ -357,7 +357,7 @@ class GenerationJob:
         self._update(width=width, height=height)
         return Mp4Writer(width, height, fps, MAX_RESULT_BYTES)
 
-    async def _sound(self, model: GenerationRuntime, request: SoundRequest) -> ResultFile:
+    async def _make_sound(self, model: GenerationRuntime, request: SoundRequest) -> ResultFile:
         """Return the file. Raises EngineError. A cancellation is raised after the model's work has ended."""
         pcm = bytearray()
         rate, channels = model.rules.sample_rate, 1
@@ -369,7 +369,7 @@ class GenerationJob:
                     rate, channels = int(message.header["rate"]), int(message.header["channels"])
                     pcm += message.payload
                     if len(pcm) > MAX_RESULT_BYTES:
-                        raise self._too_large("sound", "shorter one")
+                        raise self._make_too_large_error("sound", "shorter one")
         if not pcm:
             raise EngineFailed("The model made no sound. Try other words.")
         self._update(seconds=round(len(pcm) / (SAMPLE_BYTES * channels * rate), 3))
@@ -385,13 +385,13 @@ class GenerationJob:
         phase = "decoding" if steps and step >= steps else "steps"
         self._update(step=step, steps=steps, phase=phase)
 
-    def _too_large(self, what: str, instead: str) -> EngineFailed:
+    def _make_too_large_error(self, what: str, instead: str) -> EngineFailed:
         return EngineFailed(
             f"The {what} is larger than {MAX_RESULT_BYTES // 2**20} MiB (limit). "
             f"Ask for a {instead}."
         )
 
-    def _elapsed_seconds(self) -> float:
+    def _get_elapsed_seconds(self) -> float:
         return round(time.monotonic() - self._began, 1)
 
     def _update(self, **changed: Any) -> None:

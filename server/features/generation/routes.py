@@ -16,8 +16,8 @@ from server.core.frames import Detail
 from server.features.generation.bounds import (
     VideoRequest,
     request_limits,
-    sound_request,
-    video_request,
+    validate_sound_request,
+    validate_video_request,
 )
 from server.features.generation.generator import GenerationRuntime
 from server.features.generation.job import GenerationJob, crop_and_resize
@@ -38,8 +38,8 @@ _PIECE_BYTES = 64 * 1024
 def add_routes(router: APIRouter, api: Api, job: GenerationJob, manager: EngineManager) -> None:
     """Add the routes for `video` and `sound`. `manager` has the loaded model."""
 
-    def current_job() -> dict[str, Any]:
-        model = _loaded(manager)
+    def get_current_job() -> dict[str, Any]:
+        model = _find_loaded_model(manager)
         takes = None
         if model is not None:
             takes = {
@@ -60,42 +60,42 @@ def add_routes(router: APIRouter, api: Api, job: GenerationJob, manager: EngineM
             `max_fps`, `max_seconds`, `max_steps`, `max_guidance`, `max_text`, `sample_rate`,
             `defaults`. `making`: `JobProgress`.
             """
-            return current_job()
+            return get_current_job()
 
         @router.post(f"/{kind}", status_code=202)
         async def start(body: dict[str, Any]) -> dict[str, Any]:
             """Start a job; one runs at a time. Answers 202 and the same. Body: `VideoRequest` or
             `SoundRequest`.
             """
-            model = _loaded_for(manager, kind, body)
+            model = _get_loaded_model(manager, kind, body)
             if kind == "sound":
-                job.start(model, sound_request(body, model.rules))
-                return current_job()
-            request = video_request(body, model.rules)
+                job.start(model, validate_sound_request(body, model.rules))
+                return get_current_job()
+            request = validate_video_request(body, model.rules)
             picture = b""
             if request.camera:
                 # First, because preparing a picture may take half a second
                 job.check_free(model)
-                picture = await _first_frame(api, request)
+                picture = await _capture_first_frame(api, request)
             job.start(model, request, picture)
-            return current_job()
+            return get_current_job()
 
         @router.delete(f"/{kind}")
         async def cancel() -> dict[str, Any]:
             """Cancel the job. Answers the same."""
             await job.cancel()
-            return current_job()
+            return get_current_job()
 
         @router.get(f"/{kind}/result")
         async def result(request: Request) -> Response:
             """The result, as MP4, WAV or PCM: once, or again if the connection broke. Kept for 10 minutes."""
-            return _result_response(job, head=bool(request.scope.get("head")))
+            return _make_result_response(job, head=bool(request.scope.get("head")))
 
     add("video")
     add("sound")
 
 
-def _result_response(job: GenerationJob, *, head: bool) -> Response:
+def _make_result_response(job: GenerationJob, *, head: bool) -> Response:
     """Return the response with the result. It stays available after a HEAD request or a broken connection."""
     made = job.take()
     headers = {"Content-Length": str(len(made.data))}
@@ -112,15 +112,17 @@ def _result_response(job: GenerationJob, *, head: bool) -> Response:
     return StreamingResponse(pieces(), media_type=made.media_type, headers=headers)
 
 
-def _loaded(manager: EngineManager) -> GenerationRuntime | None:
+def _find_loaded_model(manager: EngineManager) -> GenerationRuntime | None:
     """Return the loaded model if it makes videos or sound; else None."""
     model = manager.ready_runtime
     return model if isinstance(model, GenerationRuntime) else None
 
 
-def _loaded_for(manager: EngineManager, kind: Output, body: dict[str, Any]) -> GenerationRuntime:
+def _get_loaded_model(
+    manager: EngineManager, kind: Output, body: dict[str, Any]
+) -> GenerationRuntime:
     """Return the loaded model that makes this kind. Raises WrongModel, EngineUnavailable."""
-    model = _loaded(manager)
+    model = _find_loaded_model(manager)
     if model is not None and model.rules.output == kind:
         return model
     if kind == "video":
@@ -134,7 +136,7 @@ def _loaded_for(manager: EngineManager, kind: Output, body: dict[str, Any]) -> G
     )
 
 
-async def _first_frame(api: Api, request: VideoRequest) -> bytes:
+async def _capture_first_frame(api: Api, request: VideoRequest) -> bytes:
     """Return the sharpest filtered picture of the next 0.4 s of the session's camera, as RGB of the requested size.
 
     Raises Unauthorized, NotFound, CameraError.

@@ -38,7 +38,7 @@ class Rules:
     # Hz
     sample_rate: int = SAMPLE_RATE
 
-    def nearest_frames(self, wanted: float) -> int:
+    def find_nearest_frames(self, wanted: float) -> int:
         """Return the nearest number of frames that the model can make; of two, the larger, as on the page."""
         return max(0, math.floor((wanted - 1) / self.frame_step + 0.5)) * self.frame_step + 1
 
@@ -67,12 +67,12 @@ def find_own_code(folder: Path) -> str:
     return ""
 
 
-def pixel_rules(folder: Path) -> tuple[int, int]:
+def read_pixel_rules(folder: Path) -> tuple[int, int]:
     """Return `factor` and `frame_step` of a pipeline (see `Rules`). Raises ModelFolderError."""
-    vae = _component(folder, "vae")
-    transformer = _component(folder, "transformer") or _component(folder, "unet")
-    spatial = _positive_integer(vae, "scale_factor_spatial", "spatial_compression_ratio")
-    temporal = _positive_integer(vae, "scale_factor_temporal", "temporal_compression_ratio")
+    vae = _read_component(folder, "vae")
+    transformer = _read_component(folder, "transformer") or _read_component(folder, "unet")
+    spatial = _get_positive_integer(vae, "scale_factor_spatial", "spatial_compression_ratio")
+    temporal = _get_positive_integer(vae, "scale_factor_temporal", "temporal_compression_ratio")
     patch = transformer.get("patch_size", 2)
     if isinstance(patch, list):
         patch = math.lcm(*(int(one) for one in patch[1:])) if len(patch) > 1 else patch[0]
@@ -80,12 +80,12 @@ def pixel_rules(folder: Path) -> tuple[int, int]:
     return (spatial * patch if spatial else FACTOR), temporal or FRAME_STEP
 
 
-def _component(folder: Path, name: str) -> dict[str, Any]:
+def _read_component(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name / "config.json"
     return read_json(path) if path.is_file() else {}
 
 
-def _positive_integer(config: Mapping[str, Any], *names: str) -> int:
+def _get_positive_integer(config: Mapping[str, Any], *names: str) -> int:
     """Return the value of the first of `names` that is a positive integer; 0 if there is none."""
     for name in names:
         value = config.get(name)

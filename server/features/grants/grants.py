@@ -92,7 +92,7 @@ class Grant:
         return f"Grant(id={self.id!r})"
 
 
-def printable_name(name: str) -> str:
+def clean_name(name: str) -> str:
     """Return a name as one line without control characters; "" if nothing is left."""
     shown = (c if not unicodedata.category(c).startswith("C") else " " for c in name)
     return " ".join("".join(shown).split())
@@ -145,7 +145,7 @@ class Grants:
             raise BadRequest(
                 f'"seconds" must be between {LEAST_SECONDS} and {MOST_SECONDS}. Choose a time in this range.'
             )
-        name = printable_name(name)
+        name = clean_name(name)
         if not 0 < len(name) <= MAX_NAME_CHARS:
             raise BadRequest(
                 f'"name" must have 1 to {MAX_NAME_CHARS} printable characters. Enter a name for the program.'
@@ -180,14 +180,14 @@ class Grants:
             if hmac.compare_digest(grant.digest, digest):
                 found = grant
         if found is None:
-            raise access_ended()
+            raise make_access_ended_error()
         return found
 
     def check(self, grant: Grant, now: float) -> None:
         """Raise Unauthorized for a grant that has ended or expired."""
         self.expire(now)
         if self._grants.get(grant.id) is not grant:
-            raise access_ended()
+            raise make_access_ended_error()
 
     def count_message(self, grant: Grant, now: float) -> None:
         """Count a message of any kind, before it is parsed. Raise Unauthorized or RateLimited."""
@@ -256,12 +256,12 @@ class Grants:
             del self._grants[grant.id]
         return over
 
-    def next_end(self) -> float | None:
+    def get_next_end(self) -> float | None:
         """Return the time of the next expiry, monotonic seconds; None if there are no grants."""
         return min((grant.until for grant in self._grants.values()), default=None)
 
 
-def access_ended() -> Unauthorized:
+def make_access_ended_error() -> Unauthorized:
     """Return the error for a grant that has ended."""
     return Unauthorized("This access has ended. Ask the person for a new one.")
 

@@ -29,8 +29,8 @@ from server.core.errors import (
     Unauthorized,
 )
 from server.core.messages import error_body
-from server.features.grants.grants import Grant, access_ended, read_token
-from server.features.grants.programs import SessionPrograms, programs_of
+from server.features.grants.grants import Grant, make_access_ended_error, read_token
+from server.features.grants.programs import SessionPrograms, get_programs
 from server.session.session import Session
 from server.session_manager import REPLICA_UNAVAILABLE
 from server.web.middleware import ErrorForm
@@ -57,7 +57,7 @@ class ProgramAccess:
     @property
     def programs(self) -> SessionPrograms:
         """All programs of the session."""
-        return programs_of(self.session)
+        return get_programs(self.session)
 
 
 class ProgramGuard:
@@ -85,11 +85,11 @@ class ProgramGuard:
         """
         self._guard.origin(request)
         try:
-            return self._access_of(request, session_id, token)
+            return self._get_access(request, session_id, token)
         except Unauthorized as error:
             raise self._count_refusal(request, error) from None
 
-    def _access_of(
+    def _get_access(
         self, request: HTTPConnection, session_id: str | None, token: str | None
     ) -> ProgramAccess:
         try:
@@ -100,12 +100,12 @@ class ProgramGuard:
             raise Unauthorized(_MISSING)
         named, digest = read
         if session_id is not None and session_id != named:
-            raise access_ended()
+            raise make_access_ended_error()
         self._check_home(request, named, session_id)
         session = self._services.sessions.get(named)
         if session is None:
-            raise access_ended()
-        return ProgramAccess(session, programs_of(session).find(digest))
+            raise make_access_ended_error()
+        return ProgramAccess(session, get_programs(session).find(digest))
 
     def _check_home(self, request: HTTPConnection, session_id: str, named: str | None) -> None:
         if self._services.sessions.replicas.is_home(session_id):
@@ -146,7 +146,7 @@ async def run_until_disconnect(receive: Receive, answer: Coroutine[Any, Any, Non
         answering.result()
 
 
-def _rpc_error(error: QwenCameraError) -> dict[str, Any]:
+def _make_rpc_error(error: QwenCameraError) -> dict[str, Any]:
     """Return the body of a JSON-RPC error, without an id, since the request may not have been parsed."""
     code = -32600 if isinstance(error, RequestError) else -32603
     data = error_body(error)["error"]
@@ -157,7 +157,7 @@ def _rpc_error(error: QwenCameraError) -> dict[str, Any]:
     }
 
 
-MCP_ERRORS = ErrorForm(re.compile(r"(?:/at/[^/]*)?/mcp/?$"), _rpc_error)
+MCP_ERRORS = ErrorForm(re.compile(r"(?:/at/[^/]*)?/mcp/?$"), _make_rpc_error)
 # The paths at which clients look for OAuth after a 401 (RFC 7591, 8414 and 9728)
 SIGN_IN_ERRORS = ErrorForm(
     re.compile(r"/register$|(?:/at/[^/]*)?(?:/mcp)?/\.well-known/(?:oauth-|openid-configuration)"),

@@ -20,7 +20,7 @@ from server.core.errors import (
 )
 from server.core.frames import Detail, Frame, JobKind, QuestionMode
 from server.core.messages import MAX_QUESTION_CHARS
-from server.features.grants.grants import Grant, access_ended
+from server.features.grants.grants import Grant, make_access_ended_error
 from server.media.camera import QuestionTime
 from server.media.picture.planes import refuse_black
 from server.models.base import Engine, EngineRequest, Message, ProgramFields
@@ -138,7 +138,7 @@ class ProgramQuestions:
         self._pointing: Pointing | None = context.part("pointing")
         self._services = context.services
 
-    async def frame(self) -> Frame:
+    async def wait_frame(self) -> Frame:
         """Wait for the camera's next frame, and return it. Raise CameraError if none comes."""
         self._camera.wake()
         return await self._camera.frame_after(QuestionTime.now())
@@ -172,7 +172,7 @@ class ProgramQuestions:
             route = QuestionMode.NOW
         # Check consent before a picture is taken.
         self._requests.consent.check(self._services.current_engine())
-        frame = question.frame or await self.frame()
+        frame = question.frame or await self.wait_frame()
         waited = time.monotonic() - asked.at
         view = View(frame, detail, self._camera.scene, held=question.held)
         needs = self._services.current_engine().status.capabilities
@@ -280,7 +280,7 @@ class ProgramWatches:
 
         Raise BadRequest or TooLong for an invalid condition, Conflict beyond the limit.
         """
-        if len(self._active_ids(grant)) >= MAX_WATCHES:
+        if len(self._list_active_ids(grant)) >= MAX_WATCHES:
             raise Conflict(
                 f"This program has {MAX_WATCHES} watches (limit). Remove one with watch_remove, then add this one."
             )
@@ -291,12 +291,12 @@ class ProgramWatches:
 
     def list_own(self, grant: Grant) -> list[WatchInfo]:
         """Return the watches that the program added, oldest first."""
-        watching, own = self._watching, self._active_ids(grant)
+        watching, own = self._watching, self._list_active_ids(grant)
         return [one for one in watching.watches() if one.id in own]
 
     def remove(self, grant: Grant, id: str) -> None:
         """Remove a watch. Raise NotFound if the program did not add it."""
-        if id not in self._active_ids(grant):
+        if id not in self._list_active_ids(grant):
             raise NotFound("Watch not found. watch_list returns the ids of this program's watches.")
         self._watching.remove(id)
 
@@ -304,10 +304,10 @@ class ProgramWatches:
         """Remove all watches of a program, and cancel its waits."""
         for wait in grant.waits:
             wait.cancel()
-        for id in self._active_ids(grant):
+        for id in self._list_active_ids(grant):
             self._watching.remove(id)
 
-    async def alerts(self, grant: Grant, after: int, wait: float) -> list[KeptAlert]:
+    async def wait_alerts(self, grant: Grant, after: int, wait: float) -> list[KeptAlert]:
         """Return the kept alerts with numbers above `after`, since the beginning of the program's access, oldest first.
 
         If there are none, wait for the next one, at most `wait` seconds. Raise Unauthorized if the access ends
@@ -318,9 +318,9 @@ class ProgramWatches:
 
         async def next_ones() -> list[KeptAlert]:
             while True:
-                all_of_them, since = kept.all(), grant.made_at * 1000
+                all_of_them, since = kept.list_all(), grant.made_at * 1000
                 found = [one for one in all_of_them if one.number > after and one.at >= since]
-                if found or not await kept.next(deadline):
+                if found or not await kept.wait_next(deadline):
                     return found
 
         task = asyncio.create_task(next_ones(), name="program/events")
@@ -332,10 +332,10 @@ class ProgramWatches:
             task.cancel()
             grant.waits.discard(task)
         if task.cancelled():
-            raise access_ended()
+            raise make_access_ended_error()
         return task.result()
 
-    def _active_ids(self, grant: Grant) -> list[str]:
+    def _list_active_ids(self, grant: Grant) -> list[str]:
         """Return the ids of a program's watches that still exist: the person may have removed some."""
         there = {one.id for one in self._found.watches()} if self._found is not None else ()
         grant.watches = [id for id in grant.watches if id in there]

@@ -15,7 +15,7 @@ from server.core.aio import Timer, cancel_and_wait, in_pool
 from server.core.errors import Busy, Conflict, Internal, QwenCameraError, RequestError
 from server.core.frames import Frame
 from server.features.grants import messages
-from server.features.grants.grants import MAX_GRANTS, Grant, Grants, Scope, access_ended
+from server.features.grants.grants import MAX_GRANTS, Grant, Grants, Scope, make_access_ended_error
 from server.features.grants.program_question import (
     ProgramQuestion,
     ProgramQuestions,
@@ -105,11 +105,11 @@ class SessionPrograms(SessionPart):
         """End the access of all programs; return their number."""
         return sum(self.end(grant.id) for grant in self.grants.all())
 
-    def program_list(self) -> messages.ProgramList:
+    def make_program_list(self) -> messages.ProgramList:
         """Return the message with all programs."""
         self._expire()
         return messages.ProgramList(
-            programs=[info_of(grant) for grant in self.grants.all()],
+            programs=[make_program_info(grant) for grant in self.grants.all()],
             most=MAX_GRANTS if self.grants.allowed else 0,
             looks_per_minute=self.grants.per_minute,
         )
@@ -126,7 +126,7 @@ class SessionPrograms(SessionPart):
         """Send the list to a new socket, if there is or was a program."""
         if self._announced or len(self.grants):
             self._announced = True
-            self._outbox.put(self.program_list())
+            self._outbox.put(self.make_program_list())
 
     def set_connected(self, connected: bool) -> None:
         """Store whether a socket of the session is open; looks need one."""
@@ -148,7 +148,7 @@ class SessionPrograms(SessionPart):
 
     def _on_change(self) -> None:
         self._timer.cancel()
-        if (end := self.grants.next_end()) is not None:
+        if (end := self.grants.get_next_end()) is not None:
             self._timer.set(max(0.05, end - time.monotonic()), self._expire_soon)
         self.greet()
 
@@ -202,12 +202,12 @@ class SessionPrograms(SessionPart):
         engine = self._services.current_engine()
         return engine.status.model_name or engine.name
 
-    async def picture(self, grant: Grant) -> tuple[bytes, Frame]:
+    async def take_picture(self, grant: Grant) -> tuple[bytes, Frame]:
         """Return a filtered JPEG of the next frame, at most 640 px and 36 KiB, and the frame. Raise as `ask` does."""
         self.admit(grant)
 
         async def work(look: messages.ProgramLook) -> LookResult[tuple[bytes, Frame]]:
-            frame = await self.questions.frame()
+            frame = await self.questions.wait_frame()
             self.check_picture(grant)
             still = self._services.preparer.still
             jpeg = await in_pool(self._services.prepare_pool, still, frame)
@@ -295,7 +295,7 @@ class SessionPrograms(SessionPart):
         result: T | BaseException
         state, image = "failed", None
         if not task.done() or task.cancelled():
-            result, text = access_ended(), "It was stopped."
+            result, text = make_access_ended_error(), "It was stopped."
         elif (error := task.exception()) is not None:
             if not isinstance(error, QwenCameraError):
                 error = Internal(
@@ -346,7 +346,7 @@ class SessionPrograms(SessionPart):
             self.end(grant.id)
 
 
-def info_of(grant: Grant) -> messages.ProgramInfo:
+def make_program_info(grant: Grant) -> messages.ProgramInfo:
     """Return the description of a grant for clients, without its token."""
     left = grant.until - time.monotonic()
     return messages.ProgramInfo(
@@ -360,7 +360,7 @@ def info_of(grant: Grant) -> messages.ProgramInfo:
     )
 
 
-def programs_of(session: Session) -> SessionPrograms:
+def get_programs(session: Session) -> SessionPrograms:
     """Return the programs of a session."""
     found = session.part("grants")
     assert isinstance(found, SessionPrograms)

@@ -14,7 +14,7 @@ from server.core.errors import NotFound
 from server.core.redact import session_hash
 from server.features.grants.grants import Scope
 from server.features.grants.guard import ProgramGuard
-from server.features.grants.programs import info_of, programs_of
+from server.features.grants.programs import get_programs, make_program_info
 from server.session.session import Session
 from server.session_manager import SessionManager
 from server.shared.services import ListedCameras
@@ -58,8 +58,8 @@ def add_grant_routes(
         """Give a program access. Return 201 with the access, its `token` (only here), and `mcp` and
         `openai`, the paths of the MCP server and of OpenAI's interface.
         """
-        grant, token = programs_of(session).make(body.name, body.scopes, body.seconds)
-        return info_of(grant).model_dump() | {
+        grant, token = get_programs(session).make(body.name, body.scopes, body.seconds)
+        return make_program_info(grant).model_dump() | {
             "token": token,
             "mcp": f"/at/{session.id}/mcp",
             "openai": f"/at/{session.id}/v1",
@@ -72,12 +72,12 @@ def add_grant_routes(
         Each has `id`, `name`, `scopes`, `made_at`, `expires_at`, `last_used` (or `null`) and
         `looks`, the number of its looks.
         """
-        return programs_of(session).program_list().model_dump(exclude={"type"})
+        return get_programs(session).make_program_list().model_dump(exclude={"type"})
 
     @router.delete(f"{path}/{{id}}", dependencies=ends)
     async def end(id: str, session: Session = Depends(session_of)) -> dict[str, Any]:
         """End a program's access at once, with its looks and watches. Return `ended`: 1; 404 for an unknown id."""
-        if not programs_of(session).end(id):
+        if not get_programs(session).end(id):
             raise NotFound(
                 "Program not found. Its access may have ended or expired. Reload the list of programs."
             )
@@ -86,7 +86,7 @@ def add_grant_routes(
     @router.delete(path, dependencies=ends)
     async def end_all(session: Session = Depends(session_of)) -> dict[str, Any]:
         """End the access of all programs. Return `ended`: their number."""
-        return {"ended": programs_of(session).end_all()}
+        return {"ended": get_programs(session).end_all()}
 
 
 def add_routes(router: APIRouter, services: Services, programs: ProgramGuard) -> None:
@@ -104,7 +104,7 @@ def add_routes(router: APIRouter, services: Services, programs: ProgramGuard) ->
         """Return a program's own access, with the fields above; needs the program's token, which opens no other route here."""
         access = await programs.enter(request)
         access.programs.count_call(access.grant, None)
-        return info_of(access.grant).model_dump()
+        return make_program_info(access.grant).model_dump()
 
 
 # Operators' routes: programs that visitors have given access, and access to fixed cameras, which have
@@ -125,7 +125,7 @@ def add_operator_routes(router: APIRouter, sessions: SessionManager) -> None:
             "programs": [
                 {"session": session_hash(session.id), **one.model_dump(exclude={"made_at"})}
                 for session in sessions.visitors()
-                for one in programs_of(session).program_list().programs
+                for one in get_programs(session).make_program_list().programs
             ]
         }
 
@@ -133,7 +133,7 @@ def add_operator_routes(router: APIRouter, sessions: SessionManager) -> None:
     async def end_program(name: str, id: str) -> dict[str, Any]:
         """End the access of a visitor's program. Return `ended`: 1; 404 for an unknown one."""
         found = next((one for one in sessions.visitors() if session_hash(one.id) == name), None)
-        if found is None or not programs_of(found).end(id):
+        if found is None or not get_programs(found).end(id):
             raise NotFound(
                 "Access not found in this process. It has ended or expired. Reload the list of programs."
             )

@@ -121,7 +121,7 @@ class _Tool:
     changes: bool = False
 
 
-def _result(text: str, facts: Mapping[str, Any], *pictures: bytes) -> CallToolResult:
+def _make_result(text: str, facts: Mapping[str, Any], *pictures: bytes) -> CallToolResult:
     content: list[ContentBlock] = [TextContent(text=text)]
     content += [
         ImageContent(data=base64.b64encode(jpeg).decode("ascii"), mime_type="image/jpeg")
@@ -130,7 +130,7 @@ def _result(text: str, facts: Mapping[str, Any], *pictures: bytes) -> CallToolRe
     return CallToolResult(content=content, structured_content=dict(facts))
 
 
-def _facts(answer: wire.Response) -> dict[str, Any]:
+def _make_facts(answer: wire.Response) -> dict[str, Any]:
     """Return the structured content of an answer."""
     facts: dict[str, Any] = {"answer": answer.text, "complete": answer.finish_reason == "stop"}
     if (frame := answer.frame) is not None:
@@ -146,7 +146,7 @@ def _facts(answer: wire.Response) -> dict[str, Any]:
 async def _look(access: ProgramAccess, given: LookArguments) -> CallToolResult:
     question = ProgramQuestion(given.question, tool="look", detail=Detail(given.detail))
     answer = await access.programs.ask(access.grant, question)
-    return _result(answer.text, _facts(answer))
+    return _make_result(answer.text, _make_facts(answer))
 
 
 async def _find(access: ProgramAccess, given: FindArguments) -> CallToolResult:
@@ -154,7 +154,9 @@ async def _find(access: ProgramAccess, given: FindArguments) -> CallToolResult:
     answer = await access.programs.ask(access.grant, question)
     found = answer.boxes
     boxes = [box.model_dump(exclude_none=True) for box in found] if found is not None else None
-    return _result(answer.text, _facts(answer) | {"boxes": boxes, "boxes_by": answer.boxes_by})
+    return _make_result(
+        answer.text, _make_facts(answer) | {"boxes": boxes, "boxes_by": answer.boxes_by}
+    )
 
 
 async def _recall(access: ProgramAccess, given: RecallArguments) -> CallToolResult:
@@ -163,21 +165,23 @@ async def _recall(access: ProgramAccess, given: RecallArguments) -> CallToolResu
     earlier = [
         {"number": one.number, "captured_at": one.captured_at} for one in answer.frames or ()
     ]
-    return _result(answer.text, _facts(answer) | {"earlier": earlier})
+    return _make_result(answer.text, _make_facts(answer) | {"earlier": earlier})
 
 
-async def _snapshot(access: ProgramAccess, given: NoArguments) -> CallToolResult:
-    jpeg, frame = await access.programs.picture(access.grant)
+async def _take_snapshot(access: ProgramAccess, given: NoArguments) -> CallToolResult:
+    jpeg, frame = await access.programs.take_picture(access.grant)
     age = max(0.0, time.monotonic() - frame.captured)
     facts = {"age_ms": round(age * 1000, 1), "width": frame.width, "height": frame.height}
-    return _result("The camera's picture of now.", facts, jpeg)
+    return _make_result("The camera's picture of now.", facts, jpeg)
 
 
 async def _watch_add(access: ProgramAccess, given: WatchAddArguments) -> CallToolResult:
     # A watch is a series of looks, so it also needs an open page.
     access.programs.check_page_open()
     id = access.programs.watches.add(access.grant, given.condition, repeat=given.repeat)
-    return _result(f"Watching for: {given.condition}. Call events to get its alerts.", {"id": id})
+    return _make_result(
+        f"Watching for: {given.condition}. Call events to get its alerts.", {"id": id}
+    )
 
 
 async def _watch_list(access: ProgramAccess, given: NoArguments) -> CallToolResult:
@@ -192,15 +196,15 @@ async def _watch_list(access: ProgramAccess, given: NoArguments) -> CallToolResu
         for one in access.programs.watches.list_own(access.grant)
     ]
     lines = [f"{one['id']}: {one['condition']} ({one['state']})" for one in watches]
-    return _result("\n".join(lines) or "You have no watches.", {"watches": watches})
+    return _make_result("\n".join(lines) or "You have no watches.", {"watches": watches})
 
 
 async def _watch_remove(access: ProgramAccess, given: WatchRemoveArguments) -> CallToolResult:
     access.programs.watches.remove(access.grant, given.id)
-    return _result("Watch removed.", {"id": given.id})
+    return _make_result("Watch removed.", {"id": given.id})
 
 
-def _alert(event: KeptAlert, picture: int | None) -> dict[str, Any]:
+def _format_alert(event: KeptAlert, picture: int | None) -> dict[str, Any]:
     """Return an alert as structured content. `picture`: index of its picture in the result; None if it has none."""
     return {
         "number": event.number,
@@ -213,7 +217,7 @@ def _alert(event: KeptAlert, picture: int | None) -> dict[str, Any]:
     }
 
 
-def _picture_refusal(access: ProgramAccess) -> str:
+def _get_picture_refusal(access: ProgramAccess) -> str:
     """Return why no picture can be sent now; "" if one can. Raise Forbidden if the scope `look` is missing."""
     try:
         access.programs.check_picture(access.grant)
@@ -222,20 +226,20 @@ def _picture_refusal(access: ProgramAccess) -> str:
     return ""
 
 
-async def _events(access: ProgramAccess, given: EventsArguments) -> CallToolResult:
-    withheld = _picture_refusal(access) if given.pictures else ""
+async def _read_events(access: ProgramAccess, given: EventsArguments) -> CallToolResult:
+    withheld = _get_picture_refusal(access) if given.pictures else ""
     watches = access.programs.watches
-    found = await watches.alerts(access.grant, given.after, given.wait_seconds)
+    found = await watches.wait_alerts(access.grant, given.after, given.wait_seconds)
     shown = [one for one in found if one.jpeg is not None][-_MOST_PICTURES:]
     if given.pictures and shown:
         # Check again: the page may have closed or opened meanwhile.
-        withheld = _picture_refusal(access)
+        withheld = _get_picture_refusal(access)
     if withheld or not given.pictures:
         shown = []
-    alerts = [_alert(one, shown.index(one) if one in shown else None) for one in found]
+    alerts = [_format_alert(one, shown.index(one) if one in shown else None) for one in found]
     lines = [f"{one['number']}: {one['condition']}. {one['reason']}" for one in alerts]
     last = max((event.number for event in found), default=given.after)
-    return _result(
+    return _make_result(
         ("\n".join(lines) or "No alerts.") + withheld,
         {"events": alerts, "after": last},
         *(one.jpeg for one in shown if one.jpeg is not None),
@@ -257,7 +261,7 @@ TOOLS: Mapping[str, _Tool] = {
         "Get the camera's picture of now as a JPEG of at most 640 pixels, to see it yourself. Use look for a question:"
         " that sees more detail and costs less." + _SEEN,
         NoArguments,
-        _snapshot,
+        _take_snapshot,
     ),
     "find": _Tool(
         Scope.LOOK,
@@ -306,7 +310,7 @@ TOOLS: Mapping[str, _Tool] = {
         "List what the camera's watches have seen since you have had access, with the reason. Use it after watch_add:"
         " pass the highest number that you know as after, and wait_seconds to wait for the next one.",
         EventsArguments,
-        _events,
+        _read_events,
     ),
 }
 
@@ -371,10 +375,12 @@ async def call(
         return await tool.run(access, given)
     except Exception as exc:  # noqa: BLE001 - log an unexpected error, without its text, and report it to the program
         # Use one expression: a variable would keep the error, and with it the frame, in memory.
-        return _error_result(exc if isinstance(exc, QwenCameraError) else _internal_error(exc))
+        return _make_error_result(
+            exc if isinstance(exc, QwenCameraError) else _make_internal_error(exc)
+        )
 
 
-def _error_result(error: QwenCameraError) -> CallToolResult:
+def _make_error_result(error: QwenCameraError) -> CallToolResult:
     text = error.visitor_message
     if error.retry_after is not None:
         text += f" (Try again after {error.retry_after:g} s.)"
@@ -391,7 +397,7 @@ def _error_result(error: QwenCameraError) -> CallToolResult:
     )
 
 
-def _internal_error(exc: Exception) -> QwenCameraError:
+def _make_internal_error(exc: Exception) -> QwenCameraError:
     log_failure("program/mcp", exc, "MCP tool failed")
     return Internal(
         "An internal error occurred on the server. Its log has the details. Try again, or tell the operator."

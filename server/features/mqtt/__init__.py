@@ -29,7 +29,7 @@ def register(api: Api) -> None:
     )
     api.provide(Mqtt, mqtt)
     api.run("mqtt", start=mqtt.start, close=mqtt.close)
-    api.on_session_ended(mqtt.visitors.left)
+    api.on_session_ended(mqtt.visitors.on_left)
     if broker is not None:
         api.on_alert(mqtt.on_alert)
     if broker is not None and settings.mqtt_visitors:

@@ -87,9 +87,9 @@ class BrokerClient(Client):
         self._client.on_message = self._on_message
         self._receive = self._client._sock_recv
         # The library has no public hook for a bound; tests/project/test_dependencies.py checks this one.
-        setattr(self._client, "_sock_recv", self._bounded)  # noqa: B010
+        setattr(self._client, "_sock_recv", self._read_bounded)  # noqa: B010
 
-    def _bounded(self, size: int) -> bytes:
+    def _read_bounded(self, size: int) -> bytes:
         """Read at most `size` bytes of a packet. Raises ConnectionError beyond the limit."""
         if size > MOST_PACKET:
             self.trouble = self.trouble or BrokerFailure.LARGE
@@ -115,7 +115,7 @@ class BrokerClient(Client):
         self._limit = getattr(properties, "MaximumPacketSize", None)
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
-    def fits(self, message: MqttMessage) -> bool:
+    def can_send(self, message: MqttMessage) -> bool:
         """Return False if the message exceeds the broker's packet size."""
         size = len(message.topic.encode()) + len(message.payload) + _BESIDE_MESSAGE
         return self._limit is None or size <= self._limit
@@ -147,7 +147,7 @@ class BrokerClient(Client):
             self._disconnected.exception()
 
 
-def trouble_of(error: BaseException) -> BrokerFailure:
+def classify_failure(error: BaseException) -> BrokerFailure:
     """Return the reason for a failed connection."""
     if isinstance(error, MqttConnectError):
         value: Any = getattr(error.rc, "value", error.rc)

@@ -19,11 +19,14 @@ MAKER = "qwen-camera"
 _MOTION = re.compile(r"\b(?:motion|movements?|moves?|moving)\b", re.IGNORECASE)
 
 
-def configs(topics: Topics, device: CameraDevice) -> dict[str, bytes]:
+def build_configs(topics: Topics, device: CameraDevice) -> dict[str, bytes]:
     """Return the retained configurations of a camera's entities, by topic."""
     name = device.key
     common: dict[str, Any] = {
-        "availability": [_available(topics.status), _available(topics.camera(name))],
+        "availability": [
+            _build_availability(topics.status),
+            _build_availability(topics.camera(name)),
+        ],
         "availability_mode": "all",
         "device": {
             "identifiers": [f"{topics.prefix}_{name}"],
@@ -44,7 +47,7 @@ def configs(topics: Topics, device: CameraDevice) -> dict[str, bytes]:
 
     for condition in device.watches:
         key = watch_key(condition)
-        words = one_line(condition)
+        words = to_one_line(condition)
         watch: dict[str, Any] = {
             "name": words,
             "state_topic": topics.watch(name, key),
@@ -62,8 +65,12 @@ def configs(topics: Topics, device: CameraDevice) -> dict[str, bytes]:
         }
         add("image", f"picture_{key}", picture)
     if device.describes:
-        add("sensor", "description", _text(topics, "Description", topics.description(name)))
-    add("sensor", "answer", _text(topics, "Answer", topics.answer(name)))
+        add(
+            "sensor",
+            "description",
+            _build_text_entity(topics, "Description", topics.description(name)),
+        )
+    add("sensor", "answer", _build_text_entity(topics, "Answer", topics.answer(name)))
     button = {
         "name": "Look now",
         "command_topic": topics.look(name),
@@ -74,7 +81,7 @@ def configs(topics: Topics, device: CameraDevice) -> dict[str, bytes]:
     return found
 
 
-def _available(topic: str) -> dict[str, str]:
+def _build_availability(topic: str) -> dict[str, str]:
     return {
         "topic": topic,
         "payload_available": ONLINE.decode(),
@@ -82,7 +89,7 @@ def _available(topic: str) -> dict[str, str]:
     }
 
 
-def _text(topics: Topics, name: str, topic: str) -> dict[str, str]:
+def _build_text_entity(topics: Topics, name: str, topic: str) -> dict[str, str]:
     return {"name": name, "state_topic": topic, "json_attributes_topic": topics.facts(topic)}
 
 
@@ -200,7 +207,7 @@ MOST_WHOLE = 4000
 _ENDS = ".!?。！？؟।"
 
 
-def one_line(text: str, most: int = MOST_WHOLE) -> str:
+def to_one_line(text: str, most: int = MOST_WHOLE) -> str:
     """Return the text with only printable characters and single spaces, at most `most` characters."""
     cut = text[: most * 2]
     shown = (c if unicodedata.category(c)[0] not in "CZ" else " " for c in cut)
@@ -212,7 +219,7 @@ def shorten(text: str) -> str:
 
     Sentences are used only if they fill at least a third of `MOST_STATE`.
     """
-    line = one_line(text)
+    line = to_one_line(text)
     if len(line) <= MOST_STATE:
         return line
     head = line[:MOST_STATE]

@@ -96,7 +96,7 @@ class BrokerConnection:
         self._due = time.monotonic()
 
     def start(self) -> None:
-        self._tasks.spawn(supervise(self._step, name="mqtt"), name="link")
+        self._tasks.spawn(supervise(self._run_step, name="mqtt"), name="link")
 
     def put(self, message: MqttMessage) -> None:
         """Queue a message; it replaces a queued one of the same topic."""
@@ -129,26 +129,26 @@ class BrokerConnection:
         for reason in reasons:
             self._metrics.dropped.labels(reason).inc()
 
-    async def _step(self) -> float:
+    async def _run_step(self) -> float:
         """Connect and stay connected. Return the seconds until the next attempt."""
         began = time.monotonic()
         # Imported here, because the library is needed only with MQTT_URL.
-        from server.features.mqtt.client import MqttError, trouble_of
+        from server.features.mqtt.client import MqttError, classify_failure
 
         client: BrokerClient | None = None
         trouble: BrokerFailure | None = None
         try:
-            client = await self._client()
-            await self._connected(client)
+            client = await self._create_client()
+            await self._on_connected(client)
         except (MqttError, OSError, ssl.SSLError) as error:
             mine = client.trouble if client is not None else BrokerFailure.CERTIFICATE
-            trouble = mine or trouble_of(error)
+            trouble = mine or classify_failure(error)
         finally:
             self.up = False
             if client is not None:
                 client.drop()
             # The message in transit may not have arrived: send it again.
-            self._drop(self._outgoing.again())
+            self._drop(self._outgoing.requeue())
             self._over.set()
         if self._closing.is_set():
             await asyncio.Event().wait()
@@ -164,7 +164,7 @@ class BrokerConnection:
         self._due = time.monotonic() + wait
         return wait
 
-    async def _client(self) -> BrokerClient:
+    async def _create_client(self) -> BrokerClient:
         """Return a client that is not connected yet. Raises OSError if MQTT_CA is unreadable."""
         from server.features.mqtt.client import BrokerClient
 
@@ -180,8 +180,8 @@ class BrokerConnection:
             on_received=self._on_received,
         )
 
-    async def _connected(self, client: BrokerClient) -> None:
-        from server.features.mqtt.client import trouble_of
+    async def _on_connected(self, client: BrokerClient) -> None:
+        from server.features.mqtt.client import classify_failure
 
         async with client:
             await client.subscribe_to(self._required, self._optional)
@@ -210,25 +210,25 @@ class BrokerConnection:
             for task in work:
                 if not task.cancelled() and (error := task.exception()) is not None:
                     # Without a farewell, so that the broker publishes the will.
-                    client.drop(trouble_of(error))
+                    client.drop(classify_failure(error))
                     raise error
 
     async def _send(self, client: BrokerClient) -> None:
         """Send queued messages one at a time, until the connection ends."""
         while True:
             self._changed.clear()
-            self._drop(self._outgoing.stale(time.monotonic()))
+            self._drop(self._outgoing.drop_stale(time.monotonic()))
             message = self._outgoing.next()
             if message is None:
                 self._idle.set()
                 await self._changed.wait()
                 continue
-            if not client.fits(message):
+            if not client.can_send(message):
                 self._drop(["too_large"])
                 # An empty picture replaces the previous alert's.
                 message = replace(message, payload=b"")
             await client.send(message)
-            self._outgoing.sent()
+            self._outgoing.mark_sent()
             self.sent += 1
             self._metrics.sent.inc()
 

@@ -28,9 +28,9 @@ from server.features.mqtt.discovery import (
     CameraDevice,
     CameraStates,
     Topics,
-    configs,
-    one_line,
+    build_configs,
     shorten,
+    to_one_line,
     watch_key,
 )
 from server.features.mqtt.link import BrokerConnection, MqttMetrics
@@ -75,7 +75,7 @@ class Mqtt:
         self._configs: dict[str, bytes] = {}
         for one in agreed:
             device = CameraDevice(one.name, one.name, watches=one.watches, describes=one.describe)
-            self._configs |= configs(topics, device)
+            self._configs |= build_configs(topics, device)
         kept = {*self._configs, *(topics.camera(name) for name in self._agreed)}
         self.incoming = Incoming(topics, self._agreed, kept, clock())
         self.states = States(self)
@@ -92,7 +92,7 @@ class Mqtt:
             topics,
             counters,
             (*map(topics.look, looks), *topics.births, *topics.leftovers),
-            on_up=self._up,
+            on_up=self._on_connected,
             on_received=self._on_received,
         )
         metrics.gauge(
@@ -110,7 +110,7 @@ class Mqtt:
         """Connect to the broker, if one is set."""
         if self.link.address is not None:
             self.link.start()
-            self._tasks.spawn(supervise(self._step, name="mqtt cameras"), name="look")
+            self._tasks.spawn(supervise(self._run_step, name="mqtt cameras"), name="look")
 
     def seen(self) -> dict[str, object]:
         """Return the state of connection and cameras for operators; only the number of visitors."""
@@ -129,18 +129,18 @@ class Mqtt:
         if source is not None and source.camera in self._agreed:
             self.states.on_alert(source.camera, alert)
 
-    def _up(self) -> None:
+    def _on_connected(self) -> None:
         """Send all retained messages and all states again."""
         for topic, config in self._configs.items():
-            self.retain(topic, config)
-        self.visitors.anew()
-        self._anew()
+            self.publish_retained(topic, config)
+        self.visitors.publish_again()
+        self._publish_again()
 
-    def _anew(self) -> None:
-        self.states.anew()
+    def _publish_again(self) -> None:
+        self.states.publish_again()
         self._changed.set()
 
-    async def _step(self) -> float:
+    async def _run_step(self) -> float:
         """Send changed states, then wait for `STEP_SECONDS` or a request. Return 0."""
         self._changed.clear()
         if self.link.up:
@@ -156,7 +156,7 @@ class Mqtt:
         described = report.described if report.camera.describe else ""
         self.states.see(CameraStates(report.camera.name, report.live, report.watches, described))
 
-    def retain(self, topic: str, payload: bytes) -> None:
+    def publish_retained(self, topic: str, payload: bytes) -> None:
         """Publish a retained message; an empty payload clears it."""
         self.link.put(MqttMessage(topic, payload, retain=True))
 
@@ -168,9 +168,9 @@ class Mqtt:
             case MessageKind.PRESS:
                 self._look(heard.detail)
             case MessageKind.BIRTH:
-                self._anew()
+                self._publish_again()
             case MessageKind.LEFTOVER:
-                self.retain(heard.detail, b"")
+                self.publish_retained(heard.detail, b"")
             case MessageKind.DROPPED:
                 self.metrics.dropped.labels(heard.detail).inc()
 
@@ -183,18 +183,18 @@ class Mqtt:
     async def _answer(self, camera: str) -> None:
         """Handle a request, and publish its answer."""
         try:
-            session, program = self.visitors.session_of(camera), HOME
+            session, program = self.visitors.find_session(camera), HOME
             if self._cameras is not None and camera in self._agreed:
                 session, program = self._cameras.find(camera), PROGRAM
             if session is not None:
-                self.states.answered(camera, *await look(session, program))
+                self.states.publish_result(camera, *await look(session, program))
         except QwenCameraError:
             return
         finally:
             if self._looking.get(camera) is asyncio.current_task():
                 del self._looking[camera]
 
-    def device_ended(self, camera: str) -> None:
+    def end_device(self, camera: str) -> None:
         """Drop queued messages of a visitor's camera, and cancel its request."""
         self.link.forget(self.topics.root(camera))
         task = self._looking.pop(camera, None)
@@ -225,7 +225,7 @@ class States:
         # Start of an unknown state, by the watch's topic
         self._doubted: dict[str, float] = {}
 
-    def anew(self) -> None:
+    def publish_again(self) -> None:
         """Send all states again."""
         self._sent.clear()
         self._held.clear()
@@ -244,13 +244,13 @@ class States:
         """Publish an alert: first its picture, then the watch's state."""
         key, topics = watch_key(alert.condition), self._topics
         # Empty if a filter withheld it, which replaces the previous alert's picture.
-        self._news(topics.evidence(camera, key), alert.jpeg or b"")
+        self._publish_news(topics.evidence(camera, key), alert.jpeg or b"")
         facts = {
-            "reason": one_line(alert.reason),
+            "reason": to_one_line(alert.reason),
             "confidence": round(alert.confidence, 2),
             "at": time_text(alert.at / 1000),
         }
-        self._news(topics.watch_facts(camera, key), _json(facts))
+        self._publish_news(topics.watch_facts(camera, key), _to_json(facts))
         self._held.pop(topics.watch(camera, key), None)
         self._send(topics.watch(camera, key), ON)
 
@@ -263,7 +263,7 @@ class States:
         for condition, holds in seen.watches.items():
             topic = topics.watch(camera, watch_key(condition))
             if holds is None:
-                self._doubt(topic)
+                self._publish_unknown(topic)
                 continue
             self._doubted.pop(topic, None)
             state = ON if holds else OFF
@@ -275,26 +275,26 @@ class States:
             self._held.pop(topic, None)
             self._send(topic, state)
         if seen.described:
-            self._words(topics.description(camera), seen.described, {})
+            self._publish_words(topics.description(camera), seen.described, {})
 
-    def answered(self, camera: str, text: str, ok: bool) -> None:
+    def publish_result(self, camera: str, text: str, ok: bool) -> None:
         """Publish the result of a request."""
         topic = self._topics.answer(camera)
         # Send it even if the answer is the same as before.
         self._sent.pop(topic, None)
-        self._words(topic, text, {"ok": ok})
+        self._publish_words(topic, text, {"ok": ok})
 
-    def _doubt(self, topic: str) -> None:
+    def _publish_unknown(self, topic: str) -> None:
         """Publish a state as unknown after `DOUBT_SECONDS`."""
         since = self._doubted.setdefault(topic, self._clock())
         if topic not in self._sent or self._clock() - since >= DOUBT_SECONDS:
             self._send(topic, UNKNOWN)
 
-    def _words(self, topic: str, words: str, facts: dict[str, Any]) -> None:
+    def _publish_words(self, topic: str, words: str, facts: dict[str, Any]) -> None:
         state = shorten(words).encode()
         if state and self._sent.get(topic) != state:
-            whole = {"text": one_line(words), "at": time_text(time.time()), **facts}
-            self._news(self._topics.facts(topic), _json(whole))
+            whole = {"text": to_one_line(words), "at": time_text(time.time()), **facts}
+            self._publish_news(self._topics.facts(topic), _to_json(whole))
             self._send(topic, state)
 
     def _send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
@@ -302,11 +302,11 @@ class States:
             self._sent[topic] = payload
             self._mqtt.link.put(MqttMessage(topic, payload, retain=retain))
 
-    def _news(self, topic: str, payload: bytes) -> None:
+    def _publish_news(self, topic: str, payload: bytes) -> None:
         self._mqtt.link.put(MqttMessage(topic, payload, news=True))
 
 
-def _json(facts: dict[str, Any]) -> bytes:
+def _to_json(facts: dict[str, Any]) -> bytes:
     return json.dumps(facts, ensure_ascii=False).encode()
 
 
@@ -358,7 +358,7 @@ class VisitorDevices:
             raise Conflict(
                 f"{MOST_VISITORS} visitors' cameras are already in Home Assistant (limit). Try again later."
             )
-        key, now = self._key(session_id), self._mqtt.clock()
+        key, now = self._get_key(session_id), self._mqtt.clock()
         changes = self._changes.setdefault(
             session_id, Bucket(CHANGES_A_MINUTE / 60, CHANGES_AT_ONCE, now)
         )
@@ -375,21 +375,21 @@ class VisitorDevices:
 
     def end(self, session_id: str) -> None:
         """Remove a session's device, if any, with its queued messages."""
-        for topic in self._ended(session_id):
-            self._mqtt.retain(topic, b"")
+        for topic in self._remove_device(session_id):
+            self._mqtt.publish_retained(topic, b"")
 
-    def left(self, session_id: str) -> None:
+    def on_left(self, session_id: str) -> None:
         """Remove the device and the limits of an ended session."""
         self.end(session_id)
         self._changes.pop(session_id, None)
-        self._mqtt.incoming.forget(self._key(session_id))
+        self._mqtt.incoming.forget(self._get_key(session_id))
 
     def end_all(self) -> list[MqttMessage]:
         """Forget all devices. Return the messages that clear their retained topics."""
-        topics = [topic for id in list(self._ones) for topic in self._ended(id)]
+        topics = [topic for id in list(self._ones) for topic in self._remove_device(id)]
         return [MqttMessage(topic, b"", retain=True) for topic in topics]
 
-    def _ended(self, session_id: str) -> list[str]:
+    def _remove_device(self, session_id: str) -> list[str]:
         """Forget a device. Return its retained topics."""
         one = self._ones.pop(session_id, None)
         if one is None:
@@ -398,10 +398,10 @@ class VisitorDevices:
         self._mqtt.incoming.leave(one.key)
         self._mqtt.states.forget(one.key)
         self._mqtt.incoming.kept.difference_update((camera, *one.configs))
-        self._mqtt.device_ended(one.key)
+        self._mqtt.end_device(one.key)
         return [*one.configs, camera]
 
-    def _key(self, session_id: str) -> str:
+    def _get_key(self, session_id: str) -> str:
         digest = hashlib.blake2s(session_id.encode(), key=self._secret, digest_size=4)
         # Names of fixed cameras contain no underscore.
         return f"visitor_{digest.hexdigest()}"
@@ -412,23 +412,23 @@ class VisitorDevices:
         if one is not None and not alert.watch.startswith((PROGRAMS, TOOLS)):
             self._mqtt.states.on_alert(one.key, alert)
 
-    def session_of(self, key: str) -> Session | None:
+    def find_session(self, key: str) -> Session | None:
         """Return the session of a device, or None if there is none."""
         found = next((id for id, one in self._ones.items() if one.key == key), None)
         return self._mqtt.find(found) if found is not None else None
 
-    def anew(self) -> None:
+    def publish_again(self) -> None:
         """Publish all entities again."""
         for one in self._ones.values():
             for topic, config in one.configs.items():
-                self._mqtt.retain(topic, config)
+                self._mqtt.publish_retained(topic, config)
 
     def look(self) -> None:
         """Send changed entities and states of all devices."""
         for id, one in list(self._ones.items()):
             session = self._mqtt.find(id)
             if session is None:
-                self.left(id)
+                self.on_left(id)
                 continue
             watches, describe = session.part("watches"), session.part("describe")
             own = [
@@ -439,12 +439,12 @@ class VisitorDevices:
             describing = describe is not None and describe.on
             device = CameraDevice(
                 one.key,
-                one_line(_own_name(session), MOST_NAME) or f"Camera {one.key[-8:]}",
+                to_one_line(_get_own_name(session), MOST_NAME) or f"Camera {one.key[-8:]}",
                 VISITOR,
                 tuple(dict.fromkeys(watch.condition for watch in own)),
                 describing,
             )
-            self._change(one, configs(self._mqtt.topics, device))
+            self._change(one, build_configs(self._mqtt.topics, device))
             self._mqtt.states.see(
                 CameraStates(
                     one.key,
@@ -459,7 +459,7 @@ class VisitorDevices:
         for topic in [topic for topic in one.configs if topic not in wanted]:
             del one.configs[topic]
             self._mqtt.incoming.kept.discard(topic)
-            self._mqtt.retain(topic, b"")
+            self._mqtt.publish_retained(topic, b"")
         for topic, config in wanted.items():
             if one.configs.get(topic) == config:
                 continue
@@ -467,10 +467,10 @@ class VisitorDevices:
                 return
             one.configs[topic] = config
             self._mqtt.incoming.kept.add(topic)
-            self._mqtt.retain(topic, config)
+            self._mqtt.publish_retained(topic, config)
 
 
-def _own_name(session: Session) -> str:
+def _get_own_name(session: Session) -> str:
     """Return the name given to the session's own camera; "" if there is none."""
     cameras = session.part("cameras")
     return cameras.own_name if cameras is not None else ""

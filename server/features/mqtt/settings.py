@@ -59,7 +59,7 @@ class MqttAddress:
         return address.is_private or address.is_loopback or address.is_link_local
 
 
-def mqtt_address(text: str) -> MqttAddress:
+def parse_mqtt_address(text: str) -> MqttAddress:
     """Parse a URL. Raises ValueError with a text that contains no part of it."""
     match = _URL.fullmatch(text)
     if match is None:
@@ -76,7 +76,7 @@ def mqtt_address(text: str) -> MqttAddress:
 def mqtt_url(text: str) -> str:
     """Return a valid URL or empty text unchanged. Raises ValueError."""
     if text:
-        mqtt_address(text)
+        parse_mqtt_address(text)
     return text
 
 
@@ -95,7 +95,7 @@ class MqttSettings(FeatureSettings):
     @property
     def mqtt_broker(self) -> MqttAddress | None:
         url = self.mqtt_url.get_secret_value()
-        return mqtt_address(url) if url else None
+        return parse_mqtt_address(url) if url else None
 
     def find_errors(self) -> Iterable[str]:
         advice = "It is used to verify the broker's certificate."

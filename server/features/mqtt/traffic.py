@@ -61,7 +61,7 @@ class Outgoing:
             dropped.append("overflow")
         return dropped
 
-    def stale(self, now: float) -> list[str]:
+    def drop_stale(self, now: float) -> list[str]:
         """Drop stale news. Return a reason for each."""
         return self._drop("stale", lambda one, at: one.news and now - at > STALE_SECONDS)
 
@@ -72,11 +72,11 @@ class Outgoing:
         self._taken = next(iter(self._waiting.values()))
         return self._take(self._taken[0].topic)
 
-    def sent(self) -> None:
+    def mark_sent(self) -> None:
         """Mark the message in transit as received by the broker."""
         self._taken, self._ended_at = None, ""
 
-    def again(self) -> list[str]:
+    def requeue(self) -> list[str]:
         """Requeue the message in transit, unless a newer one is queued. Return the reason of a drop.
 
         A large one is emptied if two connections in a row ended with it.

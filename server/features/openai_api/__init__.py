@@ -23,5 +23,5 @@ def register(api: Api) -> None:
     from server.web.middleware import ErrorForm
 
     api.session_part(ProgramChats)
-    api.error_form(ErrorForm(errors.PATHS, errors.error_body, errors.error_headers))
+    api.error_form(ErrorForm(errors.PATHS, errors.make_error_body, errors.make_error_headers))
     add_routes(api.router(), api.require_service(ProgramGuard), BoundedPool(api.pools.add("read")))

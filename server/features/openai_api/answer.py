@@ -18,7 +18,7 @@ from server.core.aio import cancel_and_wait
 from server.core.errors import QwenCameraError
 from server.core.messages import UsageInfo
 from server.features.grants.guard import run_until_disconnect
-from server.features.openai_api.errors import error_body
+from server.features.openai_api.errors import make_error_body
 from server.features.openai_api.program_chat import ChatEnd
 from server.features.openai_api.request import ChatRequest
 from server.models.base import ToolCall
@@ -31,7 +31,7 @@ DONE = b"data: [DONE]\n\n"
 _REASONS = ("stop", "length", "tool_calls", "content_filter")
 
 
-def models(name: str, created: float) -> dict[str, Any]:
+def make_models(name: str, created: float) -> dict[str, Any]:
     """Return the list of models: `camera`, and the real name of the current model.
 
     `created`: seconds since the epoch.
@@ -45,7 +45,7 @@ def model(name: str, created: float) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": int(created), "owned_by": "qwen-camera"}
 
 
-def _usage(usage: UsageInfo) -> dict[str, Any] | None:
+def _format_usage(usage: UsageInfo) -> dict[str, Any] | None:
     """Return the numbers of tokens; None if the engine does not report them."""
     if usage.prompt_tokens is None or usage.completion_tokens is None:
         return None
@@ -59,7 +59,7 @@ def _usage(usage: UsageInfo) -> dict[str, Any] | None:
     return counted
 
 
-def _calls(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
+def _format_calls(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
     return [
         {
             "id": call.id,
@@ -70,7 +70,7 @@ def _calls(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
     ]
 
 
-def _reason(end: ChatEnd) -> str:
+def _get_finish_reason(end: ChatEnd) -> str:
     reason = end.response.finish_reason
     return reason if reason in _REASONS else "stop"
 
@@ -79,7 +79,7 @@ def _model(end: ChatEnd) -> str:
     return end.response.model or end.response.engine or MODEL
 
 
-def _frames(end: ChatEnd) -> dict[str, Any]:
+def _format_frames(end: ChatEnd) -> dict[str, Any]:
     """Return the additional field `camera`: the pictures that the model got."""
     return {"frames": [{"captured_at": at, "held": held} for at, held in end.frames]}
 
@@ -100,41 +100,50 @@ class Writer:
             "refusal": None,
         }
         if end.calls:
-            message["tool_calls"] = _calls(end.calls)
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _reason(end)}
+            message["tool_calls"] = _format_calls(end.calls)
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": None,
+            "finish_reason": _get_finish_reason(end),
+        }
         return {
-            **self._head("chat.completion", _model(end)),
+            **self._make_head("chat.completion", _model(end)),
             "choices": [choice],
-            "usage": _usage(end.response.usage),
-            "camera": _frames(end),
+            "usage": _format_usage(end.response.usage),
+            "camera": _format_frames(end),
         }
 
-    def first_chunk(self, model: str) -> bytes:
+    def make_first_chunk(self, model: str) -> bytes:
         """Return the first chunk of a stream, with the role."""
-        return self._chunk(model, {"role": "assistant", "content": "", "refusal": None})
+        return self._make_chunk(model, {"role": "assistant", "content": "", "refusal": None})
 
-    def text_chunk(self, model: str, text: str) -> bytes:
+    def make_text_chunk(self, model: str, text: str) -> bytes:
         """Return a chunk with a piece of the text."""
-        return self._chunk(model, {"content": text})
+        return self._make_chunk(model, {"content": text})
 
     def end(self, end: ChatEnd, sent: str) -> bytes:
         """Return the last chunks. `sent`: the text of the previous chunks."""
         found, model, text = b"", _model(end), end.response.text
         if rest := text.removeprefix(sent) if text.startswith(sent) else "":
-            found += self.text_chunk(model, rest)
+            found += self.make_text_chunk(model, rest)
         if end.calls:
-            calls = [{"index": at, **call} for at, call in enumerate(_calls(end.calls))]
-            found += self._chunk(model, {"tool_calls": calls})
-        found += self._chunk(model, {}, _reason(end), {"camera": _frames(end)})
+            calls = [{"index": at, **call} for at, call in enumerate(_format_calls(end.calls))]
+            found += self._make_chunk(model, {"tool_calls": calls})
+        found += self._make_chunk(
+            model, {}, _get_finish_reason(end), {"camera": _format_frames(end)}
+        )
         if self.include_usage:
-            head = self._head("chat.completion.chunk", model)
-            found += _event({**head, "choices": [], "usage": _usage(end.response.usage)})
+            head = self._make_head("chat.completion.chunk", model)
+            found += _format_event(
+                {**head, "choices": [], "usage": _format_usage(end.response.usage)}
+            )
         return found + DONE
 
-    def _head(self, kind: str, model: str) -> dict[str, Any]:
+    def _make_head(self, kind: str, model: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": int(self.created), "model": model}
 
-    def _chunk(
+    def _make_chunk(
         self,
         model: str,
         delta: dict[str, Any],
@@ -143,11 +152,11 @@ class Writer:
     ) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
         usage = {"usage": None} if self.include_usage else {}
-        head = self._head("chat.completion.chunk", model)
-        return _event({**head, "choices": [choice], **usage, **(more or {})})
+        head = self._make_head("chat.completion.chunk", model)
+        return _format_event({**head, "choices": [choice], **usage, **(more or {})})
 
 
-def _event(data: dict[str, Any]) -> bytes:
+def _format_event(data: dict[str, Any]) -> bytes:
     # ASCII only, since some clients treat Unicode's line separators as line ends.
     return b"data: " + json.dumps(data, separators=(",", ":")).encode("ascii") + b"\n\n"
 
@@ -206,8 +215,8 @@ class ChatResponse(Response):
             else:
                 body = json.dumps(self._writer.body(await asking)).encode("ascii")
                 headers = self._id | {"content-length": str(len(body))}
-                await _put(send, _head("application/json", headers))
-                await _put(send, _body(body, more=False))
+                await _put(send, _make_head("application/json", headers))
+                await _put(send, _make_body(body, more=False))
         finally:
             await cancel_and_wait([asking])
 
@@ -215,22 +224,22 @@ class ChatResponse(Response):
         text, over = await _take(pieces, HEAD_SECONDS)
         if asking.done() and not asking.cancelled() and (error := asking.exception()) is not None:
             raise error
-        await _put(send, _head("text/event-stream; charset=utf-8", self._id))
-        await _put(send, _body(self._writer.first_chunk(self._model)))
+        await _put(send, _make_head("text/event-stream; charset=utf-8", self._id))
+        await _put(send, _make_body(self._writer.make_first_chunk(self._model)))
         sent = ""
         while text or not over:
             if text:
-                await _put(send, _body(self._writer.text_chunk(self._model, text)))
+                await _put(send, _make_body(self._writer.make_text_chunk(self._model, text)))
                 sent += text
             text, over = ("", True) if over else await _take(pieces, KEEP_ALIVE_SECONDS)
             if not (text or over):
-                await _put(send, _body(KEEP_ALIVE))
+                await _put(send, _make_body(KEEP_ALIVE))
         try:
             last = self._writer.end(await asking, sent)
         except QwenCameraError as error:
             # The error ends the stream.
-            last = _event(error_body(error))
-        await _put(send, _body(last, more=False))
+            last = _format_event(make_error_body(error))
+        await _put(send, _make_body(last, more=False))
 
 
 async def _take(pieces: _Pieces, seconds: float) -> tuple[str, bool]:
@@ -253,11 +262,11 @@ async def _put(send: Send, message: Message) -> None:
         raise _ClientStalled from None
 
 
-def _head(kind: str, headers: dict[str, str]) -> Message:
+def _make_head(kind: str, headers: dict[str, str]) -> Message:
     own = {"content-type": kind, "cache-control": "no-store", **headers}
     raw = [(name.encode("ascii"), value.encode("ascii")) for name, value in own.items()]
     return {"type": "http.response.start", "status": 200, "headers": raw}
 
 
-def _body(data: bytes, *, more: bool = True) -> Message:
+def _make_body(data: bytes, *, more: bool = True) -> Message:
     return {"type": "http.response.body", "body": data, "more_body": more}

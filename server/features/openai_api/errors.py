@@ -58,7 +58,7 @@ class ModelUnknown(_Named, NotFound):
     """The request names an unknown model."""
 
 
-def error_body(error: QwenCameraError) -> dict[str, Any]:
+def make_error_body(error: QwenCameraError) -> dict[str, Any]:
     """Return the body of an error, with the message for visitors."""
     param, code = (error.param, error.known_as) if isinstance(error, _Named) else (None, "")
     code = code or next(
@@ -75,7 +75,7 @@ def error_body(error: QwenCameraError) -> dict[str, Any]:
     }
 
 
-def error_headers(error: QwenCameraError) -> dict[str, str]:
+def make_error_headers(error: QwenCameraError) -> dict[str, str]:
     """Return the headers that tell OpenAI's clients whether and when to try again."""
     again = error.retryable and error.status != 409
     headers = {"x-should-retry": "true" if again else "false"}

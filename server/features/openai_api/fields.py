@@ -50,16 +50,16 @@ class ImagePart(_Fields):
     image_url: ImageUrl
 
 
-def _as_parts(content: object) -> object:
+def _to_parts(content: object) -> object:
     """Return a plain text as a list with one text part."""
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-Texts = Annotated[list[TextPart], Field(max_length=MAX_PARTS), BeforeValidator(_as_parts)]
+Texts = Annotated[list[TextPart], Field(max_length=MAX_PARTS), BeforeValidator(_to_parts)]
 Parts = Annotated[
     list[Annotated[TextPart | ImagePart, Field(discriminator="type")]],
     Field(max_length=MAX_PARTS),
-    BeforeValidator(_as_parts),
+    BeforeValidator(_to_parts),
 ]
 
 

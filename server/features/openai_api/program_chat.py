@@ -118,7 +118,7 @@ class ProgramChats(SessionPart):
         check(request, engine.status.capabilities, 1)
         # Check consent before any picture is taken.
         self._context.requests.consent.check(engine)
-        taken = await self._take(request, grant.since, questions.frame)
+        taken = await self._take(request, grant.since, questions.wait_frame)
         # The last picture is always a frame, never one of the past.
         shots = [shot for look in taken for shot in look]
         check(request, engine.status.capabilities, len(shots))
@@ -141,7 +141,7 @@ class ProgramChats(SessionPart):
             chat=ChatForm(
                 messages=request.messages([len(look) for look in taken]),
                 fields=request.wishes,
-                earlier=self._earlier(shots),
+                earlier=self._get_earlier(shots),
                 check=wording,
                 on_result=results.append,
                 held=last.held,
@@ -149,7 +149,7 @@ class ProgramChats(SessionPart):
         )
         response = await questions.answer(id, grant.id, question, on_text)
         calls = results[-1].calls if results else ()
-        return ChatEnd(response, calls, _frames(response, shots))
+        return ChatEnd(response, calls, _list_frames(response, shots))
 
     # Pictures: the current one, the held one, and those of the recent past. None of them is kept.
 
@@ -177,7 +177,9 @@ class ProgramChats(SessionPart):
             # Use one frame for all choices of the current picture.
             now = await next_frame()
         return [
-            await self._choose_pictures(look, _detail(look, request.question), now, held, since)
+            await self._choose_pictures(
+                look, _choose_detail(look, request.question), now, held, since
+            )
             for look in request.looks
         ]
 
@@ -198,7 +200,7 @@ class ProgramChats(SessionPart):
         earlier = [ChosenPicture(detail, past=past, at=at) for at in range(len(past.pictures))]
         return [*earlier, ChosenPicture(detail, now)]
 
-    def _earlier(self, shots: Sequence[ChosenPicture]) -> EarlierBeside | None:
+    def _get_earlier(self, shots: Sequence[ChosenPicture]) -> EarlierBeside | None:
         """Return the function that makes the pictures before the last one; None if there are none.
 
         A frame that occurs several times in the same detail is prepared only once, the last picture included.
@@ -210,7 +212,7 @@ class ProgramChats(SessionPart):
             async def make(needs: Capabilities) -> list[ShownPicture]:
                 made: dict[_Key, Picture] = {}
                 if last.needs == needs:
-                    made[_key(view)] = replace(last.picture, thumbnail=None)
+                    made[_make_key(view)] = replace(last.picture, thumbnail=None)
                 return [await self._make_picture(shot, needs, made) for shot in shots[:-1]]
 
             return make
@@ -227,13 +229,13 @@ class ProgramChats(SessionPart):
             return ShownPicture(picture, f"The camera {age} s ago:")
         assert shot.frame is not None
         view = View(shot.frame, shot.detail, None, shot.held)
-        key = _key(view)
+        key = _make_key(view)
         if key not in made:
             made[key] = await self._context.requests.prepare(view, needs, unseen=True)
         return ShownPicture(made[key], "The held frame:" if shot.held else "The camera now:")
 
 
-def _frames(
+def _list_frames(
     response: wire.Response, shots: Sequence[ChosenPicture]
 ) -> tuple[tuple[float, bool], ...]:
     if response.frame is None:
@@ -275,11 +277,11 @@ def check(request: ChatRequest, needs: Capabilities, pictures: int) -> None:
         )
 
 
-def _key(view: View) -> _Key:
+def _make_key(view: View) -> _Key:
     return view.frame.id, view.detail, view.held
 
 
-def _detail(look: PictureChoice, question: str) -> Detail:
+def _choose_detail(look: PictureChoice, question: str) -> Detail:
     if look.detail != "auto":
         return Detail(look.detail)
     return Detail.HIGH if wants_detail(question) else Detail.LOW

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from server.core.errors import BadRequest, Busy, UploadRefused, WrongModel
 from server.features.openai_api import fields
 from server.features.openai_api.errors import FieldRefused, PictureRefused
-from server.features.openai_api.schema import json_fault, schema_fault
+from server.features.openai_api.schema import find_json_fault, find_schema_fault
 from server.models import control_tokens
 from server.models.base import (
     Author,
@@ -114,8 +114,8 @@ def read(raw: bytes, takes_tools: bool = True) -> ChatRequest:
     try:
         body = fields.Body.model_validate_json(raw)
     except ValidationError as error:
-        raise _field_error(error) from None
-    tools, form = _tools(body), _form(body)
+        raise _make_field_error(error) from None
+    tools, form = _parse_tools(body), _parse_form(body)
     _check_wishes(tools, form, takes_tools)
     _check_tools(body)
     looks: list[PictureChoice] = []
@@ -125,7 +125,7 @@ def read(raw: bytes, takes_tools: bool = True) -> ChatRequest:
             "The request has no message with the role user, assistant or tool. Add one of role user with a question.",
             "messages",
         )
-    question = _question(said)
+    question = _get_question(said)
     # Open WebUI requests titles, tags and follow-up questions in this format; its questions about documents have a
     # context.
     task = not looks and question.startswith("### Task:") and "<context>" not in question
@@ -152,7 +152,7 @@ def read(raw: bytes, takes_tools: bool = True) -> ChatRequest:
         include_usage=options is not None and bool(options.include_usage),
         max_tokens=body.max_completion_tokens or body.max_tokens,
         _parsed=tuple(said),
-        wishes=ProgramFields(tools, form, _sampling(body)),
+        wishes=ProgramFields(tools, form, _parse_sampling(body)),
         _instructions=instructions,
     )
 
@@ -178,7 +178,7 @@ def _parse_messages(
 
     Older pictures are not kept, and a new picture in their place would show something else.
     """
-    newest = max((at for at, one in enumerate(messages) if _pictures(one)), default=-1)
+    newest = max((at for at, one in enumerate(messages) if _has_pictures(one)), default=-1)
     found: list[_ParsedMessage] = []
     for at, one in enumerate(messages):
         if isinstance(one, fields.SystemMessage):
@@ -207,7 +207,7 @@ def _parse_messages(
     return found
 
 
-def _pictures(message: fields.Message) -> bool:
+def _has_pictures(message: fields.Message) -> bool:
     return isinstance(message, fields.UserMessage) and any(
         isinstance(part, fields.ImagePart) for part in message.content
     )
@@ -238,7 +238,7 @@ def _add_look(said: list[_ParsedMessage], looks: list[PictureChoice]) -> list[_P
     )
 
 
-def _question(said: Sequence[_ParsedMessage]) -> str:
+def _get_question(said: Sequence[_ParsedMessage]) -> str:
     for one in reversed(said):
         words = [part.text for part in one.parts if isinstance(part, Words)]
         if one.author is Author.USER and (text := "\n".join(words).strip()):
@@ -249,7 +249,7 @@ def _question(said: Sequence[_ParsedMessage]) -> str:
 # Tools, response format and sampling
 
 
-def _tools(body: fields.Body) -> dict[str, Any]:
+def _parse_tools(body: fields.Body) -> dict[str, Any]:
     if not body.tools or body.tool_choice == "none":
         return {}
     found: dict[str, Any] = {"tools": [one.model_dump(exclude_unset=True) for one in body.tools]}
@@ -261,14 +261,14 @@ def _tools(body: fields.Body) -> dict[str, Any]:
     return found
 
 
-def _form(body: fields.Body) -> dict[str, Any] | None:
+def _parse_form(body: fields.Body) -> dict[str, Any] | None:
     form = body.response_format
     if form is None or form.type == "text":
         return None
     return form.model_dump(exclude_unset=True, by_alias=True)
 
 
-def _sampling(body: fields.Body) -> dict[str, Any]:
+def _parse_sampling(body: fields.Body) -> dict[str, Any]:
     names = {"temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "stop"}
     return body.model_dump(include=names, exclude_none=True)
 
@@ -287,7 +287,7 @@ def _check_tools(body: fields.Body) -> None:
     if isinstance(form, fields.SchemaFormat):
         given["response_format"] = form.model_dump()
     for name, value in given.items():
-        if wrong := json_fault(value):
+        if wrong := find_json_fault(value):
             raise FieldRefused(f'"{name}" {wrong}. Use a smaller and flatter schema.', name)
         text = json.dumps(value, ensure_ascii=False)
         if control_tokens.clean(text) != text:
@@ -313,14 +313,14 @@ def _check_tools(body: fields.Body) -> None:
 
 
 def _check_schema(name: str, schema: Mapping[str, Any], *, constrains: bool) -> None:
-    if wrong := schema_fault(schema, constrains=constrains):
+    if wrong := find_schema_fault(schema, constrains=constrains):
         raise FieldRefused(f'A schema in "{name}" {wrong}. Change the schema and try again.', name)
 
 
 # Errors
 
 
-def _field_error(error: ValidationError) -> FieldRefused:
+def _make_field_error(error: ValidationError) -> FieldRefused:
     """Return the error for the first invalid field.
 
     It repeats nothing from the request except names of known fields.
@@ -331,7 +331,7 @@ def _field_error(error: ValidationError) -> FieldRefused:
         return FieldRefused(
             "The body is not valid JSON, or is nested too deeply. Send one JSON object."
         )
-    param = _param(problem["loc"])
+    param = _format_param(problem["loc"])
     if kind == "none_required":
         return FieldRefused(
             f'"{param}" is not supported. Leave it out; server/features/openai_api/README.md lists all supported fields.',
@@ -352,7 +352,7 @@ def _field_error(error: ValidationError) -> FieldRefused:
     return FieldRefused(f'"{param}" is invalid. {said}.', param)
 
 
-def _param(loc: Sequence[int | str]) -> str:
+def _format_param(loc: Sequence[int | str]) -> str:
     """Return the path of a field as OpenAI writes it, without the tags of unions; "body" for an empty path."""
     found, tagged, last = "", False, ""
     for part in loc:

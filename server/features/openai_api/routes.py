@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from server.features.grants.grants import Scope
 from server.features.grants.guard import ProgramAccess, ProgramGuard
-from server.features.openai_api.answer import MODEL, ChatResponse, model, models
+from server.features.openai_api.answer import MODEL, ChatResponse, make_models, model
 from server.features.openai_api.errors import ModelUnknown
 from server.features.openai_api.request import BoundedPool, read
 
@@ -30,7 +30,7 @@ def add_routes(router: APIRouter, programs: ProgramGuard, pool: BoundedPool) -> 
     async def list_models(request: Request) -> dict[str, Any]:
         """Return the models in OpenAI's format; needs a program's token."""
         access = await enter(request)
-        return models(access.programs.model, started)
+        return make_models(access.programs.model, started)
 
     async def one(request: Request) -> dict[str, Any]:
         """Return one model; needs a program's token. 404 for an unknown one."""

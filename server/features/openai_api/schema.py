@@ -32,7 +32,7 @@ _REPEAT = re.compile(r"\{([0-9]{1,9})(?:,([0-9]{0,9}))?\}", re.ASCII)
 Schema = Mapping[str, Any]
 
 
-def json_fault(value: object) -> str:
+def find_json_fault(value: object) -> str:
     """Return what is wrong with a JSON value from a request, as the rest of a sentence ("has …"); "" if it is valid."""
     left = MAX_NODES
     waiting = [(value, 0)]
@@ -46,28 +46,28 @@ def json_fault(value: object) -> str:
         # This comparison also refuses NaN, and works for integers of any size.
         if isinstance(one, int | float) and not -_LARGEST < one < _LARGEST:
             return "has a number that is too large or not a number"
-        inner = _inner(one)
+        inner = _list_inner_values(one)
         if inner and depth >= MAX_DEPTH:
             return f"is nested more than {MAX_DEPTH} deep"
         waiting += [(each, depth + 1) for each in inner]
     return ""
 
 
-def schema_fault(root: Schema, *, constrains: bool) -> str:
-    """Return what is wrong with a schema that passed `json_fault`, as the rest of a sentence; "" if it is valid.
+def find_schema_fault(root: Schema, *, constrains: bool) -> str:
+    """Return what is wrong with a schema that passed `find_json_fault`, as the rest of a sentence; "" if it is valid.
 
     `constrains`: the answer has to follow the schema, so it is compiled to a grammar.
     """
-    for schema in _schemas(root):
+    for schema in _iterate_schemas(root):
         for name in _REFERENCES:
             target = schema.get(name)
             if target is not None and _resolve(root, target) is None:
                 return f'has a "{name}" whose target is not in the schema'
-    if _loops(root):
+    if _has_loop(root):
         return "has a reference that is defined by itself"
     if not constrains:
         return ""
-    for schema in _schemas(root):
+    for schema in _iterate_schemas(root):
         patterns = [*_map(schema.get("patternProperties")), schema.get("pattern")]
         for pattern in patterns:
             if isinstance(pattern, str) and not _is_bounded(pattern):
@@ -80,7 +80,7 @@ def schema_fault(root: Schema, *, constrains: bool) -> str:
     return ""
 
 
-def _inner(value: object) -> list[Any]:
+def _list_inner_values(value: object) -> list[Any]:
     if isinstance(value, Mapping):
         return list(value.values())
     return value if isinstance(value, list) else []
@@ -90,7 +90,7 @@ def _map(value: object) -> Schema:
     return value if isinstance(value, Mapping) else {}
 
 
-def _parts(schema: Schema) -> Iterator[Schema]:
+def _iterate_parts(schema: Schema) -> Iterator[Schema]:
     """Yield the immediate subschemas of a schema."""
     for name, value in schema.items():
         if name in _DATA:
@@ -102,13 +102,13 @@ def _parts(schema: Schema) -> Iterator[Schema]:
         yield from (one for one in inner if isinstance(one, Mapping))
 
 
-def _schemas(root: Schema) -> Iterator[Schema]:
+def _iterate_schemas(root: Schema) -> Iterator[Schema]:
     """Yield a schema and all its subschemas."""
     waiting = [root]
     while waiting:
         schema = waiting.pop()
         yield schema
-        waiting += _parts(schema)
+        waiting += _iterate_parts(schema)
 
 
 def _resolve(root: Schema, target: object) -> Schema | None:
@@ -127,11 +127,11 @@ def _resolve(root: Schema, target: object) -> Schema | None:
     return found if isinstance(found, Mapping) else None
 
 
-def _loops(root: Schema) -> bool:
+def _has_loop(root: Schema) -> bool:
     """Return True if a schema refers to itself through references alone."""
     # Depth-first search, each schema once: 1 while its targets are visited, 2 afterwards
     seen: dict[int, int] = {}
-    for start in _schemas(root):
+    for start in _iterate_schemas(root):
         waiting = [(start, False)]
         while waiting:
             schema, left = waiting.pop()
@@ -145,20 +145,20 @@ def _loops(root: Schema) -> bool:
                 continue
             seen[id(schema)] = 1
             waiting.append((schema, True))
-            waiting += [(one, False) for one in _same(root, schema)]
+            waiting += [(one, False) for one in _iterate_same_value(root, schema)]
     return False
 
 
-def _same(root: Schema, schema: Schema) -> Iterator[Schema]:
+def _iterate_same_value(root: Schema, schema: Schema) -> Iterator[Schema]:
     """Yield the schemas that describe the same value as this one."""
-    yield from _references(root, schema)
+    yield from _iterate_references(root, schema)
     for name in _SAME:
         value = schema.get(name)
         inner = value if isinstance(value, list) else [value]
         yield from (one for one in inner if isinstance(one, Mapping))
 
 
-def _references(root: Schema, schema: Schema) -> Iterator[Schema]:
+def _iterate_references(root: Schema, schema: Schema) -> Iterator[Schema]:
     """Yield the targets of this schema's references."""
     for name in _REFERENCES:
         if name in schema and (found := _resolve(root, schema[name])) is not None:
@@ -188,7 +188,7 @@ def _has_few_repetitions(root: Schema) -> bool:
     waiting = [(root, False)]
     while waiting:
         schema, left = waiting.pop()
-        inner = [*_parts(schema), *_references(root, schema)]
+        inner = [*_iterate_parts(schema), *_iterate_references(root, schema)]
         if left:
             counts = [schema[name] for name in _COUNTS if isinstance(schema.get(name), int | float)]
             count = max([1, *counts])

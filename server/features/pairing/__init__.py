@@ -28,7 +28,7 @@ def register(api: Api) -> None:
     api.sessions.replicas.on_end(DEVICE, pairing.end)
     if not own.pairing_hosts:
         return
-    from server.features.pairing.terminal import PairingTerminal, device_command, page_urls
+    from server.features.pairing.terminal import PairingTerminal, list_page_urls, run_device_command
 
     tasks = TaskSet("pairing")
     shown: list[PairingTerminal] = []
@@ -40,12 +40,12 @@ def register(api: Api) -> None:
         scheme = "https" if settings.https_enabled else "http"
         terminal = PairingTerminal(
             pairing.codes,
-            page_urls(scheme, settings.host, own.pairing_hosts, port),
+            list_page_urls(scheme, settings.host, own.pairing_hosts, port),
             settings.access_code.get_secret_value() if settings.made_access_code else None,
             access.authority,
             out=sys.stderr,
             keys=sys.stdin,
-            run_command=lambda line: device_command(line, devices, forget),
+            run_command=lambda line: run_device_command(line, devices, forget),
         )
         terminal.start()
         shown.append(terminal)

@@ -137,10 +137,10 @@ class Pairing(AuthMethod):
         if body.access_code is not None:
             return None
         try:
-            device = self._device(request)
+            device = self._find_device(request)
         except DeviceForgotten as error:
             self._services.metrics.errors.labels(error.code).inc()
-            return _without_device(error_response(error))
+            return _clear_device(error_response(error))
         if device is not None:
             await self._guard.limit(request)
         return device
@@ -174,7 +174,7 @@ class Pairing(AuthMethod):
         )
         return device
 
-    def _device(self, request: Request) -> Device | None:
+    def _find_device(self, request: Request) -> Device | None:
         """Return the paired device of a request, or None if there is no cookie.
 
         Raises Forbidden, DeviceForgotten.
@@ -227,12 +227,12 @@ class Pairing(AuthMethod):
         async def forget_this_device(request: Request) -> Response:
             """Remove the device of this cookie; its page works until the session ends. Answers `forgotten`: boolean."""
             try:
-                device = self._device(request)
+                device = self._find_device(request)
             except DeviceForgotten:
                 device = None
             if device is not None:
                 await self.forget(device.name)
-            return _without_device(JSONResponse({"forgotten": device is not None}))
+            return _clear_device(JSONResponse({"forgotten": device is not None}))
 
     def add_operator_routes(self, router: APIRouter) -> None:
         @router.get("/devices")
@@ -247,7 +247,7 @@ class Pairing(AuthMethod):
                         "paired_seconds": max(0, round(now - one.device.since)),
                         "seen_seconds": max(0, round(now - one.last_seen)),
                     }
-                    for one in self.devices.seen()
+                    for one in self.devices.list_seen()
                 ]
             }
 
@@ -272,7 +272,7 @@ class Pairing(AuthMethod):
             return {"forgotten": count}
 
 
-def _without_device(response: Response) -> Response:
+def _clear_device(response: Response) -> Response:
     response.delete_cookie(COOKIE, path=COOKIE_PATH, httponly=True, samesite="strict")
     return response
 
@@ -307,7 +307,7 @@ class SeenDevice:
     last_seen: float
 
 
-def kind_of(user_agent: str) -> str:
+def get_device_kind(user_agent: str) -> str:
     """Return the kind of device of a User-Agent; never a part of that text, which a client chooses."""
     return next((kind for mark, kind in _KINDS.items() if mark in user_agent), "Device")
 
@@ -353,7 +353,7 @@ class Devices:
         """Return True if a session's token belongs to a removed device."""
         return bool(claims.device) and self._revoked.refuses(claims.device, claims.auth_time)
 
-    def seen(self) -> list[SeenDevice]:
+    def list_seen(self) -> list[SeenDevice]:
         """Return the devices seen since the start, the most recent first."""
         return list(reversed(self._seen.values()))
 
@@ -372,7 +372,7 @@ class Devices:
         return len(gone)
 
     def _mark_seen(self, device: Device, user_agent: str, now: float) -> None:
-        self._seen[device.name] = SeenDevice(device, kind_of(user_agent), now)
+        self._seen[device.name] = SeenDevice(device, get_device_kind(user_agent), now)
         self._seen.move_to_end(device.name)
         if len(self._seen) > MAX_SEEN_DEVICES:
             self._seen.popitem(last=False)

@@ -23,7 +23,7 @@ _SIZE = os.terminal_size((80, 24))
 FOREGROUND_CHECK_SECONDS = 2.0
 
 
-def page_urls(scheme: str, host: str, pairing_hosts: Sequence[str], port: int) -> list[str]:
+def list_page_urls(scheme: str, host: str, pairing_hosts: Sequence[str], port: int) -> list[str]:
     """Return the page's URLs for phones, best first; at least one. `host`: the listening address."""
     if host == "0.0.0.0":
         hosts = [name for name in pairing_hosts if ":" not in name]
@@ -35,7 +35,7 @@ def page_urls(scheme: str, host: str, pairing_hosts: Sequence[str], port: int) -
     return [f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}" for name in hosts]
 
 
-def pairing_url(url: str, code: str) -> str:
+def make_pairing_url(url: str, code: str) -> str:
     """Return the URL with a pairing code in its fragment, which appears in no request, log or Referer."""
     return f"{url}/#pair={code}"
 
@@ -47,7 +47,7 @@ def _format_age(seconds: float) -> str:
     return "just now"
 
 
-def fingerprint(authority: bytes) -> tuple[str, str]:
+def make_fingerprint(authority: bytes) -> tuple[str, str]:
     """Return a certificate's SHA-256 as phones show it, in two halves that fit a terminal. `authority`: DER."""
     text = hashlib.sha256(authority).digest().hex(":").upper()
     return text[:47], text[48:]
@@ -100,7 +100,7 @@ class PairingTerminal:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.show)
         self._watch_keys()
         if self._authority is not None:
-            first, second = fingerprint(self._authority)
+            first, second = make_fingerprint(self._authority)
             self._write(
                 "  SHA-256 fingerprint of the certificate that phones may be asked to trust:\n"
                 f"  {first}\n  {second}\n"
@@ -116,7 +116,7 @@ class PairingTerminal:
 
     def show(self) -> None:
         """Show a new code, which invalidates the previous one. The QR code, its URL and its lifetime come last."""
-        url = pairing_url(self._urls[0], self._codes.issue(time.monotonic()))
+        url = make_pairing_url(self._urls[0], self._codes.issue(time.monotonic()))
         lines = []
         if len(self._urls) > 1:
             lines.append(f"  Other addresses {'  '.join(self._urls[1:])}")
@@ -127,18 +127,18 @@ class PairingTerminal:
         lines.append(
             "  Scan it with the phone's camera, accept the certificate, press Start Camera."
         )
-        columns, rows = self._size()
+        columns, rows = self._get_size()
         below = [
             # Indented if it fits on one line
             f"  {url}" if len(url) + 2 <= columns else url,
             f"  Good for one device and {PAIRING_SECONDS / 60:g} minutes: {self._ask_again}.",
         ]
-        self._write("\n".join([*lines, *self._picture(url, below, columns, rows), *below]))
+        self._write("\n".join([*lines, *self._draw_qr_code(url, below, columns, rows), *below]))
         self._expiry.set(
             PAIRING_SECONDS, self._write, f"  This code has expired: {self._ask_again}."
         )
 
-    def _picture(self, url: str, below: Sequence[str], columns: int, rows: int) -> list[str]:
+    def _draw_qr_code(self, url: str, below: Sequence[str], columns: int, rows: int) -> list[str]:
         """Return the lines of the QR code if it fits above the lines `below`; otherwise lines with the reason."""
         try:
             "▀".encode(self._out.encoding or "ascii")
@@ -149,7 +149,7 @@ class PairingTerminal:
             return ["  No QR code: this terminal cannot display it. Type the address."]
 
         for quiet in (QUIET, MIN_QUIET):
-            picture = qr_lines(url, quiet)
+            picture = make_qr_lines(url, quiet)
             wide = len(picture[0])
             # Includes the lines below, and one for the cursor
             high = len(picture) + sum(-(-len(line) // max(wide, columns)) for line in below) + 1
@@ -161,7 +161,7 @@ class PairingTerminal:
             "  Enlarge it and request a new code, or type the address.",
         ]
 
-    def _size(self) -> os.terminal_size:
+    def _get_size(self) -> os.terminal_size:
         try:
             size = os.get_terminal_size(self._out.fileno())
         except OSError:
@@ -183,7 +183,7 @@ class PairingTerminal:
             self._out.write(f"{text}\n")
             self._out.flush()
 
-    def _in_foreground(self) -> bool:
+    def _is_in_foreground(self) -> bool:
         try:
             return self._keys is not None and os.tcgetpgrp(self._keys) == os.getpgrp()
         except OSError:
@@ -192,8 +192,8 @@ class PairingTerminal:
     def _watch_keys(self) -> None:
         if self._keys is None:
             return
-        if self._in_foreground():
-            asyncio.get_running_loop().add_reader(self._keys, self._key, self._keys)
+        if self._is_in_foreground():
+            asyncio.get_running_loop().add_reader(self._keys, self._on_key, self._keys)
         else:
             # No signal reports that a program comes to the foreground, so check again later.
             self._foreground_check.set(FOREGROUND_CHECK_SECONDS, self._watch_keys)
@@ -202,8 +202,8 @@ class PairingTerminal:
         if self._keys is not None:
             asyncio.get_running_loop().remove_reader(self._keys)
 
-    def _key(self, keys: int) -> None:
-        if not self._in_foreground():
+    def _on_key(self, keys: int) -> None:
+        if not self._is_in_foreground():
             # The line is meant for the foreground program.
             self._stop_watching_keys()
             self._watch_keys()
@@ -221,10 +221,10 @@ class PairingTerminal:
             self.show()
 
 
-def device_command(line: str, devices: Devices, forget: Callable[[str | None], object]) -> str:
+def run_device_command(line: str, devices: Devices, forget: Callable[[str | None], object]) -> str:
     """Run a typed command about devices, and return its output. `forget(name)` removes a device, `forget(None)` all."""
     command, _, name = line.partition(" ")
-    listed = devices.seen()
+    listed = devices.list_seen()
     if command == "forget" and name == "all":
         forget(None)
         return f"  All devices are forgotten. {_UNTIL_RESTART}"
@@ -261,7 +261,7 @@ QUIET = 4
 MIN_QUIET = 2
 
 
-def qr_lines(text: str, quiet: int) -> list[str]:
+def make_qr_lines(text: str, quiet: int) -> list[str]:
     """Return the lines of a QR code in half blocks, two rows of modules per line, without colours.
 
     `quiet`: the quiet zone in modules. A URL of up to 78 characters takes 41 columns and 21 lines.

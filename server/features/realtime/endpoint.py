@@ -25,7 +25,7 @@ from server.core.errors import (
 from server.core.metrics import Metrics
 from server.features.grants.grants import Grant, Scope
 from server.features.grants.guard import ProgramAccess, ProgramGuard
-from server.features.openai_api.errors import error_body
+from server.features.openai_api.errors import make_error_body
 from server.features.realtime.connection import Connection, ConnectionTools, check_model
 from server.features.realtime.conversation import new_id
 from server.features.realtime.events import SoundAppend, event_id, read_event
@@ -172,7 +172,7 @@ class RealtimeSocket:
         self._refused += 1
         if self._refused > MAX_REFUSED:
             raise SocketEnd(SocketCloseCode.TOO_MANY, "too many events were refused")
-        said = error_body(error)["error"] | {"event_id": event_id(raw)}
+        said = make_error_body(error)["error"] | {"event_id": event_id(raw)}
         self._out.send("error", error=said)
 
     async def _write(self) -> None:

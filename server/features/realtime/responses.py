@@ -17,7 +17,7 @@ from server.core.aio import cancel_and_wait
 from server.core.errors import QwenCameraError
 from server.core.sound import USUAL_RATE
 from server.features.grants.guard import ProgramAccess
-from server.features.openai_api.errors import FieldRefused, error_body
+from server.features.openai_api.errors import FieldRefused, make_error_body
 from server.features.openai_api.program_chat import ChatEnd, ProgramChats
 from server.features.openai_api.request import BoundedPool, read
 from server.features.realtime.config import Config
@@ -184,7 +184,7 @@ class Responder:
             await self._finish_text(run, end.response.text)
         except QwenCameraError as error:
             if run is self._now:
-                said = error_body(error)["error"]
+                said = make_error_body(error)["error"]
                 about = {"type": said["type"], "code": said["code"], "message": said["message"]}
                 self._end(run, "failed", {"type": "failed", "error": about})
             return

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 def register(api: Api) -> None:
     """Add the recent past to each session, with its metrics."""
     from server.features.recall.messages import RecallSettings
-    from server.features.recall.recalling import RecallLimits, RecallPart, counter
+    from server.features.recall.recalling import RecallLimits, RecallPart, register_counter
     from server.features.recall.settings import RecallLimitSettings
     from server.shared.services import RecallDuration
 
     settings = RecallLimitSettings.of(api.settings)
     limits = RecallLimits(settings.recall_seconds, int(settings.recall_megabytes * 1_000_000))
-    counter(api.metrics)
+    register_counter(api.metrics)
     api.metrics.gauge(
         "recall_bytes",
         "Bytes of the pictures kept for questions about the past",

@@ -62,7 +62,7 @@ class PastPicture(Stored):
 
     # Capture time of the first frame that showed the same, in seconds
     since: float
-    # Coarse grid of the picture, as returned by `grid_of`
+    # Coarse grid of the picture, as returned by `read_grid`
     grid: U8
 
     @property
@@ -96,7 +96,7 @@ class Recall:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def due(self, changed: bool, captured: float) -> bool:
+    def is_due(self, changed: bool, captured: float) -> bool:
         """Return True if a frame should be kept. `changed`: True if it differs from the newest picture."""
         if not self._kept:
             return True
@@ -122,12 +122,14 @@ class Recall:
             picture = replace(picture, since=newest.since)
             self._drop(len(self._kept) - 1)
             dropped[DropReason.SAME] += 1
-        self._apart.append(grid_distance(self._kept[-1].grid, picture.grid) if self._kept else 1.0)
+        self._apart.append(
+            measure_distance(self._kept[-1].grid, picture.grid) if self._kept else 1.0
+        )
         self._kept.append(picture)
-        self._unlike.append(self._unusualness(picture, now))
+        self._unlike.append(self._measure_unusualness(picture, now))
         self.size += picture.size
         while self.size > self.most_bytes or len(self._kept) > MOST:
-            self._drop(self._least_valuable(now))
+            self._drop(self._find_least_valuable(now))
             dropped[DropReason.FULL] += 1
         return +dropped
 
@@ -148,43 +150,45 @@ class Recall:
         self.size = 0
         return +dropped
 
-    def oldest(self) -> PastPicture | None:
+    def get_oldest(self) -> PastPicture | None:
         return self._kept[0] if self._kept else None
 
     def pictures(self) -> tuple[PastPicture, ...]:
-        """Return all pictures, oldest first, for `before` and `during`."""
+        """Return all pictures, oldest first, for `select_before` and `select_during`."""
         return tuple(self._kept)
 
-    def _unusualness(self, picture: PastPicture, now: float) -> float:
+    def _measure_unusualness(self, picture: PastPicture, now: float) -> float:
         if self._usual is None or self._usual_uses <= 0:
             self._usual = _usual(self._kept, now)
             self._usual_uses = min(len(self._kept), _USUAL_FOR)
         self._usual_uses -= 1
-        return float(self._usual.unusualness(Compared([picture.grid]))[0])
+        return float(self._usual.measure_unusualness(Compared([picture.grid]))[0])
 
-    def _least_valuable(self, now: float) -> int:
+    def _find_least_valuable(self, now: float) -> int:
         """Return the index of the least valuable picture; never the first or the last of three or more.
 
         Pictures that show the same as their neighbors have the least value; of these, the one closest to them for its
         age.
         """
 
-        def worth(at: int) -> float:
+        def measure_worth(at: int) -> float:
             apart = min(self._apart[at], self._apart[at + 1])
             differs = _ALIKE + apart * (_ALIKE + self._unlike[at])
             around = self._kept[at + 1].captured - self._kept[at - 1].captured
             return differs * around / (max(0.0, now - self._kept[at].captured) + _RECENT)
 
-        return min(range(1, len(self._kept) - 1), key=worth, default=0)
+        return min(range(1, len(self._kept) - 1), key=measure_worth, default=0)
 
     def _drop(self, at: int) -> None:
         self.size -= self._kept.pop(at).size
         del self._apart[at], self._unlike[at]
         if 0 < at < len(self._kept):
-            self._apart[at] = grid_distance(self._kept[at - 1].grid, self._kept[at].grid)
+            self._apart[at] = measure_distance(self._kept[at - 1].grid, self._kept[at].grid)
 
 
-def before(pictures: Sequence[PastPicture], captured: float, count: int) -> tuple[PastPicture, ...]:
+def select_before(
+    pictures: Sequence[PastPicture], captured: float, count: int
+) -> tuple[PastPicture, ...]:
     """Return at most `count` of the pictures captured before a time, oldest first.
 
     Prefer pictures that differ from the usual scene and from those chosen already, recent ones first;
@@ -194,13 +198,13 @@ def before(pictures: Sequence[PastPicture], captured: float, count: int) -> tupl
     return _choose(past, past, captured, count, fading=True)
 
 
-def during(
+def select_during(
     pictures: Sequence[PastPicture], since: float, until: float, count: int
 ) -> tuple[PastPicture, ...]:
     """Return at most `count` of the pictures that show the period from `since` to `until`, oldest first.
 
     The first picture may have been captured earlier, if the scene had not changed by `since`. Choose as
-    `before` does, but without a preference for recent pictures.
+    `select_before` does, but without a preference for recent pictures.
     """
     past = [one for one in pictures if one.captured < until]
     found = [one for one in past if one.captured >= since]
@@ -226,7 +230,7 @@ def _choose(
     captured = np.array([one.captured for one in found])
     ages = np.maximum(0.0, now - captured) + _RECENT
     compared = Compared([one.grid for one in found])
-    unusualness = _usual(past, now).unusualness(compared)
+    unusualness = _usual(past, now).measure_unusualness(compared)
     worth = unusualness / (ages + _FADES if fading else _FADES)
     # Distance of each picture from those already chosen: in content, and in the log of its age
     new, far = np.ones(len(found)), np.log(ages / _RECENT)
@@ -237,7 +241,7 @@ def _choose(
         at = int(np.argmax(gain))
         chosen.append(at)
         apart = np.minimum(1.0, np.abs(captured - captured[at]) / (_APART * ages))
-        new = np.minimum(new, apart * (1 + compared.grid_distance(found[at].grid)) / 2)
+        new = np.minimum(new, apart * (1 + compared.measure_distance(found[at].grid)) / 2)
         far = np.minimum(far, np.abs(np.log(ages / ages[at])))
     return tuple(found[at] for at in sorted(chosen))
 
@@ -268,7 +272,7 @@ _AROUND = np.ones((3, 3), np.uint8)
 _BEGINS = np.cumsum([0, *(columns * rows for columns, rows in _PLANES[:-1])])
 
 
-def grid_of(jpeg: bytes) -> U8:
+def read_grid(jpeg: bytes) -> U8:
     """Return a picture's grid: (SIZE,) uint8, luma first, then chroma. Raise ValueError for a broken JPEG.
 
     The grid is always in landscape format, so a rotated picture differs from an upright one.
@@ -289,20 +293,20 @@ class Compared:
     """Several grids, which are compared with another grid at once."""
 
     def __init__(self, grids: Sequence[U8]) -> None:
-        self._grids = np.stack([_level(grid) for grid in grids])
+        self._grids = np.stack([_to_level(grid) for grid in grids])
 
-    def counts(self, other: U8) -> NDArray[np.float64]:
+    def count_differences(self, other: U8) -> NDArray[np.float64]:
         """Return, for each grid, the number of cells of each plane that differ from another grid: (n, 3).
 
         Ignore a change of the whole picture's light, and a camera motion of one cell.
         """
-        least, most = _local_extremes(_level(other))
+        least, most = _find_local_extremes(_to_level(other))
         beyond = np.maximum(self._grids - most, least - self._grids) > _LEAST
         return np.add.reduceat(beyond, _BEGINS, axis=1, dtype=np.float64)
 
-    def grid_distance(self, other: U8) -> NDArray[np.float64]:
+    def measure_distance(self, other: U8) -> NDArray[np.float64]:
         """Return the distance of each grid from another grid: (n,), 0 (same scene) to 1."""
-        return np.asarray(np.minimum(1.0, self.counts(other).sum(axis=1) / _CELLS))
+        return np.asarray(np.minimum(1.0, self.count_differences(other).sum(axis=1) / _CELLS))
 
 
 class Usual:
@@ -311,25 +315,25 @@ class Usual:
     def __init__(self, grids: Sequence[U8]) -> None:
         """`grids`: those of evenly spaced moments, (SIZE,) uint8 each."""
         self._scene = np.asarray(np.median(np.stack(grids), axis=0), np.uint8)
-        counts = Compared(grids).counts(self._scene)
+        counts = Compared(grids).count_differences(self._scene)
         quarter, self._half, most = np.quantile(counts, (0.25, 0.5, 0.75), axis=0)
         self._spread = _CELLS + _RESTLESS * (most - quarter)
 
-    def unusualness(self, compared: Compared) -> NDArray[np.float64]:
+    def measure_unusualness(self, compared: Compared) -> NDArray[np.float64]:
         """Return how unusual each grid is: (n,), 0 to 1. Continuous motion counts as usual."""
-        beyond = (compared.counts(self._scene) - self._half) / self._spread
+        beyond = (compared.count_differences(self._scene) - self._half) / self._spread
         return np.asarray(np.clip(beyond.max(axis=1), 0.0, 1.0))
 
 
-def grid_distance(one: U8, other: U8) -> float:
+def measure_distance(one: U8, other: U8) -> float:
     """Return the distance between two grids, 0 (same scene) to 1."""
     return max(
-        float(Compared([one]).grid_distance(other)[0]),
-        float(Compared([other]).grid_distance(one)[0]),
+        float(Compared([one]).measure_distance(other)[0]),
+        float(Compared([other]).measure_distance(one)[0]),
     )
 
 
-def _level(grid: U8) -> NDArray[np.int16]:
+def _to_level(grid: U8) -> NDArray[np.int16]:
     """Return a grid whose luma has its median subtracted."""
     leveled = grid.astype(np.int16)
     luma = leveled[: _LUMA[0] * _LUMA[1]]
@@ -337,7 +341,7 @@ def _level(grid: U8) -> NDArray[np.int16]:
     return leveled
 
 
-def _local_extremes(grid: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+def _find_local_extremes(grid: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """Return the minimum and the maximum over each cell and its neighbors."""
     least, most, at = [], [], 0
     for columns, rows in _PLANES:

@@ -17,7 +17,7 @@ from server.core.errors import BadRequest, Conflict, FrameWithheld, NotFound
 from server.core.frames import FRAME_FACTOR, Detail, Frame, Picture, QuestionMode
 from server.core.metrics import Metrics
 from server.features.recall import memory as recall
-from server.features.recall.memory import DropReason, PastPicture, Recall, grid_of
+from server.features.recall.memory import DropReason, PastPicture, Recall, read_grid
 from server.features.recall.messages import Recalled, RecallSettings
 from server.media.picture.encode import MIN_FRAMES, smart_nframes
 from server.media.picture.prepare import CONTEXT_SHARE, stored_picture
@@ -42,7 +42,7 @@ _ALL_SHARE = 4.0
 _ONE_SHARE = 0.5
 
 
-def counter(metrics: Metrics) -> Any:
+def register_counter(metrics: Metrics) -> Any:
     """Return the counter of pictures kept and dropped, by result."""
     # result: kept, old, full, same, late, cleared, busy, withheld, unusable
     return metrics.counter(
@@ -89,7 +89,7 @@ class RecallPart(BackgroundPart):
         self._context, self._limits = context, limits
         self._requests, self._services = context.requests, context.services
         self._pool = context.services.prepare_pool
-        self._counter = counter(context.services.metrics)
+        self._counter = register_counter(context.services.metrics)
         # The person's setting
         self._on = False
         self.handlers = {RecallSettings: self._set}
@@ -141,7 +141,7 @@ class RecallPart(BackgroundPart):
         if (
             change is None
             or now < self._until
-            or not self._recall.due(change.changed, frame.captured)
+            or not self._recall.is_due(change.changed, frame.captured)
         ):
             return
         if self._task is not None or self._limits.keeping.locked():
@@ -163,7 +163,7 @@ class RecallPart(BackgroundPart):
                 source_height=frame.height,
                 jpeg=jpeg,
                 since=frame.captured,
-                grid=grid_of(jpeg),
+                grid=read_grid(jpeg),
             )
 
         try:
@@ -259,11 +259,11 @@ class RecallPart(BackgroundPart):
 
         async def make(needs: Capabilities) -> Sequence[ShownPicture]:
             about = span or span_in(question)
-            return await self._earlier(captured, view.detail, needs, about, since)
+            return await self._make_earlier(captured, view.detail, needs, about, since)
 
         return make
 
-    async def _earlier(
+    async def _make_earlier(
         self, captured: float, detail: Detail, needs: Capabilities, span: Span | None, since: float
     ) -> Sequence[ShownPicture]:
         memory = self._recall
@@ -284,7 +284,7 @@ class RecallPart(BackgroundPart):
         make = partial(
             stored_picture,
             geometry=needs.geometry,
-            tokens=self._tokens(needs),
+            tokens=self._count_tokens(needs),
             thumbnail=self._requests.preferences.thumbnails,
         )
         first = await in_pool(self._pool, make, chosen[-1])
@@ -307,7 +307,7 @@ class RecallPart(BackgroundPart):
             )
         ]
 
-    def _tokens(self, needs: Capabilities) -> int | None:
+    def _count_tokens(self, needs: Capabilities) -> int | None:
         """Return the visual tokens of one past picture; None for an engine that does not count tokens."""
         low = self._services.preparer.budget(needs, Detail.LOW)
         return None if needs.wants_pixels else max(1, int(_ONE_SHARE * low))
@@ -316,15 +316,15 @@ class RecallPart(BackgroundPart):
         self, captured: float, span: Span | None, since: float, most: int
     ) -> tuple[PastPicture, ...]:
         """Return at most `most` pictures captured before a time, oldest first; none if they were cleared."""
-        pictures = self._pictures(captured, since)
+        pictures = self._list_pictures(captured, since)
         if span is not None:
             begin, end = captured - span.since, captured - span.until
-            if found := await in_pool(self._pool, recall.during, pictures, begin, end, most):
+            if found := await in_pool(self._pool, recall.select_during, pictures, begin, end, most):
                 return found
             # Nothing is kept of that time: use the other pictures.
-        return await in_pool(self._pool, recall.before, pictures, captured, most)
+        return await in_pool(self._pool, recall.select_before, pictures, captured, most)
 
-    def _pictures(self, now: float, since: float) -> Sequence[PastPicture]:
+    def _list_pictures(self, now: float, since: float) -> Sequence[PastPicture]:
         """Return the pictures that are neither too old nor from before `since` (monotonic seconds)."""
         if self._recall is None:
             return ()
@@ -334,13 +334,13 @@ class RecallPart(BackgroundPart):
     async def during(self, seconds: float, count: int, since: float) -> Past:
         """Return at most `count` pictures of the last `seconds`, none from before `since` (monotonic seconds)."""
         memory, now = self._recall, time.monotonic()
-        pictures = self._pictures(now, since)
-        found = await in_pool(self._pool, recall.during, pictures, now - seconds, now, count)
+        pictures = self._list_pictures(now, since)
+        found = await in_pool(self._pool, recall.select_during, pictures, now - seconds, now, count)
         return Past(memory, found)
 
     async def small(self, past: Past, at: int, needs: Capabilities) -> Picture:
         """Convert a picture returned by `during` for an engine. Raise Conflict if the pictures were cleared."""
-        make = partial(stored_picture, geometry=needs.geometry, tokens=self._tokens(needs))
+        make = partial(stored_picture, geometry=needs.geometry, tokens=self._count_tokens(needs))
         picture = await in_pool(self._pool, make, past.pictures[at])
         if past.memory is not self._recall:
             raise Conflict(
@@ -357,7 +357,7 @@ class RecallPart(BackgroundPart):
     def _on_change(self) -> None:
         """Report the state to the client, and set the timer for the next picture to expire."""
         self._timer.cancel()
-        oldest = self._recall.oldest() if self._recall is not None else None
+        oldest = self._recall.get_oldest() if self._recall is not None else None
         if oldest is not None:
             wait = oldest.captured + self._limits.seconds - time.monotonic()
             self._timer.set(max(0.05, wait), self._expire)
@@ -369,7 +369,7 @@ class RecallPart(BackgroundPart):
         self._on_change()
 
     def _report(self) -> None:
-        oldest = self._recall.oldest() if self._recall is not None else None
+        oldest = self._recall.get_oldest() if self._recall is not None else None
         at = time.time() - (time.monotonic() - oldest.captured) if oldest is not None else 0.0
         self._context.outbox.put(
             Recalled(

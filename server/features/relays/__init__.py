@@ -20,7 +20,7 @@ def register(api: Api) -> None:
     api.metrics.gauge(
         "relays",
         "TURN relays by whether the last check of them went through",
-        lambda: {"working": relays.working(), "failing": relays.failing()},
+        lambda: {"working": relays.count_working(), "failing": relays.count_failing()},
         "state",
     )
     api.health(lambda: {"turn": relays.report()})

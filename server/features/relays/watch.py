@@ -74,22 +74,22 @@ class RelayWatch:
             for url, result in self._results.items()
         ]
 
-    def working(self) -> int:
+    def count_working(self) -> int:
         return sum(result is not None and result.ok for result in self._results.values())
 
-    def failing(self) -> int:
+    def count_failing(self) -> int:
         return sum(result is not None and not result.ok for result in self._results.values())
 
     async def run(self) -> None:
         """Check the relays until cancelled; return at once if there are none."""
         if self._urls:
             await asyncio.sleep(START_SECONDS)
-            await supervise(self._round, name="relays", after_failure=RETRY_SECONDS)
+            await supervise(self._check_all, name="relays", after_failure=RETRY_SECONDS)
 
-    async def _round(self) -> float:
+    async def _check_all(self) -> float:
         """Check all relays; return the seconds until the next check."""
         await self.check()
-        return CHECK_SECONDS if self.working() == len(self._urls) else RETRY_SECONDS
+        return CHECK_SECONDS if self.count_working() == len(self._urls) else RETRY_SECONDS
 
     async def check(self) -> None:
         """Check all relays once, each with its own credentials."""

@@ -22,6 +22,6 @@ def register(api: Api) -> None:
         listed, api.sessions, api.metrics, api.new_session_id, on_alert=api.alert
     )
     api.run("fixed cameras", start=cameras.start, close=cameras.close)
-    api.on_engine_changed(cameras.engine_changed)
+    api.on_engine_changed(cameras.on_engine_changed)
     add_routes(api, cameras)
     api.provide(ListedCameras, cameras)

@@ -93,7 +93,7 @@ class FixedCameras:
         session = self._sessions.begin_fixed(self._new_id())
         session.become_fixed(camera.engines, self._on_alert, camera.name)
         reader = FixedCameraReader(
-            camera, session.camera, self._failures, lambda: self._wanted(one)
+            camera, session.camera, self._failures, lambda: self._get_wanted_rate(one)
         )
         one = _CameraEntry(camera, session, reader)
 
@@ -129,12 +129,12 @@ class FixedCameras:
             else:
                 del one.unwatched[number]
 
-    def engine_changed(self) -> None:
+    def on_engine_changed(self) -> None:
         """Start the watches that the previous engine did not support."""
         for one in self._ones.values():
             self._watch(one)
 
-    def _wanted(self, one: _CameraEntry) -> float:
+    def _get_wanted_rate(self, one: _CameraEntry) -> float:
         """Return the pictures per second needed from a camera now; 0 if none are needed."""
         camera = one.session.camera
         rate = 0.0
@@ -157,7 +157,7 @@ class FixedCameras:
                 for number, condition in enumerate(one.camera.watches)
             }
             live = one.reader.life.state is FixedCameraState.LIVE
-            found.append(CameraReport(one.camera, live, _description(one.session), holds))
+            found.append(CameraReport(one.camera, live, _get_description(one.session), holds))
         return found
 
     def find(self, name: str) -> Session:
@@ -190,7 +190,7 @@ class FixedCameras:
 
     def _describe(self, one: _CameraEntry, now: float) -> dict[str, object]:
         grants = one.session.part("grants")
-        programs = grants.program_list().programs if grants is not None else ()
+        programs = grants.make_program_list().programs if grants is not None else ()
         life, facts, frame = one.reader.life, one.reader.facts, one.session.camera.newest
         trouble = life.trouble
         return {
@@ -214,7 +214,7 @@ class FixedCameras:
                 {"condition": one.camera.watches[number], "reason": reason}
                 for number, reason in one.unwatched.items()
             ],
-            "described": _description(one.session),
+            "described": _get_description(one.session),
             "programs": [info.model_dump() for info in programs],
         }
 
@@ -233,7 +233,7 @@ def _watch_id(number: int) -> str:
     return f"list-{number + 1}"
 
 
-def _description(session: Session) -> str:
+def _get_description(session: Session) -> str:
     """Return the last running description; "" before the first."""
     describing: LiveDescription | None = session.part("describe")
     return describing.text if describing is not None else ""

@@ -107,7 +107,7 @@ class FixedCameraReader:
         self._tasks = TaskSet("standing")
 
     def start(self) -> None:
-        self._tasks.spawn(supervise(self._step, name="standing"), name=self._camera.name)
+        self._tasks.spawn(supervise(self._run_step, name="standing"), name=self._camera.name)
 
     def retry_now(self) -> None:
         """Make the next attempt due now."""
@@ -125,7 +125,7 @@ class FixedCameraReader:
             self._rate = rate
             worker.send({"type": "want", "rate": rate})
 
-    async def _step(self) -> float:
+    async def _run_step(self) -> float:
         """Start or kill the process if due. Return the seconds until the next step."""
         now = time.monotonic()
         if self._worker is None and now >= self.life.due:
@@ -180,7 +180,7 @@ class FixedCameraReader:
                 self.facts.decoded = int(header["decoded"])
                 self._count_dropped(int(header["dropped"]))
             case "frame":
-                frame = _frame(message, time.monotonic(), self._camera.ignore)
+                frame = _make_frame(message, time.monotonic(), self._camera.ignore)
                 if self.life.state is not FixedCameraState.LIVE:
                     self.life.set_live(time.monotonic())
                     log.info("fixed camera is live", extra={"kind": self.facts.codec})
@@ -190,7 +190,7 @@ class FixedCameraReader:
             case "failed":
                 self._reason = (
                     FailureReason(header["trouble"]),
-                    _codec_name(str(header["detail"])),
+                    _get_codec_name(str(header["detail"])),
                 )
 
     def _on_alive(self, at: float, fps: float) -> None:
@@ -236,11 +236,11 @@ class FixedCameraReader:
             feed.stream_ended()
 
 
-def _codec_name(text: str) -> str:
+def _get_codec_name(text: str) -> str:
     return "".join(one for one in text[:16] if one.isascii() and (one.isalnum() or one == "-"))
 
 
-def _frame(message: WorkerMessage, now: float, ignored: tuple[Part, ...]) -> Frame:
+def _make_frame(message: WorkerMessage, now: float, ignored: tuple[Part, ...]) -> Frame:
     """Return the Frame of a picture message. Raises ValueError if its size is invalid."""
     width, height = int(message.header["width"]), int(message.header["height"])
     if (

@@ -86,7 +86,7 @@ class FixedCamera:
 
 def read_list(path: Path) -> tuple[FixedCamera, ...]:
     """Read the file. Raises OSError, and ValueError with a relative clause without secrets."""
-    cameras, _, others_read = read_tables(path, "camera", MOST_CAMERAS, _camera)
+    cameras, _, others_read = read_tables(path, "camera", MOST_CAMERAS, _parse_camera)
     if others_read and any(one.password for one in cameras):
         raise ValueError(
             "which contains passwords and is readable by other users; run chmod 600 on it"
@@ -94,7 +94,7 @@ def read_list(path: Path) -> tuple[FixedCamera, ...]:
     return cameras
 
 
-def _camera(which: str, entry: Any) -> FixedCamera:
+def _parse_camera(which: str, entry: Any) -> FixedCamera:
     check_table(which, entry, texts=_TEXTS, flags=_FLAGS, lists=(*_LISTS, "ignore"), most=1100)
     for name in _LISTS:
         items = entry.get(name, [])
@@ -109,11 +109,11 @@ def _camera(which: str, entry: Any) -> FixedCamera:
         **{name: entry[name] for name in (*_TEXTS, *_FLAGS) if name in entry},
         watches=tuple(one.strip() for one in entry.get("watches", [])),
         engines=tuple(one.strip().lower() for one in entry.get("engines", [])),
-        ignore=_parts(which, entry.get("ignore", [])),
+        ignore=_parse_parts(which, entry.get("ignore", [])),
     )
 
 
-def _parts(which: str, entry: Any) -> tuple[Part, ...]:
+def _parse_parts(which: str, entry: Any) -> tuple[Part, ...]:
     if not isinstance(entry, list) or len(entry) > MOST_PARTS or not all(map(_is_part, entry)):
         raise ValueError(
             f"{which} has ignore that is not a list of up to {MOST_PARTS} lists of left, top, right and bottom,"

@@ -31,7 +31,7 @@ def register(api: Api) -> None:
     api.run("recogniser", start=service.asr.start, close=service.asr.close, last=True)
     api.health(service.report)
     add_routes(api, service)
-    tools = service.tools(api.pools, api.metrics)
+    tools = service.create_tools(api.pools, api.metrics)
     # With `voice_out`, speech over an answer stops the answer.
     api.session_part(
         lambda context: MicrophonePart(context, tools, context.part("voice_out") or SpeechOutput()),

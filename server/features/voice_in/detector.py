@@ -70,7 +70,7 @@ class SpeechModel:
         return float(speech[0]), (h, c)
 
 
-def _no_state() -> State:
+def _make_empty_state() -> State:
     return np.zeros(_STATE, np.float32), np.zeros(_STATE, np.float32)
 
 
@@ -79,7 +79,7 @@ class SpeechDetector:
 
     def __init__(self, model: SpeechModel) -> None:
         self._model = model
-        self._state = _no_state()
+        self._state = _make_empty_state()
         # The last samples of the previous chunk, then those that do not fill a chunk yet
         self._rest = np.zeros(_CONTEXT, np.int16)
         # Consecutive newest chunks without sound
@@ -93,22 +93,22 @@ class SpeechDetector:
         self._rest = samples[count * CHUNK :]
         if not count:
             return []
-        levels = _levels(samples[_CONTEXT : _CONTEXT + count * CHUNK].reshape(count, CHUNK))
+        levels = _measure_levels(samples[_CONTEXT : _CONTEXT + count * CHUNK].reshape(count, CHUNK))
         return [
             Chunk(
                 since + number * CHUNK_SECONDS,
-                self._speech(samples[number * CHUNK : (number + 1) * CHUNK + _CONTEXT]),
+                self._get_likelihood(samples[number * CHUNK : (number + 1) * CHUNK + _CONTEXT]),
                 float(level),
             )
             for number, level in enumerate(levels)
         ]
 
-    def _speech(self, chunk: NDArray[np.int16]) -> float:
+    def _get_likelihood(self, chunk: NDArray[np.int16]) -> float:
         """Return the likelihood of speech, 0 to 1. `chunk`: 576 samples, the first 64 its context."""
         quiet = max(int(chunk.max()), -int(chunk.min())) <= _QUIET_PEAK
         self._quiet = self._quiet + 1 if quiet else 0
         if self._quiet > _QUIET_CHUNKS:
-            self._state = _no_state()
+            self._state = _make_empty_state()
             return 0.0
         speech, self._state = self._model.run(
             np.divide(chunk[None], 32768, dtype=np.float32), self._state
@@ -116,7 +116,7 @@ class SpeechDetector:
         return speech
 
 
-def _levels(chunks: NDArray[np.int16]) -> NDArray[np.float64]:
+def _measure_levels(chunks: NDArray[np.int16]) -> NDArray[np.float64]:
     """Return the level of each row in dBFS. `chunks`: (n, 512)."""
     power = (chunks.astype(np.float64) ** 2).mean(1) / 32768**2
     levels: NDArray[np.float64] = 10 * np.log10(np.maximum(power, 1e-12))

@@ -136,7 +136,11 @@ class Foreground:
         # During background talk `gate` is above its level, which suffices.
         if near and (self._background is not None or loudness >= sure):
             return Talker.PERSON
-        if near or self._goes_on(chunk, loudness) or (self._soft and loudness >= _LEAST_SOFT_DB):
+        if (
+            near
+            or self._continues_speech(chunk, loudness)
+            or (self._soft and loudness >= _LEAST_SOFT_DB)
+        ):
             return Talker.SOMEBODY
         return Talker.NOBODY
 
@@ -166,7 +170,7 @@ class Foreground:
                 self._unmeasured = 0
                 self._measure(now)
 
-    def _goes_on(self, chunk: Chunk, loudness: float) -> bool:
+    def _continues_speech(self, chunk: Chunk, loudness: float) -> bool:
         """Return True if softer speech continues that of the person who has just spoken."""
         if chunk.at - self._near_at > _GOES_ON_SECONDS:
             return False

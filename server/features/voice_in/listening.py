@@ -267,14 +267,14 @@ class MicrophonePart(SessionPart):
                 self._apply(self.turns.give_up())
             change = self._barge_in.update(chunk, voice, talking=self._speaker.talking)
             if change is not None:
-                self._sound_at(change)
+                self._set_loudness(change)
             if self._onset.is_onset(chunk):
                 self._publish_sound_event(chunk.at)
         if self.spoken.turn is not None:
             self.spoken.turn.add_frame(self._camera.newest)
         self._apply(self.turns.add(chunk, voice))
 
-    def _sound_at(self, loudness: Loudness) -> None:
+    def _set_loudness(self, loudness: Loudness) -> None:
         """Set the playback of the answer."""
         match loudness:
             case Loudness.FULL:
@@ -342,12 +342,12 @@ class MicrophonePart(SessionPart):
 
     def _report(self) -> None:
         """Send the state to the client if it has changed."""
-        state = self._state()
+        state = self._make_state()
         if state != self._reported:
             self._reported = state
             self._outbox.put(messages.Listening(state=state))
 
-    def _state(self) -> ListeningState:
+    def _make_state(self) -> ListeningState:
         if self.detection is None or not self._line.microphone:
             return "off"
         turn = self.spoken.turn
@@ -471,7 +471,7 @@ class TurnChecks:
         """Start a check, replacing the previous one."""
         self.close()
         self._number = number
-        self._timer.set(ANSWER_SECONDS, self._late)
+        self._timer.set(ANSWER_SECONDS, self._on_late)
         if self._running is None:
             self._begin(number, sound)
         else:
@@ -494,9 +494,9 @@ class TurnChecks:
             return
         self._counted = False
         self._running = asyncio.wrap_future(check)
-        self._running.add_done_callback(lambda done: self._done(number, done))
+        self._running.add_done_callback(lambda done: self._on_done(number, done))
 
-    def _done(self, number: int, done: asyncio.Future[bool]) -> None:
+    def _on_done(self, number: int, done: asyncio.Future[bool]) -> None:
         self._running = None
         if done.cancelled():
             return  # the program is ending
@@ -515,7 +515,7 @@ class TurnChecks:
             result = "complete" if done.result() else "incomplete"
             self._judge.note(result if used else "unused")
 
-    def _late(self) -> None:
+    def _on_late(self) -> None:
         self._counted = self._waiting is None
         self._give_up("slow")
 

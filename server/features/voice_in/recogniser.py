@@ -122,7 +122,7 @@ class Pieces:
         self._kept.append(piece)
         return piece
 
-    async def rest(self) -> Sound | None:
+    async def read_all(self) -> Sound | None:
         """Consume the source and return everything as one sound; None without any samples."""
         async for _ in self:
             pass
@@ -197,7 +197,7 @@ class ServerRecogniser(SpeechServer):
         if self.tries_socket:
             said = False
             try:
-                async with self.working_on(self.by_socket(pieces)) as found:
+                async with self.working_on(self.send_by_socket(pieces)) as found:
                     async for words in found:
                         said = True
                         yield words
@@ -206,15 +206,17 @@ class ServerRecogniser(SpeechServer):
                 if said or pieces.too_long:
                     raise
                 self.socket_failed(exc)
-        whole = await pieces.rest()
+        whole = await pieces.read_all()
         if whole is None:
             yield Transcription("", True)
             return
-        async with self.working_on(self.by_http(whole, language)) as found:
+        async with self.working_on(self.send_by_http(whole, language)) as found:
             async for words in found:
                 yield words
 
-    async def by_socket(self, pieces: AsyncIterator[Sound]) -> AsyncGenerator[Transcription, None]:
+    async def send_by_socket(
+        self, pieces: AsyncIterator[Sound]
+    ) -> AsyncGenerator[Transcription, None]:
         """Send the pieces as they arrive; see `SpeechRecogniser.recognise`.
 
         Raises SocketNotOffered, before it consumes a piece, if the server has no such socket.
@@ -232,7 +234,7 @@ class ServerRecogniser(SpeechServer):
             try:
                 text = ""
                 while True:
-                    event = await exchange.next()
+                    event = await exchange.read_next()
                     kind, delta = event.get("type"), event.get("delta")
                     if kind == "transcription.delta" and isinstance(delta, str):
                         text = (text + delta)[:MOST_WORDS_CHARS]
@@ -255,7 +257,7 @@ class ServerRecogniser(SpeechServer):
                 sending.cancel()
                 await asyncio.wait([sending])
 
-    async def by_http(
+    async def send_by_http(
         self, sound: Sound, language: str | None
     ) -> AsyncGenerator[Transcription, None]:
         """Send the whole sound; see `SpeechRecogniser.recognise`. Refused fields are omitted from then on."""
@@ -321,7 +323,7 @@ class _Recognition:
         except ConnectionClosed:
             return
         except Exception as exc:  # noqa: BLE001
-            # `next` raises it.
+            # `read_next` raises it.
             self.failure = exc
             self._exchange.abort()
             return
@@ -330,7 +332,7 @@ class _Recognition:
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(self._due)
 
-    async def next(self) -> dict[str, Any]:
+    async def read_next(self) -> dict[str, Any]:
         """Return the next event. Raises SpeechError, TimeoutError and ConnectionClosed."""
         try:
             async with asyncio.timeout_at(self._due) as self._waiting:
@@ -365,18 +367,18 @@ class _Reading:
         for segment in objects_in(data, "segments"):
             self._silent = self._silent is not False and _is_silence(segment)
         if kind == "transcript.text.delta":
-            return self._more(data.get("delta"))
+            return self._append_piece(data.get("delta"))
         if isinstance(text := data.get("text"), str) and kind in (None, "transcript.text.done"):
             if kind or whole:
                 self._text = text
-                return self.end(_times(data.get("words")))
+                return self.end(_parse_times(data.get("words")))
             self.ended = True
-            return self._segment(text)
+            return self._add_segment(text)
         if isinstance(choices := data.get("choices"), list):
             choice = choices[0] if choices and isinstance(choices[0], dict) else {}
             self.ended = self.ended or isinstance(choice.get("finish_reason"), str)
             delta = choice.get("delta")
-            return self._more(delta.get("content") if isinstance(delta, dict) else delta)
+            return self._append_piece(delta.get("content") if isinstance(delta, dict) else delta)
         if whole:
             raise self._refusals.invalid_answer()
         return None
@@ -385,15 +387,15 @@ class _Reading:
         text = "" if self._silent else self._text.strip()
         return Transcription(text[:MOST_WORDS_CHARS], True, times)
 
-    def _segment(self, text: str) -> Transcription | None:
+    def _add_segment(self, text: str) -> Transcription | None:
         """Append a segment, or replace the text by a segment that begins with all of it."""
         if text.strip().startswith(self._text.strip()):
             self._text = ""
         elif text and not (_SPACES.match(self._text) or _SPACES.match(text)):
             text = f" {text}"
-        return self._more(text)
+        return self._append_piece(text)
 
-    def _more(self, piece: object) -> Transcription | None:
+    def _append_piece(self, piece: object) -> Transcription | None:
         if not isinstance(piece, str) or not piece:
             return None
         self._text += piece
@@ -411,7 +413,7 @@ def _is_silence(segment: Mapping[str, Any]) -> bool:
     return silence > 0.6 and certainty < -1
 
 
-def _times(words: Any) -> tuple[WordTime, ...]:
+def _parse_times(words: Any) -> tuple[WordTime, ...]:
     """Parse the words' times. Return () for a malformed list."""
     try:
         found = tuple(
@@ -470,7 +472,7 @@ class LocalRecogniser(SpeechWorker):
         self, sound: AsyncIterator[Sound], *, language: str | None
     ) -> AsyncGenerator[Transcription, None]:
         """Return the words after the end of the sound; see `SpeechRecogniser.recognise`."""
-        whole = await Pieces(sound).rest()
+        whole = await Pieces(sound).read_all()
         if whole is None:
             yield Transcription("", True)
             return

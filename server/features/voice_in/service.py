@@ -40,7 +40,7 @@ class ListeningService:
     ) -> None:
         """`machines`: see `other_machine`. `on_change`: called when the recogniser's availability changes."""
         self._settings = settings
-        # State of the end-of-turn model for operators; None if there is none, and before `tools`
+        # State of the end-of-turn model for operators; None if there is none, and before `create_tools`
         self._turn_model: dict[str, str] | None = None
 
         def local(folder: Path, *, chosen: bool = True) -> LocalRecogniser:
@@ -66,7 +66,7 @@ class ListeningService:
         # None before `tools`
         self._tools: ListeningTools | None = None
 
-    def tools(self, pools: Pools, metrics: Metrics) -> ListeningTools:
+    def create_tools(self, pools: Pools, metrics: Metrics) -> ListeningTools:
         """Return the resources that sessions share, with their metrics and threads."""
         # reason: broken, empty, late, lost, flood
         dropped = metrics.counter(
@@ -136,7 +136,9 @@ class ListeningService:
     async def choose(self, folder: str) -> None:
         """Start loading the recogniser of a folder. Raises BadRequest for a folder without a model; Draining."""
         path = Path(folder)
-        if not path.is_absolute() or not await asyncio.to_thread(_readable, path / "config.json"):
+        if not path.is_absolute() or not await asyncio.to_thread(
+            _is_readable, path / "config.json"
+        ):
             raise BadRequest(
                 "No model found: this folder has no config.json that the server can read. Send the absolute path of a"
                 " model's folder on the server."
@@ -144,7 +146,7 @@ class ListeningService:
         await self.asr.choose(path)
 
 
-def _readable(file: Path) -> bool:
+def _is_readable(file: Path) -> bool:
     """Return True if the file is readable; False also for a path that is too long or not accessible."""
     try:
         return file.is_file() and os.access(file, os.R_OK)
@@ -158,7 +160,7 @@ def add_routes(api: Api, service: ListeningService) -> None:
 
     voices = api.get_service(Voices)
 
-    def all_seen() -> dict[str, Any]:
+    def list_seen() -> dict[str, Any]:
         return service.seen() | (voices.seen() if voices is not None else {"voice": None})
 
     if voices is None:
@@ -166,7 +168,7 @@ def add_routes(api: Api, service: ListeningService) -> None:
         @router.get("")
         async def seen() -> dict[str, Any]:
             """Return the same as with `voice_out`; `voice` is `null`."""
-            return all_seen()
+            return list_seen()
 
     @router.post("/recogniser", status_code=202)
     async def choose(body: dict[str, Any]) -> dict[str, Any]:
@@ -180,10 +182,10 @@ def add_routes(api: Api, service: ListeningService) -> None:
                 "`folder` must be a string: the absolute path of a speech model's folder on the server."
             )
         await service.choose(folder.strip())
-        return all_seen()
+        return list_seen()
 
     @router.delete("/recogniser")
     async def forget() -> dict[str, Any]:
         """Unload the chosen recogniser. Returns the same body."""
         await service.asr.forget()
-        return all_seen()
+        return list_seen()

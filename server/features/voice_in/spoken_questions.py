@@ -88,9 +88,9 @@ class SpokenQuestions:
     def pause(self, at: float) -> None:
         """Take the question's frame: the first one after `at`, the end of speech in monotonic seconds."""
         if self.turn is not None:
-            self.turn.after = self.tasks.spawn(self._frame_after(at), name="frame")
+            self.turn.after = self.tasks.spawn(self._wait_frame_after(at), name="frame")
 
-    async def _frame_after(self, at: float) -> Frame | None:
+    async def _wait_frame_after(self, at: float) -> Frame | None:
         """Return the first frame captured after `at`, monotonic seconds; None if none arrives."""
         asked = QuestionTime(at=at, wall=time.time() - (time.monotonic() - at), sent=None)
         try:
@@ -116,9 +116,9 @@ class SpokenQuestions:
         """Drop a turn, and clear its words at the client. `replaced`: another question replaces it."""
         turn.close()
         if turn.worded or replaced:
-            self._no_words(turn, "replaced" if replaced else None)
+            self._send_no_words(turn, "replaced" if replaced else None)
 
-    def _no_words(
+    def _send_no_words(
         self, turn: SpokenTurn, lost: Literal["replaced", "unclear"] | None = None
     ) -> None:
         """Send the client an empty final transcript of a turn."""
@@ -134,7 +134,7 @@ class SpokenQuestions:
         turn.little = ended.little
         turn.whole = self._ring.slice(ended.since, ended.until)
         if turn.after is None:
-            turn.after = self.tasks.spawn(self._frame_after(ended.said), name="frame")
+            turn.after = self.tasks.spawn(self._wait_frame_after(ended.said), name="frame")
         turn.finish()
         if turn.task is None and turn.doubtful:
             # An engine with `audio_in` would answer it as a question.
@@ -142,7 +142,7 @@ class SpokenQuestions:
             return
         if turn.task is None:
             if not self._context.services.current_engine().status.capabilities.audio_in:
-                self._failed(
+                self._on_failed(
                     turn,
                     SpeechUnavailable("No recogniser is available, and the engine takes no sound."),
                 )
@@ -156,7 +156,7 @@ class SpokenQuestions:
 
     # Words
 
-    def words(self, sound: AsyncIterator[Sound]) -> AsyncGenerator[Transcription, None]:
+    def recognise(self, sound: AsyncIterator[Sound]) -> AsyncGenerator[Transcription, None]:
         """Recognise sound in the language set by the client; see `SpeechRecogniser.recognise`.
 
         Raises NotConfirmed before sound is sent to a machine without consent; SpeechError.
@@ -167,15 +167,15 @@ class SpokenQuestions:
 
     async def _recognise(self, turn: SpokenTurn) -> None:
         try:
-            words = await self._words(turn)
+            words = await self._send_words(turn)
             if text := words.text.strip():
                 await self._ask(turn, text, find_pointing_word(words.times))
         except QwenCameraError as error:
-            self._failed(turn, error)
+            self._on_failed(turn, error)
         except Exception as exc:  # noqa: BLE001
             # The text of the exception may hold spoken words.
             log.error("recognising failed", extra={"error": type(exc).__name__})
-            self._failed(turn, SpeechFailed("The recogniser failed with an internal error."))
+            self._on_failed(turn, SpeechFailed("The recogniser failed with an internal error."))
         finally:
             self._end_recognition(turn)
 
@@ -185,13 +185,13 @@ class SpokenQuestions:
             self.previous_turn = None
             self._on_change()
 
-    async def _words(self, turn: SpokenTurn) -> Transcription:
+    async def _send_words(self, turn: SpokenTurn) -> Transcription:
         """Send the words to the client as they arrive; return the final ones. Raises SpeechError."""
         words = Transcription("", final=True)
         # Recognition takes as long as the speech, and some time after it.
         try:
             async with asyncio.timeout(MOST_TURN_SECONDS + WORDS_SECONDS):
-                async with aclosing(self.words(turn.sound())) as stream:
+                async with aclosing(self.recognise(turn.stream_sound())) as stream:
                     async for words in stream:
                         if not words.final:
                             turn.worded = True
@@ -205,7 +205,7 @@ class SpokenQuestions:
         if text:
             self._outbox.put(wire.Transcript(id=turn.id, text=text, final=True))
         else:
-            self._no_words(turn, "unclear")
+            self._send_no_words(turn, "unclear")
         return words
 
     async def _ask_by_sound(self, turn: SpokenTurn) -> None:
@@ -222,9 +222,9 @@ class SpokenQuestions:
         await turn.over.wait()
         invented = turn.little and is_invented(text)
         if invented or (turn.doubtful and not (is_stop(text) or parse_command(text))):
-            self._no_words(turn, "unclear" if invented else None)
+            self._send_no_words(turn, "unclear" if invented else None)
             return
-        frame = turn.nearest(turn.captured + pointing.at) if pointing is not None else None
+        frame = turn.find_nearest(turn.captured + pointing.at) if pointing is not None else None
         if frame is None and turn.after is not None:
             # None: the question waits for a frame itself, and reports if none arrives.
             frame = await turn.after
@@ -235,9 +235,9 @@ class SpokenQuestions:
         spoken = Spoken(frame=frame, sound=turn.whole, word=word)
         self._context.ask(wire.Chat(type="chat", content=text, id=turn.id), spoken)
 
-    def _failed(self, turn: SpokenTurn, error: QwenCameraError) -> None:
+    def _on_failed(self, turn: SpokenTurn, error: QwenCameraError) -> None:
         turn.forget_pause()
-        self._no_words(turn)
+        self._send_no_words(turn)
         self._context.send_error(error, turn.id)
         if self.turn is turn:
             # The person still speaks: the rest becomes another turn.
@@ -253,7 +253,7 @@ _MOST_FRAME_BYTES = 24 * 1024 * 1024
 
 
 class SpokenTurn:
-    """Owner of the sound and the frames of one turn. `sound` has one reader.
+    """Owner of the sound and the frames of one turn. `stream_sound` has one reader.
 
     Bounds of a spoken turn: sound for the recogniser: 2,000 pieces, more are dropped and counted;
     frames: 8 and 24 MiB, thinned with age. The next turn replaces the previous one.
@@ -303,7 +303,7 @@ class SpokenTurn:
             self.over.set()
             self._pieces.put_nowait(None)
 
-    async def sound(self) -> AsyncIterator[Sound]:
+    async def stream_sound(self) -> AsyncIterator[Sound]:
         """Yield the pieces as they arrive, until `finish`."""
         while (piece := await self._pieces.get()) is not None:
             yield piece
@@ -323,7 +323,7 @@ class SpokenTurn:
             gaps = [later - earlier for earlier, later in zip(times, times[2:], strict=False)]
             del self.frames[1 + gaps.index(min(gaps))]
 
-    def nearest(self, at: float) -> Frame | None:
+    def find_nearest(self, at: float) -> Frame | None:
         """Return the frame captured nearest to `at`, monotonic seconds; None without frames."""
         return min(self.frames, key=lambda one: abs(one.captured - at), default=None)
 
@@ -406,17 +406,19 @@ _INVENTED = {
 _SENTENCE_END = re.compile(r"[.!?…](?:\s|$)|[。！？]")
 
 
-def _plain(text: str) -> str:
+def _to_plain_text(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
-_ALL_INVENTED = frozenset(_plain(one) for line in _INVENTED.values() for one in line.split("/"))
+_ALL_INVENTED = frozenset(
+    _to_plain_text(one) for line in _INVENTED.values() for one in line.split("/")
+)
 
 
 def is_invented(text: str) -> bool:
     """Return True if a text consists only of what recognisers produce for noise, once or repeated."""
     pieces = (one for one in _SENTENCE_END.split(text) if one.strip())
-    return bool(text) and all(_plain(one) in _ALL_INVENTED for one in pieces)
+    return bool(text) and all(_to_plain_text(one) in _ALL_INVENTED for one in pieces)
 
 
 # A piece that begins this much earlier or later than the end of the previous one does not continue it;

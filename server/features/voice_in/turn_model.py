@@ -33,17 +33,17 @@ class TurnModel:
     def __init__(self, path: Path, sha256: str) -> None:
         """Load a file after verifying its checksum. Raises ModelUnusable."""
         self._session = load_session(path, sha256)
-        self._input = _input_of(self._session)
+        self._input = _get_input_name(self._session)
         try:
-            self.likelihood(np.zeros(0, np.int16))
+            self.measure_likelihood(np.zeros(0, np.int16))
         except Exception:  # noqa: BLE001
             raise ModelUnusable(ModelTrouble.OTHER_FORM) from None
 
     def complete(self, samples: NDArray[np.int16]) -> bool:
         """Return True if a turn with this sound (16 kHz) is complete. Raises ValueError and onnxruntime's errors."""
-        return self.likelihood(samples) >= _COMPLETE
+        return self.measure_likelihood(samples) >= _COMPLETE
 
-    def likelihood(self, samples: NDArray[np.int16]) -> float:
+    def measure_likelihood(self, samples: NDArray[np.int16]) -> float:
         """Return the likelihood that a turn is complete, 0 to 1. Raises the errors of `complete`."""
         spectrogram = log_mel(samples)[None]
         outputs = self._session.run(None, {self._input: spectrogram})
@@ -53,7 +53,7 @@ class TurnModel:
         return found
 
 
-def _input_of(model: Any) -> str:
+def _get_input_name(model: Any) -> str:
     """Return the name of the only input. Raises ModelUnusable for another shape; open dimensions are allowed."""
     inputs, outputs = model.get_inputs(), model.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
@@ -94,12 +94,12 @@ def log_mel(samples: NDArray[np.int16]) -> Floats:
     around = np.pad(sound, _FFT // 2, mode="reflect")
     # The frame that begins at the end is omitted.
     frames = np.lib.stride_tricks.sliding_window_view(around, _FFT)[: FRAMES * _HOP : _HOP]
-    spectrum = np.fft.rfft(frames * _window())
+    spectrum = np.fft.rfft(frames * _make_window())
     power = spectrum.real**2 + spectrum.imag**2
     bands = np.empty((MELS, FRAMES), np.float32)
     # Band by band: a matrix product would start the threads of numpy's BLAS, which take three times
     # the processor time.
-    for band, (first, weights) in enumerate(_filters()):
+    for band, (first, weights) in enumerate(_make_filters()):
         (power[:, first : first + len(weights)] * weights).sum(1, out=bands[band])
     logs = np.log10(np.maximum(bands, 1e-10))
     found: Floats = (np.maximum(logs, logs.max() - 8) + 4) / 4
@@ -107,16 +107,16 @@ def log_mel(samples: NDArray[np.int16]) -> Floats:
 
 
 @functools.cache
-def _window() -> Floats:
+def _make_window() -> Floats:
     """Return a periodic Hann window."""
     return np.hanning(_FFT + 1)[:-1].astype(np.float32)
 
 
 @functools.cache
-def _filters() -> list[tuple[int, Floats]]:
+def _make_filters() -> list[tuple[int, Floats]]:
     """Return for each band its first FFT bin and the weights from there, area-normalised."""
     most = _BREAK_MEL + np.log(SOUND_RATE / 2 / _BREAK_HZ) / _STEP
-    edges = _hertz(np.linspace(0, most, MELS + 2))
+    edges = _to_hertz(np.linspace(0, most, MELS + 2))
     bins = np.linspace(0, SOUND_RATE / 2, _FFT // 2 + 1)
     low, middle, high = (edges[begin : begin + MELS, None] for begin in range(3))
     rising, falling = (bins - low) / (middle - low), (high - bins) / (high - middle)
@@ -127,7 +127,7 @@ def _filters() -> list[tuple[int, Floats]]:
     return found
 
 
-def _hertz(mels: NDArray[np.float64]) -> NDArray[np.float64]:
+def _to_hertz(mels: NDArray[np.float64]) -> NDArray[np.float64]:
     loud = _BREAK_HZ * np.exp(_STEP * (mels - _BREAK_MEL))
     return np.where(mels < _BREAK_MEL, mels * _EVEN_HZ, loud)
 

@@ -137,7 +137,7 @@ class Turns:
         """Process the next chunk, with who speaks in it."""
         self._heard = chunk.end
         if self.state is TurnState.WAITING:
-            return self._onset_of(chunk, voice)
+            return self._handle_onset(chunk, voice)
         events: list[TurnEvent] = []
         if voice:
             self._speech += 1
@@ -150,12 +150,12 @@ class Turns:
         elif (
             self.state is TurnState.SPEECH
             and self._speech >= _LEAST_SPEECH
-            and reached(chunk.end - self._said, PAUSE_SECONDS)
+            and has_reached(chunk.end - self._said, PAUSE_SECONDS)
         ):
             self.state = TurnState.SILENCE
             events.append(SpeechPaused(self._said))
         number = self._check(chunk)
-        if self._over(chunk):
+        if self._is_over(chunk):
             events.append(self._end(chunk.end))
         elif number is not None:
             events.append(CheckDue(number, self._since, chunk.end))
@@ -166,7 +166,7 @@ class Turns:
         if not self._rule.answer(number, complete):
             return False, []
         silence = self._heard - self._said
-        return True, [self._end(self._heard)] if self._rule.over(silence, self._wanted) else []
+        return True, [self._end(self._heard)] if self._rule.is_over(silence, self._wanted) else []
 
     def press(self, now: float) -> list[TurnEvent]:
         """Begin a turn by the button, replacing the current one."""
@@ -199,7 +199,7 @@ class Turns:
         """Silence that ends the turn, seconds."""
         return max(self._silence, _UNSURE_SECONDS) if self.unsure else self._silence
 
-    def _onset_of(self, chunk: Chunk, voice: Talker) -> list[TurnEvent]:
+    def _handle_onset(self, chunk: Chunk, voice: Talker) -> list[TurnEvent]:
         self._onset = [at for at in self._onset if chunk.at - at <= (_ONSET + 0.5) * CHUNK_SECONDS]
         if not voice:
             return []
@@ -223,12 +223,12 @@ class Turns:
             return None
         return self._rule.ask(chunk.end - self._said, self._wanted)
 
-    def _over(self, chunk: Chunk) -> bool:
+    def _is_over(self, chunk: Chunk) -> bool:
         if chunk.end - self._since >= MOST_TURN_SECONDS:
             return True
         if self._released is not None:
             return chunk.end >= self._released
-        return not self.held and self._rule.over(chunk.end - self._said, self._wanted)
+        return not self.held and self._rule.is_over(chunk.end - self._said, self._wanted)
 
     def _end(self, until: float) -> TurnEnded | TurnDropped:
         if self._speech < _LEAST_SPEECH:
@@ -276,7 +276,7 @@ class EndOfTurn:
 
     def ask(self, silence: float, wanted: float) -> int | None:
         """Return the number of the check that is due, or None if no check is due. Arguments: seconds of silence."""
-        due = sum(reached(silence, one) for one in CHECKS)
+        due = sum(has_reached(silence, one) for one in CHECKS)
         if not self._has_model or due <= self._count or self._asked is not None or self._complete:
             return None
         if wanted >= MOST_WAIT_SECONDS:
@@ -292,14 +292,14 @@ class EndOfTurn:
         self._asked, self._complete = None, complete
         return True
 
-    def over(self, silence: float, wanted: float) -> bool:
+    def is_over(self, silence: float, wanted: float) -> bool:
         """Return True if a silence ends the turn."""
-        if not reached(silence, wanted):
+        if not has_reached(silence, wanted):
             return False
         waits = self._asked is not None or self._complete is False
-        return not waits or reached(silence, MOST_WAIT_SECONDS)
+        return not waits or has_reached(silence, MOST_WAIT_SECONDS)
 
 
-def reached(silence: float, wanted: float) -> bool:
+def has_reached(silence: float, wanted: float) -> bool:
     """Return True if a silence has reached `wanted`, to the nearest chunk. Both in seconds."""
     return silence >= wanted - CHUNK_SECONDS / 2

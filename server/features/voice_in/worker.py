@@ -52,7 +52,7 @@ class RecognitionModel:
                 for layer in part:
                     layer.register_forward_pre_hook(self._halt)
 
-    def words(
+    def recognise(
         self, pcm: bytes, language: str | None, stop: threading.Event
     ) -> tuple[str, list[list[Any]]]:
         """Return the text, and each word with its begin and end in seconds if the model provides them.
@@ -85,7 +85,7 @@ class RecognitionModel:
             raise RecognitionStopped
 
 
-def work(model: RecognitionModel, jobs: WorkerJobs) -> None:
+def run_jobs(model: RecognitionModel, jobs: WorkerJobs) -> None:
     """Recognise sounds in an endless loop."""
     while True:
         message, stop = jobs.next()
@@ -93,7 +93,7 @@ def work(model: RecognitionModel, jobs: WorkerJobs) -> None:
         try:
             if stop.is_set():
                 raise RecognitionStopped
-            text, times = model.words(message.payload, message.header["language"], stop)
+            text, times = model.recognise(message.payload, message.header["language"], stop)
         except RecognitionStopped:
             jobs.finish(id, "error", code="stopped")
         except Exception as error:  # noqa: BLE001
@@ -109,14 +109,14 @@ def run(folder: Path, channel: Channel, jobs: WorkerJobs) -> int:
     try:
         model = RecognitionModel(folder)
         # Run once before reporting `ready`.
-        model.words(bytes(RATE), None, threading.Event())
+        model.recognise(bytes(RATE), None, threading.Event())
     except Exception as error:  # noqa: BLE001
         # Libraries may raise any exception; no spoken words can be in the text yet.
         words = " ".join(str(error).split())[:300]
         channel.send("failed", message=f"{type(error).__name__}: {words}")
         return 1
     channel.send("ready")
-    work(model, jobs)
+    run_jobs(model, jobs)
     return 0
 
 

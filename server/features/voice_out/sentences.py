@@ -116,7 +116,7 @@ class Sentences:
                 self._code = False
                 continue
             text = self._rest if fence < 0 else self._rest[:fence]
-            end = self._boundary(text, whole or fence >= 0)
+            end = self._find_boundary(text, whole or fence >= 0)
             if end:
                 pieces += self._take(end)
             elif fence >= 0:
@@ -126,25 +126,25 @@ class Sentences:
             else:
                 return pieces
 
-    def _boundary(self, text: str, whole: bool) -> int:
+    def _find_boundary(self, text: str, whole: bool) -> int:
         """Return the length of the next piece; 0 if it is not complete yet."""
         scan = self._scan
         while scan.at < len(text):
             at, char = scan.at, text[scan.at]
-            size = scan.size + (_WIDE if _unspaced(char) else 1)
+            size = scan.size + (_WIDE if _is_unspaced(char) else 1)
             full = size >= (_MOST_FIRST if self._first else MOST_CHARS)
-            after = self._after_marks(text)
+            after = self._skip_marks(text)
             # The characters after a mark decide, so wait for them.
             if not whole and after == len(text) and after - at <= _MOST_MARKS:
                 if full or char in _HALF or char in _HALF_CLAUSE:
                     break
-            elif char in _HALF and _ends(text, at, after):
+            elif char in _HALF and _is_sentence_end(text, at, after):
                 return after
             # A next line that begins with a lower-case letter continues the sentence.
             line = char == "\n" and not text[at + 1 : at + 2].islower()
             if char in _FULL or (line and scan.words):
                 return at + 1
-            if char in _CLAUSE or (char in _HALF_CLAUSE and _spaced(text, after)):
+            if char in _CLAUSE or (char in _HALF_CLAUSE and _is_spaced(text, after)):
                 scan.clause = at + 1
                 if self._first and size >= _LEAST_FIRST and scan.words:
                     return scan.clause
@@ -158,7 +158,7 @@ class Sentences:
             scan.words = scan.words or not char.isspace()
         return 0
 
-    def _after_marks(self, text: str) -> int:
+    def _skip_marks(self, text: str) -> int:
         """Return the position after the next character and the marks that follow it."""
         scan = self._scan
         after = max(scan.marks, scan.at + 1)
@@ -171,7 +171,7 @@ class Sentences:
 
     def _take(self, length: int) -> list[SpokenPiece]:
         """Consume the next `length` characters. Return them as a piece; [] if they have no words."""
-        words = speakable(self._rest[:length]).lstrip(_LEFT_OVER)
+        words = to_speakable(self._rest[:length]).lstrip(_LEFT_OVER)
         self._skip(length)
         if not words:
             return []
@@ -186,37 +186,37 @@ class Sentences:
         self._scan = _Scan()
 
 
-def text_heard(answer: str, piece: SpokenPiece, share: float) -> str:
+def cut_text(answer: str, piece: SpokenPiece, share: float) -> str:
     """Return the answer up to a share of `piece` (0 to 1), cut at a whole word."""
     if share >= 1:
         return answer[: piece.end].rstrip()
     part = answer[piece.start : piece.end]
     end = round(len(part) * max(0.0, share))
-    while 0 < end < len(part) and _in_word(part, end):
+    while 0 < end < len(part) and _is_in_word(part, end):
         end -= 1
     return answer[: piece.start + end].rstrip()
 
 
-def _in_word(text: str, at: int) -> bool:
+def _is_in_word(text: str, at: int) -> bool:
     before, after = text[at - 1], text[at]
-    return not (before.isspace() or after.isspace() or _unspaced(before) or _unspaced(after))
+    return not (before.isspace() or after.isspace() or _is_unspaced(before) or _is_unspaced(after))
 
 
-def _unspaced(char: str) -> bool:
+def _is_unspaced(char: str) -> bool:
     """Return True for a character of a script written without spaces."""
     return "\u0e00" <= char <= "\u0eff" or "\u2e80" <= char <= "\u9fff" or char >= "\uf900"
 
 
-def _spaced(text: str, at: int) -> bool:
+def _is_spaced(text: str, at: int) -> bool:
     """Return True if a space or the end of the text is at this position."""
     return at >= len(text) or text[at].isspace()
 
 
-def _ends(text: str, at: int, after: int) -> bool:
+def _is_sentence_end(text: str, at: int, after: int) -> bool:
     """Return True if the mark at `at` ends a sentence. `after`: position after the marks."""
-    if not _spaced(text, after):
+    if not _is_spaced(text, after):
         # No end in "3.5" and "www.example.org"; but a Chinese sentence may follow without a space.
-        return after < len(text) and _unspaced(text[after])
+        return after < len(text) and _is_unspaced(text[after])
     if text[at] != "." or after != at + 1:
         return True
     begin = at
@@ -264,7 +264,7 @@ _SPACES = re.compile(r"\s+")
 _RUN = re.compile(r"[!-~]{60,}")
 
 
-def speakable(text: str) -> str:
+def to_speakable(text: str) -> str:
     """Return a text's words for a voice; "" if there is none. Takes time linear in the text."""
     if not any(char.isalnum() for char in text):
         return ""

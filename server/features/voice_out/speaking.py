@@ -22,7 +22,7 @@ from server.core.aio import in_pool
 from server.core.metrics import Metrics
 from server.core.sound import VoiceChunk
 from server.features.voice_out.messages import Say, SpeakingState, SpeakSettings, SpeechProgress
-from server.features.voice_out.sentences import Sentences, SpokenPiece, text_heard
+from server.features.voice_out.sentences import Sentences, SpokenPiece, cut_text
 from server.session.part import SessionContext, SessionPart, SpeechOutput
 from server.shared.services import LanguageDetector
 from server.shared.sound.line import RATE, VoiceLine
@@ -105,7 +105,9 @@ class SpeechPart(SessionPart, SpeechOutput):
         self._tasks = context.tasks
         self._context = context
         # Without consent to send answers to the voice's machine, the page reads them.
-        self._consent = context.requests.consent.purpose("voice_out", "Answers", self._elsewhere)
+        self._consent = context.requests.consent.purpose(
+            "voice_out", "Answers", self._find_other_holder
+        )
         # Whether the person wants spoken answers
         self.wanted = False
         # Times of the last late texts, monotonic seconds
@@ -126,12 +128,12 @@ class SpeechPart(SessionPart, SpeechOutput):
     def ready(self) -> dict[str, Any]:
         return {
             "voice": self._voice is not None and self._voice.ready,
-            "elsewhere": self._elsewhere(),
+            "elsewhere": self._find_other_holder(),
             "confirmed": self._consent.given,
             "speak": self.wanted,
         }
 
-    def _elsewhere(self) -> str:
+    def _find_other_holder(self) -> str:
         return self._voice.elsewhere if self._voice is not None else ""
 
     def _set(self, message: SpeakSettings) -> None:
@@ -145,7 +147,7 @@ class SpeechPart(SessionPart, SpeechOutput):
             # Switched on while the model thinks, or on a slow link just before the question
             self.begin(self._unspoken)
 
-    async def _language(self, answer: str) -> str | None:
+    async def _detect_language(self, answer: str) -> str | None:
         """Return the language set by the client, else the text's (in a thread: the first call is slow)."""
         chosen, detect = self._context.requests.preferences.language, self._detect
         if chosen or detect is None:
@@ -166,11 +168,11 @@ class SpeechPart(SessionPart, SpeechOutput):
 
     @property
     def audible(self) -> bool:
-        return self._now is not None and bool(self._now.text_heard(self._line.player.played))
+        return self._now is not None and bool(self._now.get_text_heard(self._line.player.played))
 
     @property
     def behind(self) -> bool:
-        return self._now is not None and self._now.behind(self._line.player.played)
+        return self._now is not None and self._now.is_behind(self._line.player.played)
 
     # The answer
 
@@ -230,7 +232,7 @@ class SpeechPart(SessionPart, SpeechOutput):
         now = self._now
         if now is None:
             return ""
-        heard = now.text_heard(self._line.player.played)
+        heard = now.get_text_heard(self._line.player.played)
         self._metrics.stopped.labels(reason).inc()
         self._end("stopped")
         self._context.on_interrupted(now.id, heard, reason)
@@ -315,7 +317,7 @@ class SpeechPart(SessionPart, SpeechOutput):
         asked, rate, begun, stalled = time.monotonic(), RATE, False, False
         fade = CrossFade()
         try:
-            language = await self._language(now.until(piece))
+            language = await self._detect_language(now.get_text_until(piece))
             speaking = self._voice.speak(piece.text, language=language)
             async with aclosing(speaking) as chunks:
                 async for chunk in chunks:
@@ -369,7 +371,7 @@ class SpeechPart(SessionPart, SpeechOutput):
             elif time.monotonic() - there >= LISTENER_GONE_SECONDS:
                 self.drop()
                 return
-            piece = now.piece_at(self._line.player.played)
+            piece = now.find_piece(self._line.player.played)
             if piece is not shown and self._line.player.played > 0:
                 shown = piece
                 self._report(self._state if self._state in ("lowered", "paused") else "speaking")
@@ -383,7 +385,7 @@ class SpeechPart(SessionPart, SpeechOutput):
     def _report(self, state: str) -> None:
         assert self._now is not None
         self._state = state
-        piece = self._now.piece_at(self._line.player.played)
+        piece = self._now.find_piece(self._line.player.played)
         heard = {} if piece is None else asdict(piece)
         self._outbox.put(SpeakingState(id=self._now.id, state=state, **heard))
 
@@ -445,7 +447,7 @@ class Utterance:
         # Position in the answer up to which the page has read
         self._read = 0
 
-    def until(self, piece: SpokenPiece) -> str:
+    def get_text_until(self, piece: SpokenPiece) -> str:
         """Return the answer's last 300 characters up to the end of a piece."""
         return "".join(self._text)[max(0, piece.end - 300) : piece.end]
 
@@ -467,7 +469,7 @@ class Utterance:
         """True if the page has read all of a complete answer."""
         return self.whole and (self._last is None or self._read >= self._last.end)
 
-    def behind(self, played: float) -> bool:
+    def is_behind(self, played: float) -> bool:
         """Return True if written text was not heard yet after `played` seconds of sound."""
         if self.waiting or self._last is None:
             return bool(self.waiting)
@@ -478,10 +480,10 @@ class Utterance:
             return True
         return played < mark.end
 
-    def piece_at(self, played: float) -> SpokenPiece | None:
+    def find_piece(self, played: float) -> SpokenPiece | None:
         """Return the piece playing after `played` seconds of sound; None before the first."""
         if self.by_engine:
-            heard = len(self._engine_text_heard(played))
+            heard = len(self._estimate_text_heard(played))
             if not heard:
                 return None
             return next((one for one in self.waiting if heard <= one.end), self._last)
@@ -492,10 +494,10 @@ class Utterance:
             found = mark.piece
         return found
 
-    def text_heard(self, played: float) -> str:
+    def get_text_heard(self, played: float) -> str:
         """Return the part of the answer heard after `played` seconds of sound."""
         if self.by_engine:
-            return self._engine_text_heard(played)
+            return self._estimate_text_heard(played)
         answer = "".join(self._text)
         by_voice = ""
         for mark in self.marks:
@@ -504,11 +506,11 @@ class Utterance:
             # A piece without a known end lasts at least as long as it has played.
             seconds = (mark.end if mark.end is not None else played + 1) - mark.begin
             share = (played - mark.begin) / seconds if seconds > 0 else 1.0
-            by_voice = text_heard(answer, mark.piece, share)
+            by_voice = cut_text(answer, mark.piece, share)
         by_page = answer[: self._read].rstrip()
         return max(by_voice, by_page, key=len)
 
-    def _engine_text_heard(self, played: float) -> str:
+    def _estimate_text_heard(self, played: float) -> str:
         """Return the part heard of an engine's speech, assuming a constant speed."""
         answer = "".join(self._text)
         if not played or not self.sounded:
@@ -516,7 +518,7 @@ class Utterance:
         # More sound and text may follow.
         least = 0.0 if self.whole else len(answer) / _CHARS_A_SECOND
         share = played / max(self.sounded, least)
-        return text_heard(answer, SpokenPiece(answer, 0, len(answer)), share)
+        return cut_text(answer, SpokenPiece(answer, 0, len(answer)), share)
 
     def _take(self, pieces: list[SpokenPiece]) -> None:
         self.waiting += pieces
@@ -551,7 +553,7 @@ class CrossFade:
             return samples
         if not self._begun:
             self._begun = True
-            samples = _fade_in(samples)
+            samples = _apply_fade_in(samples)
         joined = np.concatenate([self._kept, smooth_border(self._kept, samples)])
         self._kept = joined[-FADE:]
         return joined[:-FADE]
@@ -559,7 +561,7 @@ class CrossFade:
     def end(self) -> Samples:
         """Return the remaining samples, faded out."""
         kept, self._kept = self._kept, np.zeros(0, np.int16)
-        return _fade_in(kept[::-1])[::-1]
+        return _apply_fade_in(kept[::-1])[::-1]
 
 
 def smooth_border(before: Samples, after: Samples) -> Samples:
@@ -573,18 +575,18 @@ def smooth_border(before: Samples, after: Samples) -> Samples:
     if abs(step) < max(_LEAST_STEP, _STEP * usual):
         return after
     result = after.copy()
-    result[: len(head)] = _to_int16(head - step * (1 - _rising_weights(len(head))))
+    result[: len(head)] = _to_int16(head - step * (1 - _make_fade_weights(len(head))))
     return result
 
 
-def _fade_in(samples: Samples) -> Samples:
+def _apply_fade_in(samples: Samples) -> Samples:
     count = min(len(samples), FADE)
     result = samples.copy()
-    result[:count] = _to_int16(samples[:count] * _rising_weights(count))
+    result[:count] = _to_int16(samples[:count] * _make_fade_weights(count))
     return result
 
 
-def _rising_weights(count: int) -> NDArray[np.float32]:
+def _make_fade_weights(count: int) -> NDArray[np.float32]:
     """Return weights from 0 to 1: half a cosine wave, which is smooth at both ends."""
     wave = np.cos(np.linspace(0, np.pi, count, dtype=np.float32))
     return ((1 - wave) / 2).astype(np.float32)

@@ -23,7 +23,7 @@ from server.core.sound import USUAL_RATE, NotPcm, PcmReader, VoiceChunk, checked
 from server.features.voice_out.sentences import Sentences
 from server.features.voice_out.settings import VoiceOutSettings
 from server.features.voice_out.speaking import CrossFade
-from server.features.voice_out.worker.streaming import language_name
+from server.features.voice_out.worker.streaming import get_language_name
 from server.models.openai.discovery import address_of
 from server.models.openai.events import EventStream
 from server.shared.processes.wire import WorkerMessage
@@ -78,7 +78,7 @@ _PCM_KINDS = re.compile(r"(audio/(x-)?(pcm|l16|raw|wav|wave)|application/octet-s
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w.+-]{0,30}/[A-Za-z0-9][\w.+-]{0,30}", re.ASCII)
 
 
-def rate_of(content_type: str) -> int:
+def parse_rate(content_type: str) -> int:
     """Return the sample rate in a Content-Type, Hz; else the usual one. Raises NotPcm for other formats."""
     if content_type and _PCM_KINDS.match(content_type.strip()) is None:
         kind = content_type.partition(";")[0].strip()
@@ -124,7 +124,11 @@ class ServerVoice(SpeechServer):
 
     async def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
         """Speak a text; see `Voice.speak`. An unreachable server is not ready until a probe succeeds."""
-        ways = (self.by_socket, self.by_http) if self.tries_socket else (self.by_http,)
+        ways = (
+            (self.speak_by_socket, self.speak_by_http)
+            if self.tries_socket
+            else (self.speak_by_http,)
+        )
         try:
             for way in ways:
                 try:
@@ -140,19 +144,21 @@ class ServerVoice(SpeechServer):
         finally:
             self._first = self.limits.between
 
-    def _voice_fields(self, language: str | None) -> dict[str, str]:
+    def _make_voice_fields(self, language: str | None) -> dict[str, str]:
         """Return the request's fields for model, voice and language, without empty ones."""
-        named = {"model": self.model, "voice": self._voice, "language": language_name(language)}
+        named = {"model": self.model, "voice": self._voice, "language": get_language_name(language)}
         return {field: name for field, name in named.items() if name}
 
-    async def by_socket(self, text: str, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
+    async def speak_by_socket(
+        self, text: str, language: str | None
+    ) -> AsyncGenerator[VoiceChunk, None]:
         """See `Voice.speak`. Raises SocketNotOffered before any sound."""
         refusals = self._socket.refusals
         config = {
             "type": "session.config",
             "response_format": "pcm",
             "stream_audio": True,
-            **self._voice_fields(language),
+            **self._make_voice_fields(language),
         }
         now = asyncio.get_running_loop().time
         deadline = now() + self.limits.total
@@ -183,7 +189,9 @@ class ServerVoice(SpeechServer):
             except ConnectionClosed:
                 raise refusals.interrupted() from None
 
-    async def by_http(self, text: str, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
+    async def speak_by_http(
+        self, text: str, language: str | None
+    ) -> AsyncGenerator[VoiceChunk, None]:
         """Speak a text over HTTP; see `Voice.speak`. Refused fields are omitted from then on."""
         now = asyncio.get_running_loop().time
         deadline = now() + self.limits.total
@@ -194,7 +202,7 @@ class ServerVoice(SpeechServer):
             "stream": True,
             "stream_format": "audio",
             "initial_codec_chunk_frames": _FIRST_FRAMES,
-            **self._voice_fields(language),
+            **self._make_voice_fields(language),
         }
         async with AsyncExitStack() as stack:
             with self.errors():
@@ -204,7 +212,7 @@ class ServerVoice(SpeechServer):
                 chunks = _Chunks(answer, self.refusals)
                 stack.push_async_callback(chunks.aclose)
                 any_sound = False
-                while (chunk := await chunks.next(due)) is not None:
+                while (chunk := await chunks.read_next(due)) is not None:
                     if len(chunk.samples):
                         any_sound = True
                         yield chunk
@@ -221,24 +229,24 @@ class _Chunks:
         streamed = kind.startswith("text/event-stream")
         self._stream = EventStream(answer) if streamed else None
         self._bytes = answer.aiter_bytes()
-        self._reader = PcmReader() if self._stream is not None else PcmReader(rate_of(kind))
+        self._reader = PcmReader() if self._stream is not None else PcmReader(parse_rate(kind))
         self._refusals = refusals
 
     async def aclose(self) -> None:
         if self._stream is not None:
             await self._stream.aclose()
 
-    async def next(self, due: float) -> VoiceChunk | None:
+    async def read_next(self, due: float) -> VoiceChunk | None:
         """Return the next chunk; None at the end. `due`: loop time, seconds.
 
         Raises NotPcm, TimeoutError, SpeechError, BrokenStream and httpx2's.
         """
-        while (data := await self._sound(due)) is not None:
+        while (data := await self._read_sound(due)) is not None:
             if (chunk := self._reader.take(data)) is not None:
                 return chunk
         return None
 
-    async def _sound(self, due: float) -> bytes | None:
+    async def _read_sound(self, due: float) -> bytes | None:
         """Return the next bytes of sound, possibly empty; None at the end."""
         if self._stream is None:
             async with asyncio.timeout_at(due):

@@ -17,7 +17,7 @@ def register(api: Api) -> None:
     The built-in detector looks for the objects that it knows, and a model confirms them.
     """
     from server.core.aio import in_pool
-    from server.features.watches.detecting import detector_looks
+    from server.features.watches.detecting import register_look_counter
     from server.features.watches.messages import Ack, FalseAlarm, Unwatch, Watch, WatchSettings
     from server.features.watches.settings import WatchingSettings
     from server.features.watches.watching import WatchCounters, Watching
@@ -25,7 +25,7 @@ def register(api: Api) -> None:
     from server.shared.services import SceneReader
 
     WatchCounters(api.metrics)
-    detector_looks(api.metrics)
+    register_look_counter(api.metrics)
     count_overshoots(api.metrics, 0, 0)
     settings = WatchingSettings.of(api.settings)
     scene = api.get_service(SceneReader)

@@ -44,7 +44,7 @@ class KeptAlert:
     # True once the page has shown the alert
     acked: bool = False
 
-    def message(self) -> messages.Alert:
+    def make_message(self) -> messages.Alert:
         """Return the alert for the page."""
         return messages.Alert(
             id=self.id,
@@ -56,11 +56,11 @@ class KeptAlert:
             model=self.model or None,
             frame=self.firing.frame_id,
             image=data_url(self.jpeg) if self.jpeg is not None else None,
-            region=_round(self.region),
+            region=_round_box(self.region),
             acked=self.acked,
         )
 
-    def alert(self, source: AlertSource) -> Alert:
+    def make_alert(self, source: AlertSource) -> Alert:
         """Return the alert for webhooks and other features."""
         return Alert(
             self.at,
@@ -69,12 +69,12 @@ class KeptAlert:
             condition=self.firing.condition,
             reason=self.firing.reason,
             confidence=self.firing.confidence,
-            region=_round(self.region),
+            region=_round_box(self.region),
             jpeg=self.jpeg,
         )
 
 
-def _round(box: Box | None) -> tuple[float, float, float, float] | None:
+def _round_box(box: Box | None) -> tuple[float, float, float, float] | None:
     if box is None:
         return None
     return round(box.x1, 4), round(box.y1, 4), round(box.x2, 4), round(box.y2, 4)
@@ -130,32 +130,32 @@ class KeptAlerts:
             # Send it later, so that alerts do not overflow the outbox of a slow client.
             self._unsent.append(id)
         elif self._listening:
-            self._outbox.put(event.message())
+            self._outbox.put(event.make_message())
         return event
 
-    def reword(self, firing: Firing, reason: str) -> None:
+    def replace_reason(self, firing: Firing, reason: str) -> None:
         """Replace the reason of an alert, which may not be added yet. Send it again without the picture."""
         for id, event in self._events.items():
             if event.firing is firing:
                 self._events[id] = event = replace(event, firing=replace(firing, reason=reason))
                 # An alert that still waits is sent later, with the new reason and its picture.
                 if self._listening and id not in self._unsent:
-                    self._outbox.put(event.message().model_copy(update={"image": None}))
+                    self._outbox.put(event.make_message().model_copy(update={"image": None}))
                 return
         self._words = (firing, reason)
 
-    def all(self) -> list[KeptAlert]:
+    def list_all(self) -> list[KeptAlert]:
         """Return all alerts, oldest first."""
         return list(self._events.values())
 
-    async def next(self, deadline: float) -> bool:
+    async def wait_next(self, deadline: float) -> bool:
         """Wait for the next alert. Return False if none came by the deadline (event loop's clock)."""
         return await self._added.wait(deadline)
 
     def get(self, id: str) -> KeptAlert | None:
         return self._events.get(id)
 
-    def ack(self, id: str) -> None:
+    def acknowledge(self, id: str) -> None:
         """Record that the page has shown an alert, and send the next waiting one."""
         event = self._events.get(id)
         if event is not None:
@@ -188,4 +188,4 @@ class KeptAlerts:
             event = self._events.get(id)
             if event is not None:
                 self._unnoted.add(id)
-                self._outbox.put(event.message())
+                self._outbox.put(event.make_message())

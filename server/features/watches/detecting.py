@@ -102,7 +102,7 @@ class DetectionHistory:
 
     def deny(self, place: Box | None, now: float) -> None:
         """Record that a model saw nothing at a place, or did not answer."""
-        before = next((one for one in self._denials if _same(one.place, place)), None)
+        before = next((one for one in self._denials if _is_same_place(one.place, place)), None)
         seconds = _DENIED_SECONDS
         if before is not None:
             self._denials.remove(before)
@@ -117,17 +117,17 @@ class DetectionHistory:
 
     def _is_denied(self, answer: WatchAnswer, now: float) -> bool:
         return answer.seen and any(
-            now < one.until and _same(one.place, answer.where) for one in self._denials
+            now < one.until and _is_same_place(one.place, answer.where) for one in self._denials
         )
 
 
-def _same(one: Box | None, other: Box | None) -> bool:
+def _is_same_place(one: Box | None, other: Box | None) -> bool:
     if one is None or other is None:
         return one is other
     return one.overlap(other) >= _SAME
 
 
-def detector_looks(metrics: Metrics) -> Counter:
+def register_look_counter(metrics: Metrics) -> Counter:
     """Return the counter of looks by the detector, by result."""
     # result: done, busy, failed
     return metrics.counter(
@@ -155,7 +155,7 @@ class Detecting:
         self._rule = watch_list.rule
         self._detector: ConditionDetector | None = detector
         self._saw = saw
-        self._looks = detector_looks(context.services.metrics)
+        self._looks = register_look_counter(context.services.metrics)
         # By the rule's names of watches; None for a condition that the detector does not know
         self._histories: dict[str, DetectionHistory | None] = {}
         # True if a model is available, so that the detector checks only conditions that it knows well
@@ -168,15 +168,15 @@ class Detecting:
         self._early = EarlyCheck()
         self._task: asyncio.Task[Any] | None = None
 
-    def due(self, frame: Frame) -> bool:
+    def is_due(self, frame: Frame) -> bool:
         """Return True if a look at a frame between two samples is due, or if the frame differs."""
         if self._early.wants_look(frame.image, frame.captured, frame.ignored):
             self._stirred = frame.captured
             self._near = self._early.where.scaled(frame.width, frame.height)
-            self._next_after(SOON_SECONDS)
+            self._schedule_next(SOON_SECONDS)
         return frame.captured >= self._due
 
-    def frame(self, frame: Frame, *, useful: bool) -> None:
+    def on_frame(self, frame: Frame, *, useful: bool) -> None:
         """Start a look at a sampled frame, or at one between samples, if a look is due.
 
         `useful`: False if nothing can be seen or no model can be asked; the rule then continues without the detector.
@@ -198,10 +198,10 @@ class Detecting:
             return
         self._looked = frame.captured
         soon = frame.captured < self._stirred + STIRRED_SECONDS
-        self._next_after(SOON_SECONDS if soon else LOOK_SECONDS)
+        self._schedule_next(SOON_SECONDS if soon else LOOK_SECONDS)
         self._task = self._context.tasks.spawn(self._look(detector, frame, known), name="detect")
 
-    def _next_after(self, seconds: float) -> None:
+    def _schedule_next(self, seconds: float) -> None:
         self._due = self._looked + seconds - _SLACK
 
     @property
@@ -215,7 +215,7 @@ class Detecting:
         if self._beside is not self._beside_a_model:
             self._beside = not self._beside
             self._histories.clear()
-        watched = self._rule.active_conditions(self._list.now(), self._list.minute())
+        watched = self._rule.get_active_conditions(self._list.get_time(), self._list.get_minute())
         before, self._histories = self._histories, {}
         for name in watched:
             self._histories[name] = before[name] if name in before else DetectionHistory()
@@ -239,7 +239,7 @@ class Detecting:
             self._detector = None
             return
         self._looks.labels("done").inc()
-        now, agreed = self._list.now(), dict[str, WatchAnswer]()
+        now, agreed = self._list.get_time(), dict[str, WatchAnswer]()
         for name, answers in found.items():
             one = self._histories.get(name)
             if answers is None and name in self._histories:
@@ -252,7 +252,7 @@ class Detecting:
                 agreed[name] = answer
         self._note_place(frame, found)
         if any(one is not None and one.open for one in self._histories.values()):
-            self._next_after(SOON_SECONDS)
+            self._schedule_next(SOON_SECONDS)
         if agreed:
             self._saw(frame, agreed)
 
@@ -277,7 +277,7 @@ class Detecting:
         if seen:
             one.confirm()
         else:
-            one.deny(place, self._list.now())
+            one.deny(place, self._list.get_time())
         return True
 
     def forget(self) -> None:

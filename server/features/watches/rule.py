@@ -74,13 +74,13 @@ class _Wake:
         return box
 
 
-def _wider(box: Box) -> Box:
+def _widen(box: Box) -> Box:
     """Return a box with the same middle and twice the width and height."""
     across, down = (box.x2 - box.x1) / 2, (box.y2 - box.y1) / 2
     return Box(box.x1 - across, box.y1 - down, box.x2 + across, box.y2 + down)
 
 
-def _both(one: Box | None, other: Box | None) -> Box | None:
+def _join_boxes(one: Box | None, other: Box | None) -> Box | None:
     if one is None or other is None:
         return None
     return Box(
@@ -91,7 +91,7 @@ def _both(one: Box | None, other: Box | None) -> Box | None:
 class WatchRules:
     """The watches of one session, oldest first.
 
-    `boxes`: the engine gives boxes, in pixels of the frame. `place`: returns the rank of the engine for a
+    `boxes`: the engine gives boxes, in pixels of the frame. `get_engine_rank`: returns the rank of the engine for a
     condition, since each engine gets a separate request, lowest rank first; None if no engine can be asked.
 
     Bounds of watches of a session, and of requests about them: 8 watches; a ninth is refused; one
@@ -103,7 +103,7 @@ class WatchRules:
         self, *, boxes: bool = True, place: Callable[[str], int | None] = lambda _: 0
     ) -> None:
         self.boxes = boxes
-        self.place = place
+        self.get_engine_rank = place
         self._watches: dict[str, WatchTracker] = {}
         # The running common request; None if there is none
         self._under_way: WatchRequest | None = None
@@ -157,7 +157,7 @@ class WatchRules:
         """
         if self._under_way is not None:
             before = self._waiting
-            whole = _both(before.changed, changed) if before else changed
+            whole = _join_boxes(before.changed, changed) if before else changed
             self._waiting = _Wake(frame_id, whole, light, area)
             return None
         return self._ask(LookKind.PLAIN, _Wake(frame_id, changed, light, area), now, minute)
@@ -182,7 +182,7 @@ class WatchRules:
         """
         if self._under_way is not None or self._asked is None:
             return None
-        whole = _both(self._asked.changed, changed) if changed else self._asked.changed
+        whole = _join_boxes(self._asked.changed, changed) if changed else self._asked.changed
         wake = replace(self._asked, frame_id=frame_id, changed=whole)
         return self._ask(LookKind.SETTLED, wake, now, minute)
 
@@ -223,7 +223,7 @@ class WatchRules:
         asks = []
         for name, answer in answers.items():
             watch = self._watches.get(name)
-            if watch is None or not watch.awake(now, minute):
+            if watch is None or not watch.is_awake(now, minute):
                 continue
             if watch.on_detection(answer, frame_id, now):
                 watch.spend(now)
@@ -270,14 +270,14 @@ class WatchRules:
                     self.boxes and not ask.light and ask.changed is None and watch.armed,
                 )
                 asks.append(second)
-        return asks + self._next(ask.look, now, minute), None
+        return asks + self._take_next(ask.look, now, minute), None
 
-    def active_conditions(self, now: float, minute: int) -> dict[str, str]:
+    def get_active_conditions(self, now: float, minute: int) -> dict[str, str]:
         """Return the conditions of the watches that can be asked about now, by name."""
         return {
             name: watch.order.condition
             for name, watch in self._watches.items()
-            if watch.awake(now, minute)
+            if watch.is_awake(now, minute)
         }
 
     def has_unasked(self, now: float, minute: int) -> bool:
@@ -285,8 +285,8 @@ class WatchRules:
         return any(
             watch.asked_frame is None
             and not watch.detected
-            and watch.awake(now, minute)
-            and self.place(watch.order.condition) is not None
+            and watch.is_awake(now, minute)
+            and self.get_engine_rank(watch.order.condition) is not None
             for watch in self._watches.values()
         )
 
@@ -327,10 +327,10 @@ class WatchRules:
             and not watch.detected
             and watch.asked_frame != wake.frame_id
             and watch.belief is not Belief.DOUBTED
-            and watch.awake(now, minute)
+            and watch.is_awake(now, minute)
             and (look is LookKind.PLAIN or watch.unsettled or only is not None)
         )
-        found = {name: self.place(self._watches[name].order.condition) for name in names}
+        found = {name: self.get_engine_rank(self._watches[name].order.condition) for name in names}
         places = {name: place for name, place in found.items() if place is not None}
         if not places:
             return None
@@ -365,11 +365,11 @@ class WatchRules:
         if watch.belief is not Belief.DOUBTED:
             return [], firing
         # Vote with another crop: first a wider one, then the whole picture.
-        wider = _wider(ask.crop) if len(watch.votes) == 1 and ask.crop is not None else None
+        wider = _widen(ask.crop) if len(watch.votes) == 1 and ask.crop is not None else None
         self._seconds[name] = again = replace(ask, crop=wider)
         return [again], None
 
-    def _next(self, look: LookKind, now: float, minute: int) -> list[WatchRequest]:
+    def _take_next(self, look: LookKind, now: float, minute: int) -> list[WatchRequest]:
         left, self._left = self._left, []
         if left and self._asked is not None:
             ask = self._ask(look, self._asked, now, minute, only=left, rest=True)
@@ -439,7 +439,7 @@ class Firing:
     region: Box | None
 
 
-def overlaps(found: Box, changed: Box) -> bool:
+def do_overlap(found: Box, changed: Box) -> bool:
     """Return True if the overlap of a box and a change is at least a fifth of the smaller one."""
     width = min(found.x2, changed.x2) - max(found.x1, changed.x1)
     height = min(found.y2, changed.y2) - max(found.y1, changed.y1)
@@ -499,7 +499,7 @@ class WatchTracker:
         """Return True if the watch can alert no more: it has expired, or has alerted and does not repeat."""
         return (self._alerted and not self.order.repeat) or self.is_expired(now)
 
-    def awake(self, now: float, minute: int) -> bool:
+    def is_awake(self, now: float, minute: int) -> bool:
         """Return True if a model can be asked about the watch now."""
         return not self.is_finished(now) and not self.pause_reason(now, minute)
 
@@ -519,7 +519,7 @@ class WatchTracker:
             return "It has used its looks for now, and goes on by itself."
         return ""
 
-    def state(self, now: float, minute: int) -> WatchState:
+    def make_state(self, now: float, minute: int) -> WatchState:
         """Return the state as sent to clients."""
         if self.is_expired(now):
             return WatchState.EXPIRED
@@ -538,9 +538,9 @@ class WatchTracker:
         """Record the answer of a common request; return True if a second look is needed."""
         self.looked_at, self.reason = now, answer.why
         self.again_at = None
-        yes = self._yes(answer)
+        yes = self._is_yes(answer)
         if self.belief is Belief.HOLDS:
-            self._holds_still(yes, now, settled=settled)
+            self._update_hold(yes, now, settled=settled)
             return False
         if yes:
             self.unsettled = False
@@ -559,9 +559,9 @@ class WatchTracker:
 
     def on_detection(self, answer: WatchAnswer, frame_id: str, now: float) -> bool:
         """Record an answer of the detector; return True if a second look is needed."""
-        before, yes = self.belief, self._yes(answer)
+        before, yes = self.belief, self._is_yes(answer)
         if before is Belief.HOLDS:
-            self._holds_still(yes, now, settled=True)
+            self._update_hold(yes, now, settled=True)
         elif before is Belief.CLEAR and yes:
             self.belief = Belief.DOUBTED
             self.votes = []
@@ -591,7 +591,7 @@ class WatchTracker:
         if self.belief is not Belief.DOUBTED:
             return None
         self.looked_at, self.reason = now, answer.why
-        yes = self._yes(answer)
+        yes = self._is_yes(answer)
         if votes and self.armed:
             self.votes.append(answer.where if yes else None)
             if self._needs_another_vote():
@@ -607,7 +607,7 @@ class WatchTracker:
             self._begin()
             return None
         if boxes and (
-            answer.where is None or (changed is not None and not overlaps(answer.where, changed))
+            answer.where is None or (changed is not None and not do_overlap(answer.where, changed))
         ):
             return None
         self._begin()
@@ -630,7 +630,7 @@ class WatchTracker:
     def _votes_agree(self) -> bool:
         """Return True if the newest look and an earlier one saw the object at the same place."""
         *before, newest = self.votes
-        return newest is not None and any(one and overlaps(one, newest) for one in before)
+        return newest is not None and any(one and do_overlap(one, newest) for one in before)
 
     def _ask_again(self, now: float) -> None:
         """Set the time of the next repeated look, unless the most were made."""
@@ -643,20 +643,20 @@ class WatchTracker:
         if self.belief is Belief.DOUBTED:
             self.belief = Belief.CLEAR
 
-    def false_alarm(self, frame_id: str, now: float) -> None:
+    def mark_false(self, frame_id: str, now: float) -> None:
         """Record that the person called the last alert false: raise the threshold, and count its frame as a no."""
         self.threshold = min(_MAX_THRESHOLD, 1 - (1 - self.threshold) * _DOUBT_LEFT)
         self.last_no = frame_id
         self._alerted = False
         self._clear(now)
 
-    def _yes(self, answer: WatchAnswer) -> bool:
+    def _is_yes(self, answer: WatchAnswer) -> bool:
         return answer.seen and answer.confidence >= self.threshold
 
     def _begin(self) -> None:
         self.belief, self._noes = Belief.HOLDS, 0
 
-    def _holds_still(self, yes: bool, now: float, *, settled: bool) -> None:
+    def _update_hold(self, yes: bool, now: float, *, settled: bool) -> None:
         self._noes = 0 if yes else self._noes + 1
         self.unsettled = not (yes and settled)
         if self._noes >= CLEARED_AFTER:

@@ -32,7 +32,7 @@ _DISCLOSURE = "Watching needs your consent: pictures would go to another machine
 _LONG_WAIT = 5.0
 
 
-def day_minute(wall: float, zone: ZoneInfo | None, offset: int) -> int:
+def get_day_minute(wall: float, zone: ZoneInfo | None, offset: int) -> int:
     """Return the minute of the day in a time zone, which accounts for summer time.
 
     `wall`: seconds since the epoch; `offset`: minutes east of UTC, used without a zone.
@@ -51,7 +51,7 @@ class WatchRegistry:
     """
 
     def __init__(self, context: SessionContext) -> None:
-        self.rule = WatchRules(place=self.place)
+        self.rule = WatchRules(place=self.get_engine_rank)
         self._outbox = context.outbox
         self._camera = context.camera
         self._requests = context.requests
@@ -82,7 +82,7 @@ class WatchRegistry:
             raise BadRequest(
                 '"hours" of a watch message must not begin and end at the same minute. Send another begin or end.'
             )
-        before, now = self.find(asked.id), self.now()
+        before, now = self.find(asked.id), self.get_time()
         if before is None and len(self.rule) >= MAX_WATCHES:
             ended = next((one for one in self.rule if one.is_finished(now)), None)
             if ended is None:
@@ -106,7 +106,9 @@ class WatchRegistry:
             raise BadRequest(
                 '"condition" of a watch message is empty. Write what to watch for, such as "the kettle boils".'
             )
-        if not self.needs_answering_engine(condition) and (reason := self._unable(condition)):
+        if not self.needs_answering_engine(condition) and (
+            reason := self._get_unable_reason(condition)
+        ):
             raise BadRequest(reason)
         return condition
 
@@ -123,32 +125,32 @@ class WatchRegistry:
 
     # States
 
-    def now(self) -> float:
+    def get_time(self) -> float:
         """Return the monotonic time, but never before the newest frame."""
         return max(time.monotonic(), self.seen_at)
 
-    def minute(self) -> int:
+    def get_minute(self) -> int:
         """Return the minute of the person's day."""
-        return day_minute(time.time(), self._zone, self._offset)
+        return get_day_minute(time.time(), self._zone, self._offset)
 
     @property
     def active(self) -> bool:
         """True if a watch can still alert."""
-        now = self.now()
+        now = self.get_time()
         return any(not one.is_finished(now) for one in self.rule)
 
-    def obstacle(self) -> str:
+    def get_obstacle(self) -> str:
         """Return why watching is hardly possible now, for example darkness or a limit; "" if it is possible."""
-        if reason := self.block_reason():
+        if reason := self.get_block_reason():
             return reason
         scene = self._camera.scene
         if scene is not None and (scene.dark or scene.black) and not self._camera.screen:
             return "It is too dark to see anything."
-        if self._requests.allowance.wait(self.now()) > _LONG_WAIT:
+        if self._requests.allowance.wait(self.get_time()) > _LONG_WAIT:
             return "Your share of the model is used up for now. Watching continues automatically."
         return ""
 
-    def block_reason(self) -> str:
+    def get_block_reason(self) -> str:
         """Return why no request can be made now, as a sentence for the person; "" if requests are possible."""
         engine = self._services.current_engine(Role.WATCHES)
         status = engine.status
@@ -165,7 +167,7 @@ class WatchRegistry:
             return "No new pictures come from the camera."
         return ""
 
-    def _unable(self, condition: str, role: Role = Role.WATCHES) -> str:
+    def _get_unable_reason(self, condition: str, role: Role = Role.WATCHES) -> str:
         """Return why the engine of a role does not support a condition; "" if it does."""
         cannot = self._services.current_engine(role).status.capabilities.cannot_watch
         return self._reading(cannot, condition) if cannot is not None else ""
@@ -173,15 +175,15 @@ class WatchRegistry:
     def needs_answering_engine(self, condition: str) -> bool:
         """Return True if the answering engine has to be asked, since the watching one does not support the condition."""
         ready = self._services.current_engine(Role.ANSWERS).status.ready
-        able = ready and not self._unable(condition, Role.ANSWERS)
-        return able and bool(self._unable(condition))
+        able = ready and not self._get_unable_reason(condition, Role.ANSWERS)
+        return able and bool(self._get_unable_reason(condition))
 
-    def place(self, condition: str) -> int | None:
+    def get_engine_rank(self, condition: str) -> int | None:
         """Return the rank of the engine to ask about a condition: 0 the watching one, 1 the answering one.
 
         Return None if neither supports it, or consent for the second is missing.
         """
-        if not self._unable(condition):
+        if not self._get_unable_reason(condition):
             return 0
         answers = self._services.current_engine(Role.ANSWERS)
         return (
@@ -194,25 +196,25 @@ class WatchRegistry:
 
     def report(self, *, force: bool = False) -> None:
         """Send the list if it has changed, or in any case with `force`."""
-        message = messages.WatchList(watches=self.infos(), most=MAX_WATCHES)
+        message = messages.WatchList(watches=self.list_infos(), most=MAX_WATCHES)
         if force or (message != self._sent and (message.watches or self._sent is not None)):
             self._sent = message
             self._outbox.put(message)
 
-    def infos(self) -> list[messages.WatchInfo]:
+    def list_infos(self) -> list[messages.WatchInfo]:
         """Return all watches for clients, oldest first."""
-        trouble = (self.obstacle() or self.failed) if len(self.rule) else ""
-        return [self._info(one, trouble) for one in self.rule]
+        trouble = (self.get_obstacle() or self.failed) if len(self.rule) else ""
+        return [self._make_info(one, trouble) for one in self.rule]
 
-    def _info(self, one: WatchTracker, trouble: str) -> messages.WatchInfo:
-        order, now, minute = one.order, self.now(), self.minute()
-        state, finished = one.state(now, minute), one.is_finished(now)
+    def _make_info(self, one: WatchTracker, trouble: str) -> messages.WatchInfo:
+        order, now, minute = one.order, self.get_time(), self.get_minute()
+        state, finished = one.make_state(now, minute), one.is_finished(now)
         answers = self._services.current_engine(Role.ANSWERS)
         beyond = not finished and self.needs_answering_engine(order.condition)
         why = ""
         if not finished and state is not WatchState.PAUSED:
             if not beyond:
-                why = self._unable(order.condition) or trouble
+                why = self._get_unable_reason(order.condition) or trouble
             elif self._requests.consent.given_to(answers):
                 why = trouble
             else:
@@ -224,17 +226,17 @@ class WatchRegistry:
             state=_CANNOT if why else str(state),
             ended=finished,
             reason=why or one.pause_reason(now, minute) or one.reason,
-            looked_at=self._epoch(one.looked_at),
+            looked_at=self._to_epoch(one.looked_at),
             armed=one.armed,
-            expires_at=self._epoch(one.since + order.expires if order.expires else None),
+            expires_at=self._to_epoch(one.since + order.expires if order.expires else None),
             hours=order.hours,
             threshold=round(one.threshold, 3),
             model=answers.status.model_name if beyond else None,
         )
 
-    def _epoch(self, at: float | None) -> float | None:
+    def _to_epoch(self, at: float | None) -> float | None:
         """Return a monotonic time as milliseconds since the epoch, rounded to seconds so that lists can be compared."""
-        return None if at is None else round(time.time() - self.now() + at) * 1000
+        return None if at is None else round(time.time() - self.get_time() + at) * 1000
 
     def forget(self) -> None:
         for one in list(self.rule):
@@ -258,7 +260,7 @@ def answer_tokens(conditions: int) -> int:
     return conditions * _ENTRY_TOKENS + _FORM_TOKENS
 
 
-def unit_of(capabilities: Capabilities) -> BoxUnit | None:
+def get_box_unit(capabilities: Capabilities) -> BoxUnit | None:
     """Return the unit of an engine's boxes; None if it gives no boxes."""
     return capabilities.boxes or (BoxUnit.PIXELS if capabilities.wants_pixels else None)
 
@@ -279,7 +281,7 @@ def crop_region(box: Box | None, frame: Frame) -> Region | None:
     return None if whole else region
 
 
-def in_frame(
+def convert_answer(
     answer: WatchAnswer, request: EngineRequest, unit: BoxUnit | None, region: Region
 ) -> WatchAnswer:
     """Return an answer with its box converted to pixels of the frame. `region`: the part of the frame in the picture."""
@@ -295,12 +297,12 @@ def in_frame(
     return replace(answer, where=found.moved(region.left, region.top))
 
 
-def detail_for(conditions: Mapping[str, str]) -> Detail:
+def choose_detail(conditions: Mapping[str, str]) -> Detail:
     """Return the detail that these conditions need."""
     return Detail.HIGH if any(map(wants_detail, conditions.values())) else Detail.LOW
 
 
-def changed_box(change: Change, frame: Frame) -> Box | None:
+def get_changed_box(change: Change, frame: Frame) -> Box | None:
     """Return the changed region in pixels of the frame; None for the whole picture."""
     region = change.region
     if region is None or region == WHOLE:
@@ -308,7 +310,7 @@ def changed_box(change: Change, frame: Frame) -> Box | None:
     return region.scaled(frame.width, frame.height)
 
 
-def in_shares(box: Box | None, frame: Frame) -> Box | None:
+def to_fractions(box: Box | None, frame: Frame) -> Box | None:
     """Return a box in pixels of the frame as fractions of its sides; None for None."""
     if box is None:
         return None
@@ -317,7 +319,7 @@ def in_shares(box: Box | None, frame: Frame) -> Box | None:
     )
 
 
-def early_answer(text: str, name: str) -> WatchAnswer | None:
+def parse_early_answer(text: str, name: str) -> WatchAnswer | None:
     """Return the answer about one condition from an incomplete text that lacks only the reason; None if more is missing."""
     head, found, _ = text.rpartition(_LAST_FIELD)
     begin = head.rfind("{")

@@ -8,7 +8,7 @@ from server.core.aio import in_pool
 from server.core.errors import QwenCameraError
 from server.core.frames import Detail, Frame, Picture, Region, Role
 from server.features.watches.rule import Belief, LookKind, WatchRequest
-from server.features.watches.watch_list import WatchRegistry, changed_box
+from server.features.watches.watch_list import WatchRegistry, get_changed_box
 from server.media.picture.planes import is_dark, levels
 from server.models.base import Capabilities
 from server.session.part import SessionContext
@@ -38,7 +38,7 @@ class WatchTriggers:
     In the dark the change gate sees noise, and mistakes a change of the light for a change of exposure. Therefore
     light that goes out or comes on is detected here, and other changes are ignored until the light is on again.
 
-    Call `look` or `early_check`, then `ask` or `ask_early` with the returned change. Call `on_answer`
+    Call `look` or `check_early`, then `ask` or `ask_early` with the returned change. Call `on_answer`
     or `on_failure` for each request.
     """
 
@@ -80,7 +80,7 @@ class WatchTriggers:
         change = self.attention.look(frame)
         return self._adjust_for_light(frame, change) if change is not None else None
 
-    def early_check(self, frame: Frame) -> Change | None:
+    def check_early(self, frame: Frame) -> Change | None:
         """Compare a frame between two samples, and return the change if it clearly differs, else None."""
         change = self.attention.look_early(frame)
         return self._adjust_for_light(frame, change) if change is not None else None
@@ -103,23 +103,23 @@ class WatchTriggers:
             # Wait, since it may be dark for a moment only.
             self._last = None
             return None
-        now, minute = self._list.now(), self._list.minute()
+        now, minute = self._list.get_time(), self._list.get_minute()
         ask: WatchRequest | None = None
         may = self._allowance.left(now)
-        if may and (self.attention.due(change, now) or self._sound_due(frame)):
+        if may and (self.attention.due(change, now) or self._take_sound_request(frame)):
             ask = self._request_for_change(frame, change)
         elif may and self._rule.has_unasked(now, minute):
             self._frames.keep(frame)
             ask = self._rule.request_first(frame.id, now, minute)
-        elif may and (calm := self._settled_frame(change, frame)) is not None:
+        elif may and (calm := self._get_settled_frame(change, frame)) is not None:
             self._frames.keep(calm)
             ask = self._rule.on_settled(calm.id, None, now, minute)
             if ask is None and self._rule.repeat_due(now):
-                ask = self._again(frame, now, minute)
+                ask = self._repeat_request(frame, now, minute)
         self._last = None if change.changed else frame
         return self._begin(ask, frame, change)
 
-    def _again(self, frame: Frame, now: float, minute: int) -> WatchRequest | None:
+    def _repeat_request(self, frame: Frame, now: float, minute: int) -> WatchRequest | None:
         """Return a repeated request about a persisting change; None if the scene is as before the change."""
         if not self.attention.differs_from_before(frame):
             self._rule.cancel_repeats()
@@ -136,7 +136,7 @@ class WatchTriggers:
         if self._services.current_engine(Role.WATCHES).status.capabilities.audio_in:
             self._sound_at = at
 
-    def _sound_due(self, frame: Frame) -> bool:
+    def _take_sound_request(self, frame: Frame) -> bool:
         """Return True if a request about this frame should be made because of a sound, and record it."""
         at = self._sound_at
         now = frame.captured
@@ -153,7 +153,7 @@ class WatchTriggers:
     def ask_early(self, frame: Frame, change: Change) -> WatchRequest | None:
         """Return the request to make about a frame between two samples, or None."""
         self._list.seen_at = frame.captured
-        now = self._list.now()
+        now = self._list.get_time()
         if self._dark or not self._allowance.left(now) or not self.attention.due(change, now):
             return None
         self._last = None
@@ -164,9 +164,9 @@ class WatchTriggers:
         self._frames.keep(frame)
         return self._rule.on_change(
             frame.id,
-            changed_box(change, frame),
-            self._list.now(),
-            self._list.minute(),
+            get_changed_box(change, frame),
+            self._list.get_time(),
+            self._list.get_minute(),
             light=self._dark is not self._compared_dark,
             area=frame.width * frame.height,
         )
@@ -184,7 +184,7 @@ class WatchTriggers:
             self._waiting = change
         return ask
 
-    def _settled_frame(self, change: Change, frame: Frame) -> Frame | None:
+    def _get_settled_frame(self, change: Change, frame: Frame) -> Frame | None:
         """Return the frame of a settled scene, or None.
 
         It is the frame before this one, since some changes are detected only one comparison later.
@@ -213,7 +213,7 @@ class WatchTriggers:
             kept = {n: seen for n, seen in self._last_answers.items() if self._rule.get(n)}
             self._last_answers = kept | seen_now
             self._compared = None
-            self.attention.answer_received(self._list.now(), same=same)
+            self.attention.answer_received(self._list.get_time(), same=same)
         elif ask.look is LookKind.SECOND and any(one.seen for one in answers.values()):
             self._last_answers |= dict.fromkeys(answers, True)
             self._sounds_apart = _SOUNDS_APART
@@ -223,14 +223,14 @@ class WatchTriggers:
         """Handle a request without an answer."""
         if ask is self._compared:
             self._compared, self._compared_dark = None, self._before_dark
-            self.attention.request_failed(self._list.now())
+            self.attention.request_failed(self._list.get_time())
         elif self._compared is None:
             # The request was a second look or about a settled scene, which may not change again.
-            self.attention.answer_lost(self._list.now())
+            self.attention.answer_lost(self._list.get_time())
 
     def _compare_with(self, ask: WatchRequest, change: Change) -> None:
         """Compare later frames with the frame of a common request, even before its answer."""
-        self.attention.request_sent(change, self._list.now(), ahead=True)
+        self.attention.request_sent(change, self._list.get_time(), ahead=True)
         self._compared, self._waiting = ask, None
         self._before_dark, self._compared_dark = self._compared_dark, self._dark
 
@@ -288,7 +288,7 @@ class WatchFrames:
     def get(self, id: str) -> Frame | None:
         return self._frames.get(id)
 
-    def before(self, id: str | None) -> bytes | None:
+    def get_before(self, id: str | None) -> bytes | None:
         """Return the JPEG of a verified no; None if there is none."""
         return self._before.get(id) if id is not None else None
 

@@ -20,12 +20,12 @@ from server.features.watches.rule import Belief, Firing, LookKind, WatchRequest
 from server.features.watches.watch_list import (
     WatchRegistry,
     answer_tokens,
+    choose_detail,
+    convert_answer,
     crop_region,
-    detail_for,
-    early_answer,
-    in_frame,
-    in_shares,
-    unit_of,
+    get_box_unit,
+    parse_early_answer,
+    to_fractions,
 )
 from server.features.watches.watch_triggers import WatchFrames, WatchTriggers
 from server.media.picture.grounding import Box
@@ -110,7 +110,7 @@ class Watching(BackgroundPart):
         self.handlers = {
             messages.Watch: self._begin,
             messages.Unwatch: lambda message: self.remove(message.id),
-            messages.Ack: lambda message: self.alerts.ack(message.id),
+            messages.Ack: lambda message: self.alerts.acknowledge(message.id),
             messages.FalseAlarm: lambda message: self.false_alarm(message.id),
             messages.WatchSettings: self._set,
         }
@@ -187,7 +187,7 @@ class Watching(BackgroundPart):
 
     def watches(self) -> list[messages.WatchInfo]:
         """Return all watches for clients, oldest first."""
-        return self._list.infos()
+        return self._list.list_infos()
 
     def false_alarm(self, id: str) -> None:
         """Remove a false alert, and raise the threshold of its watch. Raise NotFound for an unknown alert or watch."""
@@ -197,7 +197,7 @@ class Watching(BackgroundPart):
         watch = self._list.find(event.watch)
         if watch is None:
             raise NotFound("The watch of this alert was removed, so its threshold cannot change.")
-        watch.false_alarm(event.firing.frame_id, self._list.now())
+        watch.mark_false(event.firing.frame_id, self._list.get_time())
         self.alerts.remove(id)
         self._update()
 
@@ -237,30 +237,30 @@ class Watching(BackgroundPart):
 
     def frame(self, frame: Frame) -> None:
         self.alerts.go_on()
-        trouble = self._list.obstacle()
+        trouble = self._list.get_obstacle()
         if trouble:
             self._list.report()
-        if self._list.block_reason():
+        if self._list.get_block_reason():
             return
         if self._detecting is not None:
-            self._detecting.frame(frame, useful=not trouble)
+            self._detecting.on_frame(frame, useful=not trouble)
         change = self.triggers.look(frame)
         if change is not None:
-            self._after_look(change, self.triggers.ask(frame, change))
+            self._on_look_end(change, self.triggers.ask(frame, change))
 
     def between(self, frame: Frame) -> None:
         """Check a frame between samples at once if it clearly differs, so that alerts come earlier."""
-        change = self.triggers.early_check(frame)
-        if self._detecting is not None and self._detecting.due(frame):
-            self._detecting.frame(frame, useful=not self._list.obstacle())
-        if change is not None and not self._list.block_reason():
-            self._after_look(change, self.triggers.ask_early(frame, change))
+        change = self.triggers.check_early(frame)
+        if self._detecting is not None and self._detecting.is_due(frame):
+            self._detecting.on_frame(frame, useful=not self._list.get_obstacle())
+        if change is not None and not self._list.get_block_reason():
+            self._on_look_end(change, self.triggers.ask_early(frame, change))
 
     def on_sound_event(self, at: float) -> None:
         """Record that a sound began; an engine that supports sound is asked about it without a visible change."""
         self.triggers.on_sound_event(at)
 
-    def _after_look(self, change: Change, ask: WatchRequest | None) -> None:
+    def _on_look_end(self, change: Change, ask: WatchRequest | None) -> None:
         if self._listening and self._changes:
             self._outbox.put(scene_change(change, "watches", asks=ask is not None))
         if ask is not None:
@@ -270,10 +270,10 @@ class Watching(BackgroundPart):
 
     def _on_detected(self, frame: Frame, answers: Mapping[str, WatchAnswer]) -> None:
         """Handle the detector's answers about a frame: ask a model to confirm each yes."""
-        if self._ended or self._list.block_reason():
+        if self._ended or self._list.get_block_reason():
             return
         self.frames.keep(frame)
-        now, minute = self._list.now(), self._list.minute()
+        now, minute = self._list.get_time(), self._list.get_minute()
         self.queue.put(self.rule.on_detected(frame.id, answers, now, minute))
         self._settle()
         self._list.report()
@@ -294,7 +294,7 @@ class Watching(BackgroundPart):
         if ask.look is not LookKind.SECOND or ask.votes or self._early is not None:
             return
         (name,) = ask.watch_ids
-        answer, watch = sink.early(name), self.rule.get(name)
+        answer, watch = sink.find_early(name), self.rule.get(name)
         if answer is None or not answer.seen or watch is None:
             return
         self._note_boxes(sink.engine)
@@ -313,22 +313,24 @@ class Watching(BackgroundPart):
         if early is not None:
             answer = answers.get(early.watch_id)
             if answer is not None and answer.why:
-                self.alerts.reword(early, answer.why)
+                self.alerts.replace_reason(early, answer.why)
         if ask.look is LookKind.SECOND:
             self._note_boxes(sink.engine)
         else:
-            self._note_boxes(self._services.current_engine(self.role(ask, LookKind.SECOND)))
+            self._note_boxes(self._services.current_engine(self.get_role(ask, LookKind.SECOND)))
         asks, _ = self._apply_answers(sink, answers)
         self.triggers.on_answer(ask, answers)
         self._record_verdict(ask, answered=bool(answers))
-        self._next(asks)
+        self._start_next(asks)
 
     def _apply_answers(
         self, sink: WatchObserver, answers: Mapping[str, WatchAnswer]
     ) -> tuple[list[WatchRequest], Firing | None]:
         """Pass the answers to the rule, and send the alert that it returns. Return the next requests, too."""
         ask = sink.ask
-        asks, firing = self.rule.on_answer(ask, answers, self._list.now(), self._list.minute())
+        asks, firing = self.rule.on_answer(
+            ask, answers, self._list.get_time(), self._list.get_minute()
+        )
         if firing is not None:
             self._counters.events.inc()
             frame, model = self.frames.get(firing.frame_id), sink.engine.status.model_name
@@ -344,10 +346,10 @@ class Watching(BackgroundPart):
         if again:
             self._list.report()
             return
-        asks, _ = self.rule.on_answer(ask, {}, self._list.now(), self._list.minute())
+        asks, _ = self.rule.on_answer(ask, {}, self._list.get_time(), self._list.get_minute())
         self.triggers.on_failure(ask)
         self._record_verdict(ask, answered=False)
-        self._next(asks)
+        self._start_next(asks)
 
     def _record_verdict(self, ask: WatchRequest, *, answered: bool) -> None:
         """Pass a model's verdict on a sighting to the detector's results, and count it."""
@@ -362,7 +364,7 @@ class Watching(BackgroundPart):
             said = "failed" if seen is None else "yes" if seen else "no"
             self._counters.confirmations.labels(said).inc()
 
-    def role(self, ask: WatchRequest, look: LookKind | None = None) -> Role:
+    def get_role(self, ask: WatchRequest, look: LookKind | None = None) -> Role:
         """Return the role whose engine gets a request.
 
         `look`: the kind of request about the same watch; None: that of `ask`.
@@ -379,9 +381,9 @@ class Watching(BackgroundPart):
 
     def _note_boxes(self, engine: Engine) -> None:
         """Tell the rule whether this engine's second looks return boxes."""
-        self.rule.boxes = unit_of(engine.status.capabilities) is not None
+        self.rule.boxes = get_box_unit(engine.status.capabilities) is not None
 
-    def _next(self, asks: Sequence[WatchRequest]) -> None:
+    def _start_next(self, asks: Sequence[WatchRequest]) -> None:
         self.triggers.follow(asks)
         self.queue.go_on(asks)
         self._update()
@@ -400,12 +402,12 @@ class Watching(BackgroundPart):
         at = frame.captured_sender
         if at is None:
             at = time.time() - (time.monotonic() - frame.captured)
-        region = in_shares(box, frame)
+        region = to_fractions(box, frame)
         at = round(at * 1000)
         event = self.alerts.add(
             watch.order.id, firing, at=at, jpeg=jpeg, region=region, model=model
         )
-        self._context.publish_alert(event.alert(self._context.source))
+        self._context.publish_alert(event.make_alert(self._context.source))
 
 
 # Seconds until a stopped or failed request is tried again, and most attempts, for temporary errors
@@ -441,7 +443,7 @@ class WatchObserver:
             self._queue.on_failure(self.ask, None)
             return
         found = read_answers(result.text, self.ask.watch_ids)
-        answers = {name: self._in_frame(one) for name, one in found.items()}
+        answers = {name: self._convert_answer(one) for name, one in found.items()}
         cut = [answers[name].where for name, one in found.items() if self._is_beyond(one.where)]
         gone = cut.count(None)
         count_overshoots(self._queue.context.services.metrics, len(cut) - gone, gone)
@@ -450,21 +452,21 @@ class WatchObserver:
     def on_failure(self, error: QwenCameraError) -> None:
         self._queue.on_failure(self.ask, error)
 
-    def early(self, name: str) -> WatchAnswer | None:
+    def find_early(self, name: str) -> WatchAnswer | None:
         """Return the answer about a condition if only its reason is missing, else None."""
-        found = early_answer(self._text, name)
-        return self._in_frame(found) if found is not None else None
+        found = parse_early_answer(self._text, name)
+        return self._convert_answer(found) if found is not None else None
 
     def _is_beyond(self, box: Box | None) -> bool:
-        unit = unit_of(self.engine.status.capabilities)
+        unit = get_box_unit(self.engine.status.capabilities)
         picture = self.request.picture
         if box is None or unit is None:
             return False
         return overshoot(box, unit, (picture.width, picture.height)) > 0
 
-    def _in_frame(self, answer: WatchAnswer) -> WatchAnswer:
-        unit = unit_of(self.engine.status.capabilities)
-        return in_frame(answer, self.request, unit, self._region)
+    def _convert_answer(self, answer: WatchAnswer) -> WatchAnswer:
+        unit = get_box_unit(self.engine.status.capabilities)
+        return convert_answer(answer, self.request, unit, self._region)
 
 
 class WatchQueue:
@@ -525,9 +527,9 @@ class WatchQueue:
             self.on_failure(ask, None)
             return
         region = crop_region(ask.crop, frame) if ask.look is LookKind.SECOND else None
-        detail = Detail.HIGH if ask.look is LookKind.SECOND else detail_for(conditions)
-        before = self._frames.before(ask.before)
-        role = self.owner.role(ask)
+        detail = Detail.HIGH if ask.look is LookKind.SECOND else choose_detail(conditions)
+        before = self._frames.get_before(ask.before)
+        role = self.owner.get_role(ask)
         capabilities = self.context.services.current_engine(role).status.capabilities
         if capabilities.max_pictures == 1 or capabilities.wants_pixels:
             before = None
@@ -535,10 +537,10 @@ class WatchQueue:
         def wording(_: str, needs: Capabilities) -> str:
             """Return the question, with the unit of boxes of the engine that gets it."""
             if ask.look is not LookKind.SECOND:
-                return question(conditions, unit_of(needs))
+                return question(conditions, get_box_unit(needs))
             (name,) = conditions
             return second_question(
-                name, conditions[name], unit_of(needs), with_before=before is not None
+                name, conditions[name], get_box_unit(needs), with_before=before is not None
             )
 
         async def earlier(needs: Capabilities) -> list[ShownPicture]:

@@ -17,7 +17,7 @@ def register(api: Api) -> None:
     from server.features.webhooks.settings import WebhookSettings
     from server.features.webhooks.webhooks import Forwarding, Webhooks, add_routes
 
-    listed = WebhookSettings.of(api.settings).webhook_list()
+    listed = WebhookSettings.of(api.settings).read_webhook_list()
     webhooks = Webhooks(listed, api.metrics, new_id=api.new_session_id)
     api.run("webhooks", start=webhooks.start, close=webhooks.close)
     api.on_alert(webhooks.on_alert)

@@ -77,5 +77,5 @@ class WebhookClient:
                 answer.headers.get("retry-after", ""), time.time()
             )
             return DeliveryResult(
-                retry.error_for(answer.status_code), answer.status_code, asked or 0.0
+                retry.classify_status(answer.status_code), answer.status_code, asked or 0.0
             )

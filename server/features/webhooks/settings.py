@@ -28,11 +28,11 @@ class WebhookSettings(FeatureSettings):
     def find_errors(self) -> Iterable[str]:
         advice = "server/features/webhooks/README.md shows such a file."
         refused = file_errors("WEBHOOKS", self.webhooks, read_webhooks, advice)
-        return refused or self._missing_errors()
+        return refused or self._find_missing()
 
-    def _missing_errors(self) -> list[str]:
+    def _find_missing(self) -> list[str]:
         """Return an error for each `ca` that cannot be read, and each camera that does not exist."""
-        path, listed = self.webhooks, self.webhook_list().webhooks
+        path, listed = self.webhooks, self.read_webhook_list().webhooks
         for one in listed:
             if one.ca and not os.access(one.ca, os.R_OK):
                 return [
@@ -50,7 +50,7 @@ class WebhookSettings(FeatureSettings):
             for name in sorted(named - known)
         ]
 
-    def webhook_list(self) -> WebhookList:
+    def read_webhook_list(self) -> WebhookList:
         """Return the webhooks of WEBHOOKS, empty without it. Raise OSError or ValueError for a bad file."""
         return read_webhooks(self.webhooks) if self.webhooks is not None else WebhookList()
 
@@ -128,7 +128,9 @@ def read_webhooks(path: Path) -> WebhookList:
 
     Raise OSError, or ValueError with a relative clause ("which has …") that contains no secret.
     """
-    webhooks, found, others_read = read_tables(path, "webhook", MOST_WEBHOOKS, _webhook, "address")
+    webhooks, found, others_read = read_tables(
+        path, "webhook", MOST_WEBHOOKS, _parse_webhook, "address"
+    )
     if others_read and webhooks:
         raise ValueError(
             "which has secrets and can be read by others than its owner; chmod 600 changes that"
@@ -150,7 +152,7 @@ def _is_address(address: Any) -> bool:
     return has_port(address) and urlsplit(address).path in ("", "/") and "?" not in address
 
 
-def _webhook(which: str, entry: Any) -> Webhook:
+def _parse_webhook(which: str, entry: Any) -> Webhook:
     check_table(which, entry, texts=_TEXTS, flags=_FLAGS, lists=_LISTS, most=1300)
     _check(which, entry)
     return Webhook(

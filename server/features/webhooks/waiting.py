@@ -56,13 +56,13 @@ class DeliveryQueue:
 
     def put(self, delivery: Delivery) -> Delivery | None:
         """Add an alert; return the alert that was dropped to make room for it, or None."""
-        dropped = self._too_many(delivery)
+        dropped = self._find_excess(delivery)
         if dropped is not None:
             self._deliveries.remove(dropped)
         self._deliveries.append(delivery)
         return dropped
 
-    def _too_many(self, delivery: Delivery) -> Delivery | None:
+    def _find_excess(self, delivery: Delivery) -> Delivery | None:
         """Return the alert to drop for this one, or None. A visitor's alert never displaces a fixed camera's."""
         waiting = self._deliveries
         same = [one for one in waiting if one.source == delivery.source]
@@ -77,7 +77,7 @@ class DeliveryQueue:
         most = Counter(one.source for one in waiting).most_common(1)[0][0]
         return next(one for one in waiting if one.source == most)
 
-    def next(self) -> Delivery | None:
+    def get_next(self) -> Delivery | None:
         """Return the alert with the earliest next attempt; None if there is none."""
         return min(self._deliveries, key=lambda one: one.due, default=None)
 
@@ -109,7 +109,7 @@ class DeadLetters:
     def __len__(self) -> int:
         return len(self._letters)
 
-    def all(self) -> list[Delivery]:
+    def list_all(self) -> list[Delivery]:
         return list(self._letters.values())
 
     def put(self, letter: Delivery) -> int:
@@ -166,7 +166,7 @@ class DeliveryError(StrEnum):
     MALFORMED = "malformed"
 
 
-def error_for(status: int) -> DeliveryError | None:
+def classify_status(status: int) -> DeliveryError | None:
     """Return the error for an HTTP status; None for success. A redirect is an error, since it is not followed."""
     if 200 <= status < 300:
         return None

@@ -81,7 +81,7 @@ class _Receiver:
     task: asyncio.Task[DeliveryResult] | None = None
 
 
-def _detail(hook: _Receiver) -> str:
+def _describe_error(hook: _Receiver) -> str:
     if hook.trouble is None:
         return ""
     return STATUS_SENTENCES.get(hook.status) or SENTENCES[hook.trouble]
@@ -138,7 +138,7 @@ class Webhooks:
     def start(self) -> None:
         """Start the task of each receiver."""
         for hook in self._hooks.values():
-            step = partial(self._step, hook)
+            step = partial(self._run_step, hook)
             self._tasks.spawn(supervise(step, name="webhook"), name=hook.webhook.name)
         if self._hooks:
             self._tasks.spawn(supervise(self._expire, name="webhook links"), name="links")
@@ -183,9 +183,9 @@ class Webhooks:
             self._drop("gone", 1)
             return
         id = f"msg_{secrets.token_urlsafe(18)}"
-        self._queue(hook, Delivery(id, hook.webhook.name, alert, self._clock()))
+        self._enqueue(hook, Delivery(id, hook.webhook.name, alert, self._clock()))
 
-    def _queue(self, hook: _Receiver, delivery: Delivery) -> None:
+    def _enqueue(self, hook: _Receiver, delivery: Delivery) -> None:
         self._drop("overflow", int(hook.waiting.put(delivery) is not None))
         hook.changed.set()
 
@@ -195,10 +195,10 @@ class Webhooks:
 
     # Outgoing alerts
 
-    async def _step(self, hook: _Receiver) -> float:
+    async def _run_step(self, hook: _Receiver) -> float:
         """Wait until an alert of a receiver is due, and send it. Return the pause before the next step, 0 s."""
         hook.changed.clear()
-        delivery = hook.waiting.next()
+        delivery = hook.waiting.get_next()
         left = delivery.due - self._clock() if delivery is not None else None
         if delivery is None or (left is not None and left > 0):
             with suppress(TimeoutError):
@@ -208,14 +208,14 @@ class Webhooks:
         hook.waiting.remove(delivery)
         hook.sending = delivery
         try:
-            outcome = await self._attempt(hook, delivery)
+            outcome = await self._make_attempt(hook, delivery)
         finally:
             hook.sending, hook.task = None, None
         if outcome is not None and not delivery.ended:
             self._record_result(hook, delivery, outcome)
         return 0.0
 
-    async def _attempt(self, hook: _Receiver, delivery: Delivery) -> DeliveryResult | None:
+    async def _make_attempt(self, hook: _Receiver, delivery: Delivery) -> DeliveryResult | None:
         """Make one attempt and return its result; None if the alert was withdrawn meanwhile."""
         alert, webhook = delivery.alert, hook.webhook
         link = None
@@ -225,8 +225,8 @@ class Webhooks:
             self._drop("picture", dropped)
             url = f"{self._address}/at/{self._new_id()}/evidence/{token}"
             link = PictureLink(url, time.time() + LINK_SECONDS)
-        content = body(alert, inline=webhook.evidence is Evidence.INLINE, link=link)
-        signed = headers(webhook.key, delivery.id, int(time.time()), content)
+        content = build_body(alert, inline=webhook.evidence is Evidence.INLINE, link=link)
+        signed = make_headers(webhook.key, delivery.id, int(time.time()), content)
         hook.task = asyncio.ensure_future(self._sender.post(webhook, signed, content))
         try:
             await asyncio.wait([hook.task])
@@ -259,7 +259,7 @@ class Webhooks:
             self._give_up(delivery)
             return
         delivery.due = self._clock() + pause
-        self._queue(hook, delivery)
+        self._enqueue(hook, delivery)
 
     def _give_up(self, delivery: Delivery) -> None:
         log.warning("webhook alert given up", extra={"reason": str(delivery.trouble)})
@@ -272,7 +272,7 @@ class Webhooks:
 
     # Operators
 
-    def test(self, name: str) -> None:
+    def send_test(self, name: str) -> None:
         """Send a signed test without a picture. Raise NotFound for an unknown name."""
         hook = self._hooks.get(name)
         if hook is None:
@@ -292,11 +292,11 @@ class Webhooks:
         hook = self._hooks[delivery.webhook]
         hook.gone = False
         delivery.attempts, delivery.due = 0, self._clock()
-        self._queue(hook, delivery)
+        self._enqueue(hook, delivery)
 
     def resend_all(self) -> int:
         """Send all abandoned alerts again; return their number."""
-        letters = self._dead.all()
+        letters = self._dead.list_all()
         for letter in letters:
             self.resend(letter.id)
         return len(letters)
@@ -307,11 +307,11 @@ class Webhooks:
             raise NotFound("Delivery not found. It may be removed already.")
         self._drop("forgotten", 1)
 
-    def status(self) -> dict[str, object]:
+    def get_status(self) -> dict[str, object]:
         """Return receivers and dead letters for operators, without secrets, pictures and visitors' words."""
         now = self._clock()
         return {
-            "webhooks": [self._receiver_status(hook) for hook in self._hooks.values()],
+            "webhooks": [self._get_receiver_status(hook) for hook in self._hooks.values()],
             "dead": [
                 {
                     "id": one.id,
@@ -322,11 +322,11 @@ class Webhooks:
                     "status": one.status,
                     "since_seconds": max(0, round(now - one.since)),
                 }
-                for one in self._dead.all()
+                for one in self._dead.list_all()
             ],
         }
 
-    def _receiver_status(self, hook: _Receiver) -> dict[str, object]:
+    def _get_receiver_status(self, hook: _Receiver) -> dict[str, object]:
         webhook = hook.webhook
         state = "gone" if hook.gone else "failing" if hook.trouble is not None else "ok"
         return {
@@ -334,7 +334,7 @@ class Webhooks:
             "host": webhook.host,
             "state": state if hook.delivered or hook.failed else "unused",
             "trouble": str(hook.trouble or ""),
-            "detail": _detail(hook),
+            "detail": _describe_error(hook),
             "status": hook.status,
             "cameras": list(webhook.cameras),
             "people": webhook.people,
@@ -367,10 +367,12 @@ class PictureLink:
     until: float
 
 
-def body(alert: Alert, *, inline: bool = False, link: PictureLink | None = None) -> bytes:
+def build_body(alert: Alert, *, inline: bool = False, link: PictureLink | None = None) -> bytes:
     """Return the body for an alert. `inline`: include the picture; `link`: include its URL instead."""
     if alert.source is None:
-        return _json({"type": "webhook.test", "timestamp": time_text(alert.at / 1000), "data": {}})
+        return _to_json(
+            {"type": "webhook.test", "timestamp": time_text(alert.at / 1000), "data": {}}
+        )
     kind = "camera" if alert.source.camera else "visitor"
     evidence: dict[str, Any] | None = None
     if link is not None:
@@ -386,10 +388,10 @@ def body(alert: Alert, *, inline: bool = False, link: PictureLink | None = None)
         "region": list(alert.region) if alert.region is not None else None,
         "evidence": evidence,
     }
-    return _json({"type": "watch.alert", "timestamp": time_text(alert.at / 1000), "data": data})
+    return _to_json({"type": "watch.alert", "timestamp": time_text(alert.at / 1000), "data": data})
 
 
-def _json(value: dict[str, Any]) -> bytes:
+def _to_json(value: dict[str, Any]) -> bytes:
     # Replace lone surrogates, which models may send and UTF-8 cannot encode.
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
@@ -397,18 +399,18 @@ def _json(value: dict[str, Any]) -> bytes:
 # Signatures of Standard Webhooks 1.0: HMAC-SHA256 over id, time and body. Pure.
 
 
-def signature(key: bytes, id: str, timestamp: int, body: bytes) -> str:
+def make_signature(key: bytes, id: str, timestamp: int, body: bytes) -> str:
     """Return the value of `webhook-signature`. The id must not contain a full stop; `timestamp`: seconds since the epoch."""
     signed = b".".join((id.encode(), str(timestamp).encode(), body))
     return f"v1,{base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()}"
 
 
-def headers(key: bytes, id: str, timestamp: int, body: bytes) -> list[tuple[str, str]]:
+def make_headers(key: bytes, id: str, timestamp: int, body: bytes) -> list[tuple[str, str]]:
     """Return the headers by which a receiver verifies a body."""
     return [
         ("webhook-id", id),
         ("webhook-timestamp", str(timestamp)),
-        ("webhook-signature", signature(key, id, timestamp, body)),
+        ("webhook-signature", make_signature(key, id, timestamp, body)),
     ]
 
 
@@ -532,7 +534,7 @@ def add_routes(api: Api, webhooks: Webhooks) -> None:
     router = api.operator_router(PREFIX)
 
     @router.get("")
-    async def status() -> dict[str, object]:
+    async def get_status() -> dict[str, object]:
         """Return the receivers of webhooks, and the alerts that were given up.
 
         `webhooks`: a list of `name`, `host`, `state` (`unused`, `ok`, `failing`, `gone`), `trouble`
@@ -541,30 +543,30 @@ def add_routes(api: Api, webhooks: Webhooks) -> None:
         of `id`, `webhook`, `camera` (empty for a visitor's), `attempts`, `trouble`, `status`,
         `since_seconds`.
         """
-        return webhooks.status()
+        return webhooks.get_status()
 
     @router.post("/{name}/test", status_code=202)
-    async def test(name: str) -> dict[str, object]:
+    async def send_test(name: str) -> dict[str, object]:
         """Send a signed test without a picture. Return 202 and the state as above."""
-        webhooks.test(name)
-        return webhooks.status()
+        webhooks.send_test(name)
+        return webhooks.get_status()
 
     @router.post("/dead", status_code=202)
     async def resend_all() -> dict[str, object]:
         """Send all alerts that were given up again. Return 202 and the state as above, with their number as `sent`."""
-        return {"sent": webhooks.resend_all(), **webhooks.status()}
+        return {"sent": webhooks.resend_all(), **webhooks.get_status()}
 
     @router.post("/dead/{id}", status_code=202)
     async def resend(id: str) -> dict[str, object]:
         """Send this alert again. Return 202 and the state as above; 404 for an unknown id."""
         webhooks.resend(id)
-        return webhooks.status()
+        return webhooks.get_status()
 
     @router.delete("/dead/{id}")
     async def remove_dead(id: str) -> dict[str, object]:
         """Drop this alert. Return the state as above; 404 for an unknown id."""
         webhooks.remove_dead(id)
-        return webhooks.status()
+        return webhooks.get_status()
 
     # The token of 256 random bits is the only access check. By the id before it, load balancers find the process that
     # has the picture.

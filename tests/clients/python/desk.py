@@ -13,7 +13,7 @@ import httpx
 from qwen_camera import Camera
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.features.grants.programs import programs_of
+from server.features.grants.programs import get_programs
 from server.features.watches.alerts import KeptAlerts
 from server.features.watches.rule import Firing
 from server.media.picture.grounding import Box
@@ -70,7 +70,7 @@ class Desk:
 
     async def wait_for_listener(self) -> None:
         """Wait until a program waits for an alert."""
-        await soon(lambda: any(one.waits for one in programs_of(self._session).grants.all()))
+        await soon(lambda: any(one.waits for one in get_programs(self._session).grants.all()))
 
     def watches(self) -> list[str]:
         """The ids of all watches of the session."""

@@ -16,8 +16,8 @@ from websockets.exceptions import ConnectionClosed
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.features.cameras import cameras
-from server.features.cameras.cameras import cameras_of, read_token
-from server.features.cameras.routes import qr_rows
+from server.features.cameras.cameras import get_cameras, read_token
+from server.features.cameras.routes import make_qr_rows
 from server.media import camera as camera_module
 from server.webrtc_server import PeerConnection
 from tests.features.rooms import with_features
@@ -272,10 +272,10 @@ async def test_cameras_end_when_no_page_is_there(
     session = guest.run.program.sessions.find(guest.session_id)
     async with further(guest, other_encoder):
         await guest.reconnect()
-        assert len(cameras_of(session).cameras) == 1
+        assert len(get_cameras(session).cameras) == 1
         monkeypatch.setattr(cameras, "UNWATCHED_SECONDS", 0.2)
         await guest.page.close()
-        await soon(lambda: len(cameras_of(session).cameras) == 0)
+        await soon(lambda: len(get_cameras(session).cameras) == 0)
 
 
 async def test_four_cameras_at_most(guest: Visitor) -> None:
@@ -390,7 +390,7 @@ async def test_the_link_and_its_code_for_a_phone(guest: Visitor) -> None:
             f"{guest.run.base_url}/client/features/cameras/join/camera.html",
             invited["code"],
         )
-        assert invited["qr"] == qr_rows(invited["link"])
+        assert invited["qr"] == make_qr_rows(invited["link"])
         assert {len(row) for row in invited["qr"]} == {len(invited["qr"])}
         assert set("".join(invited["qr"])) == {"0", "1"}
 
@@ -450,7 +450,7 @@ async def test_the_own_cameras_invitation_ends(
         session = guest.run.program.sessions.find(guest.session_id)
         kept = read_token(phone.token)
         assert kept is not None
-        await soon(lambda: cameras_of(session).admit(kept) is None)
+        await soon(lambda: get_cameras(session).admit(kept) is None)
 
 
 async def test_what_shows_nothing_holds_no_place() -> None:
@@ -459,7 +459,7 @@ async def test_what_shows_nothing_holds_no_place() -> None:
         silent = sessions.open("silent")
         sessions.attach(silent, Socket())
         silent.camera._dark_since -= 181
-        cameras_of(silent).invite("")
+        get_cameras(silent).invite("")
         silent.camera.open_connection().stream_ended()
         sessions.open("other")
         sessions.open("new")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from server.core.errors import BadRequest, TooLarge
 from server.features.cameras.fragment import IceCredentials, parse_fragment
-from server.features.cameras.whip import user_names
+from server.features.cameras.whip import list_user_names
 from server.media.sdp import (
     MAX_CANDIDATE_CHARS,
     MAX_CANDIDATES,
@@ -85,14 +85,14 @@ def test_the_cameras_transport_has_its_own_credentials(
 ) -> None:
     """Sections outside of a bundle have others (RFC 8840, 9); those of all stand before the first."""
     assert (
-        parse_fragment(fragment).credentials_for(offer_of(*sections, bundle=bundle)).ufrag == ufrag
+        parse_fragment(fragment).find_credentials(offer_of(*sections, bundle=bundle)).ufrag == ufrag
     )
 
 
 def test_the_user_names_of_an_offer() -> None:
     """The camera's first: others are of sections that are not used."""
-    assert user_names(offer_of(*"av")) == ("vvvv", "aaaa")
-    assert user_names(offer_of(*"av", bundle="a v")) == ("aaaa", "vvvv")
+    assert list_user_names(offer_of(*"av")) == ("vvvv", "aaaa")
+    assert list_user_names(offer_of(*"av", bundle="a v")) == ("aaaa", "vvvv")
 
 
 @pytest.mark.parametrize(

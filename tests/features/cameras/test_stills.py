@@ -168,14 +168,14 @@ def test_a_camera_that_came_with_the_token_closes_the_link() -> None:
     admission = Admission("s", "2", 0.0)
     admission.set_connected()
     assert admission.redeem(secret(admission.code), 1.0) is None
-    assert admission.admits(secret(admission.token), 1.0)
+    assert admission.accepts_token(secret(admission.token), 1.0)
 
 
 def test_an_invitation_is_good_for_ten_minutes() -> None:
     admission = Admission("s", "2", 0.0)
     code, token = secret(admission.code), secret(admission.token)
-    assert admission.admits(token, INVITED_SECONDS - 1)
-    assert not admission.admits(token, INVITED_SECONDS)
+    assert admission.accepts_token(token, INVITED_SECONDS - 1)
+    assert not admission.accepts_token(token, INVITED_SECONDS)
     assert admission.redeem(code, INVITED_SECONDS) is None
     assert admission.is_expired(INVITED_SECONDS)
 
@@ -185,15 +185,15 @@ def test_a_camera_that_is_here_stays_and_a_lost_one_may_come_back_for_a_while() 
     token = secret(admission.token)
     admission.set_connected()
     assert admission.until == math.inf
-    assert admission.admits(token, 1e9)
+    assert admission.accepts_token(token, 1e9)
     admission.set_disconnected(1e9)
-    assert admission.admits(token, 1e9 + AWAY_SECONDS - 1)
-    assert not admission.admits(token, 1e9 + AWAY_SECONDS)
+    assert admission.accepts_token(token, 1e9 + AWAY_SECONDS - 1)
+    assert not admission.accepts_token(token, 1e9 + AWAY_SECONDS)
 
 
 def test_another_places_secrets_are_refused() -> None:
     one, other = Admission("s", "2", 0.0), Admission("s", "3", 0.0)
-    assert not one.admits(secret(other.token), 1.0)
+    assert not one.accepts_token(secret(other.token), 1.0)
     assert one.redeem(secret(other.code), 1.0) is None
 
 

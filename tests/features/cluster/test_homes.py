@@ -6,7 +6,7 @@ import pytest
 
 from server.auth import new_session_id
 from server.features.cameras.cameras import make_token
-from server.features.cluster.replicas import is_home, session_of
+from server.features.cluster.replicas import is_home, make_session_id
 from tests.support.clients import bearer, http, open_page
 from tests.support.running import running
 from tests.web.test_routes import make_offer
@@ -17,14 +17,14 @@ TAIL = "a" * 22
 
 def test_a_new_session_leads_back_to_its_process() -> None:
     """Its id begins with the name, is at home there and nowhere else, and is never the same twice."""
-    ids = {session_of("8010") for _ in range(100)}
+    ids = {make_session_id("8010") for _ in range(100)}
     assert len(ids) == 100
     assert all(one.startswith("8010-") and len(one) == 27 for one in ids)
     assert all(is_home("8010", one) and not is_home("8011", one) for one in ids)
 
 
 def test_a_process_without_a_name_takes_every_session() -> None:
-    assert len(session_of("")) == 22
+    assert len(make_session_id("")) == 22
     assert all(is_home("", one) for one in (new_session_id(), f"8010-{TAIL}", "x"))
 
 

@@ -69,7 +69,7 @@ async def test_a_new_session_goes_where_there_is_room(own: Replica, goes: str) -
     assert made.choose(1) == goes
     assert made.sent_on == int(goes != "a")
     assert made.can_take(1)
-    assert made.states(1) == {"open": 1, "full": 1, "draining": 1}
+    assert made.count_states(1) == {"open": 1, "full": 1, "draining": 1}
 
 
 async def test_without_room_anywhere_it_stays() -> None:
@@ -92,17 +92,17 @@ async def test_a_gateway_that_is_gone_is_forgotten_while_redis_comes_and_goes() 
     made = ReplicaList(lambda: Replica("a", 9, 9), store)
     await made.report(0)
     for now in range(5, 5 + int(KNOWN_SECONDS), 10):
-        assert {one.name for one in made.others(now)} == {"b", "c"}
+        assert {one.name for one in made.list_others(now)} == {"b", "c"}
         for at, reply in ((now, None), (now + 5, ["b", "0 5 0"])):
             store.reply = reply
             await made.report(at)
-    assert [one.name for one in made.others(5 + int(KNOWN_SECONDS))] == ["b"]
+    assert [one.name for one in made.list_others(5 + int(KNOWN_SECONDS))] == ["b"]
 
 
 async def knows_none(name: str, reply: list[Any]) -> None:
     made = ReplicaList(lambda: Replica(name, 9, 9), Answers(reply))
     await made.report(0)
-    assert made.others(0) == ()
+    assert made.list_others(0) == ()
     assert made.choose(0) == name
 
 
@@ -171,21 +171,21 @@ async def test_reports_in_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         a, b = (ReplicaList(lambda n=n: own[n], store) for n in ("a", "b"))  # type: ignore[misc]
         await a.report(0)
         await b.report(0)
-        assert b.others(0) == (own["a"],)
+        assert b.list_others(0) == (own["a"],)
         own["b"] = Replica("b", 3, 9, draining=True)
         await b.report(1)
         await a.report(1)
-        assert a.others(1) == (own["b"],)
+        assert a.list_others(1) == (own["b"],)
         await b.leave()
         await a.report(2)
-        assert a.others(2) == ()
+        assert a.list_others(2) == ()
         for number in range(MOST_REPLICAS + 20):
             name = f"h{number}"
             await ReplicaList(lambda name=name: Replica(name, 0, 1), store).report(2)  # type: ignore[misc]
         # Of reports of one second the first names go first.
         last = ReplicaList(lambda: Replica("z", 0, 1), store)
         await last.report(3)
-        assert len(last.others(3)) == MOST_REPLICAS - 1
+        assert len(last.list_others(3)) == MOST_REPLICAS - 1
         assert last.crowded
         # Numbers and names alone, and each key goes by itself.
         for key in [key async for key in store._redis.scan_iter("*gateway*")]:
@@ -194,7 +194,7 @@ async def test_reports_in_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         await a.report(4)
         await asyncio.sleep(1.1)
         await a.report(5)
-        assert a.others(5) == ()
+        assert a.list_others(5) == ()
 
 
 @pytest.mark.slow
@@ -213,7 +213,7 @@ async def test_a_list_that_redis_forgot(
         a, b, c = (ReplicaList(lambda n=n: own[n], store) for n in own)  # type: ignore[misc]
         for one in (a, b, c, a):
             await one.report(0)
-        assert set(a.others(0)) == {own["b"], own["c"]}
+        assert set(a.list_others(0)) == {own["b"], own["c"]}
         await server.take_away(way)
         await a.report(1)
         assert not store.answers
@@ -225,13 +225,13 @@ async def test_a_list_that_redis_forgot(
         await answering(store)
         await a.report(2)
         assert a.can_take(2)
-        assert set(a.others(2)) == {own["b"], own["c"]}
+        assert set(a.list_others(2)) == {own["b"], own["c"]}
         own["b"] = Replica("b", 9, 9)
         await b.report(2)
         await a.report(3)
-        assert set(a.others(3)) == {own["b"], own["c"]}
+        assert set(a.list_others(3)) == {own["b"], own["c"]}
         await a.report(2 + replicas.BACK_SECONDS)
-        assert a.others(7) == (own["b"],)
+        assert a.list_others(7) == (own["b"],)
 
 
 @pytest.mark.slow
@@ -255,4 +255,4 @@ async def test_a_full_gateway_gives_tokens_of_another(tmp_path: Path) -> None:
         assert third.json()["session_id"].startswith("h2-")
         listed = other.program.added.provided[Cluster].replicas
         await listed.report(asyncio.get_running_loop().time())
-        assert [g.draining for g in listed.others(asyncio.get_running_loop().time())] == [True]
+        assert [g.draining for g in listed.list_others(asyncio.get_running_loop().time())] == [True]

@@ -21,7 +21,7 @@ from websockets.typing import Subprotocol
 from server.auth import Guesses, RequestLimiter
 from server.core.aio import Pools
 from server.core.errors import Busy
-from server.features.cameras.cameras import cameras_of, invite
+from server.features.cameras.cameras import get_cameras, invite
 from server.features.cluster import shared_limits
 from server.features.cluster.redis_store import RedisStore
 from server.features.cluster.shared_limits import (
@@ -293,7 +293,7 @@ async def test_sessions_take_slots(tmp_path: Path) -> None:
         # Somebody who is back stays; who left makes room, also for others' people.
         await one.capacity.make_room(["c"])
         assert "c" in one
-        await cameras_of(one.find("c")).end("2")
+        await get_cameras(one.find("c")).end("2")
         await one.replicas.leave("c~2")
         await other.admit("x")
         await other.end("x", "over")

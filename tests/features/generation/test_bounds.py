@@ -12,8 +12,8 @@ from server.features.generation.bounds import (
     MAX_FRAMES,
     MAX_PIXELS,
     request_limits,
-    sound_request,
-    video_request,
+    validate_sound_request,
+    validate_video_request,
 )
 from server.features.generation.rules import Rules
 
@@ -26,7 +26,7 @@ MUSIC = Rules("sound", takes=("negative", "guidance", "steps", "seconds"), sampl
 
 def refusal(given: dict[str, Any], rules: Rules = WAN) -> str:
     """Return the message of the refusal, which is a sentence with a full stop."""
-    make = video_request if rules.output == "video" else sound_request
+    make = validate_video_request if rules.output == "video" else validate_sound_request
     with pytest.raises(BadRequest) as caught:
         make({"prompt": "a red ball", **given}, rules)
     assert re.fullmatch(r".+\.", caught.value.message)
@@ -35,7 +35,7 @@ def refusal(given: dict[str, Any], rules: Rules = WAN) -> str:
 
 def test_many_frames_a_second_are_fewer_seconds_where_nobody_said_how_many() -> None:
     """Only what was asked for is refused; too little is distinguished from too much."""
-    assert video_request({"prompt": "x", "fps": 60}, WAN).frames == MAX_FRAMES
+    assert validate_video_request({"prompt": "x", "fps": 60}, WAN).frames == MAX_FRAMES
     assert "4.3 s" in refusal({"fps": 60, "seconds": 5})
     assert "0.062 to" in refusal({"seconds": 0.01})
 
@@ -46,26 +46,26 @@ def test_a_form_is_told_what_is_taken_for_what_is_left_out(rules: Rules) -> None
     told = request_limits(rules)
     usual = told["defaults"]
     if rules.output == "sound":
-        asked = sound_request({"prompt": "x"}, rules)
+        asked = validate_sound_request({"prompt": "x"}, rules)
         assert (asked.seconds, asked.guidance, asked.steps) == (
             *(usual["seconds"], usual["guidance"], usual["steps"]),
         )
         return
-    video = video_request({"prompt": "x"}, rules)
+    video = validate_video_request({"prompt": "x"}, rules)
     assert (video.width, video.height, video.fps) == (
         *(usual["width"], usual["height"], usual["fps"]),
     )
     assert (video.guidance, video.steps) == (usual["guidance"], usual["steps"])
-    assert video.frames == rules.nearest_frames(usual["seconds"] * usual["fps"])
+    assert video.frames == rules.find_nearest_frames(usual["seconds"] * usual["fps"])
     for side in (told["min_side"], told["max_side"]):
-        video_request({"prompt": "x", "width": side, "height": told["min_side"]}, rules)
+        validate_video_request({"prompt": "x", "width": side, "height": told["min_side"]}, rules)
     assert "width" in refusal({"width": told["min_side"] - 1}, rules)
     assert "frames" in refusal({"frames": told["max_frames"] + 1}, rules)
 
 
 def test_a_count_of_frames_has_to_be_one_that_the_model_makes() -> None:
     """The error names the one next to it."""
-    assert video_request({"prompt": "x", "frames": 77}, WAN).frames == 77
+    assert validate_video_request({"prompt": "x", "frames": 77}, WAN).frames == 77
     said = refusal({"frames": 80})
     assert "80" in said
     assert "4k+1 frames, such as 81" in said
@@ -95,7 +95,9 @@ def test_each_bound_one_step_inside_and_outside(
 ) -> None:
     """The error names the field and its bound."""
     small = {"width": 64, "height": 64, field: good}
-    video_request({"prompt": "x", **({"seconds": 2} if field == "fps" else {}), **small}, WAN)
+    validate_video_request(
+        {"prompt": "x", **({"seconds": 2} if field == "fps" else {}), **small}, WAN
+    )
     said = refusal({**small, field: bad})
     assert words in said
     assert field in said or f"{bad:g} s" in said
@@ -103,7 +105,7 @@ def test_each_bound_one_step_inside_and_outside(
 
 def test_pixels_are_bounded_together() -> None:
     """Two sides that are each allowed may be too much together."""
-    video_request({"prompt": "x", "width": 1920, "height": 1088}, WAN)
+    validate_video_request({"prompt": "x", "width": 1920, "height": 1088}, WAN)
     assert str(MAX_PIXELS) in refusal({"width": 1920, "height": 1104})
 
 
@@ -124,16 +126,16 @@ def test_texts_and_unknown_fields(given: dict[str, Any], words: str) -> None:
     said = refusal(given)
     assert words in said
     assert "xxx" not in said
-    assert video_request({"prompt": "x" * 2000}, WAN).prompt
+    assert validate_video_request({"prompt": "x" * 2000}, WAN).prompt
 
 
 def test_a_first_frame_goes_with_the_model() -> None:
     """A model for words takes none, one for pictures needs one, one for both takes both."""
     assert "Leave it out" in refusal({"camera": "token"})
     assert "as `camera`" in refusal({}, FROM_PICTURE)
-    assert video_request({"prompt": "x", "camera": "token"}, FROM_PICTURE).camera
-    assert not video_request({"prompt": "x"}, PLAIN).camera
-    assert video_request({"prompt": "x", "camera": "token"}, PLAIN).camera
+    assert validate_video_request({"prompt": "x", "camera": "token"}, FROM_PICTURE).camera
+    assert not validate_video_request({"prompt": "x"}, PLAIN).camera
+    assert validate_video_request({"prompt": "x", "camera": "token"}, PLAIN).camera
 
 
 def test_what_a_model_does_not_take_is_refused_and_not_dropped() -> None:
@@ -141,12 +143,14 @@ def test_what_a_model_does_not_take_is_refused_and_not_dropped() -> None:
     assert "takes no negative sentence" in refusal({"negative_prompt": "blue"}, PLAIN)
     assert "takes no guidance" in refusal({"guidance": 3}, PLAIN)
     assert "takes no length" in refusal({"seconds": 3}, SPEECH)
-    assert sound_request({"prompt": "hello"}, SPEECH).seconds is None
+    assert validate_sound_request({"prompt": "hello"}, SPEECH).seconds is None
 
 
 def test_sound_has_bounds_of_its_own() -> None:
     """Its length, and the form that it is handed over in."""
-    asked = sound_request({"prompt": "rain", "seconds": 60, "format": "pcm", "seed": 1}, MUSIC)
+    asked = validate_sound_request(
+        {"prompt": "rain", "seconds": 60, "format": "pcm", "seed": 1}, MUSIC
+    )
     assert (asked.seconds, asked.format, asked.seed) == (60.0, "pcm", 1)
     assert "equal to 60" in refusal({"seconds": 60.1}, MUSIC)
     assert "'wav' or 'pcm'" in refusal({"format": "mp3"}, MUSIC)

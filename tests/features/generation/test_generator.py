@@ -19,8 +19,8 @@ from server.core.metrics import Metrics
 from server.features.generation.bounds import (
     SoundRequest,
     VideoRequest,
-    sound_request,
-    video_request,
+    validate_sound_request,
+    validate_video_request,
 )
 from server.features.generation.generator import GenerationRuntime
 from server.features.generation.job import GenerationJob, JobState, ResultFile
@@ -134,7 +134,7 @@ def video(model: GenerationRuntime, **changed: Any) -> VideoRequest:
         "steps": 2,
         "seed": 7,
     }
-    return video_request(given | changed, model.rules)
+    return validate_video_request(given | changed, model.rules)
 
 
 async def made(
@@ -270,7 +270,7 @@ async def test_speech(workers: dict[str, GenerationRuntime], pool: ThreadPoolExe
     lengths = []
     for text in ("hi", "a red ball rolls over the table"):
         sound = await made(
-            pool, model, sound_request({"prompt": text, "format": "pcm"}, model.rules)
+            pool, model, validate_sound_request({"prompt": text, "format": "pcm"}, model.rules)
         )
         assert sound.media_type == "audio/pcm;rate=16000;channels=1"
         assert len(sound.data) % 2 == 0
@@ -286,7 +286,9 @@ async def test_sound_token_by_token(
     assert (model.backend, model.rules.takes, model.rules.sample_rate) == (
         *("transformers", ("seconds",), 8000),
     )
-    request = sound_request({"prompt": "rain", "seconds": 0.5, "format": "pcm"}, model.rules)
+    request = validate_sound_request(
+        {"prompt": "rain", "seconds": 0.5, "format": "pcm"}, model.rules
+    )
     sound = await made(pool, model, request)
     assert sound.media_type == "audio/pcm;rate=8000;channels=1"
     assert len(sound.data) == 0.5 * 8000 * 2
@@ -306,7 +308,7 @@ async def test_sound_of_a_pipeline(
     model = workers["music"]
     assert (model.backend, model.rules.sample_rate) == ("diffusers", 8000)
     assert "seconds" in model.rules.takes
-    request = sound_request(
+    request = validate_sound_request(
         {"prompt": "rain", "seconds": 0.5, "steps": 2, "format": "pcm"}, model.rules
     )
     sound = await made(pool, model, request)

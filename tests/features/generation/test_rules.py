@@ -10,7 +10,7 @@ import pytest
 from server.features.generation.rules import (
     Rules,
     find_own_code,
-    pixel_rules,
+    read_pixel_rules,
 )
 from server.models.files import ModelFolderError
 
@@ -50,7 +50,7 @@ def test_sides_and_frames_come_from_the_models_own_files(
     """Pixels of a latent by latents of a patch; frames of a latent."""
     written(tmp_path, "vae", vae)
     written(tmp_path, "transformer", transformer)
-    assert pixel_rules(tmp_path) == (factor, step)
+    assert read_pixel_rules(tmp_path) == (factor, step)
 
 
 def test_code_that_comes_with_a_pipeline_is_found(tmp_path: Path) -> None:
@@ -80,12 +80,12 @@ def test_a_broken_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "vae").mkdir()
     (tmp_path / "vae" / "config.json").write_text("{")
     with pytest.raises(ModelFolderError, match=r"config\.json is damaged.+Download it again"):
-        pixel_rules(tmp_path)
+        read_pixel_rules(tmp_path)
 
 
 def test_the_count_next_to_what_is_wished_for() -> None:
     """Never none, and never further away than half a step."""
     wan = Rules("video")
-    assert [wan.nearest_frames(n) for n in (0, 1, 2.9, 3.1, 80, 81, 82.9, 83, 83.1)] == [
+    assert [wan.find_nearest_frames(n) for n in (0, 1, 2.9, 3.1, 80, 81, 82.9, 83, 83.1)] == [
         *(1, 1, 1, 5, 81, 81, 81, 85, 85)
     ]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from server.features.generation.worker.backend import (
     BackendError,
-    rgb_frames,
+    convert_rgb_frames,
     to_sound,
     to_uint8,
 )
@@ -55,7 +55,7 @@ class Tensor:
 )
 def test_frames_of_every_form(made: Any) -> None:
     """Arrays, tensors, pictures, lists, channels first or last: three frames of RGB."""
-    frames = list(rgb_frames(made))
+    frames = list(convert_rgb_frames(made))
     assert [frame.shape for frame in frames] == [(4, 6, 3)] * 3
     assert [tuple(frame[0, 0]) for frame in frames] == [*((255, 0, 0), (0, 255, 0), (0, 0, 255))]
     assert all(frame.flags.c_contiguous and frame.dtype == np.uint8 for frame in frames)
@@ -65,7 +65,7 @@ def test_frames_of_every_form(made: Any) -> None:
 def test_what_is_no_video(made: Any) -> None:
     """Said, not shown as noise."""
     with pytest.raises(BackendError, match="not a video"):
-        list(rgb_frames(made))
+        list(convert_rgb_frames(made))
 
 
 def test_pictures_that_are_no_numbers() -> None:

@@ -19,8 +19,8 @@ from server.features.grants.grants import (
     Grant,
     Grants,
     Scope,
+    clean_name,
     new_token,
-    printable_name,
     read_token,
 )
 from tests.support.clients import page_of, take_token
@@ -48,14 +48,14 @@ def grants() -> Grants:
 def test_it_expires(grants: Grants) -> None:
     """At its time, for its token and for a call that began before."""
     grant, digest = give(grants, seconds=60)
-    assert grants.next_end() == 60
+    assert grants.get_next_end() == 60
     assert grants.find(digest, 59.9) is grant
     with pytest.raises(Unauthorized):
         grants.find(digest, 60)
     with pytest.raises(Unauthorized):
         grants.count_call(grant, Scope.LOOK, 60, WALL)
     assert len(grants) == 0
-    assert grants.next_end() is None
+    assert grants.get_next_end() is None
 
 
 def test_looks_are_limited(grants: Grants) -> None:
@@ -110,8 +110,8 @@ def test_others_looks_cost_a_program_none_of_its_own(grants: Grants) -> None:
 
 
 def test_names_are_one_readable_line() -> None:
-    assert printable_name(" My\u202e \n\tnice\x07\u200b program ") == "My nice program"
-    assert printable_name("Hanna's Ä 日本") == "Hanna's Ä 日本"
+    assert clean_name(" My\u202e \n\tnice\x07\u200b program ") == "My nice program"
+    assert clean_name("Hanna's Ä 日本") == "Hanna's Ä 日本"
 
 
 def test_a_grant_shows_no_secret(grants: Grants) -> None:

@@ -28,8 +28,8 @@ from server.core.messages import Chat, Settings
 from server.features.grants import programs as module
 from server.features.grants.grants import Grant, Scope
 from server.features.grants.program_question import MAX_WATCHES, ProgramQuestion
-from server.features.grants.programs import PageClosed, SessionPrograms, programs_of
-from server.features.recall.recalling import RecallLimits, counter
+from server.features.grants.programs import PageClosed, SessionPrograms, get_programs
+from server.features.recall.recalling import RecallLimits, register_counter
 from server.features.watches.messages import Watch
 from server.models.base import Capabilities, Wishes
 from tests.features.rooms import room, settings
@@ -52,7 +52,7 @@ async def looked_through(
 
 
 def grant_in(one: Room, *scopes: Scope, name: str = "Helper", seconds: float = 600) -> Grant:
-    return programs_of(one.session).make(name, scopes or tuple(Scope), seconds)[0]
+    return get_programs(one.session).make(name, scopes or tuple(Scope), seconds)[0]
 
 
 async def asks(
@@ -62,7 +62,7 @@ async def asks(
     on_text: Callable[[str], None] = lambda _: None,
 ) -> Any:
     """Ask, with frames that go on to come."""
-    asked = asyncio.create_task(programs_of(one.session).ask(grant, question, on_text))
+    asked = asyncio.create_task(get_programs(one.session).ask(grant, question, on_text))
     await frames_until(one, asked)
     return await asked
 
@@ -119,8 +119,8 @@ async def test_chats_are_apart() -> None:
 
 def both(one: Room, grant: Grant) -> tuple[Coroutine[Any, Any, Any], ...]:
     """A question, and a picture alone."""
-    programs = programs_of(one.session)
-    return programs.ask(grant, LOOK), programs.picture(grant)
+    programs = get_programs(one.session)
+    return programs.ask(grant, LOOK), programs.take_picture(grant)
 
 
 async def test_only_with_its_scope() -> None:
@@ -149,7 +149,7 @@ async def test_a_look_that_waits_is_not_taken_unseen() -> None:
     async with looked_through(engine) as one:
         grant = grant_in(one)
         first, waits = (
-            asyncio.create_task(programs_of(one.session).ask(grant, LOOK)) for _ in range(2)
+            asyncio.create_task(get_programs(one.session).ask(grant, LOOK)) for _ in range(2)
         )
         await asyncio.sleep(0)
         one.session.socket_closed()
@@ -167,7 +167,7 @@ async def test_no_picture_without_consent() -> None:
         grant = grant_in(one)
         one.engine.elsewhere = "far.example"
         with pytest.raises(NotConfirmed):
-            await programs_of(one.session).ask(grant, LOOK)
+            await get_programs(one.session).ask(grant, LOOK)
         assert not one.engine.requests
         failed = [m for m in await one.rest() if m["type"] == "look"][-1]
         assert (failed["state"], failed.get("image")) == ("failed", None)
@@ -189,7 +189,7 @@ async def test_one_tap_ends_it_while_it_looks() -> None:
     engine = FakeEngine()
     engine.hold()
     async with looked_through(engine) as one:
-        programs = programs_of(one.session)
+        programs = get_programs(one.session)
         grant = grant_in(one)
         task = asyncio.create_task(programs.ask(grant, LOOK))
         await frames_until(one, lambda: engine.requests)
@@ -209,7 +209,7 @@ async def test_the_persons_question_goes_first() -> None:
     engine = FakeEngine(capabilities=Capabilities(max_concurrency=1))
     engine.hold()
     async with looked_through(engine) as one:
-        asked = asyncio.create_task(programs_of(one.session).ask(grant_in(one), LOOK))
+        asked = asyncio.create_task(get_programs(one.session).ask(grant_in(one), LOOK))
         await frames_until(one, lambda: engine.requests)
         one.session.handle(Chat(type="chat", content="Mine", id="q"))
         await frames_until(one, lambda: engine.requests[-1].question == "Mine")
@@ -225,10 +225,10 @@ async def test_looks_have_a_rate_and_a_line() -> None:
     engine.hold()
     async with looked_through(engine, rate=24) as one:
         grant = grant_in(one)
-        tasks = [asyncio.create_task(programs_of(one.session).ask(grant, LOOK)) for _ in range(4)]
+        tasks = [asyncio.create_task(get_programs(one.session).ask(grant, LOOK)) for _ in range(4)]
         await asyncio.sleep(0)
         with pytest.raises(Busy):
-            await programs_of(one.session).ask(grant, LOOK)
+            await get_programs(one.session).ask(grant, LOOK)
         engine.release()
         for task in tasks:
             await frames_until(one, task)
@@ -236,7 +236,7 @@ async def test_looks_have_a_rate_and_a_line() -> None:
         await asks(one, grant)
         await asks(one, grant)
         with pytest.raises(RateLimited):
-            await programs_of(one.session).ask(grant, LOOK)
+            await get_programs(one.session).ask(grant, LOOK)
 
 
 async def test_questions_are_bounded() -> None:
@@ -244,7 +244,7 @@ async def test_questions_are_bounded() -> None:
         grant = grant_in(one)
         for words in ("", "  \n", "x" * 4001):
             with pytest.raises(BadRequest if not words.strip() else QwenCameraError):
-                await programs_of(one.session).ask(grant, replace(LOOK, words=words))
+                await get_programs(one.session).ask(grant, replace(LOOK, words=words))
         assert not one.engine.requests
         answer = await asks(one, grant, replace(LOOK, max_tokens=100_000))
         assert answer.text
@@ -255,7 +255,7 @@ async def keep(one: Room, scene: int, age: float) -> None:
     """A picture of a scene becomes one of the recent past."""
 
     def kept() -> float:
-        return float(counter(one.services.metrics).labels("kept")._value.get())
+        return float(register_counter(one.services.metrics).labels("kept")._value.get())
 
     before = kept()
     one.frame(captured=time.monotonic() - age, scene=scene)
@@ -277,7 +277,7 @@ async def test_the_past_before_its_access_stays_closed() -> None:
         late = grant_in(one, name="Late")
         arrivals = one.session.camera._arrivals
         for grant, seen in ((early, 1), (late, 0)):
-            asked = asyncio.create_task(programs_of(one.session).ask(grant, past))
+            asked = asyncio.create_task(get_programs(one.session).ask(grant, past))
             # The second question may find the frame of the first one fresh enough.
             while not asked.done() and arrivals._next is None:
                 await asyncio.sleep(0)
@@ -298,14 +298,14 @@ async def test_the_list_empties_by_itself() -> None:
         grant = grant_in(one)
         await one.rest()
         grant.until = asyncio.get_running_loop().time() + 0.1
-        programs_of(one.session)._on_change()
+        get_programs(one.session)._on_change()
         listed = await one.until(lambda m: m["type"] == "programs" and not m["programs"])
         assert (listed["most"], listed["looks_per_minute"]) == (8, 600)
 
 
 async def test_a_program_has_watches_of_its_own() -> None:
     async with looked_through() as one:
-        programs = programs_of(one.session)
+        programs = get_programs(one.session)
         one.session.handle(Watch(type="watch", id="mine", condition="the person's own"))
         grant, other = grant_in(one), grant_in(one, name="Other")
         id = programs.watches.add(grant, "the kettle boils")
@@ -336,9 +336,9 @@ async def test_a_slow_page_gets_words_without_pictures(monkeypatch: pytest.Monke
 async def test_the_end_of_its_access_ends_a_wait_for_alerts() -> None:
     """At once; an alert of after it goes to nobody."""
     async with looked_through() as one:
-        programs = programs_of(one.session)
+        programs = get_programs(one.session)
         grant = grant_in(one)
-        task = asyncio.create_task(programs.watches.alerts(grant, 0, 25.0))
+        task = asyncio.create_task(programs.watches.wait_alerts(grant, 0, 25.0))
         await asyncio.sleep(0)
         assert programs.end(grant.id)
         with pytest.raises(Unauthorized):

@@ -12,8 +12,8 @@ import pytest
 from server.core.metrics import Metrics
 from server.features.mqtt.discovery import (
     MOST_STATE,
-    one_line,
     shorten,
+    to_one_line,
     watch_key,
 )
 from server.features.mqtt.mqtt import Mqtt
@@ -145,4 +145,4 @@ def test_shorten(text: str, short: str) -> None:
 
 def test_one_line_is_bounded() -> None:
     """Of an endless text only a part is looked at."""
-    assert len(one_line("a b " * 1_000_000)) <= 4000
+    assert len(to_one_line("a b " * 1_000_000)) <= 4000

@@ -199,7 +199,7 @@ def test_words_are_cut_and_told_once(house: House) -> None:
 
 def test_nothing_that_is_seen_is_retained(house: House) -> None:
     """Entities and who is there alone."""
-    house.mqtt._up()
+    house.mqtt._on_connected()
     house.tells(False, "A dog sits.")
     house.mqtt.on_alert(alert(camera="door", jpeg=b"jpeg"))
     kept = {one.topic for one in house.wire.sent if one.retain}
@@ -268,7 +268,7 @@ def test_the_end_takes_all_away_at_once(house: House) -> None:
 
 def test_a_session_that_ended_takes_its_device_with_it(house: House) -> None:
     house.visitors.begin("a")
-    house.visitors.left("a")
+    house.visitors.on_left("a")
     assert house.wire.kept == {}
     house.visitors.begin("a")
     del house.people["a"]
@@ -321,7 +321,7 @@ def test_switching_off_and_on_gives_no_more(house: House) -> None:
     house.now = 60
     house.visitors.begin("a")
     assert len(house.visitors) == 1
-    house.visitors.left("a")
+    house.visitors.on_left("a")
     assert house.visitors._changes == {}
 
 
@@ -336,7 +336,7 @@ def test_switching_off_and_on_gives_no_more_looks(house: House) -> None:
     house.visitors.end("a")
     house.visitors.begin("a")
     assert pressed() == [MessageKind.DROPPED] * 3
-    house.visitors.left("a")
+    house.visitors.on_left("a")
     house.visitors.begin("a")
     assert pressed() == [MessageKind.PRESS, MessageKind.PRESS, MessageKind.DROPPED]
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from server.features.mqtt.mqtt import Mqtt
-from server.features.mqtt.settings import MqttAddress, mqtt_address, mqtt_url
+from server.features.mqtt.settings import MqttAddress, mqtt_url, parse_mqtt_address
 from tests.support.clients import http, page_of, soon
 from tests.support.running import running
 
@@ -52,7 +52,7 @@ async def test_without_a_broker() -> None:
     ],
 )
 def test_parts(text: str, address: MqttAddress) -> None:
-    assert mqtt_address(text) == address
+    assert parse_mqtt_address(text) == address
     assert mqtt_url(text) == text
 
 
@@ -77,7 +77,7 @@ def test_nothing_is_allowed() -> None:
 
 
 def test_no_secret_is_shown() -> None:
-    address = mqtt_address("mqtts://viewer:secret-word@[fd00::1]")
+    address = parse_mqtt_address("mqtts://viewer:secret-word@[fd00::1]")
     assert address.shown == "mqtts://[fd00::1]:8883"
     assert "secret" not in repr(address)
     assert "viewer" not in repr(address)
@@ -91,4 +91,4 @@ def test_no_secret_is_shown() -> None:
     ],
 )
 def test_what_is_near(host: str, near: bool) -> None:
-    assert mqtt_address(f"mqtt://{host}").near is near
+    assert parse_mqtt_address(f"mqtt://{host}").near is near

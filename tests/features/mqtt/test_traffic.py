@@ -126,8 +126,8 @@ def test_old_news_is_dropped_and_states_go_with_a_new_connection() -> None:
     queue = Outgoing()
     queue.put(MqttMessage("state", b"ON"), 0)
     queue.put(MqttMessage("picture", b"jpeg", news=True), 0)
-    assert queue.stale(STALE_SECONDS) == []
-    assert queue.stale(STALE_SECONDS + 1) == ["stale"]
+    assert queue.drop_stale(STALE_SECONDS) == []
+    assert queue.drop_stale(STALE_SECONDS + 1) == ["stale"]
     assert len(queue) == 1
     queue.put(MqttMessage("picture", b"jpeg", news=True), 0)
     assert queue.keep_news() == ["replaced"]
@@ -141,17 +141,17 @@ def test_what_did_not_arrive_goes_again() -> None:
     queue.put(MqttMessage("a", b"1", news=True), 0)
     queue.put(MqttMessage("b", b"2"), 0)
     first = queue.next()
-    assert queue.again() == []
-    assert queue.again() == []
+    assert queue.requeue() == []
+    assert queue.requeue() == []
     assert queue.next() == first
     queue.put(MqttMessage("a", b"11"), 50)
-    assert queue.again() == ["replaced"]
+    assert queue.requeue() == ["replaced"]
     assert (len(queue), queue.bytes) == (2, 3)
     queue = Outgoing()
     queue.put(MqttMessage("a", b"1", news=True), 0)
     queue.next()
-    queue.again()
-    assert queue.stale(STALE_SECONDS + 1) == ["stale"]
+    queue.requeue()
+    assert queue.drop_stale(STALE_SECONDS + 1) == ["stale"]
 
 
 def test_pauses_grow_to_a_bound() -> None:

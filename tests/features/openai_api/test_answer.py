@@ -28,8 +28,8 @@ from server.features.openai_api.answer import Ask, ChatResponse, Writer
 from server.features.openai_api.errors import (
     ModelUnknown,
     PictureRefused,
-    error_body,
-    error_headers,
+    make_error_body,
+    make_error_headers,
 )
 from server.features.openai_api.program_chat import ChatEnd
 from server.features.openai_api.request import ChatRequest, read
@@ -78,7 +78,11 @@ def test_an_engine_that_counts_no_tokens() -> None:
 def test_chunks() -> None:
     """Each is one of OpenAI's; the text that did not come before comes with the end."""
     writer = Writer(5.0, include_usage=True)
-    raw = writer.first_chunk("qwen") + writer.text_chunk("qwen", "A ") + writer.end(END, "A ")
+    raw = (
+        writer.make_first_chunk("qwen")
+        + writer.make_text_chunk("qwen", "A ")
+        + writer.end(END, "A ")
+    )
     *chunks, done = events(raw)
     assert done == "[DONE]"
     read = [ChatCompletionChunk.model_validate(one) for one in chunks]
@@ -92,7 +96,7 @@ def test_chunks() -> None:
 
 def test_no_text_ends_an_event() -> None:
     """Neither a line's end in it nor one of Unicode's."""
-    raw = Writer(5.0).text_chunk("m", "a\n\ndata: [DONE]\r\u2028\x85b")
+    raw = Writer(5.0).make_text_chunk("m", "a\n\ndata: [DONE]\r\u2028\x85b")
     (only,) = events(raw)
     assert only["choices"][0]["delta"]["content"] == "a\n\ndata: [DONE]\r\u2028\x85b"
 
@@ -117,11 +121,11 @@ def test_no_text_ends_an_event() -> None:
     ],
 )
 def test_errors(error: QwenCameraError, kind: str, code: str, again: bool) -> None:
-    body = error_body(error)["error"]
+    body = make_error_body(error)["error"]
     assert set(body) == {"message", "type", "param", "code"}
     assert (body["type"], body["code"]) == (kind, code)
     assert "address" not in body["message"]
-    headers = error_headers(error)
+    headers = make_error_headers(error)
     assert headers["x-should-retry"] == str(again).lower()
     assert headers.get("Retry-After") == ("3" if isinstance(error, RateLimited) else None)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field
 
-from server.features.openai_api.schema import json_fault, schema_fault
+from server.features.openai_api.schema import find_json_fault, find_schema_fault
 
 
 class Cup(BaseModel):
@@ -32,8 +32,8 @@ class Cup(BaseModel):
     ],
 )
 def test_schemas_that_people_write(schema: dict[str, Any]) -> None:
-    assert not json_fault(schema)
-    assert not schema_fault(schema, constrains=True)
+    assert not find_json_fault(schema)
+    assert not find_schema_fault(schema, constrains=True)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_schemas_that_people_write(schema: dict[str, Any]) -> None:
     ],
 )
 def test_values_that_no_model_server_should_get(raw: str, said: str) -> None:
-    assert said in json_fault(json.loads(raw))
+    assert said in find_json_fault(json.loads(raw))
 
 
 @pytest.mark.parametrize("keyword", ["$ref", "$dynamicRef", "$recursiveRef"])
@@ -59,7 +59,7 @@ def test_values_that_no_model_server_should_get(raw: str, said: str) -> None:
 def test_references_stay_inside(keyword: str, target: object) -> None:
     """A model server must fetch nothing for a program, read along or not."""
     schema = {"$defs": {"a": {"items": {keyword: target}}}, "type": "object"}
-    assert keyword in schema_fault(schema, constrains=False)
+    assert keyword in find_schema_fault(schema, constrains=False)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_references_stay_inside(keyword: str, target: object) -> None:
     ],
 )
 def test_endless_references(schema: dict[str, Any]) -> None:
-    assert "itself" in schema_fault(schema, constrains=False)
+    assert "itself" in find_schema_fault(schema, constrains=False)
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def test_endless_references(schema: dict[str, Any]) -> None:
 )
 def test_grammars_without_end(schema: dict[str, Any], said: str) -> None:
     """Only where the model is held to it: else it is a text like any other."""
-    assert said in schema_fault(schema, constrains=True)
-    assert not schema_fault(schema, constrains=False)
+    assert said in find_schema_fault(schema, constrains=True)
+    assert not find_schema_fault(schema, constrains=False)
 
 
 def test_no_pattern_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,5 +112,5 @@ def test_no_pattern_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     schema = {"properties": {name: {"type": "string", "pattern": name} for name in patterns}}
     compiled: list[object] = []
     monkeypatch.setattr(re, "compile", lambda *given: compiled.append(given))
-    assert not schema_fault(schema, constrains=True)
+    assert not find_schema_fault(schema, constrains=True)
     assert not compiled

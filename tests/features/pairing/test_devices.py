@@ -41,7 +41,7 @@ async def test_a_device_is_known_by_what_it_keeps() -> None:
     assert Devices(KEY[::-1]).verify(token, IPHONE, now) is None
     assert known.verify(token, IPHONE, now + DEVICE_SECONDS - 2) == device
     assert known.verify(token, IPHONE, now + DEVICE_SECONDS + 1) is None
-    [listed] = known.seen()
+    [listed] = known.list_seen()
     assert (listed.device, listed.kind) == (device, "iPhone")
     assert device.name not in token
     assert known.pair(IPHONE, now)[1].name != device.name
@@ -64,7 +64,7 @@ async def test_forgotten_devices_are_not_known() -> None:
     token, device = known.pair(IPHONE, now)
     assert known.verify(token, IPHONE, now) == device
     assert known.forget_all(int(now), now) == 0
-    assert [one.device for one in known.seen()] == [device]
+    assert [one.device for one in known.list_seen()] == [device]
 
 
 async def test_the_list_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ async def test_the_list_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = [known.pair(IPHONE, now)[0] for _ in range(2)]
     known.verify(first, IPHONE, now)
     known.pair(IPHONE, now)
-    assert len(known.seen()) == 2
+    assert len(known.list_seen()) == 2
     assert known.verify(second, IPHONE, now) is not None
 
 

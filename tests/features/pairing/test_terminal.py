@@ -28,10 +28,10 @@ from server.features.pairing.pairing import (
 from server.features.pairing.terminal import (
     MIN_QUIET,
     PairingTerminal,
-    device_command,
-    page_urls,
-    pairing_url,
-    qr_lines,
+    list_page_urls,
+    make_pairing_url,
+    make_qr_lines,
+    run_device_command,
 )
 from tests.support.fakes_terminal import Terminal, on_screen, read_qr, sized_terminal
 
@@ -85,7 +85,7 @@ async def test_it_shows_a_code_that_works() -> None:
     """The picture holds the address with the code, like the line below; the code lets one device in."""
     async with showing(access_code="abcde-fghij") as (codes, screen):
         [code] = screen.codes
-        assert read_qr(screen.text) == pairing_url(URL, code)
+        assert read_qr(screen.text) == make_pairing_url(URL, code)
         assert "https://vm.local:8000" in screen.text
         assert "abcde-fghij" in screen.text
         assert "  BF:FD:28:" in screen.text
@@ -123,11 +123,11 @@ async def test_the_code_comes_last_and_fits_a_screen_of_24_lines(url: str) -> No
     async with showing(access_code="abcde-fghij", url=url) as (_, screen):
         shown = on_screen(screen.text)
         [code] = screen.codes
-        assert read_qr(shown) == read_qr(screen.text) == pairing_url(url, code)
-        picture = qr_lines(pairing_url(url, code), MIN_QUIET)
+        assert read_qr(shown) == read_qr(screen.text) == make_pairing_url(url, code)
+        picture = make_qr_lines(make_pairing_url(url, code), MIN_QUIET)
         assert shown.count("\x1b[38;5;16;48;5;231m") >= len(picture)
         assert shown.splitlines()[-2:] == [
-            f"{'' if len(url) == 51 else '  '}{pairing_url(url, code)}",
+            f"{'' if len(url) == 51 else '  '}{make_pairing_url(url, code)}",
             f"  Good for one device and 5 minutes: kill -USR1 {os.getpid()} makes a new code.",
         ]
 
@@ -140,13 +140,13 @@ async def test_an_address_too_long_for_the_screen_is_shown_with_the_reason() -> 
         assert "needs 41 columns and 25 lines, and this terminal has 80 and 24." in screen.text
         assert len(screen.codes) == 1
     async with showing(url=url, lines=25) as (_, screen):
-        assert read_qr(on_screen(screen.text, lines=25)) == pairing_url(url, screen.codes[0])
+        assert read_qr(on_screen(screen.text, lines=25)) == make_pairing_url(url, screen.codes[0])
 
 
 async def test_a_terminal_that_tells_no_size_is_taken_for_a_common_one() -> None:
     """Serial lines say 0 columns and 0 lines."""
     async with showing(columns=0, lines=0) as (_, screen):
-        assert read_qr(on_screen(screen.text)) == pairing_url(URL, screen.codes[0])
+        assert read_qr(on_screen(screen.text)) == make_pairing_url(URL, screen.codes[0])
 
 
 async def test_what_is_no_terminal_gets_nothing_secret() -> None:
@@ -174,19 +174,19 @@ async def test_what_is_no_terminal_gets_nothing_secret() -> None:
 )
 def test_addresses_are_those_that_it_listens_on(host: str, urls: list[str]) -> None:
     """No IPv6 address on an IPv4 listener; one address alone when it listens on that alone."""
-    assert page_urls("https", host, ("192.168.1.5", "fd00::2", "vm.local"), 8000) == urls
+    assert list_page_urls("https", host, ("192.168.1.5", "fd00::2", "vm.local"), 8000) == urls
 
 
 def test_there_is_always_an_address() -> None:
     """A machine that has IPv6 addresses only, on an IPv4 listener, is reached from itself."""
-    assert page_urls("http", "0.0.0.0", ("fd00::2",), 1) == ["http://localhost:1"]
+    assert list_page_urls("http", "0.0.0.0", ("fd00::2",), 1) == ["http://localhost:1"]
 
 
 def test_devices_are_listed_and_removed_by_typed_commands() -> None:
     devices, gone = Devices("k" * 32), list[str | None]()
 
     def answer(line: str) -> str:
-        return device_command(line, devices, gone.append)
+        return run_device_command(line, devices, gone.append)
 
     assert "No paired device" in answer("devices")
     _, phone = devices.pair("iPhone", time.time())

@@ -25,8 +25,8 @@ from server.features.recall.memory import (
     DropReason,
     PastPicture,
     Recall,
-    grid_distance,
-    grid_of,
+    measure_distance,
+    read_grid,
 )
 from server.media.picture import encode
 from server.models.routing import span_in
@@ -46,17 +46,17 @@ def picture(
 
 
 def times(recall: Recall, now: float, count: int = 1000) -> list[float]:
-    return [one.captured for one in choosing.before(recall.pictures(), now + 0.001, count)]
+    return [one.captured for one in choosing.select_before(recall.pictures(), now + 0.001, count)]
 
 
 def test_the_first_frame_is_kept_then_changes() -> None:
     """An unchanged frame is not kept, and a change at most once a second."""
     recall = Recall(300, 100_000)
-    assert recall.due(False, 10.0)
+    assert recall.is_due(False, 10.0)
     recall.keep(picture(10.0), 10.0)
-    assert not recall.due(False, 11.5)
-    assert not recall.due(True, 10.0 + CLOSEST_SECONDS - 0.01)
-    assert recall.due(True, 10.0 + CLOSEST_SECONDS)
+    assert not recall.is_due(False, 11.5)
+    assert not recall.is_due(True, 10.0 + CLOSEST_SECONDS - 0.01)
+    assert recall.is_due(True, 10.0 + CLOSEST_SECONDS)
 
 
 def test_a_still_scene_has_one_recent_picture() -> None:
@@ -64,7 +64,7 @@ def test_a_still_scene_has_one_recent_picture() -> None:
     recall = Recall(300, 100_000)
     gone: Counter[DropReason] = Counter()
     for now in range(3600):
-        if recall.due(False, now):
+        if recall.is_due(False, now):
             gone += recall.keep(picture(now), now, changed=False)
     (only,) = recall.pictures()
     assert (only.captured, only.since) == (3540, 0)
@@ -169,7 +169,9 @@ def test_a_time_of_the_past() -> None:
         recall.keep(picture(at), at)
 
     def shown(since: float, until: float, count: int = 10) -> list[float]:
-        return [one.captured for one in choosing.during(recall.pictures(), since, until, count)]
+        return [
+            one.captured for one in choosing.select_during(recall.pictures(), since, until, count)
+        ]
 
     assert shown(15, 45) == [10, 20, 40]
     assert shown(20, 45) == [20, 40]
@@ -187,7 +189,7 @@ def scene(seed: int = 0) -> NDArray[np.uint8]:
 
 
 def shown(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return grid_of(encode.still(bgr))
+    return read_grid(encode.still(bgr))
 
 
 def with_thing(
@@ -203,7 +205,7 @@ def test_a_thing_is_another_scene() -> None:
     """From 1 % of the picture on; of the same lightness, by its color."""
     plain = scene()
     for share, color in ((0.01, (0, 0, 0)), (0.03, (40, 40, 230)), (0.2, (250, 250, 250))):
-        assert grid_distance(shown(plain), shown(with_thing(plain, share, color))) == 1.0
+        assert measure_distance(shown(plain), shown(with_thing(plain, share, color))) == 1.0
     assert shown(plain).shape == (SIZE,)
 
 
@@ -224,17 +226,17 @@ def test_a_thing_is_another_scene() -> None:
     ids=["lighter", "moved a little", "noise"],
 )
 def test_light_sway_and_noise_are_no_other_scene(change) -> None:  # type: ignore[no-untyped-def]
-    assert grid_distance(shown(scene()), shown(change(scene()))) < 0.5
+    assert measure_distance(shown(scene()), shown(change(scene()))) < 0.5
 
 
 def test_many_are_compared_at_once() -> None:
     grids = [shown(scene(0)), shown(scene(1)), shown(with_thing(scene(0), 0.05, (0, 0, 0)))]
-    assert list(Compared(grids).grid_distance(grids[0])) == [0.0, 1.0, 1.0]
+    assert list(Compared(grids).measure_distance(grids[0])) == [0.0, 1.0, 1.0]
 
 
 def test_a_broken_picture_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot be decoded"):
-        grid_of(b"no picture")
+        read_grid(b"no picture")
 
 
 # Events before a drawn scene in virtual time, seen by the change gate at 2 frames a second
@@ -274,12 +276,12 @@ def asked(recall: Recall, events: Sequence[Happens], now: float) -> Iterator[Ask
     """Ask at a time about each event of the recent past."""
     recall.expire(now)
     pictures = recall.pictures()
-    sent = choosing.before(pictures, now, PICTURES)
+    sent = choosing.select_before(pictures, now, PICTURES)
     for event in events:
         age = now - event.begin
         if EVENT <= age <= SECONDS - EVENT:
             span = span_in(question(age))
             assert span is not None
-            timed = choosing.during(pictures, now - span.since, now - span.until, PICTURES)
+            timed = choosing.select_during(pictures, now - span.since, now - span.until, PICTURES)
             ways = (pictures, sent, timed)
             yield Asked(age, *(any(event.is_active(one.captured) for one in way) for way in ways))

@@ -15,7 +15,7 @@ import pytest
 
 from server.core.frames import Frame
 from server.core.messages import Chat, ClearRecall
-from server.features.recall.recalling import RecallLimits, RecallPart, counter
+from server.features.recall.recalling import RecallLimits, RecallPart, register_counter
 from server.media.picture.encode import Bgr, decode
 from server.media.picture.privacy import PrivacyFilter
 from server.models.base import Capabilities
@@ -52,7 +52,7 @@ def kept(one: Room) -> int:
 
 
 def counted(one: Room, result: str) -> float:
-    return float(counter(one.services.metrics).labels(result)._value.get())
+    return float(register_counter(one.services.metrics).labels(result)._value.get())
 
 
 async def past(one: Room, *ages: float) -> None:

@@ -41,7 +41,7 @@ async def test_each_relay_gets_one_line_and_one_entry(caplog: pytest.LogCaptureF
     assert relays.report() == [
         {"url": u, "ok": None, "problem": "", "why": "not checked yet"} for u in urls
     ]
-    assert (relays.working(), relays.failing()) == (0, 0)
+    assert (relays.count_working(), relays.count_failing()) == (0, 0)
     with caplog.at_level(logging.INFO, "server.features.relays.watch"):
         await relays.check()
         await relays.check()
@@ -49,7 +49,7 @@ async def test_each_relay_gets_one_line_and_one_entry(caplog: pytest.LogCaptureF
     assert [entry["ok"] for entry in report] == [False, False]
     assert all("connection refused" in entry["why"] for entry in report)
     assert {entry["problem"] for entry in report} == {"unreachable"}
-    assert relays.failing() == 2
+    assert relays.count_failing() == 2
     assert [r.message for r in caplog.records] == ["relay does not work"] * 2
     assert {r.__dict__["reason"] for r in caplog.records} == {"it cannot be reached"}
     assert {r.__dict__["relay"] for r in caplog.records} == set(urls)
@@ -66,7 +66,7 @@ async def test_a_change_is_told(caplog: pytest.LogCaptureFixture) -> None:
         ("INFO", "relay works"),
         ("WARNING", "relay does not work"),
     ]
-    assert relays.working() == 0
+    assert relays.count_working() == 0
 
 
 @pytest.mark.parametrize(("check", "retry", "looks"), [(60.0, 0.01, True), (60.0, 60.0, False)])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config import ConfigError, load
-from server.features.grants.programs import programs_of
+from server.features.grants.programs import get_programs
 from server.features.rtsp.reader import (
     FIRST_PICTURE_SECONDS,
     GOOD_SECONDS,
@@ -104,7 +104,7 @@ async def test_a_program_gets_one_camera_until_it_is_ended(tmp_path: Path) -> No
         last = (await client.post(f"{CAMERAS}/door/grants", json=GRANT)).json()
         session = run.program.sessions.get(last["openai"].split("/")[2])
         assert session is not None
-        programs_of(session).grants.all()[0].until = time.monotonic()
+        get_programs(session).grants.all()[0].until = time.monotonic()
         program = bearer(last["token"])
         assert (await client.get("/v1/models", headers=program)).status_code == 401
         assert (await client.get(f"{CAMERAS}/door/grants")).json()["programs"] == []

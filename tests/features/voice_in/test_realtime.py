@@ -93,7 +93,7 @@ def recognised(
 ) -> AsyncGenerator[Transcription, None]:
     address = server if isinstance(server, str) else server.address
     given = {"base_url": address, "model": "m", "limits": LIMITS, **given}
-    return ServerRecogniser(**given).by_socket(sound or Pieces(stream(*PIECES)))
+    return ServerRecogniser(**given).send_by_socket(sound or Pieces(stream(*PIECES)))
 
 
 async def last(words: AsyncGenerator[Transcription, None]) -> Transcription:
@@ -256,7 +256,7 @@ async def test_where_it_is_not_offered(status: int) -> None:
         with pytest.raises(SpeechUnavailable if status == 302 else SocketNotOffered):
             await anext(words)
         assert server.upgrades == 1
-        whole = await found.rest()
+        whole = await found.read_all()
     assert whole is not None
     assert len(whole.samples) == 4 * 320
 

@@ -190,7 +190,7 @@ async def test_pieces_become_one() -> None:
     """Those taken one by one before count, too; empty ones are left out."""
     found = Pieces(parts(3, 0, 4, 5))
     assert len((await anext(found)).samples) == 3
-    whole = await found.rest()
+    whole = await found.read_all()
     assert whole is not None
     assert whole.samples.tolist() == list(range(12))
     assert whole.captured == 0.0
@@ -322,7 +322,7 @@ async def transcribed(
     given = {"base_url": server.base_url, "model": "m", "limits": LIMITS, **given}
     recogniser = ServerRecogniser(**given)
     try:
-        return [one async for one in recogniser.by_http(RAMP, language)]
+        return [one async for one in recogniser.send_by_http(RAMP, language)]
     finally:
         await recogniser.close()
 
@@ -461,7 +461,7 @@ async def test_a_field_that_is_refused_is_left_out(
     server.refused = {"stream", "temperature"}
     recogniser = connect()
     for _ in range(2):
-        words = recogniser.by_http(RAMP, None)
+        words = recogniser.send_by_http(RAMP, None)
         assert [one async for one in words] == [Transcription("What is this?", True)]
     assert [sorted(one.fields) for one in server.requests] == [
         ["response_format", "stream", "temperature"],
@@ -581,7 +581,7 @@ async def test_nobody_there(server: TranscriptionServer) -> None:
 async def test_cancel_closes_the_connection(server: TranscriptionServer, connect: Connect) -> None:
     """At once: the server stops its work."""
     server.kind, server.answers = "text/event-stream", [*events(vllm("What")), 60.0]
-    async with aclosing(connect().by_http(RAMP, None)) as words:
+    async with aclosing(connect().send_by_http(RAMP, None)) as words:
         assert await anext(words) == Transcription("What", False)
     async with asyncio.timeout(5):
         await server.requests[0].done.wait()

@@ -36,7 +36,7 @@ async def test_the_reader_gets_all_pieces_in_order() -> None:
     turn, got = SpokenTurn(1.0), []
 
     async def read() -> None:
-        async for one in turn.sound():
+        async for one in turn.stream_sound():
             got.append(one.captured)
 
     for at in (0.9, 0.92):
@@ -60,7 +60,7 @@ async def test_a_slow_reader_costs_no_memory() -> None:
         turn.add(piece(number * 0.02))
     turn.finish()
     assert turn.dropped == 3000 - 1999
-    assert len([one async for one in turn.sound()]) == 1999
+    assert len([one async for one in turn.stream_sound()]) == 1999
 
 
 def test_frames_are_few_and_near() -> None:
@@ -70,10 +70,10 @@ def test_frames_are_few_and_near() -> None:
         turn.add_frame(make_frame(number, captured=number / 15))
     assert len(turn.frames) == 8
     for at in (0.0, 9.0, 17.5, 29.9):
-        nearest = turn.nearest(at)
+        nearest = turn.find_nearest(at)
         assert nearest is not None
         assert abs(nearest.captured - at) < 4
-    newest = turn.nearest(100.0)
+    newest = turn.find_nearest(100.0)
     assert newest is not None
     assert newest.captured > 29.5
 
@@ -181,7 +181,7 @@ SOUND = Sound(np.ones(320, np.int16), 0.0)
 
 async def words_of(one: Room) -> list[str]:
     listening: MicrophonePart = one.session.part("voice_in")
-    return [words.text async for words in listening.spoken.words(stream(SOUND))]
+    return [words.text async for words in listening.spoken.recognise(stream(SOUND))]
 
 
 async def test_words_in_the_clients_language() -> None:

@@ -45,7 +45,7 @@ def test_its_likelihood_decides(tmp_path: Path, likelihood: float) -> None:
     """From one half on a turn is complete."""
     file, sha256 = written(tmp_path, onnx_model.turn_model(likelihood))
     model = TurnModel(file, sha256.upper())
-    assert model.likelihood(make_hiss(2)) == pytest.approx(likelihood, abs=1e-6)
+    assert model.measure_likelihood(make_hiss(2)) == pytest.approx(likelihood, abs=1e-6)
     assert model.complete(make_hiss(2)) is (likelihood >= 0.5)
 
 
@@ -53,13 +53,14 @@ def test_it_hears_the_sound(tmp_path: Path) -> None:
     """A model that answers by its input tells loud from silent, and the 8 s before from none."""
     model = TurnModel(*written(tmp_path, onnx_model.turn_model()))
     found = [
-        model.likelihood(sound) for sound in (np.zeros(9, np.int16), make_hiss(1), make_hiss(8))
+        model.measure_likelihood(sound)
+        for sound in (np.zeros(9, np.int16), make_hiss(1), make_hiss(8))
     ]
     assert len(set(found)) == 3
     longer = np.concatenate([np.full(16_000, 9_000, np.int16), make_hiss(8)])
-    assert model.likelihood(longer) == found[2]
+    assert model.measure_likelihood(longer) == found[2]
     # Nothing of what others said before is left in it.
-    assert model.likelihood(make_hiss(1)) == found[1]
+    assert model.measure_likelihood(make_hiss(1)) == found[1]
 
 
 def test_another_file_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from server.features.voice_in.turns import (
     TurnEnded,
     TurnEvent,
     Turns,
-    reached,
+    has_reached,
 )
 from tests.support.parts import at_night
 from tests.support.sounds import (
@@ -430,5 +430,5 @@ def test_whatever_it_says_the_bounds_hold(
             isinstance(event, TurnEnded)
             and event.until - event.since < MOST_TURN_SECONDS - CHUNK_SECONDS
         ):
-            assert reached(at, silence)
+            assert has_reached(at, silence)
             assert at <= MOST_WAIT_SECONDS + CHUNK_SECONDS

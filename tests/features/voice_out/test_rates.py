@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.core.sound import NotPcm
-from server.features.voice_out.voices import rate_of
+from server.features.voice_out.voices import parse_rate
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from server.features.voice_out.voices import rate_of
     ],
 )
 def test_the_rate_of_a_content_type(kind: str, rate: int) -> None:
-    assert rate_of(kind) == rate
+    assert parse_rate(kind) == rate
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_the_rate_of_a_content_type(kind: str, rate: int) -> None:
 )
 def test_a_content_type_that_is_no_pcm(kind: str) -> None:
     with pytest.raises(NotPcm):
-        rate_of(kind)
+        parse_rate(kind)
 
 
 @pytest.mark.parametrize(
@@ -38,5 +38,5 @@ def test_a_content_type_that_is_no_pcm(kind: str) -> None:
 def test_a_content_type_that_is_none_is_not_repeated(kind: str) -> None:
     """The sentence goes into the log: nothing that a server made up does."""
     with pytest.raises(NotPcm) as raised:
-        rate_of(kind)
+        parse_rate(kind)
     assert str(raised.value) == "sends another form of sound, and not the PCM that it was asked for"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.features.voice_out.sentences import Sentences, SpokenPiece, speakable, text_heard
+from server.features.voice_out.sentences import Sentences, SpokenPiece, cut_text, to_speakable
 
 
 def cut(answer: str, size: int = 1) -> list[SpokenPiece]:
@@ -138,16 +138,16 @@ def test_what_was_heard_ends_with_a_whole_word() -> None:
     """Of the piece that was interrupted, and all pieces before it."""
     answer = "The cup is red. It stands on the table."
     first, second = cut(answer)
-    assert text_heard(answer, first, 1.0) == "The cup is red."
-    assert text_heard(answer, second, 0.5) == "The cup is red. It stands"
-    assert text_heard(answer, second, 0.0) == "The cup is red."
-    assert text_heard(answer, first, 0.0) == ""
-    assert text_heard(answer, second, 2.0) == answer
+    assert cut_text(answer, first, 1.0) == "The cup is red."
+    assert cut_text(answer, second, 0.5) == "The cup is red. It stands"
+    assert cut_text(answer, second, 0.0) == "The cup is red."
+    assert cut_text(answer, first, 0.0) == ""
+    assert cut_text(answer, second, 2.0) == answer
 
 
 def test_what_was_heard_of_a_text_without_spaces() -> None:
     answer = "桌子上有一个杯子。"
-    assert text_heard(answer, cut(answer)[0], 0.5) == "桌子上有"
+    assert cut_text(answer, cut(answer)[0], 0.5) == "桌子上有"
 
 
 # Words for a voice: what of an answer is read out, and what is not
@@ -165,4 +165,4 @@ def test_what_was_heard_of_a_text_without_spaces() -> None:
     ],
 )
 def test_words_for_a_voice(text: str, said: str) -> None:
-    assert speakable(text) == said
+    assert to_speakable(text) == said

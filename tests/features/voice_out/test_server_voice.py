@@ -164,7 +164,7 @@ async def spoken(
     given = {"base_url": server.base_url, "model": "m", "limits": LIMITS, **given}
     one = ServerVoice(**given)
     try:
-        chunks = [chunk async for chunk in one.by_http(TEXT, language)]
+        chunks = [chunk async for chunk in one.speak_by_http(TEXT, language)]
         return np.concatenate([one.samples for one in chunks]), {one.rate for one in chunks}
     finally:
         await one.close()
@@ -201,14 +201,14 @@ async def test_the_first_sound_comes_before_the_last_is_made(
     server: SpeechServer, connect: Connect
 ) -> None:
     server.answers = [bytes(4000), 30.0]
-    async with aclosing(connect(server).by_http(TEXT, None)) as chunks:
+    async with aclosing(connect(server).speak_by_http(TEXT, None)) as chunks:
         assert len((await anext(chunks)).samples) == 2000
 
 
 async def test_leaving_stops_the_server_at_once(server: SpeechServer, connect: Connect) -> None:
     """It sees the connection closed, and speaks no further."""
     server.endless = bytes(1000)
-    async with aclosing(connect(server).by_http(TEXT, None)) as chunks:
+    async with aclosing(connect(server).speak_by_http(TEXT, None)) as chunks:
         await anext(chunks)
     async with asyncio.timeout(5):
         await server.requests[0].done.wait()
@@ -222,7 +222,7 @@ async def test_fields_that_a_server_refuses_are_left_out(
     server.refused = {"stream_format", "language"}
     voice = connect(server, model="m")
     for _ in range(2):
-        async for _chunk in voice.by_http(TEXT, "fr"):
+        async for _chunk in voice.speak_by_http(TEXT, "fr"):
             pass
     assert len(server.requests) == 3
     assert server.requests[-1].fields.keys() == {"model", "input", "response_format"}
@@ -235,7 +235,7 @@ async def test_a_text_that_a_server_refuses_costs_no_field(
     voice = connect(server, model="m")
     for _ in range(2):
         with pytest.raises(SpeechRefused):
-            await anext(voice.by_http(TEXT, "fr"))
+            await anext(voice.speak_by_http(TEXT, "fr"))
     assert [len(one.fields) for one in server.requests] == [7, 3, 7, 3]
 
 
@@ -320,7 +320,7 @@ async def test_a_server_that_is_too_slow(
 
 async def test_nobody_there(connect: Connect) -> None:
     voice = connect("http://127.0.0.1:9/v1")
-    for way in (voice.by_http, voice.by_socket):
+    for way in (voice.speak_by_http, voice.speak_by_socket):
         with pytest.raises(SpeechUnavailable):
             await anext(way(TEXT, None))
     await voice.probe()
@@ -346,7 +346,7 @@ async def spoken_by(
         "limits": LIMITS,
         **given,
     }
-    return [chunk async for chunk in ServerVoice(**given).by_socket(TEXT, language)]
+    return [chunk async for chunk in ServerVoice(**given).speak_by_socket(TEXT, language)]
 
 
 async def test_speech_comes_whole_by_the_socket(socket: SpeechSocketServer) -> None:
@@ -373,7 +373,7 @@ async def test_leaving_closes_the_socket_at_once(
     socket: SpeechSocketServer, connect: Connect
 ) -> None:
     socket.answers, socket.endless = ['{"type": "audio.start", "sample_rate": 24000}'], bytes(1000)
-    async with aclosing(connect(socket).by_socket(TEXT, None)) as chunks:
+    async with aclosing(connect(socket).speak_by_socket(TEXT, None)) as chunks:
         await anext(chunks)
     async with asyncio.timeout(5):
         await socket.closed.wait()
@@ -381,7 +381,7 @@ async def test_leaving_closes_the_socket_at_once(
 
 async def test_a_server_without_it(server: SpeechServer, connect: Connect) -> None:
     with pytest.raises(SocketNotOffered):
-        await anext(connect(server).by_socket(TEXT, None))
+        await anext(connect(server).speak_by_socket(TEXT, None))
 
 
 @pytest.mark.parametrize(

@@ -591,12 +591,12 @@ def spoken(utterance: Utterance, *seconds: float) -> None:
 def test_what_was_heard_ends_within_its_piece() -> None:
     """Nothing was heard before the first sound."""
     utterance = written()
-    assert utterance.text_heard(5.0) == ""
+    assert utterance.get_text_heard(5.0) == ""
     spoken(utterance, 1.0, 2.0, 1.0)
-    heard = [utterance.text_heard(seconds) for seconds in (0.0, 1.0, 2.0, 9.0)]
+    heard = [utterance.get_text_heard(seconds) for seconds in (0.0, 1.0, 2.0, 9.0)]
     assert heard == ["", "The cup is red.", "The cup is red. It stands", ANSWER]
-    assert utterance.piece_at(-1.0) is None
-    piece = utterance.piece_at(1.5)
+    assert utterance.find_piece(-1.0) is None
+    piece = utterance.find_piece(1.5)
     assert piece is not None
     assert piece.text == "It stands on the table."
 

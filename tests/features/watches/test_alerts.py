@@ -51,7 +51,7 @@ async def test_alerts_do_not_overflow_the_outbox_of_a_slow_client() -> None:
     while found := [one["id"] for one in await page.read()]:
         seen += found
         for id in found:
-            page.alerts.ack(id)
+            page.alerts.acknowledge(id)
     assert seen == [f"r{number}" for number in range(1, 9)]
     assert page.outbox.dropped == 0
 
@@ -62,7 +62,7 @@ async def test_an_alert_that_waited_for_a_slow_client_follows_with_its_words() -
     page.alerts.set_connected(True)
     page.outbox.put(DeltaMessage(id="a", text="x" * 70_000))
     late = page.add(1)
-    page.alerts.reword(late, "It steams.")
+    page.alerts.replace_reason(late, "It steams.")
     page.alerts.go_on()
     assert [one["type"] for one in await page.read()] == ["delta"]
     page.alerts.go_on()

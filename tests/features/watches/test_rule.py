@@ -17,7 +17,7 @@ from server.features.watches.rule import (
     WatchRules,
     WatchState,
     WatchTracker,
-    overlaps,
+    do_overlap,
 )
 from server.media.picture.grounding import Box
 from server.shared.watch_answers import WatchAnswer
@@ -87,7 +87,7 @@ class Bench:
         return next(iter(self.rule))
 
     def state(self) -> WatchState:
-        return self.watch.state(self.now, self.minute)
+        return self.watch.make_state(self.now, self.minute)
 
     def calm(self) -> Bench:
         """Twice no: from here on it is known not to hold."""
@@ -241,7 +241,7 @@ def test_hours_may_go_over_midnight(hours: tuple[int, int], minute: int, asked: 
 def test_wrong_raises_the_bar_and_makes_the_frame_a_no() -> None:
     bench = Bench(ONCE).calm()
     (alert,) = bench.twice(WatchAnswer(True, 0.6, INSIDE, ""), WatchAnswer(True, 0.6, INSIDE, ""))
-    bench.watch.false_alarm(alert.frame_id, bench.now)
+    bench.watch.mark_false(alert.frame_id, bench.now)
     assert bench.state() is WatchState.PAUSED
     assert bench.twice(WatchAnswer(True, 0.65, INSIDE, "")) == []
     (second,), _ = bench.answer(bench.woken(), YES)
@@ -269,7 +269,7 @@ def test_wakes_are_bounded_by_a_budget_a_day() -> None:
             asked += 1
             bench.answer(ask, NO)
     assert asked == 150 + int(20_000 / 86_400 * 150)
-    assert bench.watch.state(20_000, 0) is WatchState.PAUSED
+    assert bench.watch.make_state(20_000, 0) is WatchState.PAUSED
 
 
 def test_a_watch_in_place_of_another_has_no_new_wakes() -> None:
@@ -389,8 +389,8 @@ def test_a_condition_that_no_engine_is_asked_about_keeps_no_other_waiting() -> N
 
 def test_a_place_lies_in_what_changed_by_a_fifth_of_the_smaller() -> None:
     changed = Box(0, 0, 100, 100)
-    assert overlaps(Box(10, 10, 20, 20), changed)
-    assert overlaps(Box(79, 0, 179, 100), changed)
-    assert not overlaps(Box(81, 0, 181, 100), changed)
-    assert not overlaps(Box(100, 0, 200, 100), changed)
-    assert overlaps(Box(0, 0, 1000, 1000), changed)
+    assert do_overlap(Box(10, 10, 20, 20), changed)
+    assert do_overlap(Box(79, 0, 179, 100), changed)
+    assert not do_overlap(Box(81, 0, 181, 100), changed)
+    assert not do_overlap(Box(100, 0, 200, 100), changed)
+    assert do_overlap(Box(0, 0, 1000, 1000), changed)

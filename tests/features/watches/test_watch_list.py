@@ -21,10 +21,10 @@ from server.core.errors import (
 from server.core.frames import BoxUnit, Region
 from server.features.watches.rule import MAX_WATCHES
 from server.features.watches.watch_list import (
+    convert_answer,
     crop_region,
-    day_minute,
-    early_answer,
-    in_frame,
+    get_day_minute,
+    parse_early_answer,
 )
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities, EngineRequest, EngineState
@@ -51,14 +51,14 @@ def test_hours_follow_summer_time(at: datetime, minute: int) -> None:
     """A watch from 22 to 6 begins at ten in the evening on both days."""
     zone = zone_of("Europe/Berlin")
     assert zone is not None
-    assert day_minute(at.timestamp(), zone, 60) == minute
+    assert get_day_minute(at.timestamp(), zone, 60) == minute
 
 
 @pytest.mark.parametrize("name", ["", "Europe", "Mars/Base", "../../etc/passwd", "/etc/passwd"])
 def test_an_unknown_zone_leaves_the_offset(name: str) -> None:
     """Also where there is no database of zones."""
     assert zone_of(name) is None
-    assert day_minute(23 * 3600.0, None, 120) == 60
+    assert get_day_minute(23 * 3600.0, None, 120) == 60
 
 
 async def goes_on(guard: Guard) -> None:
@@ -203,9 +203,9 @@ def test_a_place_in_a_crop_is_one_in_the_frame(unit: BoxUnit, box: Box) -> None:
     """Exact in each unit."""
     region = Region(400, 200, 800, 600)
     answer = WatchAnswer(True, 0.9, box, "")
-    found = in_frame(answer, request(224, 224), unit, region)
+    found = convert_answer(answer, request(224, 224), unit, region)
     assert found.where == Box(500, 400, 600, 600)
-    assert in_frame(answer, request(224, 224), None, region).where is None
+    assert convert_answer(answer, request(224, 224), None, region).where is None
 
 
 WHOLE = (
@@ -217,13 +217,13 @@ def test_an_answer_is_known_before_its_reason() -> None:
     """And not before anything else of it; with a wrong id never."""
     early = WHOLE.index('"why"')
     for end in range(len(WHOLE)):
-        found = early_answer(WHOLE[:end], "w1")
+        found = parse_early_answer(WHOLE[:end], "w1")
         assert (found is not None) == (end >= early + len('"why"')), end
         if found is not None:
             assert (found.seen, found.confidence, found.where) == (True, 0.8, Box(1, 2, 3, 4))
-    assert early_answer(WHOLE, "w2") is None
-    assert early_answer('"why"', "w1") is None
-    assert early_answer('{"id": "w1", "seen": tr, "why"', "w1") is None
+    assert parse_early_answer(WHOLE, "w2") is None
+    assert parse_early_answer('"why"', "w1") is None
+    assert parse_early_answer('{"id": "w1", "seen": tr, "why"', "w1") is None
 
 
 async def test_a_condition_is_read_once(guard: Guard) -> None:

@@ -16,7 +16,7 @@ import pytest
 from server.features.webhooks.sender import WebhookClient
 from server.features.webhooks.settings import Webhook, read_webhooks
 from server.features.webhooks.waiting import DeliveryError
-from server.features.webhooks.webhooks import Webhooks, body, headers
+from server.features.webhooks.webhooks import Webhooks, build_body, make_headers
 from server.session.part import Alert, AlertSource
 from tests.features.rtsp.scripted import begun, flat_jpeg, house, is_red, jpeg_camera, red_jpeg
 from tests.features.webhooks.receiver import SECRET, Receiver, hall, receiving, written
@@ -90,8 +90,8 @@ async def test_the_receiver_of_the_document(tmp_path: Path) -> None:
         other = "whsec_" + base64.b64encode(bytes(32)).decode()
         for secret, trouble in ((other, DeliveryError.STATUS), (SECRET, None)):
             hook = Webhook("hall", f"http://127.0.0.1:{port}/", secret, private=True)
-            said = body(Alert(0, AlertSource("s", "door"), condition="a dog is there"))
-            signed = headers(hook.key, "msg_1", int(time.time()), said)
+            said = build_body(Alert(0, AlertSource("s", "door"), condition="a dog is there"))
+            signed = make_headers(hook.key, "msg_1", int(time.time()), said)
             async with asyncio.timeout(30):
                 while (outcome := await WebhookClient().post(hook, signed, said)).status == 0:
                     await asyncio.sleep(0.05)

@@ -27,7 +27,13 @@ from scripts.local_certificate import (
 from server.features.webhooks.sender import DeliveryResult, WebhookClient
 from server.features.webhooks.settings import Webhook
 from server.features.webhooks.waiting import DeliveryError
-from server.features.webhooks.webhooks import MOST_CHARACTERS, PictureLink, body, headers, signature
+from server.features.webhooks.webhooks import (
+    MOST_CHARACTERS,
+    PictureLink,
+    build_body,
+    make_headers,
+    make_signature,
+)
 from server.session.part import Alert, AlertSource
 from tests.features.webhooks.receiver import SECRET, receiving
 from tests.support.timing import at_once
@@ -178,7 +184,7 @@ RING = Alert(
 
 
 def read(alert: Alert, **way: Any) -> dict[str, Any]:
-    return dict(json.loads(body(alert, **way)))
+    return dict(json.loads(build_body(alert, **way)))
 
 
 def test_a_link_has_no_picture() -> None:
@@ -197,9 +203,9 @@ def test_a_withheld_picture_is_none() -> None:
 
 def test_a_visitors_session_is_not_named() -> None:
     """Nor in what a debugger or a log would show of an alert."""
-    said = body(Alert(0, AlertSource("session-id-canary"), condition="a dog"), inline=True)
+    said = build_body(Alert(0, AlertSource("session-id-canary"), condition="a dog"), inline=True)
     assert json.loads(said)["data"]["source"] == {"kind": "visitor", "name": ""}
-    assert b"canary" not in said + body(RING, inline=True)
+    assert b"canary" not in said + build_body(RING, inline=True)
     assert "canary" not in repr(RING)
     assert "parcel" not in repr(RING)
 
@@ -219,12 +225,12 @@ KEY = base64.b64decode(SECRET.removeprefix("whsec_"))
 def test_the_published_example() -> None:
     """Of the libraries of Standard Webhooks, which all have it in their tests."""
     key = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-    made = signature(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+    made = make_signature(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
     assert made == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
 def test_a_receiver_verifies() -> None:
-    made = dict(headers(KEY, "msg_1", int(time.time()), b'{"a":1}'))
+    made = dict(make_headers(KEY, "msg_1", int(time.time()), b'{"a":1}'))
     assert Verifier(SECRET).verify(b'{"a":1}', made) == {"a": 1}
     made["webhook-timestamp"] = str(int(time.time()) - 301)
     with pytest.raises(WebhookVerificationError, match="too old"):

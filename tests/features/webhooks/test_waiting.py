@@ -39,7 +39,7 @@ def test_one_camera_takes_no_other_ones_place() -> None:
     dropped = [waiting.put(one) for one in flood]
     assert dropped == [None] * MOST_OF_A_SOURCE + flood[:-MOST_OF_A_SOURCE]
     assert len(waiting) == MOST_OF_A_SOURCE + 1
-    assert waiting.next() is other
+    assert waiting.get_next() is other
 
 
 def test_visitors_take_no_place_of_the_houses() -> None:
@@ -70,7 +70,7 @@ def test_dead_letters_are_bounded() -> None:
     assert dead.put(first) == 0
     dropped = sum(dead.put(delivery("flood")) for _ in range(100))
     assert dropped == 100 - MOST_DEAD_OF_A_SOURCE
-    assert dead.all()[0] is first
+    assert dead.list_all()[0] is first
     for number in range(100):
         dead.put(delivery(f"h{number}", "door"))
     assert len(dead) == MOST_DEAD
@@ -84,7 +84,7 @@ def test_dead_letters_end_with_their_source() -> None:
     for one in (goes, stays, kept):
         dead.put(one)
     assert dead.end("a", ["kept"]) == 1
-    assert dead.all() == [stays, kept]
+    assert dead.list_all() == [stays, kept]
     assert dead.take(stays.id) is stays
 
 

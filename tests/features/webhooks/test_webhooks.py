@@ -75,12 +75,12 @@ def dropped(webhooks: Counted, reason: str) -> float:
 
 
 def seen(webhooks: Webhooks, number: int = 0) -> dict[str, Any]:
-    every: Any = webhooks.status()["webhooks"]
+    every: Any = webhooks.get_status()["webhooks"]
     return dict(every[number])
 
 
 def dead(webhooks: Webhooks) -> list[dict[str, Any]]:
-    letters: Any = webhooks.status()["dead"]
+    letters: Any = webhooks.get_status()["dead"]
     return list(letters)
 
 
@@ -148,7 +148,7 @@ async def test_what_fails_is_kept_for_operators_and_sent_again() -> None:
         (letter,) = dead(webhooks)
         assert (letter["attempts"], letter["trouble"], letter["status"]) == (3, "status", 503)
         assert (letter["webhook"], letter["camera"]) == ("hall", "front-door")
-        shown = json.dumps(webhooks.status())
+        shown = json.dumps(webhooks.get_status())
         assert "503" in shown
         for secret in (SECRET, "canary", "/hook", "jpeg_", DOOR.id):
             assert secret not in shown
@@ -186,7 +186,7 @@ async def test_whoever_wants_nothing_more_gets_nothing_more() -> None:
         assert dropped(webhooks, "gone") == 1
         assert len(receiver.heard) == 1
         gone = False
-        webhooks.test("hall")
+        webhooks.send_test("hall")
         await soon(lambda: seen(webhooks)["state"] == "ok")
         assert receiver.messages[-1]["type"] == "webhook.test"
         webhooks.on_alert(alert())

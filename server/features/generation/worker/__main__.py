@@ -119,7 +119,7 @@ class GenerationWorker:
             send("step", id=id, step=step, steps=steps)
 
         try:
-            task = _task(message)
+            task = _parse_task(message)
             self._stop.check()
             made = backend.make(task, on_step)
             if isinstance(made, Sound):
@@ -143,7 +143,7 @@ class GenerationWorker:
             _release_memory()
 
 
-def _task(message: wire.WorkerMessage) -> GenerationTask:
+def _parse_task(message: wire.WorkerMessage) -> GenerationTask:
     header = message.header
     given = {f.name: header[f.name] for f in fields(GenerationTask) if f.name in header}
     if message.payload:
@@ -188,7 +188,7 @@ def _release_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _arguments(argv: list[str]) -> argparse.Namespace:
+def _parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m server.features.generation.worker", allow_abbrev=False
     )
@@ -206,7 +206,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str]) -> int:
-    given = vars(_arguments(argv))
+    given = vars(_parse_arguments(argv))
     folder, how = given.pop("model"), LoadOptions(**given)
     channel = claim_output()
     worker = GenerationWorker(channel)

@@ -130,7 +130,7 @@ class LoadOptions:
     dtype: str = "auto"
 
 
-def torch_device(how: LoadOptions) -> str:
+def get_torch_device(how: LoadOptions) -> str:
     """Return "cuda" (also for ROCm) or "cpu". Raises BackendError."""
     import torch
 
@@ -148,7 +148,7 @@ def torch_device(how: LoadOptions) -> str:
     return "cpu"
 
 
-def torch_dtype(how: LoadOptions, device: str) -> Any:
+def get_torch_dtype(how: LoadOptions, device: str) -> Any:
     """Return the torch dtype. Raises BackendError."""
     import torch
 
@@ -166,14 +166,14 @@ def torch_dtype(how: LoadOptions, device: str) -> Any:
 _NO_VIDEO = "The model returned something that is not a video. Choose another model."
 
 
-def rgb_frames(made: Any) -> Iterator[NDArray[np.uint8]]:
+def convert_rgb_frames(made: Any) -> Iterator[NDArray[np.uint8]]:
     """Yield the frames of one video from what a pipeline returns: an array, a tensor, pictures, or lists of these.
 
     Raises BackendError if `made` is not a video, or contains NaN.
     """
     if isinstance(made, list | tuple):
         for one in made:
-            yield from rgb_frames(one)
+            yield from convert_rgb_frames(one)
         return
     if hasattr(made, "detach"):
         made = made.detach().cpu().float().numpy()
@@ -181,11 +181,11 @@ def rgb_frames(made: Any) -> Iterator[NDArray[np.uint8]]:
         made = np.asarray(made.convert("RGB"))
     if not isinstance(made, np.ndarray):
         raise BackendError(_NO_VIDEO, "failed")
-    for frame in _channels_last(made):
+    for frame in _move_channels_last(made):
         yield to_uint8(frame[..., :3])
 
 
-def _channels_last(made: NDArray[Any]) -> NDArray[Any]:
+def _move_channels_last(made: NDArray[Any]) -> NDArray[Any]:
     """Return a video as (frames, rows, columns, 3 or 4 channels). Raises BackendError."""
     while made.ndim > 4 and made.shape[0] == 1:
         made = made[0]

@@ -10,7 +10,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from server.features.generation.rules import SAMPLE_RATE, FirstFrame, Output, Rules, pixel_rules
+from server.features.generation.rules import (
+    SAMPLE_RATE,
+    FirstFrame,
+    Output,
+    Rules,
+    read_pixel_rules,
+)
 from server.features.generation.worker.backend import (
     BackendError,
     GenerationTask,
@@ -19,11 +25,11 @@ from server.features.generation.worker.backend import (
     Result,
     Sound,
     StopFlag,
+    convert_rgb_frames,
+    get_torch_device,
+    get_torch_dtype,
     install_stop_hooks,
-    rgb_frames,
     to_sound,
-    torch_device,
-    torch_dtype,
 )
 
 # Names of the parameter for the length of a sound, by pipeline
@@ -32,7 +38,7 @@ _LENGTHS = ("audio_length_in_s", "audio_end_in_s")
 
 def load(folder: Path, how: LoadOptions, stop: StopFlag) -> DiffusersBackend:
     """Load a pipeline. Raises BackendError, ModelFolderError, and errors of diffusers."""
-    device = torch_device(how)
+    device = get_torch_device(how)
     try:
         import diffusers
     except ImportError:
@@ -46,14 +52,14 @@ def load(folder: Path, how: LoadOptions, stop: StopFlag) -> DiffusersBackend:
     diffusers.utils.logging.disable_progress_bar()
     pipe = diffusers.DiffusionPipeline.from_pretrained(
         str(folder),
-        dtype=torch_dtype(how, device),
+        dtype=get_torch_dtype(how, device),
         local_files_only=True,
         # Never load a pickle, which may contain code
         use_safetensors=True,
     )
     stop.check()
     pipe.set_progress_bar_config(disable=True)
-    _shift(pipe, how)
+    _set_shift(pipe, how)
     vae: Any = getattr(pipe, "vae", None)
     if how.vae_tiling:
         if not hasattr(vae, "enable_tiling"):
@@ -70,7 +76,7 @@ def load(folder: Path, how: LoadOptions, stop: StopFlag) -> DiffusersBackend:
     return DiffusersBackend(pipe, folder, how, stop)
 
 
-def _shift(pipe: Any, how: LoadOptions) -> None:
+def _set_shift(pipe: Any, how: LoadOptions) -> None:
     """Set the shift of the schedule, unless the schedule has no shift, or a shift that depends on the size."""
     scheduler = getattr(pipe, "scheduler", None)
     if how.flow_shift is None or scheduler is None:
@@ -150,10 +156,10 @@ class DiffusersBackend:
         if self._for_pictures is not None:
             self._for_pictures.set_progress_bar_config(disable=True)
             first = "may"
-        factor, frame_step = pixel_rules(folder)
-        return Rules(output, factor, frame_step, first, tuple(takes), self._rate())
+        factor, frame_step = read_pixel_rules(folder)
+        return Rules(output, factor, frame_step, first, tuple(takes), self._get_rate())
 
-    def _rate(self) -> int:
+    def _get_rate(self) -> int:
         for part in ("vae", "vocoder"):
             config = getattr(getattr(self._pipe, part, None), "config", None)
             rate = getattr(config, "sampling_rate", None)
@@ -162,10 +168,10 @@ class DiffusersBackend:
         return SAMPLE_RATE
 
     def make(self, task: GenerationTask, on_step: OnStep) -> Result:
-        making = self._video if self.rules.output == "video" else self._sound
+        making = self._make_video if self.rules.output == "video" else self._make_sound
         return making(task, on_step)
 
-    def _video(self, task: GenerationTask, on_step: OnStep) -> Iterator[NDArray[np.uint8]]:
+    def _make_video(self, task: GenerationTask, on_step: OnStep) -> Iterator[NDArray[np.uint8]]:
         arguments: dict[str, Any] = {
             "num_frames": task.frames,
             "width": task.width,
@@ -182,9 +188,9 @@ class DiffusersBackend:
                 arguments[name] = task.fps
         pipe = self._pipe if task.picture is None else self._for_pictures or self._pipe
         made = self._call(pipe, arguments, task, on_step)
-        yield from rgb_frames(made.frames)
+        yield from convert_rgb_frames(made.frames)
 
-    def _sound(self, task: GenerationTask, on_step: OnStep) -> Sound:
+    def _make_sound(self, task: GenerationTask, on_step: OnStep) -> Sound:
         arguments: dict[str, Any] = {}
         if task.seconds is not None:
             arguments[next(name for name in _LENGTHS if name in self._takes)] = task.seconds

@@ -13,10 +13,10 @@ from server.features.generation.worker.backend import (
     OnStep,
     Sound,
     StopFlag,
+    get_torch_device,
+    get_torch_dtype,
     install_stop_hooks,
     to_sound,
-    torch_device,
-    torch_dtype,
 )
 
 # Default length in seconds, for a model that generates sound token by token
@@ -28,7 +28,7 @@ def load(folder: Path, how: LoadOptions, stop: StopFlag) -> SpeechBackend:
     for wanted, name in ((how.vae_tiling, "vae_tiling"), (how.compile, "compile")):
         if wanted:
             raise BackendError(f"{name} is for videos. Load this model without it.")
-    device = torch_device(how)
+    device = get_torch_device(how)
     if how.cpu_offload:
         # It has no components to offload one by one.
         device = "cpu"
@@ -42,7 +42,7 @@ def load(folder: Path, how: LoadOptions, stop: StopFlag) -> SpeechBackend:
     try:
         # Never load a pickle, which may contain code
         model = transformers.AutoModelForTextToWaveform.from_pretrained(
-            str(folder), dtype=torch_dtype(how, device), use_safetensors=True, **common
+            str(folder), dtype=get_torch_dtype(how, device), use_safetensors=True, **common
         )
     except ValueError as error:
         if "trust_remote_code" in str(error):
@@ -92,13 +92,13 @@ class SpeechBackend:
         inputs = {name: value.to(self._model.device) for name, value in read.items()}
         with torch.inference_mode():
             if self._by_tokens:
-                made = self._model.generate(**inputs, **self._limits(task, on_step))
+                made = self._model.generate(**inputs, **self._get_limits(task, on_step))
             else:
                 made = self._model(**inputs).waveform
                 on_step(1, 1)
         return to_sound(made, self.rules.sample_rate)
 
-    def _limits(self, task: GenerationTask, on_step: OnStep) -> dict[str, Any]:
+    def _get_limits(self, task: GenerationTask, on_step: OnStep) -> dict[str, Any]:
         stop, done = self._stop, 0
         tokens = 0
         if self._frame_rate:

@@ -17,7 +17,7 @@ from dataclasses import asdict, fields
 import av.logging
 
 from server.core import core_dumps
-from server.features.rtsp.worker.pictures import DecodedPicture, PictureDecoder, bound_memory
+from server.features.rtsp.worker.pictures import DecodedPicture, PictureDecoder, limit_memory
 from server.features.rtsp.worker.rtsp import EncodedPicture, FailureReason, SourceFailed
 from server.features.rtsp.worker.sources import SourceAddress, read
 from server.shared.processes.wire import (
@@ -106,7 +106,7 @@ def main() -> None:
         exit_process(0)
 
     threading.Thread(target=listen, name="listen", daemon=True).start()
-    bound_memory()
+    limit_memory()
     try:
         read(address, worker.begin, worker.take)
     except SourceFailed as error:

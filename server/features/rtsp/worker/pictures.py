@@ -149,7 +149,7 @@ class PictureDecoder:
         try:
             newest: av.VideoFrame | None = None
             while True:
-                unit, send = self._next(newest is not None)
+                unit, send = self._wait_next(newest is not None)
                 if unit is not None:
                     newest = self._decode(unit) or newest
                 elif send and newest is not None:
@@ -163,7 +163,7 @@ class PictureDecoder:
             with self._change:
                 self._failed = failed
 
-    def _next(self, waits: bool) -> tuple[EncodedPicture | None, bool]:
+    def _wait_next(self, waits: bool) -> tuple[EncodedPicture | None, bool]:
         """Wait for work. Return a frame to decode, or True to send the picture (`waits`: one is ready).
 
         Returns (None, False) after `close`.
@@ -250,7 +250,7 @@ class PictureDecoder:
 
 
 # Validate H.265 frames (Annex B) before libav decodes them. Pure. The pictures kept by the decoder are
-# bounded by the memory of the process; see `bound_memory`.
+# bounded by the memory of the process; see `limit_memory`.
 
 # Maximum NAL units of a frame; cameras send one for each slice and a few others.
 MAX_UNITS = 1024
@@ -319,7 +319,7 @@ def _skip_profile(bits: Bits, layers: int) -> None:
 STREAM_BYTES = 640 << 20
 
 
-def bound_memory(extra: int = STREAM_BYTES) -> None:
+def limit_memory(extra: int = STREAM_BYTES) -> None:
     """Limit the process to `extra` bytes more memory than it has now.
 
     A hostile stream that needs more fails only in this process. Linux only: macOS does not enforce

@@ -187,7 +187,7 @@ class _Media:
                     codec,
                     address,
                     int(number),
-                    _parameter_sets(codec, self.details.get(number, "")),
+                    _parse_parameter_sets(codec, self.details.get(number, "")),
                 )
         return None
 
@@ -210,12 +210,12 @@ def read_description(body: bytes, base: str) -> Track:
     if not found:
         other = ""
         for one in videos:
-            other = one.last if one.last is not None else other or _static_codec(one.formats)
+            other = one.last if one.last is not None else other or _get_static_codec(one.formats)
         raise SourceFailed(FailureReason.CODEC, re.sub(r"[^A-Z0-9-]", "", other)[:16])
     return found[0]
 
 
-def _static_codec(formats: list[str]) -> str:
+def _get_static_codec(formats: list[str]) -> str:
     """Return the codec of a static payload type (RFC 3551); "" for others."""
     return {"26": "JPEG", "31": "H261", "32": "MPV"}.get("".join(formats[:1]), "")
 
@@ -241,7 +241,7 @@ def resolve(base: str, control: str) -> str:
     return address
 
 
-def _parameter_sets(codec: str, details: str) -> tuple[bytes, ...]:
+def _parse_parameter_sets(codec: str, details: str) -> tuple[bytes, ...]:
     """Return the parameter sets in an `fmtp` line (RFC 6184, 8.1; RFC 7798, 7.1)."""
     names = (
         ("sprop-parameter-sets",) if codec == "H264" else ("sprop-vps", "sprop-sps", "sprop-pps")
@@ -278,7 +278,7 @@ def read_session(value: str) -> tuple[str, int]:
 _MESSAGES = b"RTSP/", b"OPTIO", b"GET_P", b"SET_P", b"ANNOU", b"REDIR", b"TEARD", b"PLAY_"
 
 
-def begins_packet(data: bytes) -> bool:
+def is_packet_begin(data: bytes) -> bool:
     """Return True if an interleaved packet (RFC 2326, 10.12) may begin with `data`, at most five bytes."""
     if data[:1] != b"$" or len(data) < 5:
         return data[:1] == b"$"
@@ -286,13 +286,13 @@ def begins_packet(data: bytes) -> bool:
     return data[4] >> 6 == 2 or data[2:4] == b"\0\0"
 
 
-def begins_message(data: bytes) -> bool:
+def is_message_begin(data: bytes) -> bool:
     """Return True if a message may begin with `data`, at most five bytes, possibly after a line end."""
     rest = data.lstrip(b"\r\n")
     return bool(rest) and any(one.startswith(rest) for one in _MESSAGES)
 
 
-def next_packet(channel: int, payload_type: int) -> re.Pattern[bytes]:
+def make_packet_pattern(channel: int, payload_type: int) -> re.Pattern[bytes]:
     """Return a pattern for the beginning of the stream's next packet, or of a response."""
     kinds = re.escape(bytes((payload_type, payload_type | 0x80)))
     head = re.escape(bytes((ord("$"), channel)))
@@ -348,7 +348,7 @@ class EncodedPicture:
     after_hole: bool = False
 
 
-def _payload(data: bytes) -> bytes | None:
+def _get_payload(data: bytes) -> bytes | None:
     """Return a packet's payload (RFC 3550, 5.1); None if there is none."""
     begin = 12 + 4 * (data[0] & 15)
     if data[0] & 0x10:
@@ -405,7 +405,7 @@ class Depacketizer:
             return []
         if self._has_gap(int.from_bytes(data[2:4], "big")):
             self.mark_loss()
-        payload = _payload(data)
+        payload = _get_payload(data)
         if payload is None:
             return []
         done: list[EncodedPicture] = []

@@ -199,7 +199,7 @@ class Credentials:
         stale = self._challenge is not None and any("stale=true" in h.lower() for h in headers)
         if not self._user or (self._challenge is not None and not (stale and self._count < 8)):
             raise SourceFailed(FailureReason.CREDENTIALS)
-        digests = [_parts(one) for one in headers if one.lower().startswith("digest ")]
+        digests = [_parse_parts(one) for one in headers if one.lower().startswith("digest ")]
         for name in _HASHES:
             for parts in digests:
                 if parts.get("algorithm", "MD5").upper() == name and parts.get("nonce"):
@@ -220,9 +220,9 @@ class Credentials:
         if not self._challenge:
             pair = f"{self._user}:{self._password}".encode()
             return f"Basic {base64.b64encode(pair).decode()}"
-        return self._digest(self._challenge, method, address)
+        return self._make_digest(self._challenge, method, address)
 
-    def _digest(self, given: dict[str, str], method: str, address: str) -> str:
+    def _make_digest(self, given: dict[str, str], method: str, address: str) -> str:
         hashed = _HASHES[given["algorithm"]]
         realm, nonce = given.get("realm", ""), given["nonce"]
         plain = re.sub(r"\\(.)", r"\1", realm)
@@ -249,7 +249,7 @@ class Credentials:
         return "Digest " + ", ".join(fields)
 
 
-def _parts(header: str) -> dict[str, str]:
+def _parse_parts(header: str) -> dict[str, str]:
     """Parse the fields of a challenge; escapes in quoted values are kept."""
     return {
         name.lower(): quoted or bare
@@ -314,9 +314,9 @@ class _Rtsp:
             self._send(method, address, **headers)
             while True:
                 if self._connection.peek() == b"$":
-                    self._packet()
+                    self._read_packet()
                     continue
-                head, body = self._message()
+                head, body = self._read_message()
                 if head.status:
                     break
             if head.status != 401:
@@ -331,11 +331,11 @@ class _Rtsp:
         fields["Authorization"] = self._credentials.header(method, address)
         self._connection.send(rtsp.format_request(method, address, self._number, fields))
 
-    def _message(self) -> tuple[rtsp.Head, bytes]:
+    def _read_message(self) -> tuple[rtsp.Head, bytes]:
         head = rtsp.read_head(self._connection.read_head().lstrip(b"\r\n"))
         return head, self._connection.read_exactly(head.body_bytes)
 
-    def _packet(self) -> tuple[int, bytes]:
+    def _read_packet(self) -> tuple[int, bytes]:
         head = self._connection.read_exactly(4)
         return head[1], self._connection.read_exactly(int.from_bytes(head[2:4], "big"))
 
@@ -353,7 +353,9 @@ class _Rtsp:
         self.ask("PLAY", rtsp.resolve(whole, "*"), Range="npt=0.000-")
         begin(track.codec)
         frames = Depacketizer(track.codec, track.payload_type, track.sets)
-        self._read(channel, whole, frames, rtsp.next_packet(channel, track.payload_type), take)
+        self._read(
+            channel, whole, frames, rtsp.make_packet_pattern(channel, track.payload_type), take
+        )
 
     def _read(
         self,
@@ -377,28 +379,28 @@ class _Rtsp:
             if now - heard > SILENT_SECONDS:
                 raise SourceFailed(FailureReason.MALFORMED if rubbish else FailureReason.SILENT)
             begin = self._connection.peek(5)
-            if rtsp.begins_message(begin):
-                head, _ = self._message()
+            if rtsp.is_message_begin(begin):
+                head, _ = self._read_message()
                 if head.status == 401:
                     # A new nonce
                     self._credentials.choose_challenge(head.all("www-authenticate"))
                 elif head.status == 454:
                     raise SourceFailed(FailureReason.ENDED)
                 continue
-            if not rtsp.begins_packet(begin):
+            if not rtsp.is_packet_begin(begin):
                 # Some cameras send other bytes between packets, or a wrong length.
                 if not odd:
                     frames.mark_loss()
                 rubbish, odd = True, False
                 self._connection.skip_to(following)
                 continue
-            number, packet = self._packet()
+            number, packet = self._read_packet()
             if number != channel:
                 continue
             rubbish = True
             now = time.monotonic()
             begin = self._connection.peek(5, wait=False)
-            odd = bool(begin) and not (rtsp.begins_packet(begin) or rtsp.begins_message(begin))
+            odd = bool(begin) and not (rtsp.is_packet_begin(begin) or rtsp.is_message_begin(begin))
             for unit in frames.packet(packet, now, whole=not odd):
                 if unit.data:
                     heard, rubbish = now, False
@@ -500,7 +502,7 @@ def read_device(path: str, begin: Begin, take: Take) -> None:
             timeout=(CONNECT_SECONDS, SILENT_SECONDS),
         )
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise SourceFailed(_device_trouble(error)) from None
+        raise SourceFailed(_classify_device_error(error)) from None
     with container:
         stream = container.streams.video[0]
         if stream.codec_context.name != "mjpeg":
@@ -515,7 +517,7 @@ def read_device(path: str, begin: Begin, take: Take) -> None:
     raise SourceFailed(FailureReason.ENDED)
 
 
-def _device_trouble(error: Exception) -> FailureReason:
+def _classify_device_error(error: Exception) -> FailureReason:
     code = error.errno if isinstance(error, OSError) else None
     if code in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         return FailureReason.DEVICE_MISSING
@@ -581,14 +583,14 @@ class MultipartParser:
         """
         self._held += data
         found: list[tuple[bytes, float]] = []
-        while (part := self._next(now)) is not None:
+        while (part := self._find_next_part(now)) is not None:
             if _is_jpeg(part):
                 found.append((part, self._at))
         if len(self._held) > MAX_FRAME_BYTES + MAX_HEAD_BYTES:
             raise SourceFailed(FailureReason.SIZE)
         return found
 
-    def _next(self, now: float) -> bytes | None:
+    def _find_next_part(self, now: float) -> bytes | None:
         """Return the next part; None if it is incomplete."""
         if not self._inside and not self._open():
             return None

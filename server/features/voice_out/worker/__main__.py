@@ -28,7 +28,7 @@ from server.features.voice_out.worker.streaming import SynthesisOptions
 from server.shared.processes.wire import Channel, WorkerJobs, claim_output, exit_process, origin
 
 
-def work(speaker: QwenVoice, channel: Channel, jobs: WorkerJobs) -> NoReturn:
+def run_jobs(speaker: QwenVoice, channel: Channel, jobs: WorkerJobs) -> NoReturn:
     while True:
         message, stop = jobs.next()
         id = message.header["id"]
@@ -76,7 +76,7 @@ def run(
             failed = f"The model could not be loaded ({type(error).__name__}: {words})."
         else:
             channel.send("ready", rate=speaker.rate)
-            work(speaker, channel, jobs)
+            run_jobs(speaker, channel, jobs)
     channel.send("failed", message=failed)
     return 1
 
@@ -126,20 +126,20 @@ def measure(speaker: Any, texts: int, notes: list[str], *, inside: bool) -> dict
 
     `inside`: also measure the decoder's stages, which a compiled one does not have.
     """
-    spoken = [_time_text(speaker, text) for text in islice(cycle(TEXTS), texts)]
+    spoken = [_measure_text(speaker, text) for text in islice(cycle(TEXTS), texts)]
     stages: dict[str, float] = {}
     with _time_stages(speaker, stages, inside):
         # Separate from the others, because waiting for each stage takes time itself.
-        total = _time_text(speaker, TEXTS[0])["seconds"]
+        total = _measure_text(speaker, TEXTS[0])["seconds"]
     return {
         "rate": speaker.rate,
         "notes": notes,
         "texts": spoken,
-        "stages": exclusive_times(stages, total),
+        "stages": compute_exclusive_times(stages, total),
     }
 
 
-def _time_text(speaker: Any, text: str) -> dict[str, Any]:
+def _measure_text(speaker: Any, text: str) -> dict[str, Any]:
     chunks: list[tuple[float, float]] = []
     begin = time.perf_counter()
     frames = speaker.speak(
@@ -149,7 +149,7 @@ def _time_text(speaker: Any, text: str) -> dict[str, Any]:
         emit=lambda pcm: chunks.append((time.perf_counter() - begin, len(pcm) / 2 / speaker.rate)),
     )
     seconds = time.perf_counter() - begin
-    lateness, underruns = lateness_of(chunks)
+    lateness, underruns = measure_lateness(chunks)
     return {
         "frames": frames,
         "seconds": seconds,
@@ -161,7 +161,7 @@ def _time_text(speaker: Any, text: str) -> dict[str, Any]:
     }
 
 
-def lateness_of(chunks: list[tuple[float, float]]) -> tuple[list[float], int]:
+def measure_lateness(chunks: list[tuple[float, float]]) -> tuple[list[float], int]:
     """Return each chunk's lateness in seconds (negative: early) after the first, and the number of gaps.
 
     `chunks`: time of arrival and length of sound, seconds; playback starts with the first.
@@ -181,20 +181,22 @@ def _time_stages(speaker: Any, stages: dict[str, float], inside: bool) -> Iterat
     """Sum the time of each part of the model in `stages`, seconds. Synchronises the GPU at each part."""
 
     def add(name: str, began: float) -> None:
-        stages[name] = stages.get(name, 0.0) + _now() - began
+        stages[name] = stages.get(name, 0.0) + _get_time() - began
 
     with ExitStack() as stack:
 
         def watch(name: str, part: Any) -> None:
             began: list[float] = []
-            stack.callback(part.register_forward_pre_hook(lambda *_: began.append(_now())).remove)
+            stack.callback(
+                part.register_forward_pre_hook(lambda *_: began.append(_get_time())).remove
+            )
             stack.callback(part.register_forward_hook(lambda *_: add(name, began.pop())).remove)
 
         def count(owner: Any, method: str, name: str) -> None:
             whole = getattr(owner, method)
 
             def counted(codes: Any) -> Any:
-                began = _now()
+                began = _get_time()
                 try:
                     return whole(codes)
                 finally:
@@ -219,7 +221,7 @@ def _time_stages(speaker: Any, stages: dict[str, float], inside: bool) -> Iterat
         yield
 
 
-def _now() -> float:
+def _get_time() -> float:
     import torch
 
     if torch.cuda.is_available():
@@ -227,7 +229,7 @@ def _now() -> float:
     return time.perf_counter()
 
 
-def exclusive_times(stages: dict[str, float], total: float) -> dict[str, float]:
+def compute_exclusive_times(stages: dict[str, float], total: float) -> dict[str, float]:
     """Return the seconds of each stage without its inner stages, and those of the rest."""
     inside = sum(value for name, value in stages.items() if name.startswith("decoder: "))
     decoder, talker = stages.get("decoder", 0.0), stages.get("talker", 0.0)

@@ -21,8 +21,8 @@ from server.features.voice_out.worker.streaming import (
     SynthesisOptions,
     Window,
     Windows,
-    language_name,
-    pcm,
+    get_language_name,
+    to_pcm,
 )
 
 # Maximum length of a text
@@ -86,7 +86,7 @@ class QwenVoice:
         self._copied: Any = None
         self._before: list[Any] = []
         if model.model.tts_model_type == "base":
-            self._copied = _clone_prompt(model, voice)
+            self._copied = _make_clone_prompt(model, voice)
             codes = self._copied[0].ref_code
             if codes is not None:
                 self._before = list(codes[-options.decode_window_frames :])
@@ -94,7 +94,7 @@ class QwenVoice:
         # Network from codes to sound; `decode` runs it, possibly compiled
         self.decoder = decoder = tokenizer.model.decoder
         self._upsample = int(decoder.total_upsample)
-        self.decode = quick_decoder(decoder, options, int(decoder.config.num_quantizers), note)
+        self.decode = make_quick_decoder(decoder, options, int(decoder.config.num_quantizers), note)
         if options.compile_codebook_predictor:
             compile_predictor(self.talker, note)
         model.model.load_speech_tokenizer(_NoDecoder())
@@ -126,7 +126,7 @@ class QwenVoice:
             frames.append(codes[0])
             window = windows.add()
             if window is not None:
-                out(pcm(overlap.add(*self._sound(frames, window))))
+                out(to_pcm(overlap.add(*self._make_sound(frames, window))))
 
         hook = self.talker.register_forward_hook(on_frame)
         try:
@@ -137,17 +137,17 @@ class QwenVoice:
             hook.remove()
         window = windows.end()
         if window is not None:
-            out(pcm(overlap.add(*self._sound(frames, window))))
+            out(to_pcm(overlap.add(*self._make_sound(frames, window))))
         rest = overlap.end()
         if len(rest):
-            out(pcm(rest))
+            out(to_pcm(rest))
         if whole:
             emit(bytes(whole))
         return windows.frames
 
     def _generate(self, text: str, language: str | None) -> None:
         voice = self._voice
-        name = language_name(language).lower()
+        name = get_language_name(language).lower()
         about: dict[str, Any] = {
             "text": text,
             "language": name if name in self._languages else "auto",
@@ -168,7 +168,7 @@ class QwenVoice:
             )
         self._model.generate_custom_voice(speaker=voice or self.voices[0], **about)
 
-    def _sound(self, frames: list[Any], window: Window) -> tuple[Floats, int]:
+    def _make_sound(self, frames: list[Any], window: Window) -> tuple[Floats, int]:
         import torch
 
         # (1, groups, frames)
@@ -187,7 +187,7 @@ def _check(text: object) -> None:
         )
 
 
-def _clone_prompt(model: Any, voice: str) -> Any:
+def _make_clone_prompt(model: Any, voice: str) -> Any:
     """Return the package's prompt for a recording: its voice and, if its words are known, its manner."""
     recording = Recording.read(voice)
     return model.create_voice_clone_prompt(
@@ -202,7 +202,7 @@ def _clone_prompt(model: Any, voice: str) -> Any:
 Note = Callable[[str], None]
 
 
-def quick_decoder(
+def make_quick_decoder(
     decoder: Any, options: SynthesisOptions, groups: int, note: Note
 ) -> Callable[[Any], Floats]:
     """Return the decoder as `options` say, or in eager mode with a note.
@@ -232,12 +232,12 @@ def quick_decoder(
         if options.use_compile:
             run = torch.compile(decoder, mode=options.compile_mode, dynamic=False)
         if options.use_cuda_graphs and torch.cuda.is_available():
-            run = _graph(run, empty)
+            run = _capture_graph(run, empty)
         with torch.inference_mode():
             run(empty)
     except Exception as error:  # noqa: BLE001
         # Compilers may raise any exception; the voice works without them.
-        note(_fallback_note("decoder", error))
+        note(_format_fallback_note("decoder", error))
         return plain
 
     def decode_padded(codes: Any) -> Floats:
@@ -252,7 +252,7 @@ def quick_decoder(
                 sound: Floats = run(window)[0, 0, : count * upsample].float().cpu().numpy()
         except Exception as error:  # noqa: BLE001
             run = None
-            note(_fallback_note("decoder", error))
+            note(_format_fallback_note("decoder", error))
             return plain(codes)
         return sound
 
@@ -275,13 +275,13 @@ def compile_predictor(talker: Any, note: Note) -> None:
             return compiled(*arguments, **named)
         except Exception as error:
             network.forward = plain
-            note(_fallback_note("codebook predictor", error))
+            note(_format_fallback_note("codebook predictor", error))
             raise
 
     try:
         compiled = torch.compile(plain)
     except Exception as error:  # noqa: BLE001
-        note(_fallback_note("codebook predictor", error))
+        note(_format_fallback_note("codebook predictor", error))
         return
     network.forward = run
     like = next(network.parameters())
@@ -302,12 +302,12 @@ def compile_predictor(talker: Any, note: Note) -> None:
             raise error from None
 
 
-def _fallback_note(part: str, error: Exception) -> str:
+def _format_fallback_note(part: str, error: Exception) -> str:
     words = " ".join(str(error).split())[:200]
     return f"The {part} runs in eager mode, because its optimisation failed ({type(error).__name__}: {words})."
 
 
-def _graph(run: Any, example: Any) -> Callable[[Any], Any]:
+def _capture_graph(run: Any, example: Any) -> Callable[[Any], Any]:
     """Capture a CUDA graph as in torch's documentation: warm up on a side stream, then capture."""
     import torch
 

@@ -28,7 +28,7 @@ _WHOLE = (
 )
 
 
-def language_name(tag: str | None) -> str:
+def get_language_name(tag: str | None) -> str:
     """Return Qwen3-TTS's name for the language of a BCP 47 tag; "" if it has none."""
     return _LANGUAGES.get((tag or "").partition("-")[0].lower(), "")
 
@@ -98,11 +98,11 @@ class SynthesisOptions:
                 raise ValueError(
                     f'"{name[:40]}" is not an option of a local voice. Available: {", ".join(kinds)}.'
                 )
-            given[name] = _value(name, value, kinds[name])
+            given[name] = _parse_value(name, value, kinds[name])
         return replace(cls(), **given) if given else cls()
 
 
-def _value(name: str, value: str, kind: type) -> int | bool | str:
+def _parse_value(name: str, value: str, kind: type) -> int | bool | str:
     if kind is bool:
         if value.lower() in ("on", "true", "yes", "1"):
             return True
@@ -142,13 +142,13 @@ class Windows:
         self._made += 1
         first = self._decoded == self._before
         size = self._options.first_chunk_frames if first else self._options.emit_every_frames
-        return self._window() if self._made - self._decoded >= size else None
+        return self._get_window() if self._made - self._decoded >= size else None
 
     def end(self) -> Window | None:
         """Return the window of the remaining frames; None if there is none."""
-        return self._window() if self._made > self._decoded else None
+        return self._get_window() if self._made > self._decoded else None
 
-    def _window(self) -> Window:
+    def _get_window(self) -> Window:
         new = self._made - self._decoded
         self._decoded = self._made
         begin = max(0, self._made - self._options.decode_window_frames)
@@ -180,6 +180,6 @@ class Overlap:
         return kept
 
 
-def pcm(sound: Floats) -> bytes:
+def to_pcm(sound: Floats) -> bytes:
     """Return samples (-1 to 1) as 16-bit little-endian PCM."""
     return np.clip(np.rint(sound * 32767), -32768, 32767).astype("<i2").tobytes()

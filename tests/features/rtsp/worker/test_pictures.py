@@ -443,8 +443,8 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {root!r})
 import av, numpy
-from server.features.rtsp.worker.pictures import bound_memory
-bound_memory(128 << 20)
+from server.features.rtsp.worker.pictures import limit_memory
+limit_memory(128 << 20)
 bytearray(32 << 20)
 try:
     bytearray(256 << 20)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from server.features.voice_out.worker.__main__ import exclusive_times, lateness_of
+from server.features.voice_out.worker.__main__ import compute_exclusive_times, measure_lateness
 from server.features.voice_out.worker.streaming import Overlap, SynthesisOptions, Window, Windows
 
 UPSAMPLE = 1920
@@ -129,7 +129,7 @@ def test_frames_before_the_first_one_are_decoded_and_not_heard() -> None:
 def test_a_chunk_is_late_when_the_sound_before_it_has_ended() -> None:
     """The second comes in time, the third 0.3 s too late, and the fourth is due that much later."""
     chunks = [(0.2, 0.5), (0.6, 0.5), (1.5, 0.5), (1.9, 0.5)]
-    lateness, underruns = lateness_of(chunks)
+    lateness, underruns = measure_lateness(chunks)
     assert lateness == pytest.approx([-0.1, 0.3, -0.1])
     assert underruns == 1
 
@@ -142,7 +142,7 @@ def test_stages_add_up_to_the_whole() -> None:
         "decoder": 3.0,
         "decoder: transformer": 1.0,
     }
-    found = exclusive_times(stages, 8.0)
+    found = compute_exclusive_times(stages, 8.0)
     assert found == pytest.approx(
         {
             "talker: code predictor": 1.5,
@@ -152,4 +152,4 @@ def test_stages_add_up_to_the_whole() -> None:
             "all else": 1.0,
         }
     )
-    assert exclusive_times({"talker": 4.0, "decoder": 3.0}, 8.0)["decoder"] == 3.0
+    assert compute_exclusive_times({"talker": 4.0, "decoder": 3.0}, 8.0)["decoder"] == 3.0
