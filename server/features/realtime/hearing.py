@@ -15,7 +15,7 @@ from server.core.errors import Conflict, QwenCameraError, RateLimited
 from server.core.sound import SOUND_RATE, USUAL_RATE, Sound
 from server.features.grants.grants import Scope
 from server.features.grants.guard import ProgramAccess
-from server.features.openai_api.errors import FieldRefused, error_body
+from server.features.openai_api.errors import FieldRefused, make_error_body
 from server.features.realtime.config import Config
 from server.features.realtime.conversation import KeptItem, new_id
 from server.features.realtime.responses import SendEvent
@@ -178,7 +178,7 @@ class Hearing:
         """Announce that a turn has no words."""
         item = self._items.pop(id, None)
         if item is not None:
-            said = error_body(error)["error"]
+            said = make_error_body(error)["error"]
             self._send(
                 "conversation.item.input_audio_transcription.failed",
                 item_id=item.id,

@@ -242,7 +242,7 @@ class Responder:
                         self._played_at = max(self._played_at, time.monotonic()) + seconds
         except QwenCameraError as error:
             # The client still gets the words.
-            self._send("error", error=error_body(error)["error"] | {"event_id": None})
+            self._send("error", error=make_error_body(error)["error"] | {"event_id": None})
 
     def _add(self, run: Running, item: KeptItem) -> None:
         run.output.append(item)

@@ -143,7 +143,9 @@ class ProgramSound:
                 raise SpeechUnavailable("No recogniser is available. Send text instead.")
             text = ""
             async with asyncio.timeout(MOST_TURN_SECONDS + WORDS_SECONDS):
-                stream = self._tools.recogniser.recognise(turn.sound(), language=self.language)
+                stream = self._tools.recogniser.recognise(
+                    turn.stream_sound(), language=self.language
+                )
                 async with aclosing(stream) as words:
                     async for found in words:
                         text = found.text.strip()
