@@ -24,24 +24,24 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from server.app.features import installed_features, parse_features, settings_of
+from server.app.features import get_settings_classes, list_installed_features, parse_features
 from server.core.addresses import Address, Network
 from server.core.errors import OperatorError, check_unique
 from server.core.frames import Role
 from server.core.setting_text import (
     MIN_SECRET_CHARS,
-    allowed_host,
-    authority_der,
-    base_urls,
-    certificate_errors,
-    engine_machine,
-    file_errors,
-    network,
-    origin,
-    public_address,
+    check_base_urls,
+    check_stun_url,
+    find_certificate_errors,
+    find_file_errors,
+    get_origin,
+    get_server_address,
+    parse_allowed_host,
+    parse_engine_machine,
+    parse_network,
+    parse_public_address,
     quote,
-    server_address,
-    stun_url,
+    read_certificate_der,
     turn_url,
     unquote,
 )
@@ -50,22 +50,22 @@ from server.core.settings import (
     MIN_OPERATOR_CHARS,
     FeatureSettings,
     InvalidSettings,
-    env_lines,
-    error_sentences,
+    find_permission_warnings,
+    find_secret_weakness,
+    find_unused_lines,
+    find_unused_variables,
     flag,
+    generate_short_code,
     integer,
     list_of,
+    make_error_sentences,
     names,
     number,
     path,
-    permission_warnings,
     ports,
+    read_env_lines,
     secret,
-    secret_weakness,
-    short_code,
     text,
-    unused_lines,
-    unused_variables,
 )
 
 
@@ -117,7 +117,7 @@ class Settings(BaseSettings):
         default="info", description="debug, info, warning or error"
     )
     metrics_token: SecretStr = secret()
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, list_of(network)] = names(
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, list_of(parse_network)] = names(
         "IP addresses and networks like 10.0.0.0/8"
     )
     drain_seconds: float = number(20, 0, 600)
@@ -130,9 +130,9 @@ class Settings(BaseSettings):
         "http://127.0.0.1:8001/v1",
         "an http or https URL like http://127.0.0.1:8001/v1, without a user, query or fragment",
     )
-    engine_machines: Annotated[tuple[tuple[str, str], ...], NoDecode, list_of(engine_machine)] = (
-        names("HOST:PORT=MACHINE, such as 127.0.0.1:8001=gpu.example.org or vllm:8001=here")
-    )
+    engine_machines: Annotated[
+        tuple[tuple[str, str], ...], NoDecode, list_of(parse_engine_machine)
+    ] = names("HOST:PORT=MACHINE, such as 127.0.0.1:8001=gpu.example.org or vllm:8001=here")
     vllm_api_key: SecretStr = secret()
     model_name: str = text()
     model_voice: str = text()
@@ -174,13 +174,13 @@ class Settings(BaseSettings):
     jwt_secret_key: SecretStr = secret()
     access_code: SecretStr = secret()
     operator_token: SecretStr = secret()
-    allowed_origins: Annotated[tuple[str, ...], NoDecode, list_of(origin)] = names(
+    allowed_origins: Annotated[tuple[str, ...], NoDecode, list_of(get_origin)] = names(
         "origins like https://cam.example.org:8443, without wildcards and paths"
     )
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode, list_of(allowed_host)] = names(
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, list_of(parse_allowed_host)] = names(
         "host names like cam.example.org or *.example.org, without scheme and port"
     )
-    frame_ancestors: Annotated[tuple[str, ...], NoDecode, list_of(origin)] = names(
+    frame_ancestors: Annotated[tuple[str, ...], NoDecode, list_of(get_origin)] = names(
         "origins like https://home.example.org:8123, without wildcards and paths"
     )
     session_timeout: int = integer(3600, 1, 604_800, " (seconds)")
@@ -194,7 +194,10 @@ class Settings(BaseSettings):
         """Maximum number of sessions of this process."""
         return int(
             min(
-                [self.max_sessions, *(kind.most_sessions(self) for kind in _feature_settings(self))]
+                [
+                    self.max_sessions,
+                    *(kind.get_max_sessions(self) for kind in _get_feature_settings(self)),
+                ]
             )
         )
 
@@ -203,7 +206,7 @@ class Settings(BaseSettings):
     ssl_cert_path: Path | None = path("a readable PEM file")
     ssl_key_path: Path | None = path("a readable PEM file")
     ca_cert_path: Path | None = path("a readable PEM file with a certificate")
-    stun_urls: Annotated[tuple[str, ...], NoDecode, list_of(stun_url)] = names(
+    stun_urls: Annotated[tuple[str, ...], NoDecode, list_of(check_stun_url)] = names(
         "URLs like stun:stun.example.org:3478 or stuns:..., without //"
     )
     turn_urls: Annotated[tuple[str, ...], NoDecode, list_of(turn_url)] = names(
@@ -214,8 +217,8 @@ class Settings(BaseSettings):
     udp_port_range: Annotated[tuple[int, int] | None, NoDecode, BeforeValidator(ports)] = Field(
         default=None, description="two ports from 1024 to 65535 like 40000-40999, or empty for any"
     )
-    public_addresses: Annotated[tuple[Address, ...], NoDecode, list_of(public_address)] = names(
-        "IP addresses that clients can reach"
+    public_addresses: Annotated[tuple[Address, ...], NoDecode, list_of(parse_public_address)] = (
+        names("IP addresses that clients can reach")
     )
 
     _warnings: tuple[str, ...] = PrivateAttr(())
@@ -266,18 +269,18 @@ class Settings(BaseSettings):
     @field_validator("vllm_base_url")
     @classmethod
     def _base_urls(cls, value: str) -> str:
-        return " ".join(base_urls(value))
+        return " ".join(check_base_urls(value))
 
     @field_validator("watches_base_url", "reads_base_url")
     @classmethod
     def _role_urls(cls, value: str) -> str:
-        return value if value in ("", *_OWN_ENGINES) else " ".join(base_urls(value))
+        return value if value in ("", *_OWN_ENGINES) else " ".join(check_base_urls(value))
 
     def has_engine(self, name: str) -> bool:
         """Return True if an engine may answer, or is assigned to a role."""
         return self.engine in ("auto", name) or name in (self.watches_base_url, self.reads_base_url)
 
-    def of_role(self, role: Role) -> RoleSettings | None:
+    def get_role_settings(self, role: Role) -> RoleSettings | None:
         """Return the engine assigned to a role; None if the engine that answers does its work."""
         if role is Role.ANSWERS:
             return None
@@ -292,9 +295,9 @@ class Settings(BaseSettings):
             key = self.vllm_api_key
         return RoleSettings(name=role, url=url, model=model, key=key)
 
-    def own_roles(self) -> dict[Role, RoleSettings]:
+    def get_own_roles(self) -> dict[Role, RoleSettings]:
         """Return the roles with an engine of their own."""
-        found = {role: self.of_role(role) for role in Role}
+        found = {role: self.get_role_settings(role) for role in Role}
         return {role: own for role, own in found.items() if own is not None}
 
     @field_validator("*")
@@ -307,9 +310,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _validate(self) -> Settings:
-        needed = any(kind.needs_code(self) for kind in _feature_settings(self))
+        needed = any(kind.needs_code(self) for kind in _get_feature_settings(self))
         if needed and not self.access_code.get_secret_value():
-            object.__setattr__(self, "access_code", SecretStr(short_code()))
+            object.__setattr__(self, "access_code", SecretStr(generate_short_code()))
             self._made_access_code = True
         if self.access_code.get_secret_value():
             object.__setattr__(self, "require_auth", True)
@@ -318,7 +321,7 @@ class Settings(BaseSettings):
         if problems := list(self._find_errors(guarded)):
             raise InvalidSettings(problems)
         warnings = []
-        if (weakness := secret_weakness(key)) and not guarded:
+        if (weakness := find_secret_weakness(key)) and not guarded:
             if key:
                 warnings.append(
                     f"JWT_SECRET_KEY {weakness}, so a random key is used until the server stops."
@@ -342,16 +345,16 @@ class Settings(BaseSettings):
     def _find_errors(self, guarded: bool) -> Iterator[str]:
         """Yield a sentence for each error that prevents the start. `guarded`: a token is required."""
         if self.https_enabled:
-            yield from certificate_errors(self.ssl_cert_path, self.ssl_key_path)
+            yield from find_certificate_errors(self.ssl_cert_path, self.ssl_key_path)
         advice = "The page offers this file for download: correct the path, or leave it empty."
-        yield from file_errors("CA_CERT_PATH", self.ca_cert_path, authority_der, advice)
+        yield from find_file_errors("CA_CERT_PATH", self.ca_cert_path, read_certificate_der, advice)
         log = self.log_file
         if log is not None and (log.is_dir() or not log.parent.is_dir()):
             allowed = type(self).model_fields["log_file"].description
             yield f"LOG_FILE is {quote(log)}. Allowed: {allowed}."
-        for kind in _feature_settings(self):
+        for kind in _get_feature_settings(self):
             yield from kind.find_errors(self)
-        if guarded and (weakness := secret_weakness(self.jwt_secret_key.get_secret_value())):
+        if guarded and (weakness := find_secret_weakness(self.jwt_secret_key.get_secret_value())):
             yield (
                 f"JWT_SECRET_KEY {weakness}. With REQUIRE_AUTH or ACCESS_CODE it needs at least {MIN_SECRET_CHARS} random"
                 f" characters. Generate them with: {MAKE_A_SECRET}"
@@ -382,14 +385,14 @@ class Settings(BaseSettings):
                 f" ({self.model_max_tokens}): answers will be shortened to leave room for the question."
             )
         servers = {
-            server_address(str(getattr(self, name)))
+            get_server_address(str(getattr(self, name)))
             for name in type(self).model_fields
             if name.endswith("_base_url")
         }
         for address, machine in self.machines.items():
             if machine and address not in servers:
                 yield f"ENGINE_MACHINES names {address}, but no server of these settings has that address."
-        for kind in _feature_settings(self):
+        for kind in _get_feature_settings(self):
             yield from kind.find_warnings(self)
         if self.turn_secret.get_secret_value() and not self.turn_urls:
             yield "TURN_SECRET is set, but TURN_URLS is empty, so no relay is offered."
@@ -401,15 +404,15 @@ class Settings(BaseSettings):
             )
 
 
-def _feature_settings(settings: Settings) -> list[Any]:
+def _get_feature_settings(settings: Settings) -> list[Any]:
     """Return the settings classes of the features in these settings."""
     return [kind for kind in type(settings).__bases__ if issubclass(kind, FeatureSettings)]
 
 
 @functools.cache
-def composed(features: tuple[str, ...]) -> type[Settings]:
+def compose_settings(features: tuple[str, ...]) -> type[Settings]:
     """Return the settings class with those of these features. Raises Collision."""
-    brought: list[Any] = settings_of(features)
+    brought: list[Any] = get_settings_classes(features)
     kinds: list[type[BaseModel]] = [Settings, *brought]
     check_unique(
         "setting", ((name.upper(), kind.__module__) for kind in kinds for name in kind.model_fields)
@@ -418,14 +421,14 @@ def composed(features: tuple[str, ...]) -> type[Settings]:
     return made if brought else Settings
 
 
-def known_keys(features: tuple[str, ...] | None = None) -> tuple[str, ...]:
+def get_known_keys(features: tuple[str, ...] | None = None) -> tuple[str, ...]:
     """Return the keys of the settings. `features`: None for all installed ones."""
-    names = installed_features() if features is None else features
-    kinds: list[type[BaseModel]] = [Settings, *settings_of(names)]
+    names = list_installed_features() if features is None else features
+    kinds: list[type[BaseModel]] = [Settings, *get_settings_classes(names)]
     return tuple(dict.fromkeys(name.upper() for kind in kinds for name in kind.model_fields))
 
 
-def _secrets(kind: type[Settings]) -> frozenset[str]:
+def _get_secret_fields(kind: type[Settings]) -> frozenset[str]:
     fields = kind.model_fields.items()
     return frozenset(name for name, field in fields if isinstance(field.default, SecretStr))
 
@@ -433,7 +436,7 @@ def _secrets(kind: type[Settings]) -> frozenset[str]:
 def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
     """Load the settings: `overrides` take precedence over the environment, and that over `env_file`. Raises ConfigError."""
     try:
-        lines = env_lines(Path(env_file)) if env_file else []
+        lines = read_env_lines(Path(env_file)) if env_file else []
         environment = {name.lower(): value for name, value in os.environ.items()}
         file = {
             line.key.lower(): line.value for line in lines if line.key and line.value is not None
@@ -441,16 +444,18 @@ def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
         given = {**file, **environment, **overrides}
         try:
             names = parse_features(unquote(given.get("features", "all")))
-            kind = composed(names)
+            kind = compose_settings(names)
         except ValueError as error:
             raise ConfigError(str(error)) from None
         warnings = []
         if env_file:
-            keys = known_keys(), known_keys(names)
+            keys = get_known_keys(), get_known_keys(names)
             warnings = [
-                *unused_lines(Path(env_file), lines, *keys),
-                *unused_variables(os.environ, *keys),
-                *permission_warnings(Path(env_file), any(map(file.get, _secrets(kind)))),
+                *find_unused_lines(Path(env_file), lines, *keys),
+                *find_unused_variables(os.environ, *keys),
+                *find_permission_warnings(
+                    Path(env_file), any(map(file.get, _get_secret_fields(kind)))
+                ),
             ]
         settings = kind(**{name: given[name] for name in kind.model_fields if name in given})
     except OSError as exc:
@@ -462,7 +467,7 @@ def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
     except ValidationError as exc:
         # Without the cause, whose text could contain values.
         raise ConfigError(
-            "\n".join(error_sentences(exc, kind.model_fields, _secrets(kind)))
+            "\n".join(make_error_sentences(exc, kind.model_fields, _get_secret_fields(kind)))
         ) from None
     settings._warnings = (*warnings, *settings._warnings)
     return settings

@@ -521,5 +521,5 @@ async def measure(runs: int = 60, seed: int = 1) -> None:
 
 
 if __name__ == "__main__":
-    core_dumps.forbid()
+    core_dumps.forbid_core_dumps()
     call_with_options(measure, __doc__)

@@ -52,8 +52,8 @@ from server.models import prompts
 from server.models.base import Delta, Engine, EngineRequest, ShownPicture
 from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import OpenAIEngine
-from server.models.prompts import question_messages, system_text
-from server.models.routing import route_of
+from server.models.prompts import make_question_messages, make_system_text
+from server.models.routing import get_route
 from tests.features.builtin import drawn
 from tests.features.builtin.asked.asking import Once, now, pictured
 from tests.features.builtin.scenes import draw, photo
@@ -121,13 +121,13 @@ def make_engine_asker(engine: Engine, picture_of: Callable[[str], Picture]) -> A
     """Return a function that asks an engine in this process, with pictures prepared as for a session."""
 
     async def ask(number: int, question: Question) -> str:
-        route = route_of(question.text)
+        route = get_route(question.text)
         request = EngineRequest(
             f"session {number}",
             JobKind.CHAT,
             question.text,
             (ShownPicture(picture_of(question.picture)),),
-            question_messages(question.text, system_text()),
+            make_question_messages(question.text, make_system_text()),
             max_tokens=ANSWER_TOKENS,
             extras=(route,),
         )

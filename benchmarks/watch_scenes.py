@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scripts.bench.live_encoder import Scene
 from scripts.bench.processes import ServerProcess
 from scripts.bench.report import Row, Spread, Sums
-from server.shared.watch_answers import conditions_in
+from server.shared.watch_answers import parse_conditions
 from tests.support.fakes_openai import FakeOpenAI
 
 U8 = NDArray[np.uint8]
@@ -225,7 +225,7 @@ class Model:
         pictures = sum(part["type"] == "image_url" for part in content)
         second = "enlarged" in text or pictures > 1
         entries = []
-        conditions = conditions_in(text)
+        conditions = parse_conditions(text)
         for name, condition in conditions.items():
             seen, place = self.say(condition, bgr, second=second)
             why = "It is there." if seen else "Not there."

@@ -123,5 +123,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    core_dumps.forbid()
+    core_dumps.forbid_core_dumps()
     sys.exit(main())

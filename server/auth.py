@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 from jose import jwt
 from jose.exceptions import ExpiredSignatureError, JOSEError
 
-from server.core.addresses import Limiter, limiter_key
+from server.core.addresses import Limiter, get_limiter_key
 from server.core.errors import Unauthorized
 
 MAX_TOKEN_CHARS = 4096
@@ -76,7 +76,7 @@ class Claims:
     device: str = ""
 
 
-def signing_key(secret: str, purpose: str, code: str) -> str:
+def derive_signing_key(secret: str, purpose: str, code: str) -> str:
     """Return the signing key of tokens for `purpose`, derived from the secret and the code."""
     said = f"{purpose}\0{code}".encode("utf-8", "surrogatepass")
     return hmac.new(secret.encode("utf-8", "surrogatepass"), said, hashlib.sha256).hexdigest()
@@ -190,7 +190,7 @@ class TokenIssuer:
         return claims
 
 
-def bearer(header: str | None) -> str:
+def get_bearer(header: str | None) -> str:
     """Return the token of an `Authorization: Bearer` header (RFC 6750). Raises TokenRefused."""
     if header is None or not header.strip():
         raise TokenRefused("missing")
@@ -205,17 +205,19 @@ def new_session_id() -> str:
     return secrets.token_urlsafe(16)
 
 
-def same_secret(given: str | None, expected: str) -> bool:
+def is_same_secret(given: str | None, expected: str) -> bool:
     """Return whether two secrets are equal, in constant time. An empty `expected` matches nothing."""
-    return hmac.compare_digest(digest(given or ""), digest(expected)) and bool(expected)
+    return hmac.compare_digest(compute_digest(given or ""), compute_digest(expected)) and bool(
+        expected
+    )
 
 
 def check_access_code(given: str | None, expected: str) -> bool:
     """Return whether `given` is the code, apart from spaces around it, which phones add."""
-    return same_secret(given.strip() if given is not None else None, expected)
+    return is_same_secret(given.strip() if given is not None else None, expected)
 
 
-def digest(text: str) -> bytes:
+def compute_digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -276,7 +278,7 @@ class RequestLimiter:
     """
 
     def __init__(self, per_minute: int) -> None:
-        # By `limiter_key`
+        # By `get_limiter_key`
         self._addresses = Limiter(per_minute)
         self._sessions = Limiter(-(-per_minute // SESSION_PART))
         # See `share`
@@ -295,7 +297,7 @@ class RequestLimiter:
         wait = await self._shared.anybody(address) if self._shared is not None else None
         if wait:
             return wait
-        own = self._addresses.take(limiter_key(address), now)
+        own = self._addresses.take(get_limiter_key(address), now)
         return own if wait is None else None
 
     async def wrong_code(self, address: str, now: float) -> None:
@@ -307,7 +309,7 @@ class RequestLimiter:
         await self._charge(address, now, -1)
 
     async def _charge(self, address: str, now: float, more: int) -> None:
-        self._addresses.charge(limiter_key(address), now, more)
+        self._addresses.charge(get_limiter_key(address), now, more)
         if self._shared is not None:
             await self._shared.charge(address, more)
 
@@ -327,7 +329,7 @@ class RequestLimiter:
         first = session_id not in self._sessions
         own = self._sessions.take(session_id, now)
         if own is None and not begun and not first:
-            own = self._addresses.take(limiter_key(address), now)
+            own = self._addresses.take(get_limiter_key(address), now)
         return own if wait is None else None
 
 
@@ -361,12 +363,12 @@ class Guesses:
         A wrong guess counts, unless it has to wait, as its result is then not revealed. A right one
         costs nothing.
         """
-        key = limiter_key(address)
+        key = get_limiter_key(address)
         wait = self._addresses.take(key, now, count=not right)
         if wait is not None:
             return wait
         if key not in self._known:
-            wait = await self._budget(not right, now)
+            wait = await self._charge_budget(not right, now)
             if wait is not None:
                 if not right:
                     self._addresses.charge(key, now, -1)
@@ -378,7 +380,7 @@ class Guesses:
                 self._known.popitem(last=False)
         return None
 
-    async def _budget(self, count: bool, now: float) -> float | None:
+    async def _charge_budget(self, count: bool, now: float) -> float | None:
         own = self._all.take(self._kind, now, count=count)
         if self._shared is None:
             return own

@@ -100,13 +100,11 @@ class Lane:
         """Start waiting jobs; then stop background jobs as long as questions wait for a slot."""
         slots = self.slots
         while len(self.running) < slots:
-            job = self.queue.pop((JobKind.CHAT,), self._is_held_back) or self._next_background(
-                slots
-            )
+            job = self.queue.pop((JobKind.CHAT,), self._is_held_back) or self._pop_background(slots)
             if job is None:
                 return
             self._start(job)
-        while (newest := self._newest_background()) is not None and self._short_of(slots):
+        while (newest := self._get_newest_background()) is not None and self._needs_slots(slots):
             self.stop(newest, "preempted")
 
     def stop(self, job: Job, reason: str) -> None:
@@ -125,7 +123,7 @@ class Lane:
             for job in self.running
         )
 
-    def _next_background(self, slots: int) -> Job | None:
+    def _pop_background(self, slots: int) -> Job | None:
         """Pop the next background job, if the engine has a slot for it.
 
         On an engine for people's questions, one slot stays free, and only one background prompt is processed
@@ -148,12 +146,12 @@ class Lane:
             self._watches_before = self._watches_before + 1 if job.kind is JobKind.WATCH else 0
         return job
 
-    def _short_of(self, slots: int) -> bool:
+    def _needs_slots(self, slots: int) -> bool:
         """Return whether more questions wait than slots are about to be freed."""
-        ready = self.queue.ready_sessions(JobKind.CHAT, self._is_held_back)
+        ready = self.queue.count_ready_sessions(JobKind.CHAT, self._is_held_back)
         return ready > 0 and ready + sum(not job.ended for job in self.running) > slots
 
-    def _newest_background(self) -> Job | None:
+    def _get_newest_background(self) -> Job | None:
         return next(
             (job for job in reversed(self.running) if job.background and not job.ended), None
         )
@@ -215,13 +213,13 @@ class JobRunner:
                 # After text was sent, no other engine may continue the answer.
                 if not spare or job.run.first_at is not None or job.ended:
                     raise
-                other = await self._other(engine, job.role)
+                other = await self._get_other_engine(engine, job.role)
                 if other is None:
                     raise
             self._on_move(job, other)
             engine, spare = other, False
 
-    async def _other(self, failed: Engine, role: Role) -> Engine | None:
+    async def _get_other_engine(self, failed: Engine, role: Role) -> Engine | None:
         """Return the engine that takes over from a failed engine; None if none does so in time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._failover_seconds):
@@ -274,12 +272,12 @@ class Inference:
     @property
     def slots(self) -> int:
         """Maximum concurrent answers to questions now."""
-        return self._lane(Role.ANSWERS).slots
+        return self._get_role_lane(Role.ANSWERS).slots
 
     @property
     def has_questions(self) -> bool:
         """True while any question waits or runs."""
-        return any(job.kind is JobKind.CHAT for job in self._unfinished())
+        return any(job.kind is JobKind.CHAT for job in self._list_unfinished())
 
     @property
     def idle(self) -> bool:
@@ -288,7 +286,7 @@ class Inference:
 
     def free(self, role: Role) -> bool:
         """Return whether no job waits for the engine of a role or runs on it."""
-        lane = self._lane(role)
+        lane = self._get_role_lane(role)
         return not lane.running and not len(lane.queue)
 
     def depth(self) -> dict[JobKind, int]:
@@ -312,12 +310,12 @@ class Inference:
         if job in self._lane_of:
             raise ValueError("this job was submitted already")
         job.scheduler, job.submitted = self, self.clock()
-        lane = self._lane(job.role)
+        lane = self._get_role_lane(job.role)
         try:
             after = self._push(job, lane)
         except Full:
             self.metrics.inferences.labels(job.kind, "dropped").inc()
-            raise self._busy(lane) from None
+            raise self._make_busy_error(lane) from None
         lane.fill()
         # Last, because an observer may submit or cancel in its callback.
         after()
@@ -336,7 +334,7 @@ class Inference:
     def cancel_session(self, session_id: str, reason: str, *, questions: bool = True) -> None:
         """Stop all jobs of a session; only background jobs if `questions` is False."""
         # Fill slots only after all jobs are stopped.
-        for job in self._unfinished():
+        for job in self._list_unfinished():
             if job.session_id == session_id and (questions or job.background) and not job.ended:
                 self._lane_of[job].stop(job, reason)
         self._fill()
@@ -345,13 +343,13 @@ class Inference:
         """Move waiting jobs to the new engines of their roles, and fill free slots."""
         moved: list[Callable[[], None]] = []
         for job, lane in list(self._lane_of.items()):
-            now = self._lane(job.role)
+            now = self._get_role_lane(job.role)
             if job.slot_at is None and now is not lane:
                 lane.queue.remove(job)
                 try:
                     moved.append(self._push(job, now))
                 except Full:
-                    moved.append(partial(job.fail, self._busy(now), dropped=True))
+                    moved.append(partial(job.fail, self._make_busy_error(now), dropped=True))
         self._fill()
         for after in moved:
             after()
@@ -363,11 +361,11 @@ class Inference:
         `close` does the rest.
         """
         self.draining = True
-        for job in self._unfinished():
+        for job in self._list_unfinished():
             if job.background:
                 self._end_for_drain(job)
         deadline = self.clock() + seconds
-        while (tasks := list(self._running())) and (left := deadline - self.clock()) > 0:
+        while (tasks := list(self._iterate_running())) and (left := deadline - self.clock()) > 0:
             await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         await self.close()
 
@@ -377,25 +375,25 @@ class Inference:
         Safe to call twice.
         """
         self.draining = True
-        for job in self._unfinished():
+        for job in self._list_unfinished():
             self._end_for_drain(job)
-        if tasks := list(self._running()):
+        if tasks := list(self._iterate_running()):
             # Wait before cancelling again, which would interrupt an engine that closes its stream.
             await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
         await self._tasks.close()
         # Slots are freed by the tasks' done callbacks, which run after the tasks.
         await asyncio.sleep(0)
 
-    def _running(self) -> Iterator[asyncio.Task[None]]:
+    def _iterate_running(self) -> Iterator[asyncio.Task[None]]:
         return (task for lane in self._lanes.values() for task in lane.running.values())
 
-    def _unfinished(self) -> list[Job]:
+    def _list_unfinished(self) -> list[Job]:
         """Return the jobs that wait or run."""
         return [job for job in self._lane_of if not job.ended]
 
     # Lanes
 
-    def _lane(self, role: Role) -> Lane:
+    def _get_role_lane(self, role: Role) -> Lane:
         return self.lane(self._engines.of(role))
 
     def lane(self, engine: Engine) -> Lane:
@@ -424,7 +422,7 @@ class Inference:
             if pushed.replaced is not None:
                 pushed.replaced.replace()
             if pushed.evicted is not None:
-                pushed.evicted.fail(self._busy(lane), dropped=True)
+                pushed.evicted.fail(self._make_busy_error(lane), dropped=True)
 
         return notify
 
@@ -464,7 +462,7 @@ class Inference:
         else:
             self._lane_of[job].stop(job, "draining")
 
-    def _busy(self, lane: Lane) -> Busy:
+    def _make_busy_error(self, lane: Lane) -> Busy:
         waiting = len(lane.queue)
         estimate = self._answer_seconds * (waiting + 1) / lane.slots
         low, high = _RETRY_SECONDS

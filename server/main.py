@@ -17,7 +17,7 @@ from server.core import core_dumps
 
 if __name__ == "__main__":
     # Early, because the environment contains secrets, and loading a library may crash on this processor
-    core_dumps.forbid()
+    core_dumps.forbid_core_dumps()
     # Imports leave no garbage to collect.
     gc.disable()
 
@@ -46,10 +46,15 @@ def main() -> int:
     for warning in settings.warnings:
         log.warning(warning)
     # After the settings, because importing the program takes a second
-    from server.web.serving import DrainingServer, Notifier, listening_problem, uvicorn_config
+    from server.web.serving import (
+        DrainingServer,
+        Notifier,
+        find_listening_problem,
+        make_uvicorn_config,
+    )
 
     # Before the engines, because building them takes a second
-    if problem := listening_problem(settings.host, settings.port):
+    if problem := find_listening_problem(settings.host, settings.port):
         sys.stderr.write(f"qwen-camera cannot start: {problem}\n")
         return 1
     from server.app.app import create_app
@@ -69,7 +74,7 @@ def main() -> int:
     program.patience = PATIENCE
     tls = settings.ssl_cert_path, settings.ssl_key_path
     server = DrainingServer(
-        uvicorn_config(
+        make_uvicorn_config(
             app,
             host=settings.host,
             port=settings.port,

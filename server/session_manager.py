@@ -12,7 +12,7 @@ from typing import Any
 from server.auth import DEFAULT_MAX_AGE, Claims, new_session_id
 from server.core.aio import TaskSet, log_failure, supervise
 from server.core.errors import Busy, Conflict, Draining, NotFound, SocketCloseCode
-from server.core.redact import session_hash
+from server.core.redact import hash_session_id
 from server.session.session import Session, SessionState, Socket
 
 # The error for a client whose session's process is not running
@@ -135,7 +135,7 @@ DARK_SECONDS = 180.0
 _DARK = 1e9
 
 
-def _eviction_rank(session: Session, now: float) -> float | None:
+def _get_eviction_rank(session: Session, now: float) -> float | None:
     """Return the eviction rank of a visitor's session, lowest first; None if it must not be evicted.
 
     Sessions without socket and camera come first, by idle time, then sessions without a picture for a
@@ -153,7 +153,7 @@ def _describe(session: Session) -> dict[str, Any]:
     """Return the facts about a session for operators, see docs/reference/http.md."""
     allowance = session.requests.allowance
     return {
-        "name": session_hash(session.id),
+        "name": hash_session_id(session.id),
         "age_seconds": max(0, round(time.time() - session.began_at)),
         "idle_seconds": max(0, round(time.monotonic() - session.last_activity)),
         "camera": str(session.camera.state() or ""),
@@ -201,9 +201,11 @@ class Capacity:
 
     @property
     def holders(self) -> dict[str, float | None]:
-        """The slots of all visitors' sessions by name, with the `_eviction_rank` of the session."""
+        """The slots of all visitors' sessions by name, with the `_get_eviction_rank` of the session."""
         now = time.monotonic()
-        return {name: _eviction_rank(one, now) for one in self._visitors() for name in one.slots}
+        return {
+            name: _get_eviction_rank(one, now) for one in self._visitors() for name in one.slots
+        }
 
     @property
     def closed(self) -> str:
@@ -239,7 +241,7 @@ class Capacity:
         if not self.replicas.can_take():
             # A balancer then tries another process.
             self.check_open()
-            if self.replicas.named and self._eviction_candidate() is None:
+            if self.replicas.named and self._get_eviction_candidate() is None:
                 self.check_slot()
 
     def make_slot(self) -> Coroutine[Any, Any, None] | None:
@@ -249,14 +251,14 @@ class Capacity:
         """
         if self.occupied < self._max_sessions:
             return None
-        if (left := self._eviction_candidate()) is None:
+        if (left := self._get_eviction_candidate()) is None:
             raise self.full()
         return self._evict(left)
 
     async def take(self, session_id: str) -> None:
         """Take a shared slot, and evict a session if none is free. Raises Busy."""
         if not await self.replicas.take(session_id):
-            left = self._eviction_candidate()
+            left = self._get_eviction_candidate()
             if left is not None:
                 await self._evict(left)
             if left is None or not await self.replicas.take(session_id):
@@ -266,15 +268,15 @@ class Capacity:
         """Evict the sessions whose slots were given to others. `names`: as in `holders`."""
         now, chosen = time.monotonic(), set(names)
         for session in self._visitors():
-            kept = chosen.isdisjoint(session.slots) or _eviction_rank(session, now) is None
+            kept = chosen.isdisjoint(session.slots) or _get_eviction_rank(session, now) is None
             if not kept and session.state is not SessionState.ENDED:
                 await self._evict(session)
 
-    def _eviction_candidate(self) -> Session | None:
+    def _get_eviction_candidate(self) -> Session | None:
         """Return the session to evict first, or None if no session can be evicted."""
         now = time.monotonic()
-        left = [one for one in self._visitors() if _eviction_rank(one, now) is not None]
-        return min(left, key=lambda one: _eviction_rank(one, now) or 0.0, default=None)
+        left = [one for one in self._visitors() if _get_eviction_rank(one, now) is not None]
+        return min(left, key=lambda one: _get_eviction_rank(one, now) or 0.0, default=None)
 
 
 class SessionManager:
@@ -343,7 +345,7 @@ class SessionManager:
         """Return whether this access was revoked, or its session has ended."""
         if claims.session_id in self._sessions:
             return False
-        return self.revoked.refuses(session_hash(claims.session_id), claims.auth_time)
+        return self.revoked.refuses(hash_session_id(claims.session_id), claims.auth_time)
 
     def open(self, session_id: str, since: int | None = None, device: str = "") -> Session:
         """Return the session, or begin it. If MAX_SESSIONS is reached, another session is evicted.
@@ -357,7 +359,7 @@ class SessionManager:
             session.touch()
             return session
         since = self.revoked.begin(time.time()) if since is None else since
-        if self.revoked.refuses(session_hash(session_id), since):
+        if self.revoked.refuses(hash_session_id(session_id), since):
             raise NotFound(
                 "This session has ended. Get a new token from /api/token and start again."
             )
@@ -372,7 +374,7 @@ class SessionManager:
     async def admit(self, session_id: str, since: int | None = None, device: str = "") -> Session:
         """Open a session with a slot shared by all processes. Raises what `open` raises."""
         known = session_id in self._sessions or (
-            self.revoked.refuses(session_hash(session_id), self.revoked.begin(time.time()))
+            self.revoked.refuses(hash_session_id(session_id), self.revoked.begin(time.time()))
         )
         if known or self.capacity.closed:
             return self.open(session_id, since, device)
@@ -430,7 +432,10 @@ class SessionManager:
 
     async def revoke(self, name: str) -> bool:
         """End the session with this hash and revoke its tokens. Return False if it is not in this process."""
-        now, found = time.time(), [one for one in self.visitors() if session_hash(one.id) == name]
+        now, found = (
+            time.time(),
+            [one for one in self.visitors() if hash_session_id(one.id) == name],
+        )
         self.revoked.add(name, found[0].since if found else int(now), now)
         for session in found:
             await self.end(session.id, "ended by the operator", SocketCloseCode.TAKEN_BACK)
@@ -463,7 +468,7 @@ class SessionManager:
     ) -> Coroutine[Any, Any, None]:
         """End a session at once, and revoke its tokens; the returned coroutine releases its resources."""
         self._remove(session)
-        self.revoked.add(session_hash(session.id), session.since, time.time())
+        self.revoked.add(hash_session_id(session.id), session.since, time.time())
         return self._close(session, reason, code)
 
     def _remove(self, session: Session) -> None:

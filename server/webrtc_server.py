@@ -29,7 +29,7 @@ from server.media.sdp import (
     UsedSection,
     check_offer,
     is_unreachable,
-    whole_answer,
+    make_whole_answer,
 )
 from server.media.video.decode import trim_memory
 
@@ -88,7 +88,7 @@ class PeerConnection:
         self.candidates = offer.candidates
         # The default configuration would ask a public STUN server.
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-        self._pc.on("connectionstatechange", self._state_changed)
+        self._pc.on("connectionstatechange", self._on_state_change)
         self._deadline = Timer()
         self._over = False
         # Id of this connection in URLs
@@ -121,12 +121,12 @@ class PeerConnection:
                 "The offer could not be understood. Send the SDP that RTCPeerConnection.createOffer() made, "
                 "unchanged, with rtcp-mux, ICE credentials and a DTLS fingerprint."
             ) from None
-        self._deadline.set(self.connect_seconds, self._too_late)
+        self._deadline.set(self.connect_seconds, self._on_timeout)
         transport = self._receiver.transport
         for line in self._lines:
             if (section := line.section(self.offer, transport)) is not None:
                 self._used.append(section)
-        return whole_answer(self.offer, pc.localDescription.sdp, self._used)
+        return make_whole_answer(self.offer, pc.localDescription.sdp, self._used)
 
     def open(self) -> None:
         """Start using the other sections; the caller opens the camera's feed."""
@@ -191,7 +191,7 @@ class PeerConnection:
     def is_up(self) -> bool:
         return self.ice.state == "completed" and not self._over
 
-    def _state_changed(self) -> None:
+    def _on_state_change(self) -> None:
         state = self._pc.connectionState
         log.info("connection", extra={"session": self._key, "state": state})
         if state == "connected" and self._deadline:
@@ -201,7 +201,7 @@ class PeerConnection:
             # aiortc reports a path lost after connecting as "closed": treat it like "failed".
             self._end()
 
-    def _too_late(self) -> None:
+    def _on_timeout(self) -> None:
         log.info("connection", extra={"session": self._key, "state": "timeout"})
         self._end()
 

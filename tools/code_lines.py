@@ -50,7 +50,7 @@ def count_by_folder(root: Path) -> Counter[str]:
 
 
 def main() -> None:
-    core_dumps.forbid()
+    core_dumps.forbid_core_dumps()
     counts = count_by_folder(ROOT / "server")
     print("| folder | code lines |\n|---|---|")
     for folder, count in counts.most_common():

@@ -48,7 +48,7 @@ try:
     from scripts.bench.processes import ServerProcess, Usage
     from scripts.bench.report import Report
     from scripts.bench.stand_in_model import StandInModel
-    from server.shared.watch_answers import conditions_in
+    from server.shared.watch_answers import parse_conditions
     from tools.eyes_clips import (
         HEAD,
         Alerted,
@@ -115,7 +115,7 @@ class StatedModel(StandInModel):
 
     def get_answer_pieces(self, question: str, count: int) -> list[str]:
         entries = []
-        for name, condition in conditions_in(question).items():
+        for name, condition in parse_conditions(question).items():
             there = self.truth(condition)
             seen = there != (self._random.random() < (self._false_no if there else self._false_yes))
             why = "It is there." if seen else "Not there."
@@ -308,5 +308,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    core_dumps.forbid()
+    core_dumps.forbid_core_dumps()
     sys.exit(main())

@@ -25,7 +25,7 @@ from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.chat_client import ChatClient
 from scripts.bench.live_encoder import LiveEncoder
 from server.app.app import create_app
-from server.web.serving import uvicorn_config
+from server.web.serving import make_uvicorn_config
 
 SERVER = str(ROOT / "server") + "/"
 SECONDS = 2.0
@@ -58,7 +58,7 @@ async def serving() -> AsyncIterator[str]:
     app = create_app(load(env_file=None, engine="builtin", rate_limit_per_minute=0))
     # Periodic work is not part of a frame's path.
     app.state.program.added.session_features.makers.pop("builtin")
-    config = uvicorn_config(
+    config = make_uvicorn_config(
         app, host="127.0.0.1", port=0, tls=None, connections=app.state.program.connections
     )
     server = uvicorn.Server(config)

@@ -55,8 +55,8 @@ from server.features.hosting.catalogue.llama_cpp import LlamaServing, serve_argu
 from server.features.hosting.control_groups import cores
 from server.features.hosting.host import HostProbe
 from server.media.picture import encode
-from server.models.prompts import system_text
-from server.shared.processes.environment import child_environment
+from server.models.prompts import make_system_text
+from server.shared.processes.environment import make_child_environment
 
 QUESTION = "What is on the table in front of me, and what colour is it?"
 ANSWER_TOKENS = 24
@@ -127,7 +127,7 @@ class LlamaServer:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
             serve_arguments(program, serving),
-            env=child_environment(os.environ, {**program.env, "OMP_WAIT_POLICY": policy}),
+            env=make_child_environment(os.environ, {**program.env, "OMP_WAIT_POLICY": policy}),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -202,13 +202,13 @@ def make_picture_url(tokens: int, seed: int) -> str:
     lines = next(one for one in range(int(tokens**0.5), 0, -1) if tokens % one == 0)
     size = (lines * _TOKEN_PIXELS, tokens // lines * _TOKEN_PIXELS, 3)
     pixels = np.random.default_rng(seed).integers(0, 256, size, np.uint8)
-    return encode.data_url(encode.jpeg(pixels))
+    return encode.to_data_url(encode.encode_jpeg(pixels))
 
 
 def make_question(url: str) -> list[dict[str, Any]]:
     """Return a question about a picture as this program asks it."""
     image = {"type": "image_url", "image_url": {"url": url}}
-    system = {"role": "system", "content": system_text()}
+    system = {"role": "system", "content": make_system_text()}
     return [system, {"role": "user", "content": [image, {"type": "text", "text": QUESTION}]}]
 
 
@@ -261,7 +261,7 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
     kinds = list(itertools.product(args.model, args.format))
     for model, form in kinds:
         say(f"writing {model} {form}")
-        texts = (system_text(), QUESTION, "what is this")
+        texts = (make_system_text(), QUESTION, "what is this")
         random_gguf.write(folder, random_gguf.SHAPES[model], form, texts)
         for threads, policy in ways:
             if time.monotonic() < end:

@@ -344,5 +344,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    core_dumps.forbid()
+    core_dumps.forbid_core_dumps()
     asyncio.run(main())

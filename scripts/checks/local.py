@@ -143,7 +143,7 @@ async def check_model_server(settings: Settings) -> Finding:
 async def check_role_servers(settings: Settings) -> list[Finding]:
     """Check the model servers of roles, as the one at VLLM_BASE_URL."""
     findings = []
-    for role, own in settings.own_roles().items():
+    for role, own in settings.get_own_roles().items():
         if not own.url:
             continue
         # With only a model's name, the role uses another model of the same server.

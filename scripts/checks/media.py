@@ -126,7 +126,7 @@ async def check_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> Fin
 
 
 async def check_stun(url: str, announced: Sequence[str]) -> Finding:
-    """Compare this machine's address as seen by a STUN server with PUBLIC_ADDRESSES (`announced`)."""
+    """Compare this machine's address as seen by a STUN server with PUBLIC_ADDRESSES (`get_announced_addresses`)."""
     finding = partial(Finding, "stun", "STUN")
     host, _, port = url.partition(":")[2].rpartition(":")
     if not host or not port.isdecimal():

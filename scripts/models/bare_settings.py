@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from scripts.models.disk import ModelError
-from server.core.setting_text import base_urls, unquote
+from server.core.setting_text import check_base_urls, unquote
 
 # Default, minimum and maximum
 NUMBERS: Mapping[str, tuple[float, float, float]] = {
@@ -53,7 +53,7 @@ def read(env_file: Path) -> SimpleNamespace:
     if dtype not in DTYPES:
         raise ModelError(f"MODEL_DTYPE is none of {', '.join(DTYPES)}. Correct it in .env.")
     try:
-        url = base_urls(str(found["vllm_base_url"]))[0]
+        url = check_base_urls(str(found["vllm_base_url"]))[0]
         path = Path(str(found["model_path"])).expanduser()
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"VLLM_BASE_URL or MODEL_PATH cannot be used: {error}.") from None

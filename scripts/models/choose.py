@@ -449,5 +449,5 @@ def choose(name: str, only_look: bool) -> int:
 
 
 if __name__ == "__main__":
-    core_dumps.forbid()
+    core_dumps.forbid_core_dumps()
     sys.exit(main())

@@ -30,7 +30,7 @@ from server.features.hosting.catalogue.vllm import IMAGE_FLAGS, ROCM_ENVIRONMENT
 from server.features.hosting.control_groups import main_memory
 from server.features.hosting.gpu import Gpu, GpuError, GpuReader
 from server.features.hosting.host import query_vllm
-from server.shared.processes.environment import child_environment
+from server.shared.processes.environment import make_child_environment
 
 if TYPE_CHECKING:
     from config import Settings
@@ -99,7 +99,7 @@ def start(chosen: argparse.Namespace) -> int:
         own = {
             k: v for k, v in launch.env.items() if not (k in ROCM_ENVIRONMENT and k in os.environ)
         }
-        os.execvpe(launch.argv[0], launch.argv, child_environment(os.environ, own))
+        os.execvpe(launch.argv[0], launch.argv, make_child_environment(os.environ, own))
     except OSError as error:
         raise ModelError(f"{launch.argv[0]} cannot be started ({error.strerror}).") from None
 
@@ -265,7 +265,7 @@ def wait(chosen: argparse.Namespace) -> int:
                 " it and names the settings to change."
             )
         # Another program may use the port: vLLM cannot bind it then, and is about to end.
-        ours = chosen.pid is None or usage.listens(chosen.pid, port) is not False
+        ours = chosen.pid is None or usage.is_listening(chosen.pid, port) is not False
         now = time.monotonic()
         if ours and is_answering(health):
             say(f"Ready after {now - began:.0f} s: {settings.vllm_base_url}")
@@ -347,5 +347,5 @@ def find_gpus() -> tuple[list[Gpu], bool]:
 
 
 if __name__ == "__main__":
-    core_dumps.forbid()
+    core_dumps.forbid_core_dumps()
     sys.exit(main())

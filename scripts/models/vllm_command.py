@@ -28,7 +28,7 @@ from server.features.hosting.catalogue.vllm import (
     version_warnings,
     video_bounds,
 )
-from server.models.families import of_type
+from server.models.families import get_family
 
 if TYPE_CHECKING:
     from config import Settings
@@ -90,7 +90,7 @@ def build(
         amd=amd,
         tool_parser=""
         if TOOL_PARSER in own
-        else of_type(model.config.get("model_type")).tool_parser,
+        else get_family(model.config.get("model_type")).tool_parser,
     )
     try:
         arguments, warnings = serve_arguments(serving, vllm)
@@ -137,7 +137,7 @@ def _compute_video_bounds(
     settings: Settings, model: Checkpoint, most: int
 ) -> dict[str, int] | None:
     """Return the bounds of a video; None if the model does not accept videos in the server's format."""
-    if not of_type(model.config.get("model_type")).paired_frames:
+    if not get_family(model.config.get("model_type")).paired_frames:
         return None
     tokens = max(settings.visual_token_budget, HIGH_DETAIL_TOKENS)
     return video_bounds(math.isqrt(most // tokens), tokens)

@@ -23,7 +23,7 @@ from server.models.selector import EngineSelector
 from server.session.part import Alert, Operators, SessionFeatures
 from server.session_manager import SessionManager
 from server.web.middleware import ErrorForm
-from server.web.request_guard import Access, Services, for_operators
+from server.web.request_guard import Access, Services, get_operator_dependencies
 
 if TYPE_CHECKING:
     from config import Settings
@@ -105,18 +105,18 @@ class Api:
 
     def router(self) -> APIRouter:
         """Return a new router of the application."""
-        return self._router(APIRouter())
+        return self._make_router(APIRouter())
 
-    def operator_router(self, prefix: str) -> APIRouter:
+    def make_operator_router(self, prefix: str) -> APIRouter:
         """Return a new router for operators only, below `prefix`, such as "/api/operator/mqtt"."""
-        guards = for_operators(self.services)
-        return self._router(APIRouter(prefix=prefix, dependencies=guards))
+        guards = get_operator_dependencies(self.services)
+        return self._make_router(APIRouter(prefix=prefix, dependencies=guards))
 
-    def _router(self, router: APIRouter) -> APIRouter:
+    def _make_router(self, router: APIRouter) -> APIRouter:
         self.added.routers.append(router)
         return router
 
-    def error_form(self, form: ErrorForm) -> None:
+    def add_error_form(self, form: ErrorForm) -> None:
         """Add another format of errors for some paths."""
         self.added.error_forms.append(form)
 
@@ -154,7 +154,7 @@ class Api:
 
     # Sessions
 
-    def session_part(self, make: MakePart, *messages: type[ClientMessage]) -> None:
+    def add_session_part(self, make: MakePart, *messages: type[ClientMessage]) -> None:
         """Add a part to each new session. `messages`: the client's messages that it handles."""
         self.added.messages.add(*messages)
         self.added.message_types.extend(messages)

@@ -18,7 +18,7 @@ from config import RoleSettings, Settings
 from server import __version__
 from server.app.api import Additions, Api, check_messages, register
 from server.app.features import parse_features
-from server.core.aio import Deadline, Pools, TaskSet, async_call, close_all, in_pool, watch_lag
+from server.core.aio import Deadline, Pools, TaskSet, close_all, make_async, run_in_pool, watch_lag
 from server.core.errors import SocketCloseCode, check_unique
 from server.core.metrics import Metrics
 from server.inference import Inference
@@ -100,8 +100,8 @@ class Program:
     async def start(self) -> None:
         """Start the active parts. After a failure the caller must also close, as `async with` does."""
         # Closed before the engines, so that their end is not reported as a change
-        self.opened.append(("listener", async_call(self.engines.on_change.clear)))
-        self.engines.on_change.append(self._engine_changed)
+        self.opened.append(("listener", make_async(self.engines.on_change.clear)))
+        self.engines.on_change.append(self._on_engine_change)
         await self.engines.start()
         self.sessions.start()
         for start in self.added.starts:
@@ -111,10 +111,10 @@ class Program:
 
     async def _load(self) -> None:
         await asyncio.sleep(LOAD_SECONDS)
-        await in_pool(self.pools.heavy, routing.load)
-        await in_pool(self.pools.heavy, chat_client.load)
+        await run_in_pool(self.pools.heavy, routing.load)
+        await run_in_pool(self.pools.heavy, chat_client.load)
 
-    def _engine_changed(self, engine: Engine) -> None:
+    def _on_engine_change(self, engine: Engine) -> None:
         log.info("engine", extra={"engine": engine.name, "state": str(engine.status.state)})
         self.inference.engine_changed()
         for session in self.sessions.all():
@@ -173,7 +173,7 @@ class Program:
             engine=engine,
             better=settings.vllm_base_url if settings.engine == "auto" else None,
             operator=bool(self.access.operator_token),
-            roles={role: self.engines.of(role) for role in self.settings.own_roles()},
+            roles={role: self.engines.of(role) for role in self.settings.get_own_roles()},
         )
 
 
@@ -186,7 +186,7 @@ def build(settings: Settings) -> Program:
     filters = build_filters(settings.enable_face_blur, settings.enable_nsfw_filter)
     metrics, pools, added, tasks = Metrics(__version__), Pools(), Additions(), TaskSet("program")
     preparer = PicturePreparer(filters, settings.visual_token_budget)
-    engines = _engines(settings, metrics)
+    engines = _create_engine_selector(settings, metrics)
     inference = Inference(
         engines,
         max_concurrent=settings.max_concurrent_inferences,
@@ -209,7 +209,7 @@ def build(settings: Settings) -> Program:
     for_sessions = SessionServices(
         inference=inference,
         current_engine=engines.of,
-        fallback_notice=engines.fallback_notice,
+        fallback_notice=engines.get_fallback_notice,
         preparer=preparer,
         prepare_pool=pools.prepare,
         metrics=metrics,
@@ -279,25 +279,25 @@ def build(settings: Settings) -> Program:
     )
 
 
-def _engines(settings: Settings, metrics: Metrics) -> EngineSelector:
+def _create_engine_selector(settings: Settings, metrics: Metrics) -> EngineSelector:
     """Return the selector with the engine of VLLM_BASE_URL, or a placeholder for another ENGINE."""
     first: Engine = MissingEngine(settings.engine)
     if settings.engine in ("auto", "vllm"):
         own = RoleSettings(
             "vllm", settings.vllm_base_url, settings.model_name, settings.vllm_api_key
         )
-        first = _model_server(settings, metrics, own, voice=settings.model_voice)
+        first = _create_model_server_engine(settings, metrics, own, voice=settings.model_voice)
     # Names of the engines configured for roles
-    roles = {role: own.name for role, own in settings.own_roles().items()}
+    roles = {role: own.name for role, own in settings.get_own_roles().items()}
     return EngineSelector(first, roles=roles)
 
 
 def _add_reserves(settings: Settings, metrics: Metrics, engines: EngineSelector) -> None:
     """Add the model servers of roles after all features' engines."""
-    own_roles = settings.own_roles()
+    own_roles = settings.get_own_roles()
     for own in own_roles.values():
         if own.url:
-            engines.add(_model_server(settings, metrics, own), reserve=True)
+            engines.add(_create_model_server_engine(settings, metrics, own), reserve=True)
     for role, own in own_roles.items():
         if all(one.name != own.name for one in engines.engines):
             # Its feature is off.
@@ -307,7 +307,7 @@ def _add_reserves(settings: Settings, metrics: Metrics, engines: EngineSelector)
             )
 
 
-def _model_server(
+def _create_model_server_engine(
     settings: Settings, metrics: Metrics, own: RoleSettings, *, voice: str = ""
 ) -> Engine:
     """Return the engine of a model server. The server gets hashed session names."""

@@ -38,7 +38,7 @@ FEATURES = {
 EXAMPLES = {"sample": "the feature that a new one is copied from"}
 
 
-def installed_features() -> tuple[str, ...]:
+def list_installed_features() -> tuple[str, ...]:
     """Return the features whose packages are installed."""
     return tuple(name for name in FEATURES if find_spec(f"server.features.{name}"))
 
@@ -50,8 +50,8 @@ def parse_features(setting: str) -> tuple[str, ...]:
     """
     names = {name.strip().lower() for name in setting.split(",")} - {""}
     if "all" in names:
-        names = names - {"all"} | set(installed_features())
-    known = {*installed_features(), *EXAMPLES}
+        names = names - {"all"} | set(list_installed_features())
+    known = {*list_installed_features(), *EXAMPLES}
     if unknown := sorted(names - known):
         raise ValueError(
             f"FEATURES has {unknown[0][:40]}. Allowed: all, or a comma-separated list of"
@@ -60,7 +60,7 @@ def parse_features(setting: str) -> tuple[str, ...]:
     return tuple(name for name in (*FEATURES, *EXAMPLES) if name in names)
 
 
-def settings_of(names: Iterable[str]) -> list[type[FeatureSettings]]:
+def get_settings_classes(names: Iterable[str]) -> list[type[FeatureSettings]]:
     """Return the settings classes of these features."""
     found = []
     for name in names:

@@ -44,7 +44,7 @@ def is_trusted(peer: str | None, trusted: Sequence[Network]) -> bool:
     return address is not None and _is_within(address, trusted)
 
 
-def client_address(
+def get_client_address(
     peer: str | None, x_forwarded_for: str | None, trusted: Sequence[Network]
 ) -> str:
     """Return the right-most hop that is not a trusted proxy.
@@ -83,7 +83,7 @@ def _is_within(address: Address, networks: Sequence[Network]) -> bool:
     return any(address in network for network in networks)
 
 
-def limiter_key(address: str) -> str:
+def get_limiter_key(address: str) -> str:
     """Return the rate limit key of an address: the IPv4 address, or the /64 network of an IPv6 address."""
     parsed = parse_address(address)
     if parsed is None:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar, TypeVarTuple
 
-from server.core.logs import location
+from server.core.logs import get_location
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -43,10 +43,10 @@ class TaskSet:
             raise RuntimeError(f"the task set {self._name} is closed")
         task = asyncio.create_task(coro, name=f"{self._name}/{name}")
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._on_done)
         return task
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
+    def _on_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             log_failure(task.get_name().partition("/")[2], exc, "task died")
@@ -60,7 +60,7 @@ def log_failure(name: str, exc: BaseException, message: str = "failed, and goes 
     """Log an exception's type and location, without its text, which may quote users."""
     log.error(
         message,
-        extra={"task": name, "error": type(exc).__name__, "at": location(exc.__traceback__)},
+        extra={"task": name, "error": type(exc).__name__, "at": get_location(exc.__traceback__)},
     )
 
 
@@ -89,7 +89,7 @@ def listen(listeners: list[T], listener: T, wanted: bool) -> None:
         (listeners.append if wanted else listeners.remove)(listener)
 
 
-def async_call(call: Callable[[], object]) -> Callable[[], Awaitable[None]]:
+def make_async(call: Callable[[], object]) -> Callable[[], Awaitable[None]]:
     """Wrap a plain function in a coroutine function."""
 
     async def run() -> None:
@@ -157,14 +157,14 @@ class Timer:
     def set(self, seconds: float, call: Callable[..., object], *args: Any) -> None:
         """Call `call(*args)` after `seconds`, in place of the pending call."""
         self.cancel()
-        self._handle = asyncio.get_running_loop().call_later(seconds, self._due, call, args)
+        self._handle = asyncio.get_running_loop().call_later(seconds, self._run_due, call, args)
 
     def cancel(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
-    def _due(self, call: Callable[..., object], args: tuple[Any, ...]) -> None:
+    def _run_due(self, call: Callable[..., object], args: tuple[Any, ...]) -> None:
         self._handle = None
         call(*args)
 
@@ -246,17 +246,17 @@ class Pools:
         return not waiting.is_alive()
 
 
-# In a thread of `in_pool`: `cancelled`, the event of the work running there
+# In a thread of `run_in_pool`: `cancelled`, the event of the work running there
 _work = threading.local()
 
 
 def is_cancelled() -> bool:
-    """Return True if the caller of this `in_pool` work was cancelled. Long work checks it between steps."""
+    """Return True if the caller of this `run_in_pool` work was cancelled. Long work checks it between steps."""
     cancelled: threading.Event | None = getattr(_work, "cancelled", None)
     return cancelled is not None and cancelled.is_set()
 
 
-async def in_pool(pool: ThreadPoolExecutor, work: Callable[[*Ts], T], *args: *Ts) -> T:
+async def run_in_pool(pool: ThreadPoolExecutor, work: Callable[[*Ts], T], *args: *Ts) -> T:
     """Run `work(*args)` in a thread of the pool.
 
     On cancellation, waiting work is dropped; in running work `is_cancelled` returns True, and its result is ignored.

@@ -17,7 +17,7 @@ _SET_DUMPABLE = 4
 _FILTER = "/proc/self/coredump_filter"
 
 
-def forbid() -> None:
+def forbid_core_dumps() -> None:
     """Forbid core dumps with memory, and reading the memory as the same user. It may be called twice.
 
     The resource limit is not enough: the kernel ignores it if core_pattern names a program, as on

@@ -199,12 +199,12 @@ class Region:
     @classmethod
     def around(cls, part: Part, width: int, height: int) -> Region:
         """Return the region that shows a part of a frame of this size, with a margin."""
-        left, right = _span(part[0], part[2], width)
-        top, bottom = _span(part[1], part[3], height)
+        left, right = _widen(part[0], part[2], width)
+        top, bottom = _widen(part[1], part[3], height)
         return cls(left, top, right, bottom)
 
 
-def _span(low: float, high: float, side: int) -> tuple[int, int]:
+def _widen(low: float, high: float, side: int) -> tuple[int, int]:
     size = min(side, max(_LEAST_SIDE, round((high - low) * (1 + 2 * _AROUND_PART) * side)))
     first = round((low + high) / 2 * side - size / 2)
     # Clip at the frame's edges, unless too little would be left.

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from server.core.redact import redact, session_hash
+from server.core.redact import hash_session_id, redact
 
 # All other names in `extra` are dropped. Values come from bounded sets, or are numbers or hashes.
 ALLOWED_EXTRAS = (
@@ -63,7 +63,7 @@ class JSONFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         # ASCII, so that no text can end the line or control a terminal.
-        return json.dumps(_fields(record), ensure_ascii=True, allow_nan=False)
+        return json.dumps(_get_fields(record), ensure_ascii=True, allow_nan=False)
 
 
 class TerminalFormatter(logging.Formatter):
@@ -77,7 +77,7 @@ class TerminalFormatter(logging.Formatter):
         self._colours = colours
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = _fields(record)
+        fields = _get_fields(record)
         level, logger, message = (str(fields.pop(name)) for name in ("level", "logger", "message"))
         del fields["time"]
         if not _is_own(record.name):
@@ -90,32 +90,32 @@ class TerminalFormatter(logging.Formatter):
         return " ".join([f"{at:%H:%M:%S}", word, _escape(message), *extras])
 
 
-def _fields(record: logging.LogRecord) -> dict[str, object]:
+def _get_fields(record: logging.LogRecord) -> dict[str, object]:
     """Return a record's fields for a line, with credentials hidden."""
     line: dict[str, object] = {
-        "time": time_text(record.created),
+        "time": format_time(record.created),
         "level": record.levelname.lower(),
         "logger": record.name,
-        "message": _message(record),
+        "message": _format_message(record),
     }
     for name in ALLOWED_EXTRAS:
         if name in record.__dict__:
-            line[name] = _value(name, record.__dict__[name])
+            line[name] = _to_loggable(name, record.__dict__[name])
     if record.exc_info and record.exc_info[0] is not None:
         line["error"] = record.exc_info[0].__name__
-        line["at"] = location(record.exc_info[2])
+        line["at"] = get_location(record.exc_info[2])
     # A second line of defence: callers pass no credentials. Done before escaping, which changes
     # quotes.
     return {k: redact(v, MAX_TEXT_CHARS) if isinstance(v, str) else v for k, v in line.items()}
 
 
-def time_text(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """Format a time (seconds since the epoch) as ISO 8601 in UTC, with milliseconds."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def location(trace: TracebackType | None) -> str:
+def get_location(trace: TracebackType | None) -> str:
     """Return the function and line that raised an exception; "" if it was not raised."""
     last = traceback.extract_tb(trace)[-1:]
     return f"{last[0].name}:{last[0].lineno}" if last else ""
@@ -135,7 +135,7 @@ def _quote(value: object) -> str:
     return json.dumps(value, ensure_ascii=True).replace("\x7f", "\\u007f")
 
 
-def _message(record: logging.LogRecord) -> str:
+def _format_message(record: logging.LogRecord) -> str:
     text = str(record.msg)
     if not _is_own(record.name):
         # asyncio, for example, writes the repr of an exception on the following lines.
@@ -143,10 +143,10 @@ def _message(record: logging.LogRecord) -> str:
     return text
 
 
-def _value(name: str, value: object) -> object:
+def _to_loggable(name: str, value: object) -> object:
     if name == "session":
         text = str(value)
-        return text if _HASH.fullmatch(text) else session_hash(text)
+        return text if _HASH.fullmatch(text) else hash_session_id(text)
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):

@@ -120,6 +120,6 @@ def plain(text: str) -> str:
     return _CONTROL.sub("", _ESCAPES.sub("", text)).replace("\t", " ")
 
 
-def session_hash(session_id: str) -> str:
+def hash_session_id(session_id: str) -> str:
     """Return the first 12 hexadecimal digits of the SHA-256 of a session's id, for logs."""
     return hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).hexdigest()[:12]

@@ -37,11 +37,11 @@ def unquote(text: str) -> str:
     return text
 
 
-def network(text: str) -> Network:
+def parse_network(text: str) -> Network:
     return ipaddress.ip_network(text, strict=False)
 
 
-def public_address(text: str) -> Address:
+def parse_public_address(text: str) -> Address:
     """Parse an IP address to which clients can send."""
     address = ipaddress.ip_address(text)
     if (
@@ -60,7 +60,7 @@ def host_name(text: str) -> str:
     return str(IPv6Address(text))
 
 
-def server_address(url: str) -> str:
+def get_server_address(url: str) -> str:
     """Return the host and port of an http URL; the host is localhost for all spellings of loopback."""
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
@@ -70,50 +70,50 @@ def server_address(url: str) -> str:
     return f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 
-def other_machine(url: str, machines: Mapping[str, str] = MappingProxyType({})) -> str:
+def get_other_machine(url: str, machines: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return the name of the other machine behind a URL; "" for this machine.
 
     `machines`: names given by the operator, by host and port. If a host has none, only loopback is this machine
     (RFC 6761 section 6.3, RFC 6890), because DNS can change the address of any other name.
     """
-    at = server_address(url)
+    at = get_server_address(url)
     host = at.rpartition(":")[0]
     return machines.get(at, "" if host == "localhost" else host)
 
 
-def engine_machine(text: str) -> tuple[str, str]:
+def parse_engine_machine(text: str) -> tuple[str, str]:
     """Parse `HOST:PORT=MACHINE`; the machine is "" for `here`."""
     address, equals, machine = text.partition("=")
     url = f"http://{address}"
     if not equals or _BASE_URL.fullmatch(url) is None or not address.rpartition(":")[2].isdecimal():
         raise ValueError(f"{quote(text[:80])} does not have this form")
-    return server_address(url), "" if machine == "here" else host_name(machine)
+    return get_server_address(url), "" if machine == "here" else host_name(machine)
 
 
-def allowed_host(text: str) -> str:
+def parse_allowed_host(text: str) -> str:
     """Parse a host as `host_name` does, with an optional `*.` before it."""
     star = "*." if text.startswith("*.") else ""
     return star + host_name(text.removeprefix("*."))
 
 
-def origin(text: str) -> str:
+def get_origin(text: str) -> str:
     found = normalise_origin(text.removesuffix("/"))
     if found is None:
         raise ValueError(f"{text[:80]!r} is not an origin")
     return found
 
 
-def stun_url(text: str) -> str:
+def check_stun_url(text: str) -> str:
     """Check a STUN URL (RFC 7064)."""
-    return _ice_url(_STUN_URL, text)
+    return _check_ice_url(_STUN_URL, text)
 
 
 def turn_url(text: str) -> str:
     """Check a TURN URL (RFC 7065)."""
-    return _ice_url(_TURN_URL, text)
+    return _check_ice_url(_TURN_URL, text)
 
 
-def _ice_url(form: re.Pattern[str], text: str) -> str:
+def _check_ice_url(form: re.Pattern[str], text: str) -> str:
     """Check a URL strictly, because browsers refuse the whole connection for one malformed URL."""
     if (match := form.fullmatch(text)) is None:
         raise ValueError(f"{quote(text[:80])} does not have this form")
@@ -126,7 +126,7 @@ def _ice_url(form: re.Pattern[str], text: str) -> str:
     return text
 
 
-def base_url(text: str) -> str:
+def check_base_url(text: str) -> str:
     """Check an http or https URL without user, query and fragment; remove a final slash."""
     if _BASE_URL.fullmatch(text) is None:
         raise ValueError("it does not have this form")
@@ -139,15 +139,15 @@ def base_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def base_urls(text: str) -> list[str]:
-    """Check one or several URLs, separated by commas or spaces, as `base_url` does."""
-    found = [base_url(part) for part in text.replace(",", " ").split()]
+def check_base_urls(text: str) -> list[str]:
+    """Check one or several URLs, separated by commas or spaces, as `check_base_url` does."""
+    found = [check_base_url(part) for part in text.replace(",", " ").split()]
     if not found:
         raise ValueError("it contains no address")
     return found
 
 
-def port_range(text: str) -> tuple[int, int] | None:
+def parse_port_range(text: str) -> tuple[int, int] | None:
     """Parse "first-last"; None for an empty text."""
     if not text:
         return None
@@ -170,7 +170,7 @@ def quote(value: object) -> str:
 MIN_SECRET_CHARS = 32
 
 
-def certificate_errors(certificate: Path | None, key: Path | None) -> list[str]:
+def find_certificate_errors(certificate: Path | None, key: Path | None) -> list[str]:
     """Return a sentence for each reason why SSL_CERT_PATH and SSL_KEY_PATH cannot be used for HTTPS."""
     problems = []
     for name, path in (("SSL_CERT_PATH", certificate), ("SSL_KEY_PATH", key)):
@@ -197,7 +197,7 @@ def certificate_errors(certificate: Path | None, key: Path | None) -> list[str]:
     return []
 
 
-def _certificate(path: Path) -> x509.Certificate:
+def _read_certificate(path: Path) -> x509.Certificate:
     """Read the first certificate of a PEM file. Raises OSError, or ValueError with a relative clause for the error."""
     # Imported here, because all commands read the settings, but few read a certificate.
     from cryptography import x509
@@ -208,25 +208,27 @@ def _certificate(path: Path) -> x509.Certificate:
         raise ValueError("which has no certificate") from None
 
 
-def authority_der(path: Path) -> bytes:
-    """Return the first certificate of a PEM file as DER. Raises the errors of `_certificate`."""
+def read_certificate_der(path: Path) -> bytes:
+    """Return the first certificate of a PEM file as DER. Raises the errors of `_read_certificate`."""
     from cryptography.hazmat.primitives.serialization import Encoding
 
-    return _certificate(path).public_bytes(Encoding.DER)
+    return _read_certificate(path).public_bytes(Encoding.DER)
 
 
-def certificate_names(path: Path) -> set[str]:
-    """Return the DNS names in the first certificate of a PEM file. Raises the errors of `_certificate`."""
+def read_certificate_names(path: Path) -> set[str]:
+    """Return the DNS names in the first certificate of a PEM file. Raises the errors of `_read_certificate`."""
     from cryptography import x509
 
     try:
-        names = _certificate(path).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        names = _read_certificate(path).extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        )
     except x509.ExtensionNotFound:
         return set()
     return set(names.value.get_values_for_type(x509.DNSName))
 
 
-def file_errors(
+def find_file_errors(
     name: str, path: Path | None, read: Callable[[Path], object], advice: str
 ) -> list[str]:
     """Return an error with advice if `read` cannot read the file of the setting `name`.

@@ -17,7 +17,7 @@ from dotenv.parser import Binding, parse_stream
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from server.core.setting_text import MIN_SECRET_CHARS, base_url, port_range, quote
+from server.core.setting_text import MIN_SECRET_CHARS, check_base_url, parse_port_range, quote
 
 
 class ListedCamera(Protocol):
@@ -65,11 +65,11 @@ class FeatureSettings(BaseModel):
         """Return True if an access code is required; one is generated if ACCESS_CODE is empty."""
         return False
 
-    def most_sessions(self) -> float:
+    def get_max_sessions(self) -> float:
         """Return the maximum number of sessions of this process."""
         return math.inf
 
-    def listed_cameras(self) -> Sequence[ListedCamera]:
+    def read_listed_cameras(self) -> Sequence[ListedCamera]:
         """Return the fixed cameras of the operator's list. Raises OSError, ValueError."""
         return ()
 
@@ -89,7 +89,7 @@ def list_of(one: Callable[[str], Any]) -> BeforeValidator:
 
 
 def ports(value: object) -> object:
-    return port_range(value) if isinstance(value, str) else value
+    return parse_port_range(value) if isinstance(value, str) else value
 
 
 def integer(default: int, low: int, high: int, unit: str = "") -> Any:
@@ -114,12 +114,12 @@ def secret(allowed: str = "text of at most 1000 characters, or empty") -> Any:
     return Field(default=SecretStr(""), max_length=1000, description=allowed)
 
 
-def checked_secret(one: Callable[[str], str]) -> AfterValidator:
+def make_secret_validator(one: Callable[[str], str]) -> AfterValidator:
     """Check a secret with `one`, which returns it or raises ValueError."""
     return AfterValidator(lambda value: SecretStr(one(value.get_secret_value())))
 
 
-BaseUrl = Annotated[str, AfterValidator(lambda value: base_url(value) if value else value)]
+BaseUrl = Annotated[str, AfterValidator(lambda value: check_base_url(value) if value else value)]
 
 
 def identifier(default: str) -> Any:
@@ -149,7 +149,7 @@ def checksum() -> Any:
 # The `.env` file, and its lines without effect
 
 
-def env_lines(path: Path) -> list[Binding]:
+def read_env_lines(path: Path) -> list[Binding]:
     """Parse a `.env` file without expanding variables; empty if it does not exist. Raises OSError, UnicodeDecodeError."""
     if not path.is_file():
         return []
@@ -157,7 +157,7 @@ def env_lines(path: Path) -> list[Binding]:
         return list(parse_stream(stream))
 
 
-def unused_lines(
+def find_unused_lines(
     path: Path, lines: Iterable[Binding], keys: Sequence[str], used: Sequence[str]
 ) -> list[str]:
     """Return warnings about lines and names without effect.
@@ -184,7 +184,7 @@ def unused_lines(
     return warnings
 
 
-def permission_warnings(path: Path, has_secret: bool) -> list[str]:
+def find_permission_warnings(path: Path, has_secret: bool) -> list[str]:
     """Return a warning if other accounts can read a `.env` that has a secret."""
     if not has_secret or not path.stat().st_mode & 0o077:
         return []
@@ -193,10 +193,10 @@ def permission_warnings(path: Path, has_secret: bool) -> list[str]:
     ]
 
 
-def unused_variables(
+def find_unused_variables(
     given: Mapping[str, str], keys: Sequence[str], used: Sequence[str]
 ) -> list[str]:
-    """Return warnings about variables of features that are not enabled. `keys`, `used`: see `unused_lines`."""
+    """Return warnings about variables of features that are not enabled. `keys`, `used`: see `find_unused_lines`."""
     off = sorted({name.upper() for name, value in given.items() if value} & set(keys) - set(used))
     return [f"{key} is set, but belongs to a feature that FEATURES does not enable." for key in off]
 
@@ -212,7 +212,7 @@ class InvalidSettings(ValueError):
         super().__init__(" ".join(self.sentences))
 
 
-def error_sentences(
+def make_error_sentences(
     error: ValidationError, fields: Mapping[str, FieldInfo], secrets: Collection[str]
 ) -> list[str]:
     """Return a sentence for each error of a validation.
@@ -249,7 +249,7 @@ _PLACEHOLDER = re.compile(
 )
 
 
-def secret_weakness(secret: str) -> str:
+def find_secret_weakness(secret: str) -> str:
     """Return why a signing key is weak, as the predicate of a sentence about it; "" for a strong one."""
     if not secret:
         return "is empty"
@@ -262,7 +262,7 @@ def secret_weakness(secret: str) -> str:
     return ""
 
 
-def short_code() -> str:
+def generate_short_code() -> str:
     """Generate a code of 50 random bits to type on a phone, without letters and digits that look alike."""
     letters = "".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(10))
     return f"{letters[:5]}-{letters[5:]}"

@@ -85,7 +85,7 @@ class NotPcm(ValueError):
     """
 
 
-def checked_rate(rate: object) -> int:
+def check_rate(rate: object) -> int:
     """Return a sampling rate that can be played. Raises NotPcm for any other value."""
     if type(rate) is not int or rate not in RATES:
         raise NotPcm("states a sampling rate outside 8 to 96 kHz")
@@ -107,7 +107,7 @@ class PcmReader:
 
         Each change would need another resampler.
         """
-        rate = checked_rate(rate)
+        rate = check_rate(rate)
         if rate != self.rate and not self._beginning:
             raise NotPcm("changes its sampling rate during the utterance")
         self.rate = rate
@@ -120,9 +120,9 @@ class PcmReader:
         data, at = self._rest + data, 0
         parts: list[NDArray[np.int16]] = []
         while (file := _FILE.search(data, at)) is not None:
-            parts.append(self._mono(data[at : file.start()]))
+            parts.append(self._mix_to_mono(data[at : file.start()]))
             at = file.start()
-            if (found := self._header(data[at : at + _MOST_HEADER + 1])) is None:
+            if (found := self._read_header(data[at : at + _MOST_HEADER + 1])) is None:
                 self._rest = data[at:]
                 break
             self._beginning = False
@@ -134,12 +134,12 @@ class PcmReader:
             if self._beginning and data[:end].startswith(_COMPRESSED):
                 raise NotPcm("sends compressed sound instead of the requested PCM")
             end -= end % (2 * self._channels)
-            parts.append(self._mono(data[:end]))
+            parts.append(self._mix_to_mono(data[:end]))
             self._rest = data[end:]
         samples = np.concatenate(parts)
         return VoiceChunk(samples, self.rate) if len(samples) else None
 
-    def _mono(self, data: bytes) -> NDArray[np.int16]:
+    def _mix_to_mono(self, data: bytes) -> NDArray[np.int16]:
         """Return the complete samples, mixed to one channel. The first one ends the beginning."""
         whole = len(data) - len(data) % (2 * self._channels)
         self._beginning = self._beginning and not whole
@@ -148,7 +148,7 @@ class PcmReader:
             samples = samples.reshape(-1, self._channels).mean(axis=1).astype(np.int16)
         return samples
 
-    def _header(self, data: bytes) -> int | None:
+    def _read_header(self, data: bytes) -> int | None:
         """Read the header of a WAV file. Return the offset of its sound; None while it is incomplete."""
         at = 12
         while at + 8 <= len(data):
@@ -174,7 +174,7 @@ class PcmReader:
 SAMPLE_BYTES = 2
 
 
-def wav(pcm: bytes, rate: int, channels: int = 1) -> bytes:
+def encode_wav(pcm: bytes, rate: int, channels: int = 1) -> bytes:
     """Return a WAV file. `pcm`: signed 16 bits, little-endian, interleaved channels; `rate` in Hz."""
     file = io.BytesIO()
     with wave.open(file, "wb") as out:

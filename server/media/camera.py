@@ -15,7 +15,7 @@ from server.core.errors import CameraFrozen, CameraStalled, NoCamera
 from server.core.frames import CameraState, Frame, Scene
 from server.core.messages import Sender
 from server.core.metrics import Metrics
-from server.media.path_rate import sender_plan
+from server.media.path_rate import make_sender_plan
 from server.media.picture.planes import Luma, SceneAnalyser, is_uninitialised
 from server.media.video.camera_state import QUIET_PERIODS, CameraStateTracker
 
@@ -36,7 +36,7 @@ LOCAL_MARGIN_S = 0.010
 FPS_STEP = 0.5
 # Minimum seconds of capture time between two scene measurements; each takes 0.4 ms.
 ANALYSIS_SECONDS = 1.0
-# Time for which `sharpest` compares frames
+# Time for which `wait_for_sharpest` compares frames
 HOLD_SECONDS = 0.4
 WAKE_MS = 1500
 KEY_FRAME_WAKE_MS = 1000
@@ -71,11 +71,11 @@ class QuestionTime:
         arrival. A local estimate before the arrival always returns False.
         """
         stamp, sent = frame.captured_sender, self.sent
-        if stamp is None or sent is None or self.stamps_disagree(frame) is not False:
+        if stamp is None or sent is None or self.do_stamps_disagree(frame) is not False:
             return frame.captured >= self.at + LOCAL_MARGIN_S
         return stamp >= sent and frame.captured >= self.at
 
-    def stamps_disagree(self, frame: Frame) -> bool | None:
+    def do_stamps_disagree(self, frame: Frame) -> bool | None:
         """Return True if a frame's delay exceeds the question's delay by more than the path can explain.
 
         The opposite proves nothing, because the question may have been delayed. Return None if the two cannot be
@@ -279,16 +279,16 @@ class Camera:
     def measure(self, frame: Frame, small: Luma | None = None) -> None:
         """Measure the scene of a frame, if due. `small`: its small luma picture, if already available."""
         if self.measures_scenes and self._scenes.due(frame):
-            self.scene_of(frame, small)
+            self.get_scene(frame, small)
 
-    def scene_of(self, frame: Frame, small: Luma | None = None) -> Scene:
+    def get_scene(self, frame: Frame, small: Luma | None = None) -> Scene:
         """Return the scene of the newest frame; measure it unless it was measured last."""
         scene, news = self._scenes.read(frame, small)
         if news or (news is not None and abs(self.fps() - self._reports.fps) > FPS_STEP):
             self._reports.send()
         return scene
 
-    async def frame_after(
+    async def wait_for_frame(
         self, asked: QuestionTime, on_wait: Callable[[], None] = lambda: None
     ) -> Frame:
         """Wait for the first frame that a live camera captured after the question. Safe to cancel.
@@ -303,12 +303,12 @@ class Camera:
             self.feed.clock_doubted = doubted
             self._reports.send()
 
-    async def sharpest(self) -> Frame:
+    async def wait_for_sharpest(self) -> Frame:
         """Return the sharpest frame of the next 0.4 s, or immediately the first one that is as sharp as usual.
 
-        Raises the errors of `frame_after`.
+        Raises the errors of `wait_for_frame`.
         """
-        return await FrameWait(self, self._clock()).sharpest()
+        return await FrameWait(self, self._clock()).wait_for_sharpest()
 
     def wake(self) -> None:
         """Wake the sender for `WAKE_MS`, because a question is expected."""
@@ -353,7 +353,7 @@ class SenderLimits:
         rate, working, alert = self.wanted
         # Twice as many while background work runs, so that samples are recent.
         idle = math.ceil(rate * (2 if working else 1))
-        plan = sender_plan(*self.path, idle, alert=alert, wake_ms=wake_ms)
+        plan = make_sender_plan(*self.path, idle, alert=alert, wake_ms=wake_ms)
         if repeats:
             return plan.model_copy(update={"awake": plan.idle, "ramp": [], "settle": []})
         return plan
@@ -378,7 +378,7 @@ class SceneMeter:
             return before, None
         self._measured = frame.captured
         self.scene = scene = self._reader.read(frame.image, frame.captured, small)
-        return scene, before is None or _hints(before) != _hints(scene)
+        return scene, before is None or _get_hints(before) != _get_hints(scene)
 
 
 class StatusReports:
@@ -412,9 +412,9 @@ class StatusReports:
         if self._camera.feed is not None:
             # At least 50 ms ahead, because the deadline moves with every frame.
             delay = 1.0 if deadline == math.inf else max(0.05, deadline - now)
-            self._timer.set(delay, self._timer_fired)
+            self._timer.set(delay, self._on_timer)
 
-    def _timer_fired(self) -> None:
+    def _on_timer(self) -> None:
         self.check()
         self.arm()
 
@@ -447,7 +447,7 @@ class FrameWait:
         self._require()
 
     async def after(self, asked: QuestionTime, on_wait: Callable[[], None]) -> Frame:
-        """See `Camera.frame_after`."""
+        """See `Camera.wait_for_frame`."""
         camera, tracker = self._camera, self._camera._tracker
         # Two periods: a polled camera's picture has the time of its request, and one may be under way.
         deadline = asked.at + max(FRAME_WAIT_SECONDS, 2 * tracker.quiet / QUIET_PERIODS)
@@ -458,14 +458,14 @@ class FrameWait:
                 and not tracker.may_repeat(frame.arrived)
                 and asked.precedes(frame)
             ):
-                disagree = asked.stamps_disagree(frame)
+                disagree = asked.do_stamps_disagree(frame)
                 if disagree is not None:
                     camera._doubt_clock(disagree)
                 return frame
-            await self._more(camera._clock(), deadline, on_wait)
+            await self._wait_for_more(camera._clock(), deadline, on_wait)
 
-    async def sharpest(self) -> Frame:
-        """See `Camera.sharpest`."""
+    async def wait_for_sharpest(self) -> Frame:
+        """See `Camera.wait_for_sharpest`."""
         camera = self._camera
         usual = camera.scene.sharpness if camera.scene is not None else 0.0
         best: tuple[float, Frame] | None = None
@@ -481,7 +481,7 @@ class FrameWait:
             if best is not None and now >= self._start + HOLD_SECONDS:
                 return best[1]
             wait = FRAME_WAIT_SECONDS if best is None else HOLD_SECONDS
-            await self._more(now, self._start + wait, lambda: None)
+            await self._wait_for_more(now, self._start + wait, lambda: None)
 
     def _new(self) -> Frame | None:
         """Return the newest frame of a live camera, once."""
@@ -489,16 +489,18 @@ class FrameWait:
         self._seen = frame
         return frame if frame is not seen and self._camera.state() is CameraState.LIVE else None
 
-    async def _more(self, now: float, deadline: float, on_wait: Callable[[], None]) -> None:
-        """Wait for another frame. Raises the errors of `Camera.frame_after`."""
+    async def _wait_for_more(
+        self, now: float, deadline: float, on_wait: Callable[[], None]
+    ) -> None:
+        """Wait for another frame. Raises the errors of `Camera.wait_for_frame`."""
         camera = self._camera
         if now >= deadline:
-            raise self._error()
+            raise self._make_error()
         if now >= self._notice:
             self._notice = math.inf
             # Pictures are refused, or the camera is frozen: waiting longer cannot help.
             if self._refusal or camera._tracker.is_frozen(now):
-                raise self._error()
+                raise self._make_error()
             on_wait()
             # Again, because the sender may be idle again, or the first request was lost.
             camera.request_frame()
@@ -516,17 +518,17 @@ class FrameWait:
     def _refusal(self) -> str:
         return self._camera.feed.refusal if self._camera.feed is not None else ""
 
-    def _error(self) -> CameraStalled | CameraFrozen:
+    def _make_error(self) -> CameraStalled | CameraFrozen:
         tracker, now = self._camera._tracker, self._camera._clock()
         if not self._refusal and tracker.state(now) is CameraState.FROZEN:
             return CameraFrozen(
-                f"The camera is connected, but its picture is frozen: no new one for {tracker.still_for(now):.0f} s. "
+                f"The camera is connected, but its picture is frozen: no new one for {tracker.get_still_seconds(now):.0f} s. "
                 "Check that no other program uses it and that it is not covered or paused, or stop and start it."
             )
         return CameraStalled(_NO_FRAME[self._refusal])
 
 
-def _hints(scene: Scene) -> tuple[bool, bool, bool]:
+def _get_hints(scene: Scene) -> tuple[bool, bool, bool]:
     return scene.dark, scene.blurred, scene.black
 
 

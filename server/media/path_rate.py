@@ -147,14 +147,14 @@ class PathRate:
         train = self._train
         if timestamp != self._timestamp:
             if self._timestamp is not None:
-                step = signed_difference(timestamp - self._timestamp)
+                step = to_signed_difference(timestamp - self._timestamp)
                 if -LATE_S * _RTP_HZ < step < 0:
                     return False  # A late packet of an earlier frame must not split this frame.
                 if not train.closed:
                     changed = self._close(now)
             self._timestamp = timestamp
             self._before = None
-            changed = self._queue(now, self._delay(now, sent)) or changed
+            changed = self._update_queue(now, self._delay(now, sent)) or changed
             self._train = train = PacketBurst(now, sent, sequence)
         elif not train.closed:
             train.add(now, sent if self.timed else None, size, sequence)
@@ -189,7 +189,7 @@ class PathRate:
         delay = (now - sent - self._delay_zero + wrap / 2) % wrap - wrap / 2
         return delay - self._base.add(now, delay)
 
-    def _queue(self, now: float, queue: float) -> bool:
+    def _update_queue(self, now: float, queue: float) -> bool:
         """Update jitter and gain with the queueing delay of a frame's first packet. Return True on a change."""
         if queue < now - self._train.last_arrival:
             # The frame did not wait for the one before it.
@@ -228,7 +228,7 @@ class PathRate:
         late = train.spread - max(train.sent_spread, train.bits / estimate)
         if (
             late < max(EARLY_S, JITTER_LATE * self._jitter)
-            or train.steady_rate() >= EARLY * estimate
+            or train.get_steady_rate() >= EARLY * estimate
         ):
             return False
         if not self.timed and self._waited < SLOW_QUEUE_S:
@@ -318,7 +318,7 @@ class Announcements:
         self._sent, self._sent_at = 0, -math.inf
         self._told, self._told_at = (0, 0), -math.inf
 
-    def remb_due(self, now: float) -> int | None:
+    def take_due_remb(self, now: float) -> int | None:
         """Return the REMB to send now (bit/s), and count it as sent; None if none is due.
 
         Call it after each packet. REMB is due after a change of more than 5 %, and every second.
@@ -329,7 +329,7 @@ class Announcements:
         self._sent, self._sent_at = self._path.remb, now
         return self._path.remb
 
-    def page_due(self, now: float) -> bool:
+    def take_due_page_limits(self, now: float) -> bool:
         """Return True if `cap` or `frame_rate` should be sent to the page, and count them as sent.
 
         They are due at first, after a decrease of 8 %, and after an increase of 8 %, 0.3 s after the
@@ -421,13 +421,13 @@ class PacketBurst:
         """Return the rate on arrival, bit/s."""
         return self.bits / max(self.spread, SPREAD_LOW_S)
 
-    def steady_rate(self) -> float:
+    def get_steady_rate(self) -> float:
         """Return the rate without the longest gap, so that a late packet or a stall has no effect."""
         bits = 8 * (self._bytes - self._longest_bytes)
         return bits / max(self.spread - self._longest_gap, SPREAD_LOW_S)
 
 
-def signed_difference(difference: int, bits: int = 32) -> int:
+def to_signed_difference(difference: int, bits: int = 32) -> int:
     """Return the signed difference of two wrapping counters of so many bits."""
     half = 1 << (bits - 1)
     return ((difference + half) & (2 * half - 1)) - half
@@ -486,7 +486,7 @@ RAMP_AT_MS = (0, 150, 300, 450, 600, 800, 1000, 1300, 1600, 2000)
 SETTLE_MS, SETTLE_STEP_MS = 3000, 300
 
 
-def sender_plan(
+def make_sender_plan(
     cap: int,
     frame_rate: int,
     idle_frame_rate: float,
@@ -518,7 +518,7 @@ def sender_plan(
             ramp.append(RampStep(at_ms=at, max_bitrate=int(frame_bits * frames)))
     settle = []
     for at in range(0, SETTLE_MS + 1, SETTLE_STEP_MS):
-        bits = int(idle_bits / idle_rate * _mean_frame_rate(frame_rate, idle_rate, at))
+        bits = int(idle_bits / idle_rate * _get_mean_frame_rate(frame_rate, idle_rate, at))
         settle.append(RampStep(at_ms=at, max_bitrate=min(cap, bits)))
     awake_rate = frame_rate if frame_rate < FPS_TOP else NO_LIMIT_FPS
     return Sender(
@@ -530,6 +530,6 @@ def sender_plan(
     )
 
 
-def _mean_frame_rate(before: int, now: int, ms: int) -> float:
+def _get_mean_frame_rate(before: int, now: int, ms: int) -> float:
     """Return the mean frame rate of the last `SETTLE_MS`, `ms` after the fall to `now`."""
     return before + (now - before) * min(1.0, ms / SETTLE_MS)

@@ -64,7 +64,7 @@ class Section:
     # Lines after the "m=" line
     lines: list[str] = field(default_factory=list)
 
-    def first_format(self) -> str:
+    def get_first_format(self) -> str:
         """Return the most preferred format that is not for retransmission or error correction."""
         return next(
             (f for f in self.formats if self.codecs.get(f, "") not in NO_PICTURES), self.formats[0]
@@ -123,7 +123,7 @@ def check_offer(sdp: str) -> Offer:
     counts = dict.fromkeys(_MOST_LINES, 0)
     for line in lines:
         if line.startswith("m="):
-            sections.append(_section(line))
+            sections.append(_parse_section(line))
             if len(sections) > MAX_MEDIA_SECTIONS:
                 raise UnusableOffer(
                     f"The offer has more than {MAX_MEDIA_SECTIONS} media sections. Offer one video track."
@@ -135,13 +135,13 @@ def check_offer(sdp: str) -> Offer:
         elif _is_left_out(line):
             continue
         elif sections:
-            _attribute(sections[-1], line)
+            _parse_attribute(sections[-1], line)
         else:
             head.append(line)
     _check_bundles(sections, bundles)
-    camera = _camera(sections, bundles)
-    bundle = _bundle_of(camera, sections, bundles)
-    kept = head + _standalone_lines(sections[camera], sections[bundle[0]])
+    camera = _find_camera_section(sections, bundles)
+    bundle = _find_bundle(camera, sections, bundles)
+    kept = head + _get_standalone_lines(sections[camera], sections[bundle[0]])
     if not any(line.startswith("a=fingerprint:") for line in kept):
         raise UnusableOffer(
             "The offer has no DTLS fingerprint. Send the SDP that RTCPeerConnection.createOffer() made, unchanged."
@@ -205,14 +205,14 @@ def is_unreachable(candidate: str) -> bool:
     return re.fullmatch(r"[+-]?\d+", words[5]) is not None and not 1 <= int(words[5][:9]) <= 65535
 
 
-def _section(line: str) -> Section:
+def _parse_section(line: str) -> Section:
     words = line[2:].split(" ")
     if len(words) < 4:
         raise UnusableOffer('A media section ("m=" line) of the offer is malformed.')
     return Section(kind=words[0], port=words[1], protocol=words[2], formats=words[3:])
 
 
-def _attribute(section: Section, line: str) -> None:
+def _parse_attribute(section: Section, line: str) -> None:
     section.lines.append(line)
     if line[2:] in _DIRECTIONS and line.startswith("a="):
         section.direction = line[2:]
@@ -236,7 +236,7 @@ def _check_bundles(sections: list[Section], bundles: list[list[str]]) -> None:
         raise UnusableOffer('Two media sections of the offer have the same name ("a=mid").')
 
 
-def _bundle_of(number: int, sections: list[Section], bundles: list[list[str]]) -> tuple[int, ...]:
+def _find_bundle(number: int, sections: list[Section], bundles: list[list[str]]) -> tuple[int, ...]:
     """Return the sections that share a transport with section `number`, beginning with its owner.
 
     The owner is the group's first section with a port (RFC 9143 section 7.3.1): a rejected one has
@@ -258,9 +258,9 @@ def _is_accepted(section: Section) -> bool:
     return section.port != "0" or section.bundle_only
 
 
-def _standalone_lines(camera: Section, transport: Section) -> list[str]:
+def _get_standalone_lines(camera: Section, transport: Section) -> list[str]:
     """Return the lines of the camera section as if it were alone, with the transport that it uses."""
-    lines = _needed_lines(camera)
+    lines = _get_needed_lines(camera)
     if transport is not camera:
         lines = [line for line in lines if not line.startswith(TRANSPORT)]
         lines += [line for line in transport.lines if line.startswith(TRANSPORT)]
@@ -269,7 +269,7 @@ def _standalone_lines(camera: Section, transport: Section) -> list[str]:
     return [f"m={camera.kind} 9 {camera.protocol} {' '.join(camera.formats)}", *lines]
 
 
-def _needed_lines(camera: Section) -> list[str]:
+def _get_needed_lines(camera: Section) -> list[str]:
     """Return the lines of the camera section without those about unused codecs and streams.
 
     aiortc's time and memory grow with the codecs times the lines about them.
@@ -300,7 +300,7 @@ def _needed_lines(camera: Section) -> list[str]:
     return kept
 
 
-def _camera(sections: list[Section], bundles: list[list[str]]) -> int:
+def _find_camera_section(sections: list[Section], bundles: list[list[str]]) -> int:
     """Return the index of the first section that sends decodable video. Raises UnusableOffer."""
     video = [n for n, s in enumerate(sections) if s.kind == "video"]
     if not sections:
@@ -323,7 +323,7 @@ def _camera(sections: list[Section], bundles: list[list[str]]) -> int:
         n
         for n in sending
         if sections[n].port != "0"
-        or (sections[n].bundle_only and sections[_bundle_of(n, sections, bundles)[0]].port != "0")
+        or (sections[n].bundle_only and sections[_find_bundle(n, sections, bundles)[0]].port != "0")
     ]
     if not standing:
         raise UnusableOffer(
@@ -370,7 +370,7 @@ class UsedSection(Protocol):
         ...
 
 
-def whole_answer(offer: Offer, camera: str, used: Iterable[UsedSection] = ()) -> str:
+def make_whole_answer(offer: Offer, camera: str, used: Iterable[UsedSection] = ()) -> str:
     """Return the SDP answer to `offer`; `camera` is aiortc's answer to the camera section alone."""
     others = {one.number: one for one in used}
     lines = [line for line in camera.splitlines() if not line.startswith("a=group:BUNDLE")]
@@ -391,18 +391,18 @@ def whole_answer(offer: Offer, camera: str, used: Iterable[UsedSection] = ()) ->
         elif number in others:
             out += others[number].lines(section, port, transport)
         elif number in offer.bundle:
-            out += _unused_section(section, port, transport)
+            out += _make_unused_section(section, port, transport)
         else:
             # webrtcbin and werift need credentials and a codec.
             kept = [line for line in transport[1:] if not line.startswith(CANDIDATES)]
             shown = "9" if number < offer.camera and counted else "0"
-            out += _unused_section(section, shown, ["c=IN IP4 0.0.0.0", *kept])
+            out += _make_unused_section(section, shown, ["c=IN IP4 0.0.0.0", *kept])
     return "\r\n".join([*out, ""])
 
 
-def _unused_section(section: Section, port: str, transport: list[str]) -> list[str]:
+def _make_unused_section(section: Section, port: str, transport: list[str]) -> list[str]:
     """Return the answer to an unused section. `transport`: its lines, connection line first."""
-    chosen = section.first_format()
+    chosen = section.get_first_format()
     lines = [f"m={section.kind} {port} {section.protocol} {chosen}", transport[0]]
     if section.kind == "application":
         # The format of older browsers if the offer uses it, else that of RFC 8841

@@ -81,7 +81,7 @@ class AnswerText:
     def feed(self, text: str, thought: str = "", *, ended: bool = False) -> list[Delta | Thought]:
         """Return the chunks of a piece. `thought`: thoughts that the server sends separately."""
         self.opened = self.opened and not thought
-        found, text, self._held = self._part(Thought, thought), self._held + text, ""
+        found, text, self._held = self._make_part(Thought, thought), self._held + text, ""
         if self._beginning:
             text = text.lstrip()
             if mark := _OPEN.match(text):
@@ -91,18 +91,18 @@ class AnswerText:
                 return found
             self._beginning = False
         if not (self._inside or self.opened):
-            return found + self._part(Delta, text)
+            return found + self._make_part(Delta, text)
         if mark := _CLOSE.search(text):
             self._inside = self.opened = False
-            found += self._part(Thought, text[: mark.start()])
-            return found + self._part(Delta, text[mark.end() :])
+            found += self._make_part(Thought, text[: mark.start()])
+            return found + self._make_part(Delta, text[mark.end() :])
         # A mark may begin at the end of the text.
         end = max(text.rfind(one, -_LONGEST) for one in "<[◁")
         end = len(text) if ended or end < 0 else end
         self._held = text[end:]
-        return found + self._part(Thought, text[:end])
+        return found + self._make_part(Thought, text[:end])
 
-    def _part(self, kind: type[Delta | Thought], text: str) -> list[Delta | Thought]:
+    def _make_part(self, kind: type[Delta | Thought], text: str) -> list[Delta | Thought]:
         text = control_tokens.remove(text)
         begun = self.began if kind is Delta else self.thoughts
         if not (text := text if begun else text.lstrip()):
@@ -183,7 +183,7 @@ class AnswerParser:
         if not (self._text.began or calls or self._unread):
             thoughts = self._text.thoughts.strip()
             if reason != "stop" or not self._is_answer(thoughts):
-                raise self._empty()
+                raise self._make_empty_error()
             found.append(Delta(thoughts))
         if reason == "stop" and calls:
             reason = "tool_calls"
@@ -200,7 +200,7 @@ class AnswerParser:
             return _is_json(thoughts)
         return not self._thinks or self._text.opened
 
-    def _empty(self) -> EngineError:
+    def _make_empty_error(self) -> EngineError:
         """Return the error for an answer without text."""
         if self.finish == "content_filter":
             why = "The model server's content filter withheld the answer. Ask in another way, or show something else."
@@ -252,7 +252,7 @@ class Calls:
     def take(self, pieces: Iterable[CallPiece]) -> None:
         """Add pieces. Raises EngineFailed if a limit is exceeded, unless lenient."""
         for piece in pieces:
-            call = self._of(piece)
+            call = self._get_call(piece)
             # Some servers repeat id and name with each piece.
             call[0], call[1] = call[0] or piece.id, call[1] or piece.name
             call[2] += valid(piece.arguments)
@@ -267,7 +267,7 @@ class Calls:
                     public=True,
                 )
 
-    def _of(self, piece: CallPiece) -> list[str]:
+    def _get_call(self, piece: CallPiece) -> list[str]:
         """Return the call to which a piece belongs; add the call if it is new."""
         known = [call for index, call in self._calls if index == piece.index]
         # Some servers give all calls the same index. A name with another id begins a new call, and so does a name

@@ -85,7 +85,7 @@ class Capabilities:
     # condition. None: all conditions are supported.
     cannot_watch: Callable[[str], str] | None = None
 
-    def most_pictures(self, together: bool) -> int | None:
+    def get_max_pictures(self, together: bool) -> int | None:
         """Return the maximum number of pictures in one request. `together`: they are from several cameras."""
         if together and self.max_cameras is not None:
             return self.max_cameras

@@ -20,7 +20,7 @@ _PASSES = 8
 _WIDE = {"＜": "<", "｜": "|", "＞": ">", "［": "[", "］": "]"}
 
 
-def _any_of(texts: Iterable[str]) -> str:
+def _join_alternatives(texts: Iterable[str]) -> str:
     """Return a pattern of alternatives, grouped by first character for speed."""
     groups = groupby(sorted(texts), key=lambda text: text[0])
     parts = [(first, "|".join(re.escape(text[1:]) for text in group)) for first, group in groups]
@@ -33,8 +33,8 @@ _ANGLED, _SQUARED = (
 )
 # Also every <|…|>, and Gemma 4's <|turn> and <turn|>
 _TOKEN = re.compile(
-    rf"<(?=[^<>]+>)(?:\|[^<>]*\||\|[\w/:-]+|[\w/:-]+\||{_any_of(one[1:-1] for one in _ANGLED)})>"
-    rf"|\[(?:{_any_of(one[1:-1] for one in _SQUARED)})\]|{_any_of(_TOKENS - _ANGLED - _SQUARED)}"
+    rf"<(?=[^<>]+>)(?:\|[^<>]*\||\|[\w/:-]+|[\w/:-]+\||{_join_alternatives(one[1:-1] for one in _ANGLED)})>"
+    rf"|\[(?:{_join_alternatives(one[1:-1] for one in _SQUARED)})\]|{_join_alternatives(_TOKENS - _ANGLED - _SQUARED)}"
 )
 _BEGINNING = re.compile("[<[◁]")
 

@@ -37,7 +37,7 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
             f"{path.parent} has no {path.name}: it is no model folder, or its download is incomplete. {AGAIN}"
         ) from None
     except OSError as error:
-        raise unreadable_error(path, error) from None
+        raise make_unreadable_error(path, error) from None
     except (ValueError, RecursionError):
         raise ModelFolderError(f"{path} is damaged: it is not JSON. {AGAIN}") from None
     if not isinstance(content, dict):
@@ -45,7 +45,7 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
     return content
 
 
-def json_or_nothing(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
+def read_json_or_empty(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """Read a JSON object like `read_json`; return {} if it fails."""
     try:
         return read_json(path, most)
@@ -53,7 +53,7 @@ def json_or_nothing(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
         return {}
 
 
-def object_in(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+def get_object(data: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Return the object under a key, or {} if there is none."""
     found = data.get(key)
     return found if isinstance(found, dict) else {}
@@ -75,7 +75,7 @@ def open_regular(path: Path) -> BinaryIO:
         raise
 
 
-def unreadable_error(path: Path, error: OSError) -> ModelFolderError:
+def make_unreadable_error(path: Path, error: OSError) -> ModelFolderError:
     return ModelFolderError(
         f"{path} cannot be read ({error.strerror}). Give this user access to it."
     )

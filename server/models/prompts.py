@@ -14,7 +14,7 @@ import numpy as np
 
 from server.core.errors import EngineRefused
 from server.core.frames import Verbosity
-from server.core.sound import SOUND_RATE, Sound, SoundUse, wav
+from server.core.sound import SOUND_RATE, Sound, SoundUse, encode_wav
 from server.models.base import (
     Author,
     EngineRequest,
@@ -98,7 +98,7 @@ _MESSAGE_TOKENS = 6
 _PICTURE_TOKENS = 2
 
 
-def system_text(language: str | None = None, verbosity: Verbosity = Verbosity.NORMAL) -> str:
+def make_system_text(language: str | None = None, verbosity: Verbosity = Verbosity.NORMAL) -> str:
     """Return the system text. It depends only on settings, because it is the prefix that a server caches."""
     text = SYSTEM.replace(_SENTENCES_OF_ANSWER, _VERBOSE[verbosity])
     if not language:
@@ -112,7 +112,7 @@ def call_note(name: str, about: str) -> str:
     return f"[{name}: {about}]" if about else f"[{name}]"
 
 
-def question_messages(
+def make_question_messages(
     question: str, system: str, *, video: bool = False, sound: bool = False, spoken: bool = False
 ) -> tuple[Message, ...]:
     """Return the messages of a question about pictures, without earlier turns.
@@ -127,7 +127,7 @@ def question_messages(
     )
 
 
-def in_language(question: str, tag: str | None) -> str:
+def add_language(question: str, tag: str | None) -> str:
     """Return a question with an instruction to answer in the language `tag`; None: return it unchanged.
 
     The system text stays the same for all questions of a session.
@@ -136,7 +136,7 @@ def in_language(question: str, tag: str | None) -> str:
     return f"{text}\n{_OWN_LANGUAGE.format(tag=clean(tag))}" if tag else question
 
 
-def program_system(instructions: str) -> str:
+def make_program_system_text(instructions: str) -> str:
     """Return the system text for a program, with its instructions."""
     if instructions := clean(instructions).strip():
         return f"{PROGRAM_SYSTEM}\n{_INSTRUCTIONS}\n{instructions}"
@@ -156,7 +156,7 @@ def with_history(
         message
         for turn in turns
         for message in (
-            Message(Author.USER, (Words(question_text(turn.question)),), past=True),
+            Message(Author.USER, (Words(make_question_text(turn.question)),), past=True),
             Message(Author.ASSISTANT, (Words(turn.answer),), past=True),
         )
     ]
@@ -173,7 +173,7 @@ def with_history(
     return tuple(found)
 
 
-def chat_messages(
+def make_chat_messages(
     request: EngineRequest, urls: Sequence[str], audio: Mapping[str, Any] | None = None
 ) -> list[dict[str, Any]]:
     """Return a request's messages in the format of OpenAI's chat interface.
@@ -192,10 +192,10 @@ def chat_messages(
             if part.get("text") != ""
         ]
         if message.author is Author.SYSTEM and request.tools:
-            parts = [_text(f"{_content(parts)} {_TOOLS}")]
+            parts = [_make_text_part(f"{_make_content(parts)} {_TOOLS}")]
         if not parts and not message.calls:
-            parts = [_text(_NOTHING)]
-        entry: dict[str, Any] = {"role": message.author.value, "content": _content(parts)}
+            parts = [_make_text_part(_NOTHING)]
+        entry: dict[str, Any] = {"role": message.author.value, "content": _make_content(parts)}
         if message.calls:
             entry["tool_calls"] = [
                 {
@@ -213,7 +213,7 @@ def chat_messages(
     return found
 
 
-def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]] | None:
+def _make_content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]] | None:
     """Return plain text if there are no pictures: for some roles, chat templates accept nothing else."""
     if not parts:
         return None
@@ -227,45 +227,52 @@ def _render(
 ) -> list[dict[str, Any]]:
     match part:
         case Words():
-            return [_text(clean(part.text).strip())]
+            return [_make_text_part(clean(part.text).strip())]
         case Heard():
             if request.sound is None or audio is None:
                 return []
-            return [*([] if part.question else [_text(_SCENE_SOUND)]), dict(audio)]
+            return [*([] if part.question else [_make_text_part(_SCENE_SOUND)]), dict(audio)]
         case Pictures(video=True):
             # vLLM's format: base64 frames separated by commas
             frames = ",".join(url.partition(",")[2] for url in urls[:-1])
             film = {"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{frames}"}}
-            return [*map(_text, captions_of(request)), film, _image(urls[-1])]
+            return [*map(_make_text_part, get_captions(request)), film, _make_image_part(urls[-1])]
         case Pictures():
-            shown = zip(captions_of(request), urls, strict=True)
-            return [one for caption, url in shown for one in (_text(caption), _image(url))]
+            shown = zip(get_captions(request), urls, strict=True)
+            return [
+                one
+                for caption, url in shown
+                for one in (_make_text_part(caption), _make_image_part(url))
+            ]
     at = len(urls) - 1 - part.back if part.back is not None else -1
     if at < 0:
-        return [_text(_GONE)]
-    return [_text(clean(request.pictures[at].caption).strip()), _image(urls[at])]
+        return [_make_text_part(_GONE)]
+    return [
+        _make_text_part(clean(request.pictures[at].caption).strip()),
+        _make_image_part(urls[at]),
+    ]
 
 
-def _text(text: str) -> dict[str, Any]:
+def _make_text_part(text: str) -> dict[str, Any]:
     return {"type": "text", "text": text}
 
 
-def _image(url: str) -> dict[str, Any]:
+def _make_image_part(url: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-def captions_of(request: EngineRequest) -> list[str]:
+def get_captions(request: EngineRequest) -> list[str]:
     """Return the captions of a request's pictures ("": no caption); for a video, one caption for all frames."""
     own = request.pictures[-1]
     found = [one.caption for one in request.pictures]
     if request.video:
-        found = [video_caption(found[:-1])]
+        found = [make_video_caption(found[:-1])]
     elif not request.earlier:
         found = [own.alone or own.caption]
     return [clean(caption).strip() for caption in found]
 
 
-def question_text(question: str) -> str:
+def make_question_text(question: str) -> str:
     """Return a question as a model gets it. `DESCRIBE` replaces a question that consists only of control tokens."""
     return clean(question).strip() or DESCRIBE
 
@@ -289,10 +296,10 @@ def estimate_tokens(text: str) -> int:
     return math.ceil(letters / 3) + others + wide
 
 
-def prompt_tokens(request: EngineRequest) -> int:
+def estimate_prompt_tokens(request: EngineRequest) -> int:
     """Estimate the number of tokens in a request's prompt without its earlier turns."""
     messages = [one for one in request.messages if not one.past]
-    captions = captions_of(request)
+    captions = get_captions(request)
     words = [
         *captions,
         *(part.text for one in messages for part in one.parts if isinstance(part, Words)),
@@ -304,7 +311,7 @@ def prompt_tokens(request: EngineRequest) -> int:
         words.append(_TOOLS + json.dumps(request.tools))
     # Start and end marks of a picture, counted with its caption
     marks = _MESSAGE_TOKENS * (len(messages) + 1) + _PICTURE_TOKENS * (len(captions) + 1)
-    shown = request.visual_tokens + audio_tokens(request.sound)
+    shown = request.visual_tokens + estimate_audio_tokens(request.sound)
     return shown + marks + sum(map(estimate_tokens, words))
 
 
@@ -328,7 +335,7 @@ _PART = re.compile(r"(\d{1,2})(?:\s*[–-]\s*(\d{1,2}))?")
 _MINUTES_FROM = 100
 
 
-def captions(seconds: Sequence[tuple[float, float]]) -> list[str]:
+def make_captions(seconds: Sequence[tuple[float, float]]) -> list[str]:
     """Return the captions of pictures, oldest first.
 
     `seconds`: for each picture its age, and the age since which the scene has not changed. The explanation
@@ -337,20 +344,24 @@ def captions(seconds: Sequence[tuple[float, float]]) -> list[str]:
     found = []
     for number, (age, since) in enumerate(seconds, 1):
         still = round(since) > round(age) + 1
-        span = f"from {_words(since)} to {_words(age)} ago" if still else f"{_words(age)} ago"
+        span = (
+            f"from {_format_age(since)} to {_format_age(age)} ago"
+            if still
+            else f"{_format_age(age)} ago"
+        )
         found.append(f"[{number}] {span}:")
     if found:
         found[-1] = f"{_HEAD}\n{found[-1]}"
     return found
 
 
-def video_caption(captions: Sequence[str]) -> str:
-    """Return the caption of a video from the result of `captions`."""
+def make_video_caption(captions: Sequence[str]) -> str:
+    """Return the caption of a video from the result of `make_captions`."""
     frames = (caption.rpartition("\n")[2].removesuffix(":") for caption in captions)
     return _VIDEO.format(frames="; ".join(frames))
 
 
-def cited_numbers(answer: str, count: int) -> frozenset[int]:
+def find_cited_numbers(answer: str, count: int) -> frozenset[int]:
     """Return the numbers of pictures, 1 to `count`, that an answer cites."""
     found: set[int] = set()
     for match in _NAMED.finditer(answer):
@@ -359,7 +370,7 @@ def cited_numbers(answer: str, count: int) -> frozenset[int]:
     return frozenset(number for number in found if 1 <= number <= count)
 
 
-def _words(seconds: float) -> str:
+def _format_age(seconds: float) -> str:
     whole = max(0, round(seconds))
     if whole < _MINUTES_FROM:
         return f"{whole} s"
@@ -380,7 +391,7 @@ _TOKENS_A_SECOND = 25
 _MARK_TOKENS = 2
 
 
-def fault(sound: Sound) -> SoundUse | None:
+def find_sound_fault(sound: Sound) -> SoundUse | None:
     """Return why no engine accepts this sound, or None if it is valid."""
     samples = sound.samples
     if not isinstance(samples, np.ndarray) or samples.dtype != np.int16 or samples.ndim != 1:
@@ -390,13 +401,13 @@ def fault(sound: Sound) -> SoundUse | None:
     return SoundUse.TOO_LONG if sound.seconds > MOST_SECONDS else None
 
 
-def audio_part(sound: Sound) -> dict[str, Any]:
+def make_audio_part(sound: Sound) -> dict[str, Any]:
     """Return a content part with a sound as a base64 WAV file, in the format of OpenAI's API."""
-    data = base64.b64encode(wav(sound.samples.tobytes(), SOUND_RATE)).decode("ascii")
+    data = base64.b64encode(encode_wav(sound.samples.tobytes(), SOUND_RATE)).decode("ascii")
     return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
 
 
-def audio_tokens(sound: Sound | None) -> int:
+def estimate_audio_tokens(sound: Sound | None) -> int:
     """Estimate the number of tokens that a sound takes in a prompt."""
     if sound is None:
         return 0
@@ -410,18 +421,18 @@ def without_unusable_sound(request: EngineRequest, audio_in: bool) -> EngineRequ
     """
     if request.sound is None:
         return request
-    wrong = fault(request.sound) if audio_in else SoundUse.DEAF
+    wrong = find_sound_fault(request.sound) if audio_in else SoundUse.DEAF
     return request if wrong is None else without_sound(request, wrong)
 
 
 def without_sound(request: EngineRequest, why: SoundUse) -> EngineRequest:
     """Return the request with only its text. Raises EngineRefused if the question has no text."""
     if request.asked_by_sound and not request.question.strip():
-        raise no_sound_error(why)
+        raise make_no_sound_error(why)
     return dataclasses.replace(request, sound=None)
 
 
-def no_sound_error(why: SoundUse) -> EngineRefused:
+def make_no_sound_error(why: SoundUse) -> EngineRefused:
     """Return the error for a question whose sound cannot be used."""
     return EngineRefused(f"{_NO_SOUND[why]} Type the question, or say it again.", public=True)
 
@@ -446,18 +457,18 @@ _CAMERAS = (
 )
 
 
-def default_camera_name(number: str) -> str:
+def get_default_camera_name(number: str) -> str:
     """Return the name of an unnamed camera. The page and the built-in engine translate it."""
     return f"Camera {number}"
 
 
-def number_of(name: str) -> int | None:
+def parse_camera_number(name: str) -> int | None:
     """Return the number in a default camera name, or None for any other name."""
     found = _UNNAMED.fullmatch(name)
     return int(found[1]) if found else None
 
 
-def camera_captions(names: Sequence[str]) -> list[str]:
+def make_camera_captions(names: Sequence[str]) -> list[str]:
     """Return the captions of pictures from the cameras with these names."""
     found = [f"Camera {name}:" for name in names]
     if len(found) > 1:

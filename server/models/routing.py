@@ -44,7 +44,7 @@ def plain(text: str) -> str:
     return unicodedata.normalize("NFC", bare).translate(_ALIKE)
 
 
-def ends(question: str) -> str:
+def shorten_question(question: str) -> str:
     """Return a question with normalised spaces, shortened to its beginning and end.
 
     The result has at most 460 characters, because the time of searches is proportional to its length.
@@ -59,7 +59,7 @@ def ends(question: str) -> str:
     return question
 
 
-def word_pattern(words: str, parts: str = "") -> re.Pattern[str]:
+def make_word_pattern(words: str, parts: str = "") -> re.Pattern[str]:
     """Return a pattern for `plain` text from two comma-separated lists.
 
     `words`: complete words, prefixes (ending in *) and phrases; `parts`: texts that match anywhere.
@@ -70,7 +70,7 @@ def word_pattern(words: str, parts: str = "") -> re.Pattern[str]:
 
     def choice(entries: list[str], begin: str, end: str, more: str) -> str:
         found = [(entry.rstrip("*"), more if entry.endswith("*") else "") for entry in entries]
-        return f"{begin}{_either(found)}{end}"
+        return f"{begin}{_join_alternatives(found)}{end}"
 
     entries = [entry for entry in longest_first(words) if entry]
     marked = [entry for entry in entries if _DEVANAGARI.search(entry)]
@@ -80,11 +80,11 @@ def word_pattern(words: str, parts: str = "") -> re.Pattern[str]:
         letter = rf"[\w{WORD_MARKS}]"
         choices.append(choice(marked, rf"(?<!{letter})", rf"(?!{letter})", f"{letter}*"))
     if found := [(part, "") for part in longest_first(parts) if part]:
-        choices.append(_either(found))
+        choices.append(_join_alternatives(found))
     return re.compile("|".join(choices))
 
 
-def _either(entries: Sequence[tuple[str, str]]) -> str:
+def _join_alternatives(entries: Sequence[tuple[str, str]]) -> str:
     """Return a pattern of alternatives, each with its suffix pattern, as a prefix tree for speed."""
     by_letter: dict[str, list[tuple[str, str]]] = {}
     for text, more in entries:
@@ -97,15 +97,15 @@ def _either(entries: Sequence[tuple[str, str]]) -> str:
             ((text, more),) = rest
             found.append(re.escape(letter + text) + more)
         else:
-            found.append(re.escape(letter) + _either(rest))
+            found.append(re.escape(letter) + _join_alternatives(rest))
     return f"(?:{'|'.join(found)})"
 
 
 @cache
-def _words_of(kind: str) -> re.Pattern[str]:
+def _get_word_pattern(kind: str) -> re.Pattern[str]:
     """Return the pattern for the words of a kind in all languages. The first call takes milliseconds."""
     table = WORDS[kind]
-    return word_pattern(",".join(table["words"].values()), ",".join(table["parts"].values()))
+    return make_word_pattern(",".join(table["words"].values()), ",".join(table["parts"].values()))
 
 
 # Kinds of phrases that indicate a route
@@ -114,22 +114,22 @@ _SIGNS = ("past", "where", "search", "neither")
 
 def wants_detail(question: str) -> bool:
     """Return whether a question needs high detail, for example to read text or to see a small object."""
-    return _words_of("detail").search(plain(ends(question))) is not None
+    return _get_word_pattern("detail").search(plain(shorten_question(question))) is not None
 
 
-def route_of(question: str) -> QuestionMode:
+def get_route(question: str) -> QuestionMode:
     """Return the route of a question: NOW, unless its words indicate another route."""
-    text = plain(ends(question))
-    signs = _signs(text)
-    if "past" in signs or span_of(text) is not None:
+    text = plain(shorten_question(question))
+    signs = _find_phrase_kinds(text)
+    if "past" in signs or find_plain_span(text) is not None:
         return QuestionMode.PAST
     if "where" in signs:
         return QuestionMode.WHERE
     if wants_reading(text):
         return QuestionMode.READ
-    if _words_of("twice").search(text) is not None:
+    if _get_word_pattern("twice").search(text) is not None:
         return QuestionMode.TWICE
-    if _words_of("detail").search(text) is not None:
+    if _get_word_pattern("detail").search(text) is not None:
         return QuestionMode.DETAIL
     return QuestionMode.WHERE if "search" in signs else QuestionMode.NOW
 
@@ -141,7 +141,7 @@ def choose(
     if route in (QuestionMode.DETAIL, QuestionMode.READ, QuestionMode.TWICE):
         return route, Detail.HIGH
     if route is None:
-        route = route_of(question)
+        route = get_route(question)
         if route in (QuestionMode.DETAIL, QuestionMode.READ) and detail is Detail.LOW:
             route = QuestionMode.NOW
         if route is QuestionMode.NOW and detail is Detail.HIGH:
@@ -158,12 +158,12 @@ def choose(
     return route, detail
 
 
-def _signs(text: str) -> set[str]:
+def _find_phrase_kinds(text: str) -> set[str]:
     """Return the kinds of phrases in a `plain` text. If two phrases overlap, only the longer one is used."""
     spans = [
         (match.end() - match.start(), match.start(), sign)
         for sign in _SIGNS
-        for match in _words_of(sign).finditer(text)
+        for match in _get_word_pattern(sign).finditer(text)
     ]
     covered = bytearray(len(text))
     found = set()
@@ -192,12 +192,12 @@ class Span:
     until: float
 
 
-def span_in(question: str) -> Span | None:
+def find_span(question: str) -> Span | None:
     """Return the last time span in a question, or None if there is none."""
-    return span_of(plain(ends(question)))
+    return find_plain_span(plain(shorten_question(question)))
 
 
-def span_of(text: str) -> Span | None:
+def find_plain_span(text: str) -> Span | None:
     """Return the last time span in a `plain` text of bounded length, or None if there is none."""
     known = _times()
     for match in reversed(list(known.unit.finditer(text))):
@@ -208,11 +208,11 @@ def span_of(text: str) -> Span | None:
             return Span(seconds, 0.0)
         ago = known.ago_after.match(behind.lstrip()) or known.ago_before.search(before)
         if seconds and ago and unit < _HOUR:
-            return span_ago(seconds, unit)
-    return Span(math.inf, 0.0) if _words_of("start").search(text) else None
+            return get_span_ago(seconds, unit)
+    return Span(math.inf, 0.0) if _get_word_pattern("start").search(text) else None
 
 
-def span_ago(seconds: float, unit: float = 1.0) -> Span:
+def get_span_ago(seconds: float, unit: float = 1.0) -> Span:
     """Return the span meant by `seconds` ago, with a margin. `unit`: length in seconds of the unit in the text."""
     margin = max(unit / 2, _GUESSED * seconds) + _MARGIN
     return Span(seconds + margin, max(0.0, seconds - margin))
@@ -228,26 +228,26 @@ class _Times:
             return ",".join(words[at] for words in units[part].values())
 
         self._units = {
-            unit: word_pattern(of_unit("words", at), of_unit("parts", at))
+            unit: make_word_pattern(of_unit("words", at), of_unit("parts", at))
             for at, unit in enumerate((_SECOND, _MINUTE, _HOUR))
         }
         two, parts = units["more"]["two"], ",".join(of_unit("parts", at) for at in range(3))
-        self.unit = word_pattern(
+        self.unit = make_word_pattern(
             ",".join([*(of_unit("words", at) for at in range(3)), *two]), parts
         )
-        self._parts = word_pattern(parts)
+        self._parts = make_word_pattern(parts)
         self._two = {plain(word): unit for word, unit in zip(two, self._units, strict=True)}
-        self._many = word_pattern(units["more"]["many"])
+        self._many = make_word_pattern(units["more"]["many"])
         self._numbers = {
             plain(word.strip()): float(value)
             for part in ("words", "parts")
             for value, words in numbers[part].items()
             for word in words.split(",")
         }
-        self._number = re.compile(rf"\d{{1,4}}|{_words_of('numbers').pattern}")
-        self.ago_before = word_pattern(WORDS["ago"]["before"])
-        self.ago_after = word_pattern(**WORDS["ago"]["after"])
-        self.last = word_pattern(**WORDS["last"])
+        self._number = re.compile(rf"\d{{1,4}}|{_get_word_pattern('numbers').pattern}")
+        self.ago_before = make_word_pattern(WORDS["ago"]["before"])
+        self.ago_after = make_word_pattern(**WORDS["ago"]["after"])
+        self.last = make_word_pattern(**WORDS["last"])
 
     def length(self, word: str, before: str) -> tuple[float, float]:
         """Return the seconds of a duration (0 if it is not one) and of its unit. `before`: the text before `word`."""
@@ -274,32 +274,32 @@ _MOST_STOP_CHARS = 60
 
 
 @cache
-def _courtesies() -> re.Pattern[str]:
-    return word_pattern(**WORDS["courtesies"])
+def _get_courtesy_pattern() -> re.Pattern[str]:
+    return make_word_pattern(**WORDS["courtesies"])
 
 
 def wants_reading(text: str) -> bool:
     """Return whether a `plain` question asks to continue reading over several pictures."""
-    return _words_of("read").search(text) is not None
+    return _get_word_pattern("read").search(text) is not None
 
 
-def bare(said: str) -> str:
+def strip_courtesies(said: str) -> str:
     """Return a text as `plain` words, without polite phrases and punctuation."""
-    words = re.sub(rf"[^\w{WORD_MARKS}'\- ]+", " ", _courtesies().sub(" ", plain(said)))
+    words = re.sub(rf"[^\w{WORD_MARKS}'\- ]+", " ", _get_courtesy_pattern().sub(" ", plain(said)))
     return " ".join(words.split())
 
 
 def repeat_mode(said: str) -> QuestionMode | None:
     """Return the mode in which to repeat the last question ("look twice"), or None for any other text."""
-    return _repeat_modes().get(bare(said)) if len(said) <= _MOST_STOP_CHARS else None
+    return _repeat_modes().get(strip_courtesies(said)) if len(said) <= _MOST_STOP_CHARS else None
 
 
 @cache
 def _repeat_modes() -> dict[str, QuestionMode]:
-    """Return the modes by their `bare` phrases."""
+    """Return the modes by their `strip_courtesies` phrases."""
     words = tomllib.loads(Path(__file__).with_name("ways.toml").read_text("utf-8"))
     return {
-        bare(phrase): QuestionMode(way)
+        strip_courtesies(phrase): QuestionMode(way)
         for way, phrases in words.items()
         for phrase in ",".join(phrases.values()).split(",")
     }
@@ -307,7 +307,7 @@ def _repeat_modes() -> dict[str, QuestionMode]:
 
 def is_stop(question: str) -> bool:
     """Return whether a text consists only of a stop command."""
-    return len(question) <= _MOST_STOP_CHARS and bare(question) in _STOP
+    return len(question) <= _MOST_STOP_CHARS and strip_courtesies(question) in _STOP
 
 
 # Voice commands. Only a complete text, apart from polite phrases, is a command; in a longer sentence the same words are
@@ -340,9 +340,9 @@ COMMANDS: dict[VoiceCommand, dict[str, str]] = {
 
 
 @cache
-def _commands() -> dict[str, VoiceCommand]:
+def _load_commands() -> dict[str, VoiceCommand]:
     return {
-        bare(phrase): command
+        strip_courtesies(phrase): command
         for command, words in COMMANDS.items()
         for phrases in words.values()
         for phrase in phrases.split(",")
@@ -350,44 +350,46 @@ def _commands() -> dict[str, VoiceCommand]:
 
 
 @cache
-def _forms(kind: str) -> list[re.Pattern[str]]:
+def _get_patterns(kind: str) -> list[re.Pattern[str]]:
     """Return the patterns of a command in all languages."""
     end = _FORMS[kind].get("end", "")
     return [re.compile(form + end, re.IGNORECASE) for form in _FORMS[kind]["patterns"]]
 
 
-def _form_of(kind: str, text: str) -> re.Match[str] | None:
+def _match_pattern(kind: str, text: str) -> re.Match[str] | None:
     """Return the match of the first pattern that a text begins with."""
-    return next((found for one in _forms(kind) if (found := one.match(text))), None)
+    return next((found for one in _get_patterns(kind) if (found := one.match(text))), None)
 
 
 def parse_command(said: str) -> tuple[VoiceCommand, str] | None:
     """Return the command in a text and its argument (a watch's condition, an object, or ""); None for a question."""
     text = said.strip()
-    if _form_of("asks", text):
+    if _match_pattern("asks", text):
         return None
-    if found := _form_of("watch", text):
+    if found := _match_pattern("watch", text):
         condition = text[found.end() :].rstrip(" .!。！")
         return (VoiceCommand.WATCH, condition) if condition else None
-    if after := _form_of("watch_after", text):
+    if after := _match_pattern("watch_after", text):
         return VoiceCommand.WATCH, after["condition"]
     for of_thing, kind in ((VoiceCommand.GUIDE_TO, "lead"), (VoiceCommand.WHERE_WAS, "where")):
-        if (thing := _thing_in(text, kind)) and bare(text) not in _commands():
+        if (thing := _find_object(text, kind)) and strip_courtesies(text) not in _load_commands():
             return of_thing, thing
-    command = _commands().get(bare(text)) if len(text) <= _MOST_COMMAND_CHARS else None
+    command = (
+        _load_commands().get(strip_courtesies(text)) if len(text) <= _MOST_COMMAND_CHARS else None
+    )
     if command is VoiceCommand.CAMERA_OFF and _QUESTION.search(text):
         return None
     return (command, "") if command is not None else None
 
 
-def _thing_in(text: str, kind: str) -> str:
+def _find_object(text: str, kind: str) -> str:
     """Return the object in texts such as "guide me to ..."; "" for other texts."""
     if len(text) > 2 * _MOST_THING_CHARS:
         return ""
-    if found := _form_of(kind, text):
+    if found := _match_pattern(kind, text):
         thing = text[found.end() :].rstrip(" .!。！?？؟")
         return thing if len(thing) <= _MOST_THING_CHARS else ""
-    after = _form_of(f"{kind}_after", text)
+    after = _match_pattern(f"{kind}_after", text)
     return after["thing"] if after else ""
 
 

@@ -30,29 +30,29 @@ class _Choice:
 
     def __init__(self, order: Sequence[Engine]) -> None:
         self.order = tuple(order)
-        self.now = next((one for one in self.order if _able(one.status)), self.order[0])
+        self.now = next((one for one in self.order if _is_able(one.status)), self.order[0])
         # True once the engine was usable; until then it is replaced without waiting for failed probes
-        self.proven = _able(self.now.status)
+        self.proven = _is_able(self.now.status)
 
     def choose(self, failures: Mapping[Engine, int]) -> bool:
         """Update the choice; return whether it changed. `failures`: consecutive failed probes."""
         at = self.order.index(self.now)
-        best = next((n for n, one in enumerate(self.order) if _able(one.status)), None)
+        best = next((n for n, one in enumerate(self.order) if _is_able(one.status)), None)
         changed = False
         if best is not None and best != at:
-            lost = not _alive(self.now.status) and (
+            lost = not _is_alive(self.now.status) and (
                 not self.proven or failures[self.now] >= _FAILURES
             )
             if best < at or lost:
                 self.now, self.proven, changed = self.order[best], True, True
-        self.proven = self.proven or _able(self.now.status)
+        self.proven = self.proven or _is_able(self.now.status)
         return changed
 
     def calm(self, failures: Mapping[Engine, int]) -> bool:
         """Return whether the engine answers, and no better engine is unavailable."""
         better = self.order[: self.order.index(self.now)]
-        well = _alive(self.now.status) and failures[self.now] == 0
-        return well and all(_able(one.status) for one in better)
+        well = _is_alive(self.now.status) and failures[self.now] == 0
+        return well and all(_is_able(one.status) for one in better)
 
 
 class EngineProber:
@@ -145,7 +145,7 @@ class EngineProber:
         before, failed = self.failures[engine], True
         try:
             status = await engine.probe()
-            failed = not _alive(status)
+            failed = not _is_alive(status)
         except Exception as exc:  # noqa: BLE001
             # An error of one engine must not stop the probes of others.
             log.error("probe failed", extra={"engine": engine.name, "error": type(exc).__name__})
@@ -183,26 +183,26 @@ class EngineSelector:
 
     def _take(self, engines: Sequence[Engine]) -> None:
         self._usual = tuple(engines)
-        answers = _Choice(self._order(Role.ANSWERS))
+        answers = _Choice(self._get_order(Role.ANSWERS))
         # A role that has no engine of its own shares the choice for answers.
         self._choices = {
-            role: _Choice(self._order(role)) if self._own(role) is not None else answers
+            role: _Choice(self._get_order(role)) if self._get_own(role) is not None else answers
             for role in Role
         }
-        self._announced = self._now()
+        self._announced = self._get_current()
 
-    def _own(self, role: Role) -> Engine | None:
+    def _get_own(self, role: Role) -> Engine | None:
         """Return the configured engine of a role, or None if there is none."""
         name = self._roles.get(role)
         return next((one for one in self._usual if one.name == name), None)
 
-    def _order(self, role: Role) -> list[Engine]:
+    def _get_order(self, role: Role) -> list[Engine]:
         """Return the engines for a role, best first."""
 
         def rank(engine: Engine) -> int:
-            if engine is self._own(role):
+            if engine is self._get_own(role):
                 return 0
-            if engine is self._preferred and engine not in map(self._own, self._roles):
+            if engine is self._preferred and engine not in map(self._get_own, self._roles):
                 return 1
             if engine is self._usual[0]:
                 return 2
@@ -252,19 +252,19 @@ class EngineSelector:
 
         For answers, only an engine of another role is a fallback: the page itself reports the engine of last resort.
         """
-        choice, own = self._choices[role], self._own(role)
+        choice, own = self._choices[role], self._get_own(role)
         if own is not None:
             return choice.now is not own
         if role is not Role.ANSWERS or choice.now in self._last:
             return False
-        others = map(self._own, self._roles)
+        others = map(self._get_own, self._roles)
         return choice.now in others and choice.now is not choice.order[0]
 
-    def fallback_notice(self) -> str:
+    def get_fallback_notice(self) -> str:
         """Return a sentence for visitors while a role uses a fallback; else ""."""
         return _FALLBACK_NOTICE if any(map(self.uses_fallback, Role)) else ""
 
-    def _now(self) -> list[tuple[Engine, EngineStatus]]:
+    def _get_current(self) -> list[tuple[Engine, EngineStatus]]:
         return [(choice.now, choice.now.status) for choice in self._choices.values()]
 
     async def start(self) -> None:
@@ -303,8 +303,8 @@ class EngineSelector:
             return
         self._preferred = engine
         for role in Role:
-            if role is Role.ANSWERS or self._own(role) is not None:
-                self._choices[role].order = tuple(self._order(role))
+            if role is Role.ANSWERS or self._get_own(role) is not None:
+                self._choices[role].order = tuple(self._get_order(role))
         self._choose()
         self._prober.probe_all()
 
@@ -338,7 +338,7 @@ class EngineSelector:
                 log.info(
                     "engine of a role changed", extra={"engine": choice.now.name, "kind": str(role)}
                 )
-        now = self._now()
+        now = self._get_current()
         if now != self._announced:
             self._announced = now
             self._announce()
@@ -352,12 +352,12 @@ class EngineSelector:
                 log.error("engine listener failed", extra={"error": type(exc).__name__})
 
 
-def _able(status: EngineStatus) -> bool:
+def _is_able(status: EngineStatus) -> bool:
     """Return whether an engine is ready and accepts pictures."""
     return status.ready and status.capabilities.images
 
 
-def _alive(status: EngineStatus) -> bool:
+def _is_alive(status: EngineStatus) -> bool:
     """Return whether an engine accepts pictures, and is ready or busy (which is not a failure)."""
     return status.state in (EngineState.READY, EngineState.BUSY) and status.capabilities.images
 

@@ -65,7 +65,7 @@ class HeldFrame:
     async def _choose(self) -> None:
         try:
             self._camera.wake()
-            self.frame = await self._camera.sharpest()
+            self.frame = await self._camera.wait_for_sharpest()
         except CameraFrozen:
             self.frame = self._camera.last_new
         except CameraError as error:

@@ -279,7 +279,7 @@ class SessionPart:
         """The source of the next question's frames; None for the session's own camera."""
         return None
 
-    async def picture_for(self, view: View, needs: Capabilities) -> Prepared | None:
+    async def get_picture(self, view: View, needs: Capabilities) -> Prepared | None:
         """Return a picture of the view for an engine with these capabilities, or None to have a new one prepared.
 
         Raises FrameWithheld.
@@ -496,10 +496,10 @@ class FeatureParts:
         found = (part.frame_source for part in self)
         return next((one for one in found if one is not None), None)
 
-    async def picture_for(self, view: View, needs: Capabilities) -> Prepared:
+    async def get_picture(self, view: View, needs: Capabilities) -> Prepared:
         """Return a picture of the view from a part, else a new picture. Raises FrameWithheld."""
         for part in self:
-            if (found := await part.picture_for(view, needs)) is not None:
+            if (found := await part.get_picture(view, needs)) is not None:
                 return found
         return Prepared(await self._requests.prepare(view, needs), needs)
 
@@ -538,8 +538,8 @@ class FeatureParts:
     def stop(self) -> None:
         """Stop all parts and their frames, even if some of them fail."""
         self._connected = False
-        listen(self._camera.on_sample, self._frame, False)
-        listen(self._camera.on_between, self._between, False)
+        listen(self._camera.on_sample, self._on_frame, False)
+        listen(self._camera.on_between, self._on_frame_between, False)
         with ExitStack() as stack:
             for part in self:
                 stack.callback(part.stop)
@@ -571,8 +571,8 @@ class FeatureParts:
             # Do not exceed a chosen rate.
             alert=chosen is None and bool(self._alert),
         )
-        listen(self._camera.on_sample, self._frame, bool(self._active))
-        listen(self._camera.on_between, self._between, bool(self._alert))
+        listen(self._camera.on_sample, self._on_frame, bool(self._active))
+        listen(self._camera.on_between, self._on_frame_between, bool(self._alert))
 
     @property
     def unattended(self) -> bool:
@@ -590,12 +590,12 @@ class FeatureParts:
         for part in self._background:
             part.retry()
 
-    def _frame(self, frame: Frame) -> None:
+    def _on_frame(self, frame: Frame) -> None:
         for part in list(self._active):
             if part in self._active:
                 part.frame(frame)
 
-    def _between(self, frame: Frame) -> None:
+    def _on_frame_between(self, frame: Frame) -> None:
         for part in list(self._alert):
             part.between(frame)
 

@@ -22,7 +22,7 @@ from server.models.routing import FEATURE_COMMANDS, choose, is_stop, parse_comma
 from server.models.scheduler.job import Result
 from server.session.hold import HeldFrame
 from server.session.part import FeatureParts, SessionContext
-from server.session.request.answers import AnswerListener, Toolbox, cancelled_response
+from server.session.request.answers import AnswerListener, Toolbox, make_cancelled_response
 from server.session.request.asking import Asking, Stage
 from server.session.request.parts import Spoken
 from server.session.request.question import Question
@@ -112,7 +112,7 @@ class QuestionState:
             asking.publisher.stop(reason)
             return
         asking.end()
-        response = cancelled_response(asking.question, self._services.current_engine(), reason)
+        response = make_cancelled_response(asking.question, self._services.current_engine(), reason)
         self._outbox.put(response)
         self.end(asking, response)
 
@@ -209,10 +209,10 @@ class QuestionService:
             case wire.Cancel():
                 for part in self._features:
                     part.cancel(message.id)
-                self._silence(message.id, "user")
+                self._interrupt_speech(message.id, "user")
                 self.state.cancel(message.id, "user")
             case wire.DeleteAnswer():
-                self._silence(message.id, "user")
+                self._interrupt_speech(message.id, "user")
                 self.drop(message.id)
             case wire.Hold():
                 self._hold.begin()
@@ -228,7 +228,7 @@ class QuestionService:
                 return False
         return True
 
-    def _silence(self, id: str | None, reason: str) -> None:
+    def _interrupt_speech(self, id: str | None, reason: str) -> None:
         if id in (None, self._context.speech.id):
             self._context.speech.interrupt(reason)
 
@@ -278,7 +278,7 @@ class QuestionService:
             self._commands.send(id, VoiceCommand.STOP, "")
         elif id is not None:
             stop = Question(id, "", QuestionTime.now())
-            self._outbox.put(cancelled_response(stop, self._services.current_engine(), "user"))
+            self._outbox.put(make_cancelled_response(stop, self._services.current_engine(), "user"))
         return True
 
     def correct(self, message: wire.CorrectTranscript) -> None:
@@ -383,10 +383,10 @@ class QuestionService:
         else:
             self._history.drop(id)
             self._pictures.drop(id)
-        self._prompt_lost()
+        self._on_prompt_lost()
         self.state.forget(id)
 
-    def _prompt_lost(self) -> None:
+    def _on_prompt_lost(self) -> None:
         for part in self._features:
             part.prompt_lost()
 
@@ -440,7 +440,7 @@ class _Progress(AnswerListener):
         )
 
     def on_error(self, error: QwenCameraError) -> None:
-        self._service._prompt_lost()
+        self._service._on_prompt_lost()
         self._service._send_failure(self._asking, error)
 
     def keep(self, id: str, picture: Picture) -> str | None:

@@ -23,7 +23,7 @@ class StateReporter:
 
     def greet(self) -> None:
         """Send the first messages of a socket, and again when the engine changes."""
-        self._session.outbox.put(self._ready())
+        self._session.outbox.put(self._make_ready())
         self.send_sender(None)
         self._last = None
         self.report()
@@ -32,14 +32,14 @@ class StateReporter:
 
     def report(self) -> None:
         """Send the status: after changes of the camera's state, and after each hold."""
-        before, self._last = self._last, self._status()
+        before, self._last = self._last, self._make_status()
         self._session.outbox.put(self._last)
         measured = self._last.model_dump(include={"fps", "queue_depth"})
         if before is None or before.model_copy(update=measured) != self._last:
             for part in self._features:
                 part.on_reported()
 
-    def _ready(self) -> wire.Ready:
+    def _make_ready(self) -> wire.Ready:
         session = self._session
         services, requests, consent = session.services, session.requests, session.requests.consent
         engine = services.current_engine()
@@ -76,7 +76,7 @@ class StateReporter:
             features=self._features.ready(),
         )
 
-    def _status(self) -> wire.Status:
+    def _make_status(self) -> wire.Status:
         camera, frame, scene = (
             self._session.camera,
             self._session.camera.newest,

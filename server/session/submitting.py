@@ -12,7 +12,7 @@ from server.core.frames import Detail, Frame, JobKind, QuestionMode, Region
 from server.media.picture.planes import refuse_black
 from server.models import prompts
 from server.models.base import Capabilities, PointedAt, ShownPicture
-from server.models.prompts import camera_captions
+from server.models.prompts import make_camera_captions
 from server.session.hold import HeldFrame
 from server.session.part import FeatureParts, FrameSource, SessionContext
 from server.session.request.answers import AnswerListener, AnswerPublisher
@@ -61,7 +61,7 @@ class QuestionSubmitter:
         if around and question.part is None:
             await self._submit_around(asking, frame_source)
             return
-        own = partial(self._own_frame, asking)
+        own = partial(self._get_own_frame, asking)
         frame, held = await own()
         asking.question = question = self._with_fitting_route(question, held)
         route = self._features.routes.get(question.route)
@@ -70,7 +70,7 @@ class QuestionSubmitter:
             asking.question = question = replace(question, route=plain)
         view = View(frame, question.detail, self._camera.scene, held)
         asking.views = (view,)
-        draft = self._draft(asking)
+        draft = self._make_draft(asking)
         if question.part is not None:
             alone = prompts.PART_CLOSER if question.closer else prompts.PART_ALONE
             beside = prompts.PART_CLOSER if question.closer else prompts.PART_BESIDE
@@ -80,15 +80,15 @@ class QuestionSubmitter:
                 view=replace(view, detail=Detail.HIGH, region=region),
                 caption=beside,
                 alone=alone,
-                earlier=_whole(view, self._requests)
+                earlier=_make_whole_picture_maker(view, self._requests)
                 if question.route is not QuestionMode.WHERE
                 else None,
                 extras=(*draft.extras, PointedAt(question.part)),
             )
-        waited = self._waited_seconds(asking)
+        waited = self._get_waited_seconds(asking)
         if route is None or route.prepares:
             needs = self._services.current_engine().status.capabilities
-            prepared = await self._features.picture_for(draft.view, needs)
+            prepared = await self._features.get_picture(draft.view, needs)
             if not (needs.wants_pixels or self._camera.screen):
                 refuse_black(prepared.picture.scene, frame)
             draft = replace(draft, prepared=prepared)
@@ -114,7 +114,7 @@ class QuestionSubmitter:
         assert asking.publisher is not None
         asking.on_submitted(self._requests.submit(draft, asking.publisher))
 
-    def _waited_seconds(self, asking: Asking) -> float:
+    def _get_waited_seconds(self, asking: Asking) -> float:
         """Return the seconds that the question waited for its frame."""
         if asking.publisher is not None:
             # Asked again, about the same frame
@@ -130,16 +130,16 @@ class QuestionSubmitter:
         asking.question = question = replace(question, route=plain)
         needs = self._services.current_engine().status.capabilities
         if not asking.views and frame_source is not None:
-            own, waits = partial(self._own_frame, asking), partial(self._waits, asking)
+            own, waits = partial(self._get_own_frame, asking), partial(self._report_waiting, asking)
             asking.views = await frame_source.views(question, needs, own, waits)
         asking.views = tuple(replace(view, detail=question.detail) for view in asking.views)
-        waited = self._waited_seconds(asking)
-        draft = _with_others(self._draft(asking), asking.views, self._requests)
+        waited = self._get_waited_seconds(asking)
+        draft = _with_others(self._make_draft(asking), asking.views, self._requests)
         picture = await self._requests.prepare(draft.view, needs)
         self._publish(asking, waited)
         self._queue(asking, replace(draft, prepared=Prepared(picture, needs)))
 
-    def _waits(self, asking: Asking) -> None:
+    def _report_waiting(self, asking: Asking) -> None:
         self._outbox.put(wire.Waiting(id=asking.id))
 
     def _publish(self, asking: Asking, waited: float) -> None:
@@ -159,7 +159,7 @@ class QuestionSubmitter:
         )
         asking.publisher.waited = waited
 
-    def _draft(self, asking: Asking) -> Draft:
+    def _make_draft(self, asking: Asking) -> Draft:
         question, on_speech = asking.question, None
         if self._context.speech.can_play:
             on_speech = partial(self._context.speech.play, asking.id)
@@ -170,14 +170,14 @@ class QuestionSubmitter:
             on_speech=on_speech,
         )
 
-    async def _own_frame(self, asking: Asking) -> tuple[Frame, bool]:
+    async def _get_own_frame(self, asking: Asking) -> tuple[Frame, bool]:
         """Return the frame of the session's own camera for a question, and True if it is a held frame."""
         asked, spoken = asking.question.asked, asking.question.spoken
         if asking.views:
             # Asked again, about the same frame
             return asking.views[-1].frame, asking.views[-1].held
 
-        waits = partial(self._waits, asking)
+        waits = partial(self._report_waiting, asking)
         if await self._hold.wait(waits):
             # The search of a hold ended after the question.
             asked = replace(asked, at=time.monotonic())
@@ -185,10 +185,10 @@ class QuestionSubmitter:
             return self._hold.frame, True
         if spoken is not None and spoken.frame is not None:
             return spoken.frame, False
-        return await self._camera.frame_after(asked, waits), False
+        return await self._camera.wait_for_frame(asked, waits), False
 
 
-def _whole(view: View, requests: RequestBuilder) -> MakeEarlier:
+def _make_whole_picture_maker(view: View, requests: RequestBuilder) -> MakeEarlier:
     """Return a function that makes the whole picture in addition to its part, for engines that accept both."""
 
     async def make(needs: Capabilities) -> Sequence[ShownPicture]:
@@ -202,7 +202,7 @@ def _whole(view: View, requests: RequestBuilder) -> MakeEarlier:
 
 def _with_others(draft: Draft, views: Sequence[View], requests: RequestBuilder) -> Draft:
     """Return the draft with the pictures of all other cameras; the last view is the main picture of the request."""
-    captions = camera_captions([view.name for view in views])
+    captions = make_camera_captions([view.name for view in views])
     before = list(zip(views[:-1], captions, strict=False))
 
     async def make(needs: Capabilities) -> Sequence[ShownPicture]:

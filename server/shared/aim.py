@@ -151,11 +151,11 @@ def advise(found: Found, scene: Scene | None, now: Advice | None = None) -> Advi
     if found.lines:
         group = _main_group(found.lines)
         small = SMALL_BELOW, SMALL_UNTIL
-        return Advice(_size_hint(group, held, _middle_height(group), small), "text")
+        return Advice(_get_size_hint(group, held, _get_median_height(group), small), "text")
     if found.faces:
         face = max(found.faces, key=lambda one: one.area)
         small = FAR_FACE_BELOW, FAR_FACE_UNTIL
-        return Advice(_size_hint([face], held, face.height, small), "face")
+        return Advice(_get_size_hint([face], held, face.height, small), "face")
     return Advice(Hint.NOTHING) if found.looked else None
 
 
@@ -171,7 +171,7 @@ def advise_reading(found: Found, scene: Scene | None, *, begun: bool) -> Hint | 
             return Hint.BLURRED
         return Hint.NOTHING if found.looked else None
     group = _main_group(found.lines)
-    cut = _cut_edges(group, _bounding_thing(group), None)
+    cut = _cut_edges(group, _get_bounding_thing(group), None)
     if {Hint.LEFT_EDGE, Hint.RIGHT_EDGE} <= cut.keys():
         return Hint.BACK
     edges = [Hint.LEFT_EDGE, Hint.RIGHT_EDGE, Hint.LOWER_EDGE]
@@ -180,29 +180,29 @@ def advise_reading(found: Found, scene: Scene | None, *, begun: bool) -> Hint | 
     for edge in edges:
         if edge in cut:
             return edge
-    return Hint.CLOSER if _middle_height(group) < SMALL_BELOW else Hint.GOOD
+    return Hint.CLOSER if _get_median_height(group) < SMALL_BELOW else Hint.GOOD
 
 
-def _size_hint(
+def _get_size_hint(
     things: Sequence[Thing], held: Hint | None, height: float, small: tuple[float, float]
 ) -> Hint:
     """Return the hint about the size of a text or face. `small`: bounds of `height` with hysteresis."""
-    whole = _bounding_thing(things)
-    hint = _edge_hint(_cut_edges(things, whole, held), held)
+    whole = _get_bounding_thing(things)
+    hint = _get_edge_hint(_cut_edges(things, whole, held), held)
     if hint is not None:
         return hint
     if height < small[held is Hint.CLOSER]:
         return Hint.CLOSER
-    return _side_hint(whole, held)
+    return _get_side_hint(whole, held)
 
 
-def _middle_height(lines: Sequence[Thing]) -> float:
+def _get_median_height(lines: Sequence[Thing]) -> float:
     """Return the lower median of the heights of letters."""
     heights = sorted(line.height for line in lines)
     return heights[(len(heights) - 1) // 2]
 
 
-def _edge_hint(cut: dict[Hint, float], held: Hint | None) -> Hint | None:
+def _get_edge_hint(cut: dict[Hint, float], held: Hint | None) -> Hint | None:
     """Return the hint about cut-off edges: the one with the largest fraction, or BACK for opposite ones."""
     if {Hint.LEFT_EDGE, Hint.RIGHT_EDGE} <= cut.keys():
         return Hint.BACK
@@ -220,7 +220,7 @@ def _cut_edges(lines: Sequence[Thing], whole: Thing, held: Hint | None) -> dict[
     found: dict[Hint, float] = {}
     for edge in _EDGES:
         near = CUT_UNTIL if held in (edge, Hint.BACK) else CUT_BELOW
-        cut = [line for line in lines if _distance(line, edge) < near]
+        cut = [line for line in lines if _get_distance(line, edge) < near]
         if edge in (Hint.LEFT_EDGE, Hint.RIGHT_EDGE):
             share = sum(line.area for line in cut) / area
             enough = _CUT_AREA
@@ -232,7 +232,7 @@ def _cut_edges(lines: Sequence[Thing], whole: Thing, held: Hint | None) -> dict[
     return found
 
 
-def _distance(thing: Thing, edge: Hint) -> float:
+def _get_distance(thing: Thing, edge: Hint) -> float:
     return {
         Hint.LEFT_EDGE: thing.left,
         Hint.RIGHT_EDGE: 1.0 - thing.right,
@@ -241,7 +241,7 @@ def _distance(thing: Thing, edge: Hint) -> float:
     }[edge]
 
 
-def _side_hint(whole: Thing, held: Hint | None) -> Hint:
+def _get_side_hint(whole: Thing, held: Hint | None) -> Hint:
     across = (whole.left + whole.right) / 2 - 0.5
     down = (whole.top + whole.bottom) / 2 - 0.5
     most_across = BESIDE_UNTIL if held in (Hint.LEFT, Hint.RIGHT) else BESIDE_ABOVE
@@ -255,7 +255,7 @@ def _side_hint(whole: Thing, held: Hint | None) -> Hint:
     return Hint.GOOD
 
 
-def _bounding_thing(things: Sequence[Thing]) -> Thing:
+def _get_bounding_thing(things: Sequence[Thing]) -> Thing:
     return Thing(
         min(one.left for one in things),
         min(one.top for one in things),
@@ -276,7 +276,7 @@ def _main_group(lines: Sequence[Thing]) -> list[Thing]:
             group.extend(near)
             waiting = [one for one in waiting if one not in near]
         groups.append(group)
-    return max(groups, key=_weight)
+    return max(groups, key=_get_weight)
 
 
 def _are_near(one: Thing, other: Thing) -> bool:
@@ -286,7 +286,7 @@ def _are_near(one: Thing, other: Thing) -> bool:
     return across < gap and down < gap
 
 
-def _weight(group: list[Thing]) -> float:
-    whole = _bounding_thing(group)
+def _get_weight(group: list[Thing]) -> float:
+    whole = _get_bounding_thing(group)
     away = math.hypot((whole.left + whole.right) / 2 - 0.5, (whole.top + whole.bottom) / 2 - 0.5)
     return sum(line.area for line in group) * (1.0 - away)

@@ -61,7 +61,11 @@ def read_boxes(text: str) -> list[Box]:
 
 
 def _read_json(text: str) -> list[Box]:
-    found = (_box(entry) for whole in objects(text) for entry in _objects_with_box(whole))
+    found = (
+        _parse_box(entry)
+        for whole in find_json_objects(text)
+        for entry in _find_objects_with_box(whole)
+    )
     return list(itertools.islice((box for box in found if box is not None), MAX_BOXES))
 
 
@@ -105,7 +109,7 @@ def count_overshoots(metrics: Metrics, clamped: int, dropped: int) -> None:
     counter.labels("dropped").inc(dropped)
 
 
-def region_to_frame(
+def to_frame_box(
     box: Box, unit: BoxUnit, picture: tuple[int, int], frame: tuple[int, int], region: Region | None
 ) -> Box | None:
     """Convert a box in a picture of a frame, or of a region of it, to the frame's pixels; None for a box outside."""
@@ -126,13 +130,13 @@ def _read_pairs(text: str) -> list[Box]:
     for match in itertools.islice(_PAIRS.finditer(plain), MAX_BOXES):
         before = plain[end : match.start()].rpartition("\n")[2].strip(" ,;:")
         numbers = [int(digits) for digits in match.groups()]
-        box = _box({"bbox_2d": numbers, "label": before})
+        box = _parse_box({"bbox_2d": numbers, "label": before})
         boxes += [] if box is None else [box]
         end = match.end()
     return boxes
 
 
-def _objects_with_box(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _find_objects_with_box(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the object if it has coordinates, else the objects in it that have coordinates."""
     left: list[Any] = [entry]
     while left:
@@ -145,12 +149,12 @@ def _objects_with_box(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
             left.extend(reversed(one))
 
 
-def _box(entry: dict[str, Any]) -> Box | None:
+def _parse_box(entry: dict[str, Any]) -> Box | None:
     numbers = next((entry[name] for name in _NAMES if name in entry), None)
     if numbers is None:
         point = next((entry[name] for name in _POINTS if name in entry), None)
         numbers = [*point, *point] if isinstance(point, list) and len(point) == 2 else None
-    box = rectangle(numbers)
+    box = parse_rectangle(numbers)
     if box is None:
         return None
     label = entry.get("label", "")
@@ -159,7 +163,7 @@ def _box(entry: dict[str, Any]) -> Box | None:
     return replace(box, label=shown, confidence=share(entry.get("sure")))
 
 
-def rectangle(value: object) -> Box | None:
+def parse_rectangle(value: object) -> Box | None:
     """Return the box between two opposite corners, given as four numbers; None for anything else."""
     if not isinstance(value, list) or len(value) != 4:
         return None
@@ -180,7 +184,7 @@ _FAILURE = 1_000
 _MOST = 1e9
 
 
-def objects(text: str) -> Iterator[dict[str, Any]]:
+def find_json_objects(text: str) -> Iterator[dict[str, Any]]:
     """Yield the complete JSON objects in a model's text: outer ones whole, and those inside broken ones. Never raises."""
     if len(text) > MAX_TEXT_CHARS:
         return

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from zoneinfo import ZoneInfo
 
-from server.models.routing import WORD_MARKS, plain, word_pattern
+from server.models.routing import WORD_MARKS, make_word_pattern, plain
 
 _NAMES = (
     "jan january januar janvier janv enero ene gennaio janeiro januari stycznia ocak января январь січня січень يناير जनवरी|gen sty oca",
@@ -32,7 +32,7 @@ _MONTHS = {
 }
 _SHORT = {plain(name) for names in _NAMES for name in names.partition("|")[2].split()}
 # Without abbreviations that are also a day or another word
-_NAMED_MONTH = word_pattern(
+_NAMED_MONTH = make_word_pattern(
     ",".join(one for one in _MONTHS.keys() - _SHORT if len(one) > 3 and one != "sept")
 )
 # A word that may be the name of a month
@@ -128,7 +128,7 @@ class Date:
 _ALL_NUMBERS = re.compile(r"[\d\s./-]+").fullmatch
 
 
-def order_in(rows: Iterable[str]) -> str:
+def find_date_order(rows: Iterable[str]) -> str:
     """Return the order of day, month and year indicated by a package's text: "mdy", "dmy" or "ymd"; "" if unclear."""
     text = plain("\n".join(rows))
     found = {order for order, words in _COUNTRIES.items() if words.search(text)}
@@ -138,15 +138,15 @@ def order_in(rows: Iterable[str]) -> str:
     return "ymd" if "ymd" in found else found.pop() if len(found) == 1 else ""
 
 
-def dates(row: str, order: str = "") -> list[Date]:
-    """Return the valid dates in a row, left to right. `order`: result of `order_in` for the whole package."""
+def find_dates(row: str, order: str = "") -> list[Date]:
+    """Return the valid dates in a row, left to right. `order`: result of `find_date_order` for the whole package."""
     # Folding keeps the length unless an accent is a separate mark; then the folded text is shown.
     folded = plain(row)
     shown = row if len(folded) == len(row) else folded
-    known = cache(lambda: order or order_in([row]))
+    known = cache(lambda: order or find_date_order([row]))
     found: list[tuple[int, int, Date]] = []
     for pattern in _DATES if any(map(str.isdigit, folded)) else ():
-        for match in _overlapping(pattern, folded):
+        for match in _find_overlapping(pattern, folded):
             parts = match.groupdict()
             name = parts.get("n")
             if name and (name not in _MONTHS or (name in _SHORT and not parts.get("y"))):
@@ -155,10 +155,10 @@ def dates(row: str, order: str = "") -> list[Date]:
             if any(begin < end and start < match.end() for start, end, _ in found):
                 continue
             if "a" in parts:
-                readings = _readings(parts, known())
+                readings = _list_readings(parts, known())
             else:
                 month = _MONTHS[name] if name else int(parts["m"])
-                readings = [(_year(parts.get("y")), month, int(parts.get("d") or 0) or None)]
+                readings = [(_parse_year(parts.get("y")), month, int(parts.get("d") or 0) or None)]
             # Without separators, a date must have only one reading.
             if not readings or ("a" in parts and "s" not in parts and len(readings) > 1):
                 continue
@@ -171,7 +171,7 @@ def dates(row: str, order: str = "") -> list[Date]:
     return [date for _, _, date in sorted(found, key=lambda one: one[0])]
 
 
-def _overlapping(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+def _find_overlapping(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
     """Yield matches, including those that begin inside another one: "12 et 13 décembre"."""
     match = pattern.search(text)
     while match is not None:
@@ -183,16 +183,16 @@ def _overlapping(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]
 _Parts = tuple[int | None, int, int | None]
 
 
-def _year(text: str | None) -> int | None:
+def _parse_year(text: str | None) -> int | None:
     return int(text) + 2000 * (len(text) == 2) if text else None
 
 
-def _readings(parts: Mapping[str, str], order: str) -> list[_Parts]:
+def _list_readings(parts: Mapping[str, str], order: str) -> list[_Parts]:
     """Return the possible meanings of three numbers: in the given order; with points, the day is first."""
     found: list[_Parts] = []
     for one in (order, "dmy", "mdy") if order else ("dmy", "mdy"):
         part = dict(zip(one, (parts["a"], parts["b"], parts["c"]), strict=True))
-        year, month, day = _year(part["y"]), int(part["m"]), int(part["d"])
+        year, month, day = _parse_year(part["y"]), int(part["m"]), int(part["d"])
         possible = len(part["y"]) > 1 and 1 <= month <= _MOST_MONTHS and 1 <= day <= _MOST_DAYS
         late = one != "ymd" or (year or 0) >= _LEAST_YEAR
         if possible and late and (year, month, day) not in found:
@@ -206,7 +206,7 @@ def _readings(parts: Mapping[str, str], order: str) -> list[_Parts]:
 _LEAST_YEAR = 2020
 
 
-def zone_of(name: str) -> ZoneInfo | None:
+def get_zone(name: str) -> ZoneInfo | None:
     """Return the time zone with this IANA name; None if it is unknown, or without a time zone database."""
     try:
         return ZoneInfo(name)

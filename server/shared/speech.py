@@ -22,18 +22,18 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketExce
 
 from server.core.aio import TaskSet, supervise
 from server.core.errors import QwenCameraError
-from server.core.setting_text import other_machine
+from server.core.setting_text import get_other_machine
 from server.core.sound import NotPcm
 from server.models.openai import upstream
-from server.models.openai.discovery import is_name, objects_in
+from server.models.openai.discovery import get_objects, is_name
 from server.models.openai.events import BrokenStream
 from server.models.openai.http import (
     ANSWER_BYTES,
     ResponseTooLarge,
-    http_client,
+    explain_unreachable,
+    get_tls_context,
+    make_http_client,
     retry_after,
-    trust,
-    why_unreachable,
 )
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import WorkerMessage
@@ -87,7 +87,7 @@ class SpeechWorker:
         self._known = asyncio.Event()
         self._closed = False
 
-    def cannot_load(self, reason: str) -> str:
+    def explain_load_failure(self, reason: str) -> str:
         """Return the message about the worker's failure to load the model."""
         return reason
 
@@ -157,11 +157,11 @@ class SpeechWorker:
         except ProcessFailed as error:
             trouble = f"{error.message} {self._remedy}"
         except NotLoaded as error:
-            trouble = self.cannot_load(error.message)
+            trouble = self.explain_load_failure(error.message)
         except TimeoutError:
             trouble = f"The local {self._what} was not loaded within {self._load_seconds:g} s."
         except WorkerEnded:
-            trouble = self._how_it_ended()
+            trouble = self._explain_end()
         if self._closed:
             return  # It was loaded while it was being stopped.
         if trouble:
@@ -176,15 +176,15 @@ class SpeechWorker:
 
     def _on_exit(self) -> None:
         if self.ready:
-            self.failed(self._how_it_ended())
+            self.failed(self._explain_end())
 
-    def _how_it_ended(self) -> str:
+    def _explain_end(self) -> str:
         return (
             f"The local {self._what}'s process ended (status {self._worker.status}). {self._again}"
         )
 
 
-def models_python(chosen: Path | None) -> str:
+def find_models_python(chosen: Path | None) -> str:
     """Return the Python of the models' environment. `chosen`: the Python from the settings, if set."""
     own = ROOT / ".venv-models" / "bin" / "python"
     if chosen is not None:
@@ -315,13 +315,13 @@ class Refusals:
     def unreachable(self, error: BaseException | None = None) -> SpeechError:
         """Return the error for a server that cannot be reached. `error`: the raised exception, if any."""
         host = httpx2.URL(self.address).host
-        if error is not None and (why := why_unreachable(error, host)):
+        if error is not None and (why := explain_unreachable(error, host)):
             return SpeechUnavailable(f"{self._server} cannot be reached: {why}.")
         return SpeechUnavailable(
             f"{self._server} does not respond. Start it, or set {self._settings}_BASE_URL to its address."
         )
 
-    def too_slow(self) -> SpeechError:
+    def make_timeout_error(self) -> SpeechError:
         return SpeechTimeout(f"{self._server} took too long.")
 
     def interrupted(self) -> SpeechError:
@@ -336,14 +336,14 @@ class Refusals:
         try:
             event = json.loads(raw)
         except (ValueError, RecursionError):
-            raise self.invalid_answer() from None
+            raise self.make_invalid_answer_error() from None
         if not isinstance(event, dict):
             return {}
         if event.get("error") or event.get("type") in ("error", "speech.audio.error"):
-            raise self.from_status(upstream.event_status(event.get("error")))
+            raise self.from_status(upstream.get_event_status(event.get("error")))
         return event
 
-    def invalid_answer(self, why: str = "") -> SpeechError:
+    def make_invalid_answer_error(self, why: str = "") -> SpeechError:
         """Return the error for an invalid answer. `why`: the predicate of a sentence about the server."""
         return SpeechFailed(
             f"{self._server} {why or f'sent an invalid answer for {self.path}'}."
@@ -355,7 +355,7 @@ class SpeechServer:
     """A server for recognition or speech: the common part of both, and its state.
 
     Requests use the path of `refusals`. `model` "" chooses the first listed one for its use. `socket`: its socket is
-    wanted. `machines`: see `other_machine`. `on_change` is called when a probe finds that its availability changed.
+    wanted. `machines`: see `get_other_machine`. `on_change` is called when a probe finds that its availability changed.
     """
 
     name = "server"
@@ -394,11 +394,11 @@ class SpeechServer:
         self._late = False
         self._tasks = TaskSet(self.what)
         # Name of the server's machine; "" for this one
-        self.elsewhere = other_machine(refusals.address, machines)
+        self.elsewhere = get_other_machine(refusals.address, machines)
         self._socket_wanted = socket
         # Loop time before which the socket is not tried
         self._not_before = 0.0
-        self._client = http_client(
+        self._client = make_http_client(
             limits=_POOL,
             connect=limits.connect,
             most=max(self.most_bytes, ANSWER_BYTES),
@@ -471,10 +471,10 @@ class SpeechServer:
             data = answer.json() if answer.status_code == 200 else {}
         except (ValueError, RecursionError):
             return 200, []
-        cards = [one for one in objects_in(data, "data") if is_name(one.get("id"))]
-        return answer.status_code, [one["id"] for one in sorted(cards, key=self._unfit)]
+        cards = [one for one in get_objects(data, "data") if is_name(one.get("id"))]
+        return answer.status_code, [one["id"] for one in sorted(cards, key=self._rank_card)]
 
-    def _unfit(self, card: Mapping[str, Any]) -> int:
+    def _rank_card(self, card: Mapping[str, Any]) -> int:
         """Rank a listed model by its task, else by its name: 0 for this use, 2 for another use."""
         for text in (str(card.get("task")), card["id"]):
             uses = [use for use, words in _USES.items() if words.search(text)]
@@ -539,9 +539,9 @@ class SpeechServer:
         try:
             yield
         except (TimeoutError, httpx2.ReadTimeout, httpx2.WriteTimeout):
-            raise self.refusals.too_slow() from None
+            raise self.refusals.make_timeout_error() from None
         except (NotPcm, ResponseTooLarge) as exc:
-            raise self.refusals.invalid_answer(str(exc)) from None
+            raise self.refusals.make_invalid_answer_error(str(exc)) from None
         except (BrokenStream, httpx2.ReadError, httpx2.RemoteProtocolError):
             raise self.refusals.interrupted() from None
         except httpx2.HTTPError as exc:
@@ -620,7 +620,7 @@ class BoundedSocket:
                     user_agent_header=None,
                     compression=None,
                     proxy=None,
-                    ssl=trust() if self._url.startswith("wss:") else None,
+                    ssl=get_tls_context() if self._url.startswith("wss:") else None,
                     max_size=self._bounds.message_bytes,
                     max_queue=16,
                     open_timeout=None,
@@ -634,7 +634,7 @@ class BoundedSocket:
         except InvalidHandshake:
             raise SocketNotOffered from None
         except TimeoutError:
-            raise self.refusals.too_slow() from None
+            raise self.refusals.make_timeout_error() from None
         except (OSError, WebSocketException) as exc:
             raise self.refusals.unreachable(exc) from None
         try:
@@ -672,16 +672,20 @@ class Exchange:
         self._spent += max(len(raw), _LEAST_MESSAGE)
         most = self._bounds
         if self._count > most.messages:
-            raise self._errors.invalid_answer(f"sends more than {most.messages:,} messages")
+            raise self._errors.make_invalid_answer_error(
+                f"sends more than {most.messages:,} messages"
+            )
         if self._spent > most.total_bytes:
-            raise self._errors.invalid_answer(f"sends more than {most.total_bytes:,} bytes")
+            raise self._errors.make_invalid_answer_error(
+                f"sends more than {most.total_bytes:,} bytes"
+            )
         return raw if isinstance(raw, bytes) else self._errors.event(raw)
 
     async def event(self) -> dict[str, Any]:
         """Return the next event as `next` does. Raises an error for a binary message."""
         found = await self.next()
         if isinstance(found, bytes):
-            raise self._errors.invalid_answer()
+            raise self._errors.make_invalid_answer_error()
         return found
 
     def abort(self) -> None:

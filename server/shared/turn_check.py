@@ -180,7 +180,7 @@ async def _allocate(
         stack.push_async_callback(_end, client, transport)
         await client.connect()
     except aioice.stun.TransactionFailed as error:
-        raise _refusal(error) from None
+        raise _to_failed(error) from None
     except ssl.SSLCertVerificationError as error:
         raise _Failed(
             RelayProblem.CERTIFICATE,
@@ -206,7 +206,7 @@ async def _allocate(
     return client
 
 
-def _refusal(error: aioice.stun.TransactionFailed) -> _Failed:
+def _to_failed(error: aioice.stun.TransactionFailed) -> _Failed:
     code = error.response.error_code
     if code in (401, 441):
         return _Failed(
@@ -264,7 +264,7 @@ async def _echo(
                         await client.send_data(b"\xffask" + word, target)
                     except aioice.stun.TransactionFailed as error:
                         if error.response.error_code not in (400, 403):
-                            raise _refusal(error) from None
+                            raise _to_failed(error) from None
                         denied.add(target[0])
                 if denied.issuperset(peers):
                     raise _Failed(

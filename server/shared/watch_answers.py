@@ -13,7 +13,7 @@ from typing import Any
 
 from server.core.frames import BoxUnit
 from server.media.picture.grounding import Box
-from server.shared.boxes import objects, rectangle, share
+from server.shared.boxes import find_json_objects, parse_rectangle, share
 
 MAX_CONDITION_CHARS = 200
 MAX_REASON_CHARS = 200
@@ -93,7 +93,7 @@ class WatchAnswer:
 _NOT_SEEN = WatchAnswer(False, 0.5, None, "")
 
 
-def one_line(condition: str) -> str:
+def to_one_line(condition: str) -> str:
     """Return a condition for a request, in one line of limited length."""
     shown = "".join(char if char.isprintable() else " " for char in condition)
     return " ".join(shown.split())[:MAX_CONDITION_CHARS]
@@ -101,7 +101,7 @@ def one_line(condition: str) -> str:
 
 def question(conditions: Mapping[str, str], unit: BoxUnit | None = None) -> str:
     """Return the question about all conditions, by id. `unit`: unit of the model's boxes."""
-    lines = [f"{name}: {one_line(condition)}" for name, condition in conditions.items()]
+    lines = [f"{name}: {to_one_line(condition)}" for name, condition in conditions.items()]
     form = _FORM_OF_MANY if len(conditions) > 1 else _FORM
     return "\n".join(
         [
@@ -112,15 +112,15 @@ def question(conditions: Mapping[str, str], unit: BoxUnit | None = None) -> str:
     )
 
 
-def conditions_in(text: str) -> dict[str, str]:
-    """Return the conditions by id from a text made by `question` or `second_question`."""
+def parse_conditions(text: str) -> dict[str, str]:
+    """Return the conditions by id from a text made by `question` or `make_second_question`."""
     head, found, _ = text.rpartition("\n" + _BEGIN)
     lines = head.split("\n")[1:] if found else []
     named = (line.partition(": ") for line in lines)
     return {name: condition for name, separator, condition in named if separator}
 
 
-def second_question(
+def make_second_question(
     name: str, condition: str, unit: BoxUnit | None = None, *, with_before: bool
 ) -> str:
     """Return the second question about a condition, in different words.
@@ -134,7 +134,7 @@ def second_question(
         else "This is an enlarged part of a camera's picture. Look for what speaks against this. Is it really so?"
     )
     form = _BEGIN + _with_form(_FORM, unit) + _RULES
-    return "\n".join([pictures, f"{name}: {one_line(condition)}", form])
+    return "\n".join([pictures, f"{name}: {to_one_line(condition)}", form])
 
 
 def _with_form(form: str, unit: BoxUnit | None) -> str:
@@ -152,9 +152,9 @@ def read_answers(text: str, names: Collection[str]) -> dict[str, WatchAnswer]:
     found: dict[str, WatchAnswer] = {}
     if len(text) > MAX_TEXT_CHARS:
         return found
-    wholes = list(itertools.islice(objects(text), _MAX_OBJECTS))
+    wholes = list(itertools.islice(find_json_objects(text), _MAX_OBJECTS))
     named = set()
-    for entry in _entries(wholes):
+    for entry in _find_entries(wholes):
         name = entry.get("id")
         if isinstance(name, str) and name in names:
             named.add(name)
@@ -166,7 +166,7 @@ def read_answers(text: str, names: Collection[str]) -> dict[str, WatchAnswer]:
     return found
 
 
-def _entries(wholes: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _find_entries(wholes: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield the complete objects with an id, in `watches` or outside it."""
     for whole in wholes:
         inner = whole.get("watches", [whole])
@@ -176,19 +176,19 @@ def _entries(wholes: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _answer(entry: dict[str, Any]) -> WatchAnswer | None:
-    seen = _truth(entry.get("seen"))
+    seen = _parse_truth(entry.get("seen"))
     if seen is None:
         return None
     sure = share(entry.get("sure"))
     why = entry.get("why")
-    reason = one_line(why[: 4 * MAX_REASON_CHARS]) if isinstance(why, str) else ""
-    where = rectangle(entry.get("where"))
+    reason = to_one_line(why[: 4 * MAX_REASON_CHARS]) if isinstance(why, str) else ""
+    where = parse_rectangle(entry.get("where"))
     if where is not None and not (where.x2 > where.x1 and where.y2 > where.y1):
         where = None
     return WatchAnswer(seen, 0.5 if sure is None else sure, where, reason)
 
 
-def _truth(value: object) -> bool | None:
+def _parse_truth(value: object) -> bool | None:
     if isinstance(value, bool):
         return value
     word = str(value).strip().lower() if isinstance(value, (str, int)) and value else ""

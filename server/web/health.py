@@ -52,19 +52,19 @@ class Health:
             "health": "/health",
         }
 
-    def why_not_ready(self) -> str | None:
+    def explain_not_ready(self) -> str | None:
         """Return why questions cannot be answered, as a text for visitors; None if they can."""
-        return self._why_not(self._engines.current.status.visitor_detail)
+        return self._explain_not_ready(self._engines.current.status.visitor_detail)
 
     def summary(self) -> tuple[dict[str, Any], bool]:
         """Return the public body of /health, and True if questions can be answered."""
-        return self._body(self._engines.current.status.visitor_detail)
+        return self._make_body(self._engines.current.status.visitor_detail)
 
     def detail(self) -> tuple[dict[str, Any], bool]:
         """Return the full body of /health, and True if questions can be answered."""
         engine = self._engines.current
         status = engine.status
-        body, ready = self._body(status.detail)
+        body, ready = self._make_body(status.detail)
         body["engine"] |= {
             "model": status.model,
             "context_length": status.capabilities.context_length,
@@ -92,7 +92,11 @@ class Health:
                     "state": one.status.state,
                     "instead": self._engines.uses_fallback(role),
                 }
-                | ({"beyond": engine.name} if role is Role.WATCHES and _beyond(one, engine) else {})
+                | (
+                    {"beyond": engine.name}
+                    if role is Role.WATCHES and _has_unsupported_conditions(one, engine)
+                    else {}
+                )
                 for role in Role
                 for one in (self._engines.of(role),)
             },
@@ -101,10 +105,10 @@ class Health:
             body |= facts()
         return body, ready
 
-    def _body(self, detail: str) -> tuple[dict[str, Any], bool]:
+    def _make_body(self, detail: str) -> tuple[dict[str, Any], bool]:
         """Return the public fields, and True if questions can be answered. `detail`: text about the engine."""
         engine = self._engines.current
-        why_not = self._why_not(detail)
+        why_not = self._explain_not_ready(detail)
         body = {
             "status": "ok" if why_not is None else "unavailable",
             "ready": why_not is None,
@@ -121,7 +125,7 @@ class Health:
         }
         return body | ({"reason": why_not} if why_not else {}), why_not is None
 
-    def _why_not(self, detail: str) -> str | None:
+    def _explain_not_ready(self, detail: str) -> str | None:
         if why := self._draining():
             return f"draining: {why}"
         status = self._engines.current.status
@@ -130,7 +134,7 @@ class Health:
         return f"engine {status.state}" + (f": {detail}" if detail else "")
 
 
-def _beyond(watches: Engine, answers: Engine) -> bool:
+def _has_unsupported_conditions(watches: Engine, answers: Engine) -> bool:
     """Return whether the answering engine handles conditions that the watching engine does not support."""
     status = answers.status
     limited = watches.status.capabilities.cannot_watch is not None
@@ -180,7 +184,7 @@ def add_gauges(
     gauge(
         "ready",
         "1 while questions can be answered here, as in /health/ready",
-        lambda: health.why_not_ready() is None,
+        lambda: health.explain_not_ready() is None,
     )
     metrics.count(
         "loop_failures_total",

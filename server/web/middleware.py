@@ -34,8 +34,8 @@ from server.core.errors import (
     UnsupportedMediaType,
     UploadRefused,
 )
-from server.core.logs import location
-from server.core.messages import error_body
+from server.core.logs import get_location
+from server.core.messages import make_error_body
 from server.core.metrics import Metrics
 
 
@@ -55,7 +55,7 @@ class MethodNotAllowed(RequestError):
     status = 405
 
 
-def error_response(
+def make_error_response(
     error: QwenCameraError,
     headers: Mapping[str, str] | None = None,
     *,
@@ -72,12 +72,12 @@ def error_response(
     if error.status == 401:
         extra.setdefault("WWW-Authenticate", "Bearer")
     extra["Cache-Control"] = "no-store"
-    said = form.body(error) if form is not None else error_body(error, operator=operator)
+    said = form.body(error) if form is not None else make_error_body(error, operator=operator)
     body = json.dumps(said, ensure_ascii=False).encode()
     return Response(body, error.status, extra, media_type="application/json")
 
 
-def form_for(scope: Scope) -> ErrorForm | None:
+def get_error_form(scope: Scope) -> ErrorForm | None:
     """Return the format of errors for a request's path; None for our format."""
     forms: Sequence[ErrorForm] = scope["app"].state.error_forms
     return next((one for one in forms if one.paths.match(scope["path"])), None)
@@ -106,7 +106,7 @@ _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}|[0-9]{1,4}", re.ASCII)
 _NO_DESCRIPTION = re.compile(r"[^ !#-\[\]-~]")
 
 
-def validation_error(error: RequestValidationError) -> BadRequest:
+def make_validation_error(error: RequestValidationError) -> BadRequest:
     """Return the error about the first problem of an invalid body, without quoting the body."""
     problem: Mapping[str, Any] = error.errors()[0] if error.errors() else {}
     kind = str(problem.get("type", ""))
@@ -147,7 +147,7 @@ def install_error_handlers(app: FastAPI, metrics: Metrics, forms: Sequence[Error
             if allow := (cause.headers or {}).get("Allow"):
                 headers = {"Allow": allow}
         elif isinstance(cause, RequestValidationError):
-            error = validation_error(cause)
+            error = make_validation_error(cause)
         else:
             assert isinstance(cause, QwenCameraError)
             error = cause
@@ -160,7 +160,9 @@ def install_error_handlers(app: FastAPI, metrics: Metrics, forms: Sequence[Error
         metrics.errors.labels(error.code).inc()
         # Set after a valid operator token
         operator = getattr(conn.state, "operator", False)
-        return error_response(error, headers, operator=operator, form=form_for(conn.scope))
+        return make_error_response(
+            error, headers, operator=operator, form=get_error_form(conn.scope)
+        )
 
     for kind in (QwenCameraError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, respond)
@@ -209,16 +211,16 @@ _UPLOAD = re.compile(r"/uploads?(?:/|$)|/api/upload", re.ASCII | re.IGNORECASE)
 
 
 class _Wrapper:
-    """Base of the middleware; override `_http` for HTTP requests."""
+    """Base of the middleware; override `_handle_http` for HTTP requests."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        handle = self._http if scope["type"] == "http" else self._app
+        handle = self._handle_http if scope["type"] == "http" else self._app
         await handle(scope, receive, send)
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
 
 
@@ -241,7 +243,7 @@ class SecurityHeaders(_Wrapper):
         if https:
             self._headers["Strict-Transport-Security"] = HSTS
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         # API responses may contain tokens.
         private = scope["path"].startswith("/api/")
 
@@ -272,20 +274,20 @@ class _Refusing(_Wrapper):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self._metrics.errors.labels(error.code).inc()
-        await error_response(error, headers, form=form_for(scope))(scope, receive, send)
+        await make_error_response(error, headers, form=get_error_form(scope))(scope, receive, send)
 
 
 class RefuseUploads(_Refusing):
     """Middleware that refuses upload paths and multipart bodies before reading anything."""
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (error := self._error(scope)) is not None:
+    async def _handle_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (error := self._get_error(scope)) is not None:
             await self._refuse(error, scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
     @staticmethod
-    def _error(scope: Scope) -> QwenCameraError | None:
+    def _get_error(scope: Scope) -> QwenCameraError | None:
         if _UPLOAD.match(scope["path"]):
             return UploadRefused(
                 "Uploads are not supported: only live camera streams are accepted."
@@ -306,7 +308,7 @@ class HeadAsGet(_Wrapper):
     The scope has `head` for routes whose GET has effects.
     """
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET", "head": True}
         await self._app(scope, receive, send)
@@ -319,7 +321,7 @@ class BodyLimit(_Refusing):
     body is complete gets no response.
     """
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         announced = headers.get("content-length", "0")
         if "transfer-encoding" in headers and (
@@ -332,7 +334,7 @@ class BodyLimit(_Refusing):
             await self._refuse(twice, scope, receive, send, {"Connection": "close"})
             return
         if not re.fullmatch(r"[0-9]{1,18}", announced, re.ASCII) or int(announced) > MAX_BODY_BYTES:
-            await self._refuse(self._error(), scope, receive, send)
+            await self._refuse(self._get_error(), scope, receive, send)
             return
         try:
             async with asyncio.timeout(BODY_SECONDS):
@@ -369,11 +371,11 @@ class BodyLimit(_Refusing):
                 return None
             body += message.get("body", b"")
             if len(body) > MAX_BODY_BYTES:
-                raise self._error()
+                raise self._get_error()
             if not message.get("more_body", False):
                 return bytes(body)
 
-    def _error(self) -> TooLarge:
+    def _get_error(self) -> TooLarge:
         return TooLarge(
             f"The body of the request is larger than {MAX_BODY_BYTES} bytes (limit). Send less in one request."
         )
@@ -401,7 +403,7 @@ class LastResort(_Refusing):
         except Exception as exc:  # noqa: BLE001 - every bug ends here: logged and counted
             log.error(
                 "request failed",
-                extra={"error": type(exc).__name__, "at": location(exc.__traceback__)},
+                extra={"error": type(exc).__name__, "at": get_location(exc.__traceback__)},
             )
             error = Internal("Something went wrong in the server. Its log has the details.")
             if scope["type"] == "websocket":

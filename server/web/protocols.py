@@ -19,10 +19,10 @@ from websockets.exceptions import ProtocolError
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.server import ServerProtocol
 
-from server.core.addresses import UNKNOWN, Network, is_trusted, limiter_key
+from server.core.addresses import UNKNOWN, Network, get_limiter_key, is_trusted
 from server.core.aio import Bucket, Timer
 from server.core.errors import Busy, SocketCloseCode
-from server.core.messages import error_body
+from server.core.messages import make_error_body
 
 # An address may have at most 1/ADDRESS_PART of all connections.
 ADDRESS_PART = 2
@@ -38,7 +38,7 @@ FRAME_RATE, FRAME_BURST = 128.0, 1024
 # Maximum fragments of a message
 MAX_FRAGMENTS = 256
 _FULL_BODY = json.dumps(
-    error_body(Busy("Too many connections are open. Try again in a moment.", retry_after=5))
+    make_error_body(Busy("Too many connections are open. Try again in a moment.", retry_after=5))
 ).encode()
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
@@ -73,7 +73,7 @@ class Connections:
         """Add a new connection, which replaces an idle one if the limit is reached. Return False to refuse it."""
         peer = transport.get_extra_info("peername")
         host = peer[0] if isinstance(peer, tuple) else None
-        key = None if is_trusted(host, self._trusted) else limiter_key(host or UNKNOWN)
+        key = None if is_trusted(host, self._trusted) else get_limiter_key(host or UNKNOWN)
         counts = Counter(self._open.values())
         crowded = key is not None and counts[key] >= max(1, self._most // ADDRESS_PART)
         if crowded or len(self._open) >= self._most:
@@ -103,7 +103,7 @@ def _is_idle(transport: asyncio.Transport) -> bool:
 
 
 class _TimedProtocol(asyncio.Protocol):
-    """The limits that HTTP and WebSocket share. `protocol_classes` sets `limits`."""
+    """The limits that HTTP and WebSocket share. `make_protocol_classes` sets `limits`."""
 
     limits: Connections
     transport: asyncio.Transport
@@ -252,7 +252,9 @@ class WebSocketProtocol(_TimedProtocol, WebSocketsSansIOProtocol):
         super().send_receive_event_to_app()
 
 
-def protocol_classes(limits: Connections) -> tuple[type[HttpProtocol], type[WebSocketProtocol]]:
+def make_protocol_classes(
+    limits: Connections,
+) -> tuple[type[HttpProtocol], type[WebSocketProtocol]]:
     """Return protocol classes with these limits for uvicorn, which instantiates one per connection."""
     return (
         type("LimitedHttpProtocol", (HttpProtocol,), {"limits": limits}),

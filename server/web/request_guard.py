@@ -26,17 +26,17 @@ from server.auth import (
     SharedCounts,
     TokenIssuer,
     TokenRefused,
-    bearer,
     check_access_code,
-    same_secret,
-    signing_key,
+    derive_signing_key,
+    get_bearer,
+    is_same_secret,
     turn_credentials,
 )
 from server.core.addresses import (
     HostPolicy,
     Network,
     OriginPolicy,
-    client_address,
+    get_client_address,
     is_secure,
     is_trusted,
     normalise_origin,
@@ -44,8 +44,8 @@ from server.core.addresses import (
 )
 from server.core.errors import Elsewhere, Forbidden, NotFound, RateLimited, Unauthorized
 from server.core.metrics import Metrics
-from server.core.redact import session_hash
-from server.core.setting_text import authority_der, certificate_names
+from server.core.redact import hash_session_id
+from server.core.setting_text import read_certificate_der, read_certificate_names
 from server.session_manager import REPLICA_UNAVAILABLE, SessionManager
 
 if TYPE_CHECKING:
@@ -92,18 +92,20 @@ class Access:
         self.silent_until = 0.0
         self.metrics_token = settings.metrics_token.get_secret_value()
         self.tokens = TokenIssuer(
-            signing_key(settings.jwt_secret_key.get_secret_value(), "session tokens", self.code),
+            derive_signing_key(
+                settings.jwt_secret_key.get_secret_value(), "session tokens", self.code
+            ),
             settings.session_timeout,
             settings.token_max_age,
         )
         path = settings.ca_cert_path
         # The certificate authority of the server's own certificate, as DER; None if there is none
-        self.authority = authority_der(path) if path is not None else None
+        self.authority = read_certificate_der(path) if path is not None else None
         self.limiter = RequestLimiter(settings.rate_limit_per_minute)
         self.guesses: dict[Guessed, Guesses] = {kind: Guesses(kind) for kind in get_args(Guessed)}
         names = {*settings.allowed_hosts, settings.host}
         if settings.https_enabled and settings.ssl_cert_path is not None:
-            names |= certificate_names(settings.ssl_cert_path)
+            names |= read_certificate_names(settings.ssl_cert_path)
         self.hosts = HostPolicy(names, socket.gethostname())
         self.origins = OriginPolicy(settings.allowed_origins, self.hosts)
 
@@ -113,14 +115,14 @@ class Access:
         for guesses in self.guesses.values():
             guesses.share(counts)
 
-    def ice_servers(self, session_id: str) -> list[dict[str, Any]]:
+    def make_ice_servers(self, session_id: str) -> list[dict[str, Any]]:
         """Return RTCIceServer dictionaries; those of relays contain credentials for the session."""
         settings = self.settings
         servers: list[dict[str, Any]] = []
         if settings.stun_urls:
             servers.append({"urls": list(settings.stun_urls)})
         if settings.turn_urls:
-            secret, user = settings.turn_secret.get_secret_value(), session_hash(session_id)
+            secret, user = settings.turn_secret.get_secret_value(), hash_session_id(session_id)
             name, credential = turn_credentials(secret, settings.turn_ttl, user, time.time())
             urls = list(settings.turn_urls)
             servers.append({"urls": urls, "username": name, "credential": credential})
@@ -167,7 +169,7 @@ class RequestGuard:
 
     def address(self, connection: HTTPConnection) -> str:
         """Return the client's address, also behind trusted proxies."""
-        peer = _peer(connection)
+        peer = _get_peer(connection)
         forwarded = ",".join(connection.headers.getlist("x-forwarded-for")) or None
         if forwarded and not self._access.proxy_logged:
             self._access.proxy_logged = True
@@ -176,12 +178,14 @@ class RequestGuard:
                     "X-Forwarded-For came from an address that TRUSTED_PROXIES does not name, and did not count: if it is"
                     " your proxy, name it there, or all its visitors share one allowance"
                 )
-        return client_address(peer, forwarded, self._trusted_proxies)
+        return get_client_address(peer, forwarded, self._trusted_proxies)
 
     def secure(self, connection: HTTPConnection) -> bool:
         """Return whether the browser uses TLS."""
         forwarded = connection.headers.get("x-forwarded-proto")
-        return is_secure(connection.url.scheme, _peer(connection), forwarded, self._trusted_proxies)
+        return is_secure(
+            connection.url.scheme, _get_peer(connection), forwarded, self._trusted_proxies
+        )
 
     def origin(self, connection: HTTPConnection) -> None:
         """Check the page's origin and the host name. Raises Forbidden."""
@@ -246,11 +250,11 @@ class RequestGuard:
 
         Raises Elsewhere, or NotFound if its process is unavailable.
         """
-        session_id = self.session_of(request)
+        session_id = self.get_session_id(request)
         if session_id is not None:
-            self.at_home(request, session_id)
+            self.check_home(request, session_id)
 
-    def at_home(self, request: Request, session_id: str) -> None:
+    def check_home(self, request: Request, session_id: str) -> None:
         """Check that a session belongs to this process. Raises what `home` raises."""
         if self._services.sessions.replicas.is_home(session_id):
             return
@@ -265,7 +269,7 @@ class RequestGuard:
     async def limit(self, request: Request) -> None:
         """Count a request against the rate limits. Raises RateLimited."""
         services, now = self._services, time.monotonic()
-        session_id = self.session_of(request)
+        session_id = self.get_session_id(request)
         if session_id is None:
             wait = await self._access.limiter.anybody(self.address(request), now)
         else:
@@ -275,10 +279,10 @@ class RequestGuard:
             wait = await self._access.limiter.session(session_id, address, now, begun=begun)
         self._wait(wait, "Too many tokens and offers from this address.")
 
-    def session_of(self, request: Request) -> str | None:
+    def get_session_id(self, request: Request) -> str | None:
         """Return the session of the request's valid token, or None if there is none."""
         try:
-            return self._access.tokens.verify(given_token(request) or "").session_id
+            return self._access.tokens.verify(get_bearer_token(request) or "").session_id
         except TokenRefused:
             return None
 
@@ -289,7 +293,7 @@ class RequestGuard:
             again = f"{why} Wait a moment and try again."
             raise RateLimited(again, retry_after=max(1.0, wait))
 
-    async def access_code(self, request: Request, given: str | None, ask: str) -> None:
+    async def check_access_code(self, request: Request, given: str | None, ask: str) -> None:
         """Check the access code, within the rate limits. `ask`: the error text if no code was given.
 
         Raises Unauthorized, RateLimited.
@@ -306,13 +310,13 @@ class RequestGuard:
         await self._access.limiter.wrong_code(self.address(request), time.monotonic())
         raise Unauthorized("This access code is not right. Ask your administrator for it.")
 
-    async def metrics_token(self, request: Request) -> None:
+    async def check_metrics_token(self, request: Request) -> None:
         """Check METRICS_TOKEN if it is set. Raises Unauthorized, RateLimited."""
         token = self._access.metrics_token
         if not token:
             return
-        given = given_token(request)
-        right = same_secret(given, token)
+        given = get_bearer_token(request)
+        right = is_same_secret(given, token)
         if given is not None:
             await self.guess("metrics", right, request)
         if not right:
@@ -342,7 +346,7 @@ class RequestGuard:
                 visitors="This server has no operator functions. Its log says how to turn them on.",
             )
         # Compare both, so that the time does not reveal which one matched.
-        right = same_secret(given, access.operator_token) | same_secret(given, also)
+        right = is_same_secret(given, access.operator_token) | is_same_secret(given, also)
         # Charge before the comparison, and refund for the right token.
         wait = await access.limiter.anybody(address, now)
         if wait is None and given is not None:
@@ -366,8 +370,8 @@ class RequestGuard:
 
         Raises what `operator` raises if the token is not a session token.
         """
-        if self.session_of(request) is None:
-            await self.operator(request, given_token(request))
+        if self.get_session_id(request) is None:
+            await self.operator(request, get_bearer_token(request))
             owner = Owner.OPERATOR
         elif not self._access.operator_token and from_this_machine(request):
             owner = Owner.MACHINE
@@ -385,7 +389,7 @@ class RequestGuard:
     def claims(self, request: Request) -> Claims:
         """Return the claims of the bearer token. Raises Unauthorized."""
         with self._counting():
-            token = bearer(request.headers.get("authorization"))
+            token = get_bearer(request.headers.get("authorization"))
         return self.verify(token)
 
 
@@ -398,7 +402,7 @@ _FROM_PROXIES = (
 
 def from_this_machine(connection: HTTPConnection) -> bool:
     """Return True if peer, host name and origin are loopback, and no header names a proxy."""
-    peer = parse_address(_peer(connection))
+    peer = parse_address(_get_peer(connection))
     if peer is None or not peer.is_loopback:
         return False
     if any(name in connection.headers for name in _FROM_PROXIES):
@@ -415,24 +419,24 @@ def _is_loopback(host: str) -> bool:
     return host.partition(":")[0] == "localhost" or (address is not None and address.is_loopback)
 
 
-def given_token(connection: HTTPConnection) -> str | None:
+def get_bearer_token(connection: HTTPConnection) -> str | None:
     """Return the bearer token of a request, or None if there is no valid header."""
     try:
-        return bearer(connection.headers.get("authorization"))
+        return get_bearer(connection.headers.get("authorization"))
     except TokenRefused:
         return None
 
 
-def _peer(connection: HTTPConnection) -> str | None:
+def _get_peer(connection: HTTPConnection) -> str | None:
     return connection.client.host if connection.client is not None else None
 
 
-def for_operators(services: Services) -> list[Any]:
+def get_operator_dependencies(services: Services) -> list[Any]:
     """Return the dependencies of operators' routes, which check origin and token."""
     guard = RequestGuard(services)
 
     async def operator(request: Request) -> None:
-        await guard.operator(request, given_token(request))
+        await guard.operator(request, get_bearer_token(request))
         request.state.operator = True
 
     return [Depends(guard.origin), Depends(operator)]

@@ -34,9 +34,9 @@ from server.web.request_guard import (
     RequestGuard,
     Services,
     TokenBody,
-    for_operators,
     from_this_machine,
-    given_token,
+    get_bearer_token,
+    get_operator_dependencies,
 )
 from server.web.websocket import SocketServer
 
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 CLIENT_FILES = Path(__file__).resolve().parents[2] / "client"
 PREFIX = "/api/operator"
-# A `session_hash`
+# A `hash_session_id`
 _NAME = re.compile(r"[0-9a-f]{12}", re.ASCII)
 _MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -91,7 +91,7 @@ class CandidatesBody(BaseModel):
     candidates: list[CandidateBody] = Field(max_length=64)
 
 
-async def _file(
+async def _make_file_response(
     request: Request, content: bytes, suffix: str, tag: str, vary: str = "Accept-Encoding"
 ) -> Response:
     """Return a file of the page, compressed if the browser accepts it, or 304 if its tag matches.
@@ -102,7 +102,7 @@ async def _file(
     if suffix in _KEPT | _WORDS:
         headers["Vary"] = vary
         if "gzip" in request.headers.get("accept-encoding", ""):
-            content = await asyncio.to_thread(_gzip, content)
+            content = await asyncio.to_thread(_compress, content)
             headers["Content-Encoding"] = "gzip"
     response = Response(content, media_type=_MEDIA_TYPES[suffix], headers=headers)
     known = request.headers.get("if-none-match", "").split(",")
@@ -114,12 +114,12 @@ async def _file(
 
 # Cached: the page has a few hundred files.
 @functools.lru_cache(maxsize=512)
-def _gzip(content: bytes) -> bytes:
+def _compress(content: bytes) -> bytes:
     return gzip.compress(content, mtime=0)
 
 
 @functools.cache
-def _digest(content: bytes) -> str:
+def _compute_digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
@@ -152,13 +152,13 @@ def strip_comments(content: bytes, suffix: str) -> bytes:
 
 # Cached: each file is used for all languages.
 @functools.lru_cache(maxsize=64)
-def _words(content: bytes) -> dict[str, dict[str, Any]]:
+def _parse_words(content: bytes) -> dict[str, dict[str, Any]]:
     words: dict[str, dict[str, Any]] = json.loads(content)
     return words
 
 
 @functools.lru_cache(maxsize=64)
-def _pieces(content: bytes) -> dict[bytes, bytes]:
+def _split_pieces(content: bytes) -> dict[bytes, bytes]:
     """Return a feature's elements by the name of their place."""
     return dict(_PIECE.findall(content))
 
@@ -194,7 +194,7 @@ def _with_token(access: Access, issued: Issued) -> dict[str, Any]:
         "expires_in": issued.expires_in,
         "token_type": "bearer",
         **({"paired": True} if issued.claims.device else {}),
-        "ice_servers": access.ice_servers(session_id),
+        "ice_servers": access.make_ice_servers(session_id),
     }
 
 
@@ -207,14 +207,14 @@ def _add_page(router: APIRouter, services: Services, shell: Shell) -> None:
         if "text/html" in request.headers.get("accept", ""):
             now = await shell.contents()
             vary = "Accept, Accept-Encoding"
-            return await _file(request, now.page, ".html", now.version, vary)
+            return await _make_file_response(request, now.page, ".html", now.version, vary)
         return JSONResponse(services.health.brief(), headers={"Vary": "Accept"})
 
     @router.get(f"/{WORKER}")
     async def service_worker(request: Request) -> Response:
         """The page's service worker, with the list of the files that it keeps."""
         now = await shell.contents()
-        return await _file(request, now.worker, ".js", now.version)
+        return await _make_file_response(request, now.worker, ".js", now.version)
 
     @router.get("/client/{name}")
     @router.get("/client/{folder:path}/{name}")
@@ -224,7 +224,9 @@ def _add_page(router: APIRouter, services: Services, shell: Shell) -> None:
         if (content := (await shell.contents()).files.get(name)) is None:
             raise NotFound("File not found.")
         # The tag is a hash of the content.
-        return await _file(request, content, Path(name).suffix, _digest(content)[:32])
+        return await _make_file_response(
+            request, content, Path(name).suffix, _compute_digest(content)[:32]
+        )
 
     @router.get("/ca.crt")
     async def authority() -> Response:
@@ -281,14 +283,14 @@ def _add_health(router: APIRouter, services: Services, guard: RequestGuard) -> N
     @router.get("/health/ready")
     async def ready() -> Response:
         """200 `ready: true`, or 503 `ready: false` with `reason`."""
-        why_not = services.health.why_not_ready()
+        why_not = services.health.explain_not_ready()
         body = {"ready": True} if why_not is None else {"ready": False, "reason": why_not}
         return JSONResponse(body, status_code=200 if why_not is None else 503)
 
     @router.get("/metrics")
     async def metrics(request: Request) -> Response:
         """The metrics in the Prometheus text format; needs `METRICS_TOKEN` where it is set."""
-        await guard.metrics_token(request)
+        await guard.check_metrics_token(request)
         return PlainTextResponse(
             services.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
@@ -329,7 +331,7 @@ def _add_token(
                 return entered
             device = entered
             if device is None:
-                await guard.access_code(request, body.access_code, auth_method.ask)
+                await guard.check_access_code(request, body.access_code, auth_method.ask)
         else:
             await guard.limit(request)
         return _with_token(access, guard.issue(services.sessions.replicas.choose_id(), device))
@@ -415,7 +417,7 @@ def add_pictures(router: APIRouter, services: Services, guard: RequestGuard) -> 
         if jpeg is None:
             assert sent.bgr is not None
             # In a thread, because raw pixels have the camera's full size
-            jpeg = await asyncio.to_thread(encode.jpeg, sent.bgr)
+            jpeg = await asyncio.to_thread(encode.encode_jpeg, sent.bgr)
         services.metrics.sent_pictures.labels("shown").inc()
         return Response(jpeg, media_type="image/jpeg")
 
@@ -432,7 +434,7 @@ async def may_see_all(access: Access, guard: RequestGuard, request: Request) -> 
     if "authorization" not in request.headers:
         return False
     try:
-        await guard.operator(request, given_token(request), also=access.metrics_token)
+        await guard.operator(request, get_bearer_token(request), also=access.metrics_token)
     except Unauthorized:
         raise Unauthorized(
             "All of /health requires the metrics token or the operator token. Send it as Authorization: Bearer <token>."
@@ -540,11 +542,11 @@ class Shell:
         content = path.read_bytes()
         if path.suffix in _WORDS:
             words = json.loads(content)
-            for own in self._of_features("words.json"):
-                words |= _words(own).get(path.stem, {})
+            for own in self._list_feature_contents("words.json"):
+                words |= _parse_words(own).get(path.stem, {})
             return json.dumps(words, ensure_ascii=False, separators=(",", ":")).encode()
         if path.suffix == ".html":
-            pieces = [_pieces(one) for one in self._of_features("page.html")]
+            pieces = [_split_pieces(one) for one in self._list_feature_contents("page.html")]
             content = _PLACE.sub(
                 lambda place: b"".join(one.get(place[1], b"") for one in pieces), content
             )
@@ -552,7 +554,7 @@ class Shell:
             return content.replace(_FEATURES_PLACE, _FEATURES_PLACE[:-1] + names + b'"', 1)
         return strip_comments(content, path.suffix)
 
-    def _of_features(self, name: str) -> Iterator[bytes]:
+    def _list_feature_contents(self, name: str) -> Iterator[bytes]:
         for feature in self._features:
             if (path := self._folder / "features" / feature / name).is_file():
                 yield path.read_bytes()
@@ -582,7 +584,7 @@ class Shell:
             whole.update(len(part).to_bytes(8, "big") + part)
         version = whole.hexdigest()
         page = page.replace(_VERSION_PLACE, _VERSION_PLACE[:-1] + version.encode() + b'"', 1)
-        files = {name: integrity(text) for name, text in {"/": page, **kept}.items()}
+        files = {name: get_integrity(text) for name, text in {"/": page, **kept}.items()}
         words = {
             name: files.pop(name)
             for name in kept
@@ -593,13 +595,13 @@ class Shell:
         return Contents(version, page, f"const SHELL = {listed};\n".encode() + worker, sent)
 
 
-def integrity(text: bytes) -> str:
+def get_integrity(text: bytes) -> str:
     """Return the hash of a file for Subresource Integrity."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text).digest()).decode()
 
 
 def create_session_router(services: Services) -> APIRouter:
-    router = APIRouter(prefix=PREFIX, dependencies=for_operators(services))
+    router = APIRouter(prefix=PREFIX, dependencies=get_operator_dependencies(services))
     sessions = services.sessions
 
     @router.get("/sessions")

@@ -19,7 +19,7 @@ from server import __version__
 from server.core.aio import Deadline
 from server.core.messages import MAX_MESSAGE_BYTES
 from server.models.base import Engine
-from server.web.protocols import Connections, protocol_classes
+from server.web.protocols import Connections, make_protocol_classes
 
 # Time limit of a TLS handshake; asyncio's default is a minute, and uvicorn has no setting.
 TLS_SECONDS = 10.0
@@ -28,7 +28,7 @@ TLS_SECONDS = 10.0
 STOP_SECONDS = 20.0
 
 
-def uvicorn_config(
+def make_uvicorn_config(
     app: ASGIApp,
     *,
     host: str,
@@ -38,7 +38,7 @@ def uvicorn_config(
 ) -> uvicorn.Config:
     """Return uvicorn's configuration. `tls`: paths of certificate and key; None for plain HTTP."""
     asyncio.constants.SSL_HANDSHAKE_TIMEOUT = TLS_SECONDS  # type: ignore[attr-defined]
-    http, ws = protocol_classes(connections)
+    http, ws = make_protocol_classes(connections)
     return uvicorn.Config(
         app,
         host=host,
@@ -135,14 +135,14 @@ class DrainingServer(uvicorn.Server):
         self._running_loop.set_default_executor(ThreadPoolExecutor(64, "small"))
         await super().startup(sockets)
         if self.started:
-            self._on_started(self._port())
-            self._notifier.send("READY=1", f"STATUS=Listening on port {self._port()}")
+            self._on_started(self._get_port())
+            self._notifier.send("READY=1", f"STATUS=Listening on port {self._get_port()}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
         self._on_closed()
 
-    def _port(self) -> int:
+    def _get_port(self) -> int:
         for server in self.servers:
             for listener in server.sockets:
                 return int(listener.getsockname()[1])
@@ -186,9 +186,9 @@ def greeting(
             ),
         ]
     else:
-        rows += _engine("Engine", engine)
+        rows += _make_engine_rows("Engine", engine)
     for work, one in (roles or {}).items():
-        rows += _engine(work.capitalize(), one)
+        rows += _make_engine_rows(work.capitalize(), one)
     if everywhere and scheme == "http":
         rows.append(
             (
@@ -196,11 +196,11 @@ def greeting(
                 "browsers give a camera only to https pages or localhost: bash scripts/run.sh --https",
             )
         )
-    told = "\n".join(_row(name, text) for name, text in rows)
+    told = "\n".join(_format_row(name, text) for name, text in rows)
     return f"\n  qwen-camera {__version__}\n{told}\n\n"
 
 
-def _engine(work: str, engine: Engine) -> list[tuple[str, str]]:
+def _make_engine_rows(work: str, engine: Engine) -> list[tuple[str, str]]:
     """Return the rows about the engine of a role: its model, and why it is unavailable if it is."""
     status = engine.status
     model = f" ({status.model})" if status.model not in ("", engine.name) else ""
@@ -208,7 +208,7 @@ def _engine(work: str, engine: Engine) -> list[tuple[str, str]]:
     return [(work, f"{engine.name}{model}"), *trouble]
 
 
-def _row(name: str, text: str) -> str:
+def _format_row(name: str, text: str) -> str:
     """Return a row with a name and a text, wrapped at 80 columns."""
     return textwrap.fill(
         text,
@@ -220,7 +220,7 @@ def _row(name: str, text: str) -> str:
     )
 
 
-def listening_problem(host: str, port: int) -> str | None:
+def find_listening_problem(host: str, port: int) -> str | None:
     """Return why the address cannot be used, and the remedy; None if it can."""
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(

@@ -29,7 +29,7 @@ from server.core.errors import (
 from server.session.part import Operators
 from server.session.request.outbox import OutboxClosed, OutboxOverflowed, Reader
 from server.session.session import SOCKETS_PER_MINUTE, Attempt, Session
-from server.web.request_guard import RequestGuard, Services, given_token
+from server.web.request_guard import RequestGuard, Services, get_bearer_token
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ _CLOSINGS: tuple[tuple[type[QwenCameraError], int, str], ...] = (
 )
 
 
-def closing_for(error: QwenCameraError) -> Closing:
+def get_closing(error: QwenCameraError) -> Closing:
     """Return the close for an error that refuses a socket."""
     for kind, code, reason in _CLOSINGS:
         if isinstance(error, kind):
@@ -252,7 +252,7 @@ class SocketServer:
         except Closing as exc:
             closing = exc
         except QwenCameraError as error:
-            closing = closing_for(error)
+            closing = get_closing(error)
         except WebSocketDisconnect:
             closing = None
         # Unless the client has disconnected
@@ -287,7 +287,7 @@ class SocketServer:
         closing: Closing | None = None
         try:
             closing = await socket.run(
-                session, lambda token: self._welcome(websocket, session, socket, token)
+                session, lambda token: self._send_welcome(websocket, session, socket, token)
             )
             return closing
         finally:
@@ -296,7 +296,7 @@ class SocketServer:
             code = int(closing.code if closing is not None else SocketCloseCode.NORMAL)
             log.info("socket closed", extra={"session": session_id, "code": code})
 
-    async def _welcome(
+    async def _send_welcome(
         self, websocket: WebSocket, session: Session, socket: SessionSocket, token: str
     ) -> None:
         session.touch()
@@ -318,14 +318,14 @@ class SocketServer:
         token = next((p.removeprefix("bearer.") for p in offered if p.startswith("bearer.")), None)
         token = token or websocket.query_params.get("token")
         if token is None and websocket.headers.get("authorization"):
-            token = given_token(websocket) or ""
+            token = get_bearer_token(websocket) or ""
         if token is None:
             try:
                 self.close_unauthenticated(MAX_UNAUTHENTICATED - 1)
                 async with asyncio.timeout(AUTH_SECONDS) as deadline:
                     self._unauthenticated[deadline] = None
                     try:
-                        token = await self._first_message(socket)
+                        token = await self._read_first_message(socket)
                     finally:
                         self._unauthenticated.pop(deadline, None)
             except TimeoutError:
@@ -339,7 +339,7 @@ class SocketServer:
         websocket.state.proven = True
         return claims
 
-    async def _first_message(self, socket: SessionSocket) -> str:
+    async def _read_first_message(self, socket: SessionSocket) -> str:
         raw = await socket.receive()
         if raw is None:
             raise WebSocketDisconnect

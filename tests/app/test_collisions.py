@@ -51,7 +51,7 @@ def test_a_message(
     monkeypatch: pytest.MonkeyPatch, message: type[ClientMessage], said: str
 ) -> None:
     with pytest.raises(Collision, match=f"messages and {__name__} both define {said}"):
-        start(monkeypatch, lambda api: api.session_part(SessionPart, message))
+        start(monkeypatch, lambda api: api.add_session_part(SessionPart, message))
 
 
 def test_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def test_a_face(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    config.composed.cache_clear()
+    config.compose_settings.cache_clear()
     monkeypatch.setattr(config, "settings_of", lambda names: [Limit])
     with pytest.raises(ConfigError, match="both define the setting RATE_LIMIT_PER_MINUTE"):
         load(None)

@@ -458,7 +458,7 @@ def _end_all() -> None:
     """End what a test has started and left, as broken code may: whoever lost its parent is a child
     of this process.
     """
-    while reaper.descendants(os.getpid()):
+    while reaper.list_descendants(os.getpid()):
         reaper.kill_below(os.getpid())
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:

@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from numpy.typing import NDArray
 
-from server.core.sound import Sound, wav
+from server.core.sound import Sound, encode_wav
 from server.features.voice_in.service import ListeningService
 from server.shared.sound.line import VoiceLine
 from tests.browser.firefox import Firefox, firefox, firefox_command
@@ -210,7 +210,7 @@ async def test_a_microphone_is_heard(
 async def test_an_answer_is_heard(browser: Firefox) -> None:
     """A tone that a model speaks: all of it arrives in the page, at its pitch."""
     tone = (9000 * np.sin(2 * np.pi * 300 * np.arange(48_000) / 24_000)).astype(np.int16)
-    parts = [wav(part.tobytes(), 24_000) for part in np.split(tone, 8)]
+    parts = [encode_wav(part.tobytes(), 24_000) for part in np.split(tone, 8)]
     omni = FakeOpenAI(model="Qwen/Qwen3-Omni-30B-A3B-Instruct", between_tokens=0.05)
     omni.others = {"/openapi.json": {"paths": {"/v1/audio/speech": {}}}}
     omni.deltas = [{"content": "A red cup."}] + [

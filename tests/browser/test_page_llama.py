@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import expect
 
 from server.features.hosting.hosting import Hosting
-from server.shared.processes.reaper import descendants
+from server.shared.processes.reaper import list_descendants
 from tests.browser.test_page_local import looking_at
 from tests.browser.test_page_operator import choose, command_of, let_in
 from tests.browser.visitor import TOKEN, Visit, Visitor
@@ -97,7 +97,7 @@ async def test_fetched_and_started_on_the_page_it_answers_the_camera(
                 assert time.monotonic() - began < FREED
 
             since = await page.now()
-            (served,) = descendants(manager.ready_runtime._process.pid)
+            (served,) = list_descendants(manager.ready_runtime._process.pid)
             os.kill(served, signal.SIGKILL)
             await page.got('m.type === "ready" && m.engine === "builtin"', since=since)
             back = 'm.type === "ready" && m.engine === "local" && m.engine_state === "ready"'

@@ -18,7 +18,7 @@ from playwright.async_api import expect
 from server.features.hosting.hosting import Hosting
 from server.features.hosting.status import ManagerState
 from server.features.local_models.engine import LocalEngine
-from server.shared.processes.reaper import descendants
+from server.shared.processes.reaper import list_descendants
 from tests.browser.visitor import Visit, Visitor, shown, started
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS, PYTHON
 from tests.support.clients import soon
@@ -49,7 +49,7 @@ def worker_of(run: Running) -> int:
     loaded = run.program.added.provided[Hosting].manager.ready_runtime
     assert isinstance(loaded, LocalEngine)
     assert loaded._worker.pid is not None
-    (worker,) = descendants(loaded._worker.pid)
+    (worker,) = list_descendants(loaded._worker.pid)
     return worker
 
 

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Request, expect
 
-from server.core.redact import session_hash
+from server.core.redact import hash_session_id
 from server.features.hosting.hosting import Hosting
 from server.features.hosting.server_runtime import ServerRuntime
 from server.features.hosting.status import ManagerStatus
@@ -384,7 +384,7 @@ async def test_the_operator_sees_who_is_in_and_ends_it(visit: Visit, run: Runnin
     """
     visitor = await started(visit, run.base_url)
     # Sessions of tests before may be there still.
-    name = session_hash((await visitor.got('m.type === "ready"'))["session_id"])
+    name = hash_session_id((await visitor.got('m.type === "ready"'))["session_id"])
     page = await operator(visit, run.base_url)
     people = page.find("#people")
     await expect(people).to_be_visible()

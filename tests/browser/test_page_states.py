@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from benchmarks.browser import set_camera
-from server.shared.watch_answers import conditions_in
+from server.shared.watch_answers import parse_conditions
 from tests.browser.test_page_links import GIVEN_UP, through, whole_way
 from tests.browser.visitor import BLUE, GREY, NOT_REACHED, Visit, Visitor, hurry, started
 from tests.features.reading.test_page_reading import _LIVE
@@ -204,7 +204,7 @@ async def test_answers_have_the_wanted_length(page: Visitor, model: FakeOpenAI) 
 
 def never(body: dict[str, Any], _jpeg: bytes | None) -> list[str]:
     """The answer of a model that sees none of the conditions."""
-    names = conditions_in(Seen(body, {}, [], 0.0, 0.0).texts[-1][1])
+    names = parse_conditions(Seen(body, {}, [], 0.0, 0.0).texts[-1][1])
     entries = [{"id": name, "seen": False, "sure": 0.9, "why": "Not yet."} for name in names]
     return [json.dumps({"watches": entries})]
 

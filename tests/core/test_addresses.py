@@ -14,10 +14,10 @@ from server.core.addresses import (
     HostPolicy,
     Limiter,
     OriginPolicy,
-    client_address,
+    get_client_address,
+    get_limiter_key,
     is_secure,
     is_trusted,
-    limiter_key,
     normalise_origin,
     parse_address,
 )
@@ -81,13 +81,13 @@ def test_parse(text: str | None, address: str | None) -> None:
 )
 def test_client_address(peer: str | None, header: str | None, expected: str) -> None:
     """The right-most hop that is no proxy of ours is the client."""
-    assert client_address(peer, header, PROXIES) == expected
+    assert get_client_address(peer, header, PROXIES) == expected
 
 
 def test_only_the_last_hops_are_read() -> None:
     """A header of a hundred proxies costs no more than one of sixteen."""
     header = ", ".join(["203.0.113.5"] + ["10.0.0.1"] * 16)
-    assert client_address("127.0.0.1", header, PROXIES) == "10.0.0.1"
+    assert get_client_address("127.0.0.1", header, PROXIES) == "10.0.0.1"
 
 
 def test_trust_and_tls() -> None:
@@ -155,10 +155,10 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_ipv6_network_is_one_asker() -> None:
     """Addresses of one /64 share a bucket, neighbours do not; garbage shares one bucket."""
-    assert limiter_key("2001:db8:0:1::5") == limiter_key("2001:db8:0:1:ffff::9")
-    assert limiter_key("2001:db8:0:1::5") != limiter_key("2001:db8:0:2::5")
-    assert limiter_key("::ffff:192.0.2.1") == limiter_key("192.0.2.1")
-    assert limiter_key("what") == limiter_key("ever") == UNKNOWN
+    assert get_limiter_key("2001:db8:0:1::5") == get_limiter_key("2001:db8:0:1:ffff::9")
+    assert get_limiter_key("2001:db8:0:1::5") != get_limiter_key("2001:db8:0:2::5")
+    assert get_limiter_key("::ffff:192.0.2.1") == get_limiter_key("192.0.2.1")
+    assert get_limiter_key("what") == get_limiter_key("ever") == UNKNOWN
 
 
 # Origins: what they are, and which are allowed.

@@ -20,10 +20,10 @@ from server.core.aio import (
     Pools,
     TaskSet,
     Timer,
-    async_call,
     cancel_and_wait,
     close_all,
-    in_pool,
+    make_async,
+    run_in_pool,
     supervise,
     take_all,
     watch_lag,
@@ -109,13 +109,13 @@ async def test_in_pool() -> None:
     # Other tests' servers may be there.
     before = set(threading.enumerate())
     pools = Pools()
-    name = await in_pool(pools.prepare, lambda: threading.current_thread().name)
+    name = await run_in_pool(pools.prepare, lambda: threading.current_thread().name)
     assert name.startswith("prepare")
     with pytest.raises(ZeroDivisionError):
-        await in_pool(pools.heavy, lambda: 1 // 0)
+        await run_in_pool(pools.heavy, lambda: 1 // 0)
     with pytest.raises(RuntimeError, match="StopIteration"):
-        await asyncio.wait_for(in_pool(pools.heavy, next, iter(())), 5)
-    assert await in_pool(pools.decode, max, 1, 2) == 2
+        await asyncio.wait_for(run_in_pool(pools.heavy, next, iter(())), 5)
+    assert await run_in_pool(pools.decode, max, 1, 2) == 2
     pools.close()
     assert set(threading.enumerate()) <= before
 
@@ -130,8 +130,8 @@ async def test_cancelled_work_that_has_not_begun_is_dropped() -> None:
         begun.set()
         gate.wait(5)
 
-    first = asyncio.create_task(in_pool(pools.heavy, blocking))
-    second = asyncio.create_task(in_pool(pools.heavy, ran.append, 1))
+    first = asyncio.create_task(run_in_pool(pools.heavy, blocking))
+    second = asyncio.create_task(run_in_pool(pools.heavy, ran.append, 1))
     while not begun.is_set():
         await asyncio.sleep(0.001)
     second.cancel()
@@ -238,7 +238,7 @@ async def test_parts_are_closed_in_the_opposite_order_whatever_one_does(
     let_go = asyncio.Event()
 
     def well(name: str) -> Callable[[], Awaitable[None]]:
-        return async_call(lambda: closed.append(name))
+        return make_async(lambda: closed.append(name))
 
     async def fails() -> None:
         raise RuntimeError("secret words")
@@ -266,7 +266,7 @@ async def test_parts_are_closed_in_the_opposite_order_whatever_one_does(
 async def test_a_part_is_closed_when_the_time_is_over() -> None:
     """It has a moment even then, so that what needs no time is done."""
     closed: list[str] = []
-    parts = [("late", async_call(lambda: closed.append("late")))]
+    parts = [("late", make_async(lambda: closed.append("late")))]
     assert await close_all(parts, Deadline(0.0))
     assert closed == ["late"]
 

@@ -202,7 +202,7 @@ def test_nor_does_what_keeps_an_engine_or_the_engine_itself(tmp_path: Path) -> N
         assert process.stdout is not None
         assert int(process.stdout.readline(), 16) == 0
         assert shut(process.pid)
-        (engine,) = reaper.descendants(process.pid)
+        (engine,) = reaper.list_descendants(process.pid)
         limits = Path(f"/proc/{engine}/limits").read_text().splitlines()
         limit = next(line for line in limits if "core file" in line)
         assert limit.split()[4:6] == ["0", "0"]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from config import known_keys
+from config import get_known_keys
 from server.core import errors
 from server.core.errors import EngineError, NoCamera
-from server.core.messages import Error, error_body
+from server.core.messages import Error, make_error_body
 from server.models.base import EngineState, EngineStatus
 
 SERVER = Path(errors.__file__).parents[1]
@@ -21,7 +21,7 @@ ENGINE_ERRORS = [
     one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, EngineError)
 ]
 NAMES = {one.__name__ for one in ENGINE_ERRORS}
-SETTINGS = set(known_keys())
+SETTINGS = set(get_known_keys())
 CANARY = "http://10.1.2.3:8001/v1 VLLM_BASE_URL bash scripts/run.sh"
 _NOT_FOR_VISITORS = re.compile(
     r"https?:|\b\d{1,3}(?:\.\d{1,3}){3}\b|\blocalhost\b|\bbash\b|\bscripts/|\.env\b|\.sh\b|\bpip\b|--\w|/\w+/|\boperator\b"
@@ -62,11 +62,11 @@ def test_an_engine_s_error_is_for_operators(kind: type[EngineError]) -> None:
     """Visitors read a text of its kind, by socket and HTTP; operators and the log all of it."""
     error = kind(CANARY)
     told = Error.of(error, "q1")
-    assert "10.1.2.3" not in told.encode() + json.dumps(error_body(error))
+    assert "10.1.2.3" not in told.encode() + json.dumps(make_error_body(error))
     assert for_visitors(told.message)
     assert len(told.message.split()) > 4
     assert json.loads(told.for_operators().encode())["message"] == error.message == CANARY
-    assert error_body(error, operator=True)["detail"] == CANARY
+    assert make_error_body(error, operator=True)["detail"] == CANARY
 
 
 @pytest.mark.slow

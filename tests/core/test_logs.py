@@ -20,7 +20,7 @@ import pytest
 
 from server.auth import TokenIssuer
 from server.core import logs
-from server.core.redact import redact, session_hash
+from server.core.redact import hash_session_id, redact
 from server.media.video import decode
 
 CANARY = "canary-7f3a"
@@ -108,7 +108,7 @@ def test_sessions_appear_as_hashes_only(path: Path) -> None:
     assert [line["session"] for line in lines(path)] == [
         "ba7816bf8f01",
         "ba7816bf8f01",
-        session_hash("Sx2mVb0T3hQ9yLrW8kPz1g"),
+        hash_session_id("Sx2mVb0T3hQ9yLrW8kPz1g"),
     ]
 
 

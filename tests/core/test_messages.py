@@ -184,7 +184,7 @@ def test_errors_on_the_wire_and_over_http() -> None:
         "retryable": True,
         "retry_after": 1.5,
     }
-    assert wire.error_body(error) == {
+    assert wire.make_error_body(error) == {
         "error": {"code": "busy", "message": "All taken.", "retryable": True},
         "detail": "All taken.",
     }

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from server.core.redact import plain, redact, session_hash
+from server.core.redact import hash_session_id, plain, redact
 
 # Nothing of it may be seen, wherever it stands.
 SECRET = "hunter2"
@@ -194,5 +194,5 @@ def test_json_can_be_read_before_it_is_redacted() -> None:
 
 def test_the_hash_is_short_and_stable() -> None:
     """The same session has the same name in every log line, whatever its id holds."""
-    assert session_hash("abc") == "ba7816bf8f01"
-    assert session_hash("\ud800") != session_hash("abc")
+    assert hash_session_id("abc") == "ba7816bf8f01"
+    assert hash_session_id("\ud800") != hash_session_id("abc")

@@ -15,17 +15,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from server.core.setting_text import (
-    authority_der,
-    base_url,
-    certificate_errors,
-    file_errors,
+    check_base_url,
+    check_stun_url,
+    find_certificate_errors,
+    find_file_errors,
+    get_origin,
     host_name,
-    network,
-    origin,
-    port_range,
-    public_address,
+    parse_network,
+    parse_port_range,
+    parse_public_address,
     quote,
-    stun_url,
+    read_certificate_der,
     turn_url,
 )
 
@@ -33,16 +33,16 @@ from server.core.setting_text import (
 @pytest.mark.parametrize(
     ("read", "text", "value"),
     [
-        (network, "10.1.2.3/8", ip_network("10.0.0.0/8")),
-        (network, "::/0", ip_network("::/0")),
+        (parse_network, "10.1.2.3/8", ip_network("10.0.0.0/8")),
+        (parse_network, "::/0", ip_network("::/0")),
         (host_name, "VM.local", "vm.local"),
         (host_name, "fd00:0::2", "fd00::2"),
-        (origin, "https://Cam.Example.org:443/", "https://cam.example.org"),
-        (stun_url, "stuns:[2001:db8::1]:65535", "stuns:[2001:db8::1]:65535"),
+        (get_origin, "https://Cam.Example.org:443/", "https://cam.example.org"),
+        (check_stun_url, "stuns:[2001:db8::1]:65535", "stuns:[2001:db8::1]:65535"),
         (turn_url, "turns:t.example.org?transport=tcp", "turns:t.example.org?transport=tcp"),
-        (base_url, "https://h:1/v1//", "https://h:1/v1"),
-        (port_range, "1024 - 65535", (1024, 65535)),
-        (port_range, "", None),
+        (check_base_url, "https://h:1/v1//", "https://h:1/v1"),
+        (parse_port_range, "1024 - 65535", (1024, 65535)),
+        (parse_port_range, "", None),
     ],
 )
 def test_what_is_read(read: Callable[[str], object], text: str, value: object) -> None:
@@ -53,21 +53,21 @@ def test_what_is_read(read: Callable[[str], object], text: str, value: object) -
 @pytest.mark.parametrize(
     ("read", "text"),
     [
-        (network, "10.0.0.0/33"),
-        (public_address, "0.0.0.0"),
-        (public_address, "fe80::1"),
-        (public_address, "239.0.0.1"),
+        (parse_network, "10.0.0.0/33"),
+        (parse_public_address, "0.0.0.0"),
+        (parse_public_address, "fe80::1"),
+        (parse_public_address, "239.0.0.1"),
         (host_name, "vm_1"),
-        (origin, "null"),
-        (stun_url, "stun://s.example.org"),
-        (stun_url, "stun:s.example.org:0"),
+        (get_origin, "null"),
+        (check_stun_url, "stun://s.example.org"),
+        (check_stun_url, "stun:s.example.org:0"),
         (turn_url, "turn:t.example.org:65536"),
         (turn_url, "turns:t.example.org?transport=udp"),
-        (base_url, "http://me:secret@h/v1"),
-        (base_url, "http://h:99999/v1"),
-        (base_url, "http://h:0/v1"),
-        (port_range, "1023-2000"),
-        (port_range, "40000"),
+        (check_base_url, "http://me:secret@h/v1"),
+        (check_base_url, "http://h:99999/v1"),
+        (check_base_url, "http://h:0/v1"),
+        (parse_port_range, "1023-2000"),
+        (parse_port_range, "40000"),
     ],
 )
 def test_what_is_refused(read: Callable[[str], object], text: str) -> None:
@@ -109,19 +109,19 @@ def made(folder: Path, name: str, *, authority: bool = False) -> tuple[Path, Pat
 
 def test_a_certificate_and_its_key(tmp_path: Path) -> None:
     """Missing, unreadable and mismatched files are named, a right pair is taken."""
-    assert [one.split()[0] for one in certificate_errors(None, None)] == [
+    assert [one.split()[0] for one in find_certificate_errors(None, None)] == [
         "SSL_CERT_PATH",
         "SSL_KEY_PATH",
     ]
     cert, key = made(tmp_path, "one")
     _, other_key = made(tmp_path, "two")
-    (gone,) = certificate_errors(cert, tmp_path / "gone")
+    (gone,) = find_certificate_errors(cert, tmp_path / "gone")
     assert gone.startswith("SSL_KEY_PATH is ")
     assert "No such file" in gone
     for pair in ((cert, other_key), (key, key), (cert, tmp_path / "two.crt")):
-        (wrong,) = certificate_errors(*pair)
+        (wrong,) = find_certificate_errors(*pair)
         assert "not a PEM certificate" in wrong
-    assert not certificate_errors(cert, key)
+    assert not find_certificate_errors(cert, key)
 
 
 def test_a_key_with_a_password_is_not_asked_for(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_key_with_a_password_is_not_asked_for(tmp_path: Path) -> None:
             serialization.BestAvailableEncryption(b"open sesame"),
         )
     )
-    (problem,) = certificate_errors(cert, locked)
+    (problem,) = find_certificate_errors(cert, locked)
     assert "unencrypted key" in problem
 
 
@@ -145,7 +145,7 @@ def test_the_authoritys_certificate_is_read_and_nothing_else(tmp_path: Path) -> 
     path = tmp_path / "both.pem"
 
     def problems(of: Path | None) -> list[str]:
-        return file_errors("CA_CERT_PATH", of, authority_der, "")
+        return find_file_errors("CA_CERT_PATH", of, read_certificate_der, "")
 
     assert "cannot be read" in problems(path)[0]
     for text in (
@@ -156,12 +156,12 @@ def test_the_authoritys_certificate_is_read_and_nothing_else(tmp_path: Path) -> 
         path.write_text(text)
         assert "no certificate" in problems(path)[0]
         with pytest.raises(ValueError, match="certificate"):
-            authority_der(path)
+            read_certificate_der(path)
     path.write_text(key.read_text() + cert.read_text() + key.read_text())
     assert not problems(path)
     assert not problems(None)
     loaded = x509.load_pem_x509_certificate(cert.read_bytes())
-    assert authority_der(path) == loaded.public_bytes(serialization.Encoding.DER)
+    assert read_certificate_der(path) == loaded.public_bytes(serialization.Encoding.DER)
 
 
 def test_commands_read_no_certificate_that_they_do_not_need() -> None:

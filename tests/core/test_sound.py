@@ -8,7 +8,7 @@ import wave
 import numpy as np
 import pytest
 
-from server.core.sound import NotPcm, PcmReader, checked_rate, wav
+from server.core.sound import NotPcm, PcmReader, check_rate, encode_wav
 
 SOUND = np.arange(-500, 500, dtype=np.int16)
 
@@ -89,7 +89,7 @@ def test_other_forms_are_refused(data: bytes) -> None:
 @pytest.mark.parametrize("rate", [7999, 96_001, 24_000.0, "24000", None, True])
 def test_a_rate_that_cannot_be_played(rate: object) -> None:
     with pytest.raises(NotPcm):
-        checked_rate(rate)
+        check_rate(rate)
 
 
 def test_a_rate_that_changes_in_the_middle_is_refused() -> None:
@@ -108,6 +108,6 @@ def test_what_goes_in_comes_out() -> None:
     """Rate, one channel and every sample."""
     pcm = bytes(range(256)) * 4
     for rate in (24_000, 44_100):
-        with wave.open(io.BytesIO(wav(pcm, rate))) as read:
+        with wave.open(io.BytesIO(encode_wav(pcm, rate))) as read:
             assert (read.getframerate(), read.getnchannels(), read.getsampwidth()) == (rate, 1, 2)
             assert read.readframes(read.getnframes()) == pcm

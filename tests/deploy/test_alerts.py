@@ -246,7 +246,7 @@ def test_every_alert_says_what_an_operator_needs() -> None:
         for quoted in re.findall(r"`([^`]+)`", remedy):
             assert complaints(quoted, whole=True) == [], quoted
             named = re.match(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+", quoted)
-            assert not named or named[0] in config.known_keys(), quoted
+            assert not named or named[0] in config.get_known_keys(), quoted
         for path in re.findall(r"\b(?:deploy|docs|scripts)/[\w./-]*\w", remedy):
             assert (ROOT / path).is_file(), path
         for rest in remedy.split("DEPLOY.md, ")[1:]:

@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from config import known_keys, load
+from config import get_known_keys, load
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.vllm_command import build
 from server.core.addresses import is_trusted
@@ -320,7 +320,7 @@ def test_the_settings_hold() -> None:
     """The web service's settings in compose are valid, and agree with the ports it publishes."""
     web = compose()["services"]["web"]
     given = {name: filled(value) for name, value in web["environment"].items()}
-    assert set(given) <= set(known_keys())
+    assert set(given) <= set(get_known_keys())
     settings = load(env_file=None, **{name.lower(): value for name, value in given.items()})
     assert settings.udp_port_range == (50000, 50099)
     assert not settings.warnings

@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from config import known_keys, load
+from config import get_known_keys, load
 from server.features.cluster.settings import ClusterSettings
 from server.web.serving import STOP_SECONDS
 from tests.deploy.test_containers import compose, filled
@@ -118,7 +118,7 @@ def test_no_secret_is_in_it() -> None:
 def test_the_settings_hold() -> None:
     """They are the program's own, valid together, and agree with ports and times of the pods."""
     given = settings_of()
-    assert set(given) <= set(known_keys())
+    assert set(given) <= set(get_known_keys())
     spec = pods(rendered(KUBERNETES / "overlays" / "cuda"))["gateway"]
     container = spec["containers"][0]
     env = {one["name"]: one.get("value", "") for one in container["env"]}

@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from config import known_keys, load
+from config import get_known_keys, load
 from deploy.service_settings import SECRETS, empty_secrets, quoted, service_settings
 from server.web.serving import STOP_SECONDS
 from tests.support.documents import ROOT
@@ -167,7 +167,7 @@ def test_the_router_gets_no_setting_and_no_secret() -> None:
     assert not {"EnvironmentFile", "LoadCredential", "PassEnvironment"} & names
     given = dict(pair.split("=", 1) for pair in directive(ROUTER, "Environment").split())
     assert given["ROUTER_HOST"] == "127.0.0.1"
-    assert not given.keys() & set(known_keys())
+    assert not given.keys() & set(get_known_keys())
     assert directive(ROUTER, "DynamicUser") == "yes"
     assert (directive(ROUTER, "IPAddressDeny"), directive(ROUTER, "IPAddressAllow")) == (
         "any",

@@ -29,7 +29,7 @@ from websockets.frames import Frame
 from websockets.http11 import Request
 
 from server.auth import TokenIssuer, TokenRefused
-from server.core.addresses import client_address, limiter_key, parse_address
+from server.core.addresses import get_client_address, get_limiter_key, parse_address
 from server.core.errors import QwenCameraError
 from server.core.frames import READABLE, BoxUnit
 from server.core.redact import LONGEST, plain, redact
@@ -128,9 +128,9 @@ _ISSUER = TokenIssuer("k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i", 60)
 def address(data: bytes) -> None:
     """X-Forwarded-For."""
     header = text(data)
-    found = client_address("127.0.0.1", header, _PROXIES)
+    found = get_client_address("127.0.0.1", header, _PROXIES)
     assert parse_address(found) is not None
-    assert len(limiter_key(found)) < 60
+    assert len(get_limiter_key(found)) < 60
 
 
 _PROXIES = [ipaddress.ip_network("127.0.0.0/8")]
@@ -239,8 +239,8 @@ def rtp(data: bytes) -> None:
             )
             frames += assembler.add(mine, now, number % 7 == 6)
             assert assembler.held <= 2 * MAX_PACKETS + 1
-            assert len(assembler.nacks(now)) <= 64
-            assembler.key_frame_wanted(now)
+            assert len(assembler.take_nacks(now)) <= 64
+            assembler.take_key_frame_request(now)
             due = assembler.deadline()
             if due <= now:
                 frames += assembler.poll(now)

@@ -39,7 +39,7 @@ def test_a_stamp_in_the_future_makes_no_old_frame_new(lie: float) -> None:
 def test_a_stamp_in_the_past_does_not_make_a_question_wait(lie: float) -> None:
     """Further back than a path explains, the local rule decides: 10 ms past the arrival."""
     late = replace(FRAME, captured_sender=WALL + 0.02 - lie, captured=100.02)
-    assert QuestionTime(100.0, WALL, WALL).stamps_disagree(late)
+    assert QuestionTime(100.0, WALL, WALL).do_stamps_disagree(late)
     assert precedes(WALL + 0.02 - lie, 100.02, WALL)
     assert not precedes(WALL + 0.005 - lie, 100.005, WALL)
 

@@ -120,7 +120,7 @@ async def test_a_question_gets_the_first_frame_captured_after_it_by_the_senders_
     """A frame captured before the question is skipped, even if it arrives after it."""
     bench = Bench()
     bench.frame(sender=SENDER - 0.5)
-    waiting = spawn(bench.camera.frame_after(question_time(sent=SENDER)))
+    waiting = spawn(bench.camera.wait_for_frame(question_time(sent=SENDER)))
     await asyncio.sleep(0.05)
     bench.frame(sender=SENDER - 0.001)
     await asyncio.sleep(0.05)
@@ -130,7 +130,7 @@ async def test_a_question_gets_the_first_frame_captured_after_it_by_the_senders_
     # Both came within one turn of the loop: the newer one is no worse.
     assert (await waiting).captured_sender in (right.captured_sender, SENDER + 0.03)
     newest = bench.frame(sender=SENDER + 0.1)
-    assert await bench.camera.frame_after(question_time(sent=SENDER + 0.1)) is newest
+    assert await bench.camera.wait_for_frame(question_time(sent=SENDER + 0.1)) is newest
 
 
 @on_clock
@@ -167,7 +167,7 @@ async def test_a_clock_that_is_not_believed_is_told() -> None:
     # A frame's stamp that is a little behind is waited for, one far behind is not believed.
     for behind, doubted in ((0.4, False), (0.0, False), (0.6, True), (0.0, False)):
         await asyncio.sleep(0.1)
-        waiting = spawn(bench.camera.frame_after(question_time(sent=stamp(), wall=stamp())))
+        waiting = spawn(bench.camera.wait_for_frame(question_time(sent=stamp(), wall=stamp())))
         await asyncio.sleep(0.02)
         bench.frame(sender=stamp() - behind)
         await asyncio.sleep(0.02)
@@ -194,7 +194,7 @@ async def test_without_the_senders_clock_the_local_capture_time_decides(
     """No stamp, no sender report, or a stamp too far away: captured 10 ms after the question's arrival, or not at all."""
     bench = Bench()
     question = question_time(sent=sent)
-    waiting = spawn(bench.camera.frame_after(question))
+    waiting = spawn(bench.camera.wait_for_frame(question))
     await asyncio.sleep(0.02)
     sender = SENDER + 100 if reported else None
     bench.frame(question.at + 0.009, sender=sender)
@@ -212,7 +212,7 @@ async def test_no_frame_within_3_s_is_told_as_a_stalled_camera() -> None:
     start = now()
     told: list[float] = []
     with pytest.raises(CameraStalled, match="in time"):
-        await bench.camera.frame_after(question_time(), lambda: told.append(now() - start))
+        await bench.camera.wait_for_frame(question_time(), lambda: told.append(now() - start))
     assert now() - start == pytest.approx(3.0, abs=0.001)
     assert told == [pytest.approx(0.6, abs=0.001)]
     assert bench.key_frames == 0
@@ -231,15 +231,15 @@ async def test_pictures_that_were_refused_are_told(reason: str, words: str) -> N
     bench = Bench()
     bench.feed.pictures_refused(reason)
     with pytest.raises(CameraStalled, match=words):
-        await bench.camera.frame_after(question_time())
+        await bench.camera.wait_for_frame(question_time())
     bench.frame(now() - 0.2)
     with pytest.raises(CameraStalled, match="in time"):
-        await bench.camera.frame_after(question_time())
+        await bench.camera.wait_for_frame(question_time())
     bench.feed.pictures_refused(reason)
     old, bench.feed = bench.feed, bench.camera.open_connection()
     old.pictures_refused(reason)
     with pytest.raises(CameraStalled, match="in time"):
-        await bench.camera.frame_after(question_time())
+        await bench.camera.wait_for_frame(question_time())
 
 
 @pytest.mark.parametrize(("codec", "wakes"), [("H264", [START_WAKE_MS]), ("VP8", []), ("", [])])
@@ -260,7 +260,7 @@ async def test_an_h264_camera_begins_awake(codec: str, wakes: list[int]) -> None
 async def test_a_waiting_question_wakes_the_sender_once() -> None:
     """After 150 ms without a frame the sender is woken; a key frame is asked for when there never was a picture."""
     bench = Bench()
-    waiting = spawn(bench.camera.frame_after(question_time()))
+    waiting = spawn(bench.camera.wait_for_frame(question_time()))
     await asyncio.sleep(REQUEST_FRAME_SECONDS - 0.01)
     assert (bench.wakes, bench.key_frames) == ([], 0)
     await asyncio.sleep(0.02)
@@ -278,7 +278,7 @@ async def test_a_frame_that_is_late_is_waited_for() -> None:
     bench = Bench()
     bench.frame()
     question = question_time()
-    waiting = spawn(bench.camera.frame_after(question))
+    waiting = spawn(bench.camera.wait_for_frame(question))
     await asyncio.sleep(2.0)
     assert bench.wakes == [WAKE_MS, WAKE_MS]
     bench.frame(question.at - 0.01)
@@ -303,11 +303,11 @@ async def test_what_waiting_does_not_help_is_told_after_600_ms() -> None:
         told += 1
 
     with pytest.raises(CameraFrozen):
-        await bench.camera.frame_after(question_time(), waits)
+        await bench.camera.wait_for_frame(question_time(), waits)
     bench.feed = bench.camera.open_connection()
     bench.feed.pictures_refused("size")
     with pytest.raises(CameraStalled, match="3840×2160"):
-        await bench.camera.frame_after(question_time(), waits)
+        await bench.camera.wait_for_frame(question_time(), waits)
     assert now() - start == pytest.approx(1.2, abs=0.001)
     assert told == 0
 
@@ -323,14 +323,14 @@ async def test_a_camera_whose_picture_stands_still_is_frozen_and_a_silent_one_st
         await asyncio.sleep(0.1)
     assert bench.camera.state() is CameraState.FROZEN
     with pytest.raises(CameraFrozen, match="is frozen"):
-        await bench.camera.frame_after(question_time())
+        await bench.camera.wait_for_frame(question_time())
     # The browser repeats the old picture with a new time when the question wakes it.
     question = question_time()
     bench.frame()
     with pytest.raises(CameraFrozen):
-        await bench.camera.frame_after(question)
+        await bench.camera.wait_for_frame(question)
     with pytest.raises(CameraFrozen):
-        await bench.camera.sharpest()
+        await bench.camera.wait_for_sharpest()
     for _ in range(4):
         await asyncio.sleep(0.1)
         bench.frame()
@@ -338,7 +338,7 @@ async def test_a_camera_whose_picture_stands_still_is_frozen_and_a_silent_one_st
     await asyncio.sleep(3)
     assert bench.camera.state() is CameraState.STALLED
     with pytest.raises(CameraStalled):
-        await bench.camera.frame_after(question_time())
+        await bench.camera.wait_for_frame(question_time())
 
 
 @on_clock
@@ -352,7 +352,7 @@ async def test_behind_a_silence_a_question_waits_for_the_first_pictures() -> Non
     await asyncio.sleep(13)
     bench.feed.packet_received(now())
     assert bench.camera.state() is CameraState.FROZEN
-    waiting = spawn(bench.camera.frame_after(question_time()))
+    waiting = spawn(bench.camera.wait_for_frame(question_time()))
     for _ in range(12):
         await asyncio.sleep(0.1)
         bench.feed.packet_received(now())
@@ -367,7 +367,7 @@ async def test_behind_a_silence_a_question_waits_for_the_first_pictures() -> Non
         bench.feed.packet_received(now())
     start = now()
     with pytest.raises(CameraFrozen):
-        await bench.camera.frame_after(question_time())
+        await bench.camera.wait_for_frame(question_time())
     assert now() - start == pytest.approx(0.6, abs=0.01)
 
 
@@ -391,14 +391,14 @@ async def test_a_source_with_a_picture_each_three_seconds_answers_from_the_next(
     for late in (0.0, 1.7, 2.9):
         await asyncio.sleep(late)
         question, count = question_time(), len(shown)
-        assert (await bench.camera.frame_after(question)) is shown[count]
+        assert (await bench.camera.wait_for_frame(question)) is shown[count]
     assert len(bench.wakes) == woken
     # Another measurement of the path: the sender repeats its picture with a new capture time.
     question, count = question_time(), len(shown)
     bench.feed.rate(500_000, 8)
     await asyncio.sleep(0.3)
     bench.frame()
-    assert await bench.camera.frame_after(question) is shown[count]
+    assert await bench.camera.wait_for_frame(question) is shown[count]
     task.cancel()
 
 
@@ -419,7 +419,7 @@ async def test_a_new_picture_that_changes_the_rate_itself_is_no_repeat() -> None
             await asyncio.sleep(1)
             bench.feed.packet_received(now())
         await asyncio.sleep(0.85)
-        waiting = spawn(bench.camera.frame_after(question_time()))
+        waiting = spawn(bench.camera.wait_for_frame(question_time()))
         await asyncio.sleep(0.1)
     assert waiting is not None
     waiting.cancel()
@@ -440,7 +440,7 @@ async def test_a_slow_camera_that_sends_at_its_own_rate_is_woken() -> None:
 
     bench.camera.on_sender.append(decode)
     start = now()
-    await bench.camera.frame_after(question_time())
+    await bench.camera.wait_for_frame(question_time())
     assert now() - start < 0.5
 
 
@@ -459,7 +459,7 @@ async def test_a_question_waits_two_periods_of_a_camera_that_is_polled() -> None
     task = asyncio.create_task(poll())
     await asyncio.sleep(15.1)
     start = now()
-    assert (await bench.camera.frame_after(question_time())).captured >= start
+    assert (await bench.camera.wait_for_frame(question_time())).captured >= start
     task.cancel()
 
 
@@ -471,7 +471,7 @@ async def test_the_age_of_a_picture_that_stands_still_is_told() -> None:
         await asyncio.sleep(1)
         bench.feed.packet_received(now())
     with pytest.raises(CameraFrozen, match="for 13 s"):
-        await bench.camera.frame_after(question_time())
+        await bench.camera.wait_for_frame(question_time())
 
 
 @on_clock
@@ -498,7 +498,7 @@ async def test_identical_pictures_that_are_captured_anew_are_an_unchanged_scene(
         bench.frame(image=SHARP)
         await asyncio.sleep(0.1)
     assert bench.camera.state() is CameraState.LIVE
-    waiting = spawn(bench.camera.frame_after(question_time()))
+    waiting = spawn(bench.camera.wait_for_frame(question_time()))
     await asyncio.sleep(0.05)
     frame = bench.frame(image=SHARP)
     assert await waiting is frame
@@ -510,15 +510,15 @@ async def test_without_a_camera_questions_are_refused_at_once() -> None:
     bare = Camera(sample_rate=2.0, metrics=Metrics("test"), clock=now)
     assert bare.state() is None
     assert not bare.offered
-    for wait in (bare.frame_after(question_time()), bare.sharpest()):
+    for wait in (bare.wait_for_frame(question_time()), bare.wait_for_sharpest()):
         with pytest.raises(NoCamera, match="Start Camera"):
             await wait
     bench = Bench()
     start = now()
     waiting = [
-        spawn(bench.camera.frame_after(question_time())),
-        spawn(bench.camera.frame_after(question_time())),
-        spawn(bench.camera.sharpest()),
+        spawn(bench.camera.wait_for_frame(question_time())),
+        spawn(bench.camera.wait_for_frame(question_time())),
+        spawn(bench.camera.wait_for_sharpest()),
     ]
     await asyncio.sleep(0.01)
     bench.feed.stream_ended()
@@ -529,7 +529,7 @@ async def test_without_a_camera_questions_are_refused_at_once() -> None:
     assert bench.camera.state() is CameraState.ENDED
     assert bench.camera.newest is None
     with pytest.raises(NoCamera):
-        await bench.camera.frame_after(question_time())
+        await bench.camera.wait_for_frame(question_time())
 
 
 @on_clock
@@ -537,7 +537,7 @@ async def test_closing_ends_every_waiter() -> None:
     """The session ends: nobody waits on, no timer is left, nothing is kept."""
     bench = Bench()
     bench.frame()
-    waiting = spawn(bench.camera.frame_after(question_time()))
+    waiting = spawn(bench.camera.wait_for_frame(question_time()))
     await asyncio.sleep(0.01)
     bench.camera.close()
     with pytest.raises(NoCamera):
@@ -554,7 +554,7 @@ async def test_closing_ends_every_waiter() -> None:
 async def test_several_wait_for_the_same_frame_and_one_may_leave() -> None:
     """A cancelled waiter takes nothing from the others."""
     bench = Bench()
-    waiting = [spawn(bench.camera.frame_after(question_time())) for _ in range(4)]
+    waiting = [spawn(bench.camera.wait_for_frame(question_time())) for _ in range(4)]
     await asyncio.sleep(0.05)
     waiting[0].cancel()
     waiting[2].cancel()
@@ -570,7 +570,7 @@ async def test_several_wait_for_the_same_frame_and_one_may_leave() -> None:
 async def test_the_question_waits_on_over_a_new_connection() -> None:
     """A camera that reconnects while somebody waits still answers."""
     bench = Bench()
-    waiting = spawn(bench.camera.frame_after(question_time()))
+    waiting = spawn(bench.camera.wait_for_frame(question_time()))
     await asyncio.sleep(0.1)
     old, bench.feed = bench.feed, bench.open()
     old.stream_ended()
@@ -652,7 +652,7 @@ async def test_hold_takes_a_sharp_frame_at_once() -> None:
     bench.frame(image=SHARP)
     bench.frame(image=SOFTER)
     start = now()
-    waiting = spawn(bench.camera.sharpest())
+    waiting = spawn(bench.camera.wait_for_sharpest())
     for image in (SOFT, SOFTER, SHARP, SHARP):
         await asyncio.sleep(0.05)
         last = bench.frame(image=image)
@@ -669,7 +669,7 @@ async def test_hold_takes_the_best_of_what_came() -> None:
     """Without a sharp frame within 0.4 s the least blurred one is held, not the newest."""
     bench = Bench()
     start = now()
-    waiting = spawn(bench.camera.sharpest())
+    waiting = spawn(bench.camera.wait_for_sharpest())
     for image in (SOFTER, SOFT, SOFTER, SOFTER):
         await asyncio.sleep(0.05)
         bench.frame(image=image)
@@ -686,7 +686,7 @@ async def test_hold_of_a_silent_camera_is_refused() -> None:
     await asyncio.sleep(1.5)
     start = now()
     with pytest.raises(CameraStalled):
-        await bench.camera.sharpest()
+        await bench.camera.wait_for_sharpest()
     assert now() - start == pytest.approx(3.0, abs=0.001)
     assert bench.wakes == [WAKE_MS]
 
@@ -703,7 +703,7 @@ async def test_the_picture_of_a_frozen_camera_is_the_one_before_its_repeats() ->
     await asyncio.sleep(0.1)
     bench.frame()
     with pytest.raises(CameraFrozen):
-        await bench.camera.sharpest()
+        await bench.camera.wait_for_sharpest()
     assert bench.camera.last_new is first
     for _ in range(4):
         await asyncio.sleep(0.1)
@@ -722,7 +722,7 @@ async def test_a_camera_whose_new_pictures_are_refused_is_not_frozen() -> None:
     for _ in range(5):
         await asyncio.sleep(1)
         bench.feed.packet_received(now())
-    for wait in (bench.camera.frame_after(question_time()), bench.camera.sharpest()):
+    for wait in (bench.camera.wait_for_frame(question_time()), bench.camera.wait_for_sharpest()):
         with pytest.raises(CameraStalled, match="3840×2160"):
             await wait
 
@@ -732,7 +732,7 @@ async def test_a_camera_whose_new_pictures_are_refused_is_not_frozen() -> None:
 async def test_hold_waits_for_a_late_first_frame(late: float) -> None:
     """A frame that comes between 0.4 and 3 s is taken."""
     bench = Bench()
-    waiting = spawn(bench.camera.sharpest())
+    waiting = spawn(bench.camera.wait_for_sharpest())
     await asyncio.sleep(late)
     frame = bench.frame(image=SOFT)
     assert await waiting is frame

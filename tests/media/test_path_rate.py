@@ -20,7 +20,7 @@ from server.media.path_rate import (
     PacketBurst,
     PathRate,
     WindowMinimum,
-    sender_plan,
+    make_sender_plan,
 )
 from tests.support.path_simulation import GreedyFlow, Simulation, SteadyFlow, typing
 
@@ -179,7 +179,7 @@ def test_without_send_times_the_queue_stays_short(rate: float, jitter: float, ag
     camera = Simulation(Link(rate, jitter=jitter), awake=typing, timed=False).run(40)
     # Jitter alone makes frames look as if they waited: now and then too much is sent.
     assert camera.link.dropped_full <= (0.03 * camera.link.passed if jitter else 0)
-    assert camera.announcements.remb_due(100.0) is None
+    assert camera.announcements.take_due_remb(100.0) is None
     assert camera.age(13, 40, 0.95) <= age
     caps = camera.caps(5, 40)
     assert max(caps) <= TOP
@@ -421,8 +421,8 @@ def test_anything_may_come_in() -> None:
         assert 150_000 <= path.remb <= TOP
         assert 120_000 <= path.cap <= TOP
         assert 5 <= path.frame_rate <= 30
-        announcements.remb_due(now)
-        announcements.page_due(now)
+        announcements.take_due_remb(now)
+        announcements.take_due_page_limits(now)
 
 
 def test_remb_is_due_at_once_when_it_moved_and_else_each_second() -> None:
@@ -430,12 +430,12 @@ def test_remb_is_due_at_once_when_it_moved_and_else_each_second() -> None:
     path = PathRate()
     due = Announcements(path)
     path.packet(0.0, 0, 1000, 0, True, 0)
-    assert due.remb_due(0.0) == TOP
-    assert due.remb_due(0.99) is None
-    assert due.remb_due(1.0) == TOP
+    assert due.take_due_remb(0.0) == TOP
+    assert due.take_due_remb(0.99) is None
+    assert due.take_due_remb(1.0) == TOP
     feed(path, 1.0, packets=8, spread=0.08)
-    assert due.remb_due(1.1) == path.remb < TOP
-    assert due.remb_due(1.2) is None
+    assert due.take_due_remb(1.1) == path.remb < TOP
+    assert due.take_due_remb(1.2) is None
 
 
 def test_the_page_is_told_at_first_and_when_it_matters() -> None:
@@ -443,17 +443,17 @@ def test_the_page_is_told_at_first_and_when_it_matters() -> None:
     path = PathRate()
     due = Announcements(path)
     assert path.cap == CAP_FIRST
-    assert due.page_due(0.0)
-    assert not due.page_due(0.0)
+    assert due.take_due_page_limits(0.0)
+    assert not due.take_due_page_limits(0.0)
     feed(path, 0.0, packets=8, spread=0.15)
-    assert due.page_due(0.2)
+    assert due.take_due_page_limits(0.2)
     feed(path, 0.5, packets=8, spread=0.148)
-    assert not due.page_due(0.7)
+    assert not due.take_due_page_limits(0.7)
     for n in range(3):
         feed(path, 1.0 + n / 10, packets=8, spread=0.08)
     # More is not so urgent, and comes rarely.
-    assert not due.page_due(0.4)
-    assert due.page_due(1.4)
+    assert not due.take_due_page_limits(0.4)
+    assert due.take_due_page_limits(1.4)
 
 
 def train(arrivals: list[float], *, lost: int = 0, sent: list[float] | None = None) -> PacketBurst:
@@ -483,8 +483,8 @@ def test_lost_packets_took_their_time_too_up_to_as_many_again() -> None:
 
 def test_the_steady_rate_leaves_the_longest_gap_out() -> None:
     """One late packet makes a train slow, not steadily slow."""
-    assert train([0, 0.01, 0.11, 0.12]).steady_rate() == pytest.approx(2 * BITS / 0.02)
-    assert train([0, 0, 0, 0]).steady_rate() > 1e6
+    assert train([0, 0.01, 0.11, 0.12]).get_steady_rate() == pytest.approx(2 * BITS / 0.02)
+    assert train([0, 0, 0, 0]).get_steady_rate() > 1e6
 
 
 def test_send_times_wrap_and_may_change_places() -> None:
@@ -525,7 +525,7 @@ def test_cleared_it_knows_nothing() -> None:
 
 def test_a_wide_path_needs_no_ramp() -> None:
     """Idle as measured: 2 frames/s at 200 kbit/s; awake at the top at once."""
-    plan = sender_plan(TOP, 30, 2)
+    plan = make_sender_plan(TOP, 30, 2)
     assert (plan.idle.max_framerate, plan.idle.max_bitrate) == (2, 200_000)
     # No limit that a camera of 30 frames a second could touch: Chromium would drop half of them.
     assert (plan.awake.max_framerate, plan.awake.max_bitrate) == (60, TOP)
@@ -534,7 +534,7 @@ def test_a_wide_path_needs_no_ramp() -> None:
 
 def test_a_narrow_path_is_climbed() -> None:
     """At 325 kbit/s and 8 frames/s: from the bits of two frames to those of eight within 2 s."""
-    plan = sender_plan(325_000, 8, 2)
+    plan = make_sender_plan(325_000, 8, 2)
     assert plan.idle.max_bitrate == int(1.5 * 2 * 325_000 / 8)
     moments = [0, 150, 300, 450, 600, 800, 1000, 1300, 1600, 2000]
     assert [step.at_ms for step in plan.ramp] == moments
@@ -546,7 +546,7 @@ def test_a_narrow_path_is_climbed() -> None:
 
 def test_the_bits_fall_with_the_frames_that_are_believed() -> None:
     """An encoder gets the mean frame rate of the last 3 s: each frame keeps an idle one's share."""
-    plan = sender_plan(600_000, 20, 2)
+    plan = make_sender_plan(600_000, 20, 2)
     frame = 1.5 * 600_000 / 20
     believed = {0: 20, 300: 18.2, 1500: 11, 2700: 3.8, 3000: 2}
     settle = {step.at_ms: step.max_bitrate for step in plan.settle}
@@ -561,7 +561,7 @@ def test_the_bits_fall_with_the_frames_that_are_believed() -> None:
 @pytest.mark.parametrize(("cap", "fps"), [(120_000, 5), (300_000, 8), (1_000_000, 25), (TOP, 30)])
 def test_idle_never_asks_for_more_than_awake(idle: float, cap: int, fps: int) -> None:
     """Whole frame rates of at least one, bits within the bounds."""
-    plan = sender_plan(cap, fps, idle)
+    plan = make_sender_plan(cap, fps, idle)
     assert 1 <= plan.idle.max_framerate <= fps
     assert 30_000 <= plan.idle.max_bitrate <= cap
     assert plan.idle.max_bitrate <= 100_000 * plan.idle.max_framerate

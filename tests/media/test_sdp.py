@@ -18,7 +18,7 @@ from server.media.sdp import (
     MAX_STREAM_LINES,
     check_offer,
     is_unreachable,
-    whole_answer,
+    make_whole_answer,
 )
 
 HEAD = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=fingerprint:sha-256 AA:BB\r\n"
@@ -241,7 +241,7 @@ def offered(kind: str, mid: str, port: int = 9, *more: str) -> str:
 
 def answered(offer: str) -> tuple[list[str], list[list[str]]]:
     """The answer's lines before its first section, and each section's."""
-    lines = whole_answer(check_offer(SESSION + offer), OURS).split("\r\n")
+    lines = make_whole_answer(check_offer(SESSION + offer), OURS).split("\r\n")
     assert lines.pop() == ""
     starts = [n for n, line in enumerate(lines) if line.startswith("m=")]
     ends = [*starts[1:], len(lines)]

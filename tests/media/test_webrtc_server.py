@@ -821,6 +821,6 @@ async def test_memory_is_given_back_once_for_many() -> None:
         await side.until(lambda: bool(server._trim) and not len(server._tasks))
         # One timer, however long these three have taken
         scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
-        (timer,) = (one for one in scheduled if one._callback == server._trim._due)
+        (timer,) = (one for one in scheduled if one._callback == server._trim._run_due)
         timer._run()
         assert len(calls) == 1

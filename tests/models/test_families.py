@@ -104,7 +104,7 @@ def test_a_family_is_found_by_each_of_its_names(name: str, title: str) -> None:
     """As each hub and server writes it, in any case; it takes pictures."""
     for one in (name, name.lower(), name.upper()):
         assert known(None, one).title == title
-    assert families.sees(name) is True
+    assert families.accepts_pictures(name) is True
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_family_is_found_by_each_of_its_names(name: str, title: str) -> None:
     ],
 )
 def test_what_names_say(names: str, takes: bool | None) -> None:
-    assert {name: families.sees(name) for name in names.split()} == dict.fromkeys(
+    assert {name: families.accepts_pictures(name) for name in names.split()} == dict.fromkeys(
         names.split(), takes
     )
 
@@ -179,8 +179,8 @@ def test_what_families_can() -> None:
     }
     paired = {title for title, one in found.items() if one.paired_frames}
     assert paired == {title for title in NAMES if title.startswith("Qwen")}
-    assert families.of_type("qwen3_5").paired_frames
-    assert not families.of_type("gemma3").paired_frames
+    assert families.get_family("qwen3_5").paired_frames
+    assert not families.get_family("gemma3").paired_frames
 
 
 def test_names_say_who_always_thinks() -> None:
@@ -286,22 +286,22 @@ def test_a_folder_tells_its_geometry(
     """Older and newer names of the limits, with the model's type as what is not said."""
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert families.folder_geometry(tmp_path) == expected
+    assert families.read_folder_geometry(tmp_path) == expected
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{", "nul", "[" * 100_000])
 def test_broken_files_tell_nothing(tmp_path: Path, content: str) -> None:
     """Nothing in the folder stops the server."""
     (tmp_path / "config.json").write_text(content)
-    assert families.folder_geometry(tmp_path) is None
-    assert families.folder_geometry(tmp_path / "missing") is None
+    assert families.read_folder_geometry(tmp_path) is None
+    assert families.read_folder_geometry(tmp_path / "missing") is None
 
 
 def test_a_factor_gives_known_limits_where_they_are_known() -> None:
     """28 and 32 are Qwen's; another one gets its own smallest picture."""
-    assert families.factor_geometry(28) == families.QWEN2_VL
-    assert families.factor_geometry(32) == families.QWEN3_VL
-    assert families.factor_geometry(16).min_pixels == 256
+    assert families.make_factor_geometry(28) == families.QWEN2_VL
+    assert families.make_factor_geometry(32) == families.QWEN3_VL
+    assert families.make_factor_geometry(16).min_pixels == 256
 
 
 def test_the_newer_processor_file_counts_when_the_older_is_not_there(tmp_path: Path) -> None:
@@ -310,9 +310,9 @@ def test_the_newer_processor_file_counts_when_the_older_is_not_there(tmp_path: P
     size = {"shortest_edge": 784, "longest_edge": 50176}
     part = {"patch_size": 14, "merge_size": 2, "size": size}
     newer.write_text(json.dumps({"image_processor": part}))
-    assert families.folder_geometry(tmp_path) == Geometry(28, 784, 50176)
+    assert families.read_folder_geometry(tmp_path) == Geometry(28, 784, 50176)
     newer.write_text(json.dumps({"image_processor": [part]}))
-    assert families.folder_geometry(tmp_path) is None
+    assert families.read_folder_geometry(tmp_path) is None
     newer.write_text(json.dumps({"image_processor": part}))
     (tmp_path / "preprocessor_config.json").write_text('{"patch_size": 16, "merge_size": 2}')
-    assert families.folder_geometry(tmp_path) == families.QWEN3_VL
+    assert families.read_folder_geometry(tmp_path) == families.QWEN3_VL

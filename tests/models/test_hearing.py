@@ -15,7 +15,12 @@ from server.core.sound import SOUND_RATE, Sound, SoundUse
 from server.models import prompts
 from server.models.base import EngineRequest, ShownPicture, Turn
 from server.models.openai.engine import OpenAIEngine
-from server.models.prompts import MOST_SECONDS, audio_tokens, fault, without_sound
+from server.models.prompts import (
+    MOST_SECONDS,
+    estimate_audio_tokens,
+    find_sound_fault,
+    without_sound,
+)
 from tests.models.asking import collect, picture
 from tests.models.asking import request as plain_request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
@@ -90,7 +95,7 @@ async def test_media_are_resolved_once_a_request(
 ) -> None:
     """However often it is sent: the same bytes go again."""
     made: list[Sound] = []
-    make = prompts.audio_part
+    make = prompts.make_audio_part
 
     def part(sound: Sound) -> dict[str, Any]:
         made.append(sound)
@@ -182,7 +187,7 @@ async def test_another_refusal_says_nothing_of_sound(
     ],
 )
 def test_sounds_that_cannot_go(samples: Any, why: SoundUse | None) -> None:
-    assert fault(Sound(samples, 0.0)) is why
+    assert find_sound_fault(Sound(samples, 0.0)) is why
 
 
 @pytest.mark.parametrize("why", list(SoundUse))
@@ -199,6 +204,6 @@ def test_what_is_said_of_a_question_without_words(why: SoundUse) -> None:
 
 def test_sound_counts_in_the_context() -> None:
     """25 tokens a second, as the Qwen family makes."""
-    assert audio_tokens(None) == 0
-    assert audio_tokens(SOUND) == 27
-    assert audio_tokens(dataclasses.replace(SOUND, captured=1.0)) == 27
+    assert estimate_audio_tokens(None) == 0
+    assert estimate_audio_tokens(SOUND) == 27
+    assert estimate_audio_tokens(dataclasses.replace(SOUND, captured=1.0)) == 27

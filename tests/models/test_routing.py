@@ -17,13 +17,13 @@ from server.core.frames import Detail, QuestionMode, VoiceCommand
 from server.models import routing
 from server.models.routing import (
     Span,
-    bare,
     choose,
+    find_span,
+    get_route,
     is_stop,
     parse_command,
     plain,
-    route_of,
-    span_in,
+    strip_courtesies,
 )
 from tests.support.words import CLIENT, say
 from tests.support.words import CODES as LANGUAGES
@@ -58,7 +58,7 @@ def every(table: str) -> list[str]:
 @pytest.mark.parametrize(("question", "route"), SINGLE)
 def test_a_question_has_the_route_of_its_words(question: str, route: QuestionMode) -> None:
     """In every language there are questions of each route, also ones that only look like another's."""
-    assert route_of(question) is route
+    assert get_route(question) is route
 
 
 @pytest.mark.parametrize("question", every("twice"))
@@ -68,7 +68,7 @@ def test_a_question_of_safety_is_looked_at_twice(question: str) -> None:
 
 @pytest.mark.parametrize("question", every("near"))
 def test_a_question_that_looks_like_one_of_safety_is_none(question: str) -> None:
-    assert route_of(question) is not QuestionMode.TWICE
+    assert get_route(question) is not QuestionMode.TWICE
 
 
 def test_every_language_has_words_and_questions() -> None:
@@ -91,7 +91,7 @@ def test_each_phrase_alone_has_its_route(name: str) -> None:
         for entry in entries.split(","):
             phrase = entry.strip().rstrip("*")
             assert phrase, f"{name} of {language} has an empty entry"
-            assert route_of(phrase) in TABLES[name], f"{phrase} ({language})"
+            assert get_route(phrase) in TABLES[name], f"{phrase} ({language})"
 
 
 @given(st.sampled_from(SINGLE), st.sampled_from(["lower", "upper", "NFD", "quoted"]))
@@ -104,7 +104,7 @@ def test_case_accents_and_marks_do_not_matter(case: tuple[str, QuestionMode], ho
         "NFD": unicodedata.normalize("NFD", question),
         "quoted": f"«{question}»",
     }[how]
-    assert route_of(written) is route
+    assert get_route(written) is route
 
 
 @pytest.mark.slow
@@ -118,7 +118,7 @@ def test_a_long_text_is_read_at_both_ends(
 ) -> None:
     """A question before or after a long quotation has the same route as alone."""
     question, route = case
-    assert route_of(f"{question}\n{text}" if first else f"{text}\n{question}") is route
+    assert get_route(f"{question}\n{text}" if first else f"{text}\n{question}") is route
 
 
 def test_detail_is_wanted_on_other_routes_too() -> None:
@@ -166,9 +166,9 @@ def test_a_client_may_choose(
 
 
 def test_other_routes_come_before_a_second_look() -> None:
-    assert route_of("Where is my medicine?") is QuestionMode.WHERE
-    assert route_of("What was the dose a minute ago?") is QuestionMode.PAST
-    assert route_of("Read the warning to me") is not QuestionMode.NOW
+    assert get_route("Where is my medicine?") is QuestionMode.WHERE
+    assert get_route("What was the dose a minute ago?") is QuestionMode.PAST
+    assert get_route("Read the warning to me") is not QuestionMode.NOW
 
 
 # The time that a question about the past names
@@ -177,7 +177,7 @@ def test_other_routes_come_before_a_second_look() -> None:
 @pytest.mark.parametrize("language", PAST)
 def test_a_time_is_found_in_every_language(language: str) -> None:
     """People guess: "two minutes ago" is at least one and a half to two and a half."""
-    two_ago, last_one, ten_ago = map(span_in, PAST[language])
+    two_ago, last_one, ten_ago = map(find_span, PAST[language])
     assert two_ago is not None
     assert ten_ago is not None
     assert two_ago.since >= 150
@@ -185,9 +185,9 @@ def test_a_time_is_found_in_every_language(language: str) -> None:
     assert last_one == Span(60, 0)
     assert 13 <= ten_ago.since <= 25
     assert ten_ago.until <= 7
-    assert {route_of(question) for question in PAST[language]} == {QuestionMode.PAST}
-    assert span_in(STARTED[language]) == Span(math.inf, 0)
-    assert route_of(STARTED[language]) is QuestionMode.PAST
+    assert {get_route(question) for question in PAST[language]} == {QuestionMode.PAST}
+    assert find_span(STARTED[language]) == Span(math.inf, 0)
+    assert get_route(STARTED[language]) is QuestionMode.PAST
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_a_time_is_found_in_every_language(language: str) -> None:
     ],
 )
 def test_the_last_so_much(question: str, seconds: float) -> None:
-    assert span_in(question) == Span(seconds, 0)
+    assert find_span(question) == Span(seconds, 0)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_the_last_so_much(question: str, seconds: float) -> None:
 )
 def test_no_time(question: str) -> None:
     """A duration is no time in the past; an hour ago is beyond any memory's middle."""
-    assert span_in(question) is None
+    assert find_span(question) is None
 
 
 # Reading on, and its end
@@ -254,7 +254,7 @@ def test_a_request_to_be_read_to_is_read_on(question: str) -> None:
 )
 def test_a_question_about_one_picture_stays_one(question: str) -> None:
     """Questions that were answered from one picture before still are."""
-    assert route_of(question) is QuestionMode.DETAIL
+    assert get_route(question) is QuestionMode.DETAIL
 
 
 @pytest.mark.parametrize("language", sorted(LANGUAGES))
@@ -288,7 +288,7 @@ def test_what_a_button_says_may_be_typed(language: str) -> None:
     """The names of the ways to look, on the buttons of an answer."""
     for way in ("detail", "twice", "past", "where"):
         assert routing.repeat_mode(say(f"page.way_{way}", language=language)) is QuestionMode(way)
-    assert route_of(say("page.way_read", language=language)) is QuestionMode.READ
+    assert get_route(say("page.way_read", language=language)) is QuestionMode.READ
 
 
 @pytest.mark.parametrize("language", sorted(LANGUAGES))
@@ -314,10 +314,10 @@ def test_a_question_of_its_own_is_no_way_to_look(question: str) -> None:
 
 def test_an_order_to_show_a_thing_asks_where_it_is() -> None:
     """Not one to show what is written, what it can, or how."""
-    assert route_of("Show me the cup") is QuestionMode.WHERE
+    assert get_route("Show me the cup") is QuestionMode.WHERE
     others = ("Show me how", "Show me the price", "O que mostra a câmera?", "Show me the way")
     for question in others:
-        assert route_of(question) is not QuestionMode.WHERE
+        assert get_route(question) is not QuestionMode.WHERE
 
 
 SPOKEN = ASKED["orders"]
@@ -334,7 +334,7 @@ def test_no_words_stand_twice() -> None:
     """Of a language, after courtesies, accents and capitals are gone: a second one would never be looked at."""
     for order, words in routing.COMMANDS.items():
         for language, phrases in words.items():
-            found = [bare(phrase) for phrase in phrases.split(",")]
+            found = [strip_courtesies(phrase) for phrase in phrases.split(",")]
             assert sorted(found) == sorted(set(found)), (order, language)
 
 
@@ -343,7 +343,7 @@ def test_no_words_are_those_of_two_orders() -> None:
     found: dict[str, VoiceCommand] = {}
     for order, words in routing.COMMANDS.items():
         for phrase in ",".join(words.values()).split(","):
-            assert found.setdefault(bare(phrase), order) is order, phrase
+            assert found.setdefault(strip_courtesies(phrase), order) is order, phrase
             assert not routing.wants_reading(plain(phrase)), phrase
 
 

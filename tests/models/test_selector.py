@@ -303,21 +303,21 @@ async def test_each_role_has_its_engine_and_the_others_stand_in() -> None:
     async with running(large, builtin, roles=names, reserve=small) as selector:
         own = {"answers": "vllm", "watches": "watches", "reads": "vllm"}
         assert does(selector) == own
-        assert selector.fallback_notice() == ""
+        assert selector.get_fallback_notice() == ""
         small.state = EngineState.UNREACHABLE
         await until(lambda: does(selector) == own | {"watches": "vllm"})
-        assert "using the fallback" in selector.fallback_notice()
+        assert "using the fallback" in selector.get_fallback_notice()
         small.state = EngineState.READY
         await until(lambda: does(selector) == own)
         large.state = EngineState.UNREACHABLE
         await until(lambda: does(selector) == dict.fromkeys(own, "watches"))
-        assert "using the fallback" in selector.fallback_notice()
+        assert "using the fallback" in selector.get_fallback_notice()
         assert [selector.uses_fallback(role) for role in Role] == [True, False, False]
         small.state = EngineState.UNREACHABLE
         await until(lambda: does(selector) == dict.fromkeys(own, "builtin"))
         large.state = small.state = EngineState.READY
         await until(lambda: does(selector) == own)
-        assert selector.fallback_notice() == ""
+        assert selector.get_fallback_notice() == ""
 
 
 async def test_an_engine_of_this_server_may_have_a_role() -> None:
@@ -333,11 +333,11 @@ async def test_an_engine_of_this_server_may_have_a_role() -> None:
     async with running(vllm, local, builtin, roles={Role.READS: "builtin"}) as selector:
         selector.prefer(local)
         assert does(selector) == {"answers": "local", "watches": "local", "reads": "builtin"}
-        assert selector.fallback_notice() == ""
+        assert selector.get_fallback_notice() == ""
         # Basic mode, which the page names itself
         vllm.state = local.state = EngineState.UNREACHABLE
         await until(lambda: set(does(selector).values()) == {"builtin"})
-        assert selector.fallback_notice() == ""
+        assert selector.get_fallback_notice() == ""
 
 
 async def test_what_the_settings_fix_goes_before_the_engine_of_a_role() -> None:

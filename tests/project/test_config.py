@@ -11,7 +11,7 @@ from pydantic import SecretStr
 import config
 from config import ConfigError, Settings, load
 from server.core.frames import Role
-from server.core.settings import MAKE_A_SECRET, secret_weakness
+from server.core.settings import MAKE_A_SECRET, find_secret_weakness
 from server.features.hosting.settings import HostingSettings
 
 GOOD_SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
@@ -19,7 +19,7 @@ GOOD_SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for key in config.known_keys():
+    for key in config.get_known_keys():
         monkeypatch.delenv(key, raising=False)
 
 
@@ -189,7 +189,7 @@ def test_of_several_model_servers_the_first_is_used(monkeypatch: pytest.MonkeyPa
     assert 'ROUTER_WORKERS="http://a:1 http://b:1 https://c" bash scripts/start_router.sh' in said
     monkeypatch.delenv("VLLM_BASE_URL")
     settings = read(monkeypatch, WATCHES_BASE_URL="http://a:1/v1,http://b:1/v1")
-    own = settings.of_role(Role.WATCHES)
+    own = settings.get_role_settings(Role.WATCHES)
     assert own is not None
     assert own.url == "http://a:1/v1"
     assert "WATCHES_BASE_URL has 2 addresses" in settings.warnings[0]
@@ -201,9 +201,12 @@ def test_the_engine_of_a_role(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of its own server, of this server, or another model of the same; a key goes where it belongs."""
     monkeypatch.setenv("VLLM_BASE_URL", "http://b:1/v1")
     monkeypatch.setenv("VLLM_API_KEY", "of-the-large")
-    assert [read(monkeypatch).of_role(role) for role in Role] == [None] * 3
+    assert [read(monkeypatch).get_role_settings(role) for role in Role] == [None] * 3
     settings = read(monkeypatch, WATCHES_BASE_URL="http://s:1/v1/", READS_BASE_URL="builtin")
-    watches, reads = settings.of_role(Role.WATCHES), settings.of_role(Role.READS)
+    watches, reads = (
+        settings.get_role_settings(Role.WATCHES),
+        settings.get_role_settings(Role.READS),
+    )
     assert watches is not None
     assert (watches.name, watches.url, watches.key) == ("watches", "http://s:1/v1", SecretStr(""))
     assert reads is not None
@@ -211,10 +214,10 @@ def test_the_engine_of_a_role(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("READS_BASE_URL", "")
     for given in ({"WATCHES_BASE_URL": "http://b:1/v1"}, {"WATCHES_MODEL": "small"}):
         monkeypatch.setenv("WATCHES_BASE_URL", "")
-        own = read(monkeypatch, **given).of_role(Role.WATCHES)
+        own = read(monkeypatch, **given).get_role_settings(Role.WATCHES)
         assert own is not None
         assert own.key == SecretStr("of-the-large")
-    own = read(monkeypatch, WATCHES_API_KEY="of-the-small").of_role(Role.WATCHES)
+    own = read(monkeypatch, WATCHES_API_KEY="of-the-small").get_role_settings(Role.WATCHES)
     assert own is not None
     assert own.key == SecretStr("of-the-small")
     assert "local or builtin" in refused(monkeypatch, WATCHES_BASE_URL="small")
@@ -263,7 +266,7 @@ def test_a_good_key_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_auth_a_key_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """With auth off each run gets a random key; a weak one that was given is replaced with a warning."""
     first, second = load(None), load(None)
-    assert not secret_weakness(first.jwt_secret_key.get_secret_value())
+    assert not find_secret_weakness(first.jwt_secret_key.get_secret_value())
     assert first.jwt_secret_key != second.jwt_secret_key
     weak = read(monkeypatch, JWT_SECRET_KEY="weak")
     assert len(weak.jwt_secret_key.get_secret_value()) == 64

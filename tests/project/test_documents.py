@@ -224,7 +224,7 @@ def test_files_are_there(document: str) -> None:
 
 @functools.cache
 def settings() -> frozenset[str]:
-    return frozenset(config.known_keys())
+    return frozenset(config.get_known_keys())
 
 
 @pytest.mark.parametrize("document", READ)

@@ -13,7 +13,7 @@ EXAMPLE = Path(__file__).parents[2] / "env.example"
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for key in config.known_keys():
+    for key in config.get_known_keys():
         monkeypatch.delenv(key, raising=False)
 
 
@@ -29,7 +29,7 @@ def _given() -> dict[str, str]:
 def test_every_key_is_listed_once_and_no_other() -> None:
     """The example has exactly the keys of Settings, in the same order."""
     keys = [line.partition("=")[0] for line in _lines() if line and not line.startswith("#")]
-    assert keys == list(config.known_keys())
+    assert keys == list(config.get_known_keys())
 
 
 def test_the_values_are_the_defaults() -> None:

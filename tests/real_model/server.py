@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from server.models import prompts
-from server.shared.watch_answers import BEFORE, question, second_question
+from server.shared.watch_answers import BEFORE, make_second_question, question
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-models" / "bin" / "python"
@@ -58,7 +58,7 @@ def lessons() -> str:
                 {"question": ASK_SONG, "color": color, "answer": " la" * length, "endless": True}
             )
     words = ["It is", *(f" {name}" for name in COLORS), ".", " la"]
-    given = {"system": prompts.system_text(), "words": words, "lessons": taught}
+    given = {"system": prompts.make_system_text(), "words": words, "lessons": taught}
     # With it the answers hold beside weights of fewer bits, too, and in llama.cpp.
     return json.dumps(given | {"seed": 2})
 
@@ -80,7 +80,7 @@ def watch_lessons(condition: str) -> str:
     }
     plain = question({"w1": condition})
     alone, compared = (
-        second_question("w1", condition, with_before=before) for before in (False, True)
+        make_second_question("w1", condition, with_before=before) for before in (False, True)
     )
     taught: list[dict[str, object]] = []
     for _ in range(_REPEATS):
@@ -91,7 +91,7 @@ def watch_lessons(condition: str) -> str:
                 earlier = {"caption": BEFORE, "color": before}
                 taught.append(lesson | {"question": compared, "earlier": earlier})
     words = list(said.values())
-    return json.dumps({"system": prompts.system_text(), "words": words, "lessons": taught})
+    return json.dumps({"system": prompts.make_system_text(), "words": words, "lessons": taught})
 
 
 # Eleven tokens, more than an answer has
@@ -121,7 +121,7 @@ def thinking_lessons() -> str:
                 taught.append(lesson | {"variables": variables})
     words = ["It is", *(f" {name}" for name in COLORS), ".", "<think>", "</think>"]
     words += [f" {word}" for word in dict.fromkeys(THOUGHTS)]
-    given = {"system": prompts.system_text(), "words": words, "lessons": taught}
+    given = {"system": prompts.make_system_text(), "words": words, "lessons": taught}
     return json.dumps(given | {"template": _TEMPLATE})
 
 

@@ -29,7 +29,7 @@ def found(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Found:
     """Results of tests.real_model.conversions, created once in one process."""
     folder = tmp_path_factory.mktemp("conversions")
     shutil.copytree(tiny_model, folder / tiny_model.name)
-    lesson = {"system": prompts.system_text(), "question": ASK_COLOR, "colors": COLORS}
+    lesson = {"system": prompts.make_system_text(), "question": ASK_COLOR, "colors": COLORS}
     given, env = json.dumps(lesson), environment(folder)
     content: Found = json.loads(
         run_module("tests.real_model.conversions", folder, env=env, given=given)

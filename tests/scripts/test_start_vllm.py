@@ -32,7 +32,7 @@ from server.features.hosting.gpu import Gpu
 from server.features.hosting.host import query_vllm
 from server.media.picture import prepare as resize
 from server.models import families
-from server.shared.processes.environment import child_environment
+from server.shared.processes.environment import make_child_environment
 from tests.support.documents import ROOT
 from tests.support.fakes_server import free_port
 from tests.support.programs import ran
@@ -200,7 +200,7 @@ def test_vllm_resizes_none_of_our_pictures(budget: int) -> None:
     assert resize.HIGH_TOKENS == catalogue_vllm.HIGH_DETAIL_TOKENS
     for tokens in (budget, resize.HIGH_TOKENS):
         for height, width in ((720, 1280), (480, 640), (1920, 1080), (90, 160)):
-            most = resize.budget_pixels(tokens, families.QWEN2_VL)
+            most = resize.get_budget_pixels(tokens, families.QWEN2_VL)
             ours = resize.smart_resize(height, width, families.QWEN2_VL, most)
             assert resize.smart_resize(*ours, theirs) == ours
 
@@ -221,7 +221,7 @@ def test_the_key_and_other_secrets() -> None:
     assert KEY not in command.shown
     assert KEY not in " ".join(command.argv)
     ours = {"JWT_SECRET_KEY": "x", "ACCESS_CODE": "y", "VLLM_BASE_URL": "z", "HOME": "/h"}
-    child = child_environment({**ours, "TURN_SECRET": "t"}, command.env)
+    child = make_child_environment({**ours, "TURN_SECRET": "t"}, command.env)
     assert child[catalogue_vllm.KEY] == KEY
     assert child["HOME"] == "/h"
     assert not {"JWT_SECRET_KEY", "ACCESS_CODE", "TURN_SECRET", "VLLM_BASE_URL"} & child.keys()
@@ -476,7 +476,7 @@ def test_gpus_of_amd_get_what_their_guide_sets(machine: Machine) -> None:
     spread = machine.run("--dry-run", "--", "--tensor-parallel-size", "2").stdout
     assert "--mm-encoder-tp-mode data" in spread
     assert "--mm-encoder-tp-mode" not in shown
-    kept = child_environment(
+    kept = make_child_environment(
         {"SAFETENSORS_FAST_GPU": "1", "AITER_JIT_DIR": "/x", "AMDGCN_USE_BUFFER_OPS": "0",
          "FLASH_ATTENTION_TRITON_AMD_ENABLE": "1", "HIP_FORCE_DEV_KERNARG": "1",
          "TORCH_BLAS_PREFER_HIPBLASLT": "1", "VLLM_ROCM_USE_AITER": "0"}, {}

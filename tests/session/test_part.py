@@ -103,13 +103,13 @@ async def test_the_prompt_says_what_the_second_picture_is() -> None:
     async with room(seeing()) as one:
         await ask(one)
         (request,) = one.engine.requests
-        content = prompts.chat_messages(request, ["whole", "part"])[-1]["content"]
+        content = prompts.make_chat_messages(request, ["whole", "part"])[-1]["content"]
         kinds = [one.get("text") or one["image_url"]["url"] for one in content]
         assert kinds == ["whole", prompts.PART_BESIDE, "part", "What is this?"]
     async with room(seeing(max_pictures=1)) as one:
         await ask(one)
         (request,) = one.engine.requests
-        content = prompts.chat_messages(request, ["part"])[-1]["content"]
+        content = prompts.make_chat_messages(request, ["part"])[-1]["content"]
         assert content[0]["text"] == prompts.PART_ALONE
 
 

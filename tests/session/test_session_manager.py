@@ -17,7 +17,7 @@ from server.auth import Claims
 from server.core.aio import Pools
 from server.core.errors import BadRequest, Busy, Conflict, NotFound
 from server.core.frames import Frame
-from server.core.redact import session_hash
+from server.core.redact import hash_session_id
 from server.session.part import BackgroundPart, SessionContext, SessionFeatures
 from server.session.session import MAX_NUMBER, MAX_PAGES, Attempt, Attempts, Session
 from server.session_manager import Revocations, SessionManager
@@ -176,16 +176,16 @@ async def test_an_operator_ends_one_and_all() -> None:
         for id, socket in sockets.items():
             sessions.attach(sessions.open(id), socket)
         seen = {one["name"]: one for one in sessions.describe()}
-        assert set(seen) == {session_hash("a"), session_hash("b")}
+        assert set(seen) == {hash_session_id("a"), hash_session_id("b")}
         assert all(
             one["socket"] and 0 <= one["age_seconds"] < 60 and 0 <= one["idle_seconds"] < 60
             for one in seen.values()
         )
-        assert await sessions.revoke(session_hash("a"))
+        assert await sessions.revoke(hash_session_id("a"))
         assert (sockets["a"].code, sockets["b"].code) == (4410, None)
-        assert not await sessions.revoke(session_hash("a"))
+        assert not await sessions.revoke(hash_session_id("a"))
         # One that never began here does not, either.
-        assert not await sessions.revoke(session_hash("c"))
+        assert not await sessions.revoke(hash_session_id("c"))
         now = int(time.time())
         for id in "ac":
             assert sessions.is_revoked(Claims(id, now))

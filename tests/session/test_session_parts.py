@@ -20,7 +20,7 @@ from server.session.part import (
     SessionPart,
 )
 from server.session.request.outbox import Outbox
-from server.shared.attention.attention import Change, Why, scene_change
+from server.shared.attention.attention import Change, Why, make_scene_change
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import bare_context, live_room
 
@@ -207,7 +207,7 @@ async def test_a_failure_skips_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_change_as_the_client_gets_it() -> None:
     """Rounded, with the sides of what changed; without a place where nothing changed."""
     region = Box(0.12345, 0.25, 0.5, 1.0)
-    found = scene_change(Change(Why.OBJECT, 1.2345, region, 0.01234), "watches", asks=True)
+    found = make_scene_change(Change(Why.OBJECT, 1.2345, region, 0.01234), "watches", asks=True)
     assert found.model_dump(exclude_none=True) == {
         "type": "change",
         "about": "watches",
@@ -217,5 +217,5 @@ def test_a_change_as_the_client_gets_it() -> None:
         "busy": 0.012,
         "asks": True,
     }
-    calm = scene_change(Change(Why.SAME, 0.2, None, 0.0), "description", asks=False)
+    calm = make_scene_change(Change(Why.SAME, 0.2, None, 0.0), "description", asks=False)
     assert (calm.about, calm.region, calm.asks) == ("description", None, False)

@@ -16,8 +16,8 @@ from server.models.families import QWEN2_VL, QWEN3_VL
 from server.shared.boxes import (
     MAX_BOXES,
     MAX_TEXT_CHARS,
+    find_json_objects,
     number,
-    objects,
     read_boxes,
     share,
     to_frame,
@@ -156,7 +156,7 @@ def test_there_and_back(width: int, height: int, model: Any, place: list[float])
 )
 def test_complete_objects_are_found(text: str, found: list[object]) -> None:
     """Between words, in a list, inside a broken one; nothing of a text that is too long."""
-    assert list(objects(text)) == found
+    assert list(find_json_objects(text)) == found
 
 
 @pytest.mark.parametrize(

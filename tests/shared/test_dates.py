@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.shared.dates import dates, order_in
+from server.shared.dates import find_date_order, find_dates
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ from server.shared.dates import dates, order_in
 )
 def test_dates_are_found_in_any_form(row: str, expected: list[tuple[int, int, int | None]]) -> None:
     """Numbers, names of months, with and without a day."""
-    assert [(date.year, date.month, date.day) for date in dates(row)] == expected
+    assert [(date.year, date.month, date.day) for date in find_dates(row)] == expected
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_dates_are_found_in_any_form(row: str, expected: list[tuple[int, int, in
 )
 def test_a_package_tells_the_order_of_day_and_month(rows: list[str], date: str, meant: str) -> None:
     """By its words or another date; else it stays as it is written."""
-    (found,) = dates(date, order_in(rows))
+    (found,) = find_dates(date, find_date_order(rows))
     assert found.clear == meant
 
 
 def test_a_day_that_may_be_a_month_is_known_as_such() -> None:
     written = ("06/07/27", "06-07-2027", "06/06/27", "13/07/27", "06.07.27")
-    assert [one.either for text in written for one in dates(text)] == [
+    assert [one.either for text in written for one in find_dates(text)] == [
         *(True, True, False, False, False)
     ]
 
@@ -103,4 +103,4 @@ def test_a_day_that_may_be_a_month_is_known_as_such() -> None:
 @given(st.text(max_size=120))
 def test_no_text_breaks_it(text: str) -> None:
     """Whatever the reader makes of a scene."""
-    assert all(1 <= one.month <= 12 for one in dates(text))
+    assert all(1 <= one.month <= 12 for one in find_dates(text))

@@ -65,10 +65,10 @@ def test_a_status(status: int, kind: type[Exception], words: str) -> None:
 def test_the_other_ways_to_fail() -> None:
     """Each with its kind."""
     assert isinstance(REFUSALS.unreachable(), SpeechUnavailable)
-    assert isinstance(REFUSALS.too_slow(), SpeechTimeout)
+    assert isinstance(REFUSALS.make_timeout_error(), SpeechTimeout)
     assert isinstance(REFUSALS.interrupted(), SpeechFailed)
-    assert isinstance(REFUSALS.invalid_answer(), SpeechFailed)
-    assert "sends too much" in REFUSALS.invalid_answer("sends too much").message
+    assert isinstance(REFUSALS.make_invalid_answer_error(), SpeechFailed)
+    assert "sends too much" in REFUSALS.make_invalid_answer_error("sends too much").message
 
 
 @pytest.mark.parametrize("backwards", [False, True])
@@ -147,7 +147,7 @@ async def test_a_certificate_that_is_not_trusted_is_named(
         for trusted in (False, True):
             if trusted:
                 monkeypatch.setenv("SSL_CERT_FILE", str(authority))
-            http.trust.cache_clear()
+            http.get_tls_context.cache_clear()
             ear = ServerRecogniser(base_url=server.base_url)
             await ear.probe()
             assert (ear.ready, "SSL_CERT_FILE" in ear.trouble) == (trusted, not trusted)
@@ -159,7 +159,7 @@ async def test_a_certificate_that_is_not_trusted_is_named(
                     with pytest.raises(SpeechUnavailable, match="certificate is not trusted"):
                         await anext(way)
             await ear.close()
-    http.trust.cache_clear()
+    http.get_tls_context.cache_clear()
 
 
 READY_AT_ITS_END = """

@@ -13,11 +13,11 @@ from server.shared.watch_answers import (
     MAX_REASON_CHARS,
     SCHEMA,
     WatchAnswer,
-    conditions_in,
-    one_line,
+    make_second_question,
+    parse_conditions,
     question,
     read_answers,
-    second_question,
+    to_one_line,
 )
 
 NAMES = {"w1", "w2"}
@@ -44,8 +44,8 @@ def test_all_conditions_stand_in_one_question() -> None:
 def test_the_second_look_uses_other_words() -> None:
     """And asks for the difference where there is a picture of before."""
     plain = question({"w1": "it boils"})
-    with_before = second_question("w1", "it boils", with_before=True)
-    alone = second_question("w1", "it boils", with_before=False)
+    with_before = make_second_question("w1", "it boils", with_before=True)
+    alone = make_second_question("w1", "it boils", with_before=False)
     assert len({text.splitlines()[0] for text in (plain, with_before, alone)}) == 3
     assert "begin between" in with_before
     assert all("w1: it boils" in text for text in (with_before, alone))
@@ -145,9 +145,9 @@ def test_wrong_types_cost_only_their_own_field(
 def test_the_conditions_of_a_question_can_be_read_back(condition: str) -> None:
     """An engine without a model finds them, in the plain question and in the second one."""
     conditions = {"w1": condition, "w22": "a cat"}
-    whole = {name: one_line(text) for name, text in conditions.items()}
-    assert conditions_in(question(conditions)) == whole
+    whole = {name: to_one_line(text) for name, text in conditions.items()}
+    assert parse_conditions(question(conditions)) == whole
     for with_before in (True, False):
-        asked = second_question("w1", condition, with_before=with_before)
-        assert conditions_in(asked) == {"w1": whole["w1"]}
-    assert conditions_in("What is this?\nw1: a cat") == {}
+        asked = make_second_question("w1", condition, with_before=with_before)
+        assert parse_conditions(asked) == {"w1": whole["w1"]}
+    assert parse_conditions("What is this?\nw1: a cat") == {}

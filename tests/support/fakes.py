@@ -25,7 +25,12 @@ from server.models.base import (
     Usage,
     Wishes,
 )
-from server.models.prompts import in_language, question_messages, system_text, with_history
+from server.models.prompts import (
+    add_language,
+    make_question_messages,
+    make_system_text,
+    with_history,
+)
 from server.models.scheduler.job import Job, Result
 
 
@@ -79,9 +84,9 @@ def make_request(
     if (told := given.pop("told", None)) is not None:
         extras.append(told)
     shown = ShownPicture(picture or make_picture(), **taken("caption", "camera"))
-    system = system_text(wishes.language, wishes.verbosity)
+    system = make_system_text(wishes.language, wishes.verbosity)
     form = taken("video", "spoken") | {"sound": given.get("sound") is not None}
-    messages = question_messages(in_language(question, own), system, **form)
+    messages = make_question_messages(add_language(question, own), system, **form)
     turns, after = given.pop("turns", ()), given.pop("turns_after", 0)
     usual: dict[str, Any] = {
         "session_id": "s",

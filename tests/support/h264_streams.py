@@ -22,14 +22,14 @@ class Bits:
             self._text.append(f"{value:0{count}b}")
         return self
 
-    def ue(self, *values: int) -> Bits:
+    def read_ue(self, *values: int) -> Bits:
         for value in values:
             length = (value + 1).bit_length()
             self.u(2 * length - 1, value + 1)
         return self
 
-    def se(self, *values: int) -> Bits:
-        return self.ue(*(2 * value - 1 if value > 0 else -2 * value for value in values))
+    def read_se(self, *values: int) -> Bits:
+        return self.read_ue(*(2 * value - 1 if value > 0 else -2 * value for value in values))
 
     def text(self, ones_and_zeros: str) -> Bits:
         self._text.append(ones_and_zeros)
@@ -95,26 +95,26 @@ class Sps:
     vui: Vui | None = None
 
     def rbsp(self) -> bytes:
-        bits = Bits().u(8, self.profile).u(8, 0).u(8, self.level).ue(self.number)
+        bits = Bits().u(8, self.profile).u(8, 0).u(8, self.level).read_ue(self.number)
         if self.profile in HIGH:
-            bits.ue(self.chroma)
+            bits.read_ue(self.chroma)
             if self.chroma == 3:
                 bits.u(1, self.planes)
-            bits.ue(self.depth - 8, self.chroma_depth - 8).u(1, self.lossless)
+            bits.read_ue(self.depth - 8, self.chroma_depth - 8).u(1, self.lossless)
             bits.u(1, bool(self.scaling))
             for deltas in self.scaling:
-                bits.u(1, deltas is not None).se(*deltas or ())
-        bits.ue(4, self.order)
+                bits.u(1, deltas is not None).read_se(*deltas or ())
+        bits.read_ue(4, self.order)
         if self.order == 0:
-            bits.ue(4)
+            bits.read_ue(4)
         elif self.order == 1:
-            bits.u(1, 0).se(0, 0).ue(0)
-        bits.ue(self.references).u(1, self.gaps).ue(self.width - 1)
-        bits.ue(self.height // (1 if self.frames_only else 2) - 1).u(1, self.frames_only)
+            bits.u(1, 0).read_se(0, 0).read_ue(0)
+        bits.read_ue(self.references).u(1, self.gaps).read_ue(self.width - 1)
+        bits.read_ue(self.height // (1 if self.frames_only else 2) - 1).u(1, self.frames_only)
         if not self.frames_only:
             bits.u(1, 0)
         bits.u(1, 1)
-        bits.u(1, self.crop is not None).ue(*self.crop or ())
+        bits.u(1, self.crop is not None).read_ue(*self.crop or ())
         bits.u(1, self.vui is not None)
         if self.vui is not None:
             _vui(bits, self.vui)
@@ -140,14 +140,14 @@ def _vui(bits: Bits, vui: Vui) -> None:
         bits.u(32, 1).u(32, 60).u(1, 1)
     bits.u(1, vui.hrd)
     if vui.hrd:
-        bits.ue(0).u(8, 0).ue(0, 0).u(1, 0).u(5, 23).u(5, 23).u(5, 23).u(5, 24)
+        bits.read_ue(0).u(8, 0).read_ue(0, 0).u(1, 0).u(5, 23).u(5, 23).u(5, 23).u(5, 24)
     bits.u(1, 0)
     if vui.hrd:
         bits.u(1, 0)
     bits.u(1, 0)
     bits.u(1, vui.reorder is not None)
     if vui.reorder is not None:
-        bits.u(1, 1).ue(0, 0, 16, 16, vui.reorder, vui.buffering)
+        bits.u(1, 1).read_ue(0, 0, 16, 16, vui.reorder, vui.buffering)
 
 
 def pps(number: int = 0, sps: int = 0, *, groups: int = 1, kind: int = 0) -> bytes:
@@ -155,17 +155,17 @@ def pps(number: int = 0, sps: int = 0, *, groups: int = 1, kind: int = 0) -> byt
 
     `groups` of slices: in turns of one macroblock (`kind` 0), scattered (1), or as a map says (6).
     """
-    bits = Bits().ue(number, sps).u(1, 0).u(1, 0).ue(groups - 1)
+    bits = Bits().read_ue(number, sps).u(1, 0).u(1, 0).read_ue(groups - 1)
     if groups > 1:
-        bits.ue(kind)
+        bits.read_ue(kind)
         if kind == 0:
-            bits.ue(*[0] * groups)
+            bits.read_ue(*[0] * groups)
         elif kind == 6:
-            bits.ue(8191)
+            bits.read_ue(8191)
             for at in range(8192):
                 bits.u((groups - 1).bit_length(), at % groups)
-    bits.ue(0, 0).u(1, 0).u(2, 0)
-    bits.se(0, 0, 0).u(1, 1).u(1, 0).u(1, 0)
+    bits.read_ue(0, 0).u(1, 0).u(2, 0)
+    bits.read_se(0, 0, 0).u(1, 1).u(1, 0).u(1, 0)
     return unit(0x68, bits.rbsp())
 
 
@@ -209,7 +209,7 @@ class Stream:
         """The picture before once more. `order`: its place, where the set has places (type 0)."""
         self._number += 1
         bits = self._header(5, key=False, reference=reference, order=order)
-        bits.ue(self.sps.width * self.sps.height)
+        bits.read_ue(self.sps.width * self.sps.height)
         if not reference:
             self._number -= 1
         return unit(0x61 if reference else 0x01, bits.rbsp())
@@ -220,46 +220,46 @@ class Stream:
         half = not self.sps.frames_only and chance.random() < 0.5
         self._number = 0 if key else self._number + chance.choice([0, 1, 1, 1, 6, 21])
         self._idr ^= key
-        bits = Bits().ue(0, 7 if key else 5, self.pps).u(8, self._number % 256)
+        bits = Bits().read_ue(0, 7 if key else 5, self.pps).u(8, self._number % 256)
         if not self.sps.frames_only:
             bits.u(1, half)
             if half:
                 bits.u(1, chance.randrange(2))
         if key:
-            bits.ue(self._idr)
+            bits.read_ue(self._idr)
         if self.sps.order == 0:
             bits.u(8, chance.choice([2 * self._number % 256, chance.randrange(256)]))
         elif self.sps.order == 1:
-            bits.se(chance.choice([0, 3, -5, 100]))
+            bits.read_se(chance.choice([0, 3, -5, 100]))
         if key:
             bits.u(2, chance.randrange(4))
         else:
             bits.u(2, 0)
             if reference:
                 _marking(bits, chance)
-        bits.se(0).ue(1)
+        bits.read_se(0).read_ue(1)
         count = self.sps.width * self.sps.height // (2 if half else 1)
         if key:
             bits.text(GREY[1] * count)
         else:
-            bits.ue(count)
+            bits.read_ue(count)
         return unit(0x65 if key else 0x61 if reference else 0x01, bits.rbsp())
 
     def _header(self, kind: int, *, key: bool, reference: bool, order: int, first: int = 0) -> Bits:
-        bits = Bits().ue(first, kind, self.pps).u(8, self._number % 256)
+        bits = Bits().read_ue(first, kind, self.pps).u(8, self._number % 256)
         if not self.sps.frames_only:
             bits.u(1, 0)
         if key:
-            bits.ue(self._idr)
+            bits.read_ue(self._idr)
         if self.sps.order == 0:
             bits.u(8, order % 256)
         elif self.sps.order == 1:
-            bits.se(0)
+            bits.read_se(0)
         if not key:
             bits.u(1, 0).u(1, 0)
         if reference:
             bits.u(2 if key else 1, 0)
-        return bits.se(0).ue(1)
+        return bits.read_se(0).read_ue(1)
 
 
 def _marking(bits: Bits, chance: random.Random) -> None:
@@ -270,11 +270,11 @@ def _marking(bits: Bits, chance: random.Random) -> None:
     bits.u(1, 1)
     for _ in range(chance.randrange(4)):
         operation = chance.randint(1, 6)
-        bits.ue(operation)
+        bits.read_ue(operation)
         if operation in (1, 3):
-            bits.ue(chance.randrange(4))
+            bits.read_ue(chance.randrange(4))
         if operation in (2, 3, 6):
-            bits.ue(chance.randrange(4))
+            bits.read_ue(chance.randrange(4))
         if operation == 4:
-            bits.ue(chance.randrange(18))
-    bits.ue(0)
+            bits.read_ue(chance.randrange(18))
+    bits.read_ue(0)

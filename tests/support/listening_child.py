@@ -20,7 +20,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from server.web.protocols import Connections
-from server.web.serving import uvicorn_config
+from server.web.serving import make_uvicorn_config
 from tests.support.children import memory_mib
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,7 +95,7 @@ def child() -> Iterator[Child]:
 
 
 async def main() -> None:
-    config = uvicorn_config(listening, host="127.0.0.1", port=0, connections=Connections(10))
+    config = make_uvicorn_config(listening, host="127.0.0.1", port=0, connections=Connections(10))
     config.lifespan = "off"
     server = uvicorn.Server(config)
     task = asyncio.create_task(server._serve())

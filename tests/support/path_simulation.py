@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.link import Enqueue, Link
 from server.core.messages import Sender
-from server.media.path_rate import CAP_FIRST, TOP, Announcements, PathRate, sender_plan
+from server.media.path_rate import CAP_FIRST, TOP, Announcements, PathRate, make_sender_plan
 
 PROPAGATION_S = 0.02
 # Payload of a full packet, and its RTP header with extensions and SRTP tag, bytes.
@@ -79,7 +79,7 @@ class Simulation:
             heapq.heappush(events, (when, next(order), packet, arrives))
 
         at(0.0)
-        remb, plan = TOP, sender_plan(CAP_FIRST, 8, 2)
+        remb, plan = TOP, make_sender_plan(CAP_FIRST, 8, 2)
         pacer, sequence = 0.0, 65_000
         # Due time of the last frame by the frame rate; pictures arrive 30 times a second.
         last_due = -1.0
@@ -131,11 +131,11 @@ class Simulation:
         path = self.path
         send_time = int(packet.sent * 2**18) & 0xFFFFFF if self.timed else None
         path.packet(now, send_time, packet.size, packet.timestamp, packet.marker, packet.number)
-        new = self.announcements.remb_due(now)
-        told = self.announcements.page_due(now)
+        new = self.announcements.take_due_remb(now)
+        told = self.announcements.take_due_page_limits(now)
         self.tells += told
         if new is not None or told:
-            plan = sender_plan(path.cap, path.frame_rate, 2)
+            plan = make_sender_plan(path.cap, path.frame_rate, 2)
             feedback.append((now + PROPAGATION_S, path.remb if self.timed else TOP, plan))
         self.told.append(Told(now, path.remb, path.cap, path.frame_rate))
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.shared.processes.reaper import descendants
+from server.shared.processes.reaper import list_descendants
 from tests.real_model.server import ModelServer
 
 PYTHON = os.environ.get("REAL_VLLM_PYTHON", "")
@@ -39,7 +39,7 @@ class VllmServer(ModelServer):
         return (*serve, *named, *limits, "--trust-remote-code")
 
     def kill(self) -> None:
-        below = descendants(self.process.pid) if self.process is not None else []
+        below = list_descendants(self.process.pid) if self.process is not None else []
         super().kill()
         for pid in below:
             with suppress(ProcessLookupError):

@@ -18,7 +18,7 @@ import uvicorn
 from config import Settings, load
 from server.app.app import Program, create_app
 from server.features.builtin.reader import TextReader
-from server.web.serving import uvicorn_config
+from server.web.serving import make_uvicorn_config
 from tests.support.fakes_openai import FakeOpenAI
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ async def running(**settings: Any) -> AsyncIterator[Running]:
         app = create_app(load(env_file=None, **settings))
     chosen: Settings = app.state.program.settings
     tls = (chosen.ssl_cert_path, chosen.ssl_key_path) if chosen.https_enabled else None
-    config = uvicorn_config(
+    config = make_uvicorn_config(
         app,
         host="127.0.0.1",
         port=settings["port"],

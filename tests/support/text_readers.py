@@ -59,11 +59,11 @@ READERS: dict[str, tuple[Callable[[str], object], int]] = {
     "control tokens of a question": (control_tokens.clean, MAX_QUESTION_CHARS),
     "an event of an answer": (answer, 16_000),
     "a sentence before boxes": (shown, 1_000),
-    "conditions in a question": (watch_answers.conditions_in, 4_000),
+    "conditions in a question": (watch_answers.parse_conditions, 4_000),
     "sentences of an answer": (in_pieces, 1_000),
     "words for a voice": (to_speakable, 1_000),
     "a line of a log": (redact, 2_000),
     "an error": (plain, 2_000),
     "a picture's address": (address, 2_000),
-    "pictures that an answer names": (lambda text: prompts.cited_numbers(text, 8), 4_000),
+    "pictures that an answer names": (lambda text: prompts.find_cited_numbers(text, 8), 4_000),
 }

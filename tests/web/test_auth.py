@@ -20,11 +20,11 @@ from server.auth import (
     Issued,
     TokenIssuer,
     TokenRefused,
-    bearer,
     check_access_code,
+    derive_signing_key,
+    get_bearer,
+    is_same_secret,
     new_session_id,
-    same_secret,
-    signing_key,
     turn_credentials,
 )
 
@@ -207,13 +207,13 @@ def test_a_token_is_renewed_until_its_code_is_too_old() -> None:
 def test_keys_differ_by_secret_purpose_and_code() -> None:
     """And nothing but these makes them; where one text ends and the next begins counts."""
     keys = {
-        signing_key(secret, purpose, code)
+        derive_signing_key(secret, purpose, code)
         for secret in (SECRET, SECRET[::-1])
         for purpose in ("a", "b", "ab")
         for code in ("", "b", "\ud800")
     }
     assert len(keys) == 18
-    assert signing_key(SECRET, "a", "b") == signing_key(SECRET, "a", "b")
+    assert derive_signing_key(SECRET, "a", "b") == derive_signing_key(SECRET, "a", "b")
 
 
 def test_issuing_bounds() -> None:
@@ -234,12 +234,12 @@ def test_issuing_bounds() -> None:
 )
 def test_bearer(header: str | None, expected: str) -> None:
     """No header and a wrong one are distinguished."""
-    assert refused(bearer, header).reason == expected
+    assert refused(get_bearer, header).reason == expected
 
 
 def test_a_bearer_token_is_found() -> None:
     """The scheme's case does not matter."""
-    assert bearer("Bearer abc") == bearer("bearer  abc ") == "abc"
+    assert get_bearer("Bearer abc") == get_bearer("bearer  abc ") == "abc"
 
 
 def test_session_ids_are_random() -> None:
@@ -256,9 +256,9 @@ def test_codes_compare_exactly() -> None:
     assert not check_access_code("Open sesame", "open sesame")
     assert not check_access_code(None, "open sesame")
     assert not check_access_code("", "")
-    assert same_secret("ключ", "ключ")
-    assert not same_secret("\ud800", "ключ")
-    assert not same_secret(" ключ", "ключ")
+    assert is_same_secret("ключ", "ключ")
+    assert not is_same_secret("\ud800", "ключ")
+    assert not is_same_secret(" ключ", "ключ")
 
 
 def test_turn_credentials_match_openssl() -> None:

@@ -53,7 +53,7 @@ def test_ready() -> None:
     one = health(Engine(EngineState.READY))
     body, ok = one.detail()
     assert ok
-    assert one.why_not_ready() is None
+    assert one.explain_not_ready() is None
     assert body.pop("uptime_seconds") >= 0
     assert body == {
         "status": "ok",
@@ -104,6 +104,6 @@ def test_not_ready(state: EngineState) -> None:
     # Everybody else reads the state, and a sentence that is for them.
     told, ok = one.summary()
     assert not ok
-    assert told["reason"] == one.why_not_ready()
+    assert told["reason"] == one.explain_not_ready()
     assert str(told["reason"]).startswith(f"engine {state}: The model is ")
     assert "Start it" not in str(told)

@@ -22,7 +22,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
-from server.auth import TokenIssuer, new_session_id, signing_key
+from server.auth import TokenIssuer, derive_signing_key, new_session_id
 from tests.media.test_webrtc_server import CHROMIUM
 from tests.support.clients import http, metric, open_page, page_of, take_token
 from tests.support.running import Running, running
@@ -31,7 +31,7 @@ from tests.web.test_auth import HS256, forge, good_claims
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SECRET = "k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"
-KEY = signing_key(SECRET, "session tokens", "").encode()
+KEY = derive_signing_key(SECRET, "session tokens", "").encode()
 OFFER, WHIP = "/api/webrtc/offer", "/api/whip"
 DOORS = [
     ("POST", "/api/token"),

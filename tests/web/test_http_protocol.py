@@ -20,7 +20,7 @@ from scripts.bench.http_json import request
 from server.web import protocols
 from server.web import serving as serving_module
 from server.web.protocols import Connections
-from server.web.serving import uvicorn_config
+from server.web.serving import make_uvicorn_config
 from tests.support.clients import Page, http, metric, open_page, take_token
 from tests.support.running import Running, running, running_https, served
 from tests.support.timing import AT_ONCE_SECONDS, at_once
@@ -45,7 +45,7 @@ async def answering(scope: Scope, receive: Receive, send: Send) -> None:
 @asynccontextmanager
 async def serving(connections: Connections) -> AsyncIterator[int]:
     """The port of a server of `answering`."""
-    config = uvicorn_config(answering, host="127.0.0.1", port=0, connections=connections)
+    config = make_uvicorn_config(answering, host="127.0.0.1", port=0, connections=connections)
     config.lifespan = "off"
     async with served(config) as (_, port):
         yield port

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from server.auth import TokenIssuer, signing_key
-from server.core.redact import session_hash
+from server.auth import TokenIssuer, derive_signing_key
+from server.core.redact import hash_session_id
 from tests.support.clients import (
     bearer,
     http,
@@ -72,7 +72,7 @@ async def test_a_code_is_needed_again_after_the_maximum_age() -> None:
         assert tokens.verify(renewed.json()["token"]).auth_time == now - 90
         # The same, signed where more was allowed.
         code = run.program.settings.access_code.get_secret_value()
-        longer = TokenIssuer(signing_key(SECRET, "session tokens", code), 3600, 1000)
+        longer = TokenIssuer(derive_signing_key(SECRET, "session tokens", code), 3600, 1000)
         refused = await client.post(
             "/api/token", headers=bearer(longer.issue("abc", auth_time=now - 101).token)
         )
@@ -95,7 +95,7 @@ async def test_the_operator_ends_a_session(guarded: Running) -> None:
         assert len(run.program.webrtc) == 1
         listed = (await client.get(SESSIONS, headers=bearer(OPERATOR))).json()
         [seen] = listed["sessions"]
-        assert seen["name"] == session_hash(session_id)
+        assert seen["name"] == hash_session_id(session_id)
         assert session_id not in str(listed)
         assert (seen["socket"], seen["camera"]) == (True, "starting")
         assert 0 <= seen["age_seconds"] < 60
@@ -175,7 +175,7 @@ async def test_the_operator_sees_and_ends_visitors_programs(guarded: Running) ->
                 *("session", "id", "name", "scopes", "expires_at", "last_used", "looks")
             }
             assert (one["name"], one["scopes"], one["looks"]) == ("Kitchen script", ["look"], 0)
-            assert one["session"] == session_hash(person["session_id"])
+            assert one["session"] == hash_session_id(person["session_id"])
             for secret in (made.json()["token"], person["token"], person["session_id"]):
                 assert secret not in listed.text
             end = f"{path}/{one['session']}/{one['id']}"

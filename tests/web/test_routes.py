@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from aiortc import RTCConfiguration, RTCPeerConnection
 
-from server.auth import TokenIssuer, new_session_id, signing_key
+from server.auth import TokenIssuer, derive_signing_key, new_session_id
 from server.web.request_guard import AuthMethod
 from server.webrtc_server import PeerConnection
 from tests.support.clients import bearer, http, metric, open_page, page_of, take_token, with_client
@@ -207,7 +207,7 @@ async def test_renewal_keeps_the_session(client: httpx.AsyncClient, run: Running
 async def test_renewal_needs_a_valid_token(client: httpx.AsyncClient, value: str) -> None:
     """A bad token is not taken for a wish for a new session."""
     if value == "expired":
-        key = signing_key(SECRET, "session tokens", "")
+        key = derive_signing_key(SECRET, "session tokens", "")
         old = TokenIssuer(key, 10).issue(new_session_id(), now=1_000_000)
         value = f"Bearer {old.token}"
     reply = await client.post("/api/token", headers={"Authorization": value})

@@ -24,8 +24,8 @@ from server.web.serving import (
     STOP_SECONDS,
     DrainingServer,
     Notifier,
+    find_listening_problem,
     greeting,
-    listening_problem,
 )
 from tests.app.test_main import started
 
@@ -36,12 +36,12 @@ async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
 
 def test_where_nothing_can_listen() -> None:
     """Each reason in its own words; a free place is none."""
-    assert listening_problem("127.0.0.1", 0) is None
-    assert listening_problem("0.0.0.0", 0) is None
-    assert "192.0.2.7" in str(listening_problem("192.0.2.7", 0))
-    assert "nowhere.invalid" in str(listening_problem("nowhere.invalid", 0))
+    assert find_listening_problem("127.0.0.1", 0) is None
+    assert find_listening_problem("0.0.0.0", 0) is None
+    assert "192.0.2.7" in str(find_listening_problem("192.0.2.7", 0))
+    assert "nowhere.invalid" in str(find_listening_problem("nowhere.invalid", 0))
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert "in use" in str(listening_problem("127.0.0.1", taken.getsockname()[1]))
+        assert "in use" in str(find_listening_problem("127.0.0.1", taken.getsockname()[1]))
 
 
 def test_a_signal_before_the_start() -> None:

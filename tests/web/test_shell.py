@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.web.routes import CLIENT_FILES, WORKER, Contents, Shell, integrity
+from server.web.routes import CLIENT_FILES, WORKER, Contents, Shell, get_integrity
 from tests.support.running import running
 
 
@@ -45,11 +45,11 @@ async def test_the_list_has_the_pages_own_files_alone(folder: Path) -> None:
     """Each with its hash; no picture, nothing hidden, not the worker itself, no route."""
     contents = await Shell(folder, ()).contents()
     assert listed(contents) == {
-        "/": integrity(contents.page),
-        "/client/client.js": integrity(b"one"),
-        "/client/languages/de.json": integrity(b"{}"),
-        "/client/core/live/panel.html": integrity(b"three"),
-        "/client/core/live/visit.js": integrity(b"two"),
+        "/": get_integrity(contents.page),
+        "/client/client.js": get_integrity(b"one"),
+        "/client/languages/de.json": get_integrity(b"{}"),
+        "/client/core/live/panel.html": get_integrity(b"three"),
+        "/client/core/live/visit.js": get_integrity(b"two"),
     }
     assert contents.page == f'<meta name="shell" content="{contents.version}" />'.encode()
 
@@ -65,7 +65,7 @@ async def test_a_feature_brings_its_words(folder: Path) -> None:
     first = await Shell(folder, ("watches", "none")).contents()
     shell = json.loads(first.worker.partition(b"\n")[0].removeprefix(b"const SHELL = ")[:-1])
     german = b'{"core.end":"Ende","watch.all":"Alle"}'
-    assert shell["words"] == {"/client/languages/de.json": integrity(german)}
+    assert shell["words"] == {"/client/languages/de.json": get_integrity(german)}
     assert "/client/languages/en.json" in shell["files"]
     assert not [name for name in listed(first) if "features" in name]
     words.write_text(words.read_text().replace("Alle", "Jede"))
@@ -132,7 +132,7 @@ async def test_the_routes() -> None:
         files = listed(Contents(version, page.content, worker.content, {}))
         for path, promised in files.items():
             reply = await client.get(path, headers={"Accept": "text/html"})
-            assert (reply.status_code, integrity(reply.content)) == (200, promised), path
+            assert (reply.status_code, get_integrity(reply.content)) == (200, promised), path
         again = await client.get(f"/{WORKER}", headers={"If-None-Match": worker.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
         await manifest(client, files)

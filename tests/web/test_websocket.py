@@ -14,8 +14,8 @@ from starlette.types import Message
 from starlette.websockets import WebSocket
 from websockets.asyncio.client import connect
 
-from server.auth import TokenIssuer, new_session_id, signing_key
-from server.core.aio import async_call
+from server.auth import TokenIssuer, derive_signing_key, new_session_id
+from server.core.aio import make_async
 from server.core.errors import RateLimited
 from server.core.messages import ClientMessage
 from server.session.session import SOCKETS_PER_MINUTE, Session
@@ -165,7 +165,7 @@ async def test_a_wait_that_is_just_ending_is_not_ended_again(
     newcomer = WebSocket(scope, receive, send)
     for act in (
         lambda: run.program.sockets.serve(newcomer, "one"),
-        async_call(run.program.sockets.close_unauthenticated),
+        make_async(run.program.sockets.close_unauthenticated),
     ):
         page = await open_page(run, session_id=new_session_id(), how="none")
         # The loop then runs its timer and this task, before the task whose time is over.
@@ -483,7 +483,7 @@ async def test_idle_sessions_end_with_4408(run: Running) -> None:
     async with running(session_timeout=2, jwt_secret_key=SECRET) as short:
         # Its token would expire together with it.
         session_id = new_session_id()
-        key = signing_key(SECRET, "session tokens", "")
+        key = derive_signing_key(SECRET, "session tokens", "")
         token = TokenIssuer(key, 60).issue(session_id).token
         page = await open_page(short, token, session_id)
         await page.next("ready")

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from server.web import protocols
 from server.web.protocols import Connections
-from server.web.serving import uvicorn_config
+from server.web.serving import make_uvicorn_config
 from tests.support.listening_child import child, listening
 from tests.support.running import served
 
@@ -57,7 +57,7 @@ async def echoing(scope: Scope, receive: Receive, send: Send) -> None:
 
 @asynccontextmanager
 async def serving(app: ASGIApp) -> AsyncIterator[uvicorn.Server]:
-    config = uvicorn_config(app, host="127.0.0.1", port=0, connections=Connections(10))
+    config = make_uvicorn_config(app, host="127.0.0.1", port=0, connections=Connections(10))
     config.lifespan = "off"
     async with served(config) as (server, _):
         yield server

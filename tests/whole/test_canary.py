@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import Reply, request
-from server.core.redact import session_hash
+from server.core.redact import hash_session_id
 from tests.support import fakes_openai
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
@@ -269,7 +269,7 @@ async def operate(server: ServerProcess, peer: CameraPeer, ears: Ears) -> None:
             if seen["background"]:
                 break
             await asyncio.sleep(0.25)
-    assert seen["name"] == session_hash(peer.session_id)
+    assert seen["name"] == hash_session_id(peer.session_id)
     # Its costs, and nothing of its content
     assert seen["questions"] > 0
     assert seen["visual_tokens"] > 0

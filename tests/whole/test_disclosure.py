@@ -14,7 +14,7 @@ import pytest_asyncio
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.errors import EngineUnavailable, NotConfirmed
 from server.core.frames import Detail
-from server.core.setting_text import other_machine
+from server.core.setting_text import get_other_machine
 from server.models.base import Capabilities
 from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
@@ -207,7 +207,7 @@ async def test_each_picture_is_checked_as_it_goes() -> None:
 )
 async def test_what_is_another_machine(url: str, host: str) -> None:
     """Loopback in all its spellings is this one; of others only the host is shown."""
-    assert other_machine(url) == host
+    assert get_other_machine(url) == host
 
 
 async def test_an_engine_tells_where_it_is() -> None:

@@ -131,11 +131,11 @@ class Path:
             self.later(at, "arrive", (sequence, again))
 
     def ask(self, now: float) -> None:
-        numbers = self.assembler.nacks(now)
+        numbers = self.assembler.take_nacks(now)
         if numbers and (at := self.down.get_delivery_time(now, 100, self.rng)) is not None:
             self.later(at, "nack", numbers)
         silent = self.silence.ask(now)
-        if self.assembler.key_frame_wanted(now) or silent:
+        if self.assembler.take_key_frame_request(now) or silent:
             self.plis += 1
             if (at := self.down.get_delivery_time(now, 100, self.rng)) is not None:
                 self.later(at, "pli")

@@ -29,7 +29,7 @@ from server.media.picture import encode
 from server.models.base import Delta, EngineRequest, EngineState, Trouble
 from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
-from server.shared.processes.reaper import descendants
+from server.shared.processes.reaper import list_descendants
 from tests.features.hosting.test_manager_real import words
 from tests.real_model.gguf_files import PROJECTOR, WEIGHTS, write
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS
@@ -112,7 +112,7 @@ async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
                 await asyncio.sleep(0.02)
         assert await color(one, "red") == "It is red"
 
-        everything = [one.pid(), *descendants(one.pid())]
+        everything = [one.pid(), *list_descendants(one.pid())]
         await one.manager.stop()
         assert not [pid for pid in everything if Path(f"/proc/{pid}").exists()]
 
@@ -351,7 +351,7 @@ async def test_fetched_from_a_mirror_it_answers_the_camera(
             while any(await slots(first.base_url, first.key)):
                 assert time.monotonic() - began < FREED
 
-            (served,) = descendants(manager.ready_runtime._process.pid)
+            (served,) = list_descendants(manager.ready_runtime._process.pid)
             os.kill(served, signal.SIGKILL)
             await red.page.next("ready", engine="builtin", timeout=LOADS)
             answer = await red.page.ask("How bright is it?", id="b", timeout=LOADS)
@@ -412,7 +412,7 @@ async def test_it_watches_while_another_server_answers(colors: Path) -> None:
 def fresh(number: int) -> EngineRequest:
     """A question about a picture that was never sent before: one more shade of red."""
     shade = [max(0, part - number) for part in COLORS["red"]][::-1]
-    jpeg = encode.jpeg(np.full((196, 252, 3), shade, np.uint8))
+    jpeg = encode.encode_jpeg(np.full((196, 252, 3), shade, np.uint8))
     shown = dataclasses.replace(request(ASK_SONG).picture, jpeg=jpeg)
     return make_request(ASK_SONG, shown, max_tokens=200)
 

@@ -74,7 +74,7 @@ def watcher_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def request(question: str, color: str = "red", max_tokens: int = 64) -> EngineRequest:
     """A question about a picture of one colour."""
     bgr = np.full((196, 252, 3), COLORS[color][::-1], np.uint8)
-    jpeg = encode.jpeg(bgr)
+    jpeg = encode.encode_jpeg(bgr)
     picture = Picture("f", 1.0, None, 1280, 720, 252, 196, 63, jpeg, None, None, 0.003)
     return make_request(question, picture, max_tokens=max_tokens)
 

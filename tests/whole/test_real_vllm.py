@@ -19,8 +19,8 @@ from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.status import ManagerState
 from server.models.base import Finished, ShownPicture
-from server.models.prompts import captions
-from server.shared.processes.reaper import descendants
+from server.models.prompts import make_captions
+from server.shared.processes.reaper import list_descendants
 from tests.features.hosting.test_manager_real import words
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS
 from tests.real_model.under_load import lose_and_replace
@@ -71,7 +71,7 @@ async def color(one: Managed, name: str) -> str:
 
 def engine_core(one: Managed) -> int:
     """The process below the server that has the model."""
-    for pid in descendants(one.pid()):
+    for pid in list_descendants(one.pid()):
         if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes():
             return pid
     raise AssertionError("vLLM has no process of that name")
@@ -88,7 +88,7 @@ async def test_it_takes_the_past_as_one_video(colors: Path) -> None:
         ages = [(float(age), float(age)) for age in range(80, 0, -10)]
         earlier = tuple(
             ShownPicture(bare.picture, caption, number=number)
-            for number, caption in enumerate(captions(ages), 1)
+            for number, caption in enumerate(make_captions(ages), 1)
         )
         taken: dict[int, int] = {}
         for frames in (4, 6, 8):
@@ -130,7 +130,7 @@ async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
         for which in (one.pid, lambda: engine_core(one)):
             song = one.manager.active.answer(request(ASK_SONG, max_tokens=SONG))
             await anext(song)
-            everything = descendants(one.pid())
+            everything = list_descendants(one.pid())
             began = time.monotonic()
             os.kill(which(), signal.SIGKILL)
             with pytest.raises(EngineFailed, match="in mid-answer"):
@@ -141,7 +141,7 @@ async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
             assert not [pid for pid in everything if Path(f"/proc/{pid}").exists()]
             assert await color(one, "green") == "It is green."
 
-        everything = [one.pid(), *descendants(one.pid())]
+        everything = [one.pid(), *list_descendants(one.pid())]
         await one.manager.stop()
         assert not [pid for pid in everything if Path(f"/proc/{pid}").exists()]
 
@@ -159,7 +159,7 @@ async def test_it_is_stopped_while_it_loads(colors: Path) -> None:
         async with asyncio.timeout(LOADS):
             while not any("EngineCore" in line for line in one.lines):
                 await asyncio.sleep(0.05)
-        everything = [one.outermost(), *descendants(one.outermost())]
+        everything = [one.outermost(), *list_descendants(one.outermost())]
         assert len(everything) > 2
         await one.manager.stop()
         assert not [pid for pid in everything if Path(f"/proc/{pid}").exists()]

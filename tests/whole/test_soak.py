@@ -30,8 +30,8 @@ from scripts.bench.chat_client import Answer
 from scripts.bench.http_json import HttpError, request
 from scripts.bench.live_encoder import LiveEncoder
 from server.core.frames import CameraState
-from server.media.patches.ice import own_addresses
-from server.shared.watch_answers import conditions_in
+from server.media.patches.ice import get_own_addresses
+from server.shared.watch_answers import parse_conditions
 from tests.support import hostile
 from tests.support.clients import cut_socket, http, visitor
 from tests.support.fakes_openai import AnswerFor, Behaviour, FakeOpenAI, Seen
@@ -165,7 +165,7 @@ def says() -> AnswerFor:
     numbers = itertools.count()
 
     def answer(body: dict[str, Any], _jpeg: bytes | None) -> list[str]:
-        names = conditions_in(Seen(body, {}, [], 0.0, 0.0).texts[-1][1])
+        names = parse_conditions(Seen(body, {}, [], 0.0, 0.0).texts[-1][1])
         if not names:
             return ["I ", "see ", "a ", "cup."]
         entries = [
@@ -383,10 +383,10 @@ async def watch(soak: Soak, end: float) -> None:
 
 
 async def watch_addresses(soak: Soak, end: float) -> None:
-    before = own_addresses()
+    before = get_own_addresses()
     while time.monotonic() < end:
         await asyncio.sleep(0.25)
-        now = own_addresses()
+        now = get_own_addresses()
         if now != before:
             soak.moves.append(time.monotonic())
             before = now

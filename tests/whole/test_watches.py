@@ -21,7 +21,7 @@ from server.features.watches.rule import WatchRules, WatchTracker
 from server.features.watches.watch_triggers import WatchFrames
 from server.features.watches.watching import Watching
 from server.session.session import Session
-from server.shared.watch_answers import conditions_in
+from server.shared.watch_answers import parse_conditions
 from tests.support.clients import Message, Page, soon, visitor
 from tests.support.fakes_openai import FakeOpenAI, Seen
 from tests.support.running import running
@@ -46,7 +46,7 @@ def sees_white(body: dict[str, Any], jpeg: bytes | None) -> list[str]:
     white = brightness(jpeg) > 160
     entries = [
         {"id": name, "seen": white, "sure": 0.9, "where": None, "why": "It is white."}
-        for name in conditions_in(asked(body))
+        for name in parse_conditions(asked(body))
     ]
     text = json.dumps({"watches": entries})
     return [text[at : at + 12] for at in range(0, len(text), 12)]

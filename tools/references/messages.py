@@ -10,7 +10,7 @@ from typing import get_args
 
 from pydantic import BaseModel
 
-from server.app.features import FEATURES, installed_features
+from server.app.features import FEATURES, list_installed_features
 from server.core import messages as core
 from server.core.messages import MAX_MESSAGE_BYTES, PROTOCOL, ClientMessage, ServerMessage
 from tools.references import fields
@@ -38,7 +38,7 @@ def make_page() -> str:
 def find_modules() -> dict[str, list[ModuleType]]:
     """Return the modules that define messages, by feature; "" is the core."""
     names = {"": [f"{core.__name__}.{name}" for name in _CORE]}
-    for name in installed_features():
+    for name in list_installed_features():
         module = f"server.features.{name}.messages"
         if find_spec(module):
             names[name] = [module]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.app.features import FEATURES, installed_features
+from server.app.features import FEATURES, list_installed_features
 from tools.references.source import (
     ROOT,
     capitalise,
@@ -52,7 +52,7 @@ class Metric:
 def make_page() -> str:
     found = find_metrics()
     features = [
-        one for one in installed_features() if any(metric.feature == one for metric in found)
+        one for one in list_installed_features() if any(metric.feature == one for metric in found)
     ]
     return join(
         (
@@ -117,7 +117,7 @@ def _get_feature(path: Path) -> str | None:
     parts = path.relative_to(ROOT / "server").parts
     if parts[0] != "features":
         return ""
-    return parts[1] if parts[1] in installed_features() else None
+    return parts[1] if parts[1] in list_installed_features() else None
 
 
 def _parse_metric(call: ast.Call, comment: str, feature: str) -> Metric | None:

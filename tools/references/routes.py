@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 
 from config import load
 from server.app.app import create_app
-from server.app.features import FEATURES, installed_features
+from server.app.features import FEATURES, list_installed_features
 from server.features.generation.bounds import SoundRequest, VideoRequest
 from server.features.generation.job import JobProgress
 from server.features.hosting.catalogue.choice import Choice
@@ -68,7 +68,7 @@ def make_page() -> str:
             _make_section(operators, names),
             *(
                 join((f"## Feature {name}: {FEATURES[name]}", _make_section(own, names)))
-                for name in installed_features()
+                for name in list_installed_features()
                 if (own := [one for one in found if one.feature == name])
             ),
             "## Objects",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 import config
-from server.app.features import installed_features, settings_of
+from server.app.features import get_settings_classes, list_installed_features
 from tools.references.source import ROOT, format_table, join
 
 _GROUP = re.compile(r"# -+ (.+?) -+")
@@ -76,7 +76,10 @@ def _parse_groups() -> Iterator[tuple[str, list[_Setting]]]:
 
 
 def _get_allowed() -> dict[str, str]:
-    kinds: list[type[BaseModel]] = [config.Settings, *settings_of(installed_features())]
+    kinds: list[type[BaseModel]] = [
+        config.Settings,
+        *get_settings_classes(list_installed_features()),
+    ]
     return {
         name.upper(): field.description or ""
         for kind in kinds
@@ -87,7 +90,7 @@ def _get_allowed() -> dict[str, str]:
 def _map_features() -> dict[str, str]:
     return {
         name.upper(): feature
-        for feature in installed_features()
-        for kind in settings_of([feature])
+        for feature in list_installed_features()
+        for kind in get_settings_classes([feature])
         for name in kind.model_fields
     }

@@ -47,7 +47,7 @@ class Auth(ClientMessage):
     token: str = Field(max_length=4096)
 
 
-def _in_picture(part: Part) -> Part:
+def _clip_part(part: Part) -> Part:
     """Clip a part at the picture's edges. Raises ValueError if it is malformed or too small."""
     x1, y1, x2, y2 = (min(1.0, max(0.0, edge)) for edge in part)
     if min(x2 - x1, y2 - y1) < LEAST_PART - 1e-9:
@@ -58,7 +58,7 @@ def _in_picture(part: Part) -> Part:
     return x1, y1, x2, y2
 
 
-GivenPart = Annotated[Part, AfterValidator(_in_picture)]
+GivenPart = Annotated[Part, AfterValidator(_clip_part)]
 
 
 class Chat(ClientMessage):

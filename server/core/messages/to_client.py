@@ -254,7 +254,7 @@ class Pong(ServerMessage):
     at: float
 
 
-def error_body(error: QwenCameraError, *, operator: bool = False) -> dict[str, Any]:
+def make_error_body(error: QwenCameraError, *, operator: bool = False) -> dict[str, Any]:
     """Return the body of an HTTP error. `operator`: the request has the operator token."""
     text = error.message if operator else error.visitor_message
     return {

@@ -19,7 +19,7 @@ def register(api: Api) -> None:
     """Register the engine, the detection of text, faces and objects, and the language detector."""
     from functools import partial
 
-    from server.core.aio import TaskSet, in_pool
+    from server.core.aio import TaskSet, run_in_pool
     from server.core.frames import Role
     from server.features.builtin.beside import DetectorAid, parse_detector_condition
     from server.features.builtin.engine import BuiltinEngine
@@ -42,7 +42,7 @@ def register(api: Api) -> None:
 
     def start() -> None:
         """Read the words in a thread, so that the first goal or watch does not block the event loop."""
-        tasks.spawn(in_pool(api.pools.heavy, read_words), name="words")
+        tasks.spawn(run_in_pool(api.pools.heavy, read_words), name="words")
 
     api.run("builtin words", start=start, close=tasks.close)
     if not api.settings.has_engine("builtin"):
@@ -55,7 +55,7 @@ def register(api: Api) -> None:
         engine.set_microphone(context.id, partial(context.part, "voice_in"))
         return GlancePart(context, glancer)
 
-    api.session_part(make_part)
+    api.add_session_part(make_part)
 
     def warm() -> None:
         """Load the models once a role uses this engine."""

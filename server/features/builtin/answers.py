@@ -15,7 +15,7 @@ from server.features.builtin.locate import get_directions
 from server.features.builtin.speaker import AnswerWriter, ComposedAnswer, PictureFacts
 from server.features.builtin.wants import SOCIAL, Want
 from server.media.picture.grounding import Box
-from server.models.prompts import number_of
+from server.models.prompts import parse_camera_number
 from server.models.routing import plain
 
 # Maximum number of rows with a figure of the requested kind that are the answer if no row has a word of the question
@@ -264,7 +264,7 @@ _LOOKS: dict[Want, Callable[[AnswerWriter], ComposedAnswer]] = {
 
 
 def _format_camera(words: Language, name: str) -> str:
-    number = number_of(name)
+    number = parse_camera_number(name)
     return strip_controls(name) if number is None else words.say("camera", number=number)
 
 

@@ -20,7 +20,7 @@ from server.features.builtin.spotting import spot
 from server.features.builtin.thing_words import get_thing_words, get_words_for_tag
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
-from server.models.routing import ends, plain
+from server.models.routing import plain, shorten_question
 from server.shared.watch_answers import WatchAnswer
 
 log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ def _make_answers(
 
 def is_denied(answer: str, asked_in: str) -> bool:
     """Return True if an answer has a negating word, in the language of its question or in its own."""
-    text = ends(answer)
+    text = shorten_question(answer)
     codes = {asked_in, detect_language(text) or asked_in}
     return any(
         get_language(code).get_common_pattern("denies").search(plain(text)) for code in codes

@@ -17,7 +17,7 @@ from server.features.builtin.colours import NAMES
 from server.features.builtin.detector import PERSON
 from server.features.builtin.language import LANGUAGES, Language, get_language
 from server.features.builtin.thing_words import get_thing_words
-from server.models.routing import WORD_MARKS, ends, parse_command, plain
+from server.models.routing import WORD_MARKS, parse_command, plain, shorten_question
 
 # Text for visitors about a condition that is not supported
 ABLE = "Without a model: words, colors, things, motion."
@@ -72,7 +72,7 @@ def parse_spoken_condition(text: str) -> tuple[Condition, str] | None:
 
     An introduction such as "tell me when" is ignored.
     """
-    text = ends(text)
+    text = shorten_question(text)
     order = parse_command(text)
     if order is not None and order[0] is VoiceCommand.WATCH:
         text = order[1]

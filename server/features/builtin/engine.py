@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import cv2
 
-from server.core.aio import in_pool
+from server.core.aio import run_in_pool
 from server.core.errors import EngineFailed
 from server.core.frames import Geometry, JobKind, Part, Picture, QuestionMode, Scene, Verbosity
 from server.features.builtin import colours, locate, wants
@@ -66,10 +66,10 @@ from server.models.base import (
 )
 from server.models.control_tokens import clean
 from server.models.prompts import NOTHING_TO_READ, UNCHANGED
-from server.models.routing import plain, route_of
-from server.shared.dates import zone_of
+from server.models.routing import get_route, plain
+from server.shared.dates import get_zone
 from server.shared.notices import NoticeContext
-from server.shared.watch_answers import conditions_in
+from server.shared.watch_answers import parse_conditions
 
 log = logging.getLogger(__name__)
 
@@ -276,7 +276,7 @@ class BuiltinEngine:
 
     async def _run(self, work: Callable[..., T], *args: Any) -> T:
         """Run a stage of work in the pool."""
-        return await in_pool(self._heavy, work, *args)
+        return await run_in_pool(self._heavy, work, *args)
 
     async def _translate_errors(self, work: Awaitable[T]) -> T:
         """Await work on a picture. Raises EngineFailed in place of a library's error."""
@@ -292,7 +292,7 @@ class BuiltinEngine:
         """Answer the question about all watches, as a model does."""
         picture = request.picture
         bgr = await self._run(get_pixels, picture)
-        conditions = conditions_in(request.question)
+        conditions = parse_conditions(request.question)
         return await self._run(self._watcher.answer, request.session_id, picture, bgr, conditions)
 
     async def _find_news(self, request: EngineRequest, context: NoticeContext) -> str:
@@ -337,7 +337,7 @@ class BuiltinEngine:
 
     async def _get_today(self, request: EngineRequest) -> dt.date:
         """Return the date in the person's time zone. The pool reads the zone's file."""
-        return self._now(await self._run(zone_of, get_wishes(request).time_zone)).date()
+        return self._now(await self._run(get_zone, get_wishes(request).time_zone)).date()
 
     async def _compose(self, request: EngineRequest, intent: Intent, running: bool) -> _FoundAnswer:
         view = await self._look(request, intent, request.picture, request.pictures[-1].camera)
@@ -588,7 +588,7 @@ def _is_place_question(request: EngineRequest, intent: Intent, question: str) ->
         # The places of both objects answer "Is the cup on the left of the plate?".
         return True
     return request.asks(QuestionMode.WHERE) or (
-        bool(intent.things) and route_of(question) is QuestionMode.WHERE
+        bool(intent.things) and get_route(question) is QuestionMode.WHERE
     )
 
 

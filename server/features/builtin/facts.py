@@ -11,15 +11,15 @@ from pathlib import Path
 
 from server.features.builtin.language import get_language
 from server.features.builtin.wants import Want
-from server.models.routing import plain, word_pattern
-from server.shared.dates import Date, dates, order_in
+from server.models.routing import make_word_pattern, plain
+from server.shared.dates import Date, find_date_order, find_dates
 
 PRINT_WORDS = tomllib.loads(Path(__file__).with_name("print_words.toml").read_text("utf-8"))
 
 
 def make_print_pattern(name: str) -> re.Pattern[str]:
     """Return the pattern of a list of printed words, for `plain` text."""
-    return word_pattern(*PRINT_WORDS["words"][name])
+    return make_word_pattern(*PRINT_WORDS["words"][name])
 
 
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]++\s?@\s?[\w-]++(?:\.[\w-]++)++")
@@ -106,7 +106,7 @@ def find_prices(row: str) -> list[str]:
     found = sorted(
         (match for pattern in _PRICES for match in pattern.finditer(row)), key=re.Match.start
     )
-    if not found and not dates(row):
+    if not found and not find_dates(row):
         found = [*_BARE.finditer(row)]
     each = [(bool(_PER.match(row[match.end() :])), match.group().strip()) for match in found]
     return list(dict.fromkeys(text for _, text in sorted(each, key=lambda one: one[0])))
@@ -131,8 +131,8 @@ def find_numbers(row: str) -> list[str]:
 
 # By subject: the function that finds its figures in a row
 FINDERS: dict[Want, Callable[[str], Sequence[object]]] = {
-    Want.EXPIRY: dates,
-    Want.DATE: lambda row: dates(row) or list(find_weekdays(plain(row))) or find_times(row),
+    Want.EXPIRY: find_dates,
+    Want.DATE: lambda row: find_dates(row) or list(find_weekdays(plain(row))) or find_times(row),
     Want.TIME: find_times,
     Want.HOURS: lambda row: find_hours(row),
     Want.PRICE: find_prices,
@@ -185,7 +185,7 @@ class Expiry:
 
 def find_expiry(rows: Sequence[str]) -> Expiry | None:
     """Return the date beside or below the label of an expiry date, or None if there is none."""
-    order = order_in(rows)
+    order = find_date_order(rows)
     for at, row in enumerate(rows):
         named = _EXPIRY.search(plain(row))
         if named is None:
@@ -193,7 +193,7 @@ def find_expiry(rows: Sequence[str]) -> Expiry | None:
         # "USE OR FREEZE BY", and not "LOT 4471 EXP"
         begin = named.start() if any(map(str.isdigit, row[: named.start()])) else 0
         for last, near in enumerate(rows[at : at + 1 + _BELOW], start=at):
-            found = dates(near, order)
+            found = find_dates(near, order)
             if not found:
                 continue
             # "Dispensed 20/11/2026  EXP 08/2028"

@@ -17,7 +17,7 @@ from server.features.builtin.reader import TextReader, get_bounds, is_line
 from server.features.builtin.seeking import SearchHit, SearchTarget, seek
 from server.media.picture.encode import Bgr, shrink
 from server.media.picture.grounding import Box
-from server.media.picture.planes import Luma, luma_plane
+from server.media.picture.planes import Luma, get_luma_plane
 from server.shared.aim import MOST_LINES, Found, Thing
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class Finder:
         `thorough`: find small text, too. Errors of the libraries are passed on. Raises ValueError for a
         frame without a luma plane.
         """
-        luma = luma_plane(image)
+        luma = get_luma_plane(image)
         grey, scale = shrink(luma, _THOROUGH_SIDE if thorough else _SIDE)
         small = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), np.uint8)
         quads = self._reader.find_lines(small)

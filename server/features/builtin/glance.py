@@ -10,7 +10,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeVar
 
-from server.core.aio import TaskSet, in_pool
+from server.core.aio import TaskSet, run_in_pool
 from server.core.frames import CodeUse, Detail, Frame, Picture, Scene
 from server.core.messages import Settings
 from server.core.metrics import Metrics
@@ -95,7 +95,7 @@ class Glancer:
         async def run_stage(work: Callable[..., T], *args: Any) -> T:
             if not is_wanted():
                 raise LookCancelled
-            running = asyncio.ensure_future(in_pool(self._heavy, work, *args))
+            running = asyncio.ensure_future(run_in_pool(self._heavy, work, *args))
             try:
                 while not (await asyncio.wait({running}, timeout=_CHECK))[0]:
                     if not is_wanted():

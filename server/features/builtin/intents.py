@@ -21,7 +21,7 @@ from server.features.builtin.language import (
 )
 from server.features.builtin.thing_words import get_thing_words
 from server.features.builtin.wants import SOCIAL, Want
-from server.models.routing import ends, plain, repeat_mode, word_pattern
+from server.models.routing import make_word_pattern, plain, repeat_mode, shorten_question
 
 # Maximum number of words of a question; each is compared with every word of the picture
 _MOST_WORDS = 16
@@ -85,7 +85,7 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     `chosen`: a BCP 47 tag; it sets the language of the answer if it is one of `LANGUAGES`. `page`: the page's
     language, used if the words do not show one.
     """
-    question = ends(question)
+    question = shorten_question(question)
     text = plain(question)
     tag = (chosen or "").partition("-")[0].lower()
     fixed = tag if tag in LANGUAGES else ""
@@ -229,7 +229,7 @@ def _make_filler_pattern(code: str) -> re.Pattern[str]:
     common = (
         one.get_common_pattern(name).pattern for name in ("exists", "how_many", "fillers", "today")
     )
-    return re.compile("|".join([*common, word_pattern("", ",".join(parts)).pattern]))
+    return re.compile("|".join([*common, make_word_pattern("", ",".join(parts)).pattern]))
 
 
 def _find_words(text: str, code: str) -> tuple[str, ...]:

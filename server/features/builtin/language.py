@@ -14,7 +14,7 @@ from pathlib import Path
 
 from server.features.builtin.colours import NAMES
 from server.features.builtin.wants import Want
-from server.models.routing import WORD_MARKS, plain, word_pattern
+from server.models.routing import WORD_MARKS, make_word_pattern, plain
 
 _FOLDER = Path(__file__).with_name("languages")
 # Lists of words that every language has; see `Language.get_common_pattern`
@@ -230,7 +230,7 @@ class Language:
     def _get_pattern(self, name: str, words: str) -> re.Pattern[str]:
         pattern = self._patterns.get(name)
         if pattern is None:
-            pattern = word_pattern("", words) if self.unspaced else word_pattern(words)
+            pattern = make_word_pattern("", words) if self.unspaced else make_word_pattern(words)
             self._patterns[name] = pattern
         return pattern
 

@@ -21,7 +21,7 @@ from server.features.builtin.thing_words import find_names, get_words_for_tag
 from server.features.builtin.wants import Want
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
-from server.models.routing import ends, plain
+from server.models.routing import plain, shorten_question
 
 # Minimum fraction of the requested colour in the middle of an object's box, and the side of its shrunk copy in pixels
 _OF_COLOUR, _COLOUR_SIDE = 0.15, 32
@@ -62,7 +62,7 @@ def parse_target(words: str, tag: str, *, things: bool = True) -> SearchTarget:
 
     Words in quotes are printed text, and so are words without another meaning.
     """
-    words = ends(words)
+    words = shorten_question(words)
     intent = understand(words, tag)
     if not find_quoted_text(words):
         placed = frozenset(load_classes().detector)

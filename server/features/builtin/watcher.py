@@ -31,7 +31,7 @@ from server.features.builtin.spotting import spot
 from server.features.builtin.thing_words import get_thing_words
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
-from server.media.picture.planes import is_dark, small_luma
+from server.media.picture.planes import is_dark, shrink_luma
 from server.models.routing import plain
 
 # Minimum size of a spot of a colour, as a fraction of the picture
@@ -252,7 +252,7 @@ def _check_colour(bgr: Bgr, name: str, words: Language) -> ConditionResult:
 
 def _check_light(bgr: Bgr, words: Language, *, light: bool) -> ConditionResult:
     """Evaluate a condition about light or darkness of the whole picture."""
-    small = small_luma(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8))
+    small = shrink_luma(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8))
     dark = is_dark(small, 0, 255, before=False)
     box = _make_picture_box(bgr) if dark is not light else None
     why = words.say("light", light=words.say("light_dark" if dark else "light_bright"))

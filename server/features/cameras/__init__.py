@@ -33,7 +33,7 @@ def register(api: Api) -> None:
             tasks.spawn(sessions.replicas.leave(slot), name="free slot")
 
     register_stills_counter(api.metrics)
-    api.session_part(lambda context: Cameras(context, notify_ended), CameraSettings)
+    api.add_session_part(lambda context: Cameras(context, notify_ended), CameraSettings)
     guard = CameraGuard(services)
     add_cameras(api.router(), services, guard)
     add_whip(api.router(), services, guard)

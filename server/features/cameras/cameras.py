@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from server.auth import digest
-from server.core.aio import TaskSet, Timer, in_pool, supervise
+from server.auth import compute_digest
+from server.core.aio import TaskSet, Timer, run_in_pool, supervise
 from server.core.errors import (
     BadRequest,
     CameraError,
@@ -29,11 +29,11 @@ from server.core.frames import CameraState, Frame
 from server.core.metrics import Metrics
 from server.features.cameras.messages import CameraInfo, CameraList, CameraSettings, Still
 from server.media.camera import Camera, CameraConnection
-from server.media.picture.encode import data_url
+from server.media.picture.encode import to_data_url
 from server.models.base import Capabilities
-from server.models.prompts import default_camera_name
+from server.models.prompts import get_default_camera_name
 from server.session.part import OwnFrame, SessionContext, SessionPart
-from server.session.request.builder import too_many_pictures
+from server.session.request.builder import make_too_many_pictures_error
 from server.session.request.outbox import Outbox
 from server.session.request.parts import SessionServices, View
 from server.session.request.question import Question
@@ -65,7 +65,7 @@ class SessionCamera:
     @property
     def display_name(self) -> str:
         """Its name, or a default name."""
-        return self.name or default_camera_name(self.id)
+        return self.name or get_default_camera_name(self.id)
 
 
 class Cameras(SessionPart):
@@ -223,9 +223,9 @@ class Cameras(SessionPart):
         """
         # A later selection counts for the next question only.
         chosen = [(id, self._find(id).display_name) for id in self._chosen]
-        most = needs.most_pictures(together=len(chosen) > 1)
+        most = needs.get_max_pictures(together=len(chosen) > 1)
         if most is not None and len(chosen) > most:
-            raise too_many_pictures(most)
+            raise make_too_many_pictures_error(most)
         found = []
         for id, name in chosen:
             try:
@@ -235,8 +235,8 @@ class Cameras(SessionPart):
                 else:
                     # Another device has a different clock: use the question's time on this machine.
                     asked = replace(question.asked, sent=None)
-                    frame, held = await camera.frame_after(asked, waits), False
-                    scene = camera.scene_of(frame)
+                    frame, held = await camera.wait_for_frame(asked, waits), False
+                    scene = camera.get_scene(frame)
             except (CameraError, NotFound) as error:
                 raise _with_camera_name(error, name) from None
             found.append(View(frame, question.detail, scene, held, camera=id, name=name))
@@ -508,7 +508,7 @@ def free_name(wanted: str, number: str, taken: list[str]) -> str:
         raise BadRequest("Another camera already has this name. Choose a different one.")
     if wanted:
         return wanted
-    name = default_camera_name(number)
+    name = get_default_camera_name(number)
     while name.casefold() in others:
         name += "+"
     return name
@@ -535,7 +535,7 @@ class CameraSecret:
 def make_code(session_id: str) -> tuple[str, bytes]:
     """Return a new one-time code and its digest."""
     text = f"{session_id}~{secrets.token_urlsafe(16)}"
-    return text, digest(text)
+    return text, compute_digest(text)
 
 
 def make_token(session_id: str) -> tuple[str, bytes]:
@@ -552,7 +552,7 @@ def read_token(text: str) -> CameraSecret | None:
 def read_code(text: str) -> CameraSecret | None:
     """Parse a one-time code; None if malformed."""
     found = _PARTS.fullmatch(text) if len(text) <= MAX_CHARS else None
-    return CameraSecret(found[1], digest(text)) if found is not None else None
+    return CameraSecret(found[1], compute_digest(text)) if found is not None else None
 
 
 # Minimum time between two stills
@@ -623,7 +623,9 @@ class Stills:
     async def _send(self, frame: Frame) -> None:
         stills = register_stills_counter(self._services.metrics)
         try:
-            jpeg = await in_pool(self._services.prepare_pool, self._services.preparer.still, frame)
+            jpeg = await run_in_pool(
+                self._services.prepare_pool, self._services.preparer.still, frame
+            )
         except FrameWithheld:
             stills.labels("withheld").inc()
             self._outbox.put(Still(withheld=True, camera=self._id))
@@ -635,7 +637,7 @@ class Stills:
             if self._should_skip():
                 stills.labels("late").inc()
                 return
-            image, width, height = data_url(jpeg), frame.width, frame.height
+            image, width, height = to_data_url(jpeg), frame.width, frame.height
             self._outbox.put(Still(image=image, width=width, height=height, camera=self._id))
 
     async def close(self) -> None:

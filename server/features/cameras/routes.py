@@ -16,7 +16,7 @@ import segno
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.auth import Claims, TokenRefused, bearer
+from server.auth import Claims, TokenRefused, get_bearer
 from server.core.errors import (
     BadRequest,
     NotFound,
@@ -38,7 +38,7 @@ from server.features.cameras.cameras import (
 from server.features.cameras.fragment import MEDIA_TYPE, Fragment, parse_fragment
 from server.features.cameras.whip import WhipSession
 from server.media.camera import Camera
-from server.web.middleware import MethodNotAllowed, error_response
+from server.web.middleware import MethodNotAllowed, make_error_response
 from server.web.request_guard import RequestGuard, Services
 from server.web.routes import connect_camera
 from server.webrtc_server import PeerConnection
@@ -79,24 +79,24 @@ class WhipSender:
 class CameraGuard(RequestGuard):
     """Checks of routes that also accept an invited camera's token."""
 
-    def session_of(self, request: Request) -> str | None:
+    def get_session_id(self, request: Request) -> str | None:
         token = _get_token(request)
         if (camera := find_admission(self._services.sessions, token)) is not None:
             return camera[0].id
-        return super().session_of(request)
+        return super().get_session_id(request)
 
     async def home(self, request: Request) -> None:
         # Only the session's process can check the token.
         secret = read_token(_get_token(request))
         if secret is not None:
-            self.at_home(request, secret.session_id)
+            self.check_home(request, secret.session_id)
         else:
             await super().home(request)
 
     def sender(self, request: Request) -> WhipSender:
         """Return the sender for a WHIP client's token. Raises Unauthorized."""
         try:
-            token = bearer(request.headers.get("authorization"))
+            token = get_bearer(request.headers.get("authorization"))
         except TokenRefused as error:
             self._metrics.auth_failures.labels(error.reason).inc()
             raise
@@ -125,7 +125,7 @@ class CameraGuard(RequestGuard):
 
 def _get_token(request: Request) -> str:
     try:
-        return bearer(request.headers.get("authorization"))
+        return get_bearer(request.headers.get("authorization"))
     except TokenRefused:
         return ""
 
@@ -158,7 +158,7 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
         response.headers["Location"] = f"{ENDPOINT}/{connection.name}?session={session_id}"
         response.headers["ETag"] = f'"{whip.ice_tag}"'
         response.headers["Accept-Patch"] = MEDIA_TYPE
-        for link in format_ice_links(services.access.ice_servers(session_id)):
+        for link in format_ice_links(services.access.make_ice_servers(session_id)):
             response.headers.append("Link", link)
         return response
 
@@ -217,7 +217,7 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
                 f"This WHIP address allows only {allowed}. Publish a camera with POST {ENDPOINT}."
             )
             services.metrics.errors.labels(error.code).inc()
-            return error_response(error, headers)
+            return make_error_response(error, headers)
 
     handle_other_methods(ENDPOINT, "POST, OPTIONS", {"Accept-Post": SDP})
     handle_other_methods(
@@ -359,7 +359,7 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
         """
         code = read_code(body.code)
         if code is not None:
-            guard.at_home(request, code.session_id)
+            guard.check_home(request, code.session_id)
         await guard.limit(request)
         session = sessions.get(code.session_id) if code is not None else None
         cameras: Cameras | None = session.part("cameras") if session is not None else None
@@ -376,7 +376,7 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
             "name": name,
             "address": f"/api/whip?session={session.id}",
             "token": token,
-            "ice_servers": services.access.ice_servers(session.id),
+            "ice_servers": services.access.make_ice_servers(session.id),
         }
 
     @router.patch(f"{PREFIX}/{{camera}}", dependencies=[*at_home, Depends(guard.limit)])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def register(api: Api) -> None:
     """Share limits and sessions with the other processes that use the same REDIS_URL."""
-    from server.auth import signing_key
+    from server.auth import derive_signing_key
     from server.features.cluster.handover import HandoverPart, Handovers, OperatorDrain, add_routes
     from server.features.cluster.messages import HandoverSettings, Resume
     from server.features.cluster.replicas import Cluster
@@ -48,13 +48,13 @@ def register(api: Api) -> None:
     api.serve(cluster.run)
     api.run("gateway", close=cluster.replicas.leave, last=True)
     api.health(cluster.health)
-    key = signing_key(secret, "hand-overs", settings.access_code.get_secret_value())
+    key = derive_signing_key(secret, "hand-overs", settings.access_code.get_secret_value())
     handovers = Handovers(key, access.tokens, settings.token_max_age, sessions.is_revoked)
-    api.session_part(lambda context: HandoverPart(context, handovers), Resume, HandoverSettings)
+    api.add_session_part(lambda context: HandoverPart(context, handovers), Resume, HandoverSettings)
     drain = OperatorDrain(sessions, cluster.replicas)
     api.run("drain", close=drain.close)
     api.added.drains.append(drain.stop)
-    add_routes(api.operator_router("/api/operator"), drain)
+    add_routes(api.make_operator_router("/api/operator"), drain)
     api.metrics.gauge(
         "limits_shared",
         "1 while limits hold for all processes together (REDIS_URL), 0 for this one alone",

@@ -13,10 +13,10 @@ from server.core.setting_text import HOST, MIN_SECRET_CHARS
 from server.core.settings import (
     MAKE_A_SECRET,
     FeatureSettings,
-    checked_secret,
+    find_secret_weakness,
     integer,
+    make_secret_validator,
     secret,
-    secret_weakness,
 )
 
 _REDIS_URL = re.compile(
@@ -33,7 +33,7 @@ def redis_url(text: str) -> str:
     return text
 
 
-RedisUrl = Annotated[SecretStr, checked_secret(redis_url)]
+RedisUrl = Annotated[SecretStr, make_secret_validator(redis_url)]
 
 
 def short_name() -> Any:
@@ -55,14 +55,14 @@ class ClusterSettings(FeatureSettings):
 
     def find_errors(self) -> Iterable[str]:
         core: Any = self
-        weakness = secret_weakness(core.jwt_secret_key.get_secret_value())
+        weakness = find_secret_weakness(core.jwt_secret_key.get_secret_value())
         if weakness and self.redis_url.get_secret_value():
             yield (
                 f"JWT_SECRET_KEY {weakness}. With REDIS_URL all processes need the same key, of at least {MIN_SECRET_CHARS}"
                 f" random characters; generate it with: {MAKE_A_SECRET}"
             )
 
-    def most_sessions(self) -> float:
+    def get_max_sessions(self) -> float:
         return self.gateway_sessions or math.inf
 
 

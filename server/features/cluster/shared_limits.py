@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from server.auth import CLOCK_SKEW, SESSION_PART
-from server.core.addresses import limiter_key
+from server.core.addresses import get_limiter_key
 from server.session_manager import MAX_REVOKED
 
 log = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ class Counts:
         return _wait(await self._store.run(GUESS, keys, most, seconds, int(count)))
 
     def _make_bucket_key(self, address: str) -> str:
-        return self._store.name("address", limiter_key(address))
+        return self._store.name("address", get_limiter_key(address))
 
 
 def _wait(reply: Any) -> float | None:

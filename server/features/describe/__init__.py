@@ -15,4 +15,4 @@ def register(api: Api) -> None:
 
     counter(api.metrics)
     looks_counter(api.metrics)
-    api.session_part(LiveDescription, DescribeSettings)
+    api.add_session_part(LiveDescription, DescribeSettings)

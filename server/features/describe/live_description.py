@@ -25,7 +25,7 @@ from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import AnswerListener, AnswerPublisher
 from server.session.request.outbox import Outbox
 from server.session.request.parts import Draft, View
-from server.shared.attention.attention import Attention, Change, Why, scene_change
+from server.shared.attention.attention import Attention, Change, Why, make_scene_change
 from server.shared.notices import NoticeContext
 
 # Pause in seconds before the next question about what matters: after news, and after an answer without news
@@ -229,11 +229,11 @@ class LiveDescription(BackgroundPart):
             not running and self._attention.due(change, now) and self._requests.allowance.left(now)
         )
         # Measure this frame: the camera's last scene may be a second old.
-        scene = self._camera.scene_of(frame, self._attention.small) if due else None
+        scene = self._camera.get_scene(frame, self._attention.small) if due else None
         asks = due and not (scene is not None and scene.black)
         looks_counter(self._metrics).labels(change.why).inc()
         if self._changes:
-            self._outbox.put(scene_change(change, "description", asks=asks))
+            self._outbox.put(make_scene_change(change, "description", asks=asks))
         if asks:
             self._attention.request_sent(change, now)
             self._ask(frame, change, scene)

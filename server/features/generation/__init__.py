@@ -31,5 +31,5 @@ def register(api: Api) -> None:
     hosting.runtimes["generation"] = make
     # Close the job before its model, so that it ends at once.
     api.run("generation", close=job.close)
-    add_routes(api.operator_router(PREFIX), api, job, hosting.manager)
+    add_routes(api.make_operator_router(PREFIX), api, job, hosting.manager)
     api.provide(GenerationJob, job)

@@ -116,7 +116,7 @@ class GenerationRuntime:
                 "The model did not load within an hour. Choose a smaller one."
             ) from None
         except WorkerEnded:
-            how = self._worker.how_it_ended()
+            how = self._worker.explain_end()
             raise StartFailed(
                 f"The model's process {how} while it loaded. See its log for the cause."
             ) from None
@@ -207,20 +207,20 @@ class GenerationRuntime:
         await self._worker.stop()
         self.ended.set()
 
-    def how_it_ended(self) -> str:
+    def explain_end(self) -> str:
         less = (
             "load it with VAE tiling or offloaded to main memory, or ask for a smaller or shorter video"
             if self.rules.output == "video"
             else "load it in a 16-bit data type, or ask for something shorter"
         )
-        return f"{self._worker.how_it_ended()}. If memory is short, {less}."
+        return f"{self._worker.explain_end()}. If memory is short, {less}."
 
     def _make_ended_error(self) -> EngineError:
         if self._stopping:
             return EngineUnavailable(
                 "The model was unloaded before the job was done. Load it again."
             )
-        how = self._worker.how_it_ended()
+        how = self._worker.explain_end()
         return EngineUnavailable(
             f"The model's process {how} before the job was done. Ask again when it is loaded again; if memory is short,"
             f" ask for {_SMALLER[self.rules.output]}."

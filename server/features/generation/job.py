@@ -20,10 +20,10 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from numpy.typing import NDArray
 
-from server.core.aio import TaskSet, Timer, in_pool
+from server.core.aio import TaskSet, Timer, run_in_pool
 from server.core.errors import Busy, EngineFailed, Internal, NotFound, QwenCameraError
 from server.core.metrics import Metrics
-from server.core.sound import SAMPLE_BYTES, wav
+from server.core.sound import SAMPLE_BYTES, encode_wav
 from server.features.generation.bounds import (
     MAX_FRAMES,
     MAX_PIXELS,
@@ -332,10 +332,10 @@ class GenerationJob:
                             )
                         writer = writer or self._create_writer(message, request.fps)
                         self._update(made=made, phase="encoding")
-                        await in_pool(self._pool, writer.add, message.payload)
+                        await run_in_pool(self._pool, writer.add, message.payload)
             if writer is None:
                 raise EngineFailed("The model made no frames. Try other values.")
-            data = await in_pool(self._pool, writer.finish)
+            data = await run_in_pool(self._pool, writer.finish)
             writer = None
             self._update(seconds=round(made / request.fps, 3))
             return ResultFile(data, "video/mp4")
@@ -377,7 +377,9 @@ class GenerationJob:
         if request.format == "pcm":
             # Not L16 (RFC 2586), which is big-endian
             return ResultFile(data, f"audio/pcm;rate={rate};channels={channels}")
-        return ResultFile(await in_pool(self._pool, wav, data, rate, channels), "audio/wav")
+        return ResultFile(
+            await run_in_pool(self._pool, encode_wav, data, rate, channels), "audio/wav"
+        )
 
     def _step(self, message: WorkerMessage) -> None:
         step, steps = int(message.header["step"]), int(message.header["steps"])

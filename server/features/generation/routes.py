@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from server.core.aio import in_pool
+from server.core.aio import run_in_pool
 from server.core.errors import EngineUnavailable
 from server.core.frames import Detail
 from server.features.generation.bounds import (
@@ -142,8 +142,8 @@ async def _capture_first_frame(api: Api, request: VideoRequest) -> bytes:
     Raises Unauthorized, NotFound, CameraError.
     """
     session = api.sessions.find(api.access.tokens.verify(request.camera).session_id)
-    frame, pool = await session.camera.sharpest(), api.pools.prepare
-    made = await in_pool(pool, api.preparer.make, frame, _AS_IT_IS, Detail.HIGH)
+    frame, pool = await session.camera.wait_for_sharpest(), api.pools.prepare
+    made = await run_in_pool(pool, api.preparer.make, frame, _AS_IT_IS, Detail.HIGH)
     if made.bgr is None:
         raise RuntimeError("a picture without pixels")
-    return await in_pool(pool, crop_and_resize, made.bgr, request.width, request.height)
+    return await run_in_pool(pool, crop_and_resize, made.bgr, request.width, request.height)

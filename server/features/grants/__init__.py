@@ -22,13 +22,13 @@ def register(api: Api) -> None:
 
     looks = GrantSettings.of(api.settings).program_looks_per_minute
     guard = ProgramGuard(api.services)
-    api.session_part(lambda context: SessionPrograms(context, looks))
+    api.add_session_part(lambda context: SessionPrograms(context, looks))
     add_routes(api.router(), api.services, guard)
-    add_operator_routes(api.operator_router("/api/operator/programs"), api.sessions)
+    add_operator_routes(api.make_operator_router("/api/operator/programs"), api.sessions)
     if (cameras := api.get_service(ListedCameras)) is not None:
-        add_camera_routes(api.operator_router("/api/operator/cameras"), cameras)
-    api.error_form(MCP_ERRORS)
-    api.error_form(SIGN_IN_ERRORS)
+        add_camera_routes(api.make_operator_router("/api/operator/cameras"), cameras)
+    api.add_error_form(MCP_ERRORS)
+    api.add_error_form(SIGN_IN_ERRORS)
     mcp = McpEndpoint(guard)
     api.serve(mcp.run)
     api.routes(*mcp.routes())

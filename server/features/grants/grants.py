@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from server.auth import digest
+from server.auth import compute_digest
 from server.core.aio import Bucket, take_all
 from server.core.errors import BadRequest, Conflict, Forbidden, RateLimited, Unauthorized
 
@@ -279,7 +279,7 @@ _TOKEN = re.compile(
 def new_token(session_id: str) -> tuple[str, bytes]:
     """Return a new token for a session, and the digest to store."""
     secret = secrets.token_urlsafe(32)
-    return f"{PREFIX}{session_id}.{secret}", digest(secret)
+    return f"{PREFIX}{session_id}.{secret}", compute_digest(secret)
 
 
 def read_token(token: str) -> tuple[str, bytes] | None:
@@ -287,4 +287,4 @@ def read_token(token: str) -> tuple[str, bytes] | None:
     if len(token) > MAX_TOKEN_CHARS:
         return None
     found = _TOKEN.fullmatch(token)
-    return (found["session"], digest(found["secret"])) if found is not None else None
+    return (found["session"], compute_digest(found["secret"])) if found is not None else None

@@ -17,8 +17,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from server.auth import TokenRefused, bearer
-from server.core.addresses import Limiter, limiter_key
+from server.auth import TokenRefused, get_bearer
+from server.core.addresses import Limiter, get_limiter_key
 from server.core.aio import cancel_and_wait
 from server.core.errors import (
     Elsewhere,
@@ -28,7 +28,7 @@ from server.core.errors import (
     RequestError,
     Unauthorized,
 )
-from server.core.messages import error_body
+from server.core.messages import make_error_body
 from server.features.grants.grants import Grant, make_access_ended_error, read_token
 from server.features.grants.programs import SessionPrograms, get_programs
 from server.session.session import Session
@@ -93,7 +93,7 @@ class ProgramGuard:
         self, request: HTTPConnection, session_id: str | None, token: str | None
     ) -> ProgramAccess:
         try:
-            read = read_token(token or bearer(request.headers.get("authorization")))
+            read = read_token(token or get_bearer(request.headers.get("authorization")))
         except TokenRefused:
             raise Unauthorized(_MISSING) from None
         if read is None:
@@ -118,7 +118,7 @@ class ProgramGuard:
     def _count_refusal(self, request: HTTPConnection, error: QwenCameraError) -> QwenCameraError:
         """Count a refusal for the client's address; return its error, or RateLimited after too many."""
         self._services.metrics.auth_failures.labels("program").inc()
-        address = limiter_key(self._guard.address(request))
+        address = get_limiter_key(self._guard.address(request))
         wait = self._refusals.take(address, time.monotonic())
         if wait is None:
             return error
@@ -149,7 +149,7 @@ async def run_until_disconnect(receive: Receive, answer: Coroutine[Any, Any, Non
 def _make_rpc_error(error: QwenCameraError) -> dict[str, Any]:
     """Return the body of a JSON-RPC error, without an id, since the request may not have been parsed."""
     code = -32600 if isinstance(error, RequestError) else -32603
-    data = error_body(error)["error"]
+    data = make_error_body(error)["error"]
     return {
         "jsonrpc": "2.0",
         "id": None,

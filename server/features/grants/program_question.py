@@ -141,7 +141,7 @@ class ProgramQuestions:
     async def wait_frame(self) -> Frame:
         """Wait for the camera's next frame, and return it. Raise CameraError if none comes."""
         self._camera.wake()
-        return await self._camera.frame_after(QuestionTime.now())
+        return await self._camera.wait_for_frame(QuestionTime.now())
 
     async def answer(
         self,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from server.core import messages as wire
-from server.core.aio import Timer, cancel_and_wait, in_pool
+from server.core.aio import Timer, cancel_and_wait, run_in_pool
 from server.core.errors import Busy, Conflict, Internal, QwenCameraError, RequestError
 from server.core.frames import Frame
 from server.features.grants import messages
@@ -21,7 +21,7 @@ from server.features.grants.program_question import (
     ProgramQuestions,
     ProgramWatches,
 )
-from server.media.picture.encode import data_url
+from server.media.picture.encode import to_data_url
 from server.session.part import SessionContext, SessionPart
 from server.session.session import Session
 
@@ -210,8 +210,8 @@ class SessionPrograms(SessionPart):
             frame = await self.questions.wait_frame()
             self.check_picture(grant)
             still = self._services.preparer.still
-            jpeg = await in_pool(self._services.prepare_pool, still, frame)
-            return (jpeg, frame), "", data_url(jpeg)
+            jpeg = await run_in_pool(self._services.prepare_pool, still, frame)
+            return (jpeg, frame), "", to_data_url(jpeg)
 
         return await self.run_look(grant, "snapshot", "", work)
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.auth import Claims
 from server.core.errors import NotFound
-from server.core.redact import session_hash
+from server.core.redact import hash_session_id
 from server.features.grants.grants import Scope
 from server.features.grants.guard import ProgramGuard
 from server.features.grants.programs import get_programs, make_program_info
@@ -123,7 +123,7 @@ def add_operator_routes(router: APIRouter, sessions: SessionManager) -> None:
         """
         return {
             "programs": [
-                {"session": session_hash(session.id), **one.model_dump(exclude={"made_at"})}
+                {"session": hash_session_id(session.id), **one.model_dump(exclude={"made_at"})}
                 for session in sessions.visitors()
                 for one in get_programs(session).make_program_list().programs
             ]
@@ -132,7 +132,7 @@ def add_operator_routes(router: APIRouter, sessions: SessionManager) -> None:
     @router.delete("/{name}/{id}")
     async def end_program(name: str, id: str) -> dict[str, Any]:
         """End the access of a visitor's program. Return `ended`: 1; 404 for an unknown one."""
-        found = next((one for one in sessions.visitors() if session_hash(one.id) == name), None)
+        found = next((one for one in sessions.visitors() if hash_session_id(one.id) == name), None)
         if found is None or not get_programs(found).end(id):
             raise NotFound(
                 "Access not found in this process. It has ended or expired. Reload the list of programs."

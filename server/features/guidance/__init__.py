@@ -13,7 +13,7 @@ NEEDS = ("builtin",)
 
 def register(api: Api) -> None:
     """Add guidance to each session, with its counters."""
-    from server.core.aio import in_pool
+    from server.core.aio import run_in_pool
     from server.features.builtin.finder import Finder
     from server.features.guidance.guidance import Guidance, Looker, counter
     from server.features.guidance.leading import Seeker, look_counter
@@ -24,16 +24,16 @@ def register(api: Api) -> None:
 
     finder = api.require_service(Finder)
     heavy = api.pools.heavy
-    looker = Looker(lambda frame, thorough: in_pool(heavy, finder.find, frame.image, thorough))
+    looker = Looker(lambda frame, thorough: run_in_pool(heavy, finder.find, frame.image, thorough))
     seek, around = with_cpu_time(finder.seek), with_cpu_time(finder.find_around)
-    seeker = Seeker(lambda *of: in_pool(heavy, seek, *of), things=finder.things is not None)
+    seeker = Seeker(lambda *of: run_in_pool(heavy, seek, *of), things=finder.things is not None)
     keeping = api.get_service(RecallDuration)
     kept = keeping.seconds if keeping is not None else KEPT_SECONDS
-    scanner = Scanner(lambda *of: in_pool(heavy, around, *of), kept=kept)
+    scanner = Scanner(lambda *of: run_in_pool(heavy, around, *of), kept=kept)
     counter(api.metrics)
     look_counter(api.metrics)
     scan_counter(api.metrics)
-    api.session_part(
+    api.add_session_part(
         lambda context: Guidance(context, looker, seeker, scanner),
         *(GuidanceSettings, Goal, TargetLost, Scan, WhereWas),
     )

@@ -28,14 +28,14 @@ from server.media.picture.grounding import Box
 from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext
-from server.session.request.answers import frame_info
+from server.session.request.answers import make_frame_info
 from server.session.request.parts import Draft, View
 from server.shared.boxes import (
     MAX_LABEL_CHARS,
     MAX_TEXT_CHARS,
     list_form,
     read_boxes,
-    region_to_frame,
+    to_frame_box,
 )
 
 log = logging.getLogger(__name__)
@@ -199,13 +199,13 @@ class _BoxObserver(JobObserver):
         for box in read_boxes(result.text[:MAX_TEXT_CHARS]) if unit is not None else ():
             assert unit is not None
             sizes = (picture.width, picture.height), (self._frame.width, self._frame.height)
-            inside = region_to_frame(box, unit, *sizes, self._region)
+            inside = to_frame_box(box, unit, *sizes, self._region)
             # Ignore points, which have no size.
             if inside is not None and inside.x1 < inside.x2 and inside.y1 < inside.y2:
                 found.append(inside)
         found.sort(key=lambda one: -(1.0 if one.confidence is None else one.confidence))
         if self._looks.finish(self):
-            self._done(found[:_MOST_BOXES], frame_info(picture, time.monotonic(), time.time()))
+            self._done(found[:_MOST_BOXES], make_frame_info(picture, time.monotonic(), time.time()))
 
 
 # Seconds between two requests to a model while the page follows the object that it found
@@ -445,7 +445,7 @@ class Leading:
         before = part.box(known) if known is not None else None
         found, spent = await self._seeker(picture.bgr, wish, before)
         sights = [goals.GoalSighting(part.shares(one.box), one.sure, one.alone) for one in found]
-        return sights, spent, frame_info(picture, time.monotonic(), time.time())
+        return sights, spent, make_frame_info(picture, time.monotonic(), time.time())
 
     async def _look_again(
         self, frame: Frame, wish: SearchTarget, goal: goals.GoalTracker, box: Box

@@ -27,7 +27,7 @@ from server.features.guidance.scan import (
 )
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
-from server.media.picture.planes import luma_plane
+from server.media.picture.planes import get_luma_plane
 from server.models.routing import plain
 from server.session.part import SessionContext
 from server.shared.boxes import MAX_LABEL_CHARS
@@ -161,7 +161,7 @@ class Scanning:
             return
         wants = self.on, self.alert
         try:
-            self._heading.see(luma_plane(frame.image), now)
+            self._heading.see(get_luma_plane(frame.image), now)
         except ValueError:
             # Without a luma plane the motion cannot be measured.
             self._heading.known = False

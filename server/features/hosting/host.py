@@ -31,7 +31,7 @@ from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor
 from server.features.hosting.catalogue.vllm import Vllm, VllmError, parse_flags
 from server.features.hosting.control_groups import cores, main_memory
 from server.features.hosting.gpu import GpuError, GpuReader
-from server.shared.processes.environment import inherited_variables
+from server.shared.processes.environment import get_inherited_variables
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[3]
@@ -352,7 +352,7 @@ def _run(
         encoding="utf-8",
         errors="replace",
         timeout=seconds,
-        env={**inherited_variables(os.environ), **variables},
+        env={**get_inherited_variables(os.environ), **variables},
     )
 
 

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter
 from pydantic import SecretStr
 
-from server.core.aio import TaskSet, Timer, in_pool
+from server.core.aio import TaskSet, Timer, run_in_pool
 from server.core.frames import Role
-from server.core.setting_text import other_machine
+from server.core.setting_text import get_other_machine
 from server.features.hosting.active_engine import ActiveEngine
 from server.features.hosting.catalogue.choice import Choice, CommandError, choice_from_settings
 from server.features.hosting.catalogue.entry import Catalogue, Model, RunMode
@@ -147,7 +147,7 @@ class Hosting:
     async def _load_local_model(self, folder: Path) -> None:
         dtype = self._settings.model_dtype
         await self.manager.start_from_settings(
-            await in_pool(self._pool, choice_from_settings, folder, dtype)
+            await run_in_pool(self._pool, choice_from_settings, folder, dtype)
         )
 
     async def close(self) -> None:
@@ -172,7 +172,7 @@ class Hosting:
             if (engine := self._engines.of(role)) is not current
             and (found := self._describe_engine(engine)) is not None
         }
-        why = " ".join(filter(None, (self._fallback_reason(), self._engines.fallback_notice())))
+        why = " ".join(filter(None, (self._fallback_reason(), self._engines.get_fallback_notice())))
         message = report(self.manager.status(), answers, self._describe_engine(current), why)
         return message.model_copy(update={"roles": others or None})
 
@@ -205,8 +205,8 @@ class Hosting:
 
         Raises BadRequest.
         """
-        models = await in_pool(self._pool, self.planner.catalogue)
-        host = await in_pool(
+        models = await run_in_pool(self._pool, self.planner.catalogue)
+        host = await run_in_pool(
             self._pool, partial(self.planner.host.probe, timeout=VLLM_HELP_SECONDS)
         )
         return models, host
@@ -218,7 +218,7 @@ class Hosting:
         """
         launch = await self.manager.preview(choice)
         url, machines = launch.base_url, self._settings.machines
-        elsewhere = other_machine(url, machines) if url else ""
+        elsewhere = get_other_machine(url, machines) if url else ""
         return {"command": launch.shown, "elsewhere": elsewhere, "warnings": list(launch.warnings)}
 
     def _is_basic(self) -> bool:

@@ -24,7 +24,7 @@ from typing import Any
 
 from server.core import core_dumps
 from server.features.hosting.catalogue.llama_cpp import FAILED, LlamaServer
-from server.shared.processes.environment import child_environment
+from server.shared.processes.environment import make_child_environment
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULE, PACKAGE = "server.features.hosting.llama_wheel", "xllamacpp"
@@ -221,7 +221,7 @@ def _install(target: Path, lock: int, report: Callable[[str], None]) -> None:
                 *(sys.executable, "-m", "pip", "install", *arguments, *quiet),
                 *("--target", unfinished, "-r", LOCK),
             ),
-            env=child_environment(os.environ, {"PIP_USER": "0"}, fetches=True),
+            env=make_child_environment(os.environ, {"PIP_USER": "0"}, fetches=True),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
@@ -289,5 +289,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    core_dumps.forbid()
+    core_dumps.forbid_core_dumps()
     main()

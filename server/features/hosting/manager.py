@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from server.core.aio import TaskSet, in_pool
+from server.core.aio import TaskSet, run_in_pool
 from server.core.errors import BadRequest, Conflict, Draining
 from server.features.hosting.active_engine import (
     NO_MODEL_DETAIL,
@@ -200,7 +200,7 @@ class EngineManager:
             running = self._plan is not None and self._runtime is not None
             own = self._plan.launch.port if self._plan is not None and running else None
             choice = choice.model_copy(update={"port": usable_port(choice.port, own)})
-        return await in_pool(self.context.planning, self.context.planner, choice)
+        return await run_in_pool(self.context.planning, self.context.planner, choice)
 
     # The task of a model
 
@@ -308,7 +308,7 @@ class EngineManager:
                     break
             try:
                 choice = plan.choice.model_copy(update={"port": usable_port(None)})
-                self._plan = await in_pool(context.planning, context.planner, choice)
+                self._plan = await run_in_pool(context.planning, context.planner, choice)
             except BadRequest:
                 # Show the first reason, not this one.
                 break
@@ -357,7 +357,7 @@ class EngineManager:
             elif self.active.silent_seconds() > context.silent_seconds:
                 break
         hung = "stopped answering and was ended."
-        how = runtime.how_it_ended() if runtime.ended.is_set() else hung
+        how = runtime.explain_end() if runtime.ended.is_set() else hung
         return how, clock() - began >= _STABLE_SECONDS
 
     def _report_end(self, name: str, why: str, *, again: bool) -> None:
@@ -415,4 +415,4 @@ class EngineManager:
             await asyncio.sleep(0.25)
 
     async def _gpu_free(self) -> Sequence[int] | None:
-        return await in_pool(self.context.measuring, self.context.gpu_free)
+        return await run_in_pool(self.context.measuring, self.context.gpu_free)

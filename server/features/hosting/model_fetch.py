@@ -21,11 +21,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from server.core.aio import TaskSet, in_pool
+from server.core.aio import TaskSet, run_in_pool
 from server.core.errors import BadRequest, Conflict, Draining
 from server.features.hosting.catalogue.entry import Model
 from server.features.hosting.catalogue.machine import gigabytes
-from server.shared.processes.environment import child_environment
+from server.shared.processes.environment import make_child_environment
 from server.shared.processes.process import ChildProcess, LogRing, ProcessFailed
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class ModelFetch:
     ) -> None:
         self._known, self._kept, self._allowed, self._pool = known, kept, allowed, pool
         own = {name: value for name, value in os.environ.items() if _PASSED_VARIABLES.match(name)}
-        self._environment = child_environment(os.environ, own)
+        self._environment = make_child_environment(os.environ, own)
         self._tasks = TaskSet("fetch")
         self.status = FetchStatus()
         self._process: ChildProcess | None = None
@@ -111,7 +111,7 @@ class ModelFetch:
     async def free(self) -> int | None:
         """Return the free bytes on the disk of models; None if unknown."""
         with suppress(OSError):
-            return await in_pool(self._pool, disk_free, self._kept)
+            return await run_in_pool(self._pool, disk_free, self._kept)
         return None
 
     def folder(self, model: Model) -> Path:
@@ -138,9 +138,9 @@ class ModelFetch:
             )
         self._busy, self._pausing = True, False
         try:
-            model = await in_pool(self._pool, self._find, name)
+            model = await run_in_pool(self._pool, self._find, name)
             folder = self.folder(model)
-            await in_pool(self._pool, self._require_space, model, folder)
+            await run_in_pool(self._pool, self._require_space, model, folder)
             process = self._run(model, folder)
         except BaseException:
             self._busy = False
@@ -230,7 +230,7 @@ class ModelFetch:
                 async with asyncio.timeout(CHECK_SECONDS):
                     await process.ended.wait()
             except TimeoutError:
-                free = await in_pool(self._pool, disk_free, folder)
+                free = await run_in_pool(self._pool, disk_free, folder)
                 if free < RESERVE_BYTES // 2:
                     disk_full = (
                         f"The disk at {folder} is nearly full ({gigabytes(free)} left), so the download was stopped. Free some"
@@ -250,7 +250,7 @@ class ModelFetch:
         if self._pausing:
             return replace(status, state=FetchState.PAUSED)
         said = [line for line in process.lines if _progress(line) is None and line.strip()]
-        error = said[-1] if said else f"The download program {process.how_it_ended()}."
+        error = said[-1] if said else f"The download program {process.explain_end()}."
         return replace(status, state=FetchState.FAILED, error=error[:_MAX_ERROR_CHARS])
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
-from server.core.aio import TaskSet, cancel_and_wait, in_pool
+from server.core.aio import TaskSet, cancel_and_wait, run_in_pool
 from server.core.errors import Conflict, Forbidden, QwenCameraError
 from server.features.hosting import llama_wheel
 from server.features.hosting.catalogue.choice import Choice
@@ -114,7 +114,7 @@ class ModelOffer:
         """Return the model that the owner may start, and the bytes still to be fetched; None if there is none."""
         if not self._basic():
             return None
-        found = await in_pool(self._pool, self._propose, await self._fetch.free())
+        found = await run_in_pool(self._pool, self._propose, await self._fetch.free())
         refused = self._fetch.missing_script if owner is Owner.MACHINE else self._fetch.refusal
         return None if found is not None and found[0].folder is None and refused else found
 
@@ -158,7 +158,7 @@ class ModelOffer:
         status = await self._manager.wait_settled()
         self._error = status.error
         if status.state is ManagerState.READY:
-            await in_pool(self._pool, _remember, model.folder or self._fetch.folder(model))
+            await run_in_pool(self._pool, _remember, model.folder or self._fetch.folder(model))
 
 
 def _mode(model: Model) -> RunMode:

@@ -70,7 +70,7 @@ class Runtime(Protocol):
         """Stop the model, and return when its processes have ended. Safe to call twice, and after a cancellation."""
         ...
 
-    def how_it_ended(self) -> str:
+    def explain_end(self) -> str:
         """Return how it ended, and the reason from its log; the text follows the model's name."""
         ...
 

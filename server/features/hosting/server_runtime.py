@@ -23,7 +23,7 @@ from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
 from server.models.thinking import ThinkingLimits
 from server.shared.processes import usage
-from server.shared.processes.environment import child_environment
+from server.shared.processes.environment import make_child_environment
 from server.shared.processes.process import ChildProcess, LogRing, ProcessFailed
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class ServerRuntime:
         self._on_line, self._on_progress = on_line, on_progress
         self._phase = "starting"
         self._on_cpu = False
-        environment = child_environment(
+        environment = make_child_environment(
             os.environ,
             launch.env,
             fetches=bool(launch.container) or llama_wheel.MODULE in launch.argv,
@@ -158,7 +158,7 @@ class ServerRuntime:
         pid, port = self._process.pid, self._launch.port
         if self._launch.container or pid is None or port is None:
             return None
-        return usage.listens(pid, port)
+        return usage.is_listening(pid, port)
 
     def _on_log_line(self, line: str) -> None:
         found = engine_log.progress(line)
@@ -176,7 +176,7 @@ class ServerRuntime:
             # The removal in the keeper process may have been killed.
             await _remove(self._launch.argv[0], self._launch.container, self._environment)
 
-    def how_it_ended(self) -> str:
+    def explain_end(self) -> str:
         reason = self._known_reason() or engine_log.last_error(self._process.lines)
         return f"{self._exit_description()}. {reason}"
 
@@ -185,7 +185,7 @@ class ServerRuntime:
         if self._launch.container and status > _BY_SIGNAL:
             with contextlib.suppress(ValueError):
                 return f"was ended by {signal.Signals(status - _BY_SIGNAL).name}"
-        return self._process.how_it_ended()
+        return self._process.explain_end()
 
     def _known_reason(self) -> str:
         """Return the cause of the failure if it is known, else ""."""
@@ -252,7 +252,7 @@ class RemoteRuntime:
     async def stop(self) -> None:
         await self.engine.close()
 
-    def how_it_ended(self) -> str:
+    def explain_end(self) -> str:
         return "is gone."
 
 

@@ -115,7 +115,7 @@ class LocalEngine:
         self._closed = False
         self.engine: Engine = self
 
-    def how_it_ended(self) -> str:
+    def explain_end(self) -> str:
         return f"ended ({exit_cause(self._worker.status)})."
 
     async def start(self) -> None:
@@ -206,7 +206,7 @@ class LocalEngine:
         header = {
             "type": "answer",
             # The pictures are the payload, so the messages contain no URLs.
-            "messages": prompts.chat_messages(
+            "messages": prompts.make_chat_messages(
                 request, [""] * len(pictures), {"type": "input_audio"}
             ),
             "max_tokens": request.max_tokens,
@@ -345,8 +345,8 @@ _PHASES = {
 def capabilities_of(header: Mapping[str, Any], folder: Path) -> Capabilities:
     """Return the capabilities of the model in `folder` according to the message `ready`."""
     # The worker splits a picture into only as many tiles as it fills.
-    found = families.folder_geometry(folder, filled=True)
-    found = found or families.of_type(header["model_type"]).geometry
+    found = families.read_folder_geometry(folder, filled=True)
+    found = found or families.get_family(header["model_type"]).geometry
     family = families.find_family(header["model_type"])
     boxes = family.boxes if family is not None else None
     return Capabilities(

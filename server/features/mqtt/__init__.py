@@ -22,7 +22,7 @@ def register(api: Api) -> None:
     broker = settings.mqtt_broker
     mqtt = Mqtt(
         settings,
-        settings.listed_cameras(),
+        settings.read_listed_cameras(),
         api.get_service(ListedCameras),
         api.metrics,
         find=api.sessions.get,
@@ -33,12 +33,12 @@ def register(api: Api) -> None:
     if broker is not None:
         api.on_alert(mqtt.on_alert)
     if broker is not None and settings.mqtt_visitors:
-        api.session_part(
+        api.add_session_part(
             lambda context: HomeAssistantDevice(context, mqtt.visitors, broker.place),
             SetHomeAssistant,
         )
 
-    @api.operator_router("/api/operator/mqtt").get("")
+    @api.make_operator_router("/api/operator/mqtt").get("")
     async def seen() -> dict[str, object]:
         """Return the state of the connection to the MQTT broker.
 

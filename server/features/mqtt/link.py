@@ -25,7 +25,7 @@ from server.features.mqtt.traffic import (
     Outgoing,
     pause,
 )
-from server.models.openai.http import authorities
+from server.models.openai.http import load_ca_certificates
 
 if TYPE_CHECKING:
     from server.features.mqtt.client import BrokerClient
@@ -171,7 +171,7 @@ class BrokerConnection:
         assert self.address is not None
         tls = None
         if self.address.tls:
-            tls = await asyncio.to_thread(authorities, self._ca)
+            tls = await asyncio.to_thread(load_ca_certificates, self._ca)
         return BrokerClient(
             self.address,
             name=self._name,

@@ -15,7 +15,7 @@ from typing import Any
 from server.core.aio import Bucket, TaskSet, supervise
 from server.core.errors import Conflict, QwenCameraError, RateLimited
 from server.core.frames import CameraState
-from server.core.logs import time_text
+from server.core.logs import format_time
 from server.core.metrics import Metrics
 from server.core.settings import ListedCamera
 from server.features.mqtt.discovery import (
@@ -248,7 +248,7 @@ class States:
         facts = {
             "reason": to_one_line(alert.reason),
             "confidence": round(alert.confidence, 2),
-            "at": time_text(alert.at / 1000),
+            "at": format_time(alert.at / 1000),
         }
         self._publish_news(topics.watch_facts(camera, key), _to_json(facts))
         self._held.pop(topics.watch(camera, key), None)
@@ -293,7 +293,7 @@ class States:
     def _publish_words(self, topic: str, words: str, facts: dict[str, Any]) -> None:
         state = shorten(words).encode()
         if state and self._sent.get(topic) != state:
-            whole = {"text": to_one_line(words), "at": time_text(time.time()), **facts}
+            whole = {"text": to_one_line(words), "at": format_time(time.time()), **facts}
             self._publish_news(self._topics.facts(topic), _to_json(whole))
             self._send(topic, state)
 

@@ -12,8 +12,15 @@ from urllib.parse import unquote
 
 from pydantic import SecretStr
 
-from server.core.setting_text import authority_der, file_errors
-from server.core.settings import FeatureSettings, checked_secret, flag, identifier, path, secret
+from server.core.setting_text import find_file_errors, read_certificate_der
+from server.core.settings import (
+    FeatureSettings,
+    flag,
+    identifier,
+    make_secret_validator,
+    path,
+    secret,
+)
 from server.features.mqtt.discovery import USUAL_DISCOVERY
 
 # The address of an MQTT broker (MQTT_URL), and whether it is in a private network. Pure.
@@ -80,7 +87,7 @@ def mqtt_url(text: str) -> str:
     return text
 
 
-MqttUrl = Annotated[SecretStr, checked_secret(mqtt_url)]
+MqttUrl = Annotated[SecretStr, make_secret_validator(mqtt_url)]
 
 
 class MqttSettings(FeatureSettings):
@@ -99,7 +106,7 @@ class MqttSettings(FeatureSettings):
 
     def find_errors(self) -> Iterable[str]:
         advice = "It is used to verify the broker's certificate."
-        return file_errors("MQTT_CA", self.mqtt_ca, authority_der, advice)
+        return find_file_errors("MQTT_CA", self.mqtt_ca, read_certificate_der, advice)
 
     def find_warnings(self) -> Iterable[str]:
         broker = self.mqtt_broker
@@ -112,7 +119,7 @@ class MqttSettings(FeatureSettings):
                 "MQTT_URL begins with mqtt:// and leads out of this network: pictures, texts and the password are sent"
                 " unencrypted. Use mqtts://."
             )
-        if not self.mqtt_visitors and not any(one.mqtt for one in self.listed_cameras()):
+        if not self.mqtt_visitors and not any(one.mqtt for one in self.read_listed_cameras()):
             yield (
                 "MQTT_URL is set but no camera of STANDING_CAMERAS has mqtt = true, so no camera is published, and earlier"
                 " ones are removed."

@@ -22,6 +22,6 @@ def register(api: Api) -> None:
     from server.features.openai_api.routes import add_routes
     from server.web.middleware import ErrorForm
 
-    api.session_part(ProgramChats)
-    api.error_form(ErrorForm(errors.PATHS, errors.make_error_body, errors.make_error_headers))
+    api.add_session_part(ProgramChats)
+    api.add_error_form(ErrorForm(errors.PATHS, errors.make_error_body, errors.make_error_headers))
     add_routes(api.router(), api.require_service(ProgramGuard), BoundedPool(api.pools.add("read")))

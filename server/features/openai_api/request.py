@@ -26,7 +26,7 @@ from server.models.base import (
     ToolCall,
     Words,
 )
-from server.models.prompts import program_system
+from server.models.prompts import make_program_system_text
 
 # Error types of pydantic whose text names the expected value and repeats nothing from the request
 _TELLING = frozenset(
@@ -97,7 +97,7 @@ class ChatRequest:
                     yield from (Shown(total - 1 - at) for at in range(first, ends[part]))
 
         return (
-            Message(Author.SYSTEM, (Words(program_system(self._instructions)),)),
+            Message(Author.SYSTEM, (Words(make_program_system_text(self._instructions)),)),
             *(
                 Message(said.author, tuple(parts(said)), said.calls, said.answers)
                 for said in self._parsed

@@ -17,11 +17,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from server.auth import Claims, Signer, TokenRefused, digest
+from server.auth import Claims, Signer, TokenRefused, compute_digest
 from server.core.errors import BadRequest, Forbidden, Unauthorized
-from server.core.redact import session_hash
+from server.core.redact import hash_session_id
 from server.session_manager import Revocations, SessionManager
-from server.web.middleware import error_response
+from server.web.middleware import make_error_response
 from server.web.request_guard import AuthMethod, Device, RequestGuard, Services, TokenBody
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ _MAX_CODES = 8
 # Kind of the announcement to other processes that a device was removed. A time (epoch seconds) instead of a name
 # means all devices paired until then.
 DEVICE = "device"
-# A `session_hash`
+# A `hash_session_id`
 _NAME = re.compile(r"[0-9a-f]{12}", re.ASCII)
 
 
@@ -80,12 +80,12 @@ class PairingCodes:
         for code in self._codes:
             code.expires_at = min(code.expires_at, now)
         fresh = secrets.token_urlsafe(16)
-        self._codes.append(_Code(digest(fresh), now + PAIRING_SECONDS))
+        self._codes.append(_Code(compute_digest(fresh), now + PAIRING_SECONDS))
         return fresh
 
     def redeem(self, given: str, now: float) -> RedeemResult:
         """Redeem a code, which invalidates it. Takes the same time for right and wrong codes."""
-        wanted = digest(given)
+        wanted = compute_digest(given)
         # Compare all codes, so that the time is constant.
         alike = [code for code in self._codes if hmac.compare_digest(code.digest, wanted)]
         if not alike:
@@ -140,7 +140,7 @@ class Pairing(AuthMethod):
             device = self._find_device(request)
         except DeviceForgotten as error:
             self._services.metrics.errors.labels(error.code).inc()
-            return _clear_device(error_response(error))
+            return _clear_device(make_error_response(error))
         if device is not None:
             await self._guard.limit(request)
         return device
@@ -329,7 +329,7 @@ class Devices:
     def pair(self, user_agent: str, now: float) -> tuple[str, Device]:
         """Return the token of a new device, valid for DEVICE_SECONDS, and the device."""
         id, at = secrets.token_urlsafe(16), self._revoked.begin(now)
-        device = Device(session_hash(id), at)
+        device = Device(hash_session_id(id), at)
         token = self._signer.sign({"jti": id, "iat": at, "exp": at + DEVICE_SECONDS})
         self._mark_seen(device, user_agent, now)
         return token, device
@@ -343,7 +343,7 @@ class Devices:
         id, at = claims.get("jti"), claims.get("iat")
         if not isinstance(id, str) or _ID.fullmatch(id) is None or type(at) is not int:
             return None
-        device = Device(session_hash(id), at)
+        device = Device(hash_session_id(id), at)
         if self._revoked.refuses(device.name, at) or at + DEVICE_SECONDS <= now:
             return None
         self._mark_seen(device, user_agent, now)

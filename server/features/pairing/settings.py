@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 from pydantic_settings import NoDecode
 
-from server.auth import signing_key
+from server.auth import derive_signing_key
 from server.core.addresses import normalise_origin
-from server.core.setting_text import MIN_SECRET_CHARS, file_errors, host_name
+from server.core.setting_text import MIN_SECRET_CHARS, find_file_errors, host_name
 from server.core.settings import FeatureSettings, list_of, names, path
 
 
@@ -39,7 +39,7 @@ class PairingSettings(FeatureSettings):
     )
 
     def find_errors(self) -> Iterable[str]:
-        return file_errors(
+        return find_file_errors(
             "DEVICE_KEY_PATH",
             self.device_key_path,
             read_secret,
@@ -80,7 +80,7 @@ class PairingSettings(FeatureSettings):
         if self.device_key_path is not None:
             secret = read_secret(self.device_key_path) + ("" if core.made_secret else secret)
         code = "" if core.made_access_code else core.access_code.get_secret_value()
-        return signing_key(secret, "device tokens", code)
+        return derive_signing_key(secret, "device tokens", code)
 
 
 SETTINGS = PairingSettings

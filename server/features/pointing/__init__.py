@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def register(api: Api) -> None:
     """Add places to each session. The built-in detector finds the boxes for models that return none."""
-    from server.core.aio import in_pool
+    from server.core.aio import run_in_pool
     from server.features.pointing.messages import Point
     from server.features.pointing.pointing import Pointing
     from server.features.pointing.twice import counter
@@ -21,10 +21,10 @@ def register(api: Api) -> None:
 
     scene, heavy = api.get_service(SceneReader), api.pools.heavy
     things = scene.things if scene is not None else None
-    find = (lambda *of: in_pool(heavy, things.find_boxes, *of)) if things is not None else None
-    find_at = (lambda *of: in_pool(heavy, scene.find_at, *of)) if scene is not None else None
-    read = (lambda *of: in_pool(heavy, scene.read, *of)) if scene is not None else None
+    find = (lambda *of: run_in_pool(heavy, things.find_boxes, *of)) if things is not None else None
+    find_at = (lambda *of: run_in_pool(heavy, scene.find_at, *of)) if scene is not None else None
+    read = (lambda *of: run_in_pool(heavy, scene.read, *of)) if scene is not None else None
     detect = api.get_service(LanguageDetector)
     counter(api.metrics)
     count_overshoots(api.metrics, 0, 0)
-    api.session_part(lambda context: Pointing(context, find, find_at, read, detect), Point)
+    api.add_session_part(lambda context: Pointing(context, find, find_at, read, detect), Point)

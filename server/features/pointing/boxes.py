@@ -20,7 +20,7 @@ from server.shared.boxes import (
     list_form,
     overshoot,
     read_boxes,
-    region_to_frame,
+    to_frame_box,
 )
 
 # Most boxes of one answer; the page can follow as many.
@@ -128,7 +128,7 @@ def parse_answer(
     text = text[:MAX_TEXT_CHARS]
     read = read_boxes(text)
     outside = [overshoot(box, unit, picture) for box in read]
-    found = (region_to_frame(box, unit, picture, frame, region) for box in read)
+    found = (to_frame_box(box, unit, picture, frame, region) for box in read)
     boxes = tuple(itertools.islice((box for box in found if box is not None), MAX_BOXES))
     none = not boxes and _NONE.search(text) is not None
     clamped, dropped = (
@@ -141,7 +141,7 @@ def parse_answer(
 def in_frame(found: Sequence[Box], picture: Picture) -> tuple[Box, ...]:
     """Return at most MAX_BOXES boxes, converted from pixels of the picture to pixels of the frame."""
     size, frame = (picture.width, picture.height), (picture.source_width, picture.source_height)
-    shown = (region_to_frame(box, BoxUnit.PIXELS, size, frame, picture.region) for box in found)
+    shown = (to_frame_box(box, BoxUnit.PIXELS, size, frame, picture.region) for box in found)
     return tuple(box for box in shown if box is not None)[:MAX_BOXES]
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from server.models.prompts import NOTHING_TO_READ
-from server.models.routing import plain, word_pattern
-from server.shared.dates import dates
+from server.models.routing import make_word_pattern, plain
+from server.shared.dates import find_dates
 
 # Characters of an answer that are compared, and of the sentence quoted from the second one
 _MOST = 2000
@@ -165,7 +165,7 @@ def _decimal(fraction: re.Match[str]) -> str:
 def _numbers(text: str) -> _Found:
     """Return the dates, times and numbers of a folded text, by kind."""
     found: _Found = {}
-    for date in dates(text):
+    for date in find_dates(text):
         either = {date.month, date.day} if date.either else None
         parts = ({date.year}, either or {date.month}, either or {date.day})
         found.setdefault("date", set()).add(tuple(map(frozenset, parts)))
@@ -277,7 +277,7 @@ def _data() -> Mapping[str, Any]:
 
 def _pattern(entries: Mapping[str, str]) -> re.Pattern[str]:
     words = ",".join(text for code, text in entries.items() if code not in _UNSPACED)
-    return word_pattern(words, ",".join(entries[code] for code in _UNSPACED))
+    return make_word_pattern(words, ",".join(entries[code] for code in _UNSPACED))
 
 
 @cache
@@ -310,6 +310,6 @@ def _opposites(name: str) -> list[re.Pattern[str]]:
 @cache
 def _units() -> list[tuple[re.Pattern[str], tuple[str, Decimal]]]:
     return [
-        (word_pattern(one["words"], one.get("parts", "")), (one["of"], Decimal(one["times"])))
+        (make_word_pattern(one["words"], one.get("parts", "")), (one["of"], Decimal(one["times"])))
         for one in _data()["unit"]
     ]

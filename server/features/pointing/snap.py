@@ -17,7 +17,7 @@ from server.core.frames import Detail, Frame
 from server.features.pointing.messages import Point, Pointed, PointedBox
 from server.models.base import Capabilities
 from server.session.part import SessionContext
-from server.session.request.answers import frame_info
+from server.session.request.answers import make_frame_info
 from server.session.request.parts import View
 from server.shared.boxes import MAX_LABEL_CHARS
 from server.shared.services import Finding
@@ -87,7 +87,7 @@ class PointLookup:
         except FAILURES as exc:
             log.error("point lookup failed", extra={"error": type(exc).__name__})
             return nothing
-        info = frame_info(picture, time.monotonic(), time.time())
+        info = make_frame_info(picture, time.monotonic(), time.time())
         return Pointed(
             x=message.x,
             y=message.y,

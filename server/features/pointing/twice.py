@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from server.core.aio import in_pool
+from server.core.aio import run_in_pool
 from server.core.errors import QwenCameraError
 from server.core.frames import Detail, Picture, Region
 from server.core.messages.to_client import SecondLook
@@ -185,7 +185,7 @@ class _SecondAnswer(JobObserver):
                 looked = await self._look(await self._region())
                 if looked.cancel_reason is None:
                     second, pool = looked, self._context.services.prepare_pool
-                    result, warning = await in_pool(pool, self._compare, second.text)
+                    result, warning = await run_in_pool(pool, self._compare, second.text)
         except TimeoutError:
             result = "late"
         except QwenCameraError as error:

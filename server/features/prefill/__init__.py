@@ -16,4 +16,4 @@ def register(api: Api) -> None:
     from server.features.prefill.prefill import Prefill, counter
 
     counter(api.metrics)
-    api.session_part(Prefill)
+    api.add_session_part(Prefill)

@@ -19,10 +19,10 @@ from server.media.picture.planes import (
     U8,
     BufferPool,
     Planes,
-    chroma_planes,
-    luma_plane,
+    get_chroma_planes,
+    get_luma_plane,
 )
-from server.shared.attention.registration import Pose, Reference, without_edge
+from server.shared.attention.registration import Pose, Reference, clear_edge
 
 if TYPE_CHECKING:
     import av
@@ -65,7 +65,7 @@ class FrameSample:
             self.planes.read(image, scratch)
         self.size = (image.width, image.height)
         shrink = max(2, round(max(self.size) / _WIDTH))
-        full = (luma_plane(image), *chroma_planes(image))
+        full = (get_luma_plane(image), *get_chroma_planes(image))
         # Reduced luma, U and V, uint8
         self.fine = [_shrink(plane, shrink, self.planes.turned) for plane in full]
 
@@ -132,7 +132,7 @@ def _differences(earlier: list[F32], later: list[F32], margin: int) -> tuple[flo
     largest = []
     for difference, one, two in zip(found, earlier, later, strict=True):
         left = np.abs(difference) - _EDGE * _contrast(one, two)
-        without_edge(left, margin if one is earlier[0] else margin // 2)
+        clear_edge(left, margin if one is earlier[0] else margin // 2)
         largest.append(float(left.max()))
     return largest[0], max(largest[1:])
 

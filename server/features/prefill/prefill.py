@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from server.core.aio import TaskSet, in_pool
+from server.core.aio import TaskSet, run_in_pool
 from server.core.errors import QwenCameraError
 from server.core.frames import CameraState, Detail, Frame, JobKind, Role
 from server.core.metrics import Metrics
@@ -99,7 +99,7 @@ class Prefill(SessionPart):
         self._frame, self._expected = frame, now + EXPECTED_SECONDS
         self._extend_sampling(EXPECTED_SECONDS)
 
-    async def picture_for(self, view: View, needs: Capabilities) -> Prepared | None:
+    async def get_picture(self, view: View, needs: Capabilities) -> Prepared | None:
         """Return the last picture, once the engine has it, if the scene is unchanged; else a new picture.
 
         For a new picture, cancel the request ahead. Return None for a region, for high detail, and for engines without
@@ -197,7 +197,7 @@ class Prefill(SessionPart):
 
     async def _in_pool(self, call: Any, about: Any) -> Any:
         services = self._services
-        return await in_pool(services.prepare_pool, partial(call, about, services.scratch))
+        return await run_in_pool(services.prepare_pool, partial(call, about, services.scratch))
 
     # Ahead of a question
 

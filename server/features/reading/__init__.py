@@ -14,4 +14,4 @@ def register(api: Api) -> None:
     from server.shared.services import TextLooker
 
     looker = api.get_service(TextLooker)
-    api.session_part(lambda context: ReadingPart(context, looker))
+    api.add_session_part(lambda context: ReadingPart(context, looker))

@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import replace
 
-from server.core.aio import in_pool
+from server.core.aio import run_in_pool
 from server.core.errors import CameraError, QwenCameraError
 from server.core.frames import Detail, Frame, QuestionMode, Role, Scene
 from server.features.reading.messages import ReadingState
@@ -134,14 +134,14 @@ class Reading:
         if now - self._woke_at >= _WAKE_SECONDS:
             self._woke_at = now
             self._camera.wake()
-        return await self._camera.frame_after(QuestionTime.now())
+        return await self._camera.wait_for_frame(QuestionTime.now())
 
     async def _step(self, frame: Frame) -> None:
         """Compare a frame with the last one read; read it if it differs, and send a hint if one is due."""
         change = self._attention.look(frame)
         if change is None:
             return
-        scene = self._camera.scene_of(frame, self._attention.small)
+        scene = self._camera.get_scene(frame, self._attention.small)
         now = time.monotonic()
         if (change.changed or self._more) and self._is_readable(scene, now):
             self._looked_at = now
@@ -192,7 +192,7 @@ class Reading:
         self._failures = 0
         # Merging a page of small text takes 0.1 s: do not do it on the event loop.
         pool = self._context.services.prepare_pool
-        lines = await in_pool(pool, self._text.add, lines_of(result.text))
+        lines = await run_in_pool(pool, self._text.add, lines_of(result.text))
         self._more = bool(lines) and result.finish_reason == "length"
         if not lines:
             return False

@@ -29,7 +29,7 @@ from server.features.openai_api.errors import make_error_body
 from server.features.realtime.connection import Connection, ConnectionTools, check_model
 from server.features.realtime.conversation import new_id
 from server.features.realtime.events import SoundAppend, event_id, read_event
-from server.web.middleware import error_response, form_for
+from server.web.middleware import get_error_form, make_error_response
 
 log = logging.getLogger(__name__)
 
@@ -216,8 +216,8 @@ class RealtimeEndpoint:
             access = await self._enter(websocket, offered)
         except QwenCameraError as error:
             self._metrics.errors.labels(error.code).inc()
-            form = form_for(websocket.scope)
-            await websocket.send_denial_response(error_response(error, form=form))
+            form = get_error_form(websocket.scope)
+            await websocket.send_denial_response(make_error_response(error, form=form))
             return
         grant = access.grant
         self._open[grant] = self._open.get(grant, 0) + 1

@@ -23,6 +23,6 @@ def register(api: Api) -> None:
         "Bytes of the pictures kept for questions about the past",
         lambda: sum(session.part("recall").size for session in api.sessions.visitors()),
     )
-    api.session_part(lambda context: RecallPart(context, limits), RecallSettings)
+    api.add_session_part(lambda context: RecallPart(context, limits), RecallSettings)
     # Other features keep nothing longer than this duration.
     api.provide(RecallDuration, limits)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from server.core.aio import TaskSet, Timer, in_pool
+from server.core.aio import TaskSet, Timer, run_in_pool
 from server.core.errors import BadRequest, Conflict, FrameWithheld, NotFound
 from server.core.frames import FRAME_FACTOR, Detail, Frame, Picture, QuestionMode
 from server.core.metrics import Metrics
@@ -20,10 +20,10 @@ from server.features.recall import memory as recall
 from server.features.recall.memory import DropReason, PastPicture, Recall, read_grid
 from server.features.recall.messages import Recalled, RecallSettings
 from server.media.picture.encode import MIN_FRAMES, smart_nframes
-from server.media.picture.prepare import CONTEXT_SHARE, stored_picture
+from server.media.picture.prepare import CONTEXT_SHARE, make_stored_picture
 from server.models.base import Capabilities, ShownPicture
-from server.models.prompts import captions
-from server.models.routing import Span, span_ago, span_in
+from server.models.prompts import make_captions
+from server.models.routing import Span, find_span, get_span_ago
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import Arguments, Tool
 from server.session.request.asking import Asking
@@ -124,7 +124,7 @@ class RecallPart(BackgroundPart):
         """Return the question about a time that a model has chosen. Raise NotFound if there are no pictures."""
         if self._recall is None or not len(self._recall):
             raise NotFound("No pictures of the past are kept. Answer from the present picture.")
-        return replace(question, route=QuestionMode.PAST, span=span_ago(call.seconds_ago))
+        return replace(question, route=QuestionMode.PAST, span=get_span_ago(call.seconds_ago))
 
     @property
     def size(self) -> int:
@@ -168,7 +168,7 @@ class RecallPart(BackgroundPart):
 
         try:
             async with self._limits.keeping:
-                picture = await in_pool(self._pool, make)
+                picture = await run_in_pool(self._pool, make)
         except (FrameWithheld, BadRequest) as error:
             # A question about this frame reports the reason.
             count("withheld" if isinstance(error, FrameWithheld) else "unusable").inc()
@@ -258,7 +258,7 @@ class RecallPart(BackgroundPart):
         captured = time.monotonic() if view.held else view.frame.captured
 
         async def make(needs: Capabilities) -> Sequence[ShownPicture]:
-            about = span or span_in(question)
+            about = span or find_span(question)
             return await self._make_earlier(captured, view.detail, needs, about, since)
 
         return make
@@ -282,12 +282,12 @@ class RecallPart(BackgroundPart):
         if not chosen:
             return ()
         make = partial(
-            stored_picture,
+            make_stored_picture,
             geometry=needs.geometry,
             tokens=self._count_tokens(needs),
             thumbnail=self._requests.preferences.thumbnails,
         )
-        first = await in_pool(self._pool, make, chosen[-1])
+        first = await run_in_pool(self._pool, make, chosen[-1])
         fitting = int(tokens // first.visual_tokens) if first.visual_tokens else most
         if film and fitting * FRAME_FACTOR >= MIN_FRAMES:
             # This many frames of a video cost as much as one picture.
@@ -296,14 +296,14 @@ class RecallPart(BackgroundPart):
             fitting = min(fitting, most)
         if fitting < len(chosen):
             chosen = await choose(fitting)
-        pictures = [await in_pool(self._pool, make, one) for one in chosen]
+        pictures = [await run_in_pool(self._pool, make, one) for one in chosen]
         if memory is not self._recall:
             return ()  # cleared meanwhile
         ages = [(captured - one.captured, captured - one.since) for one in chosen]
         return [
             ShownPicture(picture, caption, number=number)
             for number, (picture, caption) in enumerate(
-                zip(pictures, captions(ages), strict=True), 1
+                zip(pictures, make_captions(ages), strict=True), 1
             )
         ]
 
@@ -319,10 +319,12 @@ class RecallPart(BackgroundPart):
         pictures = self._list_pictures(captured, since)
         if span is not None:
             begin, end = captured - span.since, captured - span.until
-            if found := await in_pool(self._pool, recall.select_during, pictures, begin, end, most):
+            if found := await run_in_pool(
+                self._pool, recall.select_during, pictures, begin, end, most
+            ):
                 return found
             # Nothing is kept of that time: use the other pictures.
-        return await in_pool(self._pool, recall.select_before, pictures, captured, most)
+        return await run_in_pool(self._pool, recall.select_before, pictures, captured, most)
 
     def _list_pictures(self, now: float, since: float) -> Sequence[PastPicture]:
         """Return the pictures that are neither too old nor from before `since` (monotonic seconds)."""
@@ -335,13 +337,17 @@ class RecallPart(BackgroundPart):
         """Return at most `count` pictures of the last `seconds`, none from before `since` (monotonic seconds)."""
         memory, now = self._recall, time.monotonic()
         pictures = self._list_pictures(now, since)
-        found = await in_pool(self._pool, recall.select_during, pictures, now - seconds, now, count)
+        found = await run_in_pool(
+            self._pool, recall.select_during, pictures, now - seconds, now, count
+        )
         return Past(memory, found)
 
     async def small(self, past: Past, at: int, needs: Capabilities) -> Picture:
         """Convert a picture returned by `during` for an engine. Raise Conflict if the pictures were cleared."""
-        make = partial(stored_picture, geometry=needs.geometry, tokens=self._count_tokens(needs))
-        picture = await in_pool(self._pool, make, past.pictures[at])
+        make = partial(
+            make_stored_picture, geometry=needs.geometry, tokens=self._count_tokens(needs)
+        )
+        picture = await run_in_pool(self._pool, make, past.pictures[at])
         if past.memory is not self._recall:
             raise Conflict(
                 "The pictures of the recent past were cleared meanwhile. Ask again, or name camera://now for the present picture."

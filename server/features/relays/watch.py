@@ -10,7 +10,7 @@ from typing import Any
 
 from server.auth import turn_credentials
 from server.core.aio import supervise
-from server.media.patches.ice import Gathering, own_addresses
+from server.media.patches.ice import Gathering, get_own_addresses
 from server.shared.turn_check import RelayProblem, RelayResult, check_relay
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class RelayWatch:
         ttl: int,
         gathering: Gathering,
         *,
-        addresses: Callable[[], list[str]] = own_addresses,
+        addresses: Callable[[], list[str]] = get_own_addresses,
     ) -> None:
         self._urls = tuple(urls)
         self._secret = secret
@@ -109,7 +109,7 @@ class RelayWatch:
             url,
             username,
             password,
-            addresses=self._gathering.announced(self._addresses()),
+            addresses=self._gathering.get_announced_addresses(self._addresses()),
             reflexive=self._gathering.asks_stun,
             bind=self._gathering.bind,
         )

@@ -17,7 +17,7 @@ def register(api: Api) -> None:
     from server.features.rtsp.settings import RtspSettings
     from server.shared.services import ListedCameras
 
-    listed = RtspSettings.of(api.settings).listed_cameras()
+    listed = RtspSettings.of(api.settings).read_listed_cameras()
     cameras = FixedCameras(
         listed, api.sessions, api.metrics, api.new_session_id, on_alert=api.alert
     )

@@ -14,7 +14,7 @@ from fastapi import Response
 
 from server.app.api import Api
 from server.core import messages as wire
-from server.core.aio import in_pool, log_failure
+from server.core.aio import log_failure, run_in_pool
 from server.core.errors import BadRequest, Busy, Conflict, EngineTimeout, NotFound, QwenCameraError
 from server.core.messages import MAX_QUESTION_CHARS
 from server.core.metrics import Metrics
@@ -245,7 +245,7 @@ _AT_ONCE = 2
 
 
 def add_routes(api: Api, cameras: FixedCameras) -> None:
-    router, services = api.operator_router(PREFIX), api.services
+    router, services = api.make_operator_router(PREFIX), api.services
     making = asyncio.Semaphore(_AT_ONCE)
 
     @router.get("")
@@ -265,11 +265,11 @@ def add_routes(api: Api, cameras: FixedCameras) -> None:
     async def picture(name: str) -> Response:
         """Return a filtered JPEG of the next frame, at most 640 px."""
         camera = cameras.find(name).camera
-        frame = await camera.frame_after(
+        frame = await camera.wait_for_frame(
             QuestionTime(at=time.monotonic(), wall=time.time(), sent=None)
         )
         async with making:
-            jpeg = await in_pool(api.pools.prepare, api.preparer.still, frame)
+            jpeg = await run_in_pool(api.pools.prepare, api.preparer.still, frame)
         return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
 
     @router.post("/{name}/ask")

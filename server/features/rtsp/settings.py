@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from server.core.frames import Part
-from server.core.setting_text import file_errors
+from server.core.setting_text import find_file_errors
 from server.core.settings import FeatureSettings, path
 from server.shared.operator_list import HOST_AND_PORT, check_table, has_port, read_tables
 
@@ -21,14 +21,14 @@ class RtspSettings(FeatureSettings):
     )
 
     def find_errors(self) -> Iterable[str]:
-        return file_errors(
+        return find_file_errors(
             "STANDING_CAMERAS",
             self.standing_cameras,
             read_list,
             "server/features/rtsp/README.md describes the format.",
         )
 
-    def listed_cameras(self) -> tuple[FixedCamera, ...]:
+    def read_listed_cameras(self) -> tuple[FixedCamera, ...]:
         return read_list(self.standing_cameras) if self.standing_cameras is not None else ()
 
 

@@ -27,8 +27,8 @@ def register(api: Api) -> None:
         total += 1
         waves.inc()
 
-    api.session_part(lambda context: Waving(context, most, count_wave), Wave)
+    api.add_session_part(lambda context: Waving(context, most, count_wave), Wave)
 
-    @api.operator_router("/api/operator/sample").get("")
+    @api.make_operator_router("/api/operator/sample").get("")
     async def wave_count() -> dict[str, int]:
         return {"waves": total}

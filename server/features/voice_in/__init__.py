@@ -33,7 +33,7 @@ def register(api: Api) -> None:
     add_routes(api, service)
     tools = service.create_tools(api.pools, api.metrics)
     # With `voice_out`, speech over an answer stops the answer.
-    api.session_part(
+    api.add_session_part(
         lambda context: MicrophonePart(context, tools, context.part("voice_out") or SpeechOutput()),
         MicrophoneSettings,
         PushToTalk,

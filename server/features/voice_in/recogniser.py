@@ -18,8 +18,8 @@ import numpy as np
 from websockets.exceptions import ConnectionClosed
 
 from server.core.errors import Draining
-from server.core.sound import SOUND_RATE, Sound, wav
-from server.models.openai.discovery import address_of, objects_in
+from server.core.sound import SOUND_RATE, Sound, encode_wav
+from server.models.openai.discovery import get_display_address, get_objects
 from server.models.openai.events import EventStream
 from server.shared.speech import (
     BoundedSocket,
@@ -175,7 +175,7 @@ class ServerRecogniser(SpeechServer):
     ) -> None:
         self.name = "realtime" if realtime else "transcriptions"
         by_socket, by_http = (
-            Refusals("transcription server", "TRANSCRIPTION", address_of(base_url), path)
+            Refusals("transcription server", "TRANSCRIPTION", get_display_address(base_url), path)
             for path in (PATH, TRANSCRIPTIONS_PATH)
         )
         self._socket = BoundedSocket(by_socket, api_key, limits.connect, _SOCKET)
@@ -229,7 +229,7 @@ class ServerRecogniser(SpeechServer):
             except ConnectionClosed:
                 raise SocketNotOffered from None
             except TimeoutError:
-                raise refusals.too_slow() from None
+                raise refusals.make_timeout_error() from None
             sending = asyncio.create_task(exchange.send(pieces), name="realtime")
             try:
                 text = ""
@@ -241,14 +241,14 @@ class ServerRecogniser(SpeechServer):
                         if delta and text.strip():
                             yield Transcription(text.strip(), False)
                     elif isinstance(kind, str) and kind.startswith("response."):
-                        raise refusals.invalid_answer("answers in place of transcribing")
+                        raise refusals.make_invalid_answer_error("answers in place of transcribing")
                     elif kind == "transcription.done":
                         whole = event.get("text")
                         text = whole if isinstance(whole, str) else text
                         yield Transcription(text.strip()[:MOST_WORDS_CHARS], True)
                         return
             except TimeoutError:
-                raise refusals.too_slow() from None
+                raise refusals.make_timeout_error() from None
             except ConnectionClosed:
                 if exchange.failure is not None:
                     raise exchange.failure from None
@@ -270,7 +270,7 @@ class ServerRecogniser(SpeechServer):
             fields["language"] = language.partition("-")[0].lower()
         if self.model:
             fields["model"] = self.model
-        file = wav(sound.samples.tobytes(), SOUND_RATE)
+        file = encode_wav(sound.samples.tobytes(), SOUND_RATE)
         async with AsyncExitStack() as stack:
             with self.errors():
                 async with asyncio.timeout_at(due):
@@ -364,7 +364,7 @@ class _Reading:
         """Parse an event, or a `whole` response. Return None without new words. Raises SpeechError."""
         data = self._refusals.event(event)
         kind = data.get("type")
-        for segment in objects_in(data, "segments"):
+        for segment in get_objects(data, "segments"):
             self._silent = self._silent is not False and _is_silence(segment)
         if kind == "transcript.text.delta":
             return self._append_piece(data.get("delta"))
@@ -380,7 +380,7 @@ class _Reading:
             delta = choice.get("delta")
             return self._append_piece(delta.get("content") if isinstance(delta, dict) else delta)
         if whole:
-            raise self._refusals.invalid_answer()
+            raise self._refusals.make_invalid_answer_error()
         return None
 
     def end(self, times: tuple[WordTime, ...] = ()) -> Transcription:
@@ -462,7 +462,7 @@ class LocalRecogniser(SpeechWorker):
         )
         self._folder, self._chosen = folder, chosen
 
-    def cannot_load(self, reason: str) -> str:
+    def explain_load_failure(self, reason: str) -> str:
         remedy = "Set TRANSCRIPTION_LOCAL_MODEL to the folder of another one."
         if self._chosen:
             remedy = "Load another one in the operator's panel."

@@ -20,7 +20,7 @@ from server.features.voice_in.settings import VoiceInSettings
 from server.features.voice_in.turn_model import TurnJudge, TurnModel, turn_checks
 from server.shared.onnx_file import ModelUnusable
 from server.shared.services import TurnListener, Voices
-from server.shared.speech import describe_speech, models_python
+from server.shared.speech import describe_speech, find_models_python
 
 if TYPE_CHECKING:
     from server.app.api import Api
@@ -38,14 +38,14 @@ class ListeningService:
         machines: Mapping[str, str],
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """`machines`: see `other_machine`. `on_change`: called when the recogniser's availability changes."""
+        """`machines`: see `get_other_machine`. `on_change`: called when the recogniser's availability changes."""
         self._settings = settings
         # State of the end-of-turn model for operators; None if there is none, and before `create_tools`
         self._turn_model: dict[str, str] | None = None
 
         def local(folder: Path, *, chosen: bool = True) -> LocalRecogniser:
             return LocalRecogniser(
-                folder, models_python(python), chosen=chosen, on_change=on_change
+                folder, find_models_python(python), chosen=chosen, on_change=on_change
             )
 
         # A server takes precedence over a local model.
@@ -156,7 +156,7 @@ def _is_readable(file: Path) -> bool:
 
 def add_routes(api: Api, service: ListeningService) -> None:
     """Add the operator's routes: describe, load and unload the recogniser."""
-    router = api.operator_router("/api/operator/speech")
+    router = api.make_operator_router("/api/operator/speech")
 
     voices = api.get_service(Voices)
 

@@ -94,7 +94,7 @@ class SpokenQuestions:
         """Return the first frame captured after `at`, monotonic seconds; None if none arrives."""
         asked = QuestionTime(at=at, wall=time.time() - (time.monotonic() - at), sent=None)
         try:
-            frame = await self._camera.frame_after(asked)
+            frame = await self._camera.wait_for_frame(asked)
         except CameraError:
             # The question itself reports the error.
             return None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from server.core import core_dumps
-from server.shared.processes.wire import Channel, WorkerJobs, claim_output, exit_process, origin
+from server.shared.processes.wire import Channel, WorkerJobs, claim_output, exit_process, get_origin
 
 RATE = 16_000
 _MOST_TIMES = 1000
@@ -98,7 +98,7 @@ def run_jobs(model: RecognitionModel, jobs: WorkerJobs) -> None:
             jobs.finish(id, "error", code="stopped")
         except Exception as error:  # noqa: BLE001
             # Libraries may raise any exception: this sound fails, and the next may succeed.
-            print(f"recognising failed: {origin(error)}", file=sys.stderr)
+            print(f"recognising failed: {get_origin(error)}", file=sys.stderr)
             jobs.finish(id, "error", code="failed")
         else:
             jobs.finish(id, "end", text=text, times=times)
@@ -134,5 +134,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    core_dumps.forbid()
+    core_dumps.forbid_core_dumps()
     sys.exit(main())

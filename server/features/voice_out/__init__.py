@@ -27,7 +27,7 @@ def register(api: Api) -> None:
     api.health(service.seen)
     add_routes(api, service)
     metrics, detect = SpeechMetrics(api.metrics), api.get_service(LanguageDetector)
-    api.session_part(
+    api.add_session_part(
         lambda context: SpeechPart(context, metrics, service.voice, detect),
         *(SpeakSettings, SpeechProgress),
     )

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from server.core.aio import in_pool
+from server.core.aio import run_in_pool
 from server.core.metrics import Metrics
 from server.core.sound import VoiceChunk
 from server.features.voice_out.messages import Say, SpeakingState, SpeakSettings, SpeechProgress
@@ -152,7 +152,7 @@ class SpeechPart(SessionPart, SpeechOutput):
         chosen, detect = self._context.requests.preferences.language, self._detect
         if chosen or detect is None:
             return chosen or None
-        return await in_pool(self._context.services.prepare_pool, detect, answer)
+        return await run_in_pool(self._context.services.prepare_pool, detect, answer)
 
     @property
     def can_play(self) -> bool:

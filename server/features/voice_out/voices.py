@@ -19,12 +19,12 @@ import httpx2
 import numpy as np
 from websockets.exceptions import ConnectionClosed
 
-from server.core.sound import USUAL_RATE, NotPcm, PcmReader, VoiceChunk, checked_rate
+from server.core.sound import USUAL_RATE, NotPcm, PcmReader, VoiceChunk, check_rate
 from server.features.voice_out.sentences import Sentences
 from server.features.voice_out.settings import VoiceOutSettings
 from server.features.voice_out.speaking import CrossFade
 from server.features.voice_out.worker.streaming import get_language_name
-from server.models.openai.discovery import address_of
+from server.models.openai.discovery import get_display_address
 from server.models.openai.events import EventStream
 from server.shared.processes.wire import WorkerMessage
 from server.shared.services import Recogniser
@@ -41,7 +41,7 @@ from server.shared.speech import (
     SpeechUnavailable,
     SpeechWorker,
     describe_speech,
-    models_python,
+    find_models_python,
 )
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def parse_rate(content_type: str) -> int:
         shown = f"'{kind}'" if _MEDIA_TYPE.fullmatch(kind) else "another form of sound"
         raise NotPcm(f"sends {shown}, and not the PCM that it was asked for")
     found = _RATE.search(content_type)
-    return checked_rate(int(found[1])) if found else USUAL_RATE
+    return check_rate(int(found[1])) if found else USUAL_RATE
 
 
 class ServerVoice(SpeechServer):
@@ -116,7 +116,7 @@ class ServerVoice(SpeechServer):
         # Time limit until the server begins to answer, seconds: short for the first text only
         self._first = limits.first
         by_socket, by_http = (
-            Refusals("speech server", "SPEECH", address_of(base_url), path)
+            Refusals("speech server", "SPEECH", get_display_address(base_url), path)
             for path in (PATH, SPEECH_PATH)
         )
         self._socket = BoundedSocket(by_socket, api_key, limits.connect, _SOCKET)
@@ -183,9 +183,9 @@ class ServerVoice(SpeechServer):
                     elif found.get("type") == "audio.start" and "sample_rate" in found:
                         reader.set_rate(found["sample_rate"])
             except TimeoutError:
-                raise refusals.too_slow() from None
+                raise refusals.make_timeout_error() from None
             except NotPcm as exc:
-                raise refusals.invalid_answer(str(exc)) from None
+                raise refusals.make_invalid_answer_error(str(exc)) from None
             except ConnectionClosed:
                 raise refusals.interrupted() from None
 
@@ -218,7 +218,7 @@ class ServerVoice(SpeechServer):
                         yield chunk
                     due = min(deadline, now() + self.limits.between)
                 if not any_sound:
-                    raise self.refusals.invalid_answer("sent no sound")
+                    raise self.refusals.make_invalid_answer_error("sent no sound")
 
 
 class _Chunks:
@@ -265,7 +265,7 @@ class _Chunks:
         try:
             return base64.b64decode(audio, validate=True) if isinstance(audio, str) else b""
         except (binascii.Error, ValueError):
-            raise self._refusals.invalid_answer() from None
+            raise self._refusals.make_invalid_answer_error() from None
 
 
 # Large weights may load from a slow disk, and compiling takes minutes.
@@ -342,13 +342,13 @@ class VoiceService:
     def __init__(
         self, settings: VoiceOutSettings, python: Path | None, machines: Mapping[str, str]
     ) -> None:
-        """`machines`: see `other_machine`."""
+        """`machines`: see `get_other_machine`."""
         # None: pages read the answers
         self.voice: ServerVoice | LocalVoice | None = None
         if settings.speech_local_model is not None:
             self.voice = LocalVoice(
                 settings.speech_local_model,
-                models_python(settings.speech_python or python),
+                find_models_python(settings.speech_python or python),
                 options=settings.speech_local_options,
                 voice=settings.speech_voice,
             )
@@ -410,7 +410,7 @@ class VoiceService:
 
 
 def add_routes(api: Api, service: VoiceService) -> None:
-    router = api.operator_router("/api/operator/speech")
+    router = api.make_operator_router("/api/operator/speech")
 
     @router.get("")
     async def seen() -> dict[str, Any]:

@@ -16,7 +16,7 @@ def register(api: Api) -> None:
 
     The built-in detector looks for the objects that it knows, and a model confirms them.
     """
-    from server.core.aio import in_pool
+    from server.core.aio import run_in_pool
     from server.features.watches.detecting import register_look_counter
     from server.features.watches.messages import Ack, FalseAlarm, Unwatch, Watch, WatchSettings
     from server.features.watches.settings import WatchingSettings
@@ -31,9 +31,9 @@ def register(api: Api) -> None:
     scene = api.get_service(SceneReader)
     things = scene.things if scene is not None else None
     detector = (
-        (lambda *of: in_pool(api.pools.heavy, things.look, *of)) if things is not None else None
+        (lambda *of: run_in_pool(api.pools.heavy, things.look, *of)) if things is not None else None
     )
-    api.session_part(
+    api.add_session_part(
         lambda context: Watching(context, detector=detector, confirm=settings.watch_confirm),
         *(Watch, Unwatch, Ack, FalseAlarm, WatchSettings),
     )

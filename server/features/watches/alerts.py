@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from server.core.aio import Broadcast
 from server.features.watches import messages
 from server.features.watches.rule import Firing
-from server.media.picture.encode import data_url
+from server.media.picture.encode import to_data_url
 from server.media.picture.grounding import Box
 from server.session.part import Alert, AlertSource
 from server.session.request.outbox import Outbox
@@ -55,7 +55,7 @@ class KeptAlert:
             reason=self.firing.reason,
             model=self.model or None,
             frame=self.firing.frame_id,
-            image=data_url(self.jpeg) if self.jpeg is not None else None,
+            image=to_data_url(self.jpeg) if self.jpeg is not None else None,
             region=_round_box(self.region),
             acked=self.acked,
         )

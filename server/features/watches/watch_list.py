@@ -22,7 +22,7 @@ from server.models.routing import wants_detail
 from server.session.part import SessionContext
 from server.shared.attention.attention import WHOLE, Change
 from server.shared.boxes import to_frame
-from server.shared.dates import zone_of
+from server.shared.dates import get_zone
 from server.shared.watch_answers import MAX_CONDITION_CHARS, WatchAnswer, read_answers
 
 # State of a watch that cannot work now, for example because of darkness
@@ -94,7 +94,7 @@ class WatchRegistry:
         if asked.zone is not None:
             self._offset = asked.zone
         if asked.zone_name:
-            self._zone = zone_of(asked.zone_name)
+            self._zone = get_zone(asked.zone_name)
 
     def check_condition(self, condition: str) -> str:
         """Return a condition unchanged if it is valid. Raise TooLong, or BadRequest if it is empty or not supported."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from server.core.aio import in_pool
+from server.core.aio import run_in_pool
 from server.core.errors import QwenCameraError
 from server.core.frames import Detail, Frame, Picture, Region, Role
 from server.features.watches.rule import Belief, LookKind, WatchRequest
@@ -121,7 +121,7 @@ class WatchTriggers:
 
     def _repeat_request(self, frame: Frame, now: float, minute: int) -> WatchRequest | None:
         """Return a repeated request about a persisting change; None if the scene is as before the change."""
-        if not self.attention.differs_from_before(frame):
+        if not self.attention.is_still_changed(frame):
             self._rule.cancel_repeats()
             return None
         self._frames.keep(frame)
@@ -308,7 +308,9 @@ class WatchFrames:
 
     async def _encode(self, frame: Frame) -> None:
         try:
-            jpeg = await in_pool(self._services.prepare_pool, self._services.preparer.full, frame)
+            jpeg = await run_in_pool(
+                self._services.prepare_pool, self._services.preparer.full, frame
+            )
         except QwenCameraError:
             # The frame is withheld or too large: second looks do not use it.
             self._before.pop(frame.id, None)
@@ -325,4 +327,4 @@ class WatchFrames:
         """Return the picture of a verified no for the same region as a frame; None if the sizes differ."""
         make = self._services.preparer.again
         pool = self._services.prepare_pool
-        return await in_pool(pool, make, jpeg, frame, needs, Detail.HIGH, region)
+        return await run_in_pool(pool, make, jpeg, frame, needs, Detail.HIGH, region)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from server.core.aio import Timer, in_pool
+from server.core.aio import Timer, run_in_pool
 from server.core.errors import Busy, Draining, EngineError, NotConfirmed, NotFound, QwenCameraError
 from server.core.frames import Detail, Frame, JobKind, Region, Role, VoiceCommand
 from server.core.metrics import Metrics
@@ -34,16 +34,16 @@ from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import Arguments, Tool
 from server.session.request.parts import Draft, View
-from server.shared.attention.attention import Change, scene_change
+from server.shared.attention.attention import Change, make_scene_change
 from server.shared.boxes import count_overshoots, overshoot
 from server.shared.watch_answers import (
     BEFORE,
     MAX_CONDITION_CHARS,
     SCHEMA,
     WatchAnswer,
+    make_second_question,
     question,
     read_answers,
-    second_question,
 )
 
 
@@ -262,7 +262,7 @@ class Watching(BackgroundPart):
 
     def _on_look_end(self, change: Change, ask: WatchRequest | None) -> None:
         if self._listening and self._changes:
-            self._outbox.put(scene_change(change, "watches", asks=ask is not None))
+            self._outbox.put(make_scene_change(change, "watches", asks=ask is not None))
         if ask is not None:
             self.queue.put([ask])
         self._settle()
@@ -393,7 +393,9 @@ class Watching(BackgroundPart):
     async def _send(self, firing: Firing, frame: Frame, box: Box | None, model: str) -> None:
         watch = self.rule.get(firing.watch_id)
         try:
-            jpeg = await in_pool(self._services.prepare_pool, self._services.preparer.still, frame)
+            jpeg = await run_in_pool(
+                self._services.prepare_pool, self._services.preparer.still, frame
+            )
         except QwenCameraError:
             # A filter withholds the picture: send the alert without it.
             jpeg = None
@@ -539,7 +541,7 @@ class WatchQueue:
             if ask.look is not LookKind.SECOND:
                 return question(conditions, get_box_unit(needs))
             (name,) = conditions
-            return second_question(
+            return make_second_question(
                 name, conditions[name], get_box_unit(needs), with_before=before is not None
             )
 

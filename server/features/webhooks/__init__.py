@@ -22,6 +22,6 @@ def register(api: Api) -> None:
     api.run("webhooks", start=webhooks.start, close=webhooks.close)
     api.on_alert(webhooks.on_alert)
     api.on_session_ended(webhooks.end)
-    api.session_part(lambda context: Forwarding(context, webhooks), Forward)
+    api.add_session_part(lambda context: Forwarding(context, webhooks), Forward)
     add_routes(api, webhooks)
     api.provide(Webhooks, webhooks)

@@ -14,7 +14,7 @@ from server.core import retry_after
 from server.features.webhooks import waiting as retry
 from server.features.webhooks.settings import Webhook
 from server.features.webhooks.waiting import DeliveryError
-from server.models.openai.http import authorities
+from server.models.openai.http import load_ca_certificates
 
 # Below this level httpx2 logs URLs, which may contain a secret.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -68,7 +68,7 @@ class WebhookClient:
         fixed += [("Accept-Encoding", "identity"), ("Connection", "close")]
         if webhook.token:
             fixed.append(("Authorization", f"Bearer {webhook.token}"))
-        trust = await asyncio.to_thread(authorities, webhook.ca)
+        trust = await asyncio.to_thread(load_ca_certificates, webhook.ca)
         async with (
             httpx2.AsyncClient(verify=trust, trust_env=False, timeout=None) as client,
             client.stream("POST", webhook.url, headers=[*fixed, *headers], content=body) as answer,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from server.core.setting_text import file_errors, quote
+from server.core.setting_text import find_file_errors, quote
 from server.core.settings import FeatureSettings, path
 from server.shared.operator_list import HOST_AND_PORT, NAME, check_table, has_port, read_tables
 
@@ -27,7 +27,7 @@ class WebhookSettings(FeatureSettings):
 
     def find_errors(self) -> Iterable[str]:
         advice = "server/features/webhooks/README.md shows such a file."
-        refused = file_errors("WEBHOOKS", self.webhooks, read_webhooks, advice)
+        refused = find_file_errors("WEBHOOKS", self.webhooks, read_webhooks, advice)
         return refused or self._find_missing()
 
     def _find_missing(self) -> list[str]:
@@ -39,7 +39,7 @@ class WebhookSettings(FeatureSettings):
                     f"WEBHOOKS is {quote(path)}, whose webhook {one.name} has a ca that cannot be read."
                 ]
         try:
-            known = {one.name for one in self.listed_cameras()}
+            known = {one.name for one in self.read_listed_cameras()}
         except (OSError, ValueError):
             # STANDING_CAMERAS reports its own errors.
             return []

@@ -23,7 +23,7 @@ from fastapi import Response
 from server.app.api import Api
 from server.core.aio import TaskSet, cancel_and_wait, log_failure, supervise
 from server.core.errors import BadRequest, NotFound
-from server.core.logs import time_text
+from server.core.logs import format_time
 from server.core.metrics import Metrics
 from server.features.webhooks import waiting as retry
 from server.features.webhooks.messages import Forward, WebhookOffer, WebhookOffers
@@ -371,12 +371,12 @@ def build_body(alert: Alert, *, inline: bool = False, link: PictureLink | None =
     """Return the body for an alert. `inline`: include the picture; `link`: include its URL instead."""
     if alert.source is None:
         return _to_json(
-            {"type": "webhook.test", "timestamp": time_text(alert.at / 1000), "data": {}}
+            {"type": "webhook.test", "timestamp": format_time(alert.at / 1000), "data": {}}
         )
     kind = "camera" if alert.source.camera else "visitor"
     evidence: dict[str, Any] | None = None
     if link is not None:
-        evidence = {"type": "image/jpeg", "url": link.url, "expires_at": time_text(link.until)}
+        evidence = {"type": "image/jpeg", "url": link.url, "expires_at": format_time(link.until)}
     elif inline and alert.jpeg is not None:
         evidence = {"type": "image/jpeg", "base64": base64.b64encode(alert.jpeg).decode()}
     data = {
@@ -388,7 +388,9 @@ def build_body(alert: Alert, *, inline: bool = False, link: PictureLink | None =
         "region": list(alert.region) if alert.region is not None else None,
         "evidence": evidence,
     }
-    return _to_json({"type": "watch.alert", "timestamp": time_text(alert.at / 1000), "data": data})
+    return _to_json(
+        {"type": "watch.alert", "timestamp": format_time(alert.at / 1000), "data": data}
+    )
 
 
 def _to_json(value: dict[str, Any]) -> bytes:
@@ -531,7 +533,7 @@ PREFIX = "/api/operator/webhooks"
 
 
 def add_routes(api: Api, webhooks: Webhooks) -> None:
-    router = api.operator_router(PREFIX)
+    router = api.make_operator_router(PREFIX)
 
     @router.get("")
     async def get_status() -> dict[str, object]:

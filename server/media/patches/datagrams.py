@@ -68,7 +68,7 @@ def check_datagrams(stock: _Handler) -> _Handler:
         if len(data) > MAX_DATAGRAM:
             reason = "size"
         elif data[0] <= 3:
-            reason = _stun_problem(self, data, remote)
+            reason = _find_stun_problem(self, data, remote)
         elif not any(
             pair.protocol is self
             and pair.remote_addr == remote
@@ -88,7 +88,7 @@ def check_datagrams(stock: _Handler) -> _Handler:
     return datagram_received
 
 
-def _stun_problem(protocol: Any, data: bytes, remote: tuple[Any, ...]) -> str:
+def _find_stun_problem(protocol: Any, data: bytes, remote: tuple[Any, ...]) -> str:
     """Return the reason to refuse a STUN message; "" to accept it. Cheap checks come first."""
     if len(data) < 20 or data[4:8] != _COOKIE:
         return "stun"

@@ -73,7 +73,7 @@ class Gathering:
         """True if answers may also announce the address reported by a STUN server."""
         return self._stun is not None and not any(a.version == 4 for a in self._public)
 
-    def announced(self, own: Sequence[str]) -> list[str]:
+    def get_announced_addresses(self, own: Sequence[str]) -> list[str]:
         """Return the addresses to announce on a machine with the addresses `own`, without those from STUN."""
         named = {address.version for address in self._public}
         rest = [a for a in own if ipaddress.ip_address(a).version not in named]
@@ -91,9 +91,9 @@ class Gathering:
         Raises PortsExhausted.
         """
         hosts: list[aioice.ice.StunProtocol] = []
-        for address in self._used(addresses):
+        for address in self._select_addresses(addresses):
             try:
-                sock = self._socket(address)
+                sock = self._open_socket(address)
             except PortsExhausted:
                 raise
             except OSError as error:
@@ -112,14 +112,14 @@ class Gathering:
             # The connection's `close` closes it from now on.
             connection._protocols.append(protocol)
             host, port = sock.getsockname()[:2]
-            protocol.local_candidate = _candidate(component, host, port, 0xFFFF)
+            protocol.local_candidate = _make_candidate(component, host, port, 0xFFFF)
             hosts.append(protocol)
         found = self._announce(component, hosts)
         if self._stun is not None and self.asks_stun:
-            found += await self._reflexive(hosts, self._stun)
+            found += await self._find_reflexive_candidates(hosts, self._stun)
         return found
 
-    def _used(self, own: list[str]) -> list[str]:
+    def _select_addresses(self, own: list[str]) -> list[str]:
         """Return this machine's addresses that need a socket: only the public ones of a family if this machine has them all."""
         used = list(own)
         for version in (4, 6):
@@ -128,7 +128,7 @@ class Gathering:
                 used = [a for a in used if ipaddress.ip_address(a).version != version or a in named]
         return used
 
-    def _socket(self, address: str) -> socket.socket:
+    def _open_socket(self, address: str) -> socket.socket:
         """Open and bind a UDP socket. Raises PortsExhausted, or OSError if the address cannot be used."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -172,7 +172,7 @@ class Gathering:
     ) -> list[aioice.Candidate]:
         own = {protocol.local_candidate.host: protocol for protocol in hosts}
         candidates: dict[tuple[str, int], aioice.Candidate] = {}
-        for address in self.announced(list(own)):
+        for address in self.get_announced_addresses(list(own)):
             version = ipaddress.ip_address(address).version
             for host, protocol in own.items():
                 if host != address and (
@@ -183,11 +183,11 @@ class Gathering:
                 # Each candidate has its own local preference; higher is better (RFC 8445, 5.1.2.1).
                 preference = 0xFFFF - len(candidates)
                 candidates.setdefault(
-                    (address, port), _candidate(component, address, port, preference)
+                    (address, port), _make_candidate(component, address, port, preference)
                 )
         return list(candidates.values())
 
-    async def _reflexive(
+    async def _find_reflexive_candidates(
         self, hosts: list[aioice.ice.StunProtocol], server: tuple[str, int]
     ) -> list[aioice.Candidate]:
         """Return candidates with the sockets' public addresses from the STUN server; none without a response in time."""
@@ -217,13 +217,13 @@ class Gathering:
         return candidates
 
 
-def own_addresses() -> list[str]:
+def get_own_addresses() -> list[str]:
     """Return this machine's addresses except loopback and link-local IPv6."""
     found: list[str] = aioice.ice.get_host_addresses(use_ipv4=True, use_ipv6=True)
     return found
 
 
-def _candidate(component: int, host: str, port: int, preference: int) -> aioice.Candidate:
+def _make_candidate(component: int, host: str, port: int, preference: int) -> aioice.Candidate:
     return aioice.Candidate(
         foundation=candidate_foundation("host", "udp", host),
         component=component,

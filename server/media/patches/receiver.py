@@ -187,9 +187,9 @@ class CameraReceiver(RTCRtpReceiver):
                 packet.timestamp,
                 bool(packet.marker),
                 packet.sequence_number,
-            ) and self._announcements.page_due(now):
+            ) and self._announcements.take_due_page_limits(now):
                 sink.rate(self._path.cap, self._path.frame_rate)
-            remb = self._announcements.remb_due(now)
+            remb = self._announcements.take_due_remb(now)
         self._pass_on(packet, codec, now, retransmission=False)
         return remb
 
@@ -219,7 +219,7 @@ class CameraReceiver(RTCRtpReceiver):
                 packet.payload,
                 now,
                 retransmission=retransmission,
-                colors=color_space_of(packet),
+                colors=get_color_space(packet),
             )
 
     def _stream_of(self, ssrc: int, codec: str, now: float) -> VideoStream | None:
@@ -337,7 +337,7 @@ class ReceiverReports:
             self._send(reports)
 
 
-def _more_h264() -> list[RTCRtpCodecParameters]:
+def _list_more_h264() -> list[RTCRtpCodecParameters]:
     """Return H.264 codecs that libav decodes, but aiortc does not list.
 
     They are the profiles main, high and constrained high (RFC 6184 section 8.1), and aiortc's own
@@ -376,7 +376,7 @@ def _know_color_space() -> None:
 
 def install() -> None:
     """Install the replacements of this module and of `datagrams`. It may be called again."""
-    CODECS["video"] += _more_h264()
+    CODECS["video"] += _list_more_h264()
     _know_color_space()
     aiortc.rtcpeerconnection.RTCRtpReceiver = CameraReceiver  # type: ignore[attr-defined]
     datagrams.install()
@@ -421,7 +421,7 @@ class ColoredMap(HeaderExtensionsMap):
         return values
 
 
-def color_space_of(packet: RtpPacket) -> bytes:
+def get_color_space(packet: RtpPacket) -> bytes:
     """Return the extension's value; empty if the packet has none."""
     extensions = packet.extensions
     return extensions.color_space if isinstance(extensions, ColoredExtensions) else b""

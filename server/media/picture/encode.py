@@ -28,7 +28,7 @@ STILL_BYTES = 36 * 1024
 _THUMBNAIL_QUALITIES = (75, 55, 35, 20)
 
 
-def jpeg(bgr: Bgr, quality: int = QUALITY) -> bytes:
+def encode_jpeg(bgr: Bgr, quality: int = QUALITY) -> bytes:
     """Encode a (height, width, 3) BGR picture as baseline JPEG (4:2:0). Raises ValueError if that fails."""
     with suppress(cv2.error):
         # OpenCV accepts padded rows, as in a view of a decoder's plane.
@@ -63,37 +63,37 @@ def shrink(bgr: Bgr, side: int) -> tuple[Bgr, float]:
     return np.asarray(cv2.resize(bgr, size, interpolation=cv2.INTER_AREA), np.uint8), scale
 
 
-def thumbnail(bgr: Bgr) -> bytes:
+def encode_thumbnail(bgr: Bgr) -> bytes:
     """Encode the picture as JPEG of at most 320 px per side and 24 KiB."""
-    return _bounded(bgr, THUMBNAIL_SIDE, THUMBNAIL_BYTES)
+    return _encode_bounded(bgr, THUMBNAIL_SIDE, THUMBNAIL_BYTES)
 
 
 def small(bgr: Bgr) -> bytes:
     """Encode the picture as JPEG of at most 240 px per side and 10 KiB."""
-    return _bounded(bgr, SMALL_SIDE, SMALL_BYTES)
+    return _encode_bounded(bgr, SMALL_SIDE, SMALL_BYTES)
 
 
 def still(bgr: Bgr) -> bytes:
     """Encode the picture as JPEG of at most 640 px per side and 36 KiB."""
-    return _bounded(bgr, STILL_SIDE, STILL_BYTES)
+    return _encode_bounded(bgr, STILL_SIDE, STILL_BYTES)
 
 
-def _bounded(bgr: Bgr, side: int, most: int) -> bytes:
-    small = _within(bgr, side)
+def _encode_bounded(bgr: Bgr, side: int, most: int) -> bytes:
+    small = _shrink_within(bgr, side)
     while True:
         for quality in _THUMBNAIL_QUALITIES:
-            data = jpeg(small, quality)
+            data = encode_jpeg(small, quality)
             if len(data) <= most:
                 return data
         # This terminates: a JPEG of one pixel has less than a kilobyte.
-        small = _within(small, max(small.shape[:2]) // 2)
+        small = _shrink_within(small, max(small.shape[:2]) // 2)
 
 
-def data_url(jpeg_bytes: bytes) -> str:
+def to_data_url(jpeg_bytes: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg_bytes).decode("ascii")
 
 
-def _within(bgr: Bgr, side: int) -> Bgr:
+def _shrink_within(bgr: Bgr, side: int) -> Bgr:
     """Shrink a picture with the same aspect ratio until no side is longer than `side`."""
     height, width = bgr.shape[:2]
     scale = side / max(height, width)

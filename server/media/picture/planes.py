@@ -66,29 +66,29 @@ def is_uninitialised(image: av.VideoFrame) -> bool:
 
     No camera takes such a picture: even black has medium chroma.
     """
-    return all(_pixels(plane).max() < _WRITTEN for plane in reversed(image.planes))
+    return all(_get_pixels(plane).max() < _WRITTEN for plane in reversed(image.planes))
 
 
-def _pixels(plane: VideoPlane) -> U8:
+def _get_pixels(plane: VideoPlane) -> U8:
     """Return a view of a plane without its padding."""
     # av's stubs do not declare a plane as a buffer.
     flat = np.frombuffer(cast(bytes, plane), np.uint8, plane.line_size * plane.height)
     return flat.reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
-def luma_plane(image: av.VideoFrame) -> Luma:
+def get_luma_plane(image: av.VideoFrame) -> Luma:
     """Return the luma plane as a read-only (height, width) view, without a copy.
 
     Raises ValueError for a format that no frame has.
     """
     if image.format.name not in READABLE:
         raise ValueError(f"the frame is {image.format.name}; it must be 8-bit planar YUV")
-    luma = _pixels(image.planes[0])
+    luma = _get_pixels(image.planes[0])
     luma.flags.writeable = False
     return luma
 
 
-def small_luma(luma: Luma) -> Luma:
+def shrink_luma(luma: Luma) -> Luma:
     """Shrink to at most 160×90 px with the same aspect ratio; each pixel is the mean of a few samples."""
     height, width = luma.shape
     scale = max(width / SMALL_WIDTH, height / SMALL_HEIGHT, 1.0)
@@ -109,11 +109,11 @@ def is_dark(small: Luma, low: int, span: int, *, before: bool) -> bool:
     """Return True if a small picture is dark without anything lit. `before`: the result for the picture before it."""
     lit = _share(small, low + _LIT * span)
     if before:
-        return _brightness(small, low, span) < DARK_UNTIL and lit < _LIT_SHARE_UNTIL
-    return _brightness(small, low, span) < DARK_BELOW and lit < _LIT_SHARE
+        return _measure_brightness(small, low, span) < DARK_UNTIL and lit < _LIT_SHARE_UNTIL
+    return _measure_brightness(small, low, span) < DARK_BELOW and lit < _LIT_SHARE
 
 
-def _brightness(small: Luma, low: int, span: int) -> float:
+def _measure_brightness(small: Luma, low: int, span: int) -> float:
     return min(1.0, max(0.0, (cv2.sumElems(small)[0] / small.size - low) / span))
 
 
@@ -133,30 +133,30 @@ class SceneAnalyser:
         self._blurred = False
 
     def read(self, image: av.VideoFrame, captured: float, small: Luma | None = None) -> Scene:
-        """Measure a frame captured at this time (seconds). Raises ValueError as `luma_plane` does.
+        """Measure a frame captured at this time (seconds). Raises ValueError as `get_luma_plane` does.
 
         `small`: a small luma picture of the frame, if already available.
         """
-        luma = luma_plane(image)
-        small = small_luma(luma) if small is None else small.copy()
+        luma = get_luma_plane(image)
+        small = shrink_luma(luma) if small is None else small.copy()
         low, span = levels(image)
         self._dark = is_dark(small, low, span, before=self._dark)
-        sharpness = edge_sharpness(luma, small)
+        sharpness = measure_edge_sharpness(luma, small)
         seen = _share(small, low + _SEEN * span)
         # Blur cannot be measured without an edge.
         self._blurred = sharpness is not None and sharpness < (
             BLURRED_UNTIL if self._blurred else BLURRED_BELOW
         )
         return Scene(
-            brightness=_brightness(small, low, span),
+            brightness=_measure_brightness(small, low, span),
             sharpness=sharpness or 0.0,
-            motion=self._motion(small, captured, span),
+            motion=self._measure_motion(small, captured, span),
             dark=self._dark,
             blurred=self._blurred,
             black=self._dark and sharpness is None and seen < _SEEN_SHARE,
         )
 
-    def _motion(self, small: Luma, captured: float, span: int) -> float | None:
+    def _measure_motion(self, small: Luma, captured: float, span: int) -> float | None:
         """Return the mean difference (0 to 1) from the newest picture at least 1 s old, else from the oldest; None at first."""
         kept = self._kept
         if kept and (
@@ -174,7 +174,7 @@ class SceneAnalyser:
         return motion
 
 
-def edge_sharpness(luma: Luma, small: Luma) -> float | None:
+def measure_edge_sharpness(luma: Luma, small: Luma) -> float | None:
     """Measure the steepness of edges: 1 for a step between neighbouring pixels. Return None if there is no edge.
 
     In the patches of highest contrast the 99th percentile of the gradient (Sobel) is divided by the patch's contrast. A
@@ -182,7 +182,7 @@ def edge_sharpness(luma: Luma, small: Luma) -> float | None:
     of edges, so small text and a single label give the same result; the variance of the Laplacian would depend on the
     amount of text. The result is the upper quartile over the patches: a sharp object on a blurred background is sharp.
     """
-    corners = _contrasting_patches(luma.shape, small)
+    corners = _find_contrasting_patches(luma.shape, small)
     if not corners:
         return None
     height, width = min(_PATCH, luma.shape[0]), min(_PATCH, luma.shape[1])
@@ -198,14 +198,14 @@ def edge_sharpness(luma: Luma, small: Luma) -> float | None:
     # A quarter of Sobel's sum is the difference over two pixels, which for a step is its whole contrast.
     steepness = cv2.convertScaleAbs(cv2.max(across, down), alpha=0.25)
     steep = np.asarray(steepness, np.uint8).reshape(column.shape)
-    dark, bright = _levels(column[:, 1:-1], 0.05, 0.95)
-    (steepest,) = _levels(steep[:, 1:-1], 1 - _STEEPEST)
+    dark, bright = _measure_levels(column[:, 1:-1], 0.05, 0.95)
+    (steepest,) = _measure_levels(steep[:, 1:-1], 1 - _STEEPEST)
     contrast = bright - dark
     values = sorted(np.minimum(1.0, steepest / np.maximum(contrast, 1))[contrast >= _CONTRAST])
     return float(values[len(values) * 3 // 4]) if values else None
 
 
-def _contrasting_patches(shape: tuple[int, ...], small: Luma) -> list[tuple[int, int]]:
+def _find_contrasting_patches(shape: tuple[int, ...], small: Luma) -> list[tuple[int, int]]:
     """Return the top left corners (camera pixels) of the patches with the highest contrast."""
     height, width = shape
     across, down = width / small.shape[1], height / small.shape[0]
@@ -230,7 +230,7 @@ def _contrasting_patches(shape: tuple[int, ...], small: Luma) -> list[tuple[int,
     return corners
 
 
-def _levels(patches: Luma, *shares: float) -> list[NDArray[np.intp]]:
+def _measure_levels(patches: Luma, *shares: float) -> list[NDArray[np.intp]]:
     """Return, for each share, the quantile of the grey levels in each patch."""
     counts = np.array([cv2.calcHist([patch], [0], None, [256], [0.0, 256.0]) for patch in patches])
     below = counts.reshape(len(patches), 256).cumsum(1)
@@ -268,15 +268,15 @@ class Planes:
         self.ratio = 1.0
 
     def read(self, image: av.VideoFrame, scratch: BufferPool) -> None:
-        """Read another frame. Raises ValueError as `luma_plane` does."""
-        luma = luma_plane(image)
+        """Read another frame. Raises ValueError as `get_luma_plane` does."""
+        luma = get_luma_plane(image)
         height, width = luma.shape
         self.turned = height > width
         longer, shorter = max(width, height), min(width, height)
         self.ratio = (shorter / HEIGHT) / (longer / WIDTH)
         self._shrink(luma, self.fine, scratch)
         _resize(self.fine, self.luma)
-        for plane, target in zip(chroma_planes(image), self.chroma, strict=True):
+        for plane, target in zip(get_chroma_planes(image), self.chroma, strict=True):
             self._shrink(plane, target, scratch)
 
     def blank(self, parts: Iterable[Part]) -> None:
@@ -302,7 +302,7 @@ class Planes:
         np.copyto(self.chroma, other.chroma)
         self.turned, self.ratio = other.turned, other.ratio
 
-    def same_shape(self, other: Planes) -> bool:
+    def has_same_shape(self, other: Planes) -> bool:
         """Return True if both have the same shape, so that their blocks show the same places."""
         return self.turned == other.turned and abs(self.ratio - other.ratio) < 0.01 * self.ratio
 
@@ -313,7 +313,7 @@ class Planes:
         while plane.shape[0] >= 2 * rows and plane.shape[1] >= 2 * columns:
             height, width = plane.shape[0] // 2, plane.shape[1] // 2
             last = (height, width) == (rows, columns) and not self.turned
-            halved = target if last else scratch.halving_buffer(height, width, first)
+            halved = target if last else scratch.get_halving_buffer(height, width, first)
             _resize(plane[: 2 * height, : 2 * width], halved)
             plane, first = halved, not first
         if plane is target:
@@ -322,7 +322,7 @@ class Planes:
             _resize(plane, target)
             return
         if plane.shape != (rows, columns):
-            resized = scratch.halving_buffer(rows, columns, first)
+            resized = scratch.get_halving_buffer(rows, columns, first)
             _resize(plane, resized)
             plane = resized
         cv2.transpose(plane, dst=target)
@@ -333,9 +333,9 @@ def _resize(source: U8, target: U8) -> None:
     cv2.resize(source, (width, height), dst=target, interpolation=cv2.INTER_AREA)
 
 
-def chroma_planes(image: av.VideoFrame) -> tuple[U8, U8]:
+def get_chroma_planes(image: av.VideoFrame) -> tuple[U8, U8]:
     """Return U and V, each of half the frame's size."""
-    return _pixels(image.planes[1]), _pixels(image.planes[2])
+    return _get_pixels(image.planes[1]), _get_pixels(image.planes[2])
 
 
 F32 = NDArray[np.float32]
@@ -363,9 +363,17 @@ class BufferPool:
         self._first: U8 = np.zeros(_HALVED, np.uint8)
         self._second: U8 = np.zeros(_QUARTERED, np.uint8)
         # (90, 160): the frame; blurred; warped onto the reference; its differences; work
-        self.luma, self.blurred, self.warped = _full(), _full(), _full()
-        self.difference, self.strength, self.threshold = _full(), _full(), _full()
-        self.a, self.b = _full(), _full()
+        self.luma, self.blurred, self.warped = (
+            _make_full_plane(),
+            _make_full_plane(),
+            _make_full_plane(),
+        )
+        self.difference, self.strength, self.threshold = (
+            _make_full_plane(),
+            _make_full_plane(),
+            _make_full_plane(),
+        )
+        self.a, self.b = _make_full_plane(), _make_full_plane()
         self.hot: U8 = np.zeros((HEIGHT, WIDTH), np.uint8)
         self.bytes_a: U8 = np.zeros((HEIGHT, WIDTH), np.uint8)
         # (2, 45, 80)
@@ -381,10 +389,15 @@ class BufferPool:
         self.fine_difference: F32 = np.zeros((2 * HEIGHT, 2 * WIDTH), np.float32)
         self.fine_square: F32 = np.zeros((2 * HEIGHT, 2 * WIDTH), np.float32)
         # (45, 80)
-        self.coarse, self.coarse_blurred = _half(), _half()
-        self.mean, self.deviation, self.limit, self.half = _half(), _half(), _half(), _half()
+        self.coarse, self.coarse_blurred = _make_half_plane(), _make_half_plane()
+        self.mean, self.deviation, self.limit, self.half = (
+            _make_half_plane(),
+            _make_half_plane(),
+            _make_half_plane(),
+            _make_half_plane(),
+        )
 
-    def halving_buffer(self, height: int, width: int, first: bool) -> U8:
+    def get_halving_buffer(self, height: int, width: int, first: bool) -> U8:
         """Return an array for a halved plane; the plane to halve is in the other array."""
         flat = self._first if first else self._second
         size = height * width
@@ -393,11 +406,11 @@ class BufferPool:
         return flat[:size].reshape(height, width)
 
 
-def _full() -> F32:
+def _make_full_plane() -> F32:
     return np.zeros((HEIGHT, WIDTH), np.float32)
 
 
-def _half() -> F32:
+def _make_half_plane() -> F32:
     return np.zeros((HEIGHT // 2, WIDTH // 2), np.float32)
 
 

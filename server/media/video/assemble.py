@@ -2,7 +2,7 @@
 
 The owner creates one `Assembler` per media stream, and another one for a new SSRC. It adds every
 media packet on arrival (retransmitted ones, too), sends the requests returned by `nacks` and
-`key_frame_wanted`, and calls `poll` at `deadline`. A packet with a malformed payload is not added:
+`take_key_frame_request`, and calls `poll` at `deadline`. A packet with a malformed payload is not added:
 it is treated as lost.
 
 A frame is complete at its marker bit, which saves one frame period compared with waiting for the
@@ -17,7 +17,7 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 
-from server.media.path_rate import signed_difference
+from server.media.path_rate import to_signed_difference
 from server.media.video.payload import EncodedFrame, Packet
 
 # Silence after which a key frame is requested immediately, because packets were lost with the link
@@ -91,34 +91,34 @@ class Assembler:
     def poll(self, now: float) -> list[EncodedFrame]:
         """Give up overdue packets. Return the frames that become available."""
         frames: list[EncodedFrame] = []
-        while self._missing and now >= self._hole_due():
+        while self._missing and now >= self._get_hole_deadline():
             self._pass_hole(frames)
         return frames
 
     def deadline(self) -> float:
-        """Return the time at which `poll`, `nacks` or `key_frame_wanted` has work without a new packet.
+        """Return the time at which `poll`, `nacks` or `take_key_frame_request` has work without a new packet.
 
         It is infinite for never, and in the past if work is already due. Those methods compare `now`
         with exactly this number.
         """
-        due = self._key_due()
+        due = self._get_key_frame_time()
         if self._missing:
-            return min(due, self._missing.due, self._hole_due())
-        return min(due, self._builder.tail_due())
+            return min(due, self._missing.due, self._get_hole_deadline())
+        return min(due, self._builder.get_tail_time())
 
-    def nacks(self, now: float) -> list[int]:
+    def take_nacks(self, now: float) -> list[int]:
         """Return the sequence numbers to request now, at most 64, oldest first; they count as requested."""
         if now >= self._missing.due:
             return self._missing.take_due(now)
-        if self._missing or now < self._builder.tail_due():
+        if self._missing or now < self._builder.get_tail_time():
             return []
-        while now >= self._builder.tail_due():
+        while now >= self._builder.get_tail_time():
             self._builder.tail_asked += 1
         return [(self._expected + n) & 0xFFFF for n in range(TAIL_PACKETS)]
 
-    def key_frame_wanted(self, now: float) -> bool:
+    def take_key_frame_request(self, now: float) -> bool:
         """Return True if a key frame should be requested now; it counts as requested."""
-        if now < self._key_due():
+        if now < self._get_key_frame_time():
             return False
         self._key_asked = now
         return True
@@ -130,7 +130,7 @@ class Assembler:
         returned.
         """
         newest = self._builder.key_timestamp
-        if timestamp is None or newest is None or signed_difference(newest - timestamp) <= 0:
+        if timestamp is None or newest is None or to_signed_difference(newest - timestamp) <= 0:
             self._builder.lose_reference()
 
     # in order
@@ -154,7 +154,7 @@ class Assembler:
     ) -> None:
         if self._expected < 0:
             self._next = packet.sequence
-        distance = signed_difference(packet.sequence - self._next, 16)
+        distance = to_signed_difference(packet.sequence - self._next, 16)
         sequence = self._next + distance
         opening = self._opening
         if opening is not None and -MISORDERED_START <= distance + len(opening) < 0:
@@ -180,14 +180,16 @@ class Assembler:
             self._drain(frames)
         else:
             ahead.keep(sequence, packet, self._builder.markers)
-        self._bound(now, frames)
+        self._enforce_bounds(now, frames)
 
-    def _bound(self, now: float, frames: list[EncodedFrame]) -> None:
+    def _enforce_bounds(self, now: float, frames: list[EncodedFrame]) -> None:
         """Give up holes while too many packets, or a whole key frame, wait after them."""
         ahead = self._ahead
         while ahead and (ahead.end - self._next > MAX_PACKETS or ahead.size > MAX_BYTES):
             self._pass_hole(frames)
-        if ahead.whole_key is not None and (self._builder.need_key or now >= self._hole_due()):
+        if ahead.whole_key is not None and (
+            self._builder.need_key or now >= self._get_hole_deadline()
+        ):
             self._pass_hole(frames)
 
     def _drain(self, frames: list[EncodedFrame]) -> None:
@@ -197,13 +199,13 @@ class Assembler:
             self._consume(packet, frames)
         ahead.taken(self._next, self._builder.markers)
 
-    def _key_due(self) -> float:
+    def _get_key_frame_time(self) -> float:
         """Return the time of the next request for a key frame; infinite for never, in the past for now."""
         return self._key_asked + PLI_S if self._builder.wants_key else math.inf
 
     # giving up
 
-    def _hole_due(self) -> float:
+    def _get_hole_deadline(self) -> float:
         """Return the time at which the oldest hole is given up. There must be one."""
         return self._missing.oldest() + (HOLE_S if self._ahead.whole_key is None else KEY_GRACE_S)
 
@@ -248,7 +250,7 @@ class Assembler:
     def _add_far(self, packet: Packet, distance: int, frames: list[EncodedFrame]) -> None:
         """Keep a packet far outside the expected range. A run of them means that the sender restarted."""
         newest = self._ahead.newest().timestamp if self._ahead else self._builder.before
-        newest_yet = newest is not None and signed_difference(packet.timestamp - newest) > 0
+        newest_yet = newest is not None and to_signed_difference(packet.timestamp - newest) > 0
         if -FAR < distance < 0 and not newest_yet:
             return  # Late, or sent twice
         if self._far and packet.sequence != (self._far[-1].sequence + 1) & 0xFFFF:
@@ -305,7 +307,7 @@ class FrameBuilder:
         """Number of stored packets."""
         return len(self._parts) + len(self._closed_key or ())
 
-    def tail_due(self) -> float:
+    def get_tail_time(self) -> float:
         """Return the time of the next request for the frame's last packets; infinite for never."""
         if not self._parts or not self.markers or self.tail_asked >= len(TAIL_AT):
             return math.inf

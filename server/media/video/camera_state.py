@@ -149,7 +149,7 @@ class CameraStateTracker:
         """End the camera, because it was stopped or replaced, or its connection closed."""
         self._ended = True
 
-    def _begins(self) -> tuple[tuple[CameraState, float], ...]:
+    def _get_state_starts(self) -> tuple[tuple[CameraState, float], ...]:
         """Return the states, each with the time at which it begins if nothing more arrives.
 
         The first one whose time has come is the current state.
@@ -168,9 +168,9 @@ class CameraStateTracker:
         )
 
     def state(self, now: float) -> CameraState:
-        return next(state for state, begins in self._begins() if now >= begins)
+        return next(state for state, begins in self._get_state_starts() if now >= begins)
 
-    def still_for(self, now: float) -> float:
+    def get_still_seconds(self, now: float) -> float:
         """Return the seconds since the last new picture; 0 before the first."""
         return 0.0 if self._advanced is None else now - self._advanced
 
@@ -187,7 +187,7 @@ class CameraStateTracker:
 
         `state` compares `now` with exactly this number.
         """
-        return min((at for _, at in self._begins() if at > now), default=math.inf)
+        return min((at for _, at in self._get_state_starts() if at > now), default=math.inf)
 
     def fps(self, now: float) -> float:
         """Return the frames per second over the last 3 s; falls to 0 while none arrive."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from server.media.path_rate import WindowMinimum, signed_difference
+from server.media.path_rate import WindowMinimum, to_signed_difference
 
 RTP_HZ = 90_000
 # Window of the shortest delay: long enough to contain an undelayed frame, short enough for the drift
@@ -70,19 +70,20 @@ class CaptureClock:
         """Add a sender report: NTP time in seconds since 1970, RTP timestamp, monotonic arrival."""
         self._reports.append((ntp_seconds, rtp))
         apart = [
-            seconds - ntp_seconds - signed_difference(other - rtp) / RTP_HZ
+            seconds - ntp_seconds - to_signed_difference(other - rtp) / RTP_HZ
             for seconds, other in self._reports
         ]
         self._doubted = (
-            max(apart) - min(apart) > REPORTS_APART_S or self._ahead(rtp, arrival) > REPORT_AHEAD_S
+            max(apart) - min(apart) > REPORTS_APART_S
+            or self._get_lead(rtp, arrival) > REPORT_AHEAD_S
         )
 
-    def _ahead(self, rtp: int, arrival: float) -> float:
+    def _get_lead(self, rtp: int, arrival: float) -> float:
         """Return the seconds by which a report's RTP time is ahead of its arrival, by this machine's clock."""
         if self._newest is None:
             return 0.0
         newest = self._newest[0]
-        rtp_time = newest + signed_difference(rtp + self._offset - newest)
+        rtp_time = newest + to_signed_difference(rtp + self._offset - newest)
         return rtp_time / RTP_HZ + self._base.value - arrival
 
     def frame(self, timestamp: int, first_arrival: float) -> Capture:
@@ -93,13 +94,13 @@ class CaptureClock:
         rtp_time = self._unwrap(timestamp, first_arrival)
         progress = rtp_time / RTP_HZ
         base = self._base.add(first_arrival, first_arrival - progress)
-        return Capture(rtp_time, progress + base, self._sender(timestamp), self._doubted)
+        return Capture(rtp_time, progress + base, self._get_sender_time(timestamp), self._doubted)
 
-    def _sender(self, timestamp: int) -> float | None:
+    def _get_sender_time(self, timestamp: int) -> float | None:
         if not self._reports or self._doubted:
             return None
         ntp_seconds, rtp = self._reports[-1]
-        distance = signed_difference(timestamp - rtp) / RTP_HZ
+        distance = to_signed_difference(timestamp - rtp) / RTP_HZ
         return ntp_seconds + distance if abs(distance) <= REPORT_FAR_S else None
 
     def _unwrap(self, timestamp: int, arrival: float) -> int:
@@ -107,7 +108,7 @@ class CaptureClock:
             self._newest = (timestamp, arrival)
             return timestamp
         newest, newest_arrival = self._newest
-        step = signed_difference(timestamp + self._offset - newest)
+        step = to_signed_difference(timestamp + self._offset - newest)
         rtp_time = newest + step
         if step < 0:
             self._late += 1
@@ -136,7 +137,7 @@ class CaptureClock:
             newest = self._reports[-1]
             self._reports.clear()
             self._doubted = False
-            if abs(signed_difference(timestamp - newest[1])) < abs(
-                signed_difference(before - newest[1])
+            if abs(to_signed_difference(timestamp - newest[1])) < abs(
+                to_signed_difference(before - newest[1])
             ):
                 self._reports.append(newest)

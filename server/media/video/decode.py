@@ -152,17 +152,17 @@ class H264Frames:
 
 def _check_beginning(slice_header: bytes) -> None:
     """Refuse a picture that begins with a later slice, because libav loses all slices before the first one."""
-    if Bits(slice_header).ue():
+    if Bits(slice_header).read_ue():
         raise FormatRefused("A picture's slices are out of order.")
 
 
 def _read_picture_set(unit: bytes) -> int:
     """Return the id of a picture parameter set (section 7.3.2.2) without its NAL header."""
     bits = Bits(unit)
-    number = bits.ue(255)
-    bits.ue(31)
+    number = bits.read_ue(255)
+    bits.read_ue(31)
     bits.read(2)
-    if bits.ue():
+    if bits.read_ue():
         raise FormatRefused("A picture has slice groups.")
     return number
 
@@ -181,7 +181,7 @@ class Bits:
         self._left -= count
         return self._value >> self._left & (1 << count) - 1
 
-    def ue(self, most: int = (1 << 32) - 2) -> int:
+    def read_ue(self, most: int = (1 << 32) - 2) -> int:
         """Read an unsigned Exp-Golomb number (section 9.1). Raises ValueError above `most`."""
         zeros = 0
         while not self.read(1):
@@ -193,11 +193,11 @@ class Bits:
             raise ValueError(f"A number of a parameter set is {number}; at most {most} is allowed.")
         return number
 
-    def se(self) -> int:
-        number = self.ue()
+    def read_se(self) -> int:
+        number = self.read_ue()
         return (number + 1) // 2 if number % 2 else -(number // 2)
 
-    def bits_read(self) -> str:
+    def get_bits_read(self) -> str:
         """Return all bits read so far as a string of ones and zeros."""
         count = self._size - self._left
         return f"{self._value >> self._left:0{count}b}"
@@ -214,28 +214,28 @@ def read_set(unit: bytes, most: int = MAX_KEPT_MACROBLOCKS) -> SequenceSet:
     if profile not in _PROFILES:
         raise FormatRefused(f"Profile {profile} may have more than 8 bits or other than 4:2:0.")
     bits.read(16)
-    bits.ue(31)
+    bits.read_ue(31)
     if profile == _HIGH:
-        _samples(bits)
-    bits.ue(12)
-    order = bits.ue(2)
+        _read_sample_format(bits)
+    bits.read_ue(12)
+    order = bits.read_ue(2)
     if order == 0:
-        bits.ue(12)
+        bits.read_ue(12)
     elif order == 1:
         bits.read(1)
-        bits.se()
-        bits.se()
-        for _ in range(bits.ue(255)):
-            bits.se()
-    references = bits.ue(_MAX_REFERENCES)
+        bits.read_se()
+        bits.read_se()
+        for _ in range(bits.read_ue(255)):
+            bits.read_se()
+    references = bits.read_ue(_MAX_REFERENCES)
     bits.read(1)
-    width, height = bits.ue() + 1, bits.ue() + 1
+    width, height = bits.read_ue() + 1, bits.read_ue() + 1
     if not bits.read(1):
         height *= 2
         bits.read(1)
     bits.read(1)
     if bits.read(1):
-        left, right, top, bottom = (bits.ue() for _ in range(4))
+        left, right, top, bottom = (bits.read_ue() for _ in range(4))
         if 2 * (left + right) >= 16 * width or 2 * (top + bottom) >= 16 * height:
             raise ValueError("A sequence parameter set leaves nothing of its pictures.")
     picture = _count_macroblocks(width, height)
@@ -244,7 +244,7 @@ def read_set(unit: bytes, most: int = MAX_KEPT_MACROBLOCKS) -> SequenceSet:
         raise PicturesTooLarge(
             f"{16 * width}x{16 * height} with {kept} kept macroblocks, of at most {most}"
         )
-    text = bits.bits_read() + "1" + _vui(_colors(bits), references) + "1"
+    text = bits.get_bits_read() + "1" + _make_vui(_copy_colors(bits), references) + "1"
     text += "0" * (-len(text) % 8)
     return SequenceSet(kept, _protect(int(text, 2).to_bytes(len(text) // 8, "big")))
 
@@ -255,8 +255,8 @@ def _count_macroblocks(width: int, height: int) -> int:
     return width * height
 
 
-def _samples(bits: Bits) -> None:
-    if bits.ue() != 1 or bits.ue() or bits.ue() or bits.read(1):
+def _read_sample_format(bits: Bits) -> None:
+    if bits.read_ue() != 1 or bits.read_ue() or bits.read_ue() or bits.read(1):
         raise FormatRefused("Pictures are not 4:2:0 with 8 bits, or coded without loss.")
     if not bits.read(1):
         return
@@ -265,11 +265,11 @@ def _samples(bits: Bits) -> None:
             last = following = 8
             for _ in range(16 if number < 6 else 64):
                 if following:
-                    following = (last + bits.se()) % 256
+                    following = (last + bits.read_se()) % 256
                 last = following or last
 
 
-def _colors(bits: Bits) -> str:
+def _copy_colors(bits: Bits) -> str:
     """Copy `video_signal_type` from the usability information (section E.1.1); "0" if it is missing."""
     try:
         if not bits.read(1):
@@ -287,17 +287,17 @@ def _colors(bits: Bits) -> str:
         return "0"
 
 
-def _vui(colors: str, references: int) -> str:
+def _make_vui(colors: str, references: int) -> str:
     """Return usability information with these colours and without reordered pictures."""
     # Without aspect ratio, overscan, chroma location, timing, buffers and picture structure
     head = "00" + colors + "00000"
     # Restrictions: vectors beyond the edges, no limit of bytes and bits, the usual limit of
     # vectors, no reordered pictures, and only as many buffered pictures as references
-    numbers = "".join(_ue(number) for number in (0, 0, 16, 16, 0, references))
+    numbers = "".join(_encode_ue(number) for number in (0, 0, 16, 16, 0, references))
     return head + "11" + numbers
 
 
-def _ue(number: int) -> str:
+def _encode_ue(number: int) -> str:
     text = f"{number + 1:b}"
     return "0" * (len(text) - 1) + text
 
@@ -333,14 +333,14 @@ class Vp8Frames:
 
     def check(self, data: bytes, *, after_hole: bool = False) -> bytes:
         """Return the frame unchanged. Raises PicturesTooLarge."""
-        kept = VP8_PICTURES * picture_macroblocks(data) * VP8_MACROBLOCK_BYTES
+        kept = VP8_PICTURES * count_macroblocks(data) * VP8_MACROBLOCK_BYTES
         if kept > MAX_KEPT_MACROBLOCKS * MACROBLOCK_BYTES:
             raise PicturesTooLarge(f"A picture makes the decoder keep {kept} bytes.")
         self.kept = max(self.kept, kept)
         return data
 
 
-def picture_macroblocks(data: bytes) -> int:
+def count_macroblocks(data: bytes) -> int:
     """Return the number of macroblocks of a key frame; 0 for other frames."""
     if len(data) < 10 or data[0] & 1 or data[3:6] != b"\x9d\x01\x2a":
         return 0
@@ -450,11 +450,11 @@ class DecodeLane:
             frame = replace(frame, after_hole=True)
         self._need_key = None
         self._waiting.append(frame)
-        if _too_many(self._waiting):
-            self._overflow()
-        self._next()
+        if _has_too_many(self._waiting):
+            self._drop_overflow()
+        self._decode_next()
 
-    def _overflow(self) -> None:
+    def _drop_overflow(self) -> None:
         """Drop the frames before the newest waiting key frame; if there is none, drop all, and request a key frame."""
         keep: deque[EncodedFrame] = deque()
         for frame in reversed(self._waiting):
@@ -463,7 +463,7 @@ class DecodeLane:
                 break
         else:
             keep.clear()
-        if _too_many(keep):
+        if _has_too_many(keep):
             keep.clear()
         if keep:
             keep[0] = replace(keep[0], after_hole=True)
@@ -497,11 +497,11 @@ class DecodeLane:
         if self._need_key is not None:
             self._on_error(None)
 
-    def _next(self) -> None:
+    def _decode_next(self) -> None:
         if self._busy or not self._waiting or self._closed or self._pause:
             return
         if wait := self._credit.wait(time.monotonic()):
-            self._pause.set(wait, self._next)
+            self._pause.set(wait, self._decode_next)
             return
         self._busy = True
         try:
@@ -536,9 +536,9 @@ class DecodeLane:
                 log.warning("decoder failed", extra={"error": type(exc).__name__})
         with suppress(RuntimeError):  # the event loop ended before this thread
             spent = time.thread_time() - began
-            self._loop.call_soon_threadsafe(self._done, frame, image, problem, spent)
+            self._loop.call_soon_threadsafe(self._on_done, frame, image, problem, spent)
 
-    def _done(
+    def _on_done(
         self, frame: EncodedFrame, image: av.VideoFrame | None, problem: str, spent: float
     ) -> None:
         self._busy = False
@@ -559,7 +559,7 @@ class DecodeLane:
             self._refused("size")
         else:
             self._on_image(frame, image)
-        self._next()
+        self._decode_next()
 
     def close(self) -> None:
         self._closed = True
@@ -570,7 +570,7 @@ class DecodeLane:
             self._decoder = None
 
 
-def _too_many(frames: deque[EncodedFrame]) -> bool:
+def _has_too_many(frames: deque[EncodedFrame]) -> bool:
     return len(frames) > BACKLOG or sum(len(frame.data) for frame in frames) > BACKLOG_BYTES
 
 

@@ -45,7 +45,7 @@ def parse(codec: str, payload: bytes) -> Payload:
     return _PARSERS[codec](payload)
 
 
-def _vp8(payload: bytes) -> Payload:
+def _parse_vp8(payload: bytes) -> Payload:
     """Parse RFC 7741 section 4.2: X R N S R PID, then I L T K and the fields that they announce."""
     first = payload[0]
     size = 1
@@ -71,7 +71,7 @@ def _vp8(payload: bytes) -> Payload:
     return Payload(data, start, start and not data[0] & 1)
 
 
-def _h264(payload: bytes) -> Payload:
+def _parse_h264(payload: bytes) -> Payload:
     """Parse RFC 6184 sections 5.6 (single NAL unit), 5.7.1 (STAP-A) and 5.8 (FU-A)."""
     if len(payload) < 2:
         raise ValueError(f"An H.264 payload needs 2 bytes, got {len(payload)}.")
@@ -79,19 +79,19 @@ def _h264(payload: bytes) -> Payload:
     kind = header & 0x1F
     if 1 <= kind < _STAP_A:
         data = _START_CODE + payload
-        return Payload(data, _starts(kind), _is_key(payload), kind in _SLICES)
+        return Payload(data, _starts_frame(kind), _is_key(payload), kind in _SLICES)
     if kind == _FU_A:
         kind = payload[1] & 0x1F
         if not payload[1] & 0x80:
             return Payload(payload[2:], False, False, kind in _SLICES)
         data = b"%b%c%b" % (_START_CODE, header & 0xE0 | kind, payload[2:])
-        return Payload(data, _starts(kind), kind in (_IDR, _SPS), kind in _SLICES)
+        return Payload(data, _starts_frame(kind), kind in (_IDR, _SPS), kind in _SLICES)
     if kind == _STAP_A:
-        return _stap_a(payload)
+        return _parse_stap_a(payload)
     raise ValueError(f"H.264 payloads of type {kind} are not supported; 1 to 24 and 28 are.")
 
 
-def _stap_a(payload: bytes) -> Payload:
+def _parse_stap_a(payload: bytes) -> Payload:
     parts: list[bytes] = []
     start = key = picture = False
     position, end = 1, len(payload)
@@ -106,7 +106,7 @@ def _stap_a(payload: bytes) -> Payload:
         if position > unit:
             parts.append(payload[unit:position])
             kind = payload[unit] & 0x1F
-            start = start or _starts(kind)
+            start = start or _starts_frame(kind)
             key = key or _is_key(payload[unit:position])
             picture = picture or kind in _SLICES
     return Payload(b"".join(parts), start, key, picture)
@@ -136,12 +136,12 @@ def _has_recovery_point(unit: bytes) -> bool:
     return False
 
 
-def _starts(kind: int) -> bool:
+def _starts_frame(kind: int) -> bool:
     """Return True if a unit of this type begins a frame, so that decoding needs nothing before it."""
     return kind in (_SPS, _ACCESS_UNIT_DELIMITER)
 
 
-_PARSERS = {"VP8": _vp8, "H264": _h264}
+_PARSERS = {"VP8": _parse_vp8, "H264": _parse_h264}
 
 
 @dataclass(slots=True, eq=False)

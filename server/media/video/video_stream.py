@@ -12,7 +12,7 @@ import av
 
 from server.core.aio import Timer
 from server.core.frames import READABLE, Frame
-from server.media.path_rate import signed_difference
+from server.media.path_rate import to_signed_difference
 from server.media.video import payload
 from server.media.video.assemble import Assembler
 from server.media.video.camera_state import Silence
@@ -104,7 +104,7 @@ class VideoStream:
         for frame in self._assembler.add(packet, now, retransmission):
             self._lane.put(frame)
         # A timer may fire early, so that most packets need no new one.
-        if self._deadline() < self._timer_at:
+        if self._get_deadline() < self._timer_at:
             self._repair(now)
 
     def report(self, ntp: int, rtp: int, now: float) -> None:
@@ -140,7 +140,7 @@ class VideoStream:
         if image.format.name not in READABLE:
             self._sink.frames_dropped("format")
             return
-        if self._new_colors and signed_difference(encoded.timestamp - self._new_colors[0]) >= 0:
+        if self._new_colors and to_signed_difference(encoded.timestamp - self._new_colors[0]) >= 0:
             self._colors, self._new_colors = self._new_colors[1], None
         if self._colors:
             image.colorspace, image.color_range = self._colors.matrix, self._colors.range
@@ -166,32 +166,32 @@ class VideoStream:
             self._assembler.decode_failed(timestamp)
             self._repair(time.monotonic())
 
-    def _deadline(self) -> float:
+    def _get_deadline(self) -> float:
         """Return the time of the next work without a new packet; infinite for never."""
         return min(self._assembler.deadline(), self._silence.due)
 
     def _repair(self, now: float) -> None:
         """Send the due requests (NACK, PLI), and set the timer for the next ones."""
         assembler = self._assembler
-        lost = assembler.nacks(now)
+        lost = assembler.take_nacks(now)
         if lost:
             self._feedback.send_nack(self.ssrc, lost)
         silent = self._silence.ask(now)
-        if assembler.key_frame_wanted(now) or silent:
+        if assembler.take_key_frame_request(now) or silent:
             self._feedback.send_pli(self.ssrc)
             # Once per silence, because a WebSocket message is delayed by an outage, but not lost.
             if self._silence.asks <= 1:
                 self._sink.key_frame_requested()
         for reason in [*assembler.dropped]:
             self._sink.frames_dropped(reason, assembler.dropped.pop(reason))
-        deadline = self._deadline()
+        deadline = self._get_deadline()
         self._timer.cancel()
         self._timer_at = math.inf
         if deadline < math.inf and not self._closed:
             self._timer_at = deadline
-            self._timer.set(max(0.0, deadline - now), self._timer_fired, deadline)
+            self._timer.set(max(0.0, deadline - now), self._on_timer, deadline)
 
-    def _timer_fired(self, deadline: float) -> None:
+    def _on_timer(self, deadline: float) -> None:
         self._timer_at = math.inf
         # The loop's timer may fire slightly early, but the methods compare with the exact deadline.
         now = max(time.monotonic(), deadline)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from server.core.frames import BoxUnit, Geometry, Tiles
-from server.models.files import json_or_nothing, object_in
+from server.models.files import get_object, read_json_or_empty
 
 # Kinds of models, and the libraries that run them. Standard library only: a dry run needs no package.
 
@@ -118,7 +118,7 @@ def read(text: str) -> dict[str, Family]:
         boxes = BoxUnit(boxes)
         abilities |= {Ability.GROUNDING}
     types = data.pop("types")
-    sizes = _geometry(**data.pop("geometry")) if "geometry" in data else None
+    sizes = _make_geometry(**data.pop("geometry")) if "geometry" in data else None
     data["names"] = tuple(data.get("names", ()))
     for name in ("not_with", "silent_with", "thinks_with"):
         data[name] = frozenset(data.get(name, ()))
@@ -137,7 +137,7 @@ _KINDS = {
 }
 
 
-def _geometry(
+def _make_geometry(
     patch: int, merge: int, min_pixels: int, max_pixels: int, tokens: int | None = None
 ) -> Geometry:
     found = Geometry(patch * merge, min_pixels, max_pixels, tokens=tokens)
@@ -158,7 +158,7 @@ _NAMED = sorted(
 _WORDS = tomllib.loads((_HERE / "_words.toml").read_text("utf-8"))
 
 
-def _either(names: Iterable[str]) -> re.Pattern[str]:
+def _make_pattern(names: Iterable[str]) -> re.Pattern[str]:
     """Return a pattern of alternatives, each in its own group."""
     found = []
     for name in names:
@@ -168,8 +168,8 @@ def _either(names: Iterable[str]) -> re.Pattern[str]:
     return re.compile(f"(?<![a-z])(?:{'|'.join(found)})", re.I)
 
 
-_NAMES = _either(name for name, _ in _NAMED)
-_PICTURES, _NO_CHAT = _either(_WORDS["pictures"]), _either(_WORDS["no_chat"])
+_NAMES = _make_pattern(name for name, _ in _NAMED)
+_PICTURES, _NO_CHAT = _make_pattern(_WORDS["pictures"]), _make_pattern(_WORDS["no_chat"])
 
 
 def find_family(model_type: object, *names: str) -> Family | None:
@@ -181,114 +181,120 @@ def find_family(model_type: object, *names: str) -> Family | None:
     if kind is not None:
         found = FAMILIES.get(kind.removesuffix("_thinker"))
     else:
-        found = next((one for one in map(_by_name, names) if one is not None), None)
+        found = next((one for one in map(_find_by_name, names) if one is not None), None)
     if found is None:
         return None
-    words = {word for name in (kind or "", *names) for word in _words(name)}
+    words = {word for name in (kind or "", *names) for word in _split_words(name)}
     silent = {Ability.SPEECH_OUT} if words & found.silent_with else set()
     always = bool(words & found.thinks_with)
     return replace(found, abilities=found.abilities - silent, always_thinks=always)
 
 
 @lru_cache(maxsize=1024)
-def _by_name(name: str) -> Family | None:
-    found = _NAMES.search(_last(name))
+def _find_by_name(name: str) -> Family | None:
+    found = _NAMES.search(_get_last_component(name))
     family = _NAMED[found.lastindex - 1][1] if found is not None and found.lastindex else None
-    return None if family is None or _words(name) & family.not_with else family
+    return None if family is None or _split_words(name) & family.not_with else family
 
 
-def _words(name: str) -> set[str]:
-    return set(re.split(r"[^a-z0-9]", _last(name).lower()))
+def _split_words(name: str) -> set[str]:
+    return set(re.split(r"[^a-z0-9]", _get_last_component(name).lower()))
 
 
-def sees(name: str) -> bool | None:
+def accepts_pictures(name: str) -> bool | None:
     """Return whether a model accepts pictures, according to its name; None if unknown."""
     if _NO_CHAT.search(name):
         return False
-    family = _by_name(name)
-    return True if (family.answers if family else _PICTURES.search(_last(name))) else None
+    family = _find_by_name(name)
+    return (
+        True
+        if (family.answers if family else _PICTURES.search(_get_last_component(name)))
+        else None
+    )
 
 
-def of_type(model_type: object) -> Family:
+def get_family(model_type: object) -> Family:
     """Return the family of a `model_type`; NONE if unknown."""
     return find_family(model_type) or NONE
 
 
-def _last(name: str) -> str:
+def _get_last_component(name: str) -> str:
     """Return the last component of a path or of a repository's name."""
     return name.rstrip("/").rpartition("/")[2]
 
 
 QWEN2_VL, QWEN3_VL = (
-    one for kind in ("qwen2_vl", "qwen3_vl") if (one := of_type(kind).geometry) is not None
+    one for kind in ("qwen2_vl", "qwen3_vl") if (one := get_family(kind).geometry) is not None
 )
 # The geometry of unknown models
 DEFAULT_GEOMETRY = QWEN2_VL
 
 
-def factor_geometry(factor: int) -> Geometry:
+def make_factor_geometry(factor: int) -> Geometry:
     """Return the geometry for a configured factor (pixels)."""
     return next((known for known in (QWEN2_VL, QWEN3_VL) if known.factor == factor), None) or (
         Geometry(factor, factor * factor, DEFAULT_GEOMETRY.max_pixels)
     )
 
 
-def folder_type(folder: Path) -> str | None:
+def read_folder_type(folder: Path) -> str | None:
     """Return the `model_type` in a folder's `config.json`, or None if there is none."""
-    found = json_or_nothing(folder / "config.json").get("model_type")
+    found = read_json_or_empty(folder / "config.json").get("model_type")
     return found if isinstance(found, str) else None
 
 
-def folder_geometry(folder: Path, *, filled: bool = False) -> Geometry | None:
+def read_folder_geometry(folder: Path, *, filled: bool = False) -> Geometry | None:
     """Return the geometry from the processor's file and `config.json`; None if they have none.
 
     The processor's file is `preprocessor_config.json`, or a part of `processor_config.json` since
     transformers 5. `filled`: see `Tiles`.
     """
-    whole = json_or_nothing(folder / "processor_config.json")
-    processor = json_or_nothing(folder / "preprocessor_config.json")
-    processor = processor or object_in(whole, "image_processor")
-    config = json_or_nothing(folder / "config.json")
-    if (tiles := _tiles(processor, whole, config, filled)) is not None:
+    whole = read_json_or_empty(folder / "processor_config.json")
+    processor = read_json_or_empty(folder / "preprocessor_config.json")
+    processor = processor or get_object(whole, "image_processor")
+    config = read_json_or_empty(folder / "config.json")
+    if (tiles := _parse_tiles(processor, whole, config, filled)) is not None:
         return replace(DEFAULT_GEOMETRY, tiles=tiles)
-    base = of_type(config.get("model_type")).geometry
-    vision = object_in(config, "vision_config")
-    patch = _whole(processor.get("patch_size")) or _whole(vision.get("patch_size"))
-    merge = _whole(processor.get("merge_size")) or _whole(vision.get("spatial_merge_size"))
+    base = get_family(config.get("model_type")).geometry
+    vision = get_object(config, "vision_config")
+    patch = _parse_integer(processor.get("patch_size")) or _parse_integer(vision.get("patch_size"))
+    merge = _parse_integer(processor.get("merge_size")) or _parse_integer(
+        vision.get("spatial_merge_size")
+    )
     factor = patch * merge if patch and merge else None
     if factor is None:
         return base
-    base = base if base is not None and base.factor == factor else factor_geometry(factor)
+    base = base if base is not None and base.factor == factor else make_factor_geometry(factor)
     # Newer files store the pixel limits as size.shortest_edge and size.longest_edge. A file with only one
     # of them belongs to another kind of processor, and the value is a side length.
-    size = object_in(processor, "size")
+    size = get_object(processor, "size")
     size = size if {"shortest_edge", "longest_edge"} <= size.keys() else {}
-    least = _whole(processor.get("min_pixels")) or _whole(size.get("shortest_edge"))
-    most = _whole(processor.get("max_pixels")) or _whole(size.get("longest_edge"))
+    least = _parse_integer(processor.get("min_pixels")) or _parse_integer(size.get("shortest_edge"))
+    most = _parse_integer(processor.get("max_pixels")) or _parse_integer(size.get("longest_edge"))
     least = max(least or base.min_pixels, factor * factor)
     most = most or base.max_pixels
     return Geometry(factor, least, most) if least <= most else base
 
 
-def _tiles(
+def _parse_tiles(
     processor: Mapping[str, Any], whole: Mapping[str, Any], config: Mapping[str, Any], filled: bool
 ) -> Tiles | None:
     """Return the tiling if the processor splits pictures into tiles, else None."""
     if not processor.get("do_image_splitting"):
         return None
-    side = _whole(object_in(processor, "max_image_size").get("longest_edge"))
-    longest = _whole(object_in(processor, "size").get("longest_edge"))
-    tokens = _whole(whole.get("image_seq_len")) or _square_tokens(config)
+    side = _parse_integer(get_object(processor, "max_image_size").get("longest_edge"))
+    longest = _parse_integer(get_object(processor, "size").get("longest_edge"))
+    tokens = _parse_integer(whole.get("image_seq_len")) or _count_square_tokens(config)
     return Tiles(side, tokens, longest, filled) if side and longest and tokens else None
 
 
-def _square_tokens(config: Mapping[str, Any]) -> int:
+def _count_square_tokens(config: Mapping[str, Any]) -> int:
     """Return the visual tokens of one square (patches merged by the connector); 0 if unknown."""
-    vision = object_in(config, "vision_config")
-    side, patch = _whole(vision.get("image_size")), _whole(vision.get("patch_size"))
-    scale = _whole(config.get("scale_factor"))
+    vision = get_object(config, "vision_config")
+    side, patch = _parse_integer(vision.get("image_size")), _parse_integer(vision.get("patch_size"))
+    scale = _parse_integer(config.get("scale_factor"))
     return (side // patch // scale) ** 2 if side and patch and scale else 0
 
 
-def _whole(value: object) -> int | None:
+def _parse_integer(value: object) -> int | None:
     return value if type(value) is int and value > 0 else None

@@ -12,7 +12,12 @@ import httpx2
 from pydantic import SecretStr
 
 from server.models.openai.events import ChatStream
-from server.models.openai.http import ResponseTooLarge, http_client, retry_after, why_unreachable
+from server.models.openai.http import (
+    ResponseTooLarge,
+    explain_unreachable,
+    make_http_client,
+    retry_after,
+)
 from server.models.openai.upstream import AskFailed, Refused
 from server.models.thinking import ThinkingLimits
 
@@ -67,7 +72,7 @@ class Endpoint:
 
     `model`: "" for the first model that the server lists. `factor` overrides the model's geometry factor. `voice`: voice
     of spoken answers; "" for the model's default. `fields`: added to each request while the server accepts them.
-    `machines`: see `other_machine`. `picture_share`: see `Capabilities`.
+    `machines`: see `get_other_machine`. `picture_share`: see `Capabilities`.
     """
 
     base_url: str
@@ -122,7 +127,7 @@ class ChatClient:
         key = endpoint.api_key
         # vLLM's placeholder for "no key"
         self._key = (key.get_secret_value() if isinstance(key, SecretStr) else key) or "EMPTY"
-        self._http = http_client(
+        self._http = make_http_client(
             limits=_POOL,
             connect=limits.connect,
             headers={"Authorization": f"Bearer {self._key}"},
@@ -137,19 +142,19 @@ class ChatClient:
         try:
             answer = await self._http.request(method, url, json=body)
         except httpx2.HTTPError as error:
-            raise self._error_of(error) from None
+            raise self._to_ask_failed(error) from None
         if not answer.is_success:
-            raise _refusal_of(answer)
+            raise _read_refusal(answer)
         return answer
 
-    def _error_of(self, error: BaseException) -> AskFailed:
+    def _to_ask_failed(self, error: BaseException) -> AskFailed:
         if isinstance(error, ResponseTooLarge):
             return NotChat(str(error))
         if isinstance(error, _DROPPED):
             return Dropped()
         if isinstance(error, httpx2.TimeoutException):
             return Slow()
-        return Unreachable(why_unreachable(error, self._http.base_url.host))
+        return Unreachable(explain_unreachable(error, self._http.base_url.host))
 
     async def get(self, url: str, body: Mapping[str, Any] | None = None) -> bytes:
         """Return the response body for a URL or for a path below the base URL; POST if there is a `body`.
@@ -225,19 +230,19 @@ class ChatClient:
                 stream=bool(body),
             )
         except APIStatusError as error:
-            refusal, url = _refusal_of(error.response), error.response.url
+            refusal, url = _read_refusal(error.response), error.response.url
             if refusal.location in (f"{url}/", f"{url.path}/") and self._chat == _CHAT:
                 self._chat += "/"
                 return await self._post(body, headers)
             raise refusal from None
         except (APIConnectionError, httpx2.HTTPError) as error:
-            raise self._error_of(error.__cause__ or error) from None
+            raise self._to_ask_failed(error.__cause__ or error) from None
 
     async def close(self) -> None:
         await self._http.aclose()
 
 
-def _refusal_of(answer: httpx2.Response) -> Refused:
+def _read_refusal(answer: httpx2.Response) -> Refused:
     said: object = answer.text
     with suppress(ValueError, RecursionError):
         said = answer.json()

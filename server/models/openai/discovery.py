@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-from server.models.files import clean, object_in
+from server.models.files import clean, get_object
 
 _LONGEST_NAME = 1024
 # Maximum listed models to choose from
@@ -63,7 +63,7 @@ def choose(models: Iterable[ModelInfo], current: str) -> ModelInfo | None:
     return min(able, key=rank, default=None)
 
 
-def objects_in(data: object, key: str) -> list[dict[str, Any]]:
+def get_objects(data: object, key: str) -> list[dict[str, Any]]:
     """Return the objects in the list under a key, or [] if there is no list."""
     listed = data.get(key) if isinstance(data, Mapping) else None
     return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
@@ -74,13 +74,13 @@ def is_name(id: object) -> bool:
     return isinstance(id, str) and 0 < len(id) <= _LONGEST_NAME and id.isprintable()
 
 
-def same_name(one: object, other: str) -> bool:
+def is_same_name(one: object, other: str) -> bool:
     """Return whether two names are equal, ignoring case, Gemini's folder, and Ollama's default tag."""
     names = (str(name).casefold() for name in (one, other))
     return len({name.removeprefix("models/").removesuffix(":latest") for name in names}) == 1
 
 
-def cards_in(data: object) -> list[dict[str, Any]]:
+def parse_cards(data: object) -> list[dict[str, Any]]:
     """Return the valid entries of a model list. Raises ValueError if there is no list."""
     data = data if isinstance(data, dict) else {"data": data}
     if "data" in data and data["data"] is None:
@@ -89,8 +89,8 @@ def cards_in(data: object) -> list[dict[str, Any]]:
     if not isinstance(data.get(key), list):
         raise ValueError("no list of models")
     # llama.cpp has a second list, with file names.
-    beside = {str(one.get("name")): one for one in objects_in(data, "models")}
-    cards = [one for one in objects_in(data, key) if is_name(one.get("id"))]
+    beside = {str(one.get("name")): one for one in get_objects(data, "models")}
+    cards = [one for one in get_objects(data, key) if is_name(one.get("id"))]
     return [{**beside.get(one["id"], {}), **one} for one in cards]
 
 
@@ -106,29 +106,29 @@ _LENGTHS = (
 )
 
 
-def of_card(card: Mapping[str, Any]) -> ModelInfo:
+def parse_card(card: Mapping[str, Any]) -> ModelInfo:
     """Return the facts in a list entry. Missing information about sound stays unknown."""
     root, model_type = (str(card.get(name) or "") for name in ("root", "model_type"))
-    parts = [card, *(object_in(card, part) for part in ("top_provider", "limits", "meta"))]
+    parts = [card, *(get_object(card, part) for part in ("top_provider", "limits", "meta"))]
     return ModelInfo(
         str(card["id"]),
         _takes_pictures(card),
-        hears="audio" in _takes(card) or None,
-        speaks="audio" in _modalities(card, "output") or None,
+        hears="audio" in _get_inputs(card) or None,
+        speaks="audio" in _get_modalities(card, "output") or None,
         loaded=_is_loaded(card),
-        loading=_state(card) == "loading",
+        loading=_get_state(card) == "loading",
         root=root,
         model_type=model_type,
         vllm=card.get("owned_by") == "vllm",
-        context=_first_count(*(part.get(name) for part in parts for name in _LENGTHS)),
+        context=_get_first_count(*(part.get(name) for part in parts for name in _LENGTHS)),
     )
 
 
-def _first_count(*values: object, most: int = 10**9) -> int | None:
-    return next((one for one in map(_whole, values) if 0 < one <= most), None)
+def _get_first_count(*values: object, most: int = 10**9) -> int | None:
+    return next((one for one in map(_parse_integer, values) if 0 < one <= most), None)
 
 
-def _whole(value: object) -> int:
+def _parse_integer(value: object) -> int:
     """Return the value as an integer, also if it is text or an integral float; 0 for anything else."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         return int(value)
@@ -137,9 +137,9 @@ def _whole(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
-def _modalities(card: Mapping[str, Any], way: str) -> set[str]:
+def _get_modalities(card: Mapping[str, Any], way: str) -> set[str]:
     """Return the modalities of an entry. `way`: input or output."""
-    parts = (card, object_in(card, "architecture"), object_in(card, "modalities"))
+    parts = (card, get_object(card, "architecture"), get_object(card, "modalities"))
     lists = [part.get(key) for part in parts for key in (f"{way}_modalities", way)]
     # OpenRouter's older format: text+image->text
     takes, _, gives = str(parts[1].get("modality")).partition("->")
@@ -151,7 +151,7 @@ def _modalities(card: Mapping[str, Any], way: str) -> set[str]:
 _TYPES = {"vlm": True, "llm": False, "embeddings": False, "embedding": False}
 
 
-def _takes(card: Mapping[str, Any]) -> set[str]:
+def _get_inputs(card: Mapping[str, Any]) -> set[str]:
     found = card.get("capabilities")
     if isinstance(found, dict):
         found = (
@@ -159,24 +159,24 @@ def _takes(card: Mapping[str, Any]) -> set[str]:
         )
     if str(card.get("type")) in _TYPES or not isinstance(found, list):
         found = []
-    return {str(one).lower() for one in found} | _modalities(card, "input")
+    return {str(one).lower() for one in found} | _get_modalities(card, "input")
 
 
 def _takes_pictures(card: Mapping[str, Any]) -> bool | None:
     # Some gateways report False for unknown models.
     if True in (card.get("supports_vision"), card.get("supports_image_in")):
         return True
-    named = _takes(card)
+    named = _get_inputs(card)
     return not _PICTURES.isdisjoint(named) if named else _TYPES.get(str(card.get("type")))
 
 
-def _state(card: Mapping[str, Any]) -> object:
+def _get_state(card: Mapping[str, Any]) -> object:
     # llama.cpp with several models uses `status`.
-    return object_in(card, "status").get("value", card.get("state"))
+    return get_object(card, "status").get("value", card.get("state"))
 
 
 def _is_loaded(card: Mapping[str, Any]) -> bool | None:
-    state = _state(card)
+    state = _get_state(card)
     return state == "loaded" if isinstance(state, str) else None
 
 
@@ -185,7 +185,7 @@ def _is_loaded(card: Mapping[str, Any]) -> bool | None:
 LM_STUDIO, LLAMA_CPP = "LM Studio", "llama.cpp"
 
 
-def server_of(cards: Sequence[Mapping[str, Any]]) -> str:
+def identify_server(cards: Sequence[Mapping[str, Any]]) -> str:
     """Return the server program, identified by the owners in its list; "" for a program without other sources."""
     owners = [card.get("owned_by") for card in cards]
     if "organization_owner" in owners:
@@ -199,9 +199,9 @@ def server_of(cards: Sequence[Mapping[str, Any]]) -> str:
     return "Ollama" if "library" in owners or named else ""
 
 
-def of_props(props: Mapping[str, Any], _: str) -> ModelInfo:
+def parse_props(props: Mapping[str, Any], _: str) -> ModelInfo:
     """Return the facts in llama.cpp's /props."""
-    takes, template = object_in(props, "modalities"), props.get("chat_template")
+    takes, template = get_object(props, "modalities"), props.get("chat_template")
     sees, hears = (
         one if isinstance(one := takes.get(way), bool) else None for way in ("vision", "audio")
     )
@@ -213,16 +213,16 @@ def of_props(props: Mapping[str, Any], _: str) -> ModelInfo:
         # A template that requires alternating roles allows no separate message for the picture.
         caches="alternate" not in str(template),
         kind=str(props.get("model_path") or ""),
-        context=_first_count(
-            object_in(props, "default_generation_settings").get("n_ctx"), props.get("n_ctx")
+        context=_get_first_count(
+            get_object(props, "default_generation_settings").get("n_ctx"), props.get("n_ctx")
         ),
-        slots=_first_count(props.get("total_slots"), most=1_000),
+        slots=_get_first_count(props.get("total_slots"), most=1_000),
     )
 
 
-def of_show(shown: Mapping[str, Any], _: str) -> ModelInfo:
+def parse_show(shown: Mapping[str, Any], _: str) -> ModelInfo:
     """Return the facts in Ollama's /api/show. The context length is the one in its parameters, else unknown."""
-    named, model = _takes(shown), object_in(shown, "model_info")
+    named, model = _get_inputs(shown), get_object(shown, "model_info")
     context = re.search(r'^num_ctx\s+"?(\d{1,9})\b', str(shown.get("parameters")), re.MULTILINE)
     kind = str(model.get("general.architecture") or "")
     return ModelInfo(
@@ -231,28 +231,28 @@ def of_show(shown: Mapping[str, Any], _: str) -> ModelInfo:
         thinks="thinking" in named,
         calls="tools" in named if named else None,
         kind=kind,
-        context=_first_count(int(context[1])) if context else None,
-        most_context=_first_count(model.get(f"{kind}.context_length")),
+        context=_get_first_count(int(context[1])) if context else None,
+        most_context=_get_first_count(model.get(f"{kind}.context_length")),
     )
 
 
-def of_ps(data: Mapping[str, Any], name: str) -> ModelInfo:
+def parse_ps(data: Mapping[str, Any], name: str) -> ModelInfo:
     """Return the facts in Ollama's /api/ps: whether the model is loaded, and its context length."""
     if not isinstance(data.get("models"), list):
         return ModelInfo()
     found = [
         one
-        for one in objects_in(data, "models")
-        if same_name(one.get("name", one.get("model")), name)
+        for one in get_objects(data, "models")
+        if is_same_name(one.get("name", one.get("model")), name)
     ]
     return ModelInfo(
-        loaded=bool(found), context=_first_count(*(one.get("context_length") for one in found))
+        loaded=bool(found), context=_get_first_count(*(one.get("context_length") for one in found))
     )
 
 
-def of_v0(data: Mapping[str, Any], name: str) -> ModelInfo:
+def parse_v0(data: Mapping[str, Any], name: str) -> ModelInfo:
     """Return the facts in LM Studio's /api/v0/models."""
-    card = next((one for one in objects_in(data, "data") if same_name(one.get("id"), name)), {})
+    card = next((one for one in get_objects(data, "data") if is_same_name(one.get("id"), name)), {})
     abilities, lengths = card.get("capabilities"), [card.get("loaded_context_length")]
     if _is_loaded(card) is not False:
         # A model that is not loaded may be loaded with another context.
@@ -262,9 +262,9 @@ def of_v0(data: Mapping[str, Any], name: str) -> ModelInfo:
         hears=False if card else None,
         calls="tool_use" in abilities if isinstance(abilities, list) else None,
         loaded=_is_loaded(card),
-        loading=_state(card) == "loading",
+        loading=_get_state(card) == "loading",
         kind=str(card.get("arch") or ""),
-        context=_first_count(*lengths),
+        context=_get_first_count(*lengths),
     )
 
 
@@ -280,10 +280,10 @@ class Source(NamedTuple):
 
 # Later sources take precedence.
 SOURCES = (
-    Source(LLAMA_CPP, "/props", of_props),
-    Source(LM_STUDIO, "/api/v0/models", of_v0, changes=True),
-    Source("Ollama", "/api/show", of_show, posts=True),
-    Source("Ollama", "/api/ps", of_ps, changes=True),
+    Source(LLAMA_CPP, "/props", parse_props),
+    Source(LM_STUDIO, "/api/v0/models", parse_v0, changes=True),
+    Source("Ollama", "/api/show", parse_show, posts=True),
+    Source("Ollama", "/api/ps", parse_ps, changes=True),
 )
 # Paths of servers whose models speak; plain vLLM has none of them.
 _SPEAKING_PATHS = frozenset(("/v1/audio/speech", "/v1/audio/voices"))
@@ -291,10 +291,10 @@ _SPEAKING_PATHS = frozenset(("/v1/audio/speech", "/v1/audio/voices"))
 
 def speaks(described: Mapping[str, Any]) -> bool:
     """Return whether models speak their answers, according to the server's OpenAPI description."""
-    return not _SPEAKING_PATHS.isdisjoint(object_in(described, "paths"))
+    return not _SPEAKING_PATHS.isdisjoint(get_object(described, "paths"))
 
 
-def address_of(base_url: str) -> str:
+def get_display_address(base_url: str) -> str:
     """Return a URL without credentials, for display. Raises ValueError."""
     url = urlsplit(base_url)
     if url.scheme not in ("http", "https") or not url.hostname:
@@ -304,9 +304,9 @@ def address_of(base_url: str) -> str:
     return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path.rstrip('/')}"
 
 
-def moved_to(address: str, path: str, location: str) -> str:
+def get_redirect_target(address: str, path: str, location: str) -> str:
     """Return the target URL of a redirect, for display; "" if there is none."""
     with suppress(ValueError):
         if location:
-            return clean(address_of(urljoin(address + path, location)))
+            return clean(get_display_address(urljoin(address + path, location)))
     return ""

@@ -78,7 +78,7 @@ class OpenAIEngine:
 
     @property
     def status(self) -> EngineStatus:
-        found, left_out = self._server.status, self._left_out()
+        found, left_out = self._server.status, self._get_left_out()
         able, context = found.capabilities, found.capabilities.context_length
         reserved = self._thinking.budget(context) if context else 0
         if not left_out and able.reserved_tokens == reserved:
@@ -86,7 +86,7 @@ class OpenAIEngine:
         able = replace(restrict(able, left_out), reserved_tokens=reserved)
         return replace(found, capabilities=able, left_out=tuple(sorted(left_out)))
 
-    def _left_out(self) -> frozenset[str]:
+    def _get_left_out(self) -> frozenset[str]:
         return self._plain.names(self._server.model, time.monotonic())
 
     async def probe(self) -> EngineStatus:
@@ -121,10 +121,10 @@ class OpenAIEngine:
                         raise self._server.refusal(Refused.of_event(piece.error), plain=False)
             except TimeoutError:
                 if not parser.finish:
-                    raise self._timeout_error(now() >= deadline) from None
+                    raise self._make_timeout_error(now() >= deadline) from None
             except BrokenStream as error:
                 if not parser.finish:
-                    raise answer.asking.broken_error(error) from None
+                    raise answer.asking.make_broken_error(error) from None
         for chunk in parser.end(whole=stream.done):
             yield self._complete(chunk, answer) if isinstance(chunk, Finished) else chunk
 
@@ -151,7 +151,7 @@ class OpenAIEngine:
         # An abandoned request may make the server restart loading, so background work waits as long.
         loads = self._server.status.loaded is False or self._begun != self._server.model
         seconds = self.limits.first_token if waited_for or loads else self.limits.background
-        able, left_out = self.status.capabilities, self._left_out()
+        able, left_out = self.status.capabilities, self._get_left_out()
         request = without(prompts.without_unusable_sound(wanted, able.audio_in), left_out)
         asking = Negotiation(
             wanted,
@@ -175,7 +175,7 @@ class OpenAIEngine:
             except (Unreachable, BrokenStream) as error:
                 reason, pause = asking.on_lost(error)
             except NotChat as error:
-                raise EngineFailed(self._server.not_chat(error.why).detail) from None
+                raise EngineFailed(self._server.make_not_chat_status(error.why).detail) from None
             if loop.time() + pause >= asking.until:
                 raise asking.failure()
             asking.repeats += 1
@@ -192,7 +192,7 @@ class OpenAIEngine:
         # A program's conversation may be long, and encoding it would block the event loop.
         of_program = asking.fields is not None
         made = await asyncio.to_thread(asking.body) if of_program else asking.body()
-        names = self._headers(asking.request, asking.repeats)
+        names = self._make_headers(asking.request, asking.repeats)
         async with AsyncExitStack() as attempt:
             stream = await self._client.chat(made, names, asking.until)
             attempt.push_async_callback(stream.aclose)
@@ -212,7 +212,7 @@ class OpenAIEngine:
         asking.on_accepted()
         return answer, first
 
-    def _timeout_error(self, total: bool) -> EngineError:
+    def _make_timeout_error(self, total: bool) -> EngineError:
         """Return the error for an answer that timed out. `total`: the limit of the whole answer."""
         if total:
             why = f"The answer was not complete after {self.limits.total:g} s. Ask for something shorter."
@@ -220,7 +220,7 @@ class OpenAIEngine:
             why = f"The model server fell silent in mid-answer for {self.limits.between_tokens:g} s. Ask again."
         return EngineTimeout(why, public=True)
 
-    def _headers(self, request: EngineRequest, repeat: int) -> dict[str, str]:
+    def _make_headers(self, request: EngineRequest, repeat: int) -> dict[str, str]:
         """Return the headers by which a router and the server identify the session and the request."""
         if self._session_key is None:
             return {}

@@ -74,7 +74,7 @@ class EventStream:
             return None
         return event
 
-    async def _lines(self) -> AsyncGenerator[bytes]:
+    async def _read_lines(self) -> AsyncGenerator[bytes]:
         """Yield the lines of a stream, or a JSON object as one line."""
         rest = bytearray()
         async for chunk in self._response.aiter_bytes():
@@ -99,7 +99,7 @@ class EventStream:
     async def _read(self) -> AsyncGenerator[bytes]:
         """Yield the data of each event."""
         data, name, count = b"", b"", 0
-        async for line in self._lines():
+        async for line in self._read_lines():
             if self.whole:
                 self.done = True
                 yield line
@@ -163,37 +163,37 @@ def read_event(event: bytes, *, streamed: bool = False) -> Piece | None:
     except (ValueError, RecursionError):
         raise BrokenStream(_GARBAGE) from None
     # Gemini sends errors in a list.
-    data = _object(data[0] if isinstance(data, list) and data else data)
+    data = _to_object(data[0] if isinstance(data, list) and data else data)
     choices = data.get("choices")
     if not isinstance(choices, list | None):
         raise BrokenStream(_GARBAGE)
-    choice = next((one for one in map(_object, choices or ()) if not one.get("index")), {})
-    if (error := _error(data, choice)) is not None:
+    choice = next((one for one in map(_to_object, choices or ()) if not one.get("index")), {})
+    if (error := _get_error(data, choice)) is not None:
         return Piece(error=error)
-    message = _object(choice.get("delta")) or (
-        _object(choice.get("message")) if not streamed else {}
+    message = _to_object(choice.get("delta")) or (
+        _to_object(choice.get("message")) if not streamed else {}
     )
-    usage = _usage(data.get("usage") or choice.get("usage"), data.get("timings"))
+    usage = _parse_usage(data.get("usage") or choice.get("usage"), data.get("timings"))
     finish = _finish(choice.get("finish_reason"))
     if not (message or usage or finish):
         return None
-    sound, spoken = _sound(data, message)
-    text, thought = _texts(None if spoken is None else message.get("content") or spoken)
+    sound, spoken = _get_sound(data, message)
+    text, thought = _get_texts(None if spoken is None else message.get("content") or spoken)
     return Piece(
         text,
         # Some servers send both, with the same text.
-        _text(message.get("reasoning_content")) or _text(message.get("reasoning")) or thought,
+        _to_text(message.get("reasoning_content")) or _to_text(message.get("reasoning")) or thought,
         finish,
         began=any(value for name, value in message.items() if name != "role"),
         usage=usage,
         sound=sound,
         refused=bool(message.get("refusal")),
         tools=bool(message.get("tool_calls") or message.get("function_call")),
-        calls=_calls(message.get("tool_calls")),
+        calls=_get_calls(message.get("tool_calls")),
     )
 
 
-def _error(data: dict[str, Any], choice: dict[str, Any]) -> object:
+def _get_error(data: dict[str, Any], choice: dict[str, Any]) -> object:
     """Return the error in an event, in OpenAI's format or as a bare object; None if there is none."""
     if (error := data.get("error") or choice.get("error")) or data.get("object") == "error":
         return error or data
@@ -215,65 +215,65 @@ def _finish(reason: object) -> str:
     return "content_filter" if filtered else "stop"
 
 
-def _sound(data: dict[str, Any], message: dict[str, Any]) -> tuple[str, str | None]:
+def _get_sound(data: dict[str, Any], message: dict[str, Any]) -> tuple[str, str | None]:
     """Return an event's sound (base64) and its transcript; the transcript is None if the content is the sound.
 
     OpenAI sends base64 PCM in `audio.data`; vLLM-Omni sends a base64 WAV file in the content of an event with
     `modality` "audio".
     """
     if data.get("modality") == "audio" and isinstance(message.get("content"), str):
-        return _text(message["content"]), None
-    audio = _object(message.get("audio"))
-    return _text(audio.get("data")), _text(audio.get("transcript"))
+        return _to_text(message["content"]), None
+    audio = _to_object(message.get("audio"))
+    return _to_text(audio.get("data")), _to_text(audio.get("transcript"))
 
 
-def _calls(value: object) -> tuple[CallPiece, ...]:
+def _get_calls(value: object) -> tuple[CallPiece, ...]:
     """Return the valid pieces of tool calls; pieces in a complete answer have no index."""
     found = []
     for place, one in enumerate(value if isinstance(value, list) else []):
-        function = _object(_object(one).get("function"))
+        function = _to_object(_to_object(one).get("function"))
         if not function:
             continue
         index, arguments = one.get("index"), function.get("arguments")
         # Some servers send an object instead of JSON text.
         arguments = json.dumps(arguments) if isinstance(arguments, dict) else arguments
         parts = (one.get("id"), function.get("name"), arguments)
-        found.append(CallPiece(index if type(index) is int else place, *map(_text, parts)))
+        found.append(CallPiece(index if type(index) is int else place, *map(_to_text, parts)))
     return tuple(found)
 
 
-def _texts(content: object) -> tuple[str, str]:
+def _get_texts(content: object) -> tuple[str, str]:
     """Return the text and the thoughts of a message's content, which may be a list of parts."""
     if not isinstance(content, list):
-        return _text(content), ""
+        return _to_text(content), ""
     text = thought = ""
     for part in content:
         if isinstance(part, str):
             text += part
-        elif _object(part).get("type") in ("thinking", "reasoning"):
+        elif _to_object(part).get("type") in ("thinking", "reasoning"):
             # Mistral nests parts.
             inner = part.get("thinking", part.get("text"))
-            thought += "".join(_texts(inner))
+            thought += "".join(_get_texts(inner))
         else:
-            text += _text(_object(part).get("text"))
+            text += _to_text(_to_object(part).get("text"))
     return text, thought
 
 
-def _usage(data: object, timings: object) -> Usage | None:
+def _parse_usage(data: object, timings: object) -> Usage | None:
     """Parse the usage; older versions of llama.cpp report cached tokens only in their timings."""
     if not isinstance(data, dict):
         return None
-    cached = _object(data.get("prompt_tokens_details")).get("cached_tokens")
-    cached = _object(timings).get("cache_n") if cached is None else cached
+    cached = _to_object(data.get("prompt_tokens_details")).get("cached_tokens")
+    cached = _to_object(timings).get("cache_n") if cached is None else cached
     counts = (data.get("prompt_tokens"), data.get("completion_tokens"), cached)
     return Usage(*map(_count, counts))
 
 
-def _object(value: object) -> dict[str, Any]:
+def _to_object(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _text(value: object) -> str:
+def _to_text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 

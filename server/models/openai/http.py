@@ -32,7 +32,7 @@ class ResponseTooLarge(httpx2.TransportError):
     """
 
 
-def http_client(
+def make_http_client(
     *,
     limits: httpx2.Limits,
     connect: float,
@@ -65,7 +65,7 @@ def http_client(
         base_url=base_url,
         headers={"Accept-Encoding": "identity", **headers},
         transport=transport,
-        verify=trust(),
+        verify=get_tls_context(),
         limits=limits,
         trust_env=False,
         follow_redirects=False,
@@ -112,7 +112,7 @@ def retry_after(answer: httpx2.Response) -> float | None:
 
 
 @cache
-def trust() -> ssl.SSLContext:
+def get_tls_context() -> ssl.SSLContext:
     """Return a TLS context with the CA certificates in SSL_CERT_FILE, or the system's. Cached: loading takes 20 ms."""
     try:
         return httpx2.create_ssl_context()
@@ -124,12 +124,12 @@ def trust() -> ssl.SSLContext:
         return httpx2.create_ssl_context(trust_env=False)
 
 
-def authorities(ca: str) -> ssl.SSLContext:
-    """Return a TLS context with the CA certificates in a file; `trust()` if `ca` is empty. Blocking. Raises OSError."""
-    return ssl.create_default_context(cafile=ca) if ca else trust()
+def load_ca_certificates(ca: str) -> ssl.SSLContext:
+    """Return a TLS context with the CA certificates in a file; `get_tls_context()` if `ca` is empty. Blocking. Raises OSError."""
+    return ssl.create_default_context(cafile=ca) if ca else get_tls_context()
 
 
-def why_unreachable(error: BaseException, host: str) -> str:
+def explain_unreachable(error: BaseException, host: str) -> str:
     """Return the end of a sentence on why a server is unreachable; "" if unknown."""
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return "its certificate is not trusted; set SSL_CERT_FILE to the file of its authority"

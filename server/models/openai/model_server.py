@@ -11,14 +11,20 @@ from contextlib import suppress
 import httpx2
 
 from server.core.errors import EngineError, EngineUnavailable
-from server.core.setting_text import other_machine
+from server.core.setting_text import get_other_machine
 from server.models.base import EngineState, EngineStatus, Trouble
 from server.models.families import Ability
 from server.models.files import clean
 from server.models.openai import discovery
 from server.models.openai.chat_client import ChatClient, Endpoint, NotChat, Slow, Unreachable
 from server.models.openai.discovery import LM_STUDIO, ModelInfo
-from server.models.openai.survey import ABSENT, ModelSurvey, abilities_of, family_of, some
+from server.models.openai.survey import (
+    ABSENT,
+    ModelSurvey,
+    format_some,
+    get_capabilities,
+    get_model_family,
+)
 from server.models.openai.upstream import AskFailed, Refused
 from server.models.thinking import ThinkingPolicy
 
@@ -72,7 +78,7 @@ class ModelServer:
         self.status = EngineStatus(
             EngineState.UNREACHABLE,
             f"Not yet asked: the model server at {self.address}.",
-            elsewhere=other_machine(endpoint.base_url, endpoint.machines),
+            elsewhere=get_other_machine(endpoint.base_url, endpoint.machines),
         )
 
     @property
@@ -90,13 +96,13 @@ class ModelServer:
                 loads = survey.server == discovery.LLAMA_CPP and await survey.health() == 503
             if not cards:
                 detail = f"The model server at {self.address} lists no models. Set {self.names.model} to the one it serves."
-                status = self._bad(EngineState.MISCONFIGURED, detail)
+                status = self._make_error_status(EngineState.MISCONFIGURED, detail)
             elif loads:
                 status = dataclasses.replace(
                     self._from_refusal(Refused(503, None)), model=cards[0]["id"]
                 )
             else:
-                status = self._of_models(await survey.models(cards, self.status.model))
+                status = self._make_status(await survey.models(cards, self.status.model))
                 async with asyncio.timeout(self._seconds):
                     status = await self._check_health(status)
             # Keep a status that a question or another probe has changed meanwhile.
@@ -110,7 +116,7 @@ class ModelServer:
         except Refused as refusal:
             self.status = self._from_refusal(refusal)
         except (NotChat, httpx2.InvalidURL, ValueError, RecursionError) as exc:
-            self.status = self.not_chat(exc.why if isinstance(exc, NotChat) else "")
+            self.status = self.make_not_chat_status(exc.why if isinstance(exc, NotChat) else "")
         return self.status
 
     async def _check_health(self, status: EngineStatus) -> EngineStatus:
@@ -124,13 +130,13 @@ class ModelServer:
         lost = status.capabilities.json_schema and await self._survey.health() == 503
         if not lost or await self._client.health(f"{self._survey.root}/readiness") == 200:
             return status
-        return self._bad(
+        return self._make_error_status(
             EngineState.UNREACHABLE,
             f"The model server at {self.address} has lost the process that runs its model (its health: HTTP 503)."
             " It ends soon by itself, or has to be started again; its own log says why.",
         )
 
-    def _of_models(self, models: list[ModelInfo]) -> EngineStatus:
+    def _make_status(self, models: list[ModelInfo]) -> EngineStatus:
         """Return the status with the configured model, else with the best model."""
         best = models[0]
         if not self._endpoint.model:
@@ -141,18 +147,18 @@ class ModelServer:
             self._model = model
             self._take_up(best)
         status = dataclasses.replace(
-            self._bad(EngineState.READY, ""),
+            self._make_error_status(EngineState.READY, ""),
             model=best.name,
-            capabilities=abilities_of(best, self._endpoint),
+            capabilities=get_capabilities(best, self._endpoint),
             loaded=best.loaded,
         )
         if best.sees is False and not self._endpoint.model:
             detail = (
-                f"No model at {self.address} takes pictures ({some([one.name for one in models])}). Load a vision-language model there,"
+                f"No model at {self.address} takes pictures ({format_some([one.name for one in models])}). Load a vision-language model there,"
                 f" or name one in {self.names.model} to use it all the same."
             )
             return dataclasses.replace(status, state=EngineState.MISCONFIGURED, detail=detail)
-        name, details = status.model_name, self._survey.doubts()
+        name, details = status.model_name, self._survey.find_warnings()
         if len(models) > 1:
             loaded = ", is loaded" if best.loaded else ""
             details.append(f"{name}: one of {len(models)} listed; {best.why}{loaded}.")
@@ -160,13 +166,13 @@ class ModelServer:
             details.append(f"{name} is being loaded in {self._survey.server or 'its server'}.")
         elif best.loaded is False:
             details.append(
-                f"{self._not_loaded_notice(name)}; load it there, or a question loads it."
+                f"{self._make_not_loaded_notice(name)}; load it there, or a question loads it."
             )
         return dataclasses.replace(status, detail=" ".join(details))
 
     def _take_up(self, info: ModelInfo) -> None:
         """Switch to another model, or to new facts about the current model."""
-        family, most = family_of(info)[0], info.most_context
+        family, most = get_model_family(info)[0], info.most_context
         speaks = family is not None and Ability.SPEECH_OUT in family.abilities
         # If the family speaks, it depends on the server.
         self.speech_out = info.speaks or (None if speaks else False)
@@ -178,7 +184,7 @@ class ModelServer:
             reason += f"; {info.context:,} of {most:,} tokens (OLLAMA_CONTEXT_LENGTH sets more)"
         log.info("model served", extra={"engine": self._name, "reason": reason})
 
-    def _not_loaded_notice(self, name: str) -> str:
+    def _make_not_loaded_notice(self, name: str) -> str:
         return f"{name} is not loaded in {self._survey.server or 'its server'}"
 
     # Facts from refusals
@@ -204,36 +210,41 @@ class ModelServer:
         """Return the status for a refused model list."""
         status, names = refusal.status, self.names
         if 300 <= status < 400:
-            detail = self._redirect_detail(refusal, _MODELS)
-            return self._bad(EngineState.MISCONFIGURED, detail, Trouble.PROTOCOL)
+            detail = self._explain_redirect(refusal, _MODELS)
+            return self._make_error_status(EngineState.MISCONFIGURED, detail, Trouble.PROTOCOL)
         if status not in _TROUBLES and status < 500:
             refused = f"refuses to list its models (HTTP {status}); {names.key} may be wrong"
-            return self.not_chat("" if status in ABSENT else refused)
+            return self.make_not_chat_status("" if status in ABSENT else refused)
         state, trouble, why = _TROUBLES.get(status, _FAILS)
-        why = f"{self._status_prefix(status)} it {why.format(key=names.key)}"
-        return self._bad(state, why + (self._remedy if status in (403, 500, 501) else ""), trouble)
+        why = f"{self._get_status_prefix(status)} it {why.format(key=names.key)}"
+        return self._make_error_status(
+            state, why + (self._remedy if status in (403, 500, 501) else ""), trouble
+        )
 
-    def _status_prefix(self, status: int) -> str:
+    def _get_status_prefix(self, status: int) -> str:
         return f"The model server at {self.address} answers HTTP {status}:"
 
-    def _redirect_detail(self, refusal: Refused, path: str) -> str:
+    def _explain_redirect(self, refusal: Refused, path: str) -> str:
         """Return the message about a redirect, which is never followed."""
-        url, place = self.names.url, discovery.moved_to(self.address, path, refusal.location)
+        url, place = (
+            self.names.url,
+            discovery.get_redirect_target(self.address, path, refusal.location),
+        )
         if place == self.address + path:
             why = f"it wants another path than {path}."
         elif place.endswith(path):
             why = f"it sends us to {place.removesuffix(path)}. Set {url} to that."
         else:
             why = f"it sends us {f'to {place}' if place else 'elsewhere'}. Set {url} to a model server's address."
-        return f"{self._status_prefix(refusal.status)} {why}"
+        return f"{self._get_status_prefix(refusal.status)} {why}"
 
-    def not_chat(self, why: str = "") -> EngineStatus:
+    def make_not_chat_status(self, why: str = "") -> EngineStatus:
         """Return the status of a program that is not a model server. `why`: the end of a sentence; may be empty."""
         detail = (
             f"The program at {self.address} {why or 'is not an OpenAI-compatible model server'}. {self.names.url} must"
             f" name one and end in /v1, like http://127.0.0.1:8001/v1.{self._remedy}"
         )
-        return self._bad(EngineState.MISCONFIGURED, detail, Trouble.PROTOCOL)
+        return self._make_error_status(EngineState.MISCONFIGURED, detail, Trouble.PROTOCOL)
 
     def refusal(self, refusal: Refused, plain: bool = True) -> EngineError:
         """Return the error for a refused question, and update the status. `plain`: see `Refused.error`."""
@@ -248,10 +259,10 @@ class ModelServer:
             and status in (400, 404)
         ):
             # Just-in-time loading is switched off there.
-            why = f"{self._not_loaded_notice(self.status.model_name)} (HTTP {status})."
+            why = f"{self._make_not_loaded_notice(self.status.model_name)} (HTTP {status})."
             return EngineUnavailable(f"{why} Load a model there, then ask again.")
         if 300 <= status < 400:
-            return EngineUnavailable(self._redirect_detail(refusal, _CHAT))
+            return EngineUnavailable(self._explain_redirect(refusal, _CHAT))
         elsewhere, listed = refusal.of_another_address, self.model in self._survey.listed
         lacks = refusal.of_another_model and not (elsewhere and listed)
         if lacks or elsewhere:
@@ -264,7 +275,7 @@ class ModelServer:
             if elsewhere or not (self._survey.listed or self._survey.ends_in_v1):
                 faults.append("takes no questions at this address")
                 todo.append(f"{names.url} to one that ends in /v1, as a rule")
-            why = f"{self._status_prefix(status)} it {', or '.join(faults)}."
+            why = f"{self._get_status_prefix(status)} it {', or '.join(faults)}."
             return EngineUnavailable(f"{why} Set {', or '.join(todo)}.")
         context = self.status.capabilities.context_length
         return refusal.error(context_length=context, plain=plain)
@@ -275,10 +286,12 @@ class ModelServer:
         if not why:
             said = f"Nothing answers at {self.address}: the model server is down, or still loading its model."
         detail = f"{said} Start it, or set {self.names.url} to where it is."
-        self.status = self._bad(EngineState.UNREACHABLE, detail)
+        self.status = self._make_error_status(EngineState.UNREACHABLE, detail)
         return EngineUnavailable(detail)
 
-    def _bad(self, state: EngineState, detail: str, trouble: Trouble | None = None) -> EngineStatus:
+    def _make_error_status(
+        self, state: EngineState, detail: str, trouble: Trouble | None = None
+    ) -> EngineStatus:
         return dataclasses.replace(
             self.status, state=state, detail=detail, trouble=trouble, loaded=None
         )

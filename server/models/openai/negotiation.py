@@ -22,10 +22,10 @@ from server.models.openai.request import (
     body,
     extras,
     optional,
-    shorter,
+    shorten_request,
     without,
 )
-from server.models.openai.upstream import LONGEST_WAIT, Reason, Refused, loading
+from server.models.openai.upstream import LONGEST_WAIT, Reason, Refused, make_loading_error
 from server.models.thinking import ThinkingPolicy
 
 # Statuses of overloaded servers and proxies
@@ -85,7 +85,7 @@ class Negotiation:
     def on_accepted(self) -> None:
         """Record for later requests that the server accepted this version of the request."""
         if self.fields is None:
-            self.plain.note_accepted(self._extras() - self.left_out)
+            self.plain.note_accepted(self._get_extras() - self.left_out)
             if self.beyond and len(self.request.turns) == len(self.wanted.turns):
                 self.plain.note_refused(self.beyond, time.monotonic())
 
@@ -95,10 +95,10 @@ class Negotiation:
             raise self.failure()
         return self.pauses.pop(0)
 
-    def _extras(self) -> frozenset[str]:
+    def _get_extras(self) -> frozenset[str]:
         return extras(self.request, self.server.status.capabilities, self.switch)
 
-    def broken_error(self, error: BrokenStream) -> EngineError:
+    def make_broken_error(self, error: BrokenStream) -> EngineError:
         """Return the error for a broken stream."""
         check = f" Check that {self.server.names.url} names a model server."
         return EngineFailed(f"{error}{'' if error.connection else check}")
@@ -118,14 +118,14 @@ class Negotiation:
                 return Reason.FAILED, 0.0
         # A refusal of the limit's older name may mention it in prose only, or quote a program's text.
         named = self.fields is None and "max_completion_tokens" in str(refusal.body)
-        if (named or "max_tokens" in refusal.fields) and self._other_limit():
+        if (named or "max_tokens" in refusal.fields) and self._try_other_limit():
             return Reason.PLAIN, 0.0
         if refusal.context is not None and self._shorten(refusal.context):
             return Reason.PLAIN, 0.0
         if refusal.status >= 500 and not refusal.of_server and self.pauses:
             return Reason.FAILED, self.pause()
         of_request = refusal.of_request or refusal.status == 404
-        beyond = self._extras() - self.left_out
+        beyond = self._get_extras() - self.left_out
         if of_request and beyond:
             causes = {FIELDS: optional(self.endpoint), SWITCH: self.switch.fields()}
             blamed = {name for name, fields in causes.items() if refusal.fields & fields.keys()}
@@ -152,7 +152,7 @@ class Negotiation:
             )
         raise self.failure()
 
-    def _other_limit(self) -> bool:
+    def _try_other_limit(self) -> bool:
         """Request only the answer's tokens, then use the limit's newer name; return whether anything changed."""
         if THOUGHTS not in self.left_out and self.switch.budget(None):
             self.beyond |= {THOUGHTS}
@@ -168,7 +168,7 @@ class Negotiation:
             self.server.learn(context_length=context)
         if THOUGHTS not in self.left_out and self.switch.budget(context):
             self.left_out |= {THOUGHTS}
-        elif (less := shorter(self.request)) is not None:
+        elif (less := shorten_request(self.request)) is not None:
             self.request = less
         else:
             return False
@@ -180,7 +180,7 @@ class Negotiation:
         if refusal.status == 503:
             loads = refusal.of_loading or (await self.server.probe()).state is EngineState.LOADING
             if loads:
-                self.failure = partial(loading, wait)
+                self.failure = partial(make_loading_error, wait)
             if loads and self.waited_for:
                 return Reason.LOADING, LOADING_PAUSE
         # After a 429 without Retry-After, the request is not repeated automatically.
@@ -193,7 +193,7 @@ class Negotiation:
     def on_lost(self, error: Unreachable | BrokenStream) -> tuple[Reason, float]:
         """Return the reason and the pause before a retry after a failed or broken connection. Raises EngineError."""
         if isinstance(error, BrokenStream):
-            self.failure = partial(self.broken_error, error)
+            self.failure = partial(self.make_broken_error, error)
             if not error.connection:
                 raise self.failure()
         elif self.repeats == 0 or not isinstance(error, Dropped):

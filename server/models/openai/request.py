@@ -11,7 +11,7 @@ from typing import Any
 from server.core.errors import EngineFailed
 from server.core.frames import Picture
 from server.core.sound import SoundUse
-from server.media.picture.encode import data_url
+from server.media.picture.encode import to_data_url
 from server.models import prompts
 from server.models.base import Capabilities, EngineRequest, Pictures, ProgramFields
 from server.models.openai.chat_client import Endpoint
@@ -39,16 +39,16 @@ class Media:
     """
 
     def __init__(self, request: EngineRequest) -> None:
-        self.urls = [_url(one.picture) for one in request.pictures]
+        self.urls = [_get_url(one.picture) for one in request.pictures]
         sound = request.sound
-        heard = sound is not None and prompts.fault(sound) is None
-        self.audio = prompts.audio_part(sound) if sound is not None and heard else None
+        heard = sound is not None and prompts.find_sound_fault(sound) is None
+        self.audio = prompts.make_audio_part(sound) if sound is not None and heard else None
 
 
-def _url(picture: Picture) -> str:
+def _get_url(picture: Picture) -> str:
     if picture.jpeg is None:
         raise EngineFailed("The frame was not encoded for this engine. Ask again.")
-    return data_url(picture.jpeg)
+    return to_data_url(picture.jpeg)
 
 
 def extras(request: EngineRequest, able: Capabilities, thinking: ThinkingPolicy) -> frozenset[str]:
@@ -62,12 +62,12 @@ def extras(request: EngineRequest, able: Capabilities, thinking: ThinkingPolicy)
         SPEECH: request.speak,
         SCHEMA: request.schema is not None and able.json_schema,
         TOOLS: bool(request.tools),
-        APART: _apart(request) is not None,
+        APART: _find_picture_message(request) is not None,
     }
     return frozenset(name for name, there in has.items() if there)
 
 
-def _apart(request: EngineRequest) -> int | None:
+def _find_picture_message(request: EngineRequest) -> int | None:
     """Return the index of the message that has only pictures, or None if there is none."""
     return next(
         (
@@ -79,9 +79,9 @@ def _apart(request: EngineRequest) -> int | None:
     )
 
 
-def _together(request: EngineRequest) -> EngineRequest:
+def _merge_picture_message(request: EngineRequest) -> EngineRequest:
     """Merge the message that has only pictures into the question that follows it."""
-    if (at := _apart(request)) is None:
+    if (at := _find_picture_message(request)) is None:
         return request
     shown, asked = request.messages[at : at + 2]
     whole = dataclasses.replace(asked, parts=(*shown.parts, *asked.parts))
@@ -98,7 +98,7 @@ def without(request: EngineRequest, names: frozenset[str]) -> EngineRequest:
     if SOUND in names and request.sound is not None:
         request = prompts.without_sound(request, SoundUse.REFUSED)
     if APART in names:
-        request = _together(request)
+        request = _merge_picture_message(request)
     return dataclasses.replace(
         request,
         speak=request.speak and SPEECH not in names,
@@ -163,7 +163,7 @@ def restrict(able: Capabilities, left_out: frozenset[str]) -> Capabilities:
     )
 
 
-def shorter(request: EngineRequest) -> EngineRequest | None:
+def shorten_request(request: EngineRequest) -> EngineRequest | None:
     """Return a shorter request; None if nothing is left to remove.
 
     The older half of the turns is removed first, then the older half of the earlier pictures. If single pictures
@@ -198,7 +198,7 @@ def body(
     urls = media.urls[len(media.urls) - len(request.pictures) :]
     fields: dict[str, Any] = {
         "model": server.model,
-        "messages": prompts.chat_messages(request, urls, media.audio),
+        "messages": prompts.make_chat_messages(request, urls, media.audio),
         "max_completion_tokens" if newer_name else "max_tokens": most + budget,
         "stream": True,
     }
@@ -207,7 +207,7 @@ def body(
     else:
         fields |= optional(endpoint)
         if server.speech_out:
-            fields |= _modalities(request.speak, endpoint.voice)
+            fields |= _make_modalities(request.speak, endpoint.voice)
     fields |= thinking.fields()
     if request.schema is not None and able.json_schema:
         form = {"name": "answer", "schema": request.schema, "strict": True}
@@ -232,7 +232,7 @@ def optional(endpoint: Endpoint) -> dict[str, Any]:
     return {"stream_options": {"include_usage": True}, **endpoint.fields}
 
 
-def _modalities(speak: bool, voice: str) -> Mapping[str, Any]:
+def _make_modalities(speak: bool, voice: str) -> Mapping[str, Any]:
     if not speak:
         return {"modalities": ["text"]}
     audio = {"format": _PCM, **({"voice": voice} if voice else {})}

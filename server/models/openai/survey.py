@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from server.core.frames import Geometry
-from server.media.picture.encode import data_url, jpeg
+from server.media.picture.encode import encode_jpeg, to_data_url
 from server.models import families
 from server.models.base import Capabilities
 from server.models.families import Ability, Family
@@ -40,7 +40,7 @@ class ModelSurvey:
         self, client: ChatClient, endpoint: Endpoint, seconds: float, busy: Callable[[], bool]
     ) -> None:
         # Without credentials
-        self.address = discovery.address_of(endpoint.base_url)
+        self.address = discovery.get_display_address(endpoint.base_url)
         self.root = self.address.removesuffix("/v1")
         # vLLM, llama.cpp and `transformers serve` have this path next to /v1, not below it.
         self._health_url = f"{self.root}/health"
@@ -64,26 +64,26 @@ class ModelSurvey:
 
         Raises AskFailed, and ValueError if there is no list.
         """
-        cards, wanted = await self._listing(), self._endpoint.model
-        self.server = discovery.server_of(cards)
+        cards, wanted = await self._get_listing(), self._endpoint.model
+        self.server = discovery.identify_server(cards)
         self.listed = [card["id"] for card in cards]
         if not wanted:
             return cards[: discovery.MOST_LISTED]
         # An entry under an equivalent name describes the same model.
-        alike = [card for card in cards if discovery.same_name(card["id"], wanted)]
+        alike = [card for card in cards if discovery.is_same_name(card["id"], wanted)]
         alike.sort(key=lambda card: card["id"] != wanted)
         return [{**next(iter(alike), {}), "id": wanted}]
 
-    async def _listing(self) -> list[dict[str, Any]]:
+    async def _get_listing(self) -> list[dict[str, Any]]:
         wanted, self.refused = self._endpoint.model, 0
         try:
-            return discovery.cards_in(json.loads(await self._client.get(_MODELS)))
+            return discovery.parse_cards(json.loads(await self._client.get(_MODELS)))
         except (Refused, NotChat, ValueError, RecursionError) as exc:
             # A configured name suffices, unless the error is about more than a missing list.
             status = self.refused = exc.status if isinstance(exc, Refused) else 200
             told = status in (401, 429, 502, 503, 504)
             if isinstance(exc, Refused) and 300 <= status < 400:
-                place = discovery.moved_to(self.address, _MODELS, exc.location)
+                place = discovery.get_redirect_target(self.address, _MODELS, exc.location)
                 told = place != self.address + _MODELS
             if not wanted or told or await self.health() >= 500:
                 raise
@@ -112,14 +112,14 @@ class ModelSurvey:
         with suppress(TimeoutError, AskFailed):
             async with asyncio.timeout(self._seconds):
                 await self._ask_sources()
-        models = [self._info(card) for card in cards]
+        models = [self._get_info(card) for card in cards]
         best = discovery.choose(models, current)
         known = best is None or best.sees is not None or self._shown[0] in self._facts
         if best is not None and not (known or self._endpoint.model or self._busy()):
-            picture = data_url(jpeg(np.full((_SIDE, _SIDE, 3), 128, np.uint8)))
+            picture = to_data_url(encode_jpeg(np.full((_SIDE, _SIDE, 3), 128, np.uint8)))
             taken = await self._client.takes_picture(best.name, picture, _SHOW_SECONDS)
             self._shown = (best.name, taken)
-            models = [self._info(card) for card in cards]
+            models = [self._get_info(card) for card in cards]
         return models
 
     async def _ask_sources(self) -> None:
@@ -138,15 +138,15 @@ class ModelSurvey:
                     known = facts[name].get(source.path, ModelInfo())
                     facts[name][source.path] = known | source.read(answer, name)
 
-    def _info(self, card: Mapping[str, Any]) -> ModelInfo:
-        info = discovery.of_card(card)
+    def _get_info(self, card: Mapping[str, Any]) -> ModelInfo:
+        info = discovery.parse_card(card)
         for facts in self._facts[info.name].values():
             info |= facts
-        family, (shown, taken) = family_of(info)[0], self._shown
+        family, (shown, taken) = get_model_family(info)[0], self._shown
         known = (
             (taken if shown == info.name else None, "one was shown to it"),
             (info.sees, "its server says so"),
-            (families.sees(info.name), "by its name"),
+            (families.accepts_pictures(info.name), "by its name"),
             (family.answers if family is not None else None, "by its family"),
         )
         for sees, why in ((sees, why) for sees, why in known if sees is not None):
@@ -159,7 +159,7 @@ class ModelSurvey:
         """True if the configured address ends in /v1."""
         return self.root != self.address
 
-    def doubts(self) -> list[str]:
+    def find_warnings(self) -> list[str]:
         """Return warnings about the configured model or address."""
         wanted, names = self._endpoint.model, self._endpoint.names
         if not wanted or wanted in self.listed:
@@ -176,16 +176,16 @@ class ModelSurvey:
     def others(self, model: str) -> str:
         """Return some of the other listed names, equivalent names first."""
         names = [one for one in self.listed if one != model]
-        names.sort(key=lambda one: not discovery.same_name(one, model))
-        return some(names)
+        names.sort(key=lambda one: not discovery.is_same_name(one, model))
+        return format_some(names)
 
 
-def abilities_of(info: ModelInfo, endpoint: Endpoint) -> Capabilities:
+def get_capabilities(info: ModelInfo, endpoint: Endpoint) -> Capabilities:
     """Return the capabilities of a model at this address."""
-    known, geometry = family_of(info)
+    known, geometry = get_model_family(info)
     family, vllm = known or families.NONE, info.vllm is True
     if endpoint.factor is not None:
-        geometry = families.factor_geometry(endpoint.factor)
+        geometry = families.make_factor_geometry(endpoint.factor)
     return Capabilities(
         # vLLM accepts frames as JPEGs; whether other servers do is unknown.
         video=family.paired_frames and vllm,
@@ -207,7 +207,7 @@ def abilities_of(info: ModelInfo, endpoint: Endpoint) -> Capabilities:
     )
 
 
-def family_of(info: ModelInfo) -> tuple[Family | None, Geometry | None]:
+def get_model_family(info: ModelInfo) -> tuple[Family | None, Geometry | None]:
     """Return a model's family, and the geometry from its folder if the folder is on this machine."""
     return _read(info.name, info.root, info.model_type, info.kind)
 
@@ -217,11 +217,11 @@ def _read(
     name: str, root: str, model_type: str, kind: str
 ) -> tuple[Family | None, Geometry | None]:
     folder = next((Path(one) for one in (root, name) if one.startswith("/")), None)
-    found = families.folder_type(folder) if folder is not None else None
-    geometry = families.folder_geometry(folder) if folder is not None else None
+    found = families.read_folder_type(folder) if folder is not None else None
+    geometry = families.read_folder_geometry(folder) if folder is not None else None
     return families.find_family(found or model_type or None, root, name, kind), geometry
 
 
-def some(names: list[str]) -> str:
+def format_some(names: list[str]) -> str:
     """Return some names from a list, for display."""
     return ", ".join(clean(name) for name in names[:3]) + (", …" if len(names) > 3 else "")

@@ -94,9 +94,9 @@ class Refused(AskFailed):
 
     @classmethod
     def of_event(cls, error: object) -> Refused:
-        return cls(event_status(error), error)
+        return cls(get_event_status(error), error)
 
-    def _field(self, name: str) -> object:
+    def _get_field(self, name: str) -> object:
         return self.body.get(name) if isinstance(self.body, Mapping) else None
 
     @property
@@ -107,19 +107,19 @@ class Refused(AskFailed):
     @property
     def names_model(self) -> bool:
         """True if the error blames the model, in OpenAI's format."""
-        return self._field("code") == "model_not_found"
+        return self._get_field("code") == "model_not_found"
 
     @property
     def of_another_address(self) -> bool:
         """True if the path does not exist: such an error does not have OpenAI's format."""
-        of_form = isinstance(self._field("message"), str) or self.names_model
+        of_form = isinstance(self._get_field("message"), str) or self.names_model
         return self.status == 405 or (self.status == 404 and not of_form)
 
     @property
     def fields(self) -> frozenset[str]:
         """The request fields that the error names, in OpenAI's format (`param`) or FastAPI's (`detail[].loc`)."""
-        detail = self._field("detail")
-        named = [self._field("param")]
+        detail = self._get_field("detail")
+        named = [self._get_field("param")]
         for one in detail if isinstance(detail, list) else []:
             place = one.get("loc") if isinstance(one, Mapping) else None
             named += place if isinstance(place, list) else []
@@ -135,7 +135,7 @@ class Refused(AskFailed):
     @property
     def of_loading(self) -> bool:
         """True if the error says that the model is loading, in Hugging Face's format."""
-        return self._field("estimated_time") is not None
+        return self._get_field("estimated_time") is not None
 
     @property
     def of_server(self) -> bool:
@@ -145,10 +145,10 @@ class Refused(AskFailed):
     @property
     def context(self) -> int | None:
         """The context length (tokens) that the error states, or None if it states none."""
-        own = self._field("n_ctx")
+        own = self._get_field("n_ctx")
         if type(own) is not int:
             # Search the message only: other fields contain other numbers, such as the status.
-            named = (self._field(name) for name in ("message", "detail", "error"))
+            named = (self._get_field(name) for name in ("message", "detail", "error"))
             said = next(filter(None, named), self.body)
             found = _STATED_CONTEXT.search(str(said)[:_MOST_READ])
             own = int(found.group(1)) if found else 0
@@ -157,19 +157,19 @@ class Refused(AskFailed):
     def error(self, *, context_length: int | None, plain: bool = False) -> EngineError:
         """Return the error for a refusal that no setting fixes. `plain`: the request's plain form was refused."""
         status = self.status
-        if self.context or self._field("code") == "context_length_exceeded":
+        if self.context or self._get_field("code") == "context_length_exceeded":
             length = f" of {context_length:,} tokens" if context_length else ""
             return EngineRefused(
                 f"The question and the conversation so far do not fit into the model's context{length}. "
                 "Ask in fewer words or begin a new chat.",
                 public=True,
             )
-        if self._field("code") in _FILTERED:
+        if self._get_field("code") in _FILTERED:
             return EngineRefused(
                 "The model server's content filter refused this question. Ask in another way, or show something else.",
                 public=True,
             )
-        if status == 402 or self._field("code") == "insufficient_quota":
+        if status == 402 or self._get_field("code") == "insufficient_quota":
             return EngineUnavailable(
                 f"The account at the model server has no credit or quota left (HTTP {status}). Raise it there."
             )
@@ -192,14 +192,14 @@ class Refused(AskFailed):
         )
 
 
-def loading(wait: float | None) -> EngineLoading:
+def make_loading_error(wait: float | None) -> EngineLoading:
     return EngineLoading(
         "The model server is loading its model (HTTP 503). Ask again when it has finished.",
         retry_after=wait if wait is not None else 5.0,
     )
 
 
-def event_status(error: object) -> int:
+def get_event_status(error: object) -> int:
     """Return the HTTP status in an error event, or 0 if there is none."""
     code: Any = error.get("code") if isinstance(error, Mapping) else None
     if isinstance(code, str):

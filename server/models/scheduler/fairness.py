@@ -119,7 +119,7 @@ class FairQueue(Generic[T]):
                 return item
         return None
 
-    def ready_sessions(self, kind: JobKind, skip: Callable[[str, JobKind], bool]) -> int:
+    def count_ready_sessions(self, kind: JobKind, skip: Callable[[str, JobKind], bool]) -> int:
         """Return the number of sessions with a waiting item of this class, except those for which `skip` is true."""
         return sum(not skip(session_id, kind) for session_id in self._classes[kind])
 

@@ -196,11 +196,11 @@ class Job:
         stream = engine.answer(request)
         try:
             while not self.ended:
-                chunk = await _next(stream, engine)
+                chunk = await _get_next_chunk(stream, engine)
                 if isinstance(chunk, Delta):
-                    self._delta(chunk.text)
+                    self._on_delta(chunk.text)
                 elif isinstance(chunk, Thought):
-                    self._thought(chunk.text)
+                    self._on_thought(chunk.text)
                 elif isinstance(chunk, VoiceChunk):
                     self._begin_words()
                     self.run.spoken = True
@@ -232,7 +232,7 @@ class Job:
             self.run.begun_at = self.accepted.clock()
             self.accepted.on_begun(self)
 
-    def _delta(self, text: str) -> None:
+    def _on_delta(self, text: str) -> None:
         self._begin_words()
         if self.run.first_at is None and self.run.asked_at is not None:
             self.run.first_at = self.accepted.clock()
@@ -247,7 +247,7 @@ class Job:
             # Reached if the engine ignores max_tokens
             self._finish(Finished("length"))
 
-    def _thought(self, text: str) -> None:
+    def _on_thought(self, text: str) -> None:
         self._begin_words()
         text = text[: THOUGHT_CHARS - len(self.run.thoughts)]
         if text:
@@ -267,7 +267,7 @@ class Job:
         cached = usage.cached_tokens
         saved = self.run.known_tokens if cached is None else min(self.run.known_tokens, cached)
         self.accepted.metrics.visual_tokens_saved.inc(saved)
-        result = self._result(end, None)
+        result = self._make_result(end, None)
         self.accepted.metrics.inference.labels(self.kind).observe(result.inference_seconds)
         seconds = round(result.inference_seconds, 3)
         log.info(
@@ -288,13 +288,13 @@ class Job:
         if self._end(finish_reason):
             label = reason if reason in CANCEL_REASONS else "other"
             self.accepted.metrics.cancellations.labels(label).inc()
-            self._report(self._result(Finished(finish_reason), reason))
+            self._report(self._make_result(Finished(finish_reason), reason))
 
     def replace(self) -> None:
         """End the job, because a newer background job replaced it in the queue."""
         if self._end("replaced"):
             self.accepted.metrics.frames_replaced.inc()
-            self._report(self._result(Finished("replaced"), "replaced"))
+            self._report(self._make_result(Finished("replaced"), "replaced"))
 
     def fail(self, error: QwenCameraError, *, dropped: bool = False) -> None:
         """End the job with an error. `dropped`: the queue evicted it before its start."""
@@ -318,7 +318,7 @@ class Job:
         self.accepted.on_ended(self)
         return True
 
-    def _result(self, end: Finished, cancel_reason: str | None) -> Result:
+    def _make_result(self, end: Finished, cancel_reason: str | None) -> Result:
         asked = self.run.asked_at
         return Result(
             **{one.name: getattr(end, one.name) for one in fields(Finished)},
@@ -351,7 +351,7 @@ class Job:
             self.make_request, self.sink, self.on_speech = _raise_ended, _Silent(), None
 
 
-async def _next(stream: AsyncGenerator[Chunk, None], engine: Engine) -> Chunk:
+async def _get_next_chunk(stream: AsyncGenerator[Chunk, None], engine: Engine) -> Chunk:
     """Return the next chunk. Raises only QwenCameraError."""
     try:
         return await anext(stream)

@@ -15,12 +15,12 @@ from server.core import messages as wire
 from server.core.errors import BadRequest, QwenCameraError
 from server.core.frames import LEAST_PART, JobKind, Part, Picture, QuestionMode
 from server.core.sound import SoundUse
-from server.media.picture.encode import data_url
+from server.media.picture.encode import to_data_url
 from server.media.picture.grounding import Box
 from server.models import prompts
 from server.models.answer_parser import MOST_ARGUMENT_CHARS
 from server.models.base import Engine, EngineRequest, ShownPicture, ToolCall
-from server.models.prompts import cited_numbers
+from server.models.prompts import find_cited_numbers
 from server.models.scheduler.job import Result
 from server.session.request.parts import View
 from server.session.request.question import Question
@@ -151,7 +151,7 @@ class AnswerPublisher:
         beside = [one for one in earlier if one.picture.frame_id in self._views]
         past = [one for one in earlier if one.picture.frame_id not in self._views]
         self._others = [self._describe(one.picture) for one in beside]
-        self._frames = earlier_frames(past, time.monotonic(), time.time())
+        self._frames = make_earlier_frames(past, time.monotonic(), time.time())
         self._video = request.video
         self._prepare_seconds = picture.prepare_seconds
         self._text.clear()
@@ -168,7 +168,7 @@ class AnswerPublisher:
 
     def _describe(self, picture: Picture) -> wire.FrameInfo:
         """Return the description of a sent picture, and store it for display."""
-        frame = frame_info(picture, time.monotonic(), time.time())
+        frame = make_frame_info(picture, time.monotonic(), time.time())
         kept: dict[str, str | None] = {"picture": self._listener.keep(self.id, picture)}
         if view := self._views.get(picture.frame_id):
             kept |= {"camera": view.camera, "camera_name": view.name}
@@ -183,7 +183,7 @@ class AnswerPublisher:
                 kind=self._kind,
                 frame=without_thumbnail(frame),
                 route=self._looked,
-                frames=without_pictures(self._frames),
+                frames=remove_pictures(self._frames),
                 others=[without_thumbnail(one) for one in self._others] or None,
             )
         )
@@ -215,14 +215,14 @@ class AnswerPublisher:
             result = replace(result, finish_reason="stop")
         # Do not report a description that was replaced or stopped before it began.
         if self.frame is not None or self._kind is JobKind.CHAT:
-            response = self._response(result)
+            response = self._make_response(result)
             self._outbox.put(response)
             frame, closer = response.frame, response.closer
             self.response = response.model_copy(
                 update={
                     "frame": frame and without_thumbnail(frame),
                     "closer": closer and without_thumbnail(closer),
-                    "frames": without_pictures(response.frames),
+                    "frames": remove_pictures(response.frames),
                     "others": [without_thumbnail(one) for one in response.others or ()] or None,
                 }
             )
@@ -256,25 +256,25 @@ class AnswerPublisher:
         route = self._question.route if self._question is not None else None
         return QuestionMode.NOW if route is QuestionMode.PAST and not self._frames else route
 
-    def _sent_as(self, result: Result) -> wire.FramesSent | None:
+    def _make_frames_sent(self, result: Result) -> wire.FramesSent | None:
         if not self._frames:
             return None
         if self._video:
             return wire.FramesSent.REFUSED if result.video_refused else wire.FramesSent.VIDEO
         return wire.FramesSent.PICTURES
 
-    def _sound(self, result: Result) -> SoundUse | None:
+    def _get_sound_use(self, result: Result) -> SoundUse | None:
         if self._asked is None:
             return None
         return SoundUse.REFUSED if result.sound_refused else self._asked[1].extra(SoundUse)
 
     @staticmethod
-    def _speech(result: Result) -> wire.AnswerSpeech | None:
+    def _make_answer_speech(result: Result) -> wire.AnswerSpeech | None:
         if result.spoken:
             return wire.AnswerSpeech.MODEL
         return wire.AnswerSpeech.REFUSED if result.speech_refused else None
 
-    def _response(self, result: Result) -> wire.Response:
+    def _make_response(self, result: Result) -> wire.Response:
         # Remove pictures that the engine did not get.
         self._frames = self._frames[result.pictures_left_out :]
         if result.pictures_left_out and self.frame and self.frame.part and self._closer:
@@ -292,22 +292,24 @@ class AnswerPublisher:
             frame=self.frame,
             route=self._looked,
             frames=mark_cited(self._frames, result.text),
-            frames_sent=self._sent_as(result),
+            frames_sent=self._make_frames_sent(result),
             others=self._others[result.pictures_left_out :] or None,
             closer=self._closer,
-            sound=self._sound(result),
-            speech=self._speech(result),
+            sound=self._get_sound_use(result),
+            speech=self._make_answer_speech(result),
             timings=wire.Timings(
-                wait_frame_ms=milliseconds(self.waited),
-                prepare_ms=milliseconds(self._prepare_seconds),
-                queue_ms=milliseconds(result.queue_seconds),
-                first_token_ms=milliseconds(first) if first is not None else None,
+                wait_frame_ms=to_milliseconds(self.waited),
+                prepare_ms=to_milliseconds(self._prepare_seconds),
+                queue_ms=to_milliseconds(result.queue_seconds),
+                first_token_ms=to_milliseconds(first) if first is not None else None,
                 # Not the sum of the other times, because it includes the time of a failed engine
-                total_ms=milliseconds(time.monotonic() - self._at),
+                total_ms=to_milliseconds(time.monotonic() - self._at),
             ),
             usage=wire.UsageInfo(**asdict(result.usage)),
             finish_reason=result.finish_reason,
-            boxes=[found_box(box) for box in result.boxes] if result.boxes is not None else None,
+            boxes=[make_found_box(box) for box in result.boxes]
+            if result.boxes is not None
+            else None,
             boxes_by=result.boxes_by,
             codes=list(result.codes) or None,
             calls=list(self.calls) or None,
@@ -319,7 +321,7 @@ class AnswerPublisher:
 # Pictures, boxes and times in messages. Pure.
 
 
-def cancelled_response(question: Question, engine: Engine, reason: str) -> wire.Response:
+def make_cancelled_response(question: Question, engine: Engine, reason: str) -> wire.Response:
     """Return the response to a question that was stopped before its frame."""
     waited = (time.monotonic() - question.asked.at) * 1000
     return wire.Response(
@@ -337,7 +339,7 @@ def cancelled_response(question: Question, engine: Engine, reason: str) -> wire.
     )
 
 
-def found_box(box: Box) -> wire.FoundBox:
+def make_found_box(box: Box) -> wire.FoundBox:
     x1, y1, x2, y2 = (round(edge, 1) for edge in (box.x1, box.y1, box.x2, box.y2))
     point = (x1, y1) == (x2, y2)
     return wire.FoundBox(
@@ -352,18 +354,18 @@ def without_thumbnail(frame: wire.FrameInfo) -> wire.FrameInfo:
     return frame.model_copy(update={"thumbnail": None})
 
 
-def milliseconds(seconds: float) -> float:
+def to_milliseconds(seconds: float) -> float:
     return round(seconds * 1000, 1)
 
 
-def frame_info(picture: Picture, now: float, wall: float) -> wire.FrameInfo:
+def make_frame_info(picture: Picture, now: float, wall: float) -> wire.FrameInfo:
     """Return the description of a picture. `now` (monotonic), `wall` (seconds since the epoch): time of the request."""
-    age, captured = max(0.0, now - picture.captured), _captured_at(picture, now, wall)
+    age, captured = max(0.0, now - picture.captured), _get_capture_time(picture, now, wall)
     scene, region = picture.scene, picture.region
     return wire.FrameInfo(
         id=picture.frame_id,
         captured_at=round(captured * 1000, 1),
-        age_ms=milliseconds(age),
+        age_ms=to_milliseconds(age),
         source_width=picture.source_width,
         source_height=picture.source_height,
         width=picture.width,
@@ -377,34 +379,34 @@ def frame_info(picture: Picture, now: float, wall: float) -> wire.FrameInfo:
         ),
         dark=scene.dark if scene is not None else None,
         blurred=scene.blurred if scene is not None else None,
-        thumbnail=data_url(picture.thumbnail) if picture.thumbnail is not None else None,
+        thumbnail=to_data_url(picture.thumbnail) if picture.thumbnail is not None else None,
         crop=(region.left, region.top, region.right, region.bottom) if region is not None else None,
     )
 
 
-def earlier_frames(
+def make_earlier_frames(
     pictures: Sequence[ShownPicture], now: float, wall: float
 ) -> list[wire.EarlierFrame]:
-    """Return the descriptions of pictures of the past. `now`, `wall`: as in `frame_info`."""
+    """Return the descriptions of pictures of the past. `now`, `wall`: as in `make_frame_info`."""
     return [
         wire.EarlierFrame(
             number=shown.number,
             id=(picture := shown.picture).frame_id,
-            captured_at=milliseconds(_captured_at(picture, now, wall)),
-            picture=data_url(picture.thumbnail) if picture.thumbnail is not None else None,
+            captured_at=to_milliseconds(_get_capture_time(picture, now, wall)),
+            picture=to_data_url(picture.thumbnail) if picture.thumbnail is not None else None,
         )
         for shown in pictures
     ]
 
 
-def _captured_at(picture: Picture, now: float, wall: float) -> float:
+def _get_capture_time(picture: Picture, now: float, wall: float) -> float:
     """Return a picture's capture time in seconds since the epoch, according to its sender's clock if known."""
     if picture.captured_sender is not None:
         return picture.captured_sender
     return wall - max(0.0, now - picture.captured)
 
 
-def without_pictures(frames: Sequence[wire.EarlierFrame] | None) -> list[wire.EarlierFrame] | None:
+def remove_pictures(frames: Sequence[wire.EarlierFrame] | None) -> list[wire.EarlierFrame] | None:
     return [one.model_copy(update={"picture": None}) for one in frames] if frames else None
 
 
@@ -412,7 +414,7 @@ def mark_cited(frames: Sequence[wire.EarlierFrame], answer: str) -> list[wire.Ea
     """Mark the frames that an answer cites; if it cites any, remove the pictures of the others. None: no frames."""
     if not frames:
         return None
-    numbers = cited_numbers(answer, frames[-1].number)
+    numbers = find_cited_numbers(answer, frames[-1].number)
     return [
         one.model_copy(
             update={
@@ -454,11 +456,14 @@ class Tool:
     def form(self) -> Mapping[str, Any]:
         """The tool in the format of OpenAI's chat interface."""
         function = {"name": self.name, "description": self.description}
-        return {"type": "function", "function": function | {"parameters": _schema(self.arguments)}}
+        return {
+            "type": "function",
+            "function": function | {"parameters": _make_schema(self.arguments)},
+        }
 
 
 @cache
-def _schema(arguments: type[Arguments]) -> Mapping[str, Any]:
+def _make_schema(arguments: type[Arguments]) -> Mapping[str, Any]:
     """Return the JSON schema of arguments, without pydantic's titles."""
     schema = arguments.model_json_schema()
     fields = schema.get("properties", {})
@@ -538,7 +543,7 @@ class _Part(Arguments):
     bottom: float = Field(description="0 to 1000, from the top")
 
 
-def _closer(question: Question, part: _Part) -> Question:
+def _make_closer_question(question: Question, part: _Part) -> Question:
     edges = (part.left, part.top, part.right, part.bottom)
     # Some models give fractions.
     most = 1.0 if max(edges) <= 1.0 else 1000.0
@@ -556,6 +561,6 @@ _CORE = (
         "look_closer",
         "See a part of this picture enlarged, before you answer, when what is asked is too small to tell.",
         _Part,
-        again=_closer,
+        again=_make_closer_question,
     ),
 )

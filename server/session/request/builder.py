@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from server.core.aio import Bucket, in_pool
+from server.core.aio import Bucket, run_in_pool
 from server.core.errors import FrameWithheld, NotConfirmed, TooLong, TooManyCameras
 from server.core.frames import FRAME_FACTOR, JobKind, Picture, Role, Verbosity
 from server.core.sound import Sound, SoundUse
@@ -18,13 +18,13 @@ from server.models.base import Capabilities, Engine, EngineRequest, ShownPicture
 from server.models.prompts import (
     LEAST_SCENE_SECONDS,
     SCENE_SECONDS,
-    audio_tokens,
-    fault,
-    in_language,
-    no_sound_error,
-    prompt_tokens,
-    question_messages,
-    system_text,
+    add_language,
+    estimate_audio_tokens,
+    estimate_prompt_tokens,
+    find_sound_fault,
+    make_no_sound_error,
+    make_question_messages,
+    make_system_text,
     with_history,
 )
 from server.models.scheduler.job import Job, JobObserver, Result
@@ -95,7 +95,7 @@ class RequestBuilder:
             region=view.region,
         )
         try:
-            picture = await in_pool(self._services.prepare_pool, make)
+            picture = await run_in_pool(self._services.prepare_pool, make)
         except FrameWithheld:
             self._services.metrics.frames_skipped.labels("withheld").inc()
             raise
@@ -128,7 +128,7 @@ class RequestBuilder:
                 # New earlier pictures change the prefix, so the picture is treated as new.
                 ready = replace(ready, sent_at_turn=None)
             if needs.audio_in and not heard:
-                heard.append(self._sound(draft, ready.picture, earlier))
+                heard.append(self._choose_sound(draft, ready.picture, earlier))
             # An engine without sound input gets no sound; for a spoken question, this is reported.
             deaf = SoundUse.DEAF if draft.spoken else None
             sound, use = heard[0] if needs.audio_in else (None, deaf)
@@ -167,7 +167,7 @@ class RequestBuilder:
         self.consent.check(engine)
         able = engine.status.capabilities
         if draft.spoken and sound is None and not draft.question.strip():
-            raise no_sound_error(use or SoundUse.MISSING)
+            raise make_no_sound_error(use or SoundUse.MISSING)
         context = self.context(able)
         wanted = min(draft.max_tokens or self.max_tokens(able), context // 2)
         if draft.program:
@@ -191,9 +191,9 @@ class RequestBuilder:
             question=question,
             pictures=(*earlier, own),
             messages=draft.messages
-            or question_messages(
-                in_language(question, draft.own_language),
-                system_text(wishes.language, verbosity),
+            or make_question_messages(
+                add_language(question, draft.own_language),
+                make_system_text(wishes.language, verbosity),
                 video=video,
                 sound=sound is not None,
                 spoken=draft.spoken is not None,
@@ -207,14 +207,14 @@ class RequestBuilder:
             else (),
             extras=(*draft.extras, person, *([use] if use is not None else [])),
         )
-        most = able.most_pictures(draft.together)
+        most = able.get_max_pictures(draft.together)
         if most is not None and not video:
             bare = bare.with_newest(most - 1)
-        while (tokens_left := context - prompt_tokens(bare)) < wanted and bare.earlier:
+        while (tokens_left := context - estimate_prompt_tokens(bare)) < wanted and bare.earlier:
             bare = bare.with_newest(len(bare.earlier) - 1, most)
         cut = len(bare.earlier) < len(earlier)
         if draft.together and cut:
-            raise too_many_pictures(len(bare.pictures))
+            raise make_too_many_pictures_error(len(bare.pictures))
         if draft.messages and (cut or tokens_left < _LEAST_ANSWER_TOKENS):
             raise TooLong(
                 f"The messages and their {len(earlier) + 1} pictures leave no room for an answer within the {context} tokens of"
@@ -225,7 +225,7 @@ class RequestBuilder:
             JobKind.PROGRAM if draft.program else draft.kind,
             bare.visual_tokens,
             time.monotonic(),
-            heard=audio_tokens(bare.sound),
+            heard=estimate_audio_tokens(bare.sound),
         )
         messages = bare.messages
         if asks and draft.history and not draft.program:
@@ -236,7 +236,7 @@ class RequestBuilder:
             messages = with_history(messages, turns, after, apart=apart)
         return replace(bare, messages=messages, max_tokens=max_tokens)
 
-    def _sound(
+    def _choose_sound(
         self, draft: Draft, picture: Picture, earlier: Sequence[ShownPicture]
     ) -> tuple[Sound | None, SoundUse | None]:
         """Return the sound for a request and its use: the sound of a spoken question, else of the scene."""
@@ -251,7 +251,7 @@ class RequestBuilder:
             sound = self.audio_in.recent.slice(since, until)
         if sound is None:
             return None, SoundUse.MISSING
-        wrong = fault(sound)
+        wrong = find_sound_fault(sound)
         return (None, wrong) if wrong is not None else (sound, SoundUse.HEARD)
 
     def learn(self, result: Result) -> None:
@@ -260,7 +260,7 @@ class RequestBuilder:
             self._history.leave_out(result.left_out)
 
 
-def too_many_pictures(most: int) -> TooManyCameras:
+def make_too_many_pictures_error(most: int) -> TooManyCameras:
     """Return the error for a question about more cameras than the engine supports."""
     return TooManyCameras(
         f"The present model looks at {most} camera{'s' if most > 1 else ''} at a time here."
@@ -298,7 +298,7 @@ class Consent:
         """Return whether all machines of a comma-separated list may receive pictures, or a feature's data."""
         return all({("", host), (feature, host)} & self._given for host in _split(hosts))
 
-    def _machines(self) -> list[str]:
+    def _list_machines(self) -> list[str]:
         """Return the other machines that receive pictures now, without duplicates."""
         found = (host for engine in self._engines() for host in _split(engine.status.elsewhere))
         return list(dict.fromkeys(found))
@@ -306,7 +306,7 @@ class Consent:
     @property
     def elsewhere(self) -> str:
         """The other machines that receive pictures, comma-separated; "" if there are none."""
-        return ", ".join(self._machines())
+        return ", ".join(self._list_machines())
 
     def purpose(self, feature: str, what: str, elsewhere: Callable[[], str]) -> Purpose:
         """Register data (`what`) that a feature may send to another machine.
@@ -327,7 +327,7 @@ class Consent:
     def check(self, engine: Engine) -> None:
         """Raise NotConfirmed if the engine is on a machine without consent."""
         if not self.given_to(engine):
-            raise _not_confirmed("Pictures", engine.status.elsewhere, remedy=self._remedy)
+            raise _make_not_confirmed("Pictures", engine.status.elsewhere, remedy=self._remedy)
 
     def become_fixed(self, hosts: Iterable[str], remedy: str) -> None:
         """Use an operator's consent for these machines. `remedy`: instruction for other machines."""
@@ -341,13 +341,13 @@ class Consent:
         """
         if feature and feature not in self._purposes:
             return False
-        before = self._all_given()
+        before = self._get_given()
         for host in hosts:
             if len(self._given) < _MOST_HOSTS:
                 self._given.add((feature, host))
-        return self._all_given() != before
+        return self._get_given() != before
 
-    def _all_given(self) -> list[bool]:
+    def _get_given(self) -> list[bool]:
         return [self.for_pictures, *(one.given for one in self._purposes.values())]
 
 
@@ -375,10 +375,10 @@ class Purpose:
     def check(self) -> None:
         """Raise NotConfirmed if there is no consent for the machine."""
         if not self.given:
-            raise _not_confirmed(self._what, self._elsewhere(), self._feature)
+            raise _make_not_confirmed(self._what, self._elsewhere(), self._feature)
 
 
-def _not_confirmed(what: str, host: str, feature: str = "", remedy: str = "") -> NotConfirmed:
+def _make_not_confirmed(what: str, host: str, feature: str = "", remedy: str = "") -> NotConfirmed:
     message = {"type": "confirm", "host": host} | ({"feature": feature} if feature else {})
     word = json.dumps(message, separators=(",", ":"))
     remedy = remedy or (

@@ -116,7 +116,7 @@ class Outbox:
                 self._put_snapshot(message)
             else:
                 self._append(_Queued.of(message))
-        if self._bound():
+        if self._enforce_bound():
             self.overflowed = self._reader is not None
         if self._reader is not None:
             self._reader._wake()
@@ -204,7 +204,7 @@ class Outbox:
         self._waiting = deque(kept)
         self._size = sum(entry.size for entry in kept)
 
-    def _bound(self) -> bool:
+    def _enforce_bound(self) -> bool:
         """Drop the oldest messages until the size is within the bound. Return whether any were dropped."""
         beyond = False
         while self._size > self._max_bytes:
@@ -261,7 +261,7 @@ class Reader:
             entry.message.newest_only or isinstance(entry.message, _PIECES)
         ):
             outbox._prepend(entry)
-            outbox._bound()
+            outbox._enforce_bound()
         self._wake()
 
     def _wake(self) -> None:

@@ -214,7 +214,7 @@ class History:
         self.added += 1
         self._kept.append((self.added, id))
         if self.tokens > self._max_tokens or len(self._turns) > self._max_turns:
-            first = self._first_fitting(self._max_tokens // 2, self._max_turns // 2)
+            first = self._find_first_fitting(self._max_tokens // 2, self._max_turns // 2)
             del self._turns[:first], self._kept[:first]
             self._start = max(0, self._start - first)
         self._notify()
@@ -257,10 +257,10 @@ class History:
             self._start = 0
         if sum(cost for _, cost in self._turns[self._start :]) > budget_tokens:
             self._cut_at = max(0, budget_tokens)
-            self._start = self._first_fitting(budget_tokens // 2, self._max_turns)
+            self._start = self._find_first_fitting(budget_tokens // 2, self._max_turns)
             if self._start == len(self._turns):
                 # The newest turn alone may exceed half of the budget.
-                self._start = self._first_fitting(budget_tokens, 1)
+                self._start = self._find_first_fitting(budget_tokens, 1)
         return tuple(turn for turn, _ in self._turns[self._start :])
 
     def leave_out(self, count: int) -> None:
@@ -277,7 +277,7 @@ class History:
         self._kept.clear()
         self._start = self._cut_at = self._budget = 0
 
-    def _first_fitting(self, tokens: int, count: int) -> int:
+    def _find_first_fitting(self, tokens: int, count: int) -> int:
         """Return the index of the first of the newest turns that fit within both bounds."""
         first = len(self._turns)
         while first > 0 and len(self._turns) - first < count:

@@ -15,7 +15,7 @@ import numpy as np
 from server.core import messages as wire
 from server.core.frames import Frame, Part
 from server.media.picture.grounding import Box
-from server.media.picture.planes import F32, HEIGHT, U8, WIDTH, BufferPool, Planes, luma_plane
+from server.media.picture.planes import F32, HEIGHT, U8, WIDTH, BufferPool, Planes, get_luma_plane
 from server.shared.attention.changes import (
     Activity,
     ChromaChange,
@@ -134,7 +134,7 @@ class ChangeGate:
             reference = self._reference
             if reference is None:
                 return Change(Why.FIRST, 1.0, WHOLE, 0.0)
-            if not reference.same_shape(self.seen):
+            if not reference.has_same_shape(self.seen):
                 return Change(Why.VIEW, 1.0, WHOLE, 0.0)
             return self._compare(reference, passed)
 
@@ -149,18 +149,18 @@ class ChangeGate:
                 return None
             self.seen.read(image, self._scratch)
             self.seen.blank(ignored)
-            if not reference.same_shape(self.seen):
+            if not reference.has_same_shape(self.seen):
                 return None
             pose, luma, _ = self._align(reference)
             lines = self._digits.lines
             look = Comparison(reference, pose, self.sensitivity, self._scratch, 0.0, lines)
             patch = self._luma.compare_alone(look, luma)
             share, busy = self._luma.share, self._luma.busy(self._scratch)
-            if whole := _whole_change(pose, share, busy):
+            if whole := _make_whole_change(pose, share, busy):
                 return whole
             if patch.value < 1:
                 return None
-            return Change(Why.OBJECT, patch.value, self._region(patch, pose), busy)
+            return Change(Why.OBJECT, patch.value, self._get_region(patch, pose), busy)
 
     def _align(self, reference: Reference) -> tuple[Pose, F32, F32]:
         """Return the pose of the last compared frame on the reference, and its warped luma and chroma."""
@@ -178,7 +178,7 @@ class ChangeGate:
         color = self._chroma.compare(look, chroma)
         share, busy = self._luma.share, self._luma.busy(self._scratch)
         steady = self._print.is_steady(pose)
-        if whole := _whole_change(pose, share, busy):
+        if whole := _make_whole_change(pose, share, busy):
             return whole
         found = [(Why.OBJECT, now), (Why.SLIGHT, twice), (Why.COLOR, color)]
         if steady and all(patch.value < 1 for _, patch in found):
@@ -190,7 +190,7 @@ class ChangeGate:
             reference.average(luma, chroma, 1 / (self._looks + 1))
             self._luma.restart()
             self._chroma.restart()
-        region = self._region(best, pose) if changed else None
+        region = self._get_region(best, pose) if changed else None
         return Change(why if changed else Why.SAME, best.value, region, busy)
 
     def _warp(self, pose: Pose) -> tuple[F32, F32]:
@@ -203,7 +203,7 @@ class ChangeGate:
             pose.warp(plane, target)
         return scratch.warped, scratch.chroma_warped
 
-    def _region(self, patch: Patch, pose: Pose) -> Box:
+    def _get_region(self, patch: Patch, pose: Pose) -> Box:
         """Return the part of the frame that shows a patch of the reference, in fractions of its sides."""
         left, top, right, bottom = patch.box
         corners = np.array(
@@ -216,7 +216,7 @@ class ChangeGate:
         return Box(float(across.min()), float(down.min()), float(across.max()), float(down.max()))
 
 
-def _whole_change(pose: Pose, share: float, busy: float) -> Change | None:
+def _make_whole_change(pose: Pose, share: float, busy: float) -> Change | None:
     """Return the change of the whole picture; None if it is the same scene."""
     if pose.middle_shift > _VIEW_BLOCKS:
         return Change(Why.VIEW, pose.middle_shift / _VIEW_BLOCKS, WHOLE, busy)
@@ -225,7 +225,7 @@ def _whole_change(pose: Pose, share: float, busy: float) -> Change | None:
     return None
 
 
-def scene_change(
+def make_scene_change(
     change: Change, about: Literal["description", "watches"], *, asks: bool
 ) -> wire.SceneChange:
     """Return the message about a comparison of the scene. `asks`: the frame is sent to the engine."""
@@ -319,7 +319,7 @@ class Attention:
         if ahead:
             self._compare()
 
-    def differs_from_before(self, frame: Frame) -> bool:
+    def is_still_changed(self, frame: Frame) -> bool:
         """Return True if a frame still differs from the scene before the last change.
 
         For requests with `ahead`. Nothing is learned from it.
@@ -406,7 +406,7 @@ class EarlyCheck:
 
     def note_look(self, image: av.VideoFrame, now: float) -> None:
         """Store a compared frame, from which the differences of later frames are measured."""
-        self._seen = cells = _cells(image)
+        self._seen = cells = _make_cells(image)
         passed = min(0.5, max(0.02, now - self._looked))
         self._usual.learn(cells, passed, *self._work)
         self._looked = now
@@ -418,7 +418,7 @@ class EarlyCheck:
         left = min(_MOST, self._left + (now - self._left_at) / _SECONDS)
         if left < 1:
             return False
-        cells = _cells(image)
+        cells = _make_cells(image)
         difference = cells - self._seen
         # The light of the whole picture is not a change of a part.
         difference -= np.median(difference)
@@ -443,8 +443,8 @@ class EarlyCheck:
         return True
 
 
-def _cells(image: av.VideoFrame) -> F32:
-    rows = luma_plane(image)[::_EVERY]
+def _make_cells(image: av.VideoFrame) -> F32:
+    rows = get_luma_plane(image)[::_EVERY]
     small = cv2.resize(rows, (_COLUMNS, _ROWS), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.float32)
 
@@ -500,16 +500,16 @@ class Pace:
             self._pause = 0.0
             self._forget_fruitless()
         else:
-            self._pause = _next_pause(self._pause)
+            self._pause = _get_next_pause(self._pause)
             if (change := self._change) is not None:
-                self._fruitless = _union(self._fruitless, change.region)
+                self._fruitless = _get_union(self._fruitless, change.region)
                 strongest = max(change.value, self._strongest.get(change.why, 0.0))
                 self._strongest[change.why] = strongest
         self._until = now + self._pause
 
     def request_failed(self, now: float) -> None:
         """Record a request without an answer: pauses grow as for answers without news."""
-        self._pause = _next_pause(self._pause)
+        self._pause = _get_next_pause(self._pause)
         self._forget_fruitless()
         self._until = now + self._pause
 
@@ -544,11 +544,11 @@ class Pace:
         return region.intersection(known) < _ELSEWHERE * region.area
 
 
-def _next_pause(pause: float) -> float:
+def _get_next_pause(pause: float) -> float:
     return min(LONGEST_PAUSE, pause * 2) or FIRST_PAUSE
 
 
-def _union(one: Box | None, other: Box | None) -> Box | None:
+def _get_union(one: Box | None, other: Box | None) -> Box | None:
     if one is None or other is None:
         return one or other
     return Box(

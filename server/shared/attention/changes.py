@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from server.media.picture.planes import F32, HEIGHT, SIZE, U8, WIDTH, BufferPool
-from server.shared.attention.registration import Pose, Reference, local_range, without_edge
+from server.shared.attention.registration import Pose, Reference, clear_edge, write_local_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Patch:
 NO_PATCH = Patch()
 
 
-def best_patch(marks: U8, strength: F32 | None, rules: tuple[Rule, ...]) -> Patch:
+def find_best_patch(marks: U8, strength: F32 | None, rules: tuple[Rule, ...]) -> Patch:
     """Return the patch of touching marks that fulfils a rule best. `strength` None: 1 everywhere."""
     # Labelling the whole plane takes half as long as a comparison.
     left, top, width, height = cv2.boundingRect(marks)
@@ -262,13 +262,13 @@ class LumaChange:
         `warped`: the frame's luma, warped onto the reference (90, 160).
         """
         scratch, sensitivity = look.scratch, look.sensitivity
-        difference, strength = self._strength(look, warped)
+        difference, strength = self._measure_strength(look, warped)
         hot = scratch.hot
         self.activity.learn(difference, look.passed, scratch.a, scratch.b)
         if self.share <= _SPOT.area / sensitivity:
             self._two_looks.forget()
             return Patch(self.share / _AT_ONCE.area * sensitivity), NO_PATCH
-        now = self._at_once(look, strength)
+        now = self._find_immediate_patch(look, strength)
         # 2: brighter, 1: darker
         marks = scratch.bytes_a
         np.greater(difference, 0, out=marks.view(np.bool_))
@@ -280,32 +280,32 @@ class LumaChange:
         if both is None or cv2.countNonZero(both) < _SPOT.area / sensitivity * SIZE:
             return now, NO_PATCH
         rules = _WEAK.scaled(sensitivity), _SPOT.scaled(sensitivity)
-        return now, best_patch(both, strength, rules)
+        return now, find_best_patch(both, strength, rules)
 
     def compare_alone(self, look: Comparison, warped: F32) -> Patch:
         """Return the best patch of this comparison alone, without learning from it."""
-        _, strength = self._strength(look, warped)
-        return self._at_once(look, strength)
+        _, strength = self._measure_strength(look, warped)
+        return self._find_immediate_patch(look, strength)
 
-    def _strength(self, look: Comparison, warped: F32) -> tuple[F32, F32]:
+    def _measure_strength(self, look: Comparison, warped: F32) -> tuple[F32, F32]:
         """Return the differences and their ratio to the threshold; set `share` to the fraction above it."""
         scratch = look.scratch
-        difference = self._difference(look, warped)
+        difference = self._measure_difference(look, warped)
         strength = np.abs(difference, out=scratch.strength)
-        strength /= self._threshold(look, warped)
-        without_edge(strength, look.pose.margin)
+        strength /= self._get_threshold(look, warped)
+        clear_edge(strength, look.pose.margin)
         np.greater(strength, 1, out=scratch.hot.view(np.bool_))
         self.share = cv2.countNonZero(scratch.hot) / SIZE
         return difference, strength
 
-    def _at_once(self, look: Comparison, strength: F32) -> Patch:
+    def _find_immediate_patch(self, look: Comparison, strength: F32) -> Patch:
         """Return the best patch for which one comparison is enough."""
         rule = _AT_ONCE.scaled(look.sensitivity)
         if self.share < rule.area:
             return Patch(self.share / rule.area)
-        return best_patch(look.scratch.hot, strength, (rule,))
+        return find_best_patch(look.scratch.hot, strength, (rule,))
 
-    def _difference(self, look: Comparison, warped: F32) -> F32:
+    def _measure_difference(self, look: Comparison, warped: F32) -> F32:
         """Return the difference in grey levels without motion, light, bands and wide shadows."""
         reference, scratch = look.reference, look.scratch
         lit, work = scratch.a, scratch.b
@@ -335,13 +335,13 @@ class LumaChange:
         difference -= work
         return difference
 
-    def _threshold(self, look: Comparison, warped: F32) -> F32:
+    def _get_threshold(self, look: Comparison, warped: F32) -> F32:
         threshold = np.multiply(self.activity.level, _DEVIATIONS, out=look.scratch.threshold)
         least = (_LEAST + _LIGHT * abs(look.pose.gain)) / look.sensitivity
         np.clip(threshold, least, _MOST, out=threshold)
         # Edges present in both
         edges = look.scratch.a
-        local_range(warped, edges)
+        write_local_range(warped, edges)
         np.minimum(edges, look.reference.range, out=edges)
         edges *= _EDGE + _EDGE_SHIFT * look.pose.shift
         threshold += edges
@@ -402,9 +402,9 @@ class ChromaChange:
         threshold += work
         strength = np.abs(difference, out=scratch.chroma_strength)
         strength /= threshold
-        without_edge(strength, (look.pose.margin + 1) // 2)
+        clear_edge(strength, (look.pose.margin + 1) // 2)
         self._activity.learn(difference, look.passed, work, other)
-        marks = _marks(strength, difference)
+        marks = _make_marks(strength, difference)
         area, spot = _AREA.scaled(sensitivity), _COLOR_SPOT.scaled(sensitivity)
         if cv2.countNonZero(marks) < spot.area * marks.size:
             self._two_looks.forget()
@@ -413,15 +413,15 @@ class ChromaChange:
         strongest = np.maximum(strength[0], strength[1], out=scratch.half)
         at_once = _COLOR_AT_ONCE.scaled(sensitivity)
         if cv2.countNonZero(marks) >= at_once.area * marks.size:
-            now = best_patch(marks, strongest, (at_once,))
+            now = find_best_patch(marks, strongest, (at_once,))
             if now.value >= 1:
                 return now
         if both is None:
             return NO_PATCH
-        return best_patch(both, strongest, (area, spot))
+        return find_best_patch(both, strongest, (area, spot))
 
 
-def _marks(strength: F32, difference: F32) -> U8:
+def _make_marks(strength: F32, difference: F32) -> U8:
     """Return a number for each combination of U and V over their thresholds; 0 for neither."""
     hot = (strength > 1).view(np.uint8)
     hot *= 1 + (difference > 0).view(np.uint8)
@@ -475,8 +475,8 @@ class PrintChange:
 
     def compare(self, look: Comparison, fine: U8) -> Patch:
         """Return the best patch shared by this comparison and the last one. `fine`: the frame's fine plane."""
-        deviation = _deviation(look, fine)
-        without_edge(deviation, (look.pose.margin + 1) // 2)
+        deviation = _measure_deviation(look, fine)
+        clear_edge(deviation, (look.pose.margin + 1) // 2)
         limit = np.multiply(self._varies.level, _VARIES, out=look.scratch.limit)
         limit += self._usual
         limit *= 1 + look.pose.shift
@@ -492,7 +492,7 @@ class PrintChange:
             both = self._two_looks.agree(over)
             rule = _RULE.scaled(look.sensitivity)
             if both is not None and cv2.countNonZero(both) >= rule.area / 2 * over.size:
-                patch = best_patch(both, None, (rule,))
+                patch = find_best_patch(both, None, (rule,))
         self._learn(look, deviation, wide)
         return patch
 
@@ -509,7 +509,7 @@ class PrintChange:
         self._learned += 1
 
 
-def _deviation(look: Comparison, fine: U8) -> F32:
+def _measure_deviation(look: Comparison, fine: U8) -> F32:
     """Return the standard deviation of the difference in 4×4 blocks of the fine plane, shape (45, 80)."""
     pose, scratch = look.pose, look.scratch
     if not pose.is_still:

@@ -119,8 +119,8 @@ class Reference:
         self.chroma_range: F32 = np.zeros_like(self.chroma)
         self._derive()
 
-    def same_shape(self, planes: Planes) -> bool:
-        return self._planes.same_shape(planes)
+    def has_same_shape(self, planes: Planes) -> bool:
+        return self._planes.has_same_shape(planes)
 
     def average(self, luma: F32, chroma: F32, weight: float) -> None:
         """Average with a frame of the same scene, to reduce noise."""
@@ -130,9 +130,9 @@ class Reference:
 
     def _derive(self) -> None:
         luma = self.luma
-        local_range(luma, self.range)
+        write_local_range(luma, self.range)
         for plane, target in zip(self.chroma, self.chroma_range, strict=True):
-            local_range(plane, target)
+            write_local_range(plane, target)
         # Squares by row, and of chroma without its mean, by which gains are divided
         self.row_squares: F32 = np.einsum("ij,ij->i", luma, luma)[:, None] + np.float32(1)
         self.chroma_deviation: F32 = self.chroma - self.chroma.mean((1, 2), keepdims=True)
@@ -146,7 +146,7 @@ class Reference:
         right = cv2.Sobel(blurred, cv2.CV_32F, 1, 0, scale=0.125)
         down = cv2.Sobel(blurred, cv2.CV_32F, 0, 1, scale=0.125)
         steep = right * right + down * down
-        without_edge(steep, _MARGIN)
+        clear_edge(steep, _MARGIN)
         rows, columns = HEIGHT // _TILE, WIDTH // _TILE
         tiles = steep.reshape(rows, _TILE, columns, _TILE).transpose(0, 2, 1, 3)
         flat = tiles.reshape(rows * columns, _TILE * _TILE)
@@ -246,13 +246,13 @@ class Reference:
         target += np.float32(pose.offset)
 
 
-def local_range(plane: F32, target: F32) -> None:
+def write_local_range(plane: F32, target: F32) -> None:
     """Write the range of values in the 3×3 blocks around each block to `target`."""
     cv2.dilate(plane, _KERNEL, dst=target)
     target -= cv2.erode(plane, _KERNEL)
 
 
-def without_edge(planes: F32, margin: int) -> None:
+def clear_edge(planes: F32, margin: int) -> None:
     """Set `margin` rows and columns at each edge of one or several planes to 0."""
     if margin:
         planes[..., :margin, :] = planes[..., -margin:, :] = 0

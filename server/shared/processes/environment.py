@@ -22,7 +22,7 @@ _NOT_PASSED = re.compile(
 )
 
 
-def inherited_variables(inherited: Mapping[str, str]) -> dict[str, str]:
+def get_inherited_variables(inherited: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that programs and GPUs need, without secrets."""
     return {
         name: value
@@ -31,14 +31,14 @@ def inherited_variables(inherited: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def child_environment(
+def make_child_environment(
     inherited: Mapping[str, str], own: Mapping[str, str], *, fetches: bool = False
 ) -> dict[str, str]:
-    """Return the environment of a child: `inherited_variables`, updated with `own`.
+    """Return the environment of a child: `get_inherited_variables`, updated with `own`.
 
     A program that fetches container images or packages also gets the settings for proxies and
     packages.
     """
     fetching = inherited.items() if fetches else ()
     fetch = {name: value for name, value in fetching if _PASSED_TO_FETCH.match(name)}
-    return {**inherited_variables(inherited), **fetch, **own}
+    return {**get_inherited_variables(inherited), **fetch, **own}

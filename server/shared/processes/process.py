@@ -145,7 +145,7 @@ class ChildProcess:
             target=self._watch, args=(self._group, loop), name="child-exit", daemon=True
         ).start()
 
-    def how_it_ended(self) -> str:
+    def explain_end(self) -> str:
         """Return how it ended, as a predicate: "was ended by SIGKILL"; "runs" while running."""
         if self.status is None:
             return "runs"
@@ -338,15 +338,15 @@ class LogRing:
             if not take(min(len(line), _LONGEST_BYTES)):
                 self._keep_unreturned(whole[at:])
                 break
-            given += self._returned_lines(line)
+            given += self._keep_returned(line)
         return given
 
     def end(self) -> list[str]:
         """Return the last, unterminated line."""
         rest, self._rest = self._rest, b""
-        return self._returned_lines(rest)
+        return self._keep_returned(rest)
 
-    def _returned_lines(self, raw: bytes) -> list[str]:
+    def _keep_returned(self, raw: bytes) -> list[str]:
         shown = self._clean(raw, self._redactor)
         if not shown:
             return []
@@ -363,7 +363,7 @@ class LogRing:
         self.unreturned += len(lines)
         for line in lines[-KEPT_LINES:]:
             if not line.isspace() and line:
-                self._keep(_without_last_word(line), line)
+                self._keep(_remove_last_word(line), line)
 
     def _keep(self, line: str | bytes, raw: bytes) -> None:
         if self._overwritten and self._lines:
@@ -383,7 +383,7 @@ class LogRing:
         return "" if self._without is not None and self._without.search(text) else text
 
 
-def _without_last_word(line: bytes) -> bytes:
+def _remove_last_word(line: bytes) -> bytes:
     """Return the beginning of a line without the truncated last word, which may be part of a secret."""
     if len(line) <= _UNRETURNED_BYTES:
         return line

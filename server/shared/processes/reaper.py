@@ -55,7 +55,7 @@ def _ignore_signal(_number: int, _frame: FrameType | None) -> None:
     """Ignore signals to the group, which are for its other processes. SIG_IGN would be inherited by the program."""
 
 
-def _parents() -> dict[int, set[int]]:
+def _get_parents() -> dict[int, set[int]]:
     """Return the children of each visible process; without /proc also the members of each group."""
     found: dict[int, set[int]] = {}
     if not os.path.isdir("/proc"):
@@ -77,9 +77,9 @@ def _parents() -> dict[int, set[int]]:
     return found
 
 
-def descendants(pid: int) -> list[int]:
+def list_descendants(pid: int) -> list[int]:
     """Return all descendants of `pid`."""
-    parents = _parents()
+    parents = _get_parents()
     below = {pid}
     while more := {child for child, above in parents.items() if above & below} - below:
         below |= more
@@ -93,7 +93,7 @@ def kill_below(pid: int) -> None:
     signal.
     """
     opened: dict[int, int | None] = {}
-    for below in descendants(pid):
+    for below in list_descendants(pid):
         try:
             opened[below] = os.pidfd_open(below)
         except ProcessLookupError:
@@ -101,7 +101,7 @@ def kill_below(pid: int) -> None:
         except (AttributeError, OSError):
             # Available from Linux 5.3 on.
             opened[below] = None
-    still = set(descendants(pid))
+    still = set(list_descendants(pid))
     for below, descriptor in opened.items():
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if below in still and descriptor is not None:
@@ -156,7 +156,7 @@ def _reap(program: int, status: int | None) -> tuple[int | None, bool]:
             status = ended
 
 
-def _no_core_dumps() -> None:
+def _forbid_core_dumps() -> None:
     """Forbid core dumps of an engine's memory. `server.core.core_dumps` cannot be imported here."""
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -226,5 +226,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _no_core_dumps()
+    _forbid_core_dumps()
     main(sys.argv[1:])

@@ -12,10 +12,10 @@ import psutil
 _REACHED = frozenset({"127.0.0.1", "0.0.0.0", "::", "::ffff:127.0.0.1"})
 
 
-def listens(pid: int, port: int) -> bool | None:
+def is_listening(pid: int, port: int) -> bool | None:
     """Return True if `pid` or a descendant listens on this port of 127.0.0.1; None if unknown."""
     try:
-        tree = _tree(psutil.Process(pid))
+        tree = _list_process_tree(psutil.Process(pid))
         if any(_has_listener(port, one.net_connections("tcp")) for one in tree):
             return True
         # Without any listener the result is unknown, because the listener may have just ended.
@@ -32,7 +32,7 @@ def _has_listener(port: int, connections: Iterable[Any]) -> bool:
     )
 
 
-def _tree(root: psutil.Process) -> list[psutil.Process]:
+def _list_process_tree(root: psutil.Process) -> list[psutil.Process]:
     """Return a process and its descendants; empty if it is gone or a zombie."""
     with suppress(psutil.Error):
         if _is_alive(root):

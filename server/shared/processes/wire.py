@@ -61,23 +61,23 @@ def read(stream: BinaryIO) -> WorkerMessage | None:
         return None
     if len(head) < _SIZES.size:
         raise WireError("the stream ended within a frame")
-    header, payload = _sizes(head)
+    header, payload = _parse_sizes(head)
     body = stream.read(header + payload)
     if len(body) < header + payload:
         raise WireError("the stream ended within a frame")
-    return _message(body, header)
+    return _parse_message(body, header)
 
 
 async def receive(stream: asyncio.StreamReader) -> WorkerMessage | None:
     """Read the next frame on an event loop; None at the end of the stream, also within a frame. Raises WireError."""
     try:
-        header, payload = _sizes(await stream.readexactly(_SIZES.size))
-        return _message(await stream.readexactly(header + payload), header)
+        header, payload = _parse_sizes(await stream.readexactly(_SIZES.size))
+        return _parse_message(await stream.readexactly(header + payload), header)
     except EOFError:
         return None
 
 
-def _sizes(head: bytes) -> tuple[int, int]:
+def _parse_sizes(head: bytes) -> tuple[int, int]:
     header, payload = _SIZES.unpack(head)
     _check(header, payload)
     return header, payload
@@ -90,7 +90,7 @@ def _check(header: int, payload: int) -> None:
         )
 
 
-def _message(body: bytes, header_bytes: int) -> WorkerMessage:
+def _parse_message(body: bytes, header_bytes: int) -> WorkerMessage:
     try:
         header = json.loads(body[:header_bytes])
     except (ValueError, RecursionError):
@@ -137,7 +137,7 @@ def claim_input() -> BinaryIO:
     return stream
 
 
-def origin(error: BaseException) -> str:
+def get_origin(error: BaseException) -> str:
     """Return an error's type and the line that raised it, without its text, which may quote users."""
     frames = traceback.extract_tb(error.__traceback__)[-1:]
     return "".join(

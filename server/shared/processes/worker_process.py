@@ -18,7 +18,7 @@ from typing import Any
 
 from server.core.aio import TaskSet, cancel_and_wait, log_failure
 from server.core.errors import OperatorError
-from server.shared.processes.environment import child_environment
+from server.shared.processes.environment import make_child_environment
 from server.shared.processes.process import ChildProcess, LogRing, OnLine, ProcessFailed
 from server.shared.processes.wire import WireError, WorkerMessage, encode, receive
 
@@ -41,7 +41,7 @@ OnMessage = Callable[[WorkerMessage], None]
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a worker."""
-    return child_environment(os.environ, {**_OFFLINE, **extra})
+    return make_child_environment(os.environ, {**_OFFLINE, **extra})
 
 
 class WorkerProcess:
@@ -75,9 +75,9 @@ class WorkerProcess:
         """See `ChildProcess.pid`; None before the start and after the end."""
         return self._child.pid if self._child is not None and not self._gone.is_set() else None
 
-    def how_it_ended(self) -> str:
-        """See `ChildProcess.how_it_ended`."""
-        return self._child.how_it_ended() if self._child is not None else "was not started"
+    def explain_end(self) -> str:
+        """See `ChildProcess.explain_end`."""
+        return self._child.explain_end() if self._child is not None else "was not started"
 
     async def start(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
         """Start the process. Raises ProcessFailed."""
@@ -217,7 +217,7 @@ class WorkerJob:
         """Return the next message; None if the worker has ended. Raises TimeoutError at `due`, loop time."""
         async with asyncio.timeout_at(due):
             message = await self._waiting.get()
-        self._bytes -= _size(message)
+        self._bytes -= _get_size(message)
         return message
 
     def cancel(self) -> None:
@@ -232,14 +232,14 @@ class WorkerJob:
             self.ended.set()
         if not self._wanted:
             return
-        self._bytes += _size(message)
+        self._bytes += _get_size(message)
         if self._bytes > MOST_WAITING_BYTES and not self.ended.is_set():
             self.cancel()
             message = WorkerMessage({"type": "error", "code": "too_much", "message": _TOO_MUCH})
         self._waiting.put_nowait(message)
 
 
-def _size(message: WorkerMessage | None) -> int:
+def _get_size(message: WorkerMessage | None) -> int:
     return len(message.payload) + _HEADER_BYTES if message is not None else 0
 
 

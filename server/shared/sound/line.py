@@ -343,7 +343,7 @@ class VoiceSection:
         lines = [
             f"m=audio {port} {section.protocol} {self.payload_type}",
             transport[0],
-            f"a={self._direction()}",
+            f"a={self._get_direction()}",
             "a=rtcp:9 IN IP4 0.0.0.0",
             "a=rtcp-mux",
             f"a=rtpmap:{self.payload_type} opus/48000/2",
@@ -356,7 +356,7 @@ class VoiceSection:
             lines += ["a=msid:voice voice", f"a=ssrc:{ssrc} cname:voice"]
         return lines + transport[1:]
 
-    def _direction(self) -> str:
+    def _get_direction(self) -> str:
         if self.receives and self.sends:
             return "sendrecv"
         return "recvonly" if self.receives else "sendonly"
@@ -381,14 +381,14 @@ def find_voice(offer: Offer) -> VoiceSection | None:
                     number,
                     section.mid,
                     int(payload_type),
-                    _level_id(section),
+                    _find_level_id(section),
                     receives=section.direction in ("sendrecv", "sendonly"),
                     sends=section.direction in ("sendrecv", "recvonly"),
                 )
     return None
 
 
-def _level_id(section: Section) -> int:
+def _find_level_id(section: Section) -> int:
     for line in section.lines:
         match = _EXTENSION.match(line)
         if match and match.group(2) == LEVEL_URI:
@@ -475,13 +475,13 @@ class SoundSection:
 
     async def close(self) -> None:
         """Disconnect from the line. It may be called more than once."""
-        self._end()
+        self._on_end()
         await self._tasks.close()
 
     # Called by aiortc
 
     def _handle_disconnect(self) -> None:
-        self._end()
+        self._on_end()
 
     async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
         """Ignore reports: this machine's clock is used, and nothing is retransmitted."""
@@ -603,7 +603,7 @@ class SoundSection:
             await self._transport._send_rtp(packet.serialize())
         self._timestamp = (self._timestamp + FRAME * RTP_HZ // RATE) & 0xFFFFFFFF
 
-    def _end(self) -> None:
+    def _on_end(self) -> None:
         if self._closed:
             return
         self._closed = True

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from server.core.aio import Bucket
 from server.core.sound import SOUND_RATE, Sound
-from server.media.path_rate import WindowMinimum, signed_difference
+from server.media.path_rate import WindowMinimum, to_signed_difference
 
 # Opus packets to sound and back (RFC 6716, RFC 7587)
 
@@ -32,7 +32,7 @@ _HYBRID = (480, 960)
 _CELT = (120, 240, 480, 960)
 
 
-def duration(payload: bytes) -> int:
+def get_duration(payload: bytes) -> int:
     """Return the length of a packet in RTP time.
 
     Raises ValueError for a packet that is invalid in Opus (RFC 6716 sections 3.1 and 3.2).
@@ -192,22 +192,22 @@ class MicrophoneStream:
             self._on_drop("flood")
             return
         try:
-            length = duration(payload)
+            length = get_duration(payload)
         except ValueError:
             # Some senders pause with empty packets.
             self._on_drop("broken" if payload else "empty")
             return
         passed, self._heard_at = now - self._heard_at, now
-        ahead = 0 if self._next is None else signed_difference(sequence - self._next, 16)
+        ahead = 0 if self._next is None else to_signed_difference(sequence - self._next, 16)
         far = abs(ahead) > FAR_PACKETS
-        if self._next is None or far or not self._near(timestamp, passed):
+        if self._next is None or far or not self._is_near(timestamp, passed):
             self._begin(sequence, timestamp)
             ahead = 0
         if ahead < 0:
             self._on_drop("late")
             return
         quiet = len(payload) <= PAUSE_BYTES or (level is not None and level >= QUIET_LEVEL)
-        self._delay.add(now, now - (self._unwrapped_of(timestamp) + length) / RTP_HZ)
+        self._delay.add(now, now - (self._unwrap(timestamp) + length) / RTP_HZ)
         self._early[sequence] = (timestamp, payload, quiet)
         self._pass_on(MOST_EARLY)
 
@@ -226,10 +226,10 @@ class MicrophoneStream:
         )
         if now >= due:
             # Up to the present, minus the delay of sound
-            behind = now - PAUSE_SECONDS - self._captured(self._unwrapped)
+            behind = now - PAUSE_SECONDS - self._get_capture_time(self._unwrapped)
             while behind > 0.02:
                 seconds = min(behind, SILENCE_SECONDS)
-                self._silence(int(seconds * SOUND_RATE))
+                self._add_silence(int(seconds * SOUND_RATE))
                 behind -= seconds
             due = now + SILENCE_SECONDS
         return due
@@ -246,14 +246,14 @@ class MicrophoneStream:
         self._delay.clear()
         self._last = np.zeros(0, np.int16)
 
-    def _near(self, timestamp: int, passed: float) -> bool:
-        seconds = signed_difference(timestamp - self._time) / RTP_HZ
+    def _is_near(self, timestamp: int, passed: float) -> bool:
+        seconds = to_signed_difference(timestamp - self._time) / RTP_HZ
         return -FAR_SECONDS < seconds < passed + AHEAD_SECONDS
 
-    def _unwrapped_of(self, timestamp: int) -> int:
-        return self._unwrapped + signed_difference(timestamp - self._time)
+    def _unwrap(self, timestamp: int) -> int:
+        return self._unwrapped + to_signed_difference(timestamp - self._time)
 
-    def _captured(self, unwrapped: int) -> float:
+    def _get_capture_time(self, unwrapped: int) -> float:
         return self._delay.value + unwrapped / RTP_HZ
 
     def _pass_on(self, most_early: int) -> None:
@@ -270,8 +270,8 @@ class MicrophoneStream:
             self._next = (self._next + 1) & 0xFFFF
 
     def _take_one(self, timestamp: int, payload: bytes, quiet: bool) -> None:
-        length = duration(payload)
-        missing = signed_difference(timestamp - self._time) // _STEP
+        length = get_duration(payload)
+        missing = to_signed_difference(timestamp - self._time) // _STEP
         if missing > 0:
             # During a pause nothing was lost.
             self._fill(missing, lost=not self._pausing)
@@ -280,7 +280,7 @@ class MicrophoneStream:
             self._ahead = min(self._ahead - missing, SOUND_RATE)
         self._pausing = len(payload) <= PAUSE_BYTES
         samples = np.zeros(length // _STEP, np.int16) if quiet else self._decode(payload, length)
-        begin = self._unwrapped_of(timestamp)
+        begin = self._unwrap(timestamp)
         self._time = (timestamp + length) & 0xFFFFFFFF
         self._unwrapped = begin + length
         self._emit(samples, begin)
@@ -303,27 +303,27 @@ class MicrophoneStream:
             count = min(missing, _REPEATED)
             repeated = np.resize(self._last[::-1], count) * np.linspace(0.7, 0, count)
             self._emit(repeated.astype(np.int16), self._unwrapped)
-            self._forward(count)
+            self._move_forward(count)
             missing -= count
         # Minus the silence that was already generated
         count = min(missing, self._ahead)
         self._ahead -= count
-        self._forward(count)
+        self._move_forward(count)
         missing -= count
         while missing > 0:
             count = min(missing, MOST_SAMPLES // _STEP)
-            self._silence(count)
+            self._add_silence(count)
             missing -= count
 
-    def _silence(self, count: int) -> None:
+    def _add_silence(self, count: int) -> None:
         self._emit(np.zeros(count, np.int16), self._unwrapped)
-        self._forward(count)
+        self._move_forward(count)
 
-    def _forward(self, count: int) -> None:
+    def _move_forward(self, count: int) -> None:
         self._time = (self._time + count * _STEP) & 0xFFFFFFFF
         self._unwrapped += count * _STEP
 
     def _emit(self, samples: NDArray[np.int16], begin: int) -> None:
         if len(samples):
             self._budget.spend(len(samples) / SOUND_RATE)
-            self._on_sound(Sound(samples, self._captured(begin)))
+            self._on_sound(Sound(samples, self._get_capture_time(begin)))

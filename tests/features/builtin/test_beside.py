@@ -10,7 +10,7 @@ from server.core.frames import Picture
 from server.features.builtin.beside import DetectorAid, is_denied
 from server.features.builtin.detector import FOLDER, ModelFile, ThingFinder
 from server.features.builtin.language import LANGUAGES
-from server.media.picture.encode import jpeg
+from server.media.picture.encode import encode_jpeg
 from tests.features.builtin.scenes import photo
 from tests.features.builtin.test_spotting import before
 from tests.features.builtin.words import WORDS
@@ -25,7 +25,7 @@ def beside() -> DetectorAid:
 def as_sent(name: str) -> Picture:
     """A photograph as a model got it."""
     height, width = photo(name).shape[:2]
-    return replace(make_picture(jpeg=jpeg(photo(name))), width=width, height=height)
+    return replace(make_picture(jpeg=encode_jpeg(photo(name))), width=width, height=height)
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
@@ -105,7 +105,7 @@ def test_it_looks_for_the_things_of_watches(beside: DetectorAid) -> None:
 def test_what_is_not_in_a_part_of_the_picture_is_not_gone(beside: DetectorAid) -> None:
     """Looks at parts of the picture come in turn where nothing has changed."""
     bgr, _ = before("brick", "chelsea", 0.12, 40, 200)
-    shown = replace(make_picture(jpeg=jpeg(bgr)), width=bgr.shape[1], height=bgr.shape[0])
+    shown = replace(make_picture(jpeg=encode_jpeg(bgr)), width=bgr.shape[1], height=bgr.shape[0])
     for turn in range(6):
         found = beside.look(shown, {"gone": "the cat is gone"}, turn)
         assert found is not None

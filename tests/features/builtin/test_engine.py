@@ -19,7 +19,7 @@ import pytest
 import zxingcpp
 from numpy.typing import NDArray
 
-from server.core.aio import in_pool
+from server.core.aio import run_in_pool
 from server.core.errors import EngineFailed
 from server.core.frames import CodeUse, JobKind, Picture, Scene
 from server.core.messages import FoundCode
@@ -514,7 +514,7 @@ async def test_reading_ends_when_nobody_waits_for_it(
     with pytest.raises(asyncio.CancelledError):
         await task
     gate.set()
-    await in_pool(heavy, int)
+    await run_in_pool(heavy, int)
     assert read == 1
 
 

@@ -21,7 +21,7 @@ from server.features.builtin.thing_words import get_thing_words
 from server.features.builtin.wants import Want
 from server.media.picture.grounding import Box
 from server.models.base import Delta, Finished
-from server.models.routing import route_of
+from server.models.routing import get_route
 from tests.features.builtin.asked.asking import pictured
 from tests.features.builtin.test_answers import TODAY, view
 from tests.features.builtin.words import WORDS
@@ -74,7 +74,7 @@ async def ask(
     with ThreadPoolExecutor(1, "ask") as heavy:
         reader = Reads(*reads) if reads else None
         engine = BuiltinEngine(heavy=heavy, finder=Seen(*things), reader=reader)
-        where = route_of(question) is QuestionMode.WHERE
+        where = get_route(question) is QuestionMode.WHERE
         picture = pictured(grey)
         request = make_request(question, picture, where=where, page_language=page)
         async for chunk in engine.answer(request):
@@ -100,7 +100,7 @@ def test_a_link_a_day_and_several_things_are_asked_about(code: str, kind: str, w
 @pytest.mark.parametrize("code", LANGUAGES)
 async def test_show_me_the_cup_is_where_it_is(code: str) -> None:
     for question in WORDS["show"][code]:
-        assert route_of(question) is QuestionMode.WHERE, question
+        assert get_route(question) is QuestionMode.WHERE, question
         intent = understand(question)
         assert (intent.things, intent.language) == (("cup",), code), question
     text, boxes = await ask(WORDS["show"][code][0], CUP)
@@ -121,7 +121,7 @@ async def test_what_is_asked_about_a_thing(code: str) -> None:
     )
     assert (await ask(colour, CUP))[0] == said
     intent = understand(put)
-    assert (route_of(put), intent.things, intent.language) == (QuestionMode.PAST, ("cup",), code)
+    assert (get_route(put), intent.things, intent.language) == (QuestionMode.PAST, ("cup",), code)
 
 
 @pytest.mark.parametrize("code", LANGUAGES)

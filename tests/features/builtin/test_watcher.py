@@ -21,7 +21,7 @@ from server.features.builtin.watcher import explain_unwatchable
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.base import Delta
-from server.shared.watch_answers import WatchAnswer, question, read_answers, second_question
+from server.shared.watch_answers import WatchAnswer, make_second_question, question, read_answers
 from tests.support.fakes import make_request
 
 RED, ORANGE, GREY = (30, 30, 210), (20, 140, 240), (120, 120, 120)
@@ -113,7 +113,7 @@ async def test_all_conditions_are_answered_at_once(engine: BuiltinEngine) -> Non
 
 
 async def test_the_second_look_is_understood_too(engine: BuiltinEngine) -> None:
-    text = second_question("w2", "you see red", with_before=False)
+    text = make_second_question("w2", "you see red", with_before=False)
     assert (await ask(engine, spot(RED), text))["w2"].seen
 
 

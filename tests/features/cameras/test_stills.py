@@ -25,7 +25,7 @@ from server.features.cameras.cameras import (
     read_token,
 )
 from server.features.cameras.messages import CameraSettings
-from server.media.picture.encode import STILL_BYTES, STILL_SIDE, Bgr, data_url
+from server.media.picture.encode import STILL_BYTES, STILL_SIDE, Bgr, to_data_url
 from server.media.picture.prepare import PicturePreparer
 from tests.features.rooms import room
 from tests.support.clients import sample, soon
@@ -152,7 +152,7 @@ def test_sizes_are_bounded(size: tuple[int, int]) -> None:
     width, height = size
     even = make_frame(width=width // 2 * 2, height=height // 2 * 2)
     jpeg = PicturePreparer((), 512).still(even)
-    assert max(decoded(data_url(jpeg)).shape[:2]) <= STILL_SIDE
+    assert max(decoded(to_data_url(jpeg)).shape[:2]) <= STILL_SIDE
 
 
 # A further camera: who is let in until when, credentials, and names.

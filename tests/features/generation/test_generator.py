@@ -227,7 +227,7 @@ async def test_cancelling_stops_the_model(
     model = workers["words"]
     pid = model._worker.pid
     assert pid is not None
-    (worker,) = reaper.descendants(pid)
+    (worker,) = reaper.list_descendants(pid)
     large = video(model, width=256, height=256, seconds=2, steps=steps)
     messages = model.make(large.model_dump())
     assert [(await anext(messages)).header["step"] for _ in range(2)] == [0, 1]

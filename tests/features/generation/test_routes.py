@@ -95,7 +95,7 @@ async def desk(manner: str | None, *filters: PrivacyFilter) -> AsyncIterator[Des
     model: GenerationRuntime | None = None if manner is None else generator(manner)
     job = GenerationJob(metrics=program.metrics, pool=program.pools.heavy)
     api = replace(program.api("generation"), preparer=preparer)
-    router = api.operator_router(PREFIX)
+    router = api.make_operator_router(PREFIX)
     add_routes(router, api, job, cast("EngineManager", Manager(model)))
     app.include_router(router)
     guard_app(app, https=False)

@@ -440,7 +440,7 @@ class Held:
         if self._broken:
             raise ZeroDivisionError
 
-    def how_it_ended(self) -> str:
+    def explain_end(self) -> str:
         return "ended."
 
 

@@ -15,7 +15,7 @@ from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.planner import usable_port
 from server.models.base import Chunk, Delta
-from server.shared.processes.reaper import descendants
+from server.shared.processes.reaper import list_descendants
 from tests.real_model.gguf_files import write
 from tests.real_model.server import ASK_COLOR
 from tests.support.engine_plans import Managed, managed_for_real
@@ -58,7 +58,7 @@ def anonymous(pid: int) -> int:
     and go with it.
     """
     found = 0
-    for one in (pid, *descendants(pid)):
+    for one in (pid, *list_descendants(pid)):
         with suppress(OSError):
             lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
             found += sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))

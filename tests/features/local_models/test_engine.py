@@ -52,7 +52,7 @@ from server.models.base import (
     Turn,
     Words,
 )
-from server.models.prompts import program_system, system_text
+from server.models.prompts import make_program_system_text, make_system_text
 from server.models.thinking import ThinkingLimits
 from server.shared.processes import reaper
 from tests.real_model.server import (
@@ -152,7 +152,9 @@ async def others(random_models: Path) -> AsyncIterator[dict[str, LocalEngine]]:
 def request(question: str, color: str = "red", max_tokens: int = 64, **more: Any) -> EngineRequest:
     """A question about a picture of one colour."""
     bgr = np.full((196, 252, 3), COLORS[color][::-1], np.uint8)
-    picture = Picture("f", 1.0, None, 1280, 720, 252, 196, 63, encode.jpeg(bgr), None, None, 0.003)
+    picture = Picture(
+        "f", 1.0, None, 1280, 720, 252, 196, 63, encode.encode_jpeg(bgr), None, None, 0.003
+    )
     return make_request(question, picture, max_tokens=max_tokens, **more)
 
 
@@ -287,7 +289,7 @@ async def test_a_programs_conversation(engine: LocalEngine) -> None:
 
     def chat(*said: str, words: str = "why? ") -> EngineRequest:
         messages = (
-            Message(Author.SYSTEM, (Words(program_system("")),)),
+            Message(Author.SYSTEM, (Words(make_program_system_text("")),)),
             Message(Author.USER, (Words("Before"), Shown(1), Shown(0))),
             *(
                 Message(Author.USER if one == "user" else Author.ASSISTANT, (Words(words),))
@@ -347,7 +349,7 @@ async def test_one_that_hangs_is_killed(random_models: Path) -> None:
         said = "".join(one.text for one in begin if isinstance(one, Delta))
         assert said.strip()
         assert engine._worker.pid is not None
-        (worker,) = reaper.descendants(engine._worker.pid)
+        (worker,) = reaper.list_descendants(engine._worker.pid)
         os.kill(worker, signal.SIGSTOP)
 
         async def look() -> None:
@@ -439,7 +441,9 @@ async def test_a_worker_that_cannot_use_a_sound_answers_the_words(
 @pytest.fixture(scope="module")
 def inside(tiny_model: Path, random_models: Path) -> dict[str, Any]:
     """Facts that cannot be seen from outside of a worker, found in one process."""
-    given = json.dumps({"system": system_text(), "question": ASK_COLOR, "color": COLORS["red"]})
+    given = json.dumps(
+        {"system": make_system_text(), "question": ASK_COLOR, "color": COLORS["red"]}
+    )
     told = run_module("tests.real_model.generating", tiny_model, random_models, given=given)
     found: dict[str, Any] = json.loads(told)
     return found

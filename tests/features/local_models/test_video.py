@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from server.models.base import Finished, ShownPicture
-from server.models.prompts import captions
+from server.models.prompts import make_captions
 from tests.features.local_models.test_engine import local, request
 from tests.real_model.server import ASK_COLOR, PYTHON
 from tests.support.answers import collect
@@ -57,7 +57,7 @@ async def test_two_frames_of_the_past_cost_as_much_as_one_picture(
         ages = [(float(age), float(age)) for age in range(80, 0, -10)]
         earlier = tuple(
             ShownPicture(bare.picture, caption, number=number)
-            for number, caption in enumerate(captions(ages), 1)
+            for number, caption in enumerate(make_captions(ages), 1)
         )
         taken: dict[int, int] = {}
         for frames in (4, 6, 8):

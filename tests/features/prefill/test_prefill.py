@@ -25,7 +25,7 @@ from server.features.prefill import prefill
 from server.features.prefill.likeness import SAMPLES, FrameSample
 from server.features.prefill.prefill import Prefill
 from server.models.base import Capabilities, EngineRequest
-from server.models.prompts import chat_messages
+from server.models.prompts import make_chat_messages
 from server.session.part import SessionContext, SessionPart
 from tests.support.clients import sample
 from tests.support.fakes import FakeEngine, until
@@ -139,7 +139,7 @@ def about_then(answer: dict[str, Any]) -> Any:
 def prompts(request: EngineRequest) -> list[str]:
     """The prompt as a list of its parts, pictures as their bytes' hash."""
     parts = []
-    for message in chat_messages(request, [f"picture {hash(request.picture.jpeg)}"]):
+    for message in make_chat_messages(request, [f"picture {hash(request.picture.jpeg)}"]):
         content = message["content"]
         if isinstance(content, str):
             parts.append(f"{message['role']}: {content}")
@@ -164,7 +164,7 @@ async def test_an_unchanged_scene_sends_the_same_bytes(looked: Any, apart: bool)
             before, after = (prompts(one.requests[n]) for n in (earlier, later))
             assert after[: len(before)] == before
         assert (len(one.requests[0].messages) == 3) is apart
-        assert len(chat_messages(one.requests[0], [""])) == (3 if apart else 2)
+        assert len(make_chat_messages(one.requests[0], [""])) == (3 if apart else 2)
         saved = one.metric("visual_tokens_saved_total")
         assert saved == 2 * one.requests[0].picture.visual_tokens
 

@@ -29,7 +29,7 @@ from server.features.recall.memory import (
     read_grid,
 )
 from server.media.picture import encode
-from server.models.routing import span_in
+from server.models.routing import find_span
 
 
 def picture(
@@ -280,7 +280,7 @@ def asked(recall: Recall, events: Sequence[Happens], now: float) -> Iterator[Ask
     for event in events:
         age = now - event.begin
         if EVENT <= age <= SECONDS - EVENT:
-            span = span_in(question(age))
+            span = find_span(question(age))
             assert span is not None
             timed = choosing.select_during(pictures, now - span.since, now - span.until, PICTURES)
             ways = (pictures, sent, timed)

@@ -12,7 +12,7 @@ import pytest_asyncio
 from numpy.typing import NDArray
 from playwright.async_api import expect
 
-from server.core.sound import wav
+from server.core.sound import encode_wav
 from server.features.voice_out.voices import VoiceService
 from server.shared.sound.line import VoiceLine
 from tests.browser.test_page_sound import session_of, until
@@ -177,7 +177,7 @@ async def test_an_answer_is_heard_while_it_is_written(talking: Running, visit: V
 async def test_a_model_that_speaks_is_heard_in_its_own_voice(visit: Visit) -> None:
     """Over the same connection, with its text on the page, and without any voice of the server's."""
     tone = (9000 * np.sin(2 * np.pi * 300 * np.arange(48_000) / 24_000)).astype(np.int16)
-    parts = [wav(part.tobytes(), 24_000) for part in np.split(tone, 8)]
+    parts = [encode_wav(part.tobytes(), 24_000) for part in np.split(tone, 8)]
     omni = FakeOpenAI(model="Qwen/Qwen3-Omni-30B-A3B-Instruct", between_tokens=0.05)
     omni.others = {"/openapi.json": {"paths": {"/v1/audio/speech": {}}}}
     omni.deltas = [{"content": "A red "}, {"content": "cup."}] + [

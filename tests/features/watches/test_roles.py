@@ -13,7 +13,7 @@ from server.core.errors import EngineUnavailable
 from server.core.frames import BoxUnit, JobKind, Role
 from server.features.watches.watching import Watching
 from server.models.base import Capabilities, Engine
-from server.shared.watch_answers import conditions_in
+from server.shared.watch_answers import parse_conditions
 from tests.features.rooms import room, settings
 from tests.features.watches.test_detecting import COMES, Eye
 from tests.features.watches.test_watching import ABLE, THING, Guard, reply
@@ -185,7 +185,7 @@ ONLY_RED = Capabilities(
 
 def conditions(engine: FakeEngine) -> list[set[str]]:
     """The conditions of each of an engine's requests."""
-    return [set(conditions_in(one.question).values()) for one in engine.requests]
+    return [set(parse_conditions(one.question).values()) for one in engine.requests]
 
 
 def red_alone(**more: Any) -> FakeEngine:

@@ -28,7 +28,7 @@ from server.features.watches.watch_list import (
 )
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities, EngineRequest, EngineState
-from server.shared.dates import zone_of
+from server.shared.dates import get_zone
 from server.shared.watch_answers import WatchAnswer
 from tests.features.watches.test_watching import THING, Guard, reply
 from tests.support.fakes import FakeEngine, make_picture, make_request
@@ -49,7 +49,7 @@ from tests.support.words import say
 )
 def test_hours_follow_summer_time(at: datetime, minute: int) -> None:
     """A watch from 22 to 6 begins at ten in the evening on both days."""
-    zone = zone_of("Europe/Berlin")
+    zone = get_zone("Europe/Berlin")
     assert zone is not None
     assert get_day_minute(at.timestamp(), zone, 60) == minute
 
@@ -57,7 +57,7 @@ def test_hours_follow_summer_time(at: datetime, minute: int) -> None:
 @pytest.mark.parametrize("name", ["", "Europe", "Mars/Base", "../../etc/passwd", "/etc/passwd"])
 def test_an_unknown_zone_leaves_the_offset(name: str) -> None:
     """Also where there is no database of zones."""
-    assert zone_of(name) is None
+    assert get_zone(name) is None
     assert get_day_minute(23 * 3600.0, None, 120) == 60
 
 

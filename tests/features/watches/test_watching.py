@@ -21,7 +21,7 @@ from server.features.watches.alerts import MAX_ALERTS
 from server.features.watches.messages import Watch
 from server.media.picture.privacy import ClosedFilter
 from server.models.base import Capabilities, EngineRequest
-from server.shared.watch_answers import conditions_in
+from server.shared.watch_answers import parse_conditions
 from tests.features.describe.test_live_description import STEP, Stage
 from tests.features.rooms import parser, room
 from tests.session.request.test_builder import FakeEar
@@ -54,7 +54,7 @@ def reply(
         place = where(request) if callable(where) else where
         entries = [
             {"id": name, "seen": seen, "sure": confidence, "where": place, "why": why}
-            for name in conditions_in(request.question)
+            for name in parse_conditions(request.question)
         ]
         text = json.dumps({"watches": entries})
         return [text[:10], text[10:30], text[30:]]

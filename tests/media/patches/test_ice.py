@@ -16,7 +16,7 @@ import pytest
 
 from server.core.errors import PortsExhausted
 from server.media.patches import ice as module
-from server.media.patches.ice import Gathering, own_addresses
+from server.media.patches.ice import Gathering, get_own_addresses
 from tests.support.clients import http, metric
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_rtc import camera_peer, live_encoder, webrtc_side
@@ -277,7 +277,7 @@ async def test_a_camera_connects_by_ports_of_the_range() -> None:
     ):
         answer = await side.connect(await peer.offer())
         assert {port for _, port in candidates(answer)} == {low}
-        assert {host for host, _ in candidates(answer)} <= set(own_addresses())
+        assert {host for host, _ in candidates(answer)} <= set(get_own_addresses())
         await peer.accept(answer)
         await side.frames_of(count=1)
         with pytest.raises(PortsExhausted):

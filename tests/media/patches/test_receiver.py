@@ -16,7 +16,7 @@ from server.media.patches.receiver import (
     CameraReceiver,
     ReceiverReports,
     add_color_space,
-    color_space_of,
+    get_color_space,
 )
 from server.media.video.payload import COLOR_SPACE_URI
 from tests.media.video.test_payload import BT601_LIMITED, BT709_FULL
@@ -96,7 +96,7 @@ def test_it_is_read_beside_what_aiortc_knows() -> None:
     add_color_space(transport)
     colored = transport._rtp_header_extensions_map
     packet = RtpPacket.parse(on_the_wire((3, b"\0\0\1"), (7, BT709_FULL)), colored)
-    assert color_space_of(packet) == b""
+    assert get_color_space(packet) == b""
     colored.configure(parameters((7, COLOR_SPACE_URI)))
     for data, value in [
         (on_the_wire((3, b"\0\0\1"), (7, BT709_FULL)), BT709_FULL),
@@ -105,8 +105,8 @@ def test_it_is_read_beside_what_aiortc_knows() -> None:
         (on_the_wire((3, b"\0\0\1"), (8, BT709_FULL)), b""),
     ]:
         packet = RtpPacket.parse(data, colored)
-        assert color_space_of(packet) == value
+        assert get_color_space(packet) == value
         assert packet.extensions.abs_send_time == 1
         assert packet.payload == b"payload"
-    assert color_space_of(RtpPacket()) == b""
+    assert get_color_space(RtpPacket()) == b""
     assert isinstance(packet.extensions, HeaderExtensions)

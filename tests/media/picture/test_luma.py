@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from server.media.picture.planes import (
     SceneAnalyser,
-    edge_sharpness,
-    luma_plane,
-    small_luma,
+    get_luma_plane,
+    measure_edge_sharpness,
+    shrink_luma,
 )
 
 Luma = NDArray[np.uint8]
@@ -67,7 +67,7 @@ def test_plane_is_read_in_place_without_its_padding() -> None:
     luma = np.arange(100 * 70, dtype=np.uint32).astype(np.uint8).reshape(70, 100)
     frame = frame_of(luma)
     assert frame.planes[0].line_size > 100
-    read = luma_plane(frame)
+    read = get_luma_plane(frame)
     assert np.array_equal(read, luma)
     assert not read.flags.owndata
     assert not read.flags.writeable
@@ -77,7 +77,7 @@ def test_plane_is_read_in_place_without_its_padding() -> None:
 def test_formats_of_no_frame_are_refused(name: str) -> None:
     """The sentence names the format."""
     with pytest.raises(ValueError, match=name):
-        luma_plane(av.VideoFrame(64, 64, name))
+        get_luma_plane(av.VideoFrame(64, 64, name))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_formats_of_no_frame_are_refused(name: str) -> None:
     ],
 )
 def test_small_picture_keeps_the_ratio(width: int, height: int, small: tuple[int, int]) -> None:
-    assert small_luma(plain(7, width, height)).shape == small
+    assert shrink_luma(plain(7, width, height)).shape == small
 
 
 def test_small_picture_costs_little() -> None:
@@ -101,7 +101,7 @@ def test_small_picture_costs_little() -> None:
     frame, best = frame_of(page()), 1.0
     for _ in range(50):
         began = time.perf_counter()
-        small_luma(luma_plane(frame))
+        shrink_luma(get_luma_plane(frame))
         best = min(best, time.perf_counter() - began)
     assert best < 100e-6
 
@@ -160,7 +160,7 @@ def test_sharpness_falls_with_blur_whatever_the_contrast() -> None:
     values = []
     for sigma in (0.7, 1.0, 1.5, 2.0, 3.0, 4.0):
         pair = [
-            edge_sharpness(seen, small_luma(seen))
+            measure_edge_sharpness(seen, shrink_luma(seen))
             for seen in (smoothed(strong, sigma), smoothed(faint, sigma))
         ]
         assert pair[0] is not None

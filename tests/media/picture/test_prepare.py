@@ -23,13 +23,13 @@ from server.media.picture.prepare import (
     MAX_RATIO,
     PicturePreparer,
     Stored,
-    budget_pixels,
+    count_visual_tokens,
+    get_budget_pixels,
+    make_stored_picture,
     smart_resize,
-    stored_picture,
-    visual_tokens,
 )
 from server.models.base import Capabilities
-from server.models.families import QWEN2_VL, QWEN3_VL, of_type
+from server.models.families import QWEN2_VL, QWEN3_VL, get_family
 
 Bgr = NDArray[np.uint8]
 VLM = Capabilities(geometry=QWEN2_VL, context_length=8_192)
@@ -279,7 +279,7 @@ def kept(width: int = 640, height: int = 360) -> Stored:
 )
 def test_it_costs_at_most_its_tokens(geometry: Geometry, tokens: int) -> None:
     """In a size that the model does not change, with its frame's facts, and the same picture."""
-    picture = stored_picture(kept(), geometry, tokens)
+    picture = make_stored_picture(kept(), geometry, tokens)
     assert picture.visual_tokens <= tokens
     assert picture.width % geometry.factor == picture.height % geometry.factor == 0
     assert (picture.frame_id, picture.captured, picture.captured_sender) == ("f7", 12.5, 1000.5)
@@ -293,15 +293,15 @@ def test_it_costs_at_most_its_tokens(geometry: Geometry, tokens: int) -> None:
 
 def test_an_engine_that_counts_no_tokens_gets_it_whole() -> None:
     """Of one pixel a token, as the built-in engine's are, some hundred tokens would be a stamp."""
-    picture = stored_picture(kept(), Geometry(1, 1, 4096 * 4096), None)
+    picture = make_stored_picture(kept(), Geometry(1, 1, 4096 * 4096), None)
     assert (picture.width, picture.height, picture.visual_tokens) == (640, 360, 0)
 
 
 def test_a_small_picture_comes_with_it() -> None:
     """At most 240 pixels and 10 KiB, so that a message can have eight of them."""
     noise = np.random.default_rng(1).integers(0, 255, (360, 640, 3), np.uint8)
-    one = of(encode.jpeg(noise))
-    small = stored_picture(one, QWEN2_VL, 128, thumbnail=True).thumbnail
+    one = of(encode.encode_jpeg(noise))
+    small = make_stored_picture(one, QWEN2_VL, 128, thumbnail=True).thumbnail
     assert small is not None
     assert len(small) <= 10 * 1024
     assert max(pixels_of(small).shape[:2]) <= 240
@@ -310,7 +310,7 @@ def test_a_small_picture_comes_with_it() -> None:
 def test_a_broken_picture_is_an_error() -> None:
     """It is ours, so this is a fault of the program."""
     with pytest.raises(ValueError, match="cannot be decoded"):
-        stored_picture(of(b"no"), QWEN2_VL, 64)
+        make_stored_picture(of(b"no"), QWEN2_VL, 64)
 
 
 # Sizes and token counts against the published ones.
@@ -332,17 +332,17 @@ def test_published_sizes(
 ) -> None:
     """Sizes and tokens of the models' own processors come out."""
     assert smart_resize(height, width, geometry) == (high, wide)
-    assert visual_tokens(high, wide, geometry) == tokens
+    assert count_visual_tokens(high, wide, geometry) == tokens
 
 
 def test_a_picture_of_a_fixed_cost_has_all_its_pixels() -> None:
     """Gemma 3 takes 256 tokens for each, however small the budget; none is larger than it uses."""
-    gemma = of_type("gemma3").geometry
+    gemma = get_family("gemma3").geometry
     assert gemma is not None
-    size = smart_resize(720, 1280, gemma, budget_pixels(64, gemma))
+    size = smart_resize(720, 1280, gemma, get_budget_pixels(64, gemma))
     assert size == (672, 1176)
     assert size[0] * size[1] <= gemma.max_pixels
-    assert visual_tokens(*size, gemma) == visual_tokens(56, 56, gemma) == 256
+    assert count_visual_tokens(*size, gemma) == count_visual_tokens(56, 56, gemma) == 256
 
 
 @pytest.mark.parametrize(("width", "height"), [(2_010, 10), (10, 2_010)])
@@ -385,11 +385,11 @@ def test_sides_fit_the_model_and_the_budget(
     """Every size is a multiple of the factor, within bounds, and keeps the ratio within one factor."""
     if max(height, width) / min(height, width) > MAX_RATIO:
         return
-    most = budget_pixels(tokens, geometry)
+    most = get_budget_pixels(tokens, geometry)
     high, wide = smart_resize(height, width, geometry, most)
     assert high % geometry.factor == wide % geometry.factor == 0
     assert geometry.min_pixels <= high * wide <= min(most, geometry.max_pixels)
-    assert visual_tokens(high, wide, geometry) <= tokens
+    assert count_visual_tokens(high, wide, geometry) <= tokens
     before = published(height, width, geometry.factor, geometry.min_pixels, most)
     if before[0] * before[1] <= most:
         assert (high, wide) == before
@@ -417,7 +417,7 @@ def test_a_budget_about_the_minimum_gives_what_the_model_leaves(
     """No picture is smaller than what the model would blow up, and few are larger than asked for."""
     if max(height, width) / min(height, width) > MAX_RATIO:
         return
-    most = budget_pixels(tokens, geometry)
+    most = get_budget_pixels(tokens, geometry)
     high, wide = smart_resize(height, width, geometry, most)
     assert high * wide >= geometry.min_pixels
     bounds = geometry.min_pixels, geometry.max_pixels

@@ -123,19 +123,19 @@ class Checked:
             self.last = index
             self.frames.append(frame)
         assert self.assembler.held <= 2 * assemble.MAX_PACKETS
-        if self.assembler.key_frame_wanted(now):
+        if self.assembler.take_key_frame_request(now):
             assert not self.asked or now - self.asked[-1] > PLI_S - 1e-9
             self.asked.append(now)
 
     def add(self, sent: Packet, now: float, retransmission: bool = False) -> list[int]:
         self.take(self.assembler.add(replace(sent), now, retransmission), now)
-        nacks = self.assembler.nacks(now)
+        nacks = self.assembler.take_nacks(now)
         assert len(nacks) <= MAX_NACKS
         return nacks
 
     def wake(self, now: float) -> list[int]:
         self.take(self.assembler.poll(now), now)
-        nacks = self.assembler.nacks(now)
+        nacks = self.assembler.take_nacks(now)
         later = self.assembler.deadline()
         assert later > now, "nothing may stay due"
         return nacks
@@ -311,9 +311,9 @@ def test_any_packets_leave_it_sound(steps: list[tuple[Packet, bool, float, bool]
 def settle(assembler: Assembler, now: float) -> None:
     """Act like the owner after each packet and at each deadline: afterwards nothing is due."""
     assembler.poll(now)
-    nacks = assembler.nacks(now)
+    nacks = assembler.take_nacks(now)
     assert len(nacks) <= MAX_NACKS
-    assembler.key_frame_wanted(now)
+    assembler.take_key_frame_request(now)
     assert assembler.held <= 2 * assemble.MAX_PACKETS
     due = assembler.deadline()
     assert due > now
@@ -445,7 +445,7 @@ def test_a_marker_on_every_slice_is_found_out() -> None:
     out = feed(assembler, [sent for frame in sliced[1:] for sent in frame])
     assert [frame.data for frame in out] == [whole(frame) for frame in frames[:-1]]
     assert assembler.dropped == {}
-    assert not assembler.key_frame_wanted(0.0)
+    assert not assembler.take_key_frame_request(0.0)
 
 
 @pytest.mark.parametrize("marker", [False, True])
@@ -480,7 +480,7 @@ def test_slices_marked_within_a_delta_break_the_chain() -> None:
     assembler = Assembler()
     feed(assembler, frames[0])
     assert len(feed(assembler, bad)) == 1
-    assert assembler.key_frame_wanted(0.0)
+    assert assembler.take_key_frame_request(0.0)
     out = feed(assembler, [sent for frame in frames[2:] for sent in frame])
     assert [frame.data for frame in out] == [whole(frame) for frame in frames[5:-1]]
     assert assembler.dropped == {"broken": 1, "no_key": 3}
@@ -493,23 +493,23 @@ def test_deltas_wait_for_a_key_frame_after_a_hole() -> None:
     feed(assembler, [s for f in frames[1:4] for s in f if s is not lost], 1.0)
     asked = []
     now = 1.0
-    asked += [now] if assembler.nacks(now) == [lost.sequence] else []
+    asked += [now] if assembler.take_nacks(now) == [lost.sequence] else []
     while (due := assembler.deadline()) < 1.4:
         now = due
         assert assembler.poll(now) == []
-        assert assembler.nacks(now) == [lost.sequence]
+        assert assembler.take_nacks(now) == [lost.sequence]
         asked.append(now)
     assert asked == pytest.approx([1.0, 1.08, 1.16, 1.32])
     assert due == 1.0 + HOLE_S
-    assert not assembler.key_frame_wanted(due)
+    assert not assembler.take_key_frame_request(due)
     assert assembler.poll(due) == []
     assert assembler.dropped == {"broken": 1, "no_key": 2}
-    assert assembler.key_frame_wanted(due)
+    assert assembler.take_key_frame_request(due)
     assert assembler.deadline() == due + PLI_S
     out = feed(assembler, [s for f in frames[4:] for s in f], 2.0)
     assert [frame.data for frame in out] == [whole(frame) for frame in frames[6:]]
     assert assembler.deadline() == math.inf
-    assert not assembler.key_frame_wanted(9.0)
+    assert not assembler.take_key_frame_request(9.0)
 
 
 @pytest.mark.parametrize("h264", [False, True])
@@ -518,12 +518,12 @@ def test_a_whole_key_frame_behind_a_hole_is_taken(h264: bool) -> None:
     frames, assembler = begun(key_every=4, frames=9, h264=h264, now=0.9)
     feed(assembler, frames[1][1:], 1.0)
     assert feed(assembler, [s for f in frames[2:5] for s in f], 1.01) == []
-    assembler.nacks(1.01)
+    assembler.take_nacks(1.01)
     assert assembler.deadline() == 1.0 + KEY_GRACE_S
     out = assembler.poll(1.0 + KEY_GRACE_S)
     assert [frame.data for frame in out] == [whole(frames[4])]
     assert assembler.dropped == {"broken": 1, "no_key": 2}
-    assert not assembler.key_frame_wanted(1.1)
+    assert not assembler.take_key_frame_request(1.1)
     # Needed: the decoder failed.
     assembler.decode_failed()
     feed(assembler, frames[5][1:], 2.0)
@@ -566,14 +566,14 @@ def test_a_decode_error_asks_for_a_key_frame() -> None:
     frames, assembler = begun(key_every=3, frames=9)
     feed(assembler, frames[1])
     assembler.decode_failed(frames[1][0].timestamp)
-    assert assembler.key_frame_wanted(1.0)
+    assert assembler.take_key_frame_request(1.0)
     assert feed(assembler, frames[2], 1.0) == []
     assert len(feed(assembler, frames[3], 1.0)) == 1
     assembler.decode_failed(frames[1][0].timestamp)
-    assert not assembler.key_frame_wanted(5.0)
+    assert not assembler.take_key_frame_request(5.0)
     assert len(feed(assembler, frames[4], 1.0)) == 1
     assembler.decode_failed(frames[3][0].timestamp)
-    assert assembler.key_frame_wanted(5.0)
+    assert assembler.take_key_frame_request(5.0)
 
 
 def test_key_frames_are_asked_for_at_most_twice_a_second() -> None:
@@ -583,7 +583,7 @@ def test_key_frames_are_asked_for_at_most_twice_a_second() -> None:
     feed(assembler, frames[1])
     asked = []
     for n in range(3000):
-        if assembler.key_frame_wanted(n / 1000):
+        if assembler.take_key_frame_request(n / 1000):
             asked.append(n / 1000)
     assert asked == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
 
@@ -598,8 +598,8 @@ def test_the_end_of_a_frame_is_asked_for_without_a_further_packet() -> None:
     feed(assembler, frame[:-2], 1.5)
     due = assembler.deadline()
     assert due == pytest.approx(1.58)
-    assert assembler.nacks(1.579) == []
-    assert assembler.nacks(due) == [s.sequence for s in frame[-2:]]
+    assert assembler.take_nacks(1.579) == []
+    assert assembler.take_nacks(due) == [s.sequence for s in frame[-2:]]
     assert assembler.deadline() == pytest.approx(1.7)
     out = [f for s in frame[-2:] for f in assembler.add(replace(s), 1.66, retransmission=True)]
     assert [f.data for f in out] == [whole(frame)]
@@ -611,12 +611,12 @@ def test_after_a_silence_a_key_frame_is_asked_for_at_once(silence: float) -> Non
     """Missing packets went with the link; after a shorter pause they are asked for first."""
     frames, assembler = begun(frames=9, now=1.0)
     feed(assembler, frames[3], 1.0 + silence)
-    assert assembler.nacks(1.0 + silence)
-    assert assembler.key_frame_wanted(1.0 + silence) == (silence > 1)
+    assert assembler.take_nacks(1.0 + silence)
+    assert assembler.take_key_frame_request(1.0 + silence) == (silence > 1)
     # Repaired in time, they are used; the key frame that comes ends the asking.
     assert len(feed(assembler, frames[1] + frames[2], 1.1 + silence)) == 3
     if silence > 1:
-        assert assembler.key_frame_wanted(2.0 + silence)
+        assert assembler.take_key_frame_request(2.0 + silence)
 
 
 @pytest.mark.parametrize("order", [(1, 0, 2), (2, 1, 0), (1, 2, 0)])
@@ -661,13 +661,13 @@ def test_an_outage_ends_with_the_next_key_frame() -> None:
         feed(assembler, [s for f in frames[:4] for s in f])
         feed(assembler, frames[4][:1])
         # Its rest is asked for in vain.
-        assert [len(assembler.nacks(at)) for at in (0.1, 0.3, 1.0)] == [2, 2, 0]
+        assert [len(assembler.take_nacks(at)) for at in (0.1, 0.3, 1.0)] == [2, 2, 0]
         later = [replace(s, sequence=(s.sequence + gap) & 0xFFFF) for f in frames[5:] for s in f]
         out: list[EncodedFrame] = []
         for sent in later:
             out += assembler.add(replace(sent), 40.0)
-            assert assembler.nacks(40.0) == []
-        assert assembler.key_frame_wanted(40.0) is False
+            assert assembler.take_nacks(40.0) == []
+        assert assembler.take_key_frame_request(40.0) is False
         assert [frame.data for frame in out] == [whole(frame) for frame in frames[8:]]
         assert assembler.deadline() == math.inf
 
@@ -682,7 +682,7 @@ def test_a_frame_without_end_is_dropped() -> None:
             assert assembler.held <= assemble.MAX_PACKETS
             assert sum(map(len, assembler._builder._parts)) <= assemble.MAX_BYTES
         assert assembler.dropped["broken"] == 1
-        assert assembler.key_frame_wanted(0.0)
+        assert assembler.take_key_frame_request(0.0)
         assert len(assembler.add(Packet(count, 3090, True, b"k", True, True), 0.0)) == 1
 
 
@@ -705,12 +705,12 @@ def test_many_missing_packets_are_asked_for_64_at_a_time() -> None:
     first = (frames[0][-1].sequence + 1) & 0xFFFF
     stamp = frames[0][0].timestamp
     assembler.add(Packet((first + 100) & 0xFFFF, stamp + 90, True, b"x", True, False), 1.0)
-    assert assembler.nacks(1.0) == [(first + n) & 0xFFFF for n in range(64)]
-    assert assembler.nacks(1.0) == []
+    assert assembler.take_nacks(1.0) == [(first + n) & 0xFFFF for n in range(64)]
+    assert assembler.take_nacks(1.0) == []
     for n in range(64):
         assembler.add(Packet((first + n) & 0xFFFF, stamp + 1, False, b"y", n == 0, False), 1.04)
     assert assembler.deadline() < math.inf
-    assert assembler.nacks(1.04) == [(first + n) & 0xFFFF for n in range(64, 100)]
+    assert assembler.take_nacks(1.04) == [(first + n) & 0xFFFF for n in range(64, 100)]
 
 
 # Missing packets and when they are asked for, and those behind; what the assembler makes of them is

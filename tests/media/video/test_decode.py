@@ -34,8 +34,8 @@ from server.media.video.decode import (
     DecodeLane,
     PicturesTooLarge,
     Vp8Frames,
+    count_macroblocks,
     open_decoder,
-    picture_macroblocks,
     trim_memory,
 )
 from server.media.video.payload import EncodedFrame
@@ -529,17 +529,15 @@ def test_a_key_frame_says_its_size(width: int, height: int, scale: int) -> None:
     data = bytearray(vp8_frames(1)[0])
     data[6:8] = (width | scale << 14).to_bytes(2, "little")
     data[8:10] = (height | scale << 14).to_bytes(2, "little")
-    assert picture_macroblocks(bytes(data)) == -(-width // 16) * -(-height // 16)
+    assert count_macroblocks(bytes(data)) == -(-width // 16) * -(-height // 16)
 
 
 def test_deltas_say_nothing() -> None:
     """Nor does what ends before its size, or has no start code."""
     key, delta = vp8_frames(2)
-    assert (
-        picture_macroblocks(delta) == picture_macroblocks(key[:9]) == picture_macroblocks(b"") == 0
-    )
+    assert count_macroblocks(delta) == count_macroblocks(key[:9]) == count_macroblocks(b"") == 0
     assert Vp8Frames().check(delta) == delta
-    assert picture_macroblocks(key[:3] + b"\0\0\0" + key[6:]) == 0
+    assert count_macroblocks(key[:3] + b"\0\0\0" + key[6:]) == 0
 
 
 def test_six_pictures_are_counted() -> None:
@@ -556,6 +554,6 @@ def test_six_pictures_are_counted() -> None:
 
 @given(st.binary(max_size=20))
 def test_any_bytes_are_survived(data: bytes) -> None:
-    assert 0 <= picture_macroblocks(data) <= 1024 * 1024
+    assert 0 <= count_macroblocks(data) <= 1024 * 1024
     with suppress(ValueError):
         assert Vp8Frames().check(data) == data

@@ -36,7 +36,7 @@ async def test_certificates_are_read_once(monkeypatch: pytest.MonkeyPatch) -> No
         return reads[-1]
 
     monkeypatch.setattr(httpx2, "create_ssl_context", reading)
-    http.trust.cache_clear()
+    http.get_tls_context.cache_clear()
     for _ in range(3):
         await ChatClient(Endpoint("https://model.invalid/v1"), TimeLimits(), None).close()
     assert len(reads) == 1

@@ -9,7 +9,7 @@ import pytest
 from server.core.errors import EngineRefused
 from server.models.base import EngineRequest, ShownPicture, Turn
 from server.models.openai.engine import OpenAIEngine
-from server.models.openai.request import shorter
+from server.models.openai.request import shorten_request
 from tests.models.asking import JPEG, collect, picture, request
 from tests.support.fakes_openai import FakeOpenAI
 
@@ -62,7 +62,7 @@ async def test_a_question_too_long_alone_is_refused(fake: FakeOpenAI, engine: Op
 @pytest.mark.parametrize(("turns", "left"), [(1, 0), (2, 1), (3, 1), (8, 4)])
 def test_the_older_half_goes(turns: int, left: int) -> None:
     """And the last one when there is only one."""
-    less = shorter(request(turns=TURNS[:turns]))
+    less = shorten_request(request(turns=TURNS[:turns]))
     assert less is not None
     assert less.turns == TURNS[turns - left : turns]
 

@@ -14,8 +14,8 @@ import pytest
 
 from config import load
 from server.core.errors import EngineError, EngineUnavailable
-from server.core.setting_text import other_machine
-from server.media.patches.ice import own_addresses
+from server.core.setting_text import get_other_machine
+from server.media.patches.ice import get_own_addresses
 from server.models.base import EngineState, Trouble
 from server.models.openai.chat_client import Endpoint
 from server.models.openai.discovery import ModelInfo, choose
@@ -804,7 +804,7 @@ async def test_the_operator_names_the_machines_behind_an_address(url: str, other
         " 192.0.2.7:8001=here, models.example.org:443=gpu.example.org"
     )
     machines = load(env_file=None, engine_machines=text).machines
-    assert other_machine(url, machines) == other
+    assert get_other_machine(url, machines) == other
     engine = OpenAIEngine("vllm", Endpoint(url, machines=machines))
     assert engine.status.elsewhere == other
     await engine.close()
@@ -812,7 +812,7 @@ async def test_the_operator_names_the_machines_behind_an_address(url: str, other
 
 async def test_an_address_of_this_machine_is_another_until_it_is_named() -> None:
     """An address or a name may belong to another machine tomorrow; the setting stays."""
-    mine = [address for address in own_addresses() if ":" not in address]
+    mine = [address for address in get_own_addresses() if ":" not in address]
     if not mine:
         pytest.skip("This machine has no address beyond loopback.")
     async with FakeOpenAI(host="0.0.0.0") as server:

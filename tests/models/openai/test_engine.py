@@ -328,16 +328,16 @@ async def test_a_private_authority_is_trusted_by_its_file(
     async with server:
         for file in ("", str(tmp_path / "none.pem")):
             monkeypatch.setenv("SSL_CERT_FILE", file)
-            http.trust.cache_clear()
+            http.get_tls_context.cache_clear()
             status = await build(url=url, limits=PATIENT).probe()
             assert status.state is EngineState.UNREACHABLE
             assert "certificate" in status.detail
             assert "SSL_CERT_FILE" in status.detail
         monkeypatch.setenv("SSL_CERT_FILE", str(issued.authority))
-        http.trust.cache_clear()
+        http.get_tls_context.cache_clear()
         status = await build(url=url, limits=PATIENT).probe()
         assert status.state is EngineState.READY, status.detail
-    http.trust.cache_clear()
+    http.get_tls_context.cache_clear()
 
 
 async def test_vllm_without_its_engine_is_not_used(fake: FakeOpenAI, engine: OpenAIEngine) -> None:

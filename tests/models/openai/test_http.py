@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
-from server.models.openai.http import ANSWER_BYTES, STREAM_BYTES, ResponseTooLarge, http_client
+from server.models.openai.http import ANSWER_BYTES, STREAM_BYTES, ResponseTooLarge, make_http_client
 
 
 def client(status: int = 200, kind: str = "application/json", size: int = 0) -> httpx2.AsyncClient:
@@ -21,7 +21,7 @@ def client(status: int = 200, kind: str = "application/json", size: int = 0) -> 
         headers = {"content-type": kind, "set-cookie": "a=b"}
         return httpx2.Response(status, headers=headers, content=body())
 
-    return http_client(
+    return make_http_client(
         limits=httpx2.Limits(),
         connect=1.0,
         headers={},

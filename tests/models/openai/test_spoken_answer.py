@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.core.sound import VoiceChunk, wav
+from server.core.sound import VoiceChunk, encode_wav
 from server.models.base import EngineRequest
 from server.models.openai.engine import OpenAIEngine, SpokenAnswer
 from tests.models.asking import PATIENT, Build
@@ -40,7 +40,7 @@ def asked(**changes: Any) -> EngineRequest:
 def omni(*, wavs: bool = True) -> list[dict[str, Any]]:
     """vLLM-Omni's stream: the text, then its sound in pieces, each a WAV file."""
     halves = [part.tobytes() for part in np.split(SOUND, 2)]
-    sounds = [wav(half, 24_000) if wavs else half for half in halves]
+    sounds = [encode_wav(half, 24_000) if wavs else half for half in halves]
     texts = [{"content": "A red "}, {"content": "cup."}]
     return texts + [{"content": b64(sound), "modality": "audio"} for sound in sounds]
 
@@ -84,7 +84,9 @@ async def test_text_and_sound_come_together(
 async def test_a_whole_answer_with_its_sound(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """A server that never streams."""
     fake.unstreamed = True
-    fake.deltas = [{"audio": {"data": b64(wav(SOUND.tobytes(), 24_000)), "transcript": "A cup."}}]
+    fake.deltas = [
+        {"audio": {"data": b64(encode_wav(SOUND.tobytes(), 24_000)), "transcript": "A cup."}}
+    ]
     text, sound, _ = await answered(engine, asked())
     assert text == "I see a cup."
     assert sum(len(one.samples) for one in sound) == len(SOUND)
@@ -95,7 +97,7 @@ async def test_all_sound_in_one_event(fake: FakeOpenAI, engine: OpenAIEngine) ->
     long = np.zeros(30 * 24_000, np.int16)
     fake.deltas = [
         {"content": "A cup."},
-        {"content": b64(wav(long.tobytes(), 24_000)), "modality": "audio"},
+        {"content": b64(encode_wav(long.tobytes(), 24_000)), "modality": "audio"},
     ]
     _, sound, _ = await answered(engine, asked())
     assert sum(len(one.samples) for one in sound) == len(long)
@@ -215,7 +217,7 @@ async def test_a_server_that_takes_no_such_field(fake: FakeOpenAI, engine: OpenA
         omni()[:2],
         [*omni()[:2], {"content": "§", "modality": "audio"}],
         [*omni()[:2], {"content": b64(b"ID3" + bytes(100)), "modality": "audio"}],
-        [*omni()[:2], {"content": b64(wav(bytes(100), 5)), "modality": "audio"}],
+        [*omni()[:2], {"content": b64(encode_wav(bytes(100), 5)), "modality": "audio"}],
     ],
 )
 async def test_an_answer_without_sound_is_reported(
@@ -246,9 +248,9 @@ def test_a_fault_ends_the_sound() -> None:
 def test_a_changing_rate_is_a_fault() -> None:
     """Each change costs a resampler of its own, and a piece may be as small as a header."""
     spoken = SpokenAnswer()
-    assert spoken.take(b64(wav(bytes(100), 24_000))) is not None
-    assert spoken.take(b64(wav(bytes(100), 24_000))) is not None
-    assert spoken.take(b64(wav(bytes(100), 16_000))) is None
+    assert spoken.take(b64(encode_wav(bytes(100), 24_000))) is not None
+    assert spoken.take(b64(encode_wav(bytes(100), 24_000))) is not None
+    assert spoken.take(b64(encode_wav(bytes(100), 16_000))) is None
     assert "sampling rate" in spoken.fault
 
 

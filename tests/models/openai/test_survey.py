@@ -43,6 +43,6 @@ async def test_a_name_of_the_settings_that_is_not_listed_is_doubted() -> None:
     survey = surveyed(Counter(), "b.gguf")
     (card,) = await survey.cards()
     assert card["id"] == "b.gguf"
-    (doubt,) = survey.doubts()
+    (doubt,) = survey.find_warnings()
     assert "does not have b.gguf" in doubt
     assert "a.gguf" in doubt

@@ -112,7 +112,7 @@ def test_fields_are_those_that_a_refusal_names_in_a_field(body: object, named: s
 )
 def test_an_error_events_code(error: object, status: int) -> None:
     """Numbers and strings of numbers; all else is no status."""
-    assert upstream.event_status(error) == status
+    assert upstream.get_event_status(error) == status
 
 
 @pytest.mark.parametrize(

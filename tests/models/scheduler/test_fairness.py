@@ -43,7 +43,7 @@ def test_a_question_evicts_the_newest_description_then_the_newest_watch() -> Non
 def test_skipped_sessions_keep_their_turn() -> None:
     """A session that may not be served now is the first once it may."""
     queue = filled(8, ("a", CHAT, "a1"), ("b", CHAT, "b1"), ("c", CHAT, "c1"))
-    assert queue.ready_sessions(CHAT, lambda session, _: session == "a") == 2
+    assert queue.count_ready_sessions(CHAT, lambda session, _: session == "a") == 2
     assert queue.pop(skip=lambda session, _: session == "a") == "b1"
     assert drained(queue) == ["a1", "c1"]
 

@@ -14,14 +14,14 @@ import pytest
 from server.core.errors import EngineFailed, QwenCameraError
 from server.core.frames import JobKind, Scene
 from server.media.camera import QuestionTime
-from server.media.picture.encode import data_url
+from server.media.picture.encode import to_data_url
 from server.models.base import Engine, EngineRequest, Usage
 from server.models.scheduler.job import Result
 from server.session.request.answers import (
     AnswerListener,
     AnswerPublisher,
-    cancelled_response,
-    frame_info,
+    make_cancelled_response,
+    make_frame_info,
 )
 from server.session.request.outbox import Outbox
 from server.session.request.question import Question
@@ -87,7 +87,7 @@ async def test_a_whole_answer() -> None:
     assert (started["type"], started["kind"], started["id"]) == ("started", "chat", "q1")
     assert "thumbnail" not in started["frame"]
     assert delta == {"type": "delta", "id": "q1", "text": "A "}
-    assert response["frame"] == {**started["frame"], "thumbnail": data_url(b"\xff\xd8jpeg")}
+    assert response["frame"] == {**started["frame"], "thumbnail": to_data_url(b"\xff\xd8jpeg")}
     assert response["inference_time"] == 0.25
     total = response["timings"].pop("total_ms")
     assert 500 <= total < 1500
@@ -167,7 +167,7 @@ async def test_a_question_stopped_before_its_frame() -> None:
     asked = QuestionTime(at=time.monotonic() - 0.2, wall=time.time(), sent=None)
     question = Question("q", "?", asked)
     for reason, finish in (("replaced", "replaced"), ("user", "cancelled"), ("x", "cancelled")):
-        message = json.loads(cancelled_response(question, FakeEngine(), reason).encode())
+        message = json.loads(make_cancelled_response(question, FakeEngine(), reason).encode())
         assert message["finish_reason"] == finish
         assert message["text"] == ""
         assert "frame" not in message
@@ -181,13 +181,13 @@ async def test_when_a_frame_was_captured() -> None:
     now, wall = 100.0, 1_700_000_000.0
     scene = Scene(0.5, 0.4, None, dark=True, blurred=False)
     picture = replace(make_picture(captured=99.5), scene=scene, held=True)
-    info = frame_info(picture, now, wall)
+    info = make_frame_info(picture, now, wall)
     assert info.age_ms == 500.0
     assert info.captured_at == (wall - 0.5) * 1000
     assert (info.dark, info.blurred, info.held) == (True, False, True)
     assert (
-        frame_info(replace(picture, captured_sender=wall - 3), now, wall).captured_at
+        make_frame_info(replace(picture, captured_sender=wall - 3), now, wall).captured_at
         == (wall - 3) * 1000
     )
     # A clock that runs ahead never makes an age negative.
-    assert frame_info(make_picture(captured=101.0), now, wall).age_ms == 0.0
+    assert make_frame_info(make_picture(captured=101.0), now, wall).age_ms == 0.0

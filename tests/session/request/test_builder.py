@@ -14,7 +14,7 @@ from server.core.frames import Detail, JobKind
 from server.core.metrics import Metrics
 from server.core.sound import SOUND_RATE, Sound, SoundUse
 from server.models.base import Capabilities, EngineRequest, ShownPicture, Usage, Wishes
-from server.models.prompts import audio_tokens, prompt_tokens
+from server.models.prompts import estimate_audio_tokens, estimate_prompt_tokens
 from server.models.scheduler.job import Job, Result
 from server.session.request.builder import Allowance, Consent, Purpose
 from server.session.request.parts import Draft, Prepared, Spoken, View
@@ -123,7 +123,7 @@ async def test_the_tokens_of_the_words_for_a_language_count() -> None:
             )
             for tag in ("ar", None)
         )
-        assert prompt_tokens(made) > prompt_tokens(bare)
+        assert estimate_prompt_tokens(made) > estimate_prompt_tokens(bare)
 
 
 async def test_the_persons_time_zone_is_for_their_own_questions() -> None:
@@ -271,7 +271,7 @@ async def test_the_scenes_sound_counts_as_background_work() -> None:
             request = await asked(one, scene_sound=True)
             assert (request.sound is None) == (sound is None)
             spent.append(before - allowance._left)
-    assert spent[1] - spent[0] == audio_tokens(SCENE)
+    assert spent[1] - spent[0] == estimate_audio_tokens(SCENE)
 
 
 async def test_a_microphone_that_is_off_is_no_missing_sound() -> None:

@@ -124,12 +124,12 @@ def test_a_change_that_stays_differs_from_before() -> None:
 
     empty, thing = (make_frame(scene=1, captured=9.0, mark=mark) for mark in (False, True))
     ask(1, 0.0)
-    assert not attention.differs_from_before(thing)
+    assert not attention.is_still_changed(thing)
     ask(1, 1.0, mark=True)
-    assert attention.differs_from_before(thing)
-    assert not attention.differs_from_before(empty)
+    assert attention.is_still_changed(thing)
+    assert not attention.is_still_changed(empty)
     attention.forget()
-    assert not attention.differs_from_before(thing)
+    assert not attention.is_still_changed(thing)
 
 
 LEFT = Box(0.0, 0.2, 0.3, 0.6)

@@ -116,7 +116,7 @@ async def test_the_end_is_noticed_with_its_status() -> None:
     async with running("leaves") as (process, _):
         await ended(process)
         assert process.status == 7
-        assert process.how_it_ended() == "ended with status 7"
+        assert process.explain_end() == "ended with status 7"
         children = [int(pid) for pid in process.lines[-1].split()[1:]]
     assert len(children) == 2
     assert not any(alive(pid) for pid in children)
@@ -139,7 +139,7 @@ async def test_stop_insists() -> None:
         await process.stop()
         await process.stop()
         assert process.status == -signal.SIGKILL
-        assert process.how_it_ended() == "was ended by SIGKILL"
+        assert process.explain_end() == "was ended by SIGKILL"
     assert not any(alive(pid) for pid in children)
 
 

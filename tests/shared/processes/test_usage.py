@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from server.shared.processes.usage import listens
+from server.shared.processes.usage import is_listening
 
 LISTENS = """
 import socket, subprocess, sys
@@ -33,9 +33,9 @@ def test_a_descendants_port_is_known(address: str, more: str) -> None:
     ) as one:
         assert one.stdout is not None
         port = int(one.stdout.readline())
-        assert listens(one.pid, port) is True
+        assert is_listening(one.pid, port) is True
         with subprocess.Popen(["sleep", "60"]) as other:
-            assert listens(other.pid, port) is False
+            assert is_listening(other.pid, port) is False
             other.kill()
         one.communicate("\n", timeout=10)
 
@@ -48,6 +48,6 @@ def test_where_nobody_listens_there_is_no_telling() -> None:
         port = held.getsockname()[1]
         bound.bind(("127.0.0.2", port))
         bound.listen()
-        assert listens(os.getpid(), port) is None
+        assert is_listening(os.getpid(), port) is None
         bound.close()
-        assert listens(os.getpid(), port) is None
+        assert is_listening(os.getpid(), port) is None

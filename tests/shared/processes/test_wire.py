@@ -17,7 +17,7 @@ from server.shared.processes.wire import (
     WireError,
     WorkerMessage,
     encode,
-    origin,
+    get_origin,
     read,
     receive,
 )
@@ -216,7 +216,7 @@ def test_the_origin_of_an_error_has_none_of_its_words() -> None:
 
     with pytest.raises(ValueError, match="asked") as raised:
         fail()
-    found = origin(raised.value)
+    found = get_origin(raised.value)
     assert found.startswith("ValueError in test_wire.py:")
     assert "asked" not in found
-    assert origin(KeyError("secret")) == "KeyError"
+    assert get_origin(KeyError("secret")) == "KeyError"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from server.shared.processes import worker_process
-from server.shared.processes.environment import child_environment
+from server.shared.processes.environment import make_child_environment
 from server.shared.processes.process import LONGEST_LINE, ProcessFailed
 from server.shared.processes.wire import WorkerMessage
 from server.shared.processes.worker_process import (
@@ -368,11 +368,11 @@ def test_a_program_that_fetches_images_gets_the_proxies() -> None:
     """podman fetches them itself, and pip has an index; others get neither."""
     passed = {"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "localhost", "PIP_INDEX_URL": "x"}
     ours = {**passed, "HF_TOKEN": "x"}
-    assert child_environment(ours, {}, fetches=True) == passed
-    assert not child_environment(ours, {})
+    assert make_child_environment(ours, {}, fetches=True) == passed
+    assert not make_child_environment(ours, {})
 
 
 def test_a_childs_own_variables_win() -> None:
     """Also where ours have the same name."""
-    made = child_environment({"HOME": "/ours", "TZ": "UTC"}, {"HOME": "/theirs"})
+    made = make_child_environment({"HOME": "/ours", "TZ": "UTC"}, {"HOME": "/theirs"})
     assert made == {"HOME": "/theirs", "TZ": "UTC"}

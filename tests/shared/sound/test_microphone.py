@@ -24,7 +24,7 @@ from server.shared.sound.microphone import (
     OpusDecoder,
     OpusEncoder,
     SoundBudget,
-    duration,
+    get_duration,
 )
 
 
@@ -60,20 +60,20 @@ def test_sound_survives_the_way() -> None:
     ],
 )
 def test_a_packet_says_its_length(payload: bytes, milliseconds: float) -> None:
-    assert duration(payload) == milliseconds * 48
+    assert get_duration(payload) == milliseconds * 48
 
 
 @pytest.mark.parametrize("payload", [b"", bytes([3]), bytes([3, 0]), bytes([31 << 3 | 3, 7])])
 def test_no_encoder_writes_these(payload: bytes) -> None:
     with pytest.raises(ValueError, match="packet"):
-        duration(payload)
+        get_duration(payload)
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_sound_or_refused(payload: bytes) -> None:
     decoder = OpusDecoder()
     try:
-        assert 0 < duration(payload) <= MOST_SAMPLES
+        assert 0 < get_duration(payload) <= MOST_SAMPLES
         assert len(decoder.decode(payload)) <= MOST_SAMPLES // 3
     except ValueError:
         pass

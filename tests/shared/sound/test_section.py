@@ -12,7 +12,7 @@ import pytest
 from aiortc.rtp import RtpPacket
 
 from server.core.sound import Sound
-from server.media.sdp import check_offer, whole_answer
+from server.media.sdp import check_offer, make_whole_answer
 from server.shared.sound import line as sound_section
 from server.shared.sound.line import (
     FRAME,
@@ -352,7 +352,7 @@ def test_the_answer_has_the_cameras_transport_and_our_stream() -> None:
     checked = check_offer(offer(VIDEO, AUDIO))
     section = VoiceLine().section(checked, cast(Any, KeepingTransport()))
     assert section is not None
-    answer = whole_answer(checked, CAMERA_ANSWER, [section])
+    answer = make_whole_answer(checked, CAMERA_ANSWER, [section])
     audio = answer[answer.index("m=audio") :].split("\r\n")
     assert audio[0] == "m=audio 50000 UDP/TLS/RTP/SAVPF 111"
     for line in (
@@ -371,5 +371,5 @@ def test_the_answer_has_the_cameras_transport_and_our_stream() -> None:
 
 
 def test_a_section_that_is_not_used_is_inactive() -> None:
-    answer = whole_answer(check_offer(offer(VIDEO, AUDIO)), CAMERA_ANSWER)
+    answer = make_whole_answer(check_offer(offer(VIDEO, AUDIO)), CAMERA_ANSWER)
     assert "a=inactive" in answer[answer.index("m=audio") :]

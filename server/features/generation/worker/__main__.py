@@ -41,7 +41,7 @@ from server.shared.processes.wire import (
     WorkerJobs,
     claim_input,
     claim_output,
-    origin,
+    get_origin,
 )
 
 # Maximum number of frames that are sent and not acknowledged
@@ -170,14 +170,14 @@ def explain(error: BaseException, where: str) -> tuple[str, str]:
     if kind in ("SafetensorError", "OSError", "JSONDecodeError"):
         return (
             "broken",
-            f"The model's files are missing or damaged ({origin(error)}). Fetch the model again.",
+            f"The model's files are missing or damaged ({get_origin(error)}). Fetch the model again.",
         )
     if isinstance(error, OSError):
         return (
             "broken",
-            f"A file is missing or unusable ({origin(error)}). If it belongs to the model, fetch the model again.",
+            f"A file is missing or unusable ({get_origin(error)}). If it belongs to the model, fetch the model again.",
         )
-    return "failed", f"The model failed ({origin(error)}). Try other values, or another model."
+    return "failed", f"The model failed ({get_origin(error)}). Try other values, or another model."
 
 
 def _release_memory() -> None:
@@ -215,5 +215,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    core_dumps.forbid()
+    core_dumps.forbid_core_dumps()
     sys.exit(main(sys.argv[1:]))

@@ -15,7 +15,7 @@ from server.features.hosting.catalogue.launch import Launch, shell_line
 from server.features.hosting.catalogue.machine import Host, Vendor
 from server.features.hosting.catalogue.modes import device, modes, offloads
 from server.features.hosting.catalogue.sizes import context_bytes, memory_needed
-from server.models.families import of_type
+from server.models.families import get_family
 
 ROOT = Path(__file__).resolve().parents[4]
 DEFAULT_CONTEXT = 8192
@@ -248,7 +248,7 @@ def _serving(choice: Choice, model: Model, host: Host, folder: str) -> vllm.Vllm
         inputs["audio"] = 1
     pixels = video = None
     # Only Qwen's image processors have limits with these names. Our pictures have the right size in any case.
-    if model.geometry is not None and of_type(model.architecture).paired_frames:
+    if model.geometry is not None and get_family(model.architecture).paired_frames:
         factor = model.geometry.factor
         pixels = (4 * factor**2, choice.visual_tokens * factor**2)
         video = vllm.video_bounds(factor, choice.visual_tokens)
@@ -261,7 +261,7 @@ def _serving(choice: Choice, model: Model, host: Host, folder: str) -> vllm.Vllm
         memory=choice.gpu_memory_utilization,
         context=choice.context or DEFAULT_CONTEXT,
         inputs=inputs,
-        tool_parser=of_type(model.architecture).tool_parser,
+        tool_parser=get_family(model.architecture).tool_parser,
         video=video,
         pixels=pixels,
         gpus=_gpus(choice, model, host),

@@ -29,8 +29,8 @@ from server.models.files import (
     AGAIN,
     ModelFolderError,
     clean,
+    make_unreadable_error,
     read_json,
-    unreadable_error,
 )
 
 __all__ = ["ModelFolderError", "find_models", "read_model"]
@@ -90,7 +90,7 @@ def read_model(folder: Path) -> Model:
             return _transformers(folder)
     except OSError as error:
         # The error may be about a file in the folder.
-        raise unreadable_error(
+        raise make_unreadable_error(
             Path(error.filename) if isinstance(error.filename, str) else folder, error
         ) from None
     except ValidationError as error:
@@ -198,7 +198,7 @@ def _transformers(folder: Path) -> Model:
         folder,
         family,
         architecture=kind,
-        geometry=families.folder_geometry(folder),
+        geometry=families.read_folder_geometry(folder),
         weights_bytes=weights.size,
         memory_bytes=estimate_memory(weights.size),
         context_length=context_length(config),

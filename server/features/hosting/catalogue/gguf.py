@@ -16,7 +16,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from server.models.files import ModelFolderError, clean, unreadable_error
+from server.models.files import ModelFolderError, clean, make_unreadable_error
 
 Value = str | int | float | bool
 SUFFIX = ".gguf"
@@ -88,7 +88,7 @@ def read(path: Path) -> Gguf:
         stat = path.stat()
         return _read(path, stat.st_size, stat.st_mtime_ns)
     except OSError as error:
-        raise unreadable_error(path, error) from None
+        raise make_unreadable_error(path, error) from None
 
 
 @lru_cache(maxsize=64)

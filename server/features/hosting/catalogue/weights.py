@@ -18,10 +18,10 @@ from server.models.files import (
     AGAIN,
     ModelFolderError,
     clean,
-    object_in,
+    get_object,
+    make_unreadable_error,
     open_regular,
     read_json,
-    unreadable_error,
 )
 
 # Largest header that the safetensors format allows
@@ -118,7 +118,7 @@ def _header(path: Path) -> tuple[int, int, Counter[str]]:
                 elements[str(tensor["dtype"])] += math.prod(tensor["shape"])
                 end = max(end, tensor["data_offsets"][1])
     except OSError as error:
-        raise unreadable_error(path, error) from None
+        raise make_unreadable_error(path, error) from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ModelFolderError(
             f"{path} is damaged: its header is not a safetensors header. {AGAIN}"
@@ -147,8 +147,8 @@ def _sum(paths: Iterable[Path]) -> WeightFiles:
 
 def context_length(config: Mapping[str, Any]) -> int | None:
     """Return the context length in tokens, from any place in the configuration, or None if there is none."""
-    outer = object_in(config, "thinker_config") or config
-    inner = [object_in(outer, name) for name in ("text_config", "llm_config", "language_config")]
+    outer = get_object(config, "thinker_config") or config
+    inner = [get_object(outer, name) for name in ("text_config", "llm_config", "language_config")]
     for part in (*inner, outer):
         for name in _CONTEXT_NAMES:
             found = part.get(name)

@@ -26,7 +26,7 @@ from server.shared.processes.wire import (
     WorkerMessage,
     claim_output,
     exit_process,
-    origin,
+    get_origin,
 )
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class AnswerWorker:
             self.jobs.finish(id, "error", code=error.code)
         except Exception as error:  # noqa: BLE001
             # Libraries and a model's code may raise anything; only this answer fails.
-            sys.stderr.write(f"answer failed: {origin(error)}\n")
+            sys.stderr.write(f"answer failed: {get_origin(error)}\n")
             self.jobs.finish(id, "error", code="failed")
             # Older versions of torch have no exception class for GPU faults.
             fault = str(error).startswith(("CUDA error", "HIP error"))
@@ -209,5 +209,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    core_dumps.forbid()
+    core_dumps.forbid_core_dumps()
     sys.exit(main())

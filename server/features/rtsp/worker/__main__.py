@@ -123,5 +123,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    core_dumps.forbid()
+    core_dumps.forbid_core_dumps()
     main()

@@ -287,14 +287,14 @@ def check_set(unit: bytes) -> tuple[int, int]:
     if layers > 6:
         raise ValueError("A sequence parameter set has more than seven layers.")
     _skip_profile(bits, layers)
-    bits.ue(15)
-    if bits.ue(3) != 1:
+    bits.read_ue(15)
+    if bits.read_ue(3) != 1:
         raise FormatRefused("Pictures are not 4:2:0.")
-    width, height = bits.ue(), bits.ue()
+    width, height = bits.read_ue(), bits.read_ue()
     if bits.read(1):
         for _ in range(4):
-            bits.ue()
-    if bits.ue() or bits.ue():
+            bits.read_ue()
+    if bits.read_ue() or bits.read_ue():
         raise FormatRefused("Pictures have more than 8 bits.")
     if not fits(width, height):
         raise PicturesTooLarge(f"{width}x{height}")

@@ -503,10 +503,10 @@ class Depacketizer:
         kind = unit[0] >> 1 & 0x3F if self._h265 else unit[0] & 0x1F
         try:
             if not self._h265:
-                number = Bits(unit[4 if kind in _SPS else 1 :]).ue(255)
+                number = Bits(unit[4 if kind in _SPS else 1 :]).read_ue(255)
             else:
                 # The id of a VPS or SPS is further inside; cameras have one of each.
-                number = Bits(unit[2:]).ue(63) if kind in _PPS else 0
+                number = Bits(unit[2:]).read_ue(63) if kind in _PPS else 0
         except ValueError:
             return
         known = (kind, number) in self._sets

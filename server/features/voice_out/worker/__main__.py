@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, NoReturn
 from server.core import core_dumps
 from server.features.voice_out.worker.qwen3_tts import QwenVoice, SpeakError, load
 from server.features.voice_out.worker.streaming import SynthesisOptions
-from server.shared.processes.wire import Channel, WorkerJobs, claim_output, exit_process, origin
+from server.shared.processes.wire import Channel, WorkerJobs, claim_output, exit_process, get_origin
 
 
 def run_jobs(speaker: QwenVoice, channel: Channel, jobs: WorkerJobs) -> NoReturn:
@@ -46,7 +46,7 @@ def run_jobs(speaker: QwenVoice, channel: Channel, jobs: WorkerJobs) -> NoReturn
             jobs.finish(id, "error", message=str(error))
         except Exception as error:  # noqa: BLE001
             # Libraries may raise any exception: this text fails, and the next may succeed.
-            print(f"speaking failed: {origin(error)}", file=sys.stderr)
+            print(f"speaking failed: {get_origin(error)}", file=sys.stderr)
             jobs.finish(id, "error", message=f"The model failed ({type(error).__name__}).")
         else:
             jobs.finish(id, "end", frames=frames)
@@ -278,5 +278,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    core_dumps.forbid()
+    core_dumps.forbid_core_dumps()
     sys.exit(main())

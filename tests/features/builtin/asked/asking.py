@@ -24,7 +24,7 @@ from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.picture.planes import SceneAnalyser
 from server.models.base import Delta
-from server.models.routing import route_of
+from server.models.routing import get_route
 from tests.support.fakes import make_request
 
 ASKED = Path(__file__).parent
@@ -71,7 +71,7 @@ async def ask(asked: Iterable[Question], heard: Callable[[Question, str], None])
                 session_id=f"session {number}",
                 max_tokens=400,
                 page_language=one.language,
-                where=route_of(one.question) is QuestionMode.WHERE,
+                where=get_route(one.question) is QuestionMode.WHERE,
             )
             said = [part.text async for part in engine.answer(request) if isinstance(part, Delta)]
             heard(one, "".join(said))

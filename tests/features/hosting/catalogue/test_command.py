@@ -21,7 +21,7 @@ from server.features.hosting.catalogue.entry import Ability, RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.catalogue.machine import Vendor
 from server.features.hosting.catalogue.vllm import IMAGE_FLAGS
-from server.shared.processes.environment import child_environment
+from server.shared.processes.environment import make_child_environment
 from tests.features.hosting.catalogue.test_modes import ALL, MAKER, MODEL
 from tests.features.hosting.catalogue.test_modes import VLLM as BARE
 from tests.support.vllm_stand_in import recorded
@@ -393,7 +393,7 @@ def test_a_child_gets_none_of_our_secrets() -> None:
         "VLLM_LOGGING_CONFIG_PATH": "x",
         "VLLM_DEBUG_LOG_API_SERVER_RESPONSE": "1",
     }
-    child = child_environment(ours, launch.env)
+    child = make_child_environment(ours, launch.env)
     assert child.pop(vllm.KEY) == KEY
     assert child.keys() == {
         *("PATH", "HOME", "CUDA_VISIBLE_DEVICES", "HSA_OVERRIDE", "VLLM_ROCM_USE_AITER"),

@@ -47,7 +47,7 @@ def test_ours_holds(model: Model) -> None:
     assert model.licence
     assert model.folder is None
     assert model.library.value in model.needs
-    assert model.geometry == families.of_type(model.architecture).geometry
+    assert model.geometry == families.get_family(model.architecture).geometry
     assert model.answers is (model.model_type in (ModelType.VISION, ModelType.OMNI))
     assert model.languages or not model.answers
     assert "memory_bytes" in model.estimates

@@ -488,7 +488,7 @@ def test_a_gguf_model_is_read_from_its_two_files(pair: Path) -> None:
     assert model.architecture == "qwen3_vl"
     assert model.boxes is BoxUnit.THOUSANDTHS
     assert model.abilities == {Ability.IMAGES, Ability.GROUNDING}
-    assert model.geometry == families.of_type("qwen3_vl").geometry
+    assert model.geometry == families.get_family("qwen3_vl").geometry
     assert model.context_length == 4096
     assert model.weights_bytes == sum(path.stat().st_size for path in pair.glob("*.gguf"))
     assert model.memory_bytes > model.weights_bytes + OVERHEAD_BYTES

@@ -18,7 +18,7 @@ from server.features.hosting.catalogue.sizes import (
     OVERHEAD_BYTES,
     memory_needed,
 )
-from server.media.picture.prepare import budget_pixels, smart_resize, visual_tokens
+from server.media.picture.prepare import count_visual_tokens, get_budget_pixels, smart_resize
 from server.models import families
 from tests.features.hosting.catalogue.test_folder import write
 from tests.features.hosting.catalogue.test_modes import MAKER, MODEL
@@ -131,7 +131,7 @@ def _geometry(folder: Path, name: str, processor: object, *, filled: bool = Fals
     write(place / "preprocessor_config.json", processor)
     if name == "smolvlm":
         write(place / "processor_config.json", {"image_seq_len": 64})
-    found = families.folder_geometry(place, filled=filled)
+    found = families.read_folder_geometry(place, filled=filled)
     assert found is not None
     return found
 
@@ -144,10 +144,10 @@ def true(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("figures")
     pictures: list[list[Any]] = []
     for name in SIZED:
-        known = families.of_type(name).geometry or Geometry(28, 12_544, 11_760_000)
+        known = families.get_family(name).geometry or Geometry(28, 12_544, 11_760_000)
         for width, height in CAMERAS:
             for tokens in BUDGETS:
-                high, wide = smart_resize(height, width, known, budget_pixels(tokens, known))
+                high, wide = smart_resize(height, width, known, get_budget_pixels(tokens, known))
                 pictures.append([name, wide, high])
     pictures += [[name, *camera] for name in TILED for camera in CAMERAS]
     pictures += [["smolvlm", *camera, -(-max(camera) // 512) * 512] for camera in CAMERAS]
@@ -163,11 +163,11 @@ def test_pictures_of_our_sizes_are_taken_as_they_are(true: dict[str, Any], tmp_p
     """The true processors leave them, and make as many tokens as told: boxes are in our pixels."""
     geometries = {name: _geometry(tmp_path, name, true["processors"][name]) for name in SIZED}
     for name in ("qwen2_5_vl", "qwen3_vl"):
-        assert geometries[name] == families.of_type(name).geometry
+        assert geometries[name] == families.get_family(name).geometry
     seen = [(asked, found) for asked, found in true["pictures"] if asked[0] in SIZED]
     assert len(seen) == len(SIZED) * len(CAMERAS) * len(BUDGETS)
     for (name, wide, high), found in seen:
-        assert found == [visual_tokens(high, wide, geometries[name]), wide, high], (
+        assert found == [count_visual_tokens(high, wide, geometries[name]), wide, high], (
             name,
             wide,
             high,
@@ -182,7 +182,7 @@ def test_pictures_cut_into_tiles_cost_what_is_told(true: dict[str, Any], tmp_pat
     for (name, width, height, *longest), found in seen:
         made = _geometry(tmp_path, name, true["processors"][name], filled=bool(longest))
         assert made.tiles is not None
-        assert visual_tokens(height, width, made) == found[0], (name, width, height, longest)
+        assert count_visual_tokens(height, width, made) == found[0], (name, width, height, longest)
 
 
 @pytest.mark.slow

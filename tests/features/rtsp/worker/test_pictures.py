@@ -381,7 +381,7 @@ class Writer:
     def bits(self, value: int, count: int) -> None:
         self.text += f"{value:0{count}b}"
 
-    def ue(self, value: int) -> None:
+    def read_ue(self, value: int) -> None:
         code = f"{value + 1:b}"
         self.text += "0" * (len(code) - 1) + code
 
@@ -406,10 +406,10 @@ def a_set(width: int, height: int, *, layers: int = 0) -> bytes:
         for _ in range(layers * 12):
             out.bits(0x5A, 8)
     for value in (0, 1, width, height):
-        out.ue(value)
+        out.read_ue(value)
     out.bits(0, 1)
-    out.ue(0)
-    out.ue(0)
+    out.read_ue(0)
+    out.read_ue(0)
     return out.bytes()
 
 
