@@ -75,7 +75,7 @@ def test_a_face(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     config.compose_settings.cache_clear()
-    monkeypatch.setattr(config, "settings_of", lambda names: [Limit])
+    monkeypatch.setattr(config, "get_settings_classes", lambda names: [Limit])
     with pytest.raises(ConfigError, match="both define the setting RATE_LIMIT_PER_MINUTE"):
         load(None)
 

@@ -122,7 +122,7 @@ def test_none_is_left_where_the_limit_does_not_count(folder: Path) -> None:
     """The kernel ignores the limit where dumps go to a program (core_pattern)."""
     script = (
         "import resource; resource.setrlimit = lambda *_: None; from server.core import core_dumps;"
-        "core_dumps.forbid(); print('up', flush=True); input()"
+        "core_dumps.forbid_core_dumps(); print('up', flush=True); input()"
     )
     with started([sys.executable, "-c", script], folder) as process:
         assert process.stdout is not None
@@ -139,7 +139,7 @@ def test_nobody_else_of_its_user_reads_its_memory(tmp_path: Path) -> None:
         "if os.geteuid() == 0: os.setgid(65534); os.setuid(65534)\n"
         # A change of the user's number has forbidden it.
         "ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)\n"
-        "if sys.argv[1:]: core_dumps.forbid()\n"
+        "if sys.argv[1:]: core_dumps.forbid_core_dumps()\n"
         "pid = os.getppid() if os.fork() == 0 else 0\n"
         "if not pid: os.wait(); sys.exit()\n"
         "for name in ('environ', 'smaps', 'auxv'):\n"
@@ -157,7 +157,7 @@ def test_each_protection_stands_by_itself(tmp_path: Path) -> None:
     script = (
         "import ctypes, subprocess\n"
         "from server.core import core_dumps\n"
-        "core_dumps.forbid()\n"
+        "core_dumps.forbid_core_dumps()\n"
         "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), flush=True)\n"
         "subprocess.run(['cat', '/proc/self/coredump_filter', '/proc/self/limits'], check=True)\n"
     )
@@ -230,4 +230,4 @@ def test_every_program_of_ours_forbids_them_first(program: str) -> None:
     ]
     # One that has no secret may find the module first.
     calls = [ast.unparse(node) for node in starts]
-    assert calls[0] in ("core_dumps.forbid()", "_no_core_dumps()")
+    assert calls[0] in ("core_dumps.forbid_core_dumps()", "_forbid_core_dumps()")

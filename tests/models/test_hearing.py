@@ -101,7 +101,7 @@ async def test_media_are_resolved_once_a_request(
         made.append(sound)
         return make(sound)
 
-    monkeypatch.setattr(prompts, "audio_part", part)
+    monkeypatch.setattr(prompts, "make_audio_part", part)
     fake.behaviour, fake.refused_fields = Behaviour.REFUSES_FIELD_422, {"temperature"}
     await collect(engine, asked())
     assert fake.count == 2

@@ -35,9 +35,9 @@ ANCHORED = {
     "server.features.cluster.replicas._NAMED",
     "server.features.cameras.cameras._PARTS",
     "server.web.routes.CLIENT_NAME",
-    *(f"server.models.routing._forms[watch_after][{at}]" for at in range(6)),
-    *(f"server.models.routing._forms[lead_after][{at}]" for at in range(4)),
-    *(f"server.models.routing._forms[where_after][{at}]" for at in range(6)),
+    *(f"server.models.routing._get_patterns[watch_after][{at}]" for at in range(6)),
+    *(f"server.models.routing._get_patterns[lead_after][{at}]" for at in range(4)),
+    *(f"server.models.routing._get_patterns[where_after][{at}]" for at in range(6)),
 }
 
 

@@ -102,7 +102,7 @@ def _with_body(route: Route, names: set[str]) -> str:
 _OPERATOR = "`OPERATOR_TOKEN`"
 # Checks that routes depend on, by name, and what each one requires
 _CHECKS = {
-    "for_operators.<locals>.operator": _OPERATOR,
+    "get_operator_dependencies.<locals>.operator": _OPERATOR,
     "RequestGuard.owner": f"{_OPERATOR}, or session's token at this machine",
     "RequestGuard.claims": "session's token",
     "CameraGuard.sender": "session's or camera's token",

@@ -397,7 +397,7 @@ def test_what_a_keeper_kills_is_below_it(monkeypatch: pytest.MonkeyPatch) -> Non
     """A number that became another's after the processes were listed gets no signal."""
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
         lists = [[stranger.pid], []]
-        monkeypatch.setattr(reaper, "descendants", lambda _: lists.pop(0) if lists else [])
+        monkeypatch.setattr(reaper, "list_descendants", lambda _: lists.pop(0) if lists else [])
         reaper.kill_below(os.getpid())
         with pytest.raises(subprocess.TimeoutExpired):
             stranger.wait(0.3)
