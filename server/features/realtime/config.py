@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from server.features.grants.grants import Scope
 from server.features.realtime import events
 from server.features.realtime.conversation import KeptItem, chat_messages
 
@@ -20,8 +21,10 @@ class Config:
     # text | audio
     modality: str = "text"
     instructions: str = ""
-    tools: tuple[events.FunctionTool, ...] = ()
+    tools: tuple[events.FunctionTool | events.OwnTools, ...] = ()
     tool_choice: str | events.NamedTool = "auto"
+    # The server's own tools that the model gets, as functions
+    own_tools: tuple[dict[str, Any], ...] = ()
     # None: the server's limit
     max_tokens: int | None = None
     turn_detection: events.TurnDetection | None = None
@@ -36,7 +39,11 @@ class Config:
         if "instructions" in named:
             changes["instructions"] = given.instructions or ""
         if "tools" in named:
-            changes["tools"] = tuple(given.tools or ())
+            tools = changes["tools"] = tuple(given.tools or ())
+            if any(isinstance(one, events.OwnTools) for one in tools):
+                changes["own_tools"] = tuple(own_tools())
+            else:
+                changes["own_tools"] = ()
         if "tool_choice" in named:
             changes["tool_choice"] = given.tool_choice or "auto"
         if "max_output_tokens" in named:
@@ -85,8 +92,13 @@ class Config:
             "messages": chat_messages(items, self.instructions, most_tokens),
             "max_completion_tokens": self.max_tokens,
         }
-        if self.tools:
-            functions = [one.model_dump(exclude={"type"}, exclude_none=True) for one in self.tools]
+        functions = [
+            one.model_dump(exclude={"type"}, exclude_none=True)
+            for one in self.tools
+            if isinstance(one, events.FunctionTool)
+        ]
+        functions += self.own_tools
+        if functions:
             body["tools"] = [{"type": "function", "function": one} for one in functions]
         choice = self.tool_choice
         if choice != "auto":
@@ -97,3 +109,18 @@ class Config:
                 else choice
             )
         return json.dumps(body).encode()
+
+
+def own_tools() -> list[dict[str, Any]]:
+    """Return the MCP tools for watches as functions. Blocking at the first call, which loads them."""
+    from server.features.grants.tools import TOOLS
+
+    return [
+        {
+            "name": name,
+            "description": tool.description,
+            "parameters": tool.arguments.model_json_schema(),
+        }
+        for name, tool in TOOLS.items()
+        if tool.scope is Scope.WATCH
+    ]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from server.core.errors import Conflict
+from server.core.aio import cancel_and_wait
+from server.core.errors import Conflict, QwenCameraError
 from server.features.grants.grants import Scope
 from server.features.grants.guard import ProgramAccess
+from server.features.grants.program_question import MOST_WAIT
 from server.features.openai_api.answer import MODEL
 from server.features.openai_api.errors import FieldRefused, ModelUnknown
 from server.features.openai_api.request import BoundedPool, read
@@ -17,6 +21,7 @@ from server.features.realtime.config import SOUND_FORMAT, Config
 from server.features.realtime.conversation import Conversation, KeptItem, new_id
 from server.features.realtime.hearing import Hearing
 from server.features.realtime.responses import Responder, Running, SendEvent
+from server.session.part import PROGRAMS
 from server.shared.services import Recogniser, Voices
 
 
@@ -70,11 +75,12 @@ class Connection:
             else None,
             transcription=events.Transcription() if self._hearing.available else None,
         )
+        # Follows the alerts of the program's watches; None without the scope
+        self._following: asyncio.Task[None] | None = None
         self._handlers: Mapping[type[Any], Callable[[Any], None]] = {
             events.ItemCreate: self._create_item,
             events.ItemLookup: self._look_up,
             events.ItemTruncate: self._truncate,
-            events.ResponseCreate: self._respond,
             events.ResponseCancel: lambda event: self.responder.cancel(event.response_id),
             events.BareEvent: self._hear,
         }
@@ -82,11 +88,15 @@ class Connection:
     def greet(self) -> None:
         """Send the first event."""
         self._send("session.created", session=self._shown())
+        if Scope.WATCH in self._access.grant.scopes:
+            self._following = asyncio.create_task(self._follow_alerts(), name="realtime/alerts")
 
     async def handle(self, event: Any) -> None:
         """Handle an event. Raise QwenCameraError if it is refused; the connection goes on."""
         if isinstance(event, events.SessionUpdate):
             await self._update(event)
+        elif isinstance(event, events.ResponseCreate):
+            await self._respond(event)
         elif isinstance(event, events.SoundAppend):
             await self._hearing.append(event.audio, self._config, answering=self.responder.talking)
         else:
@@ -94,6 +104,8 @@ class Connection:
 
     async def close(self) -> None:
         """Stop everything."""
+        if self._following is not None:
+            await cancel_and_wait((self._following,))
         await self._hearing.close()
         await self.responder.close()
 
@@ -116,10 +128,21 @@ class Connection:
 
     async def _update(self, event: events.SessionUpdate) -> None:
         check_model(event.session.model, self._access)
-        config = self._config.updated(event.session)
+        config = await self._updated(event.session)
         await self._check(config)
         self._config = config
         self._send("session.updated", session=self._shown())
+        if config.own_tools:
+            tools = [{**one, "input_schema": one["parameters"]} for one in config.own_tools]
+            item = {"type": "mcp_list_tools", "server_label": "camera", "tools": tools}
+            self._send("conversation.item.done", item={"id": new_id("mcpl"), **item})
+            self._send("mcp_list_tools.completed", item_id=self._id)
+
+    async def _updated(self, given: events.SessionFields | events.ResponseFields) -> Config:
+        if given.tools:
+            # The server's own tools are loaded at their first use, which takes a second.
+            return await asyncio.to_thread(self._config.updated, given)
+        return self._config.updated(given)
 
     async def _check(self, config: Config) -> None:
         """Raise QwenCameraError for settings that the server, the model or the access does not allow."""
@@ -130,6 +153,10 @@ class Connection:
                 "invalid_value",
             )
         if config.tools:
+            if config.own_tools:
+                self._access.programs.grants.allow(
+                    self._access.grant, Scope.WATCH, time.monotonic()
+                )
             # The chat interface checks names and schemas.
             chats = self._access.session.part("openai_api")
             bare = replace(config, instructions="")
@@ -188,9 +215,9 @@ class Connection:
 
     # Responses
 
-    def _respond(self, event: events.ResponseCreate) -> None:
+    async def _respond(self, event: events.ResponseCreate) -> None:
         given = event.response or events.ResponseFields()
-        config = self._config.updated(given)
+        config = await self._updated(given)
         if config.modality == "audio" and (why := self._silent_because()):
             raise FieldRefused(
                 f'{why} Use "output_modalities": ["text"].',
@@ -219,3 +246,25 @@ class Connection:
         detection = self._config.turn_detection
         if detection is not None and detection.create_response and not self.responder.busy:
             self.responder.create(Running(self._config, self._conversation.all(), {}, kept=True))
+
+    async def _follow_alerts(self) -> None:
+        """Begin a response for each alert of the program's own watches, once no other one is in progress."""
+        watches, grant = self._access.programs.watches, self._access.grant
+        after, wait = 0, 0.0
+        while True:
+            try:
+                found = await watches.alerts(grant, after, wait)
+            except QwenCameraError:
+                # Watches are off, or the access has ended, which closes the socket.
+                return
+            after = max([after, *(one.number for one in found)])
+            for one in found if wait else ():
+                if not one.watch.startswith(f"{PROGRAMS}{grant.id}:"):
+                    continue
+                while self.responder.busy:
+                    await self.responder.idle.wait()
+                about = {"alert": one.id, "watch": one.watch, "captured_at": f"{one.at:.0f}"}
+                text = f"{one.firing.condition}. {one.firing.reason}"
+                self.responder.create(Running(self._config, (), about, kept=True), text)
+            # Alerts from before the connection are old news.
+            wait = MOST_WAIT

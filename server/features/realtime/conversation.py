@@ -147,6 +147,11 @@ def chat_messages(
                 last["tool_calls"].append(call)
             else:
                 found.append({"role": "assistant", "content": None, "tool_calls": [call]})
+        elif body["type"] == "mcp_call":
+            function = {"name": body["name"], "arguments": body["arguments"]}
+            call = {"id": item.id, "type": "function", "function": function}
+            found.append({"role": "assistant", "content": None, "tool_calls": [call]})
+            found.append({"role": "tool", "tool_call_id": item.id, "content": body["output"]})
         elif body["call_id"] in calls:
             found.append({"role": "tool", "tool_call_id": body["call_id"], "content": item.text})
     asked = next((one for one in reversed(found) if one["role"] == "user"), None)

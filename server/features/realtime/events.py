@@ -92,6 +92,15 @@ class FunctionTool(_Fields):
     parameters: dict[str, Any] | None = None
 
 
+class OwnTools(_Fields):
+    """The server's own tools, in the form of an MCP server. No other server is asked."""
+
+    type: Literal["mcp"]
+    server_label: Literal["camera"]
+    server_url: _Empty = None
+    connector_id: _Empty = None
+
+
 class NamedTool(_Fields):
     type: Literal["function"]
     name: _Name
@@ -135,7 +144,13 @@ class _Answering(_Fields):
 
     instructions: str | None = None
     output_modalities: Annotated[list[Literal["text", "audio"]], Field(max_length=1)] | None = None
-    tools: Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS)] | None = None
+    tools: (
+        Annotated[
+            list[Annotated[FunctionTool | OwnTools, Field(discriminator="type")]],
+            Field(max_length=MAX_TOOLS),
+        ]
+        | None
+    ) = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     max_output_tokens: Annotated[int, Field(ge=1, le=4096)] | Literal["inf"] | None = None
     parallel_tool_calls: bool | None = None

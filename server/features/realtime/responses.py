@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -120,6 +121,9 @@ class Responder:
         self._send = send
         self._chats: ProgramChats = access.session.part("openai_api")
         self._state = State.IDLE
+        # Set while there is no response
+        self.idle = asyncio.Event()
+        self.idle.set()
         self._now: Running | None = None
         # Also of cancelled responses whose look still ends
         self._tasks: set[asyncio.Task[None]] = set()
@@ -135,8 +139,8 @@ class Responder:
         """True while the client plays an answer, as far as is known."""
         return time.monotonic() < self._played_at
 
-    def create(self, run: Running) -> None:
-        """Begin a response. Raise FieldRefused if there is one."""
+    def create(self, run: Running, text: str | None = None) -> None:
+        """Begin a response. `text`: the whole answer, without a model. Raise FieldRefused if there is one."""
         if self.busy:
             raise FieldRefused(
                 "A response is in progress. Wait for response.done, or send response.cancel first.",
@@ -144,7 +148,9 @@ class Responder:
             )
         self._now = run
         self._step(ResponseStep.CREATE)
-        self._task = asyncio.create_task(self._answer(run), name="realtime/response")
+        self.idle.clear()
+        work = self._answer(run) if text is None else self._read_out(run, text)
+        self._task = asyncio.create_task(work, name="realtime/response")
         self._tasks.add(self._task)
         self._task.add_done_callback(self._tasks.discard)
 
@@ -171,6 +177,16 @@ class Responder:
         if tasks:
             await asyncio.wait(tasks)
 
+    async def _read_out(self, run: Running, text: str) -> None:
+        try:
+            await self._finish_text(run, text)
+        finally:
+            if run.speaking is not None:
+                await cancel_and_wait((run.speaking,))
+        if run is self._now:
+            self._close_message(run, "completed")
+            self._end(run, "completed", None)
+
     async def _answer(self, run: Running) -> None:
         try:
             session = self._access.session
@@ -192,7 +208,7 @@ class Responder:
             if run.speaking is not None:
                 await cancel_and_wait((run.speaking,))
         if run is self._now:
-            self._finish(run, end)
+            await self._finish(run, end)
 
     def _writer(self, run: Running) -> Callable[[str], None]:
         def write(text: str) -> None:
@@ -258,7 +274,7 @@ class Responder:
             item.body["content"] = [run.part()]
             self._step(ResponseStep.CLOSE)
 
-    def _finish(self, run: Running, end: ChatEnd) -> None:
+    async def _finish(self, run: Running, end: ChatEnd) -> None:
         response = end.response
         run.usage = usage_of(end)
         if (frame := response.frame) is not None:
@@ -269,28 +285,38 @@ class Responder:
             }
         reason = _REASONS.get(response.finish_reason)
         self._close_message(run, "completed" if reason is None else "incomplete")
-        for call in end.calls:
-            self._call(run, call)
+        names = {one["name"] for one in run.config.own_tools}
+        own = [await self._call(run, call, own=call.name in names) for call in end.calls]
+        if run is not self._now:
+            return
         if reason is None:
             self._end(run, "completed", None)
         else:
             self._end(run, "incomplete", {"type": "incomplete", "reason": reason})
+        if run.kept and own and all(own):
+            # The model answers with the results; without the server's tools, so that this ends.
+            config = replace(run.config, own_tools=())
+            self.create(Running(config, self._conversation.all(), {}, kept=True))
 
-    def _call(self, run: Running, call: ToolCall) -> None:
-        body = {
-            "type": "function_call",
-            "call_id": call.id,
-            "name": call.name,
-            "arguments": call.arguments,
-        }
-        self._add(run, KeptItem(body))
-        self._step(ResponseStep.CALL, delta=call.arguments)
+    async def _call(self, run: Running, call: ToolCall, *, own: bool) -> bool:
+        """Announce a call, after running it if the tool is the server's own. Return `own`."""
+        body: dict[str, Any] = {"name": call.name, "arguments": call.arguments}
+        if own:
+            output = await run_own_tool(self._access, call)
+            body |= {"type": "mcp_call", "server_label": "camera", "output": output}
+        else:
+            body |= {"type": "function_call", "call_id": call.id}
+        if run is self._now:
+            self._add(run, KeptItem(body))
+            self._step(ResponseStep.TOOL if own else ResponseStep.CALL, delta=call.arguments)
+        return own
 
     def _end(self, run: Running, status: str, details: dict[str, Any] | None) -> None:
         self._close_message(run, "incomplete")
         run.status, run.details = status, details
         self._step(ResponseStep.END)
         self._now = self._task = None
+        self.idle.set()
 
     # Events
 
@@ -322,10 +348,12 @@ class Responder:
         if name.startswith("response.output_item."):
             return fields | {"item": item.shown()}
         fields["item_id"] = item.id
-        if name.startswith("response.function_call_arguments."):
-            fields |= {"call_id": item.body["call_id"]}
-            done = {"name": item.body["name"], "arguments": delta}
-            return fields | ({"delta": delta} if name.endswith(".delta") else done)
+        if name.startswith("response.mcp_call."):
+            return {"output_index": fields["output_index"], "item_id": item.id}
+        if "_call_arguments." in name:
+            if "call_id" in item.body:
+                fields |= {"call_id": item.body["call_id"], "name": item.body["name"]}
+            return fields | {"delta" if name.endswith(".delta") else "arguments": delta}
         fields["content_index"] = 0
         if name.startswith("response.content_part."):
             part = item.body["content"][0]
@@ -361,3 +389,18 @@ def sound_events(samples: NDArray[np.int16]) -> list[str]:
     """Return sound as base64, in pieces for one event each."""
     pieces = [samples[at : at + MOST_SAMPLES] for at in range(0, len(samples), MOST_SAMPLES)]
     return [base64.b64encode(piece.astype("<i2").tobytes()).decode("ascii") for piece in pieces]
+
+
+async def run_own_tool(access: ProgramAccess, call: ToolCall) -> str:
+    """Run a tool of the server, and return its result for the model, which may be an error."""
+    from mcp.types import TextContent
+
+    from server.features.grants import tools
+
+    try:
+        arguments = json.loads(call.arguments)
+    except (ValueError, RecursionError):
+        arguments = None
+    given = arguments if isinstance(arguments, dict) else {}
+    result = await tools.call(access, call.name, given)
+    return "\n".join(one.text for one in result.content if isinstance(one, TextContent))

@@ -54,12 +54,26 @@ class ResponseStep(StrEnum):
     CLOSE = "close"
     # The model calls a function
     CALL = "call"
+    # The model calls one of the server's tools, which has run
+    TOOL = "tool"
     # The response ends
     END = "end"
 
 
-_OPEN = ("response.output_item.added", "conversation.item.added", "response.content_part.added")
-_CLOSE = ("response.content_part.done", "response.output_item.done", "conversation.item.done")
+_ADD = ("response.output_item.added", "conversation.item.added")
+_DONE = ("response.output_item.done", "conversation.item.done")
+_OPEN = (*_ADD, "response.content_part.added")
+_CLOSE = ("response.content_part.done", *_DONE)
+_ARGUMENTS = (
+    "response.function_call_arguments.delta",
+    "response.function_call_arguments.done",
+)
+_TOOL = (
+    "response.mcp_call_arguments.delta",
+    "response.mcp_call_arguments.done",
+    "response.mcp_call.in_progress",
+    "response.mcp_call.completed",
+)
 
 # The next state, and the events that the server sends, by state and step. Other steps do not occur.
 STATES: dict[tuple[State, ResponseStep], tuple[State, tuple[str, ...]]] = {
@@ -68,17 +82,8 @@ STATES: dict[tuple[State, ResponseStep], tuple[State, tuple[str, ...]]] = {
     (State.WRITING, ResponseStep.TEXT): (State.WRITING, ("response.output_text.delta",)),
     (State.WRITING, ResponseStep.SOUND): (State.WRITING, ("response.output_audio.delta",)),
     (State.WRITING, ResponseStep.CLOSE): (State.WAITING, ("response.output_text.done", *_CLOSE)),
-    (State.WAITING, ResponseStep.CALL): (
-        State.WAITING,
-        (
-            "response.output_item.added",
-            "conversation.item.added",
-            "response.function_call_arguments.delta",
-            "response.function_call_arguments.done",
-            "response.output_item.done",
-            "conversation.item.done",
-        ),
-    ),
+    (State.WAITING, ResponseStep.CALL): (State.WAITING, (*_ADD, *_ARGUMENTS, *_DONE)),
+    (State.WAITING, ResponseStep.TOOL): (State.WAITING, (*_ADD, *_TOOL, *_DONE)),
     (State.WAITING, ResponseStep.END): (State.IDLE, ("response.done",)),
 }
 # The events in place of others in a spoken response
@@ -94,6 +99,7 @@ OTHER_EVENTS_OUT = (
     "error",
     "session.created",
     "session.updated",
+    "mcp_list_tools.completed",
     "conversation.item.added",
     "conversation.item.done",
     "conversation.item.retrieved",
