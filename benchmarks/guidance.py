@@ -370,7 +370,7 @@ class Server:
         """Process a frame; return the duration of its look in seconds, 0 if none was due."""
         self._spent, self._view = 0.0, cache(seen)
         no_image: Any = None
-        self.leading.frame(Frame("f", no_image, WIDTH, HEIGHT, now, now, now, 0))
+        self.leading.on_frame(Frame("f", no_image, WIDTH, HEIGHT, now, now, now, 0))
         while self.leading.looks.running:
             await asyncio.sleep(0)
         return self._spent

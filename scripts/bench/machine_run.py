@@ -51,8 +51,8 @@ from scripts.bench import random_gguf
 from scripts.bench.processes import MeasurementError, free_port
 from scripts.bench.program import say
 from server.features.hosting.catalogue.llama_cpp import LlamaServer as LlamaProgram
-from server.features.hosting.catalogue.llama_cpp import LlamaServing, serve_arguments
-from server.features.hosting.control_groups import cores
+from server.features.hosting.catalogue.llama_cpp import LlamaServing, build_arguments
+from server.features.hosting.control_groups import count_cores
 from server.features.hosting.host import HostProbe
 from server.media.picture import encode
 from server.models.prompts import make_system_text
@@ -85,7 +85,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
         tuple(random_gguf.SHAPES),
         ("passive", "active"),
     )
-    threads, sizes = sorted({max(1, cores() - 1), cores()}), (64, 128, 256, 512)
+    threads, sizes = sorted({max(1, count_cores() - 1), count_cores()}), (64, 128, 256, 512)
 
     def add_list_option(option: str, default: Sequence[Any], words: str, **more: Any) -> None:
         help = f"{words} ({' '.join(map(str, default))})"
@@ -126,7 +126,7 @@ class LlamaServer:
         )
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
-            serve_arguments(program, serving),
+            build_arguments(program, serving),
             env=make_child_environment(os.environ, {**program.env, "OMP_WAIT_POLICY": policy}),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -191,7 +191,7 @@ def _open(url: str, body: object, timeout: float) -> Any:
 
 def find_program() -> LlamaProgram:
     """Find llama.cpp's server as this program does. Raises MeasurementError."""
-    found, trouble = HostProbe(llama_server=os.environ.get("LLAMA_SERVER", "")).llama_cpp()
+    found, trouble = HostProbe(llama_server=os.environ.get("LLAMA_SERVER", "")).find_llama_cpp()
     if found is None:
         raise MeasurementError(trouble)
     return found
@@ -246,7 +246,7 @@ def describe_machine() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(one for one in lines if one.startswith("model name")).partition(":")[2].strip()
     memory = psutil.virtual_memory().total / 1e9
-    return f"{name}, {cores()} cores, {memory:.0f} GB, {platform.system()}"
+    return f"{name}, {count_cores()} cores, {memory:.0f} GB, {platform.system()}"
 
 
 def measure(args: argparse.Namespace, folder: Path) -> None:

@@ -19,8 +19,8 @@ from pydantic import SecretStr
 from config import ConfigError, Settings, load
 from scripts.bench.http_json import Reply, request
 from scripts.checks.finding import Finding, State
-from server.features.hosting.catalogue.choice import CommandError, choice_from_settings
-from server.features.hosting.catalogue.command import command
+from server.features.hosting.catalogue.choice import CommandError, make_choice_from_settings
+from server.features.hosting.catalogue.command import build_command
 from server.features.hosting.catalogue.folder import ModelFolderError, read_model
 from server.features.hosting.host import HostProbe
 from server.features.hosting.settings import HostingSettings
@@ -105,7 +105,9 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
             trust_remote_code=settings.trust_remote_code,
         )
         model = read_model(folder)
-        command(choice_from_settings(folder, settings.model_dtype), model, probe.probe(vllm=False))
+        build_command(
+            make_choice_from_settings(folder, settings.model_dtype), model, probe.probe(vllm=False)
+        )
         return model.name
 
     try:

@@ -39,16 +39,16 @@ from server.features.hosting.catalogue.entry import (
 from server.features.hosting.catalogue.folder import ModelFolderError, read_model
 from server.features.hosting.catalogue.gguf import SUFFIX
 from server.features.hosting.catalogue.llama_cpp import LlamaServer
-from server.features.hosting.catalogue.machine import Host, gigabytes, machine_summary
+from server.features.hosting.catalogue.machine import Host, format_gigabytes, summarise_machine
 from server.features.hosting.catalogue.modes import (
     ASSUMED_SPEED,
     Proposal,
-    minutes,
-    no_llama_server,
+    estimate_minutes,
+    explain_no_llama_server,
     propose,
 )
-from server.features.hosting.catalogue.sizes import memory_needed
-from server.features.hosting.host import HostProbe, system_memory
+from server.features.hosting.catalogue.sizes import compute_memory
+from server.features.hosting.host import HostProbe, get_system_memory
 from server.features.hosting.settings import HostingSettings
 
 # Folder of downloaded models, each in its own folder
@@ -173,7 +173,9 @@ def look(choice: Choice, settings: Settings) -> None:
     if choice.model.library is Library.LLAMA_CPP:
         # Refuse a server that does not run, or is too old for the model, before gigabytes are downloaded.
         server, trouble = _find_llama_cpp(settings)
-        if trouble := no_llama_server(choice.model, Host(llama=server, llama_error=trouble)):
+        if trouble := explain_no_llama_server(
+            choice.model, Host(llama=server, llama_error=trouble)
+        ):
             raise ModelError(f"{trouble}\n{OTHERWISE}")
     elif settings.engine_python is not None:
         _require_libraries(settings.engine_python)
@@ -207,7 +209,7 @@ def _look_at_hub(choice: Choice) -> None:
 def _require_memory(choice: Choice) -> None:
     """Refuse a model that needs more than the total memory, before it is downloaded."""
     model = choice.model
-    there = system_memory()[0]
+    there = get_system_memory()[0]
     if model.memory_bytes <= there:
         return
     fitting = [
@@ -233,7 +235,7 @@ def _require_memory(choice: Choice) -> None:
 
 
 def _find_llama_cpp(settings: Settings) -> tuple[LlamaServer | None, str]:
-    return HostProbe(llama_server=HostingSettings.of(settings).llama_server).llama_cpp()
+    return HostProbe(llama_server=HostingSettings.of(settings).llama_server).find_llama_cpp()
 
 
 def install_server(settings: Settings) -> None:
@@ -331,8 +333,8 @@ def list_catalogue_models(catalogue: Catalogue) -> list[Model]:
 
 def describe(proposal: Proposal, host: Host, free: int | None, command: str) -> list[str]:
     """Return the lines that describe a proposal."""
-    room = "" if free is None else f" {gigabytes(free)} free on the disk for models."
-    lines = [machine_summary(host) + room]
+    room = "" if free is None else f" {format_gigabytes(free)} free on the disk for models."
+    lines = [summarise_machine(host) + room]
     lines += proposal.skipped
     model = proposal.model
     if model is None:
@@ -343,13 +345,13 @@ def describe(proposal: Proposal, host: Host, free: int | None, command: str) -> 
     lines.append(f"Proposed: {model.name}{f' ({kind})' if kind else ''}.")
     if model.folder is None:
         lines.append(
-            f"  {gigabytes(model.weights_bytes)} to fetch, about {minutes(model.weights_bytes)} min"
+            f"  {format_gigabytes(model.weights_bytes)} to fetch, about {estimate_minutes(model.weights_bytes)} min"
             f" at {ASSUMED_SPEED * 8 / 1e6:.0f} Mbit/s (assumed, not measured)."
         )
     else:
         lines.append(f"  It is here already: {model.folder}.")
     where = "of the GPU's memory" if host.gpus else "of memory"
-    lines.append(f"  About {gigabytes(memory_needed(model, gpu=bool(host.gpus)))} {where}.")
+    lines.append(f"  About {format_gigabytes(compute_memory(model, gpu=bool(host.gpus)))} {where}.")
     lines += [f"  First word after {one.seconds:g} s on: {one.on}." for one in model.first_token]
     if model.note:
         lines.append(f"  {model.note}")

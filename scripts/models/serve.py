@@ -27,7 +27,7 @@ from server.core import core_dumps
 from server.features.hosting.catalogue import engine_log
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.catalogue.vllm import IMAGE_FLAGS, ROCM_ENVIRONMENT, Vllm, VllmError
-from server.features.hosting.control_groups import main_memory
+from server.features.hosting.control_groups import get_main_memory
 from server.features.hosting.gpu import Gpu, GpuError, GpuReader
 from server.features.hosting.host import query_vllm
 from server.shared.processes.environment import make_child_environment
@@ -132,7 +132,7 @@ def prepare(settings: Settings, chosen: argparse.Namespace) -> Launch:
             f"`{chosen.vllm}` is built for the CPU, on which an answer of a large model takes minutes, so it is not started."
             " Install the build for this GPU (see docs.vllm.ai), or use --cpu for a small model."
         )
-    free_bytes = main_memory()[1] - weights
+    free_bytes = get_main_memory()[1] - weights
     launch = vllm_command.build(
         settings,
         model,
@@ -305,7 +305,7 @@ def explain(chosen: argparse.Namespace) -> int:
             lines.extend(line[:_LINE_CHARS].rstrip("\r\n") for line in log)
     except OSError as error:
         raise ModelError(f"{chosen.explain} cannot be read ({error.strerror}).") from None
-    reason = engine_log.explanation(
+    reason = engine_log.explain_failure(
         lines,
         memory=f"GPU_MEMORY_UTILIZATION (now {settings.gpu_memory_utilization:g})",
         context=f"MODEL_MAX_TOKENS (now {settings.model_max_tokens})",

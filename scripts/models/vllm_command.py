@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.disk import ModelError
-from server.features.hosting.catalogue.launch import Launch, shell_line
+from server.features.hosting.catalogue.launch import Launch, format_shell_line
 from server.features.hosting.catalogue.vllm import (
     HIGH_DETAIL_TOKENS,
     KEY,
@@ -21,12 +21,12 @@ from server.features.hosting.catalogue.vllm import (
     Vllm,
     VllmError,
     VllmServing,
-    cpu_cache_bytes,
-    encoder_arguments,
-    environment,
-    serve_arguments,
-    version_warnings,
-    video_bounds,
+    build_arguments,
+    compute_cpu_cache_bytes,
+    find_version_warnings,
+    get_video_bounds,
+    make_encoder_arguments,
+    make_environment,
 )
 from server.models.families import get_family
 
@@ -71,7 +71,7 @@ def build(
     """
     host, port = _get_address(settings)
     limits = compute_pixel_bounds(settings, model)
-    cache = cpu_cache_bytes(free_bytes) if vllm.for_cpu else None
+    cache = compute_cpu_cache_bytes(free_bytes) if vllm.for_cpu else None
     # The operator's parser of tool calls takes precedence.
     own = {word.partition("=")[0].replace("_", "-") for word in extra}
     serving = VllmServing(
@@ -93,12 +93,12 @@ def build(
         else get_family(model.config.get("model_type")).tool_parser,
     )
     try:
-        arguments, warnings = serve_arguments(serving, vllm)
+        arguments, warnings = build_arguments(serving, vllm)
     except VllmError as error:
         raise ModelError(error.message) from None
-    arguments.extend(encoder_arguments(gpus, vllm))
+    arguments.extend(make_encoder_arguments(gpus, vllm))
     arguments.extend(_check_flags(extra, None if assumed else vllm, arguments))
-    variables = environment(serving, vllm)
+    variables = make_environment(serving, vllm)
     if key := settings.vllm_api_key.get_secret_value():
         variables[KEY] = key
     elif host not in ("127.0.0.1", "localhost", "::1"):
@@ -110,7 +110,7 @@ def build(
     return Launch(
         argv,
         variables,
-        shell_line(argv, variables),
+        format_shell_line(argv, variables),
         port=port,
         base_url=settings.vllm_base_url,
         served_name=settings.model_name,
@@ -140,7 +140,7 @@ def _compute_video_bounds(
     if not get_family(model.config.get("model_type")).paired_frames:
         return None
     tokens = max(settings.visual_token_budget, HIGH_DETAIL_TOKENS)
-    return video_bounds(math.isqrt(most // tokens), tokens)
+    return get_video_bounds(math.isqrt(most // tokens), tokens)
 
 
 def count_weight_bytes(model: Checkpoint) -> int:
@@ -185,7 +185,7 @@ def _check_flags(extra: Sequence[str], vllm: Vllm | None, ours: Sequence[str]) -
 
 
 def _find_warnings(settings: Settings, model: Checkpoint, vllm: Vllm) -> list[str]:
-    said = version_warnings(vllm)
+    said = find_version_warnings(vllm)
     quantized = (model.quantization or {}).get("format")
     if quantized == "pack-quantized" and settings.model_dtype != "float16":
         said.append(

@@ -50,7 +50,7 @@ async def test_fetched_and_started_on_the_page_it_answers_the_camera(
     colors = write(tiny_model, tmp_path / "copy")
     (tmp_path / "models.toml").write_text(CATALOGUE)
     # So small a model is no quicker with more, and on a busy machine slower.
-    monkeypatch.setattr("server.features.hosting.host.cores", lambda: 1)
+    monkeypatch.setattr("server.features.hosting.host.count_cores", lambda: 1)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("server.features.hosting.hosting.MODELS_FOLDER", tmp_path / "models")
     settings = {

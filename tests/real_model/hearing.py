@@ -95,7 +95,7 @@ def found(folder: Path) -> dict[str, Any]:
     one, two = noise(1.0, 1), noise(2.0, 2)
     video = {"type": "video_url", "video_url": {"url": 4 * ","}}
     told: dict[str, Any] = {
-        "hears": omni.generator.takes_sound(PICTURE),
+        "hears": omni.generator.can_take_sound(PICTURE),
         "spoken": omni.ask([system, *turn, last(LOOK, SOUND)], [one]),
         "silent": omni.ask([system, *turn, last(LOOK)], []),
         "scene": omni.ask([system, last(LOOK, LOOK, LOOK, text("Heard:"), SOUND)], [two], 3),
@@ -111,10 +111,10 @@ def found(folder: Path) -> dict[str, Any]:
         "half a sample": omni.ask([system, last(LOOK, SOUND)], [b"\x00"]),
         "nothing": omni.ask([system, last(LOOK, SOUND)], [b""]),
     }
-    if omni.generator.takes_video(PICTURE):
+    if omni.generator.can_take_video(PICTURE):
         told["video"] = omni.ask([system, last(video, LOOK, text("Heard:"), SOUND)], [two], 5)
     deaf = folder / "qwen3_vl"
     options = Options(deaf, "float32", "cpu", 2048, False)
     generator = AnswerGenerator(loading.load(options, weights.read(deaf), lambda *_: None))
-    told["deaf"] = generator.takes_sound(PICTURE)
+    told["deaf"] = generator.can_take_sound(PICTURE)
     return told

@@ -18,7 +18,7 @@ from scripts.models.choose import Choice, _look_at_hub
 from scripts.models.disk import ModelError
 from server.features.hosting import host
 from server.features.hosting.catalogue.entry import Catalogue, Model
-from server.features.hosting.catalogue.machine import GB, Host, HostGpu, Vendor, machine_summary
+from server.features.hosting.catalogue.machine import GB, Host, HostGpu, Vendor, summarise_machine
 from server.features.hosting.host import HostProbe
 from tests.scripts.test_choose_model import CATALOGUE, COMMIT, FILES, BufferPool
 from tests.support.hub_stand_in import Hub, pointed_at, running_hub
@@ -126,13 +126,13 @@ def test_apples_gpu_has_two_thirds_of_the_memory(
     # Imported before this becomes another system
     assert psutil.version_info
     # No /proc/meminfo
-    monkeypatch.setattr(host, "main_memory", lambda: (0, 0))
+    monkeypatch.setattr(host, "get_main_memory", lambda: (0, 0))
     monkeypatch.setattr("sys.platform", system)
     monkeypatch.setattr("platform.machine", lambda: processor)
     found = HostProbe(llama_server="/nowhere").probe(vllm=False)
     assert found.unified_bytes == int(found.ram_total_bytes * share)
     assert found.ram_total_bytes > found.ram_free_bytes > 0
-    assert ("Apple's GPU" in machine_summary(found)) is bool(share)
+    assert ("Apple's GPU" in summarise_machine(found)) is bool(share)
 
 
 def ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: bool | None) -> list[Model]:
@@ -199,8 +199,8 @@ def test_a_smaller_one_that_fits_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         (2_500_000_000, r"Take a smaller one \(qwen3\.5-0\.8b\)"),
         (1_000_000_000, "Without --model the built-in engine answers"),
     ):
-        monkeypatch.setattr(choose, "system_memory", lambda there=there: (there, there))
+        monkeypatch.setattr(choose, "get_system_memory", lambda there=there: (there, there))
         with pytest.raises(ModelError, match=says):
             choose._require_memory(choice)
-    monkeypatch.setattr(choose, "system_memory", lambda: (4_000_000_000, 0))
+    monkeypatch.setattr(choose, "get_system_memory", lambda: (4_000_000_000, 0))
     choose._require_memory(choice)

@@ -25,7 +25,7 @@ from scripts.models.checkpoint import Checkpoint
 from scripts.models.disk import ModelError
 from server.core.frames import Geometry
 from server.features.hosting.catalogue import vllm as catalogue_vllm
-from server.features.hosting.catalogue.engine_log import explanation
+from server.features.hosting.catalogue.engine_log import explain_failure
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.catalogue.vllm import Vllm, parse_flags
 from server.features.hosting.gpu import Gpu
@@ -279,7 +279,7 @@ def test_the_flags_of_the_installed_one_are_found(version: str, tmp_path: Path) 
 )
 def test_failures_are_explained(behaviour: str, says: list[str]) -> None:
     """By the settings to change, with their values."""
-    told = explanation(
+    told = explain_failure(
         ["INFO", FAILURES[behaviour], "RuntimeError: Engine core initialization failed."],
         memory="GPU_MEMORY_UTILIZATION (now 0.9)",
         context="MODEL_MAX_TOKENS (now 8192)",
@@ -288,7 +288,7 @@ def test_failures_are_explained(behaviour: str, says: list[str]) -> None:
         path="/m",
     )
     assert all(words in told for words in says), told
-    assert not explanation(["INFO all is well"])
+    assert not explain_failure(["INFO all is well"])
 
 
 # The script

@@ -14,7 +14,7 @@ from pathlib import Path
 from server.features.hosting.active_engine import ActiveEngine
 from server.features.hosting.catalogue.choice import Choice, CommandError
 from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
-from server.features.hosting.catalogue.launch import Launch, shell_line
+from server.features.hosting.catalogue.launch import Launch, format_shell_line
 from server.features.hosting.host import HostProbe
 from server.features.hosting.manager import (
     EngineManager,
@@ -23,7 +23,7 @@ from server.features.hosting.manager import (
     ManagerContext,
     RuntimeFactory,
 )
-from server.features.hosting.planner import Planner, usable_port
+from server.features.hosting.planner import Planner, find_port
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import ServerRuntime
 from server.features.hosting.status import ManagerState, ManagerStatus
@@ -53,7 +53,7 @@ WAN, VIDEO = (model(name, ModelType.VIDEO, Ability.TEXT_TO_VIDEO) for name in ("
 
 def choice(behaviour: str, port: int | None = None) -> Choice:
     """On a port that nobody else's tests would take, too."""
-    free = port or usable_port(None)
+    free = port or find_port(None)
     return Choice(model=f"tests/{behaviour}", mode=RunMode.SUBPROCESS, port=free)
 
 
@@ -66,7 +66,7 @@ def plan(chosen: Choice) -> Plan:
     argv = (program, "-S", str(STAND_IN), behaviour, str(chosen.port))
     env = {"VLLM_API_KEY": f"key-of-{behaviour}-{os.urandom(8).hex()}"}
     url = f"http://127.0.0.1:{chosen.port}/v1"
-    launch = Launch(argv, env, shell_line(argv, env), port=chosen.port, base_url=url)
+    launch = Launch(argv, env, format_shell_line(argv, env), port=chosen.port, base_url=url)
     return Plan(chosen, launch, VIDEO if behaviour == "video" else model(behaviour))
 
 
@@ -156,7 +156,7 @@ async def managed_for_real(
         engine_python=str(python), llama_server=str(llama_server), trust_remote_code=True
     )
     planner = Planner(probe)
-    async with managed(planner=planner.plan, loader=real, gpu_free=probe.gpu_free) as one:
+    async with managed(planner=planner.plan, loader=real, gpu_free=probe.get_gpu_free) as one:
         yield one
 
 

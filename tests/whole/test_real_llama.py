@@ -23,7 +23,7 @@ from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.hosting import Hosting
-from server.features.hosting.planner import usable_port
+from server.features.hosting.planner import find_port
 from server.features.hosting.status import ManagerState
 from server.media.picture import encode
 from server.models.base import Delta, EngineRequest, EngineState, Trouble
@@ -55,7 +55,7 @@ def colors(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def choice(folder: Path, **more: object) -> Choice:
-    fields = {"model": str(folder), "mode": RunMode.SUBPROCESS, "port": usable_port(None)}
+    fields = {"model": str(folder), "mode": RunMode.SUBPROCESS, "port": find_port(None)}
     return Choice.model_validate({**fields, "context": 4096, "visual_tokens": 64, **more})
 
 
@@ -79,7 +79,7 @@ async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
     async with managed_for_real(llama_server=PROGRAM) as one:
         await one.manager.start(choice(colors))
         await settled(one, ManagerState.READY)
-        shown = one.manager.status().shown
+        shown = one.manager.get_status().shown
         assert f"LLAMA_API_KEY=******** {PROGRAM} --model {colors / WEIGHTS}" in shown
         assert launch(one).key not in shown
         phases = {s.progress.phase for s in one.seen if s.progress}
@@ -106,9 +106,9 @@ async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
         with pytest.raises(EngineFailed, match="in mid-answer"):
             async for _ in song:
                 pass
-        assert "SIGKILL" in one.manager.status().error
+        assert "SIGKILL" in one.manager.get_status().error
         async with asyncio.timeout(LOADS):
-            while one.manager.status().state is not ManagerState.READY:
+            while one.manager.get_status().state is not ManagerState.READY:
                 await asyncio.sleep(0.02)
         assert await color(one, "red") == "It is red"
 
@@ -202,7 +202,7 @@ async def test_a_switch_that_fails_leaves_the_first_one(colors: Path, tmp_path: 
             (cut / path.name).write_bytes(path.read_bytes()[:-1000])
         with pytest.raises(Exception, match="is truncated: it has"):
             await one.manager.start(choice(cut))
-        assert one.manager.status().state is ManagerState.READY
+        assert one.manager.get_status().state is ManagerState.READY
         assert await color(one, "red") == "It is red"
 
         newer = tmp_path / "newer"
@@ -211,7 +211,7 @@ async def test_a_switch_that_fails_leaves_the_first_one(colors: Path, tmp_path: 
             (newer / path.name).write_bytes(path.read_bytes().replace(b"qwen2vl", b"qwen9vl"))
         await one.manager.start(choice(newer))
         await settled(one, ManagerState.READY)
-        assert "does not know the kind of this model" in one.manager.status().error
+        assert "does not know the kind of this model" in one.manager.get_status().error
         assert await color(one, "red") == "It is red"
 
 

@@ -52,7 +52,7 @@ def choice(folder: Path, **more: object) -> Choice:
 
 async def ready_again(one: Managed) -> None:
     async with asyncio.timeout(LOADS):
-        while one.manager.status().state is not ManagerState.READY:
+        while one.manager.get_status().state is not ManagerState.READY:
             await asyncio.sleep(0.05)
 
 
@@ -113,7 +113,7 @@ async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
     async with managed_for_real(Path(PYTHON)) as one:
         await one.manager.start(choice(colors))
         await settled(one, ManagerState.READY)
-        assert "--no-enable-log-requests" in one.manager.status().shown
+        assert "--no-enable-log-requests" in one.manager.get_status().shown
         assert {"loading weights"} <= {s.progress.phase for s in one.seen if s.progress}
         for name in COLORS:
             assert await color(one, name) == f"It is {name}."
@@ -163,7 +163,7 @@ async def test_it_is_stopped_while_it_loads(colors: Path) -> None:
         assert len(everything) > 2
         await one.manager.stop()
         assert not [pid for pid in everything if Path(f"/proc/{pid}").exists()]
-        assert one.manager.status().state is ManagerState.IDLE
+        assert one.manager.get_status().state is ManagerState.IDLE
         await one.manager.start(choice(colors))
         await settled(one, ManagerState.READY)
 

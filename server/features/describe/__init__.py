@@ -10,9 +10,13 @@ if TYPE_CHECKING:
 
 def register(api: Api) -> None:
     """Add the running description to each session, with its counters."""
-    from server.features.describe.live_description import LiveDescription, counter, looks_counter
+    from server.features.describe.live_description import (
+        LiveDescription,
+        get_counter,
+        get_looks_counter,
+    )
     from server.features.describe.messages import DescribeSettings
 
-    counter(api.metrics)
-    looks_counter(api.metrics)
+    get_counter(api.metrics)
+    get_looks_counter(api.metrics)
     api.add_session_part(LiveDescription, DescribeSettings)

@@ -15,10 +15,10 @@ from server.core.frames import Detail, Frame, JobKind, Role, Scene, VoiceCommand
 from server.core.metrics import Metrics
 from server.features.describe.messages import About, DescribeSettings, Length, Unchanged
 from server.features.describe.words import (
-    begins_unchanged,
-    describe_question,
     is_unchanged,
-    notable_question,
+    make_describe_question,
+    make_notable_question,
+    may_be_unchanged,
 )
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
@@ -48,17 +48,17 @@ class Notices:
         self._next = -math.inf
         self._said: deque[tuple[float, str]] = deque(maxlen=_MOST_SAID)
 
-    def for_new_stream(self) -> Notices:
+    def copy_for_new_stream(self) -> Notices:
         """Return empty notices for a new stream, with the pause of this one."""
         found = Notices(first=self.first)
         found._next = self._next
         return found
 
-    def due(self, now: float) -> bool:
+    def is_due(self, now: float) -> bool:
         """Return True if the pause is over, so that a question may be asked."""
         return now >= self._next
 
-    def context(self, now: float) -> NoticeContext:
+    def make_context(self, now: float) -> NoticeContext:
         """Return the context for the model: the notices that the person got recently."""
         recent = tuple(text for at, text in self._said if now - at < _SAID_SECONDS)
         return NoticeContext(self.first, self._until, recent)
@@ -78,13 +78,13 @@ _LONGER = 64
 _ANEW = (Why.FIRST, Why.VIEW, Why.SCENE)
 
 
-def looks_counter(metrics: Metrics) -> Any:
+def get_looks_counter(metrics: Metrics) -> Any:
     """Return the counter of compared frames, by result."""
     # why: same, first, view, scene, object, slight, color, print
     return metrics.counter("looks_total", "Frames compared with that of the last answer", "why")
 
 
-def counter(metrics: Metrics) -> Any:
+def get_counter(metrics: Metrics) -> Any:
     """Return the counter of descriptions that were not sent because they had no news."""
     return metrics.counter(
         "descriptions_unchanged_total", "Descriptions that said nothing new, and were not sent"
@@ -109,7 +109,7 @@ class LiveDescription(BackgroundPart):
         self._outbox = context.outbox
         self._requests = context.requests
         self._metrics = context.services.metrics
-        self._unchanged = counter(self._metrics)
+        self._unchanged = get_counter(self._metrics)
         # The person's settings
         self.on = False
         self._prompt = ""
@@ -209,7 +209,7 @@ class LiveDescription(BackgroundPart):
         """Forget the last description, so that the next one is about the whole scene."""
         self._attention.forget()
         self._last = self._last_id = ""
-        self._notices = self._notices.for_new_stream()
+        self._notices = self._notices.copy_for_new_stream()
 
     # Another engine may describe the scene differently; a session keeps nothing after its end.
     retry = stop = new_stream
@@ -217,7 +217,7 @@ class LiveDescription(BackgroundPart):
     def frame(self, frame: Frame) -> None:
         """Compare a sampled frame with the last one described; ask about it if it differs and a request is due."""
         now = time.monotonic()
-        if self._about == "notable" and not (self._notices.due(now) and self.quiet()):
+        if self._about == "notable" and not (self._notices.is_due(now) and self.is_quiet()):
             # Skip the comparison, too: the gate would learn motion during the pause as the scene's usual motion.
             return
         change = self._attention.look(frame)
@@ -231,7 +231,7 @@ class LiveDescription(BackgroundPart):
         # Measure this frame: the camera's last scene may be a second old.
         scene = self._camera.get_scene(frame, self._attention.small) if due else None
         asks = due and not (scene is not None and scene.black)
-        looks_counter(self._metrics).labels(change.why).inc()
+        get_looks_counter(self._metrics).labels(change.why).inc()
         if self._changes:
             self._outbox.put(make_scene_change(change, "description", asks=asks))
         if asks:
@@ -242,25 +242,25 @@ class LiveDescription(BackgroundPart):
         """Queue a request about a frame, in place of a waiting one."""
         id = f"d{next(self._numbers)}"
         if self._about == "notable":
-            context = self._notices.context(time.monotonic())
-            said, question = context.said, notable_question(context.said)
+            context = self._notices.make_context(time.monotonic())
+            said, question = context.said, make_notable_question(context.said)
         else:
             last = "" if change.why in _ANEW else self._last
-            context, question = None, describe_question(self._prompt, self._length, last)
+            context, question = None, make_describe_question(self._prompt, self._length, last)
             said = (last,) if last else ()
         sink = _DescriptionPublisher(id, said, self, self._outbox, discreet=context is not None)
         # Keep the scene with the request: the camera may show another scene when the request starts.
         view = View(frame, Detail.LOW, scene)
         self._sink, self._asked = sink, (frame.captured, self._notices)
         try:
-            self._requests.submit(self._draft(question, view, context), sink)
+            self._requests.submit(self._make_draft(question, view, context), sink)
         except (Draining, NotConfirmed) as error:
             # The description continues automatically after the confirmation.
             self.on_description_error(error, None)
             sink.error = True
             self.on_description_end(sink, "", whole=False)
 
-    def _draft(self, question: str, view: View, context: NoticeContext | None) -> Draft:
+    def _make_draft(self, question: str, view: View, context: NoticeContext | None) -> Draft:
         """Return the request; it is answered in the page's language if the person has not written a prompt."""
         wishes = self._requests.preferences
         worded = wishes.language or (context is None and self._prompt.strip())
@@ -274,7 +274,7 @@ class LiveDescription(BackgroundPart):
             extras=(context,) if context is not None else (),
         )
 
-    def quiet(self) -> bool:
+    def is_quiet(self) -> bool:
         """Return True if nobody talks and no answer is being generated or spoken."""
         microphone = self._requests.audio_in
         talks = microphone is not None and microphone.talking
@@ -356,7 +356,7 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
         if self._held is not None:
             self._held += text
             if self._discreet or any(
-                len(self._held) <= len(one) + _LONGER and begins_unchanged(self._held, one)
+                len(self._held) <= len(one) + _LONGER and may_be_unchanged(self._held, one)
                 for one in self._said
             ):
                 return
@@ -366,7 +366,7 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
     def on_result(self, result: Result) -> None:
         whole = result.finish_reason in ("stop", "length")
         same = whole and any(is_unchanged(result.text, one) for one in self._said)
-        lost = self._discreet and not (whole and self._description.quiet())
+        lost = self._discreet and not (whole and self._description.is_quiet())
         if self._held is not None and (same or lost or not result.text):
             self._description.on_description_end(self, "", whole=same, same=same)
             return

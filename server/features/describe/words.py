@@ -25,7 +25,7 @@ _MARKS = " \t\n.!\"'`*()[]=:"
 _MOST_SAID = 600
 
 
-def describe_question(prompt: str, length: Length, said: str) -> str:
+def make_describe_question(prompt: str, length: Length, said: str) -> str:
     """Return the question of a running description.
 
     `prompt`: the person's own question; "" for the default. `said`: the last description if it may still apply, else
@@ -46,7 +46,7 @@ def describe_question(prompt: str, length: Length, said: str) -> str:
     )
 
 
-def notable_question(said: Sequence[str]) -> str:
+def make_notable_question(said: Sequence[str]) -> str:
     """Return the question about what a person who carries the camera needs to know.
 
     `said`: the notices of the last minute, which the answer should not repeat.
@@ -68,15 +68,15 @@ def notable_question(said: Sequence[str]) -> str:
 
 def is_unchanged(text: str, said: str) -> bool:
     """Return True if an answer says nothing new: it is a phrase such as `UNCHANGED`, or repeats the text of `said`."""
-    plain = _plain(text)
-    return plain in _ALSO_UNCHANGED or (bool(plain) and plain == _plain(said))
+    plain = _normalise(text)
+    return plain in _ALSO_UNCHANGED or (bool(plain) and plain == _normalise(said))
 
 
-def begins_unchanged(text: str, said: str) -> bool:
+def may_be_unchanged(text: str, said: str) -> bool:
     """Return True if the beginning of an answer may become an answer for which `is_unchanged` is true."""
-    plain = _plain(text)
-    return any(whole.startswith(plain) for whole in (*_ALSO_UNCHANGED, _plain(said)))
+    plain = _normalise(text)
+    return any(whole.startswith(plain) for whole in (*_ALSO_UNCHANGED, _normalise(said)))
 
 
-def _plain(text: str) -> str:
+def _normalise(text: str) -> str:
     return " ".join(text.casefold().split()).strip(_MARKS)

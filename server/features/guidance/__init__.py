@@ -15,11 +15,11 @@ def register(api: Api) -> None:
     """Add guidance to each session, with its counters."""
     from server.core.aio import run_in_pool
     from server.features.builtin.finder import Finder
-    from server.features.guidance.guidance import Guidance, Looker, counter
-    from server.features.guidance.leading import Seeker, look_counter
+    from server.features.guidance.guidance import Guidance, Looker, get_counter
+    from server.features.guidance.leading import Seeker, get_look_counter
     from server.features.guidance.looks import with_cpu_time
     from server.features.guidance.messages import Goal, GuidanceSettings, Scan, TargetLost, WhereWas
-    from server.features.guidance.scanning import KEPT_SECONDS, Scanner, scan_counter
+    from server.features.guidance.scanning import KEPT_SECONDS, Scanner, get_scan_counter
     from server.shared.services import RecallDuration, TextLooker
 
     finder = api.require_service(Finder)
@@ -30,9 +30,9 @@ def register(api: Api) -> None:
     keeping = api.get_service(RecallDuration)
     kept = keeping.seconds if keeping is not None else KEPT_SECONDS
     scanner = Scanner(lambda *of: run_in_pool(heavy, around, *of), kept=kept)
-    counter(api.metrics)
-    look_counter(api.metrics)
-    scan_counter(api.metrics)
+    get_counter(api.metrics)
+    get_look_counter(api.metrics)
+    get_scan_counter(api.metrics)
     api.add_session_part(
         lambda context: Guidance(context, looker, seeker, scanner),
         *(GuidanceSettings, Goal, TargetLost, Scan, WhereWas),

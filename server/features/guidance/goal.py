@@ -91,7 +91,7 @@ class GoalTracker:
         self._doubted_until = -math.inf
         self._arrived = 0
 
-    def expected_box(self, now: float) -> Box | None:
+    def get_expected_box(self, now: float) -> Box | None:
         """Return the object's extrapolated place; None if unknown."""
         if self.box is None or self.state not in (State.FOUND, State.MAYBE) or self._missed:
             return None
@@ -99,10 +99,10 @@ class GoalTracker:
         across, down = self._velocity
         return self.box.moved(across * passed, down * passed)
 
-    def known_box(self, now: float) -> Box | None:
+    def get_known_box(self, now: float) -> Box | None:
         """Return the object's extrapolated place if it was verified recently; None if it has to be verified again."""
         fresh = self.state is State.FOUND and now - self._sure_at < _ANEW_SECONDS
-        return self.expected_box(now) if fresh else None
+        return self.get_expected_box(now) if fresh else None
 
     @property
     def near(self) -> bool:
@@ -120,7 +120,7 @@ class GoalTracker:
         self._followed = False
         return self.state in (State.FOUND, State.MAYBE)
 
-    def wants_second_look(self, now: float) -> bool:
+    def should_look_again(self, now: float) -> bool:
         """Return True if the object is near and not confirmed, and a second look is due."""
         due = now - self._asked_at >= _AGAIN_SECONDS
         return self.near and not self.confirmed and due
@@ -128,7 +128,7 @@ class GoalTracker:
     def see(self, sights: Sequence[GoalSighting], now: float, *, proven: bool = True) -> bool:
         """Record a look's sightings, most confident first; return True if the client should be notified.
 
-        `proven`: the sightings are verified, not only assumed to be sure at the place of `known_box`.
+        `proven`: the sightings are verified, not only assumed to be sure at the place of `get_known_box`.
         """
         before, seen_at = self.state, self._seen_at
         if before is State.THERE:
@@ -139,14 +139,14 @@ class GoalTracker:
             self._acquire(sights, now)
         return self.state is not before or self._seen_at != seen_at
 
-    def second_look(self, seen: bool, now: float, sight: GoalSighting | None = None) -> None:
+    def record_second_look(self, seen: bool, now: float, sight: GoalSighting | None = None) -> None:
         """Record the result of a second look. Drop the object after two denials, or after one if it was not found yet.
 
         `sight`: the sighting that was checked; with `seen`, an object that was not found yet becomes found.
         """
         found = self.state is State.FOUND
         if seen and sight is not None and not found:
-            self._believe(sight, now)
+            self._accept(sight, now)
         self._asked_at = now
         if seen:
             self.confirmed, self._denials = self.state is State.FOUND, 0
@@ -199,12 +199,12 @@ class GoalTracker:
             weight *= _DOUBT
         self._evidence.append((found.box, now, weight))
         if sum(one[2] for one in self._evidence) >= 1 - 1e-6:
-            self._believe(found, now)
+            self._accept(found, now)
         elif found.sure and now >= self._doubted_until:
             self.state = State.MAYBE
             self._take(found, now, True)
 
-    def _believe(self, sight: GoalSighting, now: float) -> None:
+    def _accept(self, sight: GoalSighting, now: float) -> None:
         self._evidence.clear()
         self.state, self.confirmed, self._denials, self._arrived = State.FOUND, False, 0, 0
         self._asked_at = -math.inf
@@ -247,7 +247,7 @@ _SIZES = {
 _EDGE = 0.01
 
 
-def distance_metres(name: str, box: Box, ratio: float) -> float | None:
+def estimate_distance(name: str, box: Box, ratio: float) -> float | None:
     """Return the estimated distance in metres; None if the usual size is unknown, or the box may be cut off.
 
     `box`: as fractions of the picture; `ratio`: height divided by width of the picture. Assumes the field of view of a

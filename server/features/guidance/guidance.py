@@ -34,7 +34,7 @@ _THOROUGH_EVERY = 3
 _FAILED_PAUSE = 5.0
 
 
-def counter(metrics: Metrics) -> Any:
+def get_counter(metrics: Metrics) -> Any:
     """Return the counter of looks for hints, by result."""
     # result: done, busy, failed
     return metrics.counter("guidance_checks_total", "Frames checked for guidance", "result")
@@ -82,7 +82,7 @@ class Guidance(BackgroundPart):
         self._camera = context.camera
         self._outbox = context.outbox
         self._looker = looker
-        self.looks = LookScheduler(counter(context.services.metrics), _FAILED_PAUSE)
+        self.looks = LookScheduler(get_counter(context.services.metrics), _FAILED_PAUSE)
         # The person's setting for hints
         self._on = False
         self.leading = Leading(context, seeker)
@@ -121,16 +121,20 @@ class Guidance(BackgroundPart):
         return self.leading.alert or self.scanning.alert
 
     def between(self, frame: Frame) -> None:
-        self.scanning.frame(frame)
-        self.leading.frame(frame)
+        self.scanning.on_frame(frame)
+        self.leading.on_frame(frame)
 
     def frame(self, frame: Frame) -> None:
         """Start a look for the goal, or for text and faces, in a sampled frame if one is due."""
-        self.scanning.frame(frame)
+        self.scanning.on_frame(frame)
         if self.leading.on:
-            self.leading.frame(frame)
+            self.leading.on_frame(frame)
             return
-        if self._on and not self.scanning.running and self.looks.due(frame.captured, self._looker):
+        if (
+            self._on
+            and not self.scanning.running
+            and self.looks.is_due(frame.captured, self._looker)
+        ):
             self.looks.begin(frame, self._look(frame, self._aim), self._aim.pause)
 
     async def _look(self, frame: Frame, aim: Aim) -> float:

@@ -20,8 +20,8 @@ from server.core.messages.to_client import FrameInfo
 from server.core.metrics import Metrics
 from server.features.builtin.seeking import SearchHit, SearchTarget, parse_target
 from server.features.guidance import goal as goals
-from server.features.guidance.goal import distance_metres
-from server.features.guidance.looks import FramePart, LookScheduler, SerialFinder, square
+from server.features.guidance.goal import estimate_distance
+from server.features.guidance.looks import FramePart, LookScheduler, SerialFinder, get_square
 from server.features.guidance.messages import Goal, Target
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
@@ -62,7 +62,7 @@ _AGAIN = (
 OnBoxes = Callable[[list[Box], FrameInfo], None]
 
 
-def question(thing: str, unit: BoxUnit, *, again: bool) -> str:
+def make_question(thing: str, unit: BoxUnit, *, again: bool) -> str:
     """Return the request for the boxes of an object. `again`: for a second look, at a part of the picture."""
     # The person's double quotes would end the quotation.
     form = _FORM.format(thing=thing.replace('"', "'"), form=list_form(unit))
@@ -94,22 +94,22 @@ class ModelLooks:
                 return role
         return None
 
-    def _able(self, now: float) -> bool:
+    def _can_ask(self, now: float) -> bool:
         return (
             now - self._failed_at >= _FAILED_PAUSE
             and self.context.requests.allowance.left(time.monotonic())
             and self.role is not None
         )
 
-    def due(self, now: float, pause: float = ASK_SECONDS) -> bool:
+    def is_due(self, now: float, pause: float = ASK_SECONDS) -> bool:
         """Return True if a model can be asked. `now`: a frame's capture time; `pause`: least seconds since the last request."""
-        return self._observer is None and now - self._asked_at >= pause and self._able(now)
+        return self._observer is None and now - self._asked_at >= pause and self._can_ask(now)
 
     def can_answer(self, now: float) -> bool:
         """Return True if an answer may come soon: a recent request is running, or a new one can be made."""
         if self._observer is not None:
             return now - self._asked_at <= _STALE_SECONDS
-        return self._able(now)
+        return self._can_ask(now)
 
     def ask(self, frame: Frame, thing: str, done: OnBoxes, *, region: Region | None = None) -> None:
         """Ask where an object is.
@@ -122,10 +122,10 @@ class ModelLooks:
             return
         again = region is not None
 
-        def wording(asked: str, needs: Capabilities) -> str:
+        def word_question(asked: str, needs: Capabilities) -> str:
             if needs.boxes is None:
                 raise EngineRefused("The present engine gives no boxes.")
-            return question(asked, needs.boxes, again=again)
+            return make_question(asked, needs.boxes, again=again)
 
         # A second look that follows at once also uses a full interval.
         self._asked_at = max(frame.captured, self._asked_at + ASK_SECONDS)
@@ -138,14 +138,14 @@ class ModelLooks:
                 view=View(frame, Detail.LOW, self.context.camera.scene, region=region),
                 kind=JobKind.WATCH,
                 role=role,
-                wording=wording,
+                wording=word_question,
                 max_tokens=_MOST_TOKENS,
             )
             observer.job = self.context.requests.submit(draft, observer)
         except QwenCameraError as error:
             observer.on_failure(error)
 
-    def frame(self, now: float) -> None:
+    def on_frame(self, now: float) -> None:
         """Cancel a request that has waited too long. `now`: a frame's capture time."""
         observer = self._observer
         if observer is not None and not observer.asked and now - self._asked_at > _STALE_SECONDS:
@@ -225,7 +225,7 @@ _SEARCHED = (None, 0.5, 0.0, 1.0)
 Find = Callable[[Bgr, SearchTarget, Box | None], Awaitable[tuple[Sequence[SearchHit], float]]]
 
 
-def look_counter(metrics: Metrics) -> Any:
+def get_look_counter(metrics: Metrics) -> Any:
     """Return the counter of looks for goals, by result."""
     # result: done, busy, failed, withheld, asked; the last: a model was asked where it is
     return metrics.counter("guidance_looks_total", "Looks for what people are led to", "result")
@@ -253,7 +253,7 @@ class Leading:
         self._context = context
         self._seeker = seeker
         self._model = ModelLooks(context)
-        counter = look_counter(context.services.metrics)
+        counter = get_look_counter(context.services.metrics)
         self._asked = counter.labels("asked")
         self.looks = LookScheduler(counter, _FAILED_PAUSE)
         # None if there is no goal
@@ -325,19 +325,19 @@ class Leading:
         if self._goal.unfollow():
             self.looks.hurry()
 
-    def frame(self, frame: Frame) -> None:
+    def on_frame(self, frame: Frame) -> None:
         """Start a look for the goal in a frame if one is due."""
         if self._wish is None or self._context.held is not None:
             return
         self._ratio = frame.height / frame.width
-        self._model.frame(frame.captured)
+        self._model.on_frame(frame.captured)
         if self._wish.unknown and not self._goal.by_model and self._model.role is not None:
             # A model that can find it has become available.
             self._begin(self._wish)
             self._send_target(None)
         if self._goal.by_model:
             self._ask(frame)
-        elif self.looks.due(frame.captured, self._seeker):
+        elif self.looks.is_due(frame.captured, self._seeker):
             self.looks.begin(frame, self._look(frame, self._wish, self._goal))
 
     def _ask(self, frame: Frame) -> None:
@@ -346,20 +346,20 @@ class Leading:
         pause = _STEADY_SECONDS if goal.steady else ASK_SECONDS
         scene = self._context.camera.scene
         black = scene is not None and scene.black
-        if wish is None or black or not self._model.due(frame.captured, pause):
+        if wish is None or black or not self._model.is_due(frame.captured, pause):
             return
 
         def on_boxes(boxes: list[Box], info: FrameInfo) -> None:
             if goal is not self._goal:
                 return
-            sights = [one for box in boxes if (one := _sight(box, frame)).sure]
+            sights = [one for box in boxes if (one := _make_sighting(box, frame)).sure]
             if goal.see(sights, frame.captured):
                 self._send_target(info)
             if goal.state is goals.State.THERE:
                 self._finish_goal()
             elif goal.state is not goals.State.FOUND and sights:
                 self._ask_again(frame, wish, goal, sights[0])
-            elif goal.box is not None and goal.wants_second_look(frame.captured):
+            elif goal.box is not None and goal.should_look_again(frame.captured):
                 self._ask_again(frame, wish, goal, goals.GoalSighting(goal.box, sure=True))
 
         self._asked.inc()
@@ -373,9 +373,9 @@ class Leading:
         def on_boxes(boxes: list[Box], info: FrameInfo) -> None:
             if goal is not self._goal:
                 return
-            sights = (_sight(box, frame) for box in boxes)
-            seen = any(one.sure and _same(one, sight.box) for one in sights)
-            goal.second_look(seen, frame.captured, sight if goal.by_model else None)
+            sights = (_make_sighting(box, frame) for box in boxes)
+            seen = any(one.sure and _is_same(one, sight.box) for one in sights)
+            goal.record_second_look(seen, frame.captured, sight if goal.by_model else None)
             if goal.by_model:
                 self._send_target(info)
             elif goal.state is not goals.State.FOUND:
@@ -383,7 +383,7 @@ class Leading:
                 self._send_target(None)
 
         self._asked.inc()
-        region = _around(sight.box, frame, _LEAST_FOR_MODEL)
+        region = _get_region_around(sight.box, frame, _LEAST_FOR_MODEL)
         self._model.ask(frame, wish.words, on_boxes, region=region)
 
     async def close(self) -> None:
@@ -393,16 +393,16 @@ class Leading:
 
     async def _look(self, frame: Frame, wish: SearchTarget, goal: goals.GoalTracker) -> float:
         """Look once, and a second time if the object is near. Return the CPU seconds."""
-        known = goal.known_box(frame.captured)
-        part = FramePart(frame, self._closer(frame, wish, goal))
+        known = goal.get_known_box(frame.captured)
+        part = FramePart(frame, self._choose_square(frame, wish, goal))
         sights, spent, info = await self._seek(part, Detail.LOW, wish, known)
         if goal is not self._goal:
             return spent
         self._empty = 0 if sights else self._empty + 1
         news = goal.see(sights, frame.captured, proven=known is None)
-        if goal.wants_second_look(frame.captured) and goal.box is not None:
+        if goal.should_look_again(frame.captured) and goal.box is not None:
             if wish.kind == "thing" and self._model.can_answer(frame.captured):
-                if self._model.due(frame.captured):
+                if self._model.is_due(frame.captured):
                     self._ask_again(frame, wish, goal, goals.GoalSighting(goal.box, sure=True))
             else:
                 spent += await self._look_again(frame, wish, goal, goal.box)
@@ -420,41 +420,43 @@ class Leading:
         self._model.cancel()
         self._context.wants_changed()
 
-    def _closer(self, frame: Frame, wish: SearchTarget, goal: goals.GoalTracker) -> Region | None:
+    def _choose_square(
+        self, frame: Frame, wish: SearchTarget, goal: goals.GoalTracker
+    ) -> Region | None:
         """Return the square to search: around the expected place, else the next of `_SEARCHED`.
 
         None: the whole picture.
         """
         if wish.kind != "thing":
             return None
-        expected = goal.expected_box(frame.captured)
+        expected = goal.get_expected_box(frame.captured)
         if expected is None:
             place = _SEARCHED[self._empty % len(_SEARCHED)]
-            return square(frame, place, place) if place is not None else None
+            return get_square(frame, place, place) if place is not None else None
         box = expected.scaled(frame.width, frame.height)
         if max(box.x2 - box.x1, box.y2 - box.y1) > min(frame.width, frame.height):
             return None
-        return square(frame, *expected.middle)
+        return get_square(frame, *expected.middle)
 
     async def _seek(
         self, part: FramePart, detail: Detail, wish: SearchTarget, known: Box | None
     ) -> tuple[list[goals.GoalSighting], float, FrameInfo]:
         """Return the sightings, the CPU seconds, and the frame's data for the client."""
-        picture = await part.pixels(self._context, detail)
+        picture = await part.prepare(self._context, detail)
         assert picture.bgr is not None
-        before = part.box(known) if known is not None else None
+        before = part.to_pixels(known) if known is not None else None
         found, spent = await self._seeker(picture.bgr, wish, before)
-        sights = [goals.GoalSighting(part.shares(one.box), one.sure, one.alone) for one in found]
+        sights = [goals.GoalSighting(part.to_shares(one.box), one.sure, one.alone) for one in found]
         return sights, spent, make_frame_info(picture, time.monotonic(), time.time())
 
     async def _look_again(
         self, frame: Frame, wish: SearchTarget, goal: goals.GoalTracker, box: Box
     ) -> float:
         """Look at the part of the picture around the object, at full resolution. Return the CPU seconds."""
-        part = FramePart(frame, _around(box, frame, _LEAST_PART))
+        part = FramePart(frame, _get_region_around(box, frame, _LEAST_PART))
         sights, spent, _ = await self._seek(part, Detail.HIGH, wish, None)
-        seen = any((one.sure or one.alone) and _same(one, box) for one in sights)
-        goal.second_look(seen, frame.captured)
+        seen = any((one.sure or one.alone) and _is_same(one, box) for one in sights)
+        goal.record_second_look(seen, frame.captured)
         return spent
 
     def _send_target(self, info: FrameInfo | None) -> None:
@@ -463,7 +465,7 @@ class Leading:
             return
         box, far = goal.box, None
         if goal.state is goals.State.FOUND and box is not None and wish.names:
-            far = distance_metres(wish.names[0], box, self._ratio)
+            far = estimate_distance(wish.names[0], box, self._ratio)
         if info is not None:
             # Looks for a connected client keep its session alive, as its messages do.
             self._context.touch()
@@ -484,13 +486,13 @@ class Leading:
         )
 
 
-def _sight(box: Box, frame: Frame) -> goals.GoalSighting:
+def _make_sighting(box: Box, frame: Frame) -> goals.GoalSighting:
     """Return the sighting for a model's box in a frame."""
     sure = box.confidence is None or box.confidence >= _SURE
-    return goals.GoalSighting(FramePart(frame).shares(box), sure)
+    return goals.GoalSighting(FramePart(frame).to_shares(box), sure)
 
 
-def _around(box: Box, frame: Frame, least: float) -> Region:
+def _get_region_around(box: Box, frame: Frame, least: float) -> Region:
     """Return a nearly square region around a box (fractions of the frame), with a margin.
 
     `least`: its least side, as a fraction of the frame's shorter side.
@@ -504,5 +506,5 @@ def _around(box: Box, frame: Frame, least: float) -> Region:
     return Region(left, top, left + wide, top + high)
 
 
-def _same(one: goals.GoalSighting, box: Box) -> bool:
+def _is_same(one: goals.GoalSighting, box: Box) -> bool:
     return one.box.overlap(box) >= _SAME

@@ -90,7 +90,7 @@ class LookScheduler:
         """Make a look due at the next frame. The next pause is longer by the time saved, and cannot be skipped."""
         self._hurries = self._owed == 0.0
 
-    def due(self, now: float, finds: SerialFinder[..., Any]) -> bool:
+    def is_due(self, now: float, finds: SerialFinder[..., Any]) -> bool:
         """Return True if a look can start at a frame of this capture time. `finds`: the finder, which has to be free."""
         if now < self._due and not self._hurries:
             return False
@@ -136,17 +136,17 @@ class FramePart:
     frame: Frame
     region: Region | None = None
 
-    async def pixels(self, context: SessionContext, detail: Detail = Detail.LOW) -> Picture:
+    async def prepare(self, context: SessionContext, detail: Detail = Detail.LOW) -> Picture:
         """Return the part's picture after the privacy filters, with `bgr` set."""
         view = View(self.frame, detail, context.camera.scene, region=self.region)
         return await context.requests.prepare(view, _PIXELS, unseen=True)
 
-    def box(self, box: Box) -> Box:
+    def to_pixels(self, box: Box) -> Box:
         """Convert a box from fractions of the frame to pixels of the part."""
         left, top = self._corner
         return box.scaled(self.frame.width, self.frame.height).moved(-left, -top)
 
-    def shares(self, box: Box) -> Box:
+    def to_shares(self, box: Box) -> Box:
         """Convert a box from pixels of the part to fractions of the frame."""
         return box.moved(*self._corner).shares(self.frame.width, self.frame.height)
 
@@ -161,7 +161,7 @@ class FramePart:
         return (self.region.left, self.region.top) if self.region is not None else (0, 0)
 
 
-def square(frame: Frame, x: float, y: float) -> Region | None:
+def get_square(frame: Frame, x: float, y: float) -> Region | None:
     """Return the square region with the frame's shorter side, centred on a place as far as possible.
 
     None for a nearly square frame. `x`, `y`: as fractions of the frame. Objects are larger in the square than in the

@@ -64,24 +64,24 @@ class Gaze:
     # Total motion until this picture, in degrees
     path: float
 
-    def across(self, x: float) -> float:
+    def get_right(self, x: float) -> float:
         """Return the degrees to the right at `x`, a fraction of the width."""
         return self.right + math.degrees(math.atan((2 * x - 1) * self.tangent))
 
-    def upward(self, y: float) -> float:
+    def get_up(self, y: float) -> float:
         """Return the degrees up at `y`, a fraction of the height."""
         return self.up + math.degrees(math.atan((1 - 2 * y) * self.tangent * self.ratio))
 
-    def x(self, right: float) -> float:
+    def get_x(self, right: float) -> float:
         """Return the fraction of the width at these degrees; far outside of 0 to 1 for directions out of view."""
-        return 0.5 + _tangent(right - self.right) / (2 * self.tangent)
+        return 0.5 + _compute_tangent(right - self.right) / (2 * self.tangent)
 
-    def y(self, up: float) -> float:
+    def get_y(self, up: float) -> float:
         """Return the fraction of the height at these degrees."""
-        return 0.5 - _tangent(up - self.up) / (2 * self.tangent * self.ratio)
+        return 0.5 - _compute_tangent(up - self.up) / (2 * self.tangent * self.ratio)
 
 
-def _tangent(degrees: float) -> float:
+def _compute_tangent(degrees: float) -> float:
     return math.tan(math.radians(max(-85.0, min(85.0, degrees))))
 
 
@@ -114,7 +114,7 @@ class Heading:
         # The whole turn as measured by the last picture alone
         self._guess: float | None = None
 
-    def due(self, now: float) -> bool:
+    def is_due(self, now: float) -> bool:
         """Return True if the next picture is due."""
         return now - self.at >= SECONDS
 
@@ -135,9 +135,12 @@ class Heading:
             self._key_right, self._key_up = self.right, self.up
             return
         before = self.right
-        if (step := lens.step(self._key, seen)).alike >= _AGREES:
+        if (step := lens.measure_step(self._key, seen)).alike >= _AGREES:
             self._place(self._key_right + step.right, self._key_up + step.up)
-        elif self._last is not self._key and (step := lens.step(self._last, seen)).alike >= _AGREES:
+        elif (
+            self._last is not self._key
+            and (step := lens.measure_step(self._last, seen)).alike >= _AGREES
+        ):
             self._place(before + step.right, self.up + step.up)
             self._set_reference(seen)
         else:
@@ -151,7 +154,7 @@ class Heading:
         self._last = seen
         self._compare_with_first(seen)
 
-    def gaze(self, width: int, height: int) -> Gaze:
+    def get_gaze(self, width: int, height: int) -> Gaze:
         """Return the direction of the last picture. `width`, `height`: size of the frame in pixels."""
         field = UPRIGHT if height > width else LYING
         return Gaze(
@@ -184,7 +187,7 @@ class Heading:
             return
         if abs(self.right) < _COMES_BACK:
             return
-        step = lens.step(first, seen)
+        step = lens.measure_step(first, seen)
         again = step.alike >= _AGAIN and abs(step.right) <= _IN_MIDDLE * lens.field
         whole = abs(self.right - step.right) if again else None
         if whole is not None and self._guess is not None and abs(whole - self._guess) <= _TWICE:
@@ -226,17 +229,17 @@ class _Lens:
             np.float32,
         )
 
-    def step(self, one: F32, other: F32) -> _Step:
+    def measure_step(self, one: F32, other: F32) -> _Step:
         """Return the motion of the camera between two projected pictures; all zeros if it is too large."""
         (across, down), _ = cv2.phaseCorrelate(one, other, self._window)
         height, width = one.shape
         if abs(across) > _FARTHEST * width or abs(down) > _FARTHEST * height:
             return _Step(0.0, 0.0, 0.0)
-        alike = _correlation(*_overlap(one, other, round(across), round(down)))
+        alike = _correlate(*_get_overlap(one, other, round(across), round(down)))
         return _Step(-across * self._degrees, down * self._degrees, alike)
 
 
-def _overlap(one: F32, other: F32, across: int, down: int) -> tuple[F32, F32]:
+def _get_overlap(one: F32, other: F32, across: int, down: int) -> tuple[F32, F32]:
     """Return the overlapping parts of two pictures. `across`, `down`: pixels by which `other` is shifted."""
     height, width = one.shape
     x, y = max(0, -across), max(0, -down)
@@ -246,7 +249,7 @@ def _overlap(one: F32, other: F32, across: int, down: int) -> tuple[F32, F32]:
     ]
 
 
-def _correlation(one: F32, other: F32) -> float:
+def _correlate(one: F32, other: F32) -> float:
     """Return the correlation of two pictures after each row's mean is removed, -1 to 1; 0 if one of them is plain.
 
     Structure that is constant along a row, such as the edge of a floor, does not show a turn.
@@ -338,7 +341,7 @@ class _Track:
     def believed(self) -> bool:
         return len(self.looks) >= (_LOOKS if self.kind == "thing" else 1)
 
-    def limit(self, wide: float, path: float, drift: float = _DRIFT) -> float:
+    def get_limit(self, wide: float, path: float, drift: float = _DRIFT) -> float:
         return _WIDTHS * max(self.wide, wide) + _APART + drift * abs(path - self.path)
 
 
@@ -387,17 +390,17 @@ class Sweep:
         rests = now - self._moved_at >= REST_SECONDS
         return End.REST if rests and self._most - self._least >= _TURNED else None
 
-    def expected_sightings(self, gaze: Gaze) -> list[ScanSighting]:
+    def get_expected_sightings(self, gaze: Gaze) -> list[ScanSighting]:
         """Return the expected places in a picture of the objects that enough looks have seen."""
         found = []
         for one in self._tracks:
             if one.kind != "thing" or not one.believed or abs(one.right - gaze.right) > 45:
                 continue
             box = Box(
-                gaze.x(one.right - one.wide / 2),
-                gaze.y(one.up + one.high / 2),
-                gaze.x(one.right + one.wide / 2),
-                gaze.y(one.up - one.high / 2),
+                gaze.get_x(one.right - one.wide / 2),
+                gaze.get_y(one.up + one.high / 2),
+                gaze.get_x(one.right + one.wide / 2),
+                gaze.get_y(one.up - one.high / 2),
             )
             found.append(ScanSighting(one.kind, one.name, one.label, box))
         return found
@@ -414,14 +417,14 @@ class Sweep:
         `shown`: range of the picture's width that was searched; `kinds`: searched kinds.
         """
         number = len(self._looks)
-        self._looks.append(_LookRange(gaze.across(shown[0]), gaze.across(shown[1]), kinds))
-        seen = [_track(one, gaze, shown, number) for one in sights]
+        self._looks.append(_LookRange(gaze.get_right(shown[0]), gaze.get_right(shown[1]), kinds))
+        seen = [_make_track(one, gaze, shown, number) for one in sights]
         # Match the closest pairs first, each object once per look.
         pairs = sorted(
             (abs(track.right - new.right), at, n)
             for at, track in enumerate(self._tracks)
             for n, new in enumerate(seen)
-            if _fits(track, new)
+            if _is_match(track, new)
         )
         joined: set[int] = set()
         for _, at, n in pairs:
@@ -440,7 +443,7 @@ class Sweep:
         """
         whole = heading.whole or 360.0
         scale = 360.0 / whole
-        tracks = self._without_duplicates(self._one_side(heading.whole))
+        tracks = self._remove_duplicates(self._merge_tracks(heading.whole))
         believed = [one for one in tracks if self._is_believed(one, whole)]
         believed.sort(key=lambda one: -len(one.looks))
         placed = [
@@ -454,7 +457,7 @@ class Sweep:
         # Objects slightly before the heading still count as in front.
         return sorted(placed, key=lambda one: (sense * (one.right - ahead) + 22.5) % 360)
 
-    def _one_side(self, whole: float | None) -> list[_Track]:
+    def _merge_tracks(self, whole: float | None) -> list[_Track]:
         """Return the tracks after merging those of the same object, also across the seam of a whole turn."""
         turn = whole or 360.0
         drift = _KNOWN_TURN if whole is not None else _UNKNOWN_TURN
@@ -469,17 +472,17 @@ class Sweep:
                 for n, one in enumerate(tracks)
                 for m, other in enumerate(tracks[:n])
                 if not one.looks & other.looks
-                and distance(one, other) <= other.limit(one.wide, one.path, drift)
+                and distance(one, other) <= other.get_limit(one.wide, one.path, drift)
                 and abs(one.up - other.up) <= _WIDTHS * max(one.high, other.high) + 2 * _APART
                 # Comparing words takes the longest, so it comes last.
-                and _same_name(one, other)
+                and _is_same_name(one, other)
             ]
             if not pairs:
                 return tracks
             _, n, m = min(pairs)
             _merge(tracks[m], tracks.pop(n), turn)
 
-    def _without_duplicates(self, tracks: list[_Track]) -> list[_Track]:
+    def _remove_duplicates(self, tracks: list[_Track]) -> list[_Track]:
         """Return the tracks except those at the place of a track that more looks have seen."""
         kept: list[_Track] = []
         for one in sorted(tracks, key=lambda track: -len(track.looks)):
@@ -500,15 +503,15 @@ class Sweep:
         return len(one.looks) >= _OFTEN * chances
 
 
-def relative_degrees(right: float, ahead: float) -> float:
+def get_relative_degrees(right: float, ahead: float) -> float:
     """Return the degrees to turn from `ahead` to `right`: -180 (left) to 180."""
     return (right - ahead + 180) % 360 - 180
 
 
-def _track(one: ScanSighting, gaze: Gaze, shown: tuple[float, float], number: int) -> _Track:
+def _make_track(one: ScanSighting, gaze: Gaze, shown: tuple[float, float], number: int) -> _Track:
     box = one.box
-    left, right = gaze.across(box.x1), gaze.across(box.x2)
-    top, bottom = gaze.upward(box.y1), gaze.upward(box.y2)
+    left, right = gaze.get_right(box.x1), gaze.get_right(box.x2)
+    top, bottom = gaze.get_up(box.y1), gaze.get_up(box.y2)
     whole = box.x1 > shown[0] + _EDGE and box.x2 < shown[1] - _EDGE
     return _Track(
         one.kind,
@@ -524,20 +527,20 @@ def _track(one: ScanSighting, gaze: Gaze, shown: tuple[float, float], number: in
     )
 
 
-def _fits(one: _Track, other: _Track) -> bool:
-    limit = one.limit(other.wide, other.path)
+def _is_match(one: _Track, other: _Track) -> bool:
+    limit = one.get_limit(other.wide, other.path)
     if not one.whole or not other.whole:
         # The middle of a cut-off box is shifted towards the visible side.
         limit += abs(one.wide - other.wide) / 2
     high = _WIDTHS * max(one.high, other.high) + limit
     return (
-        _same_name(one, other)
+        _is_same_name(one, other)
         and abs(one.right - other.right) <= limit
         and abs(one.up - other.up) <= high
     )
 
 
-def _same_name(one: _Track, other: _Track) -> bool:
+def _is_same_name(one: _Track, other: _Track) -> bool:
     if one.kind != other.kind:
         return False
     if one.kind != "text":
@@ -586,6 +589,6 @@ def _is_duplicate(one: _Track, other: _Track) -> bool:
         return False
     both = wide * high
     sizes = one.wide * one.high, other.wide * other.high
-    if _same_name(one, other) and both >= _WITHIN * min(sizes):
+    if _is_same_name(one, other) and both >= _WITHIN * min(sizes):
         return True
     return not one.looks & other.looks and both >= _SAME * (sum(sizes) - both)

@@ -12,7 +12,7 @@ from server.core.metrics import Metrics
 from server.features.builtin.finder import Extra, FoundObject
 from server.features.builtin.seeking import find_things
 from server.features.builtin.thing_words import get_words_for_tag
-from server.features.guidance.looks import FramePart, LookScheduler, SerialFinder, square
+from server.features.guidance.looks import FramePart, LookScheduler, SerialFinder, get_square
 from server.features.guidance.messages import Bearing, Scan, Scanned, ScannedThing, WhereWas
 from server.features.guidance.scan import (
     THINGS,
@@ -23,7 +23,7 @@ from server.features.guidance.scan import (
     PlacedThing,
     ScanSighting,
     Sweep,
-    relative_degrees,
+    get_relative_degrees,
 )
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
@@ -67,7 +67,7 @@ class Scanner(SerialFinder[[Bgr, Sequence[Box], Extra], tuple[Sequence[FoundObje
         self.kept = min(KEPT_SECONDS, kept)
 
 
-def scan_counter(metrics: Metrics) -> Any:
+def get_scan_counter(metrics: Metrics) -> Any:
     """Return the counter of looks for scans, by result."""
     # result: done, busy, failed, withheld
     return metrics.counter("scan_looks_total", "Looks at what is around people", "result")
@@ -84,7 +84,7 @@ class Scanning:
     def __init__(self, context: SessionContext, scanner: Scanner) -> None:
         self._context = context
         self._scanner = scanner
-        self.looks = LookScheduler(scan_counter(context.services.metrics), _FAILED_PAUSE)
+        self.looks = LookScheduler(get_scan_counter(context.services.metrics), _FAILED_PAUSE)
         # The running scan; None if there is none
         self._turn: Sweep | None = None
         # The objects of the last scan; None if nothing is kept
@@ -150,14 +150,14 @@ class Scanning:
         self._forget()
         await self.looks.close()
 
-    def frame(self, frame: Frame) -> None:
+    def on_frame(self, frame: Frame) -> None:
         """Measure the motion, and start a look at the frame if one is due."""
         turn, now = self._turn, frame.captured
         if turn is None and not self.on:
             return
         held = self._context.held is not None
-        due = turn is not None and not held and self.looks.due(now, self._scanner)
-        if not due and not self._heading.due(now):
+        due = turn is not None and not held and self.looks.is_due(now, self._scanner)
+        if not due and not self._heading.is_due(now):
             return
         wants = self.on, self.alert
         try:
@@ -178,7 +178,7 @@ class Scanning:
             return
         self._send_news(turn, now)
         if due:
-            gaze = self._heading.gaze(frame.width, frame.height)
+            gaze = self._heading.get_gaze(frame.width, frame.height)
             self.looks.begin(frame, self._look(frame, turn, gaze))
 
     def can_answer(self, words: str) -> bool:
@@ -193,7 +193,7 @@ class Scanning:
 
     def answer_where(self, message: WhereWas) -> None:
         """Send the direction of an object that the last scan found."""
-        found = [self._scanned_thing(one) for one in self._find_named(message.thing)]
+        found = [self._make_scanned_thing(one) for one in self._find_named(message.thing)]
         nearest = min(found, key=lambda one: abs(one.degrees), default=None)
         lost = self._placed is None or not self._heading.known
         self._context.outbox.put(
@@ -223,7 +223,7 @@ class Scanning:
         heading.forget_first()
         self._timer.set(self._scanner.kept, self._expire)
         self._context.wants_changed()
-        things = [self._scanned_thing(one) for one in self._placed]
+        things = [self._make_scanned_thing(one) for one in self._placed]
         self._context.outbox.put(
             Scanned(
                 turned=round(self._degrees_turned), count=len(things), end=end.value, things=things
@@ -234,16 +234,19 @@ class Scanning:
         """Look at one frame of the scan. Return the CPU seconds."""
         number, self._looked = self._looked, self._looked + 1
         place = _PARTS[number % len(_PARTS)]
-        part = FramePart(frame, square(frame, place, place) if place is not None else None)
-        picture = await part.pixels(self._context)
+        part = FramePart(frame, get_square(frame, place, place) if place is not None else None)
+        picture = await part.prepare(self._context)
         assert picture.bgr is not None
         known = [
-            replace(part.box(one.box), label=one.name) for one in turn.expected_sightings(gaze)
+            replace(part.to_pixels(one.box), label=one.name)
+            for one in turn.get_expected_sightings(gaze)
         ]
         extra = _EXTRAS[number % len(_EXTRAS)]
         found, spent = await self._scanner(picture.bgr, known, extra)
         if turn is self._turn:
-            turn.look([_sight(one, part) for one in found], gaze, part.across, _KINDS[extra])
+            turn.look(
+                [_make_sighting(one, part) for one in found], gaze, part.across, _KINDS[extra]
+            )
         return spent
 
     @property
@@ -251,13 +254,13 @@ class Scanning:
         """The degrees turned to the right, scaled so that a measured whole turn is 360."""
         return self._heading.right * 360 / (self._heading.whole or 360)
 
-    def _scanned_thing(self, one: PlacedThing) -> ScannedThing:
+    def _make_scanned_thing(self, one: PlacedThing) -> ScannedThing:
         label = (
             get_words_for_tag(self._context.requests.preferences.reads).get_singular(one.name)
             if one.kind == "thing"
             else one.label
         )
-        degrees = relative_degrees(one.right, self._degrees_turned)
+        degrees = get_relative_degrees(one.right, self._degrees_turned)
         return ScannedThing(
             kind=one.kind,
             label=label[:MAX_LABEL_CHARS],
@@ -275,13 +278,13 @@ class Scanning:
         turn = self._turn
         if turn is not None:
             self._last_sent = (round(self._degrees_turned), turn.count, now)
-            things = [self._scanned_thing(one) for one in turn.finish(self._heading)]
+            things = [self._make_scanned_thing(one) for one in turn.finish(self._heading)]
             self._context.outbox.put(
                 Scanned(turned=self._last_sent[0], count=len(things), things=things)
             )
 
 
-def _sight(one: FoundObject, part: FramePart) -> ScanSighting:
+def _make_sighting(one: FoundObject, part: FramePart) -> ScanSighting:
     label = one.name if one.kind == "text" else ""
     name = plain(one.name) if one.kind == "text" else one.name
-    return ScanSighting(one.kind, name, label, part.shares(one.box))
+    return ScanSighting(one.kind, name, label, part.to_shares(one.box))

@@ -21,7 +21,7 @@ def register(api: Api) -> None:
     api.run("hosting", start=hosting.start, close=hosting.close, last=True)
     api.on_engine_changed(hosting.channel.publish_report)
     api.operator_sockets.parts.append(hosting.channel)
-    api.add_session_part(hosting.progress.part)
+    api.add_session_part(hosting.progress.make_part)
     add_routes(api.make_operator_router(PREFIX), hosting)
     add_offer_routes(api.router(), api.services, hosting.offer)
     api.provide(Hosting, hosting)

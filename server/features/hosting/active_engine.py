@@ -89,7 +89,7 @@ class ActiveEngine:
             inner, detail=detail, model=model, capabilities=self._refine(inner.capabilities)
         )
 
-    def silent_seconds(self) -> float:
+    def get_silent_seconds(self) -> float:
         """Return the number of seconds for which its probes have failed."""
         if self._silent_since is None:
             return 0.0
@@ -145,7 +145,7 @@ class ActiveEngine:
         async with contextlib.aclosing(current.engine.answer(request)) as chunks:
             while True:
                 try:
-                    chunk = await self._next(chunks, current)
+                    chunk = await self._read_next(chunks, current)
                 except StopAsyncIteration:
                     return
                 except TimeoutError:
@@ -166,7 +166,7 @@ class ActiveEngine:
                 self._silent_since = None
                 yield chunk
 
-    async def _next(self, chunks: AsyncGenerator[Chunk, None], current: _ActiveModel) -> Chunk:
+    async def _read_next(self, chunks: AsyncGenerator[Chunk, None], current: _ActiveModel) -> Chunk:
         """Return the next chunk.
 
         Raises TimeoutError if the engine is taken out of service, StopAsyncIteration at the end.

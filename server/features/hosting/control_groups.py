@@ -15,7 +15,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 OWN_GROUPS = Path("/proc/self/cgroup")
 
 
-def main_memory() -> tuple[int, int]:
+def get_main_memory() -> tuple[int, int]:
     """Return the bytes of main memory, total and available, within all limits; (0, 0) if unknown."""
     try:
         lines = Path("/proc/meminfo").read_text("ascii").splitlines()
@@ -23,7 +23,7 @@ def main_memory() -> tuple[int, int]:
         total, free = (int(found[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
     except (OSError, ValueError, LookupError):
         return 0, 0
-    for group in _groups():
+    for group in _find_groups():
         with contextlib.suppress(OSError, ValueError):
             limit = int((group / "memory.max").read_text("ascii"))
             used = int((group / "memory.current").read_text("ascii"))
@@ -36,18 +36,18 @@ def main_memory() -> tuple[int, int]:
     return total, free
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Return the number of cores that affinity and control groups allow this process, at least 1."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found = [there or 1]
-    for group in _groups():
+    for group in _find_groups():
         with contextlib.suppress(OSError, ValueError):
             most, period = (group / "cpu.max").read_text("ascii").split()
             found.append(max(1, math.ceil(int(most) / int(period))))
     return min(found)
 
 
-def _groups() -> Iterator[Path]:
+def _find_groups() -> Iterator[Path]:
     """Yield the folders of this process's group and of the groups above it."""
     with contextlib.suppress(OSError):
         for line in OWN_GROUPS.read_text("ascii").splitlines():

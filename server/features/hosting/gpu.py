@@ -69,16 +69,16 @@ class GpuReader:
 
 
 def _find_nvidia() -> Callable[[], list[Gpu]]:
-    command = [_tool("nvidia-smi"), f"--query-gpu={_NVIDIA_COLUMNS}"]
-    return lambda: _nvidia_gpus(_run([*command, "--format=csv,noheader,nounits"]))
+    command = [_find_tool("nvidia-smi"), f"--query-gpu={_NVIDIA_COLUMNS}"]
+    return lambda: _parse_nvidia_gpus(_run([*command, "--format=csv,noheader,nounits"]))
 
 
-def _nvidia_gpus(text: str) -> list[Gpu]:
+def _parse_nvidia_gpus(text: str) -> list[Gpu]:
     gpus = []
     for index, line in enumerate(filter(None, text.splitlines())):
         # Values that are not reported, for example by a partition, are "[N/A]". A name may contain commas.
         name, *values = (part.strip() for part in line.rsplit(",", 5))
-        use, used, total, watts, celsius = map(_number, (values + [""] * 5)[:5])
+        use, used, total, watts, celsius = map(_parse_number, (values + [""] * 5)[:5])
         gpus.append(
             Gpu(
                 index,
@@ -94,23 +94,23 @@ def _nvidia_gpus(text: str) -> list[Gpu]:
 
 
 def _find_amd() -> Callable[[], list[Gpu]]:
-    tool = _tool("amd-smi")
+    tool = _find_tool("amd-smi")
     names = {}
-    for entry in _amd_entries(_run([tool, "static", "--asic", "--json"])):
+    for entry in _parse_amd_entries(_run([tool, "static", "--asic", "--json"])):
         asic = entry.get("asic")
         name = asic.get("market_name") if isinstance(asic, dict) else None
         names[int(entry["gpu"])] = str(name or "AMD GPU")
-    return lambda: _amd_gpus(_run([tool, "metric", *_AMD_GROUPS, "--json"]), names)
+    return lambda: _parse_amd_gpus(_run([tool, "metric", *_AMD_GROUPS, "--json"]), names)
 
 
-def _amd_gpus(text: str, names: dict[int, str]) -> list[Gpu]:
+def _parse_amd_gpus(text: str, names: dict[int, str]) -> list[Gpu]:
     """Parse the metrics. Only the first partition of a partitioned GPU reports its use."""
     gpus = []
-    for entry in _amd_entries(text):
-        use = _amount(entry, "usage", "gfx_activity")
-        used = _amount(entry, "mem_usage", "used_vram")
-        total = _amount(entry, "mem_usage", "total_vram")
-        hottest = [_amount(entry, "temperature", where) for where in ("hotspot", "edge")]
+    for entry in _parse_amd_entries(text):
+        use = _get_amount(entry, "usage", "gfx_activity")
+        used = _get_amount(entry, "mem_usage", "used_vram")
+        total = _get_amount(entry, "mem_usage", "total_vram")
+        hottest = [_get_amount(entry, "temperature", where) for where in ("hotspot", "edge")]
         gpus.append(
             Gpu(
                 int(entry["gpu"]),
@@ -119,14 +119,14 @@ def _amd_gpus(text: str, names: dict[int, str]) -> list[Gpu]:
                 # amd-smi labels the unit MB, but it is MiB: 196,592 for an MI300X.
                 None if used is None else int(used * MIB),
                 None if total is None else int(total * MIB),
-                _amount(entry, "power", "socket_power"),
+                _get_amount(entry, "power", "socket_power"),
                 next((degrees for degrees in hottest if degrees is not None), None),
             )
         )
     return gpus
 
 
-def _amd_entries(text: str) -> list[dict[str, Any]]:
+def _parse_amd_entries(text: str) -> list[dict[str, Any]]:
     """Parse amd-smi's JSON, which may follow warnings: a list up to ROCm 6, an object with a list from ROCm 7 on.
 
     Raises GpuError.
@@ -145,13 +145,13 @@ def _amd_entries(text: str) -> list[dict[str, Any]]:
     ]
 
 
-def _amount(entry: dict[str, Any], group: str, name: str) -> float | None:
+def _get_amount(entry: dict[str, Any], group: str, name: str) -> float | None:
     values = entry.get(group)
     value = values.get(name) if isinstance(values, dict) else None
-    return _number(value.get("value") if isinstance(value, dict) else value)
+    return _parse_number(value.get("value") if isinstance(value, dict) else value)
 
 
-def _number(value: Any) -> float | None:
+def _parse_number(value: Any) -> float | None:
     """Return the value if it is a finite number, or None for anything else, such as "N/A"."""
     try:
         number = float(value)
@@ -160,7 +160,7 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _tool(name: str) -> str:
+def _find_tool(name: str) -> str:
     path = shutil.which(name) or shutil.which(name, path=ROCM_TOOLS)
     if path is None:
         raise GpuError("it is not installed")

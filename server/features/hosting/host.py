@@ -29,7 +29,7 @@ from server.features.hosting.catalogue.llama_cpp import (
 )
 from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor
 from server.features.hosting.catalogue.vllm import Vllm, VllmError, parse_flags
-from server.features.hosting.control_groups import cores, main_memory
+from server.features.hosting.control_groups import count_cores, get_main_memory
 from server.features.hosting.gpu import GpuError, GpuReader
 from server.shared.processes.environment import get_inherited_variables
 
@@ -102,7 +102,7 @@ class ProgramCache:
         """
         with self._lock:
             before, answer = self._answers.get(path, (None, Future()))
-            if before != changed or _failed_long_ago(answer):
+            if before != changed or _is_stale_failure(answer):
                 answer = Future()
                 self._answers[path] = changed, answer
                 threading.Thread(
@@ -122,7 +122,7 @@ def _run_query(path: str, query: Callable[[str], Answer[T]]) -> tuple[T | None, 
     return found, error, time.monotonic()
 
 
-def _failed_long_ago(answer: Future[tuple[Any, str, float]]) -> bool:
+def _is_stale_failure(answer: Future[tuple[Any, str, float]]) -> bool:
     if not answer.done():
         return False
     found, _, at = answer.result()
@@ -148,21 +148,21 @@ class HostProbe:
         """
         with self._lock:
             found = self._probe()
-        path = self._vllm_program(found.engine_python) if vllm else None
+        path = self._find_vllm_program(found.engine_python) if vllm else None
         if path is None:
             return found
         try:
-            program, error = self._programs.query(path, _last_changed(path), find_vllm, timeout)
+            program, error = self._programs.query(path, _get_last_change(path), find_vllm, timeout)
         except TimeoutError:
             return replace(found, vllm_pending=path)
         return replace(found, vllm=program, vllm_error=error)
 
     def _probe(self) -> Host:
         gpus, gpu_error = self._read_gpus()
-        python, libraries, device = self._python()
-        llama, llama_error = self._llama_cpp(bool(gpus))
-        docker, podman, containers, error = _containers()
-        total, free = system_memory()
+        python, libraries, device = self._find_python()
+        llama, llama_error = self._find_llama_cpp(bool(gpus))
+        docker, podman, containers, error = _find_containers()
+        total, free = get_system_memory()
         apple = (sys.platform, platform.machine()) == ("darwin", "arm64")
         return Host(
             gpus=gpus,
@@ -175,12 +175,12 @@ class HostProbe:
             torch_device=device if gpus else "",
             llama=llama,
             llama_error=llama_error,
-            cores=_physical_cores(),
+            cores=_count_physical_cores(),
             docker=docker,
             podman=podman,
             container_socket_ok=containers,
             container_error=error,
-            nvidia_containers=_nvidia_containers(docker),
+            nvidia_containers=_has_nvidia_containers(docker),
             sandboxed=is_sandboxed(),
             trust_remote_code=self.trust_remote_code,
         )
@@ -198,12 +198,12 @@ class HostProbe:
         gpus = [HostGpu(vendor, one.name, one.memory_total, one.memory_free) for one in found]
         return tuple(gpus), "" if found else "No GPU was found."
 
-    def gpu_free(self) -> tuple[int, ...] | None:
+    def get_gpu_free(self) -> tuple[int, ...] | None:
         """Return the free bytes of each GPU; None if there is no GPU, or if a GPU does not report them."""
         frees = [gpu.free_bytes for gpu in self._read_gpus()[0]]
         return tuple(free or 0 for free in frees) if frees and None not in frees else None
 
-    def _python(self) -> tuple[str | None, dict[str, str], str]:
+    def _find_python(self) -> tuple[str | None, dict[str, str], str]:
         """Return the Python for models, its libraries, and the device of its torch other than the CPU."""
         if self.engine_python:
             path = shutil.which(os.path.expanduser(self.engine_python))
@@ -213,21 +213,21 @@ class HostProbe:
         for path in candidates:
             if not os.access(path, os.X_OK):
                 continue
-            found, _ = self._programs.query(path, _last_changed(path), _query_python)
+            found, _ = self._programs.query(path, _get_last_change(path), _query_python)
             libraries, device = found or ({}, "")
             if "torch" in libraries or self.engine_python:
                 return path, libraries, device
         return None, {}, ""
 
-    def llama_cpp(self) -> Answer[LlamaServer]:
+    def find_llama_cpp(self) -> Answer[LlamaServer]:
         """Return llama.cpp's server; or None, and how to install it."""
         with self._lock:
-            return self._llama_cpp(bool(self._read_gpus()[0]))
+            return self._find_llama_cpp(bool(self._read_gpus()[0]))
 
-    def _llama_cpp(self, gpu: bool) -> Answer[LlamaServer]:
+    def _find_llama_cpp(self, gpu: bool) -> Answer[LlamaServer]:
         path = shutil.which(os.path.expanduser(self.llama_server) or PROGRAM)
         if path is not None:
-            return self._programs.query(path, _modified(Path(path)), query_llama)
+            return self._programs.query(path, _get_modified_time(Path(path)), query_llama)
         if self.llama_server:
             return None, (
                 f"LLAMA_SERVER is {self.llama_server}, which is not found or not executable. Set it to llama.cpp's {PROGRAM},"
@@ -237,11 +237,11 @@ class HostProbe:
             # The package xllamacpp computes on the CPU only.
             return None, install_hint(sys.platform)
         try:
-            return llama_wheel.server(), ""
+            return llama_wheel.get_server(), ""
         except llama_wheel.LlamaError as error:
             return None, error.message
 
-    def _vllm_program(self, python: str | None) -> str | None:
+    def _find_vllm_program(self, python: str | None) -> str | None:
         """Return the path of vLLM: in the folder of the Python for models, else on the PATH; None if there is none."""
         if python is not None:
             beside = Path(python).with_name("vllm")
@@ -264,16 +264,16 @@ def is_sandboxed() -> bool:
 # Cores, memory, Python, containers
 
 
-def _physical_cores() -> int:
+def _count_physical_cores() -> int:
     """Return the number of physical cores that this process may use: a second thread on a core adds no speed."""
     import psutil
 
-    return min(cores(), psutil.cpu_count(logical=False) or cores())
+    return min(count_cores(), psutil.cpu_count(logical=False) or count_cores())
 
 
-def system_memory() -> tuple[int, int]:
+def get_system_memory() -> tuple[int, int]:
     """Return the bytes of main memory, total and available, on any system."""
-    if (found := main_memory())[0]:
+    if (found := get_main_memory())[0]:
         return found
     # Imported here, because scripts use this module without packages.
     import psutil
@@ -283,7 +283,7 @@ def system_memory() -> tuple[int, int]:
 
 
 def _query_python(path: str) -> Answer[_PythonInfo]:
-    output = _output([path, "-c", _LIBRARIES])
+    output = _get_output([path, "-c", _LIBRARIES])
     try:
         libraries, device = json.loads(output or "")
     except ValueError:
@@ -291,18 +291,18 @@ def _query_python(path: str) -> Answer[_PythonInfo]:
     return (libraries, device), ""
 
 
-def _containers() -> tuple[str | None, str | None, bool, str]:
+def _find_containers() -> tuple[str | None, str | None, bool, str]:
     """Return the paths of docker and podman, whether the first of them can be used, and the error if not.
 
     A usable podman hides an unusable docker.
     """
     docker, podman = shutil.which("docker"), shutil.which("podman")
-    if docker and (_output([docker, "--version"]) or "").startswith("podman"):
+    if docker and (_get_output([docker, "--version"]) or "").startswith("podman"):
         # podman-docker is podman under docker's name. It accepts --gpus, but ignores it.
         docker, podman = None, podman or docker
-    if docker and _output([docker, "version"]) is not None:
+    if docker and _get_output([docker, "version"]) is not None:
         return docker, podman, True, ""
-    if podman and _output([podman, "version"]) is not None:
+    if podman and _get_output([podman, "version"]) is not None:
         return None, podman, True, ""
     if not (docker or podman):
         return None, None, False, ""
@@ -313,19 +313,19 @@ def _containers() -> tuple[str | None, str | None, bool, str]:
     return docker, None if docker else podman, False, error
 
 
-def _nvidia_containers(docker: str | None) -> bool:
+def _has_nvidia_containers(docker: str | None) -> bool:
     if docker is None:
         return any(path.is_file() for path in _CDI)
     return any(map(shutil.which, ("nvidia-ctk", "nvidia-container-runtime")))
 
 
-def _last_changed(path: str) -> int:
+def _get_last_change(path: str) -> int:
     """Return the time of the last change of a program or of the libraries beside it, in ns."""
     beside = Path(path).parent.parent / "lib"
-    return max(map(_modified, (Path(path), *beside.glob("python3*/site-packages"))))
+    return max(map(_get_modified_time, (Path(path), *beside.glob("python3*/site-packages"))))
 
 
-def _modified(path: Path) -> int:
+def _get_modified_time(path: Path) -> int:
     """Return the time of the last change of a file or folder, in ns; 0 if it does not exist."""
     try:
         return path.stat().st_mtime_ns
@@ -333,7 +333,7 @@ def _modified(path: Path) -> int:
         return 0
 
 
-def _output(command: list[str]) -> str | None:
+def _get_output(command: list[str]) -> str | None:
     """Run a command and return its output, or None if it fails."""
     try:
         done = _run(command, TOOL_SECONDS)
@@ -370,14 +370,14 @@ def find_vllm(path: str) -> Answer[Vllm]:
 
 def query_vllm(command: str) -> Vllm:
     """Return the version and flags of a vLLM. Raises VllmError if the program is not vLLM, or does not run."""
-    name, version = _installed_package(command) or ("", _version(command))
+    name, version = _find_package(command) or ("", _read_version(command))
     words: tuple[str, ...] = (command, "serve")
     # Newer versions list all flags with --help=all. 0.9.2 takes "all" as a search word, and lists all flags with --help.
-    text, error = _output_or_error(*words, "--help=all")
+    text, error = _get_output_or_error(*words, "--help=all")
     if _MISNAMED in error:
         # The server module itself works.
         words = (str(_resolve(command).with_name("python")), "-m", _MODULE)
-        text, _ = _output_or_error(*words, "--help=all")
+        text, _ = _get_output_or_error(*words, "--help=all")
     flags = parse_flags(text)
     if _REQUIRED_FLAG not in flags:
         flags |= parse_flags(_run_vllm(*words, "--help"))
@@ -390,7 +390,7 @@ def query_vllm(command: str) -> Vllm:
     return Vllm(version, flags, for_cpu, words, command)
 
 
-def _installed_package(command: str) -> tuple[str, str] | None:
+def _find_package(command: str) -> tuple[str, str] | None:
     """Return the name and version of a vLLM program's package, read from its environment; None if there is none.
 
     Running the program would take seconds. The name shows whether it is a build for the CPU.
@@ -407,13 +407,13 @@ def _resolve(command: str) -> Path:
     return Path(shutil.which(command) or command).resolve()
 
 
-def _version(command: str) -> str:
+def _read_version(command: str) -> str:
     lines = _run_vllm(command, "--version").strip().splitlines()
     # Warnings may precede the version.
     return lines[-1].split()[-1] if lines and lines[-1].strip() else ""
 
 
-def _output_or_error(*command: str) -> tuple[str, str]:
+def _get_output_or_error(*command: str) -> tuple[str, str]:
     """Run a command; return its output, and its error text if it fails."""
     try:
         return _run_vllm(*command), ""

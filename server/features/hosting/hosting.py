@@ -21,10 +21,10 @@ from server.core.aio import TaskSet, Timer, run_in_pool
 from server.core.frames import Role
 from server.core.setting_text import get_other_machine
 from server.features.hosting.active_engine import ActiveEngine
-from server.features.hosting.catalogue.choice import Choice, CommandError, choice_from_settings
+from server.features.hosting.catalogue.choice import Choice, CommandError, make_choice_from_settings
 from server.features.hosting.catalogue.entry import Catalogue, Model, RunMode
-from server.features.hosting.catalogue.machine import Host, machine_summary
-from server.features.hosting.catalogue.modes import modes, propose
+from server.features.hosting.catalogue.machine import Host, summarise_machine
+from server.features.hosting.catalogue.modes import check_modes, propose
 from server.features.hosting.host import HostProbe
 from server.features.hosting.manager import EngineManager, ManagerContext
 from server.features.hosting.messages import (
@@ -44,7 +44,7 @@ from server.features.hosting.status import (
     ManagerStatus,
     ProgressBroadcast,
     TimeLeft,
-    model_progress,
+    make_progress_message,
 )
 from server.models.base import Engine, EngineState
 from server.models.openai.engine import OpenAIEngine
@@ -114,11 +114,11 @@ class Hosting:
             measuring=api.pools.add("measure"),
             planner=self._make_plan,
             loader=self._make_runtime,
-            gpu_free=probe.gpu_free,
+            gpu_free=probe.get_gpu_free,
         )
         self.manager = EngineManager(tools)
         self.fetch = ModelFetch(
-            self.planner.catalogue,
+            self.planner.read_catalogue,
             MODELS_FOLDER,
             allowed=own.allow_model_downloads,
             pool=self._pool,
@@ -133,8 +133,8 @@ class Hosting:
         self.manager.on_line(self.channel.add_line)
         time_left = TimeLeft()
         self.progress = ProgressBroadcast(
-            lambda now: model_progress(
-                self.manager.status(), self._fetch_of_answering_model(), time_left, now
+            lambda now: make_progress_message(
+                self.manager.get_status(), self._fetch_of_answering_model(), time_left, now
             )
         )
 
@@ -147,7 +147,7 @@ class Hosting:
     async def _load_local_model(self, folder: Path) -> None:
         dtype = self._settings.model_dtype
         await self.manager.start_from_settings(
-            await run_in_pool(self._pool, choice_from_settings, folder, dtype)
+            await run_in_pool(self._pool, make_choice_from_settings, folder, dtype)
         )
 
     async def close(self) -> None:
@@ -172,8 +172,12 @@ class Hosting:
             if (engine := self._engines.of(role)) is not current
             and (found := self._describe_engine(engine)) is not None
         }
-        why = " ".join(filter(None, (self._fallback_reason(), self._engines.get_fallback_notice())))
-        message = report(self.manager.status(), answers, self._describe_engine(current), why)
+        why = " ".join(
+            filter(None, (self._get_fallback_reason(), self._engines.get_fallback_notice()))
+        )
+        message = build_report(
+            self.manager.get_status(), answers, self._describe_engine(current), why
+        )
         return message.model_copy(update={"roles": others or None})
 
     def _describe_engine(self, engine: Engine) -> Answering | None:
@@ -182,14 +186,14 @@ class Hosting:
             return None
         server = where = ""
         inner = self.active.inner if engine is self.active else engine
-        here = engine is self.active and self.manager.status().mode is not RunMode.REMOTE
+        here = engine is self.active and self.manager.get_status().mode is not RunMode.REMOTE
         if isinstance(inner, OpenAIEngine) and not here:
             where = urlsplit(inner.address).netloc
             # vLLM is the only server that is known to support JSON schemas.
             server = "vLLM" if status.capabilities.json_schema else "a model server"
         return Answering(engine=engine.name, model=status.model_name, server=server, where=where)
 
-    def _fallback_reason(self) -> str:
+    def _get_fallback_reason(self) -> str:
         """Return why no better engine answers, with the remedy; "" if the best engine answers."""
         engines, current = self._engines.engines, self._engines.current
         count = engines.index(current) + (not current.status.ready)
@@ -205,7 +209,7 @@ class Hosting:
 
         Raises BadRequest.
         """
-        models = await run_in_pool(self._pool, self.planner.catalogue)
+        models = await run_in_pool(self._pool, self.planner.read_catalogue)
         host = await run_in_pool(
             self._pool, partial(self.planner.host.probe, timeout=VLLM_HELP_SECONDS)
         )
@@ -223,7 +227,7 @@ class Hosting:
 
     def _is_basic(self) -> bool:
         """Return True if the built-in engine answers because no model is loaded."""
-        none = self.manager.status().state in (ManagerState.IDLE, ManagerState.FAILED)
+        none = self.manager.get_status().state in (ManagerState.IDLE, ManagerState.FAILED)
         return (
             none and self._settings.has_engine("local") and self._engines.current.name == "builtin"
         )
@@ -239,7 +243,7 @@ class Hosting:
     def _make_plan(self, choice: Choice) -> Plan:
         """Plan as `Planner.plan` does. Also raises BadRequest if no active feature runs the model."""
         plan = self.planner.plan(choice)
-        feature = _feature_for(plan)
+        feature = _get_feature(plan)
         if feature and feature not in self.runtimes:
             name = plan.model.name if plan.model is not None else "This model"
             raise CommandError(
@@ -248,7 +252,7 @@ class Hosting:
             )
         return plan
 
-    def key_for(self, choice: Choice) -> str:
+    def get_key(self, choice: Choice) -> str:
         """Return the API key of the chosen server: the last given for its URL, else VLLM_API_KEY at VLLM_BASE_URL."""
         given = choice.api_key
         if given.get_secret_value():
@@ -264,8 +268,8 @@ class Hosting:
 
     def _make_runtime(self, plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
         remote = plan.choice.mode is RunMode.REMOTE
-        key = self.key_for(plan.choice) if remote else ""
-        if feature := _feature_for(plan):
+        key = self.get_key(plan.choice) if remote else ""
+        if feature := _get_feature(plan):
             return self.runtimes[feature](plan, key, on_line, on_progress)
         if remote:
             return RemoteRuntime(
@@ -282,7 +286,7 @@ _FEATURE_PURPOSE = {
 }
 
 
-def _feature_for(plan: Plan) -> str:
+def _get_feature(plan: Plan) -> str:
     """Return the feature whose runtime runs the model; "" for a model server."""
     if plan.model is not None and not plan.model.answers:
         return "generation"
@@ -372,7 +376,7 @@ class OperatorChannel:
             listener.dropped = 0
 
 
-def report(
+def build_report(
     status: ManagerStatus, answers: bool, answering: Answering | None = None, why: str = ""
 ) -> EngineReport:
     """Build the message `engine`.
@@ -400,7 +404,7 @@ def report(
 
 
 def add_routes(router: APIRouter, hosting: Hosting) -> None:
-    def engine_state() -> dict[str, Any]:
+    def make_engine_state() -> dict[str, Any]:
         return {"engine": hosting.report().model_dump(exclude_none=True)}
 
     @router.get("")
@@ -415,14 +419,14 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
         `troubles`: errors of the catalogue and of folders. `pending`: true while a vLLM is examined; ask again soon.
         """
         models, host = await hosting.probe()
-        free = await hosting.fetch.free()
+        free = await hosting.fetch.get_free_bytes()
         best = propose(models, host, free).model
         return {
-            **engine_state(),
-            "models": model_list(models, host, hosting.fetch.command, best),
-            "fetch": await fetch_state(hosting.fetch),
-            "machine": machine_summary(host),
-            "troubles": catalogue_errors(models),
+            **make_engine_state(),
+            "models": list_models(models, host, hosting.fetch.get_command, best),
+            "fetch": await get_fetch_state(hosting.fetch),
+            "machine": summarise_machine(host),
+            "troubles": list_errors(models),
             "pending": bool(host.vllm_pending),
         }
 
@@ -434,7 +438,7 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
         `total_bytes` (0: unknown), `free_bytes` (on the disk where models are kept; `null`:
         unknown), `error`, `refused` (why operators cannot fetch models; empty if they can).
         """
-        return await fetch_state(hosting.fetch)
+        return await get_fetch_state(hosting.fetch)
 
     @router.post("/fetch", status_code=202)
     async def fetch(body: dict[str, Any]) -> dict[str, Any]:
@@ -442,13 +446,13 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
         or without `ALLOW_MODEL_DOWNLOADS`.
         """
         await hosting.fetch.start(body.get("model"))
-        return await fetch_state(hosting.fetch)
+        return await get_fetch_state(hosting.fetch)
 
     @router.delete("/fetch")
     async def pause_fetch() -> dict[str, Any]:
         """Pause the download, and keep the fetched part. Answers the same."""
         await hosting.fetch.pause()
-        return await fetch_state(hosting.fetch)
+        return await get_fetch_state(hosting.fetch)
 
     @router.post("/preview")
     async def preview(body: dict[str, Any]) -> dict[str, Any]:
@@ -463,7 +467,7 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
         choice = Choice.read(body)
         await hosting.manager.start(choice)
         log.info("operator started a model", extra={"kind": str(choice.mode)})
-        return engine_state()
+        return make_engine_state()
 
     @router.post("/stop")
     async def stop() -> dict[str, Any]:
@@ -473,7 +477,7 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
                 await hosting.manager.stop()
-        return engine_state()
+        return make_engine_state()
 
 
 # The content of the panel
@@ -484,14 +488,14 @@ _LISTED = {
 }
 
 
-async def fetch_state(fetch: ModelFetch) -> dict[str, Any]:
+async def get_fetch_state(fetch: ModelFetch) -> dict[str, Any]:
     """Return the status of the fetch, the free bytes on the disk, and why fetching is refused."""
-    free = await fetch.free()
+    free = await fetch.get_free_bytes()
     status = fetch.status
     return {**asdict(status), "free_bytes": free, "refused": fetch.refusal}
 
 
-def model_list(
+def list_models(
     models: Iterable[Model],
     host: Host,
     command: Callable[[Model], str] = lambda _: "",
@@ -513,14 +517,14 @@ def model_list(
             "fetch": command(model) if model.folder is None and "/" in model.id else "",
             "modes": [
                 {"mode": str(mode), **asdict(possible)}
-                for mode, possible in modes(model, host).items()
+                for mode, possible in check_modes(model, host).items()
             ],
         }
         for model in models
     ]
 
 
-def catalogue_errors(catalogue: Catalogue) -> list[str]:
+def list_errors(catalogue: Catalogue) -> list[str]:
     """Return the errors about model folders, at most MAX_ERRORS, and how many more there are."""
     shown = catalogue.errors[:MAX_ERRORS]
     more = len(catalogue.errors) - len(shown)

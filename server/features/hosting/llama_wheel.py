@@ -95,7 +95,7 @@ class LlamaError(Exception):
         self.message = message
 
 
-def version() -> str:
+def get_version() -> str:
     """Return the pinned version of the package, which ends in llama.cpp's build number. Raises LlamaError."""
     try:
         found = re.search(rf"^{PACKAGE}==(\S+)", LOCK.read_text("utf-8"), re.MULTILINE)
@@ -109,10 +109,10 @@ def version() -> str:
     return found[1]
 
 
-def folder() -> Path:
+def get_folder() -> Path:
     """Return the folder of the installed package. Raises LlamaError."""
     try:
-        return MODELS_FOLDER.expanduser() / SERVER_FOLDER / version()
+        return MODELS_FOLDER.expanduser() / SERVER_FOLDER / get_version()
     except RuntimeError:
         raise LlamaError(
             "llama.cpp's server is installed in the home directory, which is unknown. Set HOME."
@@ -121,12 +121,12 @@ def folder() -> Path:
 
 def is_installed() -> bool:
     """Return True if the package is installed. Raises LlamaError."""
-    return find_spec(PACKAGE) is not None or folder().is_dir()
+    return find_spec(PACKAGE) is not None or get_folder().is_dir()
 
 
-def server() -> LlamaServer:
+def get_server() -> LlamaServer:
     """Return the server of the package, installed or not. Raises LlamaError if it cannot run here."""
-    build = version().rpartition(".")[2]
+    build = get_version().rpartition(".")[2]
     require_machine()
     words = (sys.executable, "-m", MODULE)
     environment = {"PYTHONPATH": str(ROOT)}
@@ -148,7 +148,7 @@ def require_machine(
         raise LlamaError(
             f"The package {PACKAGE} needs glibc 2.17 or newer, and this system has {f'{name} {number}'.strip() or 'another C library'}. {_INSTALL_HINT}"
         )
-    if machine in _X86 and (lacking := _CPU_FLAGS - _flags(cpuinfo)):
+    if machine in _X86 and (lacking := _CPU_FLAGS - _read_flags(cpuinfo)):
         names = ", ".join(sorted(lacking)).upper()
         raise LlamaError(
             f"This processor lacks {names}, for which the package {PACKAGE} is built. {_INSTALL_HINT}"
@@ -165,7 +165,7 @@ def require_machine(
 _INSTALL_HINT = "Install llama.cpp (a release of github.com/ggml-org/llama.cpp, or built here), and name its llama-server in LLAMA_SERVER."
 
 
-def _flags(cpuinfo: Path) -> frozenset[str]:
+def _read_flags(cpuinfo: Path) -> frozenset[str]:
     """Return the processor's features, or all features that are needed if they cannot be read."""
     try:
         found = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text("utf-8", "replace"), re.MULTILINE)
@@ -181,9 +181,9 @@ def install(report: Callable[[str], None], models: Path | None = None) -> Path:
     which the next one replaces. A second process waits for the first.
     """
     require_machine()
-    if models is not None and (beside := models / SERVER_FOLDER / version()).is_dir():
+    if models is not None and (beside := models / SERVER_FOLDER / get_version()).is_dir():
         return beside
-    target = folder()
+    target = get_folder()
     if target.is_dir():
         return target
     try:
@@ -234,25 +234,25 @@ def _install(target: Path, lock: int, report: Callable[[str], None]) -> None:
             f"llama.cpp's server was not fetched within {_INSTALL_SECONDS // 60} min. Check the network, and start again."
         ) from None
     if done.returncode != 0:
-        raise LlamaError(_reason(done.stderr + done.stdout, target))
+        raise LlamaError(_explain_failure(done.stderr + done.stdout, target))
     unfinished.rename(target)
 
 
-def _reason(output: str, target: Path) -> str:
+def _explain_failure(output: str, target: Path) -> str:
     remedy = next((text for pattern, text in _PIP_FAILURES if re.search(pattern, output)), "")
     last = (output.strip().splitlines() or ["pip says nothing."])[-1][:200]
-    known = remedy.format(python=sys.executable, folder=target.parent, version=version())
+    known = remedy.format(python=sys.executable, folder=target.parent, version=get_version())
     return f"llama.cpp's server cannot be installed. {known or last}"
 
 
-def options() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="llama-server",
         description=f"llama.cpp's server from the package {PACKAGE}.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    build = version().rpartition(".")[2]
+    build = get_version().rpartition(".")[2]
     parser.add_argument("--version", action="version", version=f"version: {build} ({PACKAGE})")
     for name, how in _OPTIONS.items():
         parser.add_argument(name, **how)
@@ -260,7 +260,7 @@ def options() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    given = vars(options().parse_args())
+    given = vars(make_parser().parse_args())
     try:
         if find_spec(PACKAGE) is None:
             models = Path(given["model"]).absolute().parent.parent

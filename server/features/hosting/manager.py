@@ -21,7 +21,7 @@ from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.catalogue.entry import Ability, Model, RunMode
 from server.features.hosting.catalogue.launch import Launch
-from server.features.hosting.planner import usable_port
+from server.features.hosting.planner import find_port
 from server.features.hosting.runtime import (
     OnLine,
     OnProgress,
@@ -34,8 +34,8 @@ from server.features.hosting.status import (
     ManagerState,
     ManagerStatus,
     StatusStore,
-    loading_status,
-    wrong_model,
+    make_loading_status,
+    make_wrong_model_error,
 )
 from server.models.base import EngineState
 from server.models.selector import EngineSelector
@@ -119,7 +119,7 @@ class EngineManager:
 
     # State
 
-    def status(self) -> ManagerStatus:
+    def get_status(self) -> ManagerStatus:
         return self._store.status
 
     @property
@@ -132,7 +132,7 @@ class EngineManager:
         model = self._plan.model if self._plan is not None else None
         if self.ready_runtime is not None and model and not model.abilities.isdisjoint(abilities):
             return model
-        raise wrong_model(self._store.status, model, abilities)
+        raise make_wrong_model_error(self._store.status, model, abilities)
 
     # Commands
 
@@ -199,7 +199,7 @@ class EngineManager:
         if choice.mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
             running = self._plan is not None and self._runtime is not None
             own = self._plan.launch.port if self._plan is not None and running else None
-            choice = choice.model_copy(update={"port": usable_port(choice.port, own)})
+            choice = choice.model_copy(update={"port": find_port(choice.port, own)})
         return await run_in_pool(self.context.planning, self.context.planner, choice)
 
     # The task of a model
@@ -235,7 +235,9 @@ class EngineManager:
         self._engines.mark_lost(self.active)
 
     def _show_loading(self, plan: Plan, error: str = "", phase: str = "starting") -> None:
-        self._store.show(replace(loading_status(plan), error=error, progress=LoadProgress(phase)))
+        self._store.show(
+            replace(make_loading_status(plan), error=error, progress=LoadProgress(phase))
+        )
 
     async def _run_plan(self, plan: Plan | None) -> None:
         # The previous task was cancelled and may still be ending.
@@ -296,8 +298,8 @@ class EngineManager:
             plan = self._plan
             assert plan is not None
             if not again:
-                self._gpu_free_before = await self._gpu_free()
-            self._runtime = context.loader(plan, store.line, store.progress)
+                self._gpu_free_before = await self._get_gpu_free()
+            self._runtime = context.loader(plan, store.add_line, store.set_progress)
             try:
                 await self._runtime.start()
                 return ""
@@ -307,7 +309,7 @@ class EngineManager:
                 if not (error.port_taken and others and plan.launch.port):
                     break
             try:
-                choice = plan.choice.model_copy(update={"port": usable_port(None)})
+                choice = plan.choice.model_copy(update={"port": find_port(None)})
                 self._plan = await run_in_pool(context.planning, context.planner, choice)
             except BadRequest:
                 # Show the first reason, not this one.
@@ -329,9 +331,9 @@ class EngineManager:
             REMOTE_REMEDY if remote else RESTART_REMEDY,
         )
         ready = replace(
-            loading_status(plan),
+            make_loading_status(plan),
             state=ManagerState.READY,
-            model=plan.display_id(runtime.engine.status.model),
+            model=plan.get_display_id(runtime.engine.status.model),
             progress=None,
             error=note,
         )
@@ -354,7 +356,7 @@ class EngineManager:
                     await runtime.ended.wait()
             if plan.choice.mode is RunMode.REMOTE:
                 self._show_remote(plan, runtime)
-            elif self.active.silent_seconds() > context.silent_seconds:
+            elif self.active.get_silent_seconds() > context.silent_seconds:
                 break
         hung = "stopped answering and was ended."
         how = runtime.explain_end() if runtime.ended.is_set() else hung
@@ -376,8 +378,8 @@ class EngineManager:
     def _show_remote(self, plan: Plan, runtime: Runtime) -> None:
         """Show whether a remote server answers. The server is used again as soon as it answers."""
         status, found = self._store.status, runtime.engine.status.model
-        error = self.active.status.detail if self.active.silent_seconds() > 0 else ""
-        self._store.show(replace(status, model=plan.display_id(found), error=error))
+        error = self.active.status.detail if self.active.get_silent_seconds() > 0 else ""
+        self._store.show(replace(status, model=plan.get_display_id(found), error=error))
 
     def _show_failed(self, why: str) -> None:
         plan, self._plan = self._plan, None
@@ -385,7 +387,7 @@ class EngineManager:
         log.warning("model failed to load", extra={"kind": str(plan.choice.mode), "reason": why})
         self.active.deactivate(EngineState.UNREACHABLE, why)
         self._engines.prefer(None)
-        failed = replace(loading_status(plan), progress=None)
+        failed = replace(make_loading_status(plan), progress=None)
         self._store.show(replace(failed, state=ManagerState.FAILED, error=why))
         self._settled.set()
 
@@ -405,7 +407,7 @@ class EngineManager:
         """Wait until the memory of each GPU is free again, at most `gpu_free_seconds`."""
         clock = asyncio.get_running_loop().time
         due = clock() + self.context.gpu_free_seconds
-        while (free := await self._gpu_free()) and self._gpu_free_before and not self._closing:
+        while (free := await self._get_gpu_free()) and self._gpu_free_before and not self._closing:
             pairs = zip(free, self._gpu_free_before, strict=False)
             if all(now >= before * _GPU_FREE_SHARE for now, before in pairs):
                 return
@@ -414,5 +416,5 @@ class EngineManager:
                 return
             await asyncio.sleep(0.25)
 
-    async def _gpu_free(self) -> Sequence[int] | None:
+    async def _get_gpu_free(self) -> Sequence[int] | None:
         return await run_in_pool(self.context.measuring, self.context.gpu_free)

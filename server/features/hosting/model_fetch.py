@@ -24,7 +24,7 @@ from typing import Any
 from server.core.aio import TaskSet, run_in_pool
 from server.core.errors import BadRequest, Conflict, Draining
 from server.features.hosting.catalogue.entry import Model
-from server.features.hosting.catalogue.machine import gigabytes
+from server.features.hosting.catalogue.machine import format_gigabytes
 from server.shared.processes.environment import make_child_environment
 from server.shared.processes.process import ChildProcess, LogRing, ProcessFailed
 
@@ -108,19 +108,19 @@ class ModelFetch:
             return "This installation has no scripts/models, which fetches models. Fetch the model on another machine."
         return ""
 
-    async def free(self) -> int | None:
+    async def get_free_bytes(self) -> int | None:
         """Return the free bytes on the disk of models; None if unknown."""
         with suppress(OSError):
-            return await run_in_pool(self._pool, disk_free, self._kept)
+            return await run_in_pool(self._pool, get_disk_free, self._kept)
         return None
 
-    def folder(self, model: Model) -> Path:
+    def get_folder(self, model: Model) -> Path:
         return self._kept / model.id.rpartition("/")[2]
 
-    def command(self, model: Model) -> str:
+    def get_command(self, model: Model) -> str:
         """Return the shell command that fetches the model."""
-        arguments = " ".join(_arguments(model))
-        return f"bash scripts/download_model.sh {arguments} --to ~/models/{self.folder(model).name}"
+        arguments = " ".join(_make_arguments(model))
+        return f"bash scripts/download_model.sh {arguments} --to ~/models/{self.get_folder(model).name}"
 
     async def start(self, name: object, *, allowed: bool = False) -> None:
         """Fetch a model of the catalogue, or resume; return when the process has started.
@@ -139,7 +139,7 @@ class ModelFetch:
         self._busy, self._pausing = True, False
         try:
             model = await run_in_pool(self._pool, self._find, name)
-            folder = self.folder(model)
+            folder = self.get_folder(model)
             await run_in_pool(self._pool, self._require_space, model, folder)
             process = self._run(model, folder)
         except BaseException:
@@ -178,11 +178,11 @@ class ModelFetch:
 
     # Called in the pool
 
-    def missing(self, model: Model) -> int:
+    def count_missing_bytes(self, model: Model) -> int:
         """Return the bytes of the model that are still to be fetched. Blocking."""
         if model.folder is not None:
             return 0
-        files = [path for path in self.folder(model).rglob("*") if path.is_file()]
+        files = [path for path in self.get_folder(model).rglob("*") if path.is_file()]
         return max(0, model.weights_bytes - sum(path.stat().st_size for path in files))
 
     def _find(self, name: object) -> Model:
@@ -197,18 +197,25 @@ class ModelFetch:
         )
 
     def _require_space(self, model: Model, folder: Path) -> None:
-        needed = self.missing(model) + RESERVE_BYTES
-        free = disk_free(folder)
+        needed = self.count_missing_bytes(model) + RESERVE_BYTES
+        free = get_disk_free(folder)
         if free < needed:
             raise BadRequest(
-                f"The disk is too full for {model.name}: it needs {gigabytes(needed)} with the reserve, and {gigabytes(free)}"
+                f"The disk is too full for {model.name}: it needs {format_gigabytes(needed)} with the reserve, and {format_gigabytes(free)}"
                 f" are free at {folder}. Free some space there, or choose a smaller model."
             )
 
     # The process
 
     def _run(self, model: Model, folder: Path) -> ChildProcess:
-        words = (sys.executable, str(PROGRAM), *_arguments(model), "--to", str(folder), "--json")
+        words = (
+            sys.executable,
+            str(PROGRAM),
+            *_make_arguments(model),
+            "--to",
+            str(folder),
+            "--json",
+        )
         ring = LogRing([os.environ.get("HF_TOKEN", "")])
         process = ChildProcess(words, self._environment, ring=ring, on_line=self._on_line, cwd=ROOT)
         try:
@@ -218,7 +225,7 @@ class ModelFetch:
         return process
 
     def _on_line(self, line: str) -> None:
-        progress = _progress(line)
+        progress = _parse_progress(line)
         if progress is not None and self._busy:
             self.status = replace(self.status, **progress)
 
@@ -230,18 +237,18 @@ class ModelFetch:
                 async with asyncio.timeout(CHECK_SECONDS):
                     await process.ended.wait()
             except TimeoutError:
-                free = await run_in_pool(self._pool, disk_free, folder)
+                free = await run_in_pool(self._pool, get_disk_free, folder)
                 if free < RESERVE_BYTES // 2:
                     disk_full = (
-                        f"The disk at {folder} is nearly full ({gigabytes(free)} left), so the download was stopped. Free some"
+                        f"The disk at {folder} is nearly full ({format_gigabytes(free)} left), so the download was stopped. Free some"
                         " space, and resume; the fetched part is kept."
                     )
                     await process.stop()
-        self.status = self._final_status(process, disk_full)
+        self.status = self._make_final_status(process, disk_full)
         self._process, self._busy = None, False
         log.info("model download ended", extra={"kind": str(self.status.state)})
 
-    def _final_status(self, process: ChildProcess, disk_full: str) -> FetchStatus:
+    def _make_final_status(self, process: ChildProcess, disk_full: str) -> FetchStatus:
         status = replace(self.status, error="")
         if process.status == 0:
             return replace(status, state=FetchState.DONE, done_bytes=status.total_bytes)
@@ -249,12 +256,12 @@ class ModelFetch:
             return replace(status, state=FetchState.FAILED, error=disk_full)
         if self._pausing:
             return replace(status, state=FetchState.PAUSED)
-        said = [line for line in process.lines if _progress(line) is None and line.strip()]
+        said = [line for line in process.lines if _parse_progress(line) is None and line.strip()]
         error = said[-1] if said else f"The download program {process.explain_end()}."
         return replace(status, state=FetchState.FAILED, error=error[:_MAX_ERROR_CHARS])
 
 
-def _arguments(model: Model) -> list[str]:
+def _make_arguments(model: Model) -> list[str]:
     """Return the model's arguments for the download program."""
     words = [model.id]
     if model.revision:
@@ -262,7 +269,7 @@ def _arguments(model: Model) -> list[str]:
     return words + [word for name in model.files for word in ("--file", name)]
 
 
-def _progress(line: str) -> dict[str, Any] | None:
+def _parse_progress(line: str) -> dict[str, Any] | None:
     """Parse a progress line of the process; return None for any other line."""
     try:
         facts = json.loads(line)
@@ -274,7 +281,7 @@ def _progress(line: str) -> dict[str, Any] | None:
     return {"state": state, "done_bytes": min(done, total), "total_bytes": total}
 
 
-def disk_free(folder: Path) -> int:
+def get_disk_free(folder: Path) -> int:
     """Return the free bytes on the disk that contains a folder. The folder need not exist. Raises OSError."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent

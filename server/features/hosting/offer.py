@@ -17,7 +17,7 @@ from server.core.errors import Conflict, Forbidden, QwenCameraError
 from server.features.hosting import llama_wheel
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import CatalogueError, Library, Model, RunMode
-from server.features.hosting.catalogue.modes import modes, propose
+from server.features.hosting.catalogue.modes import check_modes, propose
 from server.features.hosting.llama_wheel import LlamaError
 from server.features.hosting.manager import EngineManager
 from server.features.hosting.model_fetch import ROOT, FetchState, ModelFetch
@@ -57,20 +57,20 @@ class ModelOffer:
     async def close(self) -> None:
         await self._tasks.close()
 
-    async def status(self, owner: Owner | None) -> dict[str, Any]:
+    async def get_status(self, owner: Owner | None) -> dict[str, Any]:
         """Return the offer and its progress for the page of `owner`; state "none" for other visitors."""
         if owner is None:
             return {"state": "none"}
         if self._is_running and self._model is not None:
-            return self._progress(self._model)
+            return self._get_progress(self._model)
         found = await self._find_offer(owner)
         if found is None:
             return {"state": "none"}
         model, missing = found
         state = "failed" if self._error else "offered"
-        return {"state": state, "model": _name(model), "bytes": missing, "error": self._error}
+        return {"state": state, "model": _get_name(model), "bytes": missing, "error": self._error}
 
-    def _progress(self, model: Model) -> dict[str, Any]:
+    def _get_progress(self, model: Model) -> dict[str, Any]:
         fetched = self._fetch.status
         state, done, total = "fetching", 0, model.weights_bytes
         if fetched.model == model.id and fetched.state in (
@@ -80,7 +80,7 @@ class ModelOffer:
             state, done, total = str(fetched.state), fetched.done_bytes, fetched.total_bytes
         elif model.folder is not None or fetched.state is FetchState.DONE:
             state, total = "loading", 0
-        return {"state": state, "model": _name(model), "done_bytes": done, "total_bytes": total}
+        return {"state": state, "model": _get_name(model), "done_bytes": done, "total_bytes": total}
 
     async def start(self, owner: Owner) -> None:
         """Fetch and start the offered model. Do nothing if this is running. Raises Conflict if there is no offer."""
@@ -103,7 +103,7 @@ class ModelOffer:
         await cancel_and_wait((self._running,))
         await self._fetch.pause()
         await self._fetch.wait_settled()
-        if self._manager.status().state is ManagerState.LOADING:
+        if self._manager.get_status().state is ManagerState.LOADING:
             await self._manager.stop()
 
     @property
@@ -114,24 +114,24 @@ class ModelOffer:
         """Return the model that the owner may start, and the bytes still to be fetched; None if there is none."""
         if not self._basic():
             return None
-        found = await run_in_pool(self._pool, self._propose, await self._fetch.free())
+        found = await run_in_pool(self._pool, self._propose, await self._fetch.get_free_bytes())
         refused = self._fetch.missing_script if owner is Owner.MACHINE else self._fetch.refusal
         return None if found is not None and found[0].folder is None and refused else found
 
     def _propose(self, free: int | None) -> tuple[Model, int] | None:
         host = self._planner.host.probe(vllm=False)
         try:
-            proposal = propose(self._planner.catalogue(), host, free)
+            proposal = propose(self._planner.read_catalogue(), host, free)
             with_server = llama_wheel.is_installed()
         except (CatalogueError, LlamaError):
             return None
         model = proposal.model
         if model is None or proposal.needs_vllm:
             return None
-        here = model.with_folder(model.folder or self._fetch.folder(model))
-        if not modes(here, host)[_mode(model)].ok:
+        here = model.with_folder(model.folder or self._fetch.get_folder(model))
+        if not check_modes(here, host)[_choose_mode(model)].ok:
             return None
-        missing = self._fetch.missing(model)
+        missing = self._fetch.count_missing_bytes(model)
         if model.library is Library.LLAMA_CPP and not with_server:
             # xllamacpp is fetched only if no llama-server was found.
             found = host.llama.path if host.llama is not None else ""
@@ -154,18 +154,18 @@ class ModelOffer:
         if not self._basic():
             # An operator has started another model meanwhile.
             return
-        await self._manager.start(Choice(model=model.id, mode=_mode(model)), preferred=False)
+        await self._manager.start(Choice(model=model.id, mode=_choose_mode(model)), preferred=False)
         status = await self._manager.wait_settled()
         self._error = status.error
         if status.state is ManagerState.READY:
-            await run_in_pool(self._pool, _remember, model.folder or self._fetch.folder(model))
+            await run_in_pool(self._pool, _remember, model.folder or self._fetch.get_folder(model))
 
 
-def _mode(model: Model) -> RunMode:
+def _choose_mode(model: Model) -> RunMode:
     return RunMode.SUBPROCESS if model.library is Library.LLAMA_CPP else RunMode.IN_PROCESS
 
 
-def _name(model: Model) -> str:
+def _get_name(model: Model) -> str:
     """Return the model's name as in the message `model_coming`."""
     return model.id.rpartition("/")[2]
 
@@ -196,16 +196,16 @@ def add_offer_routes(router: APIRouter, services: Services, offer: ModelOffer) -
         All but `none` have `model`; `offered` and `failed` have `bytes` (still to be fetched) and `error`; the others
         `done_bytes` and `total_bytes` (0: unknown).
         """
-        return await offer.status(owner)
+        return await offer.get_status(owner)
 
     @router.post("/api/engine/offer", status_code=202, dependencies=from_page)
     async def start(owner: Owner = Depends(require_owner)) -> dict[str, Any]:
         """Fetch and start the offered model: 202 and the same. 409 without an offer."""
         await offer.start(owner)
-        return await offer.status(owner)
+        return await offer.get_status(owner)
 
     @router.delete("/api/engine/offer", dependencies=from_page)
     async def stop(owner: Owner = Depends(require_owner)) -> dict[str, Any]:
         """Stop fetching or loading it, and keep the fetched part. Answers the same."""
         await offer.stop()
-        return await offer.status(owner)
+        return await offer.get_status(owner)

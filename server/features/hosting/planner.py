@@ -11,7 +11,7 @@ from pathlib import Path
 
 from server.core.errors import BadRequest
 from server.features.hosting.catalogue.choice import Choice
-from server.features.hosting.catalogue.command import DEFAULT_CONTEXT, command
+from server.features.hosting.catalogue.command import DEFAULT_CONTEXT, build_command
 from server.features.hosting.catalogue.entry import Catalogue, Model, RunMode
 from server.features.hosting.catalogue.folder import find_models, read_model
 from server.features.hosting.host import HostProbe
@@ -31,10 +31,10 @@ class Planner:
     context: int = DEFAULT_CONTEXT
     # Concurrent answers
     concurrent: int = 0
-    # The models of the last `catalogue` call
+    # The models of the last `read_catalogue` call
     known: tuple[Model, ...] = field(default=(), init=False)
 
-    def catalogue(self) -> Catalogue:
+    def read_catalogue(self) -> Catalogue:
         """Return the models of the catalogue and of the roots, with errors. Raises CatalogueError."""
         found = self.load().with_local(*find_models(self.roots))
         self.known = tuple(found)
@@ -42,8 +42,8 @@ class Planner:
 
     def plan(self, choice: Choice) -> Plan:
         """Return the plan of a choice. Raises BadRequest if it cannot run here."""
-        model = self._model(choice)
-        launch = command(
+        model = self._find_model(choice)
+        launch = build_command(
             choice,
             model,
             self.host.probe(vllm=choice.mode is RunMode.SUBPROCESS),
@@ -54,16 +54,16 @@ class Planner:
         )
         return Plan(choice, launch, model)
 
-    def _model(self, choice: Choice) -> Model | None:
+    def _find_model(self, choice: Choice) -> Model | None:
         if choice.mode is RunMode.REMOTE:
             # A remote server may use a path as the name of a model, as `transformers serve` does.
-            return self.catalogue().find(choice.model) if choice.model else None
+            return self.read_catalogue().find(choice.model) if choice.model else None
         if choice.model.startswith("/"):
             return read_model(Path(choice.model))
-        return self.catalogue().require(choice.model)
+        return self.read_catalogue().require(choice.model)
 
 
-def usable_port(wanted: int | None, own: int | None = None) -> int:
+def find_port(wanted: int | None, own: int | None = None) -> int:
     """Return `wanted` if it is free on loopback or equals `own`, the port of our running model; else a free port.
 
     Raises BadRequest if no port is free.

@@ -34,7 +34,7 @@ class Plan:
         """The model's id; "" for the first model of a remote server."""
         return self.model.id if self.model is not None else self.choice.model
 
-    def display_id(self, found: str = "") -> str:
+    def get_display_id(self, found: str = "") -> str:
         """Return the id for display. `found`: the name that the server reports, used if none was chosen."""
         where = urlsplit(self.choice.url).netloc
         return self.model_id or found or f"the first model at {where}"

@@ -82,7 +82,9 @@ class ServerRuntime:
             ring=LogRing([launch.key], without=_PROBE_LINE),
             on_line=self._on_log_line,
             grace=grace,
-            after=_remove_command(launch.argv[0], launch.container) if launch.container else (),
+            after=_make_remove_command(launch.argv[0], launch.container)
+            if launch.container
+            else (),
         )
         self.ended = self._process.ended
         # The engine reads sizes from the folder that the server names, which in a container is another path.
@@ -105,14 +107,14 @@ class ServerRuntime:
             raise StartFailed(error.message) from None
         try:
             async with asyncio.timeout(LOAD_SECONDS):
-                await self._until_ready()
+                await self._wait_until_ready()
         except TimeoutError:
             raise StartFailed(
                 f"It did not answer within {LOAD_SECONDS / 60:.0f} min (last phase: {self._phase}). See its log, and choose a"
                 " smaller model or faster disks."
             ) from None
 
-    async def _until_ready(self) -> None:
+    async def _wait_until_ready(self) -> None:
         now = asyncio.get_running_loop().time
         began = now()
         wrong_since: float | None = None
@@ -124,7 +126,7 @@ class ServerRuntime:
                 # The log may be shown, because it does not contain a question yet.
                 lines = self._process.lines
                 raise StartFailed(
-                    f"It {self._exit_description()}. {self._known_reason() or f'{engine_log.last_error(lines)} {_REMEDY}'}",
+                    f"It {self._describe_exit()}. {self._find_known_reason() or f'{engine_log.find_last_error(lines)} {_REMEDY}'}",
                     port_taken=any(re.search(engine_log.PORT_TAKEN, line) for line in lines),
                 )
             answers = state in (EngineState.READY, EngineState.MISCONFIGURED)
@@ -161,7 +163,7 @@ class ServerRuntime:
         return usage.is_listening(pid, port)
 
     def _on_log_line(self, line: str) -> None:
-        found = engine_log.progress(line)
+        found = engine_log.parse_progress(line)
         if found is not None:
             self._phase = found.phase
             self._on_progress(found)
@@ -177,21 +179,21 @@ class ServerRuntime:
             await _remove(self._launch.argv[0], self._launch.container, self._environment)
 
     def explain_end(self) -> str:
-        reason = self._known_reason() or engine_log.last_error(self._process.lines)
-        return f"{self._exit_description()}. {reason}"
+        reason = self._find_known_reason() or engine_log.find_last_error(self._process.lines)
+        return f"{self._describe_exit()}. {reason}"
 
-    def _exit_description(self) -> str:
+    def _describe_exit(self) -> str:
         status = self._process.status or 0
         if self._launch.container and status > _BY_SIGNAL:
             with contextlib.suppress(ValueError):
                 return f"was ended by {signal.Signals(status - _BY_SIGNAL).name}"
         return self._process.explain_end()
 
-    def _known_reason(self) -> str:
+    def _find_known_reason(self) -> str:
         """Return the cause of the failure if it is known, else ""."""
         choice = self._choice
         # Settings by their names in the panel
-        reason = engine_log.explanation(
+        reason = engine_log.explain_failure(
             self._process.lines,
             memory=f"the share of GPU memory (now {choice.gpu_memory_utilization:g})",
             context="the context" + (f" (now {choice.context})" if choice.context else ""),
@@ -262,14 +264,14 @@ class RemoteRuntime:
 _COMMAND_SECONDS = 20.0
 
 
-def _remove_command(program: str, name: str) -> tuple[str, ...]:
+def _make_remove_command(program: str, name: str) -> tuple[str, ...]:
     """Return the command that stops a container and removes it with its volumes."""
     return (program, "rm", "--force", "--volumes", name)
 
 
 async def _remove(program: str, name: str, environment: Mapping[str, str]) -> None:
     """Remove the container in case `docker run --rm` did not, for example after SIGKILL."""
-    process = ChildProcess(_remove_command(program, name), environment, grace=1.0)
+    process = ChildProcess(_make_remove_command(program, name), environment, grace=1.0)
     with contextlib.suppress(ProcessFailed, TimeoutError):
         process.start()
         async with asyncio.timeout(_COMMAND_SECONDS):

@@ -46,10 +46,10 @@ class ManagerStatus:
     error: str = ""
 
 
-def loading_status(plan: Plan) -> ManagerStatus:
+def make_loading_status(plan: Plan) -> ManagerStatus:
     return ManagerStatus(
         ManagerState.LOADING,
-        plan.display_id(),
+        plan.get_display_id(),
         plan.model.model_type if plan.model is not None else None,
         plan.choice.mode,
         LoadProgress("starting"),
@@ -57,7 +57,7 @@ def loading_status(plan: Plan) -> ManagerStatus:
     )
 
 
-def wrong_model(
+def make_wrong_model_error(
     status: ManagerStatus, model: Model | None, wanted: Sequence[Ability]
 ) -> WrongModel:
     """Return the error, which states the loaded model, the `wanted` abilities, and how to switch."""
@@ -91,12 +91,12 @@ class StatusStore:
             for listener in self.on_change:
                 listener(status)
 
-    def progress(self, progress: LoadProgress) -> None:
+    def set_progress(self, progress: LoadProgress) -> None:
         """Set the progress. Ignored unless a model is loading."""
         if self.status.state is ManagerState.LOADING:
             self.show(replace(self.status, progress=progress))
 
-    def line(self, line: str) -> None:
+    def add_line(self, line: str) -> None:
         for listener in self.on_line:
             listener(line)
 
@@ -139,7 +139,7 @@ class TimeLeft:
         return left if left <= _MAX_LEFT else None
 
 
-def model_progress(
+def make_progress_message(
     status: ManagerStatus, fetch: FetchStatus, time_left: TimeLeft, now: float
 ) -> ModelComing:
     """Return the message for visitors, with an empty `model` if no model is fetched or loaded."""
@@ -181,7 +181,7 @@ class ProgressBroadcast:
         self.last_sent = ModelComing()
         self._next_tick = Timer()
 
-    def part(self, context: SessionContext) -> ModelProgressPart:
+    def make_part(self, context: SessionContext) -> ModelProgressPart:
         part = ModelProgressPart(context, self)
         self.parts.add(part)
         if not self._next_tick:

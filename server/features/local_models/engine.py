@@ -116,7 +116,7 @@ class LocalEngine:
         self.engine: Engine = self
 
     def explain_end(self) -> str:
-        return f"ended ({exit_cause(self._worker.status)})."
+        return f"ended ({describe_exit(self._worker.status)})."
 
     async def start(self) -> None:
         """Load the model; see `Runtime.start`. Call it once."""
@@ -140,7 +140,7 @@ class LocalEngine:
         except WorkerEnded:
             if self._closed:
                 raise StartFailed(self.status.detail) from None
-            state, why = EngineState.UNREACHABLE, self._unexpected_end_detail(" while it loaded")
+            state, why = EngineState.UNREACHABLE, self._describe_unexpected_end(" while it loaded")
         await self._worker.stop()
         self._set_status(state, why)
         raise StartFailed(why)
@@ -222,11 +222,11 @@ class LocalEngine:
             while not parser.enough:
                 message = await answer.next(due)
                 if message is None:
-                    raise self._ended_error(began)
+                    raise self._make_end_error(began)
                 if message.type == "error":
                     if sound and message.header["code"] == "sound":
                         raise _SoundRefused
-                    raise error_for_code(str(message.header["code"]), context)
+                    raise make_error(str(message.header["code"]), context)
                 if message.type == "end":
                     ended = message.header
                     parser.finish = "length" if ended["reason"] == "length" else "stop"
@@ -237,7 +237,7 @@ class LocalEngine:
                 for chunk in parser.take(Piece(str(message.header["text"]), began=True)):
                     yield chunk
         except TimeoutError:
-            raise timeout_error(self._limits, began, now() >= deadline) from None
+            raise make_timeout_error(self._limits, began, now() >= deadline) from None
         finally:
             await self._stop_answer(answer)
         for chunk in parser.end(whole=True):
@@ -271,7 +271,7 @@ class LocalEngine:
         if not self.status.ready:
             raise EngineUnavailable(self.status.detail)
 
-    def _ended_error(self, began: bool) -> EngineError:
+    def _make_end_error(self, began: bool) -> EngineError:
         if self._closed:
             return EngineUnavailable("The local model was stopped.")
         when = "in mid-answer" if began else "before it answered"
@@ -309,18 +309,18 @@ class LocalEngine:
         # The worker sends the opening mark that the prompt ends with.
         self._thinking.opened = False
         self.status = EngineStatus(
-            EngineState.READY, "", self.folder.name, capabilities_of(header, self.folder)
+            EngineState.READY, "", self.folder.name, make_capabilities(header, self.folder)
         )
         log.info("local model loaded", extra={"engine": self.name})
 
     def _on_exit(self) -> None:
         if self.status.ready and not self._closed:
-            self._set_status(EngineState.UNREACHABLE, self._unexpected_end_detail())
+            self._set_status(EngineState.UNREACHABLE, self._describe_unexpected_end())
 
-    def _unexpected_end_detail(self, during: str = "") -> str:
+    def _describe_unexpected_end(self, during: str = "") -> str:
         status = self._worker.status
         log.error("local model process ended", extra={"status": status})
-        return f"The local model's process ended{during} ({exit_cause(status)}). Load it again, or choose a smaller model."
+        return f"The local model's process ended{during} ({describe_exit(status)}). Load it again, or choose a smaller model."
 
     def _set_status(self, state: EngineState, detail: str) -> None:
         # Visitors see only the progress of loading.
@@ -342,7 +342,7 @@ _PHASES = {
 }
 
 
-def capabilities_of(header: Mapping[str, Any], folder: Path) -> Capabilities:
+def make_capabilities(header: Mapping[str, Any], folder: Path) -> Capabilities:
     """Return the capabilities of the model in `folder` according to the message `ready`."""
     # The worker splits a picture into only as many tiles as it fills.
     found = families.read_folder_geometry(folder, filled=True)
@@ -381,7 +381,7 @@ def make_runtime(
 # Errors
 
 
-def error_for_code(code: str, context_length: int | None) -> EngineError:
+def make_error(code: str, context_length: int | None) -> EngineError:
     """Return the error for a code of `worker.generating.AnswerError`."""
     match code:
         case "context":
@@ -415,7 +415,7 @@ def error_for_code(code: str, context_length: int | None) -> EngineError:
     return EngineFailed("The local model failed to answer this question. Ask again.", public=True)
 
 
-def timeout_error(limits: TimeLimits, began: bool, total: bool) -> EngineTimeout:
+def make_timeout_error(limits: TimeLimits, began: bool, total: bool) -> EngineTimeout:
     """Return the error for a time limit. `began`: the answer had begun. `total`: the limit of the whole answer."""
     if total:
         return EngineTimeout(
@@ -432,7 +432,7 @@ def timeout_error(limits: TimeLimits, began: bool, total: bool) -> EngineTimeout
     )
 
 
-def exit_cause(status: int | None) -> str:
+def describe_exit(status: int | None) -> str:
     """Describe the end of a process. `status`: its exit status, or its signal's number negated."""
     if status is None or status >= 0:
         return f"status {status}"

@@ -15,7 +15,7 @@ def register(api: Api) -> None:
     from server.core.aio import run_in_pool
     from server.features.pointing.messages import Point
     from server.features.pointing.pointing import Pointing
-    from server.features.pointing.twice import counter
+    from server.features.pointing.twice import get_counter
     from server.shared.boxes import count_overshoots
     from server.shared.services import LanguageDetector, SceneReader
 
@@ -25,6 +25,6 @@ def register(api: Api) -> None:
     find_at = (lambda *of: run_in_pool(heavy, scene.find_at, *of)) if scene is not None else None
     read = (lambda *of: run_in_pool(heavy, scene.read, *of)) if scene is not None else None
     detect = api.get_service(LanguageDetector)
-    counter(api.metrics)
+    get_counter(api.metrics)
     count_overshoots(api.metrics, 0, 0)
     api.add_session_part(lambda context: Pointing(context, find, find_at, read, detect), Point)

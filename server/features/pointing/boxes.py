@@ -61,7 +61,7 @@ _MOST_HELD = 200
 FindBoxes = Callable[[Picture, str, str], Awaitable[Sequence[Box]]]
 
 
-def question(asked: str, unit: BoxUnit, *, again: bool = False) -> str:
+def make_question(asked: str, unit: BoxUnit, *, again: bool = False) -> str:
     """Return the request for a sentence and boxes. `again`: for the second look, at a part of the picture."""
     return (_AGAIN if again else "") + _FORM.format(form=list_form(unit)) + asked
 
@@ -135,17 +135,17 @@ def parse_answer(
         sum(0 < one <= BEYOND for one in outside),
         sum(one > BEYOND for one in outside),
     )
-    return GroundedAnswer(_words(text), boxes, none, clamped, dropped)
+    return GroundedAnswer(_extract_sentence(text), boxes, none, clamped, dropped)
 
 
-def in_frame(found: Sequence[Box], picture: Picture) -> tuple[Box, ...]:
+def to_frame(found: Sequence[Box], picture: Picture) -> tuple[Box, ...]:
     """Return at most MAX_BOXES boxes, converted from pixels of the picture to pixels of the frame."""
     size, frame = (picture.width, picture.height), (picture.source_width, picture.source_height)
     shown = (to_frame_box(box, BoxUnit.PIXELS, size, frame, picture.region) for box in found)
     return tuple(box for box in shown if box is not None)[:MAX_BOXES]
 
 
-def _words(text: str) -> str:
+def _extract_sentence(text: str) -> str:
     """Return the text before the list of boxes, else the text after it."""
     data = _DATA.search(text)
     if data is None:
@@ -158,7 +158,7 @@ def _words(text: str) -> str:
     return rest[last + 1 :].strip(" \t\r\n`") if len(rest) > last + 1 else ""
 
 
-def label_list(boxes: Sequence[Box]) -> str:
+def join_labels(boxes: Sequence[Box]) -> str:
     """Return the labels of boxes as text, for an answer that has no sentence."""
     return ", ".join(dict.fromkeys(box.label for box in boxes if box.label))
 
@@ -169,15 +169,15 @@ def is_doubtful(box: Box, frame: tuple[int, int]) -> bool:
     return area < SMALL or (box.confidence is not None and box.confidence < UNSURE)
 
 
-def second_look(boxes: Sequence[Box], frame: tuple[int, int]) -> Region | None:
+def get_second_look_region(boxes: Sequence[Box], frame: tuple[int, int]) -> Region | None:
     """Return the region of a second look: around all doubtful boxes, else around the first.
 
     None if no look is useful.
     """
-    return closer([box for box in boxes if is_doubtful(box, frame)], frame)
+    return get_closer_region([box for box in boxes if is_doubtful(box, frame)], frame)
 
 
-def closer(
+def get_closer_region(
     boxes: Sequence[Box], frame: tuple[int, int], seen: Region | None = None
 ) -> Region | None:
     """Return the region around all boxes, else around the first box. None if neither is much smaller than `seen`.
@@ -186,25 +186,25 @@ def closer(
     """
     most = _MOST_AREA * (seen.width * seen.height if seen is not None else frame[0] * frame[1])
     for some in (boxes, boxes[:1]):
-        region = _around(some, frame) if some else None
+        region = _get_region_around(some, frame) if some else None
         if region is not None and region.width * region.height <= most:
             return region
     return None
 
 
-def middle(seen: Region) -> Region:
+def get_middle(seen: Region) -> Region:
     """Return the middle of a region, half as wide and high."""
     wide, high = seen.width // 4, seen.height // 4
     return Region(seen.left + wide, seen.top + high, seen.right - wide, seen.bottom - high)
 
 
-def _around(boxes: Sequence[Box], frame: tuple[int, int]) -> Region:
-    left, right = _span([(box.x1, box.x2) for box in boxes], frame[0])
-    top, bottom = _span([(box.y1, box.y2) for box in boxes], frame[1])
+def _get_region_around(boxes: Sequence[Box], frame: tuple[int, int]) -> Region:
+    left, right = _compute_span([(box.x1, box.x2) for box in boxes], frame[0])
+    top, bottom = _compute_span([(box.y1, box.y2) for box in boxes], frame[1])
     return Region(left, top, right, bottom)
 
 
-def _span(edges: Sequence[tuple[float, float]], side: int) -> tuple[int, int]:
+def _compute_span(edges: Sequence[tuple[float, float]], side: int) -> tuple[int, int]:
     """Return the beginning and end, on one axis within the frame, of a region that contains these edges."""
     low, high = min(low for low, _ in edges), max(high for _, high in edges)
     length = max((high - low) * (1 + 2 * _AROUND), _LEAST_SIDE * side)
@@ -213,7 +213,7 @@ def _span(edges: Sequence[tuple[float, float]], side: int) -> tuple[int, int]:
     return min(first, side - 1), max(last, first + 1)
 
 
-def after_second_look(
+def combine_looks(
     first: GroundedAnswer, second: GroundedAnswer, region: Region, frame: tuple[int, int]
 ) -> GroundedAnswer:
     """Return the combined answer of both looks.
@@ -222,13 +222,13 @@ def after_second_look(
     """
     if not (second.boxes or second.none):
         return first
-    kept = [box for box in first.boxes if not (is_doubtful(box, frame) and _inside(box, region))]
+    kept = [box for box in first.boxes if not (is_doubtful(box, frame) and _is_inside(box, region))]
     boxes = tuple(itertools.islice((*second.boxes, *kept), MAX_BOXES))
     if boxes:
         return replace(first, boxes=boxes)
     return GroundedAnswer(second.sentence or first.sentence, (), True)
 
 
-def _inside(box: Box, region: Region) -> bool:
+def _is_inside(box: Box, region: Region) -> bool:
     x, y = box.middle
     return region.left <= x <= region.right and region.top <= y <= region.bottom

@@ -66,51 +66,57 @@ def compare(question: str, first: str, second: str) -> Verdict:
     if not second.strip() or second.strip(" .\"'`*") == NOTHING_TO_READ:
         return Verdict.UNSEEN
     one, other = first[:_MOST], second[:_MOST]
-    first_claims, second_claims = _main(one), _claims(_fold(_LISTED.sub(" ", other)))
-    heads = _yes_no(one), _yes_no(other)
+    first_claims, second_claims = (
+        _find_main_claims(one),
+        _find_claims(_fold(_LISTED.sub(" ", other))),
+    )
+    heads = _find_yes_no(one), _find_yes_no(other)
     if all(heads):
         first_claims, second_claims = (
             first_claims | {"yes_no": {heads[0]}},
             second_claims | {"yes_no": {heads[1]}},
         )
-    if not _table("signal").search(plain(question)):
+    if not _load_pattern("signal").search(plain(question)):
         first_claims, second_claims = (
             {k: v for k, v in found.items() if k != "light"}
             for found in (first_claims, second_claims)
         )
     found = [
-        _relation(first_claims[kind], second_claims[kind])
+        _compare_claims(first_claims[kind], second_claims[kind])
         for kind in sorted(first_claims.keys() & second_claims.keys())
     ]
     if Verdict.DIFFERS in found:
         # Such as "I couldn't find that. It says: 4.50 EUR": the second look did not see the thing.
-        begins = [_table("unable").search(plain(text)) for text in _first(one) + _first(other)]
+        begins = [
+            _load_pattern("unable").search(plain(text))
+            for text in _get_first_sentence(one) + _get_first_sentence(other)
+        ]
         lost = len(begins) > 1 and begins[1] and not begins[0]
         return Verdict.UNSEEN if lost else Verdict.DIFFERS
     if found:
-        alike = Verdict.UNSURE not in found and _same_names(one, other)
+        alike = Verdict.UNSURE not in found and _has_same_names(one, other)
         return Verdict.AGREES if alike else Verdict.UNSURE
-    unable = [_table("unable").search(plain(text)) is not None for text in (one, other)]
+    unable = [_load_pattern("unable").search(plain(text)) is not None for text in (one, other)]
     if any(unable):
         return Verdict.UNSEEN if unable[1] else Verdict.UNSURE
-    same = not first_claims and not second_claims and _same_words(one, other)
+    same = not first_claims and not second_claims and _has_same_words(one, other)
     return Verdict.AGREES if same else Verdict.UNSURE
 
 
-def contradiction(second: str, language: str) -> str:
+def format_contradiction(second: str, language: str) -> str:
     """Return the warning that a second look contradicts the answer. `language`: a BCP 47 tag; English for unknown ones."""
-    sentences = [text for text in _sentences(second[:_MOST]) if _claims(_fold(text))]
+    sentences = [text for text in _split_sentences(second[:_MOST]) if _find_claims(_fold(text))]
     other = (sentences or [second])[0].strip().rstrip(".!。।")
     if len(other) > _MOST_QUOTED:
         other = f"{other[:_MOST_QUOTED].rstrip()}…"
-    said = _data()["differs"]
+    said = _load_data()["differs"]
     form: str = said.get(language.partition("-")[0].lower(), said["en"])
     return form.replace("{other}", " ".join(other.split()))
 
 
-def numbers_in(text: str) -> frozenset[Hashable]:
+def find_numbers(text: str) -> frozenset[Hashable]:
     """Return the numbers and parts of dates in an answer, by which its printed text is found in the picture."""
-    found = _numbers(_fold(text[:_MOST]))
+    found = _find_numbers(_fold(text[:_MOST]))
     return frozenset(
         one
         for values in found.values()
@@ -119,29 +125,29 @@ def numbers_in(text: str) -> frozenset[Hashable]:
     )
 
 
-def _sentences(text: str) -> list[str]:
+def _split_sentences(text: str) -> list[str]:
     found = _SENTENCE.finditer(_LISTED.sub(" ", text))
     return [match[0] for match in found if match[0].strip()]
 
 
-def _first(text: str) -> list[str]:
-    return _sentences(text)[:1]
+def _get_first_sentence(text: str) -> list[str]:
+    return _split_sentences(text)[:1]
 
 
 _Found = dict[str, set[Hashable]]
 
 
-def _main(text: str) -> _Found:
+def _find_main_claims(text: str) -> _Found:
     """Return the claims of the first sentence that has any; empty if there are none."""
-    claims = (_claims(_fold(sentence)) for sentence in _sentences(text))
+    claims = (_find_claims(_fold(sentence)) for sentence in _split_sentences(text))
     return next((found for found in claims if found), {})
 
 
-def _claims(text: str) -> _Found:
+def _find_claims(text: str) -> _Found:
     """Return the claims of a folded text (see `_fold`), by kind."""
-    found = _numbers(text)
+    found = _find_numbers(text)
     for kind in ("light", "power", "expiry", "danger"):
-        sides = _sides(kind, text)
+        sides = _find_sides(kind, text)
         # A text that mentions both opposites makes neither claim.
         if len(sides) == 1 or (sides and kind == "light"):
             found[kind] = set(sides)
@@ -151,18 +157,18 @@ def _claims(text: str) -> _Found:
 def _fold(text: str) -> str:
     """Return a normalised text: ASCII digits, decimal fractions, and spaces between scripts."""
     text = "".join(str(unicodedata.digit(c)) if c.isdecimal() else c for c in text)
-    text = _FRACTION.sub(_decimal, text)
+    text = _FRACTION.sub(_format_decimal, text)
     return _JOINT.sub(r"\1 ", plain(text))
 
 
-def _decimal(fraction: re.Match[str]) -> str:
+def _format_decimal(fraction: re.Match[str]) -> str:
     """Return the decimal number of a match of `_FRACTION`, such as "10.5" for "10 1/2"."""
     whole, one, other, over, under = fraction.groups()
     part = unicodedata.numeric(one) if one else int(over) / int(under)
     return f"{int(whole or other or 0) + part:.3f}".rstrip("0")
 
 
-def _numbers(text: str) -> _Found:
+def _find_numbers(text: str) -> _Found:
     """Return the dates, times and numbers of a folded text, by kind."""
     found: _Found = {}
     for date in find_dates(text):
@@ -176,16 +182,16 @@ def _numbers(text: str) -> _Found:
     carried: tuple[str, Decimal] | None = None
     before = len(text)
     for match in reversed(list(_NUMBER.finditer(text))):
-        unit = _unit(text[match.end() :][:_UNIT_CHARS])
+        unit = _parse_unit(text[match.end() :][:_UNIT_CHARS])
         if unit is None and _RANGE.fullmatch(text, match.end(), before):
             unit = carried
         carried, before = unit, match.start()
         kind, times = unit or ("number", Decimal(1))
-        found.setdefault(kind, set()).add((_value(match[0]) * times).normalize())
+        found.setdefault(kind, set()).add((_parse_value(match[0]) * times).normalize())
     return found
 
 
-def _value(number: str) -> Decimal:
+def _parse_value(number: str) -> Decimal:
     """Return the value of a number. Three digits after a single mark are thousands, unless the number begins with 0."""
     last = max(number.rfind("."), number.rfind(","))
     if last < 0:
@@ -198,55 +204,59 @@ def _value(number: str) -> Decimal:
     return Decimal(f"{re.sub('[.,]', '', whole)}.{part}")
 
 
-def _unit(behind: str) -> tuple[str, Decimal] | None:
+def _parse_unit(behind: str) -> tuple[str, Decimal] | None:
     """Return the kind of the unit at the start of a text, and its factor to the base unit; None if there is none."""
     behind = behind.removeprefix(" ").removeprefix("-")
-    found = [(match.end(), unit) for pattern, unit in _units() if (match := pattern.match(behind))]
+    found = [
+        (match.end(), unit) for pattern, unit in _load_units() if (match := pattern.match(behind))
+    ]
     return max(found, key=lambda one: one[0])[1] if found else None
 
 
-def _relation(first: Iterable[Hashable], second: Iterable[Hashable]) -> Verdict:
+def _compare_claims(first: Iterable[Hashable], second: Iterable[Hashable]) -> Verdict:
     """Return the relation of two answers' claims of one kind."""
     first, second = list(first), list(second)
-    borne = [any(_claims_match(one, other) for other in second) for one in first]
+    borne = [any(_is_same_claim(one, other) for other in second) for one in first]
     if all(borne):
         return Verdict.AGREES
-    known = [any(_claims_match(one, other) for one in first) for other in second]
+    known = [any(_is_same_claim(one, other) for one in first) for other in second]
     return Verdict.UNSURE if all(known) else Verdict.DIFFERS
 
 
-def _claims_match(one: Hashable, other: Hashable) -> bool:
+def _is_same_claim(one: Hashable, other: Hashable) -> bool:
     """Return True if two claims agree. Dates agree if all parts that both of them have agree."""
     if isinstance(one, tuple) and isinstance(other, tuple):
         return all(None in a | b or a & b for a, b in zip(one, other, strict=True))
     return one == other
 
 
-def _yes_no(text: str) -> str:
+def _find_yes_no(text: str) -> str:
     """Return "0" for an answer that begins with yes, "1" for one that begins with no, else ""."""
     head = _HEAD.match(text.lstrip(" \"'*¡¿"))
     word = plain(head[0]).strip() if head else ""
-    return next((str(side) for side, words in enumerate(_word_sets("yes_no")) if word in words), "")
+    return next(
+        (str(side) for side, words in enumerate(_load_word_sets("yes_no")) if word in words), ""
+    )
 
 
-def _sides(kind: str, text: str) -> list[int]:
+def _find_sides(kind: str, text: str) -> list[int]:
     """Return the indexes of the opposites that a text claims; of overlapping phrases the longest one is used."""
-    whole, *sides = _opposites(kind)
+    whole, *sides = _load_opposites(kind)
     said = {match[0] for match in whole.finditer(text)}
     return [at for at, side in enumerate(sides) if any(side.fullmatch(one) for one in said)]
 
 
-def _same_names(first: str, second: str) -> bool:
+def _has_same_names(first: str, second: str) -> bool:
     """Return False if each text contains a name that the other one lacks."""
     pairs = (first, second), (second, first)
     return not all(
-        any(not _contains_name(name, other) for name in _names(one)) for one, other in pairs
+        any(not _has_name(name, other) for name in _find_names(one)) for one, other in pairs
     )
 
 
-def _names(text: str) -> list[str]:
+def _find_names(text: str) -> list[str]:
     found = []
-    for sentence in _sentences(text):
+    for sentence in _split_sentences(text):
         begin = len(sentence) - len(sentence.lstrip())
         found += [
             match[0]
@@ -257,38 +267,38 @@ def _names(text: str) -> list[str]:
     return found
 
 
-def _contains_name(name: str, text: str) -> bool:
+def _has_name(name: str, text: str) -> bool:
     return plain(name)[:_ALIKE] in plain(text)
 
 
-def _same_words(first: str, second: str) -> bool:
+def _has_same_words(first: str, second: str) -> bool:
     """Return True if one text has all words of the other, and both texts or neither contain a negation."""
     one, other = (set(_WORD.findall(plain(text))) for text in (first, second))
     few, many = sorted((one, other), key=len)
-    denies = {_table("negation").search(plain(text)) is not None for text in (first, second)}
+    denies = {_load_pattern("negation").search(plain(text)) is not None for text in (first, second)}
     return len(few) > 1 and few <= many and len(denies) == 1
 
 
 @cache
-def _data() -> Mapping[str, Any]:
+def _load_data() -> Mapping[str, Any]:
     file = Path(__file__).with_name("claims.toml")
     return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
-def _pattern(entries: Mapping[str, str]) -> re.Pattern[str]:
+def _make_pattern(entries: Mapping[str, str]) -> re.Pattern[str]:
     words = ",".join(text for code, text in entries.items() if code not in _UNSPACED)
     return make_word_pattern(words, ",".join(entries[code] for code in _UNSPACED))
 
 
 @cache
-def _table(name: str) -> re.Pattern[str]:
-    return _pattern(_data()[name])
+def _load_pattern(name: str) -> re.Pattern[str]:
+    return _make_pattern(_load_data()[name])
 
 
 @cache
-def _word_sets(name: str) -> list[frozenset[str]]:
+def _load_word_sets(name: str) -> list[frozenset[str]]:
     """Return the sets of words of several opposites, one set for each."""
-    sides = zip(*_data()[name].values(), strict=True)
+    sides = zip(*_load_data()[name].values(), strict=True)
     return [
         frozenset(plain(word).strip() for entry in side for word in entry.split(","))
         for side in sides
@@ -296,20 +306,20 @@ def _word_sets(name: str) -> list[frozenset[str]]:
 
 
 @cache
-def _opposites(name: str) -> list[re.Pattern[str]]:
+def _load_opposites(name: str) -> list[re.Pattern[str]]:
     """Return a pattern that matches any of several opposites, followed by a pattern for each of them."""
-    entries: Mapping[str, list[str]] = _data()[name]
+    entries: Mapping[str, list[str]] = _load_data()[name]
     count = len(next(iter(entries.values())))
     sides = [{code: texts[at] for code, texts in entries.items()} for at in range(count)]
     return [
-        _pattern({code: ",".join(texts) for code, texts in entries.items()}),
-        *map(_pattern, sides),
+        _make_pattern({code: ",".join(texts) for code, texts in entries.items()}),
+        *map(_make_pattern, sides),
     ]
 
 
 @cache
-def _units() -> list[tuple[re.Pattern[str], tuple[str, Decimal]]]:
+def _load_units() -> list[tuple[re.Pattern[str], tuple[str, Decimal]]]:
     return [
         (make_word_pattern(one["words"], one.get("parts", "")), (one["of"], Decimal(one["times"])))
-        for one in _data()["unit"]
+        for one in _load_data()["unit"]
     ]

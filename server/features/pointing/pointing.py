@@ -65,7 +65,7 @@ class Pointing(SessionPart):
             # Do not speak the list of boxes; the sentence is enough.
             on_speech=None,
             spoken=None,
-            wording=_wording,
+            wording=_word_question,
             max_tokens=boxes.MAX_TOKENS,
             extras=(*draft.extras, QuestionMode.WHERE),
         )
@@ -81,14 +81,14 @@ class Pointing(SessionPart):
         return found
 
 
-def _wording(question: str, needs: Capabilities) -> str:
-    return boxes.question(question, needs.boxes) if needs.boxes is not None else question
+def _word_question(question: str, needs: Capabilities) -> str:
+    return boxes.make_question(question, needs.boxes) if needs.boxes is not None else question
 
 
-def _wording_again(question: str, needs: Capabilities) -> str:
+def _word_second_question(question: str, needs: Capabilities) -> str:
     if needs.boxes is None:
         raise EngineRefused("The present engine gives no boxes, so there is no second look.")
-    return boxes.question(question, needs.boxes, again=True)
+    return boxes.make_question(question, needs.boxes, again=True)
 
 
 class FirstLookObserver(ForwardingObserver):
@@ -125,7 +125,7 @@ class FirstLookObserver(ForwardingObserver):
             else:
                 self.asking.take_looks(DetectorBoxes(self, picture, result, find))
         elif self._unit is None:
-            found = boxes.in_frame(result.boxes or (), picture)
+            found = boxes.to_frame(result.boxes or (), picture)
             self.answer.on_result(replace(result, boxes=found))
         else:
             self._show(self._sentence.end())
@@ -135,13 +135,15 @@ class FirstLookObserver(ForwardingObserver):
         found = self.pointing.parse_answer(first.text, unit, picture)
         # If there is a region, the first look already had full resolution, so a second one is useless.
         frame = picture.source_width, picture.source_height
-        region = boxes.second_look(found.boxes, frame) if picture.region is None else None
+        region = (
+            boxes.get_second_look_region(found.boxes, frame) if picture.region is None else None
+        )
         if region is None or first.cancel_reason is not None:
             self.end(first, found)
             return
         try:
             view = replace(self._draft.view, region=region, detail=Detail.HIGH)
-            draft = replace(self._draft, view=view, prepared=None, wording=_wording_again)
+            draft = replace(self._draft, view=view, prepared=None, wording=_word_second_question)
             second = SecondLookObserver(self, first, found, unit)
             self.asking.on_submitted(self.pointing.context.requests.submit(draft, second))
         except QwenCameraError as error:
@@ -151,7 +153,7 @@ class FirstLookObserver(ForwardingObserver):
 
     def end(self, result: Result, found: boxes.GroundedAnswer) -> None:
         """End the answer with this sentence and these boxes."""
-        text = found.sentence or boxes.label_list(found.boxes)
+        text = found.sentence or boxes.join_labels(found.boxes)
         if not self._shown:
             self._show(text)
         self.answer.on_result(replace(result, text=text, boxes=found.boxes))
@@ -196,7 +198,7 @@ class SecondLookObserver(JobObserver):
         elif picture is not None and picture.region is not None:
             seen = self._first.pointing.parse_answer(result.text, self._unit, picture)
             frame = picture.source_width, picture.source_height
-            found = boxes.after_second_look(found, seen, picture.region, frame)
+            found = boxes.combine_looks(found, seen, picture.region, frame)
         self._first.end(whole, found)
 
 
@@ -217,7 +219,7 @@ class DetectorBoxes:
         result, picture = self._result, self._picture
         try:
             found = await find(picture, self._asking.question.text, result.text)
-            if inside := boxes.in_frame(found, picture):
+            if inside := boxes.to_frame(found, picture):
                 result = replace(result, boxes=inside, boxes_by="detector")
         finally:
             self._end(result)

@@ -62,13 +62,13 @@ class PointLookup:
         try:
             while (message := self._waiting) is not None:
                 self._waiting = None
-                pointed = await self._at(message, find)
+                pointed = await self._find_at(message, find)
                 if self._waiting is None:
                     self._context.outbox.put(pointed)
         finally:
             self._task = None
 
-    async def _at(self, message: Point, find: FindAt) -> Pointed:
+    async def _find_at(self, message: Point, find: FindAt) -> Pointed:
         nothing = Pointed(x=message.x, y=message.y, boxes=[])
         held = self._context.held
         frame = held or self._context.camera.newest
@@ -91,13 +91,13 @@ class PointLookup:
         return Pointed(
             x=message.x,
             y=message.y,
-            boxes=[_as_shares(one, frame) for one in found[:MOST_BOXES]],
+            boxes=[_to_pointed_box(one, frame) for one in found[:MOST_BOXES]],
             captured_at=info.captured_at,
             age_ms=info.age_ms,
         )
 
 
-def _as_shares(found: Finding, frame: Frame) -> PointedBox:
+def _to_pointed_box(found: Finding, frame: Frame) -> PointedBox:
     box = found.box
     return PointedBox(
         kind=found.kind,

@@ -19,7 +19,7 @@ from server.core.messages.to_client import SecondLook
 from server.core.metrics import Metrics
 from server.features.pointing import boxes
 from server.features.pointing.boxes import FindBoxes
-from server.features.pointing.claims import Verdict, compare, contradiction, numbers_in
+from server.features.pointing.claims import Verdict, compare, find_numbers, format_contradiction
 from server.features.pointing.snap import FAILURES, PIXELS
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities, Engine, EngineRequest, PointedAt
@@ -55,7 +55,7 @@ _AGAIN = (
 ReadLines = Callable[[NDArray[np.uint8]], Awaitable[Sequence[Box]]]
 
 
-def counter(metrics: Metrics) -> Any:
+def get_counter(metrics: Metrics) -> Any:
     """Return the counter of second looks, by result."""
     # result: agrees, differs, unsure, unseen, late, failed
     return metrics.counter(
@@ -81,13 +81,13 @@ class DoubleChecks:
         """
         self.context, self.detect = context, detect
         self.find, self.read = find, read
-        self._counter = counter(context.services.metrics)
+        self._counter = get_counter(context.services.metrics)
         self._agreed = self._compared = 0
 
     async def run(self, asking: Asking, draft: Draft) -> None:
         """Queue the question; after its answer the second look runs as a task."""
         # Disable the engine's own voice, which could not speak the warning of the second look.
-        draft = replace(draft, on_speech=None, wording=_wording)
+        draft = replace(draft, on_speech=None, wording=_word_question)
         asking.on_submitted(self.context.requests.submit(draft, _FirstAnswer(self, asking, draft)))
 
     def record_result(self, result: Verdict | str, text: str | None) -> SecondLook:
@@ -102,12 +102,12 @@ class DoubleChecks:
         return SecondLook.model_validate(found | {"text": text})
 
 
-def _wording(question: str, needs: Capabilities) -> str:
+def _word_question(question: str, needs: Capabilities) -> str:
     # The built-in engine interprets the bare question.
     return question if needs.wants_pixels else f"{_FIRST}{question}"
 
 
-def _wording_again(question: str, needs: Capabilities) -> str:
+def _word_second_question(question: str, needs: Capabilities) -> str:
     return question if needs.wants_pixels else f"{_AGAIN}{question}"
 
 
@@ -182,7 +182,7 @@ class _SecondAnswer(JobObserver):
         warning = ""
         try:
             async with asyncio.timeout(SECONDS):
-                looked = await self._look(await self._region())
+                looked = await self._look(await self._choose_region())
                 if looked.cancel_reason is None:
                     second, pool = looked, self._context.services.prepare_pool
                     result, warning = await run_in_pool(pool, self._compare, second.text)
@@ -207,7 +207,7 @@ class _SecondAnswer(JobObserver):
         detect = self._twice.detect
         detected = detect(self._first.text) if detect is not None else None
         language = wishes.language or detected or wishes.page_language or "en"
-        return verdict, contradiction(second, language)
+        return verdict, format_contradiction(second, language)
 
     async def _look(self, region: Region) -> Result:
         """Ask about a part of the frame, and return the result. Raise QwenCameraError if the request fails."""
@@ -215,7 +215,7 @@ class _SecondAnswer(JobObserver):
             self._draft,
             view=replace(self._view, region=region, detail=Detail.HIGH),
             prepared=None,
-            wording=_wording_again,
+            wording=_word_second_question,
             max_tokens=MAX_TOKENS,
             earlier=None,
             caption="",
@@ -225,7 +225,7 @@ class _SecondAnswer(JobObserver):
         self._job = self._context.requests.submit(draft, self)
         return await self._second_result
 
-    async def _region(self) -> Region:
+    async def _choose_region(self) -> Region:
         """Return the region of the second look. Raise FrameWithheld if a filter withholds the picture."""
         view = self._view
         seen = view.region or Region(0, 0, view.frame.width, view.frame.height)
@@ -234,25 +234,25 @@ class _SecondAnswer(JobObserver):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIND_SECONDS):
                 region = await self._find_part(picture, seen)
-        return region or boxes.middle(seen)
+        return region or boxes.get_middle(seen)
 
     async def _find_part(self, picture: Picture, seen: Region) -> Region | None:
         """Return the region of printed text with a number of the answer, else of named objects, else of any text."""
         size, find = (picture.source_width, picture.source_height), self._twice.find
 
-        def closer(found: Sequence[Box]) -> Region | None:
-            return boxes.closer(boxes.in_frame(found, picture), size, seen)
+        def get_region(found: Sequence[Box]) -> Region | None:
+            return boxes.get_closer_region(boxes.to_frame(found, picture), size, seen)
 
-        numbers = numbers_in(self._first.text)
-        lines = await self._lines(picture) if numbers else None
-        region = closer([line for line in lines or () if numbers & numbers_in(line.label)])
+        numbers = find_numbers(self._first.text)
+        lines = await self._read_lines(picture) if numbers else None
+        region = get_region([line for line in lines or () if numbers & find_numbers(line.label)])
         if region is None and find is not None:
-            region = closer(await find(picture, self._asking.question.text, self._first.text))
+            region = get_region(await find(picture, self._asking.question.text, self._first.text))
         if region is None:
-            region = closer(lines if lines is not None else await self._lines(picture))
+            region = get_region(lines if lines is not None else await self._read_lines(picture))
         return region
 
-    async def _lines(self, picture: Picture) -> Sequence[Box]:
+    async def _read_lines(self, picture: Picture) -> Sequence[Box]:
         if self._twice.read is None or picture.bgr is None:
             return ()
         try:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def register(api: Api) -> None:
     """Add prefill to each session, with its counter."""
-    from server.features.prefill.prefill import Prefill, counter
+    from server.features.prefill.prefill import Prefill, get_counter
 
-    counter(api.metrics)
+    get_counter(api.metrics)
     api.add_session_part(Prefill)

@@ -83,21 +83,23 @@ class Likeness:
             poses, planes = zip(*(one for one in aligned if one is not None), strict=True)
             self._means = _mean(planes)
             # The newest sample differs from the others only by noise, so the difference measures the noise.
-            noise, _ = _differences(_mean(planes[:-1] or planes), planes[-1], _margin(poses))
+            noise, _ = _measure_differences(
+                _mean(planes[:-1] or planes), planes[-1], _measure_margin(poses)
+            )
             self._share = min(1.0, max(_QUIET, _TIMES * noise / _LIMITS[1]))
 
-    def matches(self, samples: Sequence[FrameSample], scratch: BufferPool) -> bool:
+    def is_match(self, samples: Sequence[FrameSample], scratch: BufferPool) -> bool:
         """Return True if no pixel of later samples, the newest last, differs by more than noise."""
         aligned = [self._align(sample, scratch) for sample in samples]
         if self._means is None or not all(aligned):
             return False
         poses, planes = zip(*(one for one in aligned if one is not None), strict=True)
-        margin = _margin(poses)
+        margin = _measure_margin(poses)
         for count, limit in _LIMITS.items():
             later = _mean(planes[-count:])
-            if _sharpness(later[0]) > _SHARPER * _sharpness(self._means[0]):
+            if _measure_sharpness(later[0]) > _SHARPER * _measure_sharpness(self._means[0]):
                 return False
-            luma, color = _differences(self._means, later, margin)
+            luma, color = _measure_differences(self._means, later, margin)
             if luma > limit * self._share or color > _COLOR_LIMIT:
                 return False
         return True
@@ -119,19 +121,19 @@ class Likeness:
         return pose, [(luma - np.float32(pose.offset)) / light, *chroma]
 
 
-def _margin(poses: Sequence[Pose]) -> int:
+def _measure_margin(poses: Sequence[Pose]) -> int:
     """Return the width in pixels of the margin that at least one sample does not show, or shows in part."""
     return 4 * max(pose.margin for pose in poses) + 2
 
 
-def _differences(earlier: list[F32], later: list[F32], margin: int) -> tuple[float, float]:
+def _measure_differences(earlier: list[F32], later: list[F32], margin: int) -> tuple[float, float]:
     """Return the largest differences of luma and of chroma, minus the tolerance at edges."""
     found = [_remove_lighting(later[0] - earlier[0], earlier[0])]
     for one, two in zip(earlier[1:], later[1:], strict=True):
         found.append(cv2.blur(two - one - np.median(two - one), (2, 2)))
     largest = []
     for difference, one, two in zip(found, earlier, later, strict=True):
-        left = np.abs(difference) - _EDGE * _contrast(one, two)
+        left = np.abs(difference) - _EDGE * _measure_contrast(one, two)
         clear_edge(left, margin if one is earlier[0] else margin // 2)
         largest.append(float(left.max()))
     return largest[0], max(largest[1:])
@@ -158,7 +160,7 @@ def _mean(several: Sequence[list[F32]]) -> list[F32]:
     return [np.mean(planes, axis=0) for planes in zip(*several, strict=True)]
 
 
-def _sharpness(luma: F32) -> float:
+def _measure_sharpness(luma: F32) -> float:
     """Return the mean amount of fine detail in grey levels, plus 0.5 so that ratios are defined."""
     return float(cv2.mean(cv2.absdiff(luma, cv2.blur(luma, (3, 3))))[0]) + 0.5
 
@@ -178,7 +180,7 @@ def _remove_lighting(difference: F32, luma: F32) -> F32:
     return difference - cv2.resize(wide, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _contrast(one: F32, two: F32) -> F32:
+def _measure_contrast(one: F32, two: F32) -> F32:
     """Return the range of values in the 5×5 pixels around each pixel: the smaller range of both pictures."""
     ranges = (cv2.dilate(each, _KERNEL) - cv2.erode(each, _KERNEL) for each in (one, two))
     return np.asarray(np.minimum(*ranges), np.float32)

@@ -32,7 +32,7 @@ AHEAD_SECONDS = 1.0
 KNOWN_SECONDS = 0.4
 
 
-def counter(metrics: Metrics) -> Any:
+def get_counter(metrics: Metrics) -> Any:
     """Return the counter of pictures that were sent ahead."""
     return metrics.counter(
         "pictures_ahead_total", "Pictures that went to the engine before their question"
@@ -70,7 +70,7 @@ class Prefill(SessionPart):
     def __init__(self, context: SessionContext) -> None:
         self._context = context
         self._camera, self._services = context.camera, context.services
-        self._counted = counter(context.services.metrics)
+        self._counted = get_counter(context.services.metrics)
         self._tasks = TaskSet("prefill")
         self._numbers = itertools.count(1)
         # The newest samples by the ids of their frames, oldest first
@@ -117,7 +117,7 @@ class Prefill(SessionPart):
                 await self._ahead_request.ended.wait()
             # The request ahead may have failed meanwhile.
             if self._sent is not None:
-                return _with_frame(self._sent, view)
+                return _replace_frame(self._sent, view)
         self._cancel()
         self._waiting = sent = await self._prepare(view, needs, samples)
         return sent.prepared
@@ -147,7 +147,7 @@ class Prefill(SessionPart):
     async def _run_sampling(self) -> None:
         """Sample new frames until the sampling time is over, and send pictures ahead while a question is expected."""
         try:
-            while time.monotonic() < self._until and self._engine_has_cache():
+            while time.monotonic() < self._until and self._has_engine_cache():
                 frame = self._camera.newest
                 if frame is not None and self._camera.state() is CameraState.LIVE:
                     await self._sample(frame)
@@ -164,7 +164,7 @@ class Prefill(SessionPart):
         async with self._sampling:
             sample = self._samples.pop(frame.id, None)
             if sample is None:
-                sample = await self._in_pool(FrameSample, frame.image)
+                sample = await self._run_in_pool(FrameSample, frame.image)
                 self._sample_count += 1
             self._samples[frame.id] = sample
             for id in list(self._samples)[:-SAMPLES]:
@@ -178,8 +178,8 @@ class Prefill(SessionPart):
             return
         if self._sample_count >= sent.after and len(samples) == SAMPLES:
             sent.tries, sent.after = sent.tries - 1, self._sample_count + SAMPLES
-            likeness = await self._in_pool(_stable_likeness, samples)
-            if likeness is not None and await self._in_pool(likeness.matches, [sent.sample]):
+            likeness = await self._run_in_pool(_make_stable_likeness, samples)
+            if likeness is not None and await self._run_in_pool(likeness.is_match, [sent.sample]):
                 sent.likeness = likeness
 
     async def _can_reuse(self, view: View, needs: Capabilities, samples: list[FrameSample]) -> bool:
@@ -193,25 +193,25 @@ class Prefill(SessionPart):
             return True
         if sent.likeness is None or len(samples) < SAMPLES:
             return False
-        return await self._in_pool(sent.likeness.matches, samples) and sent is self._sent
+        return await self._run_in_pool(sent.likeness.is_match, samples) and sent is self._sent
 
-    async def _in_pool(self, call: Any, about: Any) -> Any:
+    async def _run_in_pool(self, call: Any, about: Any) -> Any:
         services = self._services
         return await run_in_pool(services.prepare_pool, partial(call, about, services.scratch))
 
     # Ahead of a question
 
-    def _engine_has_cache(self) -> bool:
+    def _has_engine_cache(self) -> bool:
         able = self._services.current_engine().status.capabilities
         return able.prefix_cache and not able.wants_pixels
 
-    def _idle(self) -> bool:
+    def _is_idle(self) -> bool:
         """Return True if the engine is idle, has a prefix cache and may get this session's pictures."""
         engine, inference = self._services.current_engine(), self._services.inference
         requests = self._context.requests
         return (
             engine.status.ready
-            and self._engine_has_cache()
+            and self._has_engine_cache()
             and requests.consent.given_to(engine)
             and requests.allowance.left(time.monotonic())
             and inference.free(Role.ANSWERS)
@@ -226,7 +226,7 @@ class Prefill(SessionPart):
         known = held or self._frame
         frame = known or self._camera.newest
         pause = AHEAD_SECONDS if known is None else KNOWN_SECONDS
-        if frame is None or now < self._tried + pause or not self._idle():
+        if frame is None or now < self._tried + pause or not self._is_idle():
             return
         if known is None and (now < self._woken + AWAKE_SECONDS or len(samples) < SAMPLES):
             return
@@ -241,13 +241,13 @@ class Prefill(SessionPart):
             likeness = None
             if (
                 known is None
-                and (likeness := await self._in_pool(_stable_likeness, samples)) is None
+                and (likeness := await self._run_in_pool(_make_stable_likeness, samples)) is None
             ):
                 return
             sent = await self._prepare(view, needs, samples)
             sent.likeness = likeness
             # Check again, since preparing takes a moment.
-            if self._idle():
+            if self._is_idle():
                 ahead = _AheadObserver(f"p{next(self._numbers)}", self, sent)
                 draft = Draft(
                     question="",
@@ -307,15 +307,15 @@ class _AheadObserver(JobObserver):
         self._part.on_ahead_end(self._sent, reason)
 
 
-def _stable_likeness(samples: list[FrameSample], scratch: BufferPool) -> Likeness | None:
+def _make_stable_likeness(samples: list[FrameSample], scratch: BufferPool) -> Likeness | None:
     """Return the likeness of samples; None if the scene changed between them."""
     half = len(samples) // 2
-    if not Likeness(samples[:half], scratch).matches(samples[half:], scratch):
+    if not Likeness(samples[:half], scratch).is_match(samples[half:], scratch):
         return None
     return Likeness(samples, scratch)
 
 
-def _with_frame(sent: _Sent, view: View) -> Prepared:
+def _replace_frame(sent: _Sent, view: View) -> Prepared:
     """Return the picture that was sent, with the times of the view's frame, which shows the same scene."""
     frame, picture = view.frame, sent.prepared.picture
     same = replace(

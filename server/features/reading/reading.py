@@ -11,7 +11,13 @@ from server.core.aio import run_in_pool
 from server.core.errors import CameraError, QwenCameraError
 from server.core.frames import Detail, Frame, QuestionMode, Role, Scene
 from server.features.reading.messages import ReadingState
-from server.features.reading.text import ReadPace, ReadText, join_lines, lines_of, reading_question
+from server.features.reading.text import (
+    ReadPace,
+    ReadText,
+    join_lines,
+    make_reading_question,
+    parse_lines,
+)
 from server.media.camera import QuestionTime
 from server.models.base import Engine, EngineRequest, Usage
 from server.models.scheduler.job import Job, JobObserver, Result
@@ -99,9 +105,9 @@ class Reading:
         """Read from this frame on until no new lines come. Errors, including NoText, end the answer."""
         try:
             while not self._is_over():
-                await self._step(frame)
+                await self._process_frame(frame)
                 await asyncio.sleep(_EVERY_SECONDS)
-                frame = await self._next_frame()
+                frame = await self._wait_for_frame()
             if self._text.empty:
                 raise NoText(
                     "No text came into view. Hold the text flat, close to the camera and in good light, then ask again."
@@ -129,14 +135,14 @@ class Reading:
             self._pace.note_speaking(now)
         return self._text.full or self._pace.is_complete(now)
 
-    async def _next_frame(self) -> Frame:
+    async def _wait_for_frame(self) -> Frame:
         now = time.monotonic()
         if now - self._woke_at >= _WAKE_SECONDS:
             self._woke_at = now
             self._camera.wake()
         return await self._camera.wait_for_frame(QuestionTime.now())
 
-    async def _step(self, frame: Frame) -> None:
+    async def _process_frame(self, frame: Frame) -> None:
         """Compare a frame with the last one read; read it if it differs, and send a hint if one is due."""
         change = self._attention.look(frame)
         if change is None:
@@ -154,7 +160,7 @@ class Reading:
                 self._context.touch()
         if now - self._advised_at >= _ADVICE_SECONDS and not self._context.behind:
             self._advised_at = now
-            hint = self._pace.hint_for(await self._advice(frame, scene), time.monotonic())
+            hint = self._pace.choose_hint(await self._find_hint(frame, scene), time.monotonic())
             if hint is not None:
                 self._context.outbox.put(ReadingState(id=self._answer.id, hint=hint))
 
@@ -170,7 +176,7 @@ class Reading:
         Raise the error of a request that fails, if it is the second in a row or no text was read yet.
         """
         look = _ReadingObserver(self._answer)
-        question = reading_question(self._text.tail(_TAIL_CHARS))
+        question = make_reading_question(self._text.get_tail(_TAIL_CHARS))
         draft = Draft(
             question=question,
             view=view,
@@ -192,7 +198,7 @@ class Reading:
         self._failures = 0
         # Merging a page of small text takes 0.1 s: do not do it on the event loop.
         pool = self._context.services.prepare_pool
-        lines = await run_in_pool(pool, self._text.add, lines_of(result.text))
+        lines = await run_in_pool(pool, self._text.add, parse_lines(result.text))
         self._more = bool(lines) and result.finish_reason == "length"
         if not lines:
             return False
@@ -201,7 +207,7 @@ class Reading:
         self._answer.on_delta(text)
         return True
 
-    async def _advice(self, frame: Frame, scene: Scene | None) -> Hint | None:
+    async def _find_hint(self, frame: Frame, scene: Scene | None) -> Hint | None:
         """Return a hint on how to move the camera, or None if there is none."""
         looker = self._looker
         if looker is None or looker.busy:

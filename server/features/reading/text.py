@@ -74,7 +74,7 @@ class ReadText:
     def empty(self) -> bool:
         return not self._lines
 
-    def tail(self, chars: int) -> str:
+    def get_tail(self, chars: int) -> str:
         """Return the last lines read, joined by line breaks, at most `chars` characters."""
         kept: list[str] = []
         for text in reversed(self._read):
@@ -91,7 +91,7 @@ class ReadText:
         """
         if self.full:
             return []
-        seen = [line for text in texts[:_MOST_NEW] if (line := _line(text)) is not None]
+        seen = [line for text in texts[:_MOST_NEW] if (line := _make_line(text)) is not None]
         first = max(0, len(self._lines) - _WINDOW)
         known = self._lines[first:]
         matched = _align(seen, known)
@@ -105,8 +105,8 @@ class ReadText:
         for at, line in enumerate(seen):
             if at in matched:
                 position = first + matched[at] + added + 1
-                text = self._gained_text(known[matched[at]], line)
-            elif self._was_read(line, known, used, elsewhere=at < below):
+                text = self._extend_line(known[matched[at]], line)
+            elif self._is_known(line, known, used, elsewhere=at < below):
                 continue
             else:
                 text = line.text
@@ -118,7 +118,7 @@ class ReadText:
                 self._chars += len(text)
         return fresh
 
-    def _was_read(
+    def _is_known(
         self, line: _Line, known: Sequence[_Line], used: set[int], *, elsewhere: bool
     ) -> bool:
         """Return True if a line that has no match in the page's order was read before.
@@ -130,13 +130,13 @@ class ReadText:
         if not elsewhere:
             return False
         for number, other in enumerate(known):
-            if number not in used and _likeness(line, other) >= _SAME_ELSEWHERE:
+            if number not in used and _measure_likeness(line, other) >= _SAME_ELSEWHERE:
                 used.add(number)
                 return True
         # Older lines than those of the window
         return any(line.key == other.key for other in self._lines[:-_WINDOW])
 
-    def _gained_text(self, known: _Line, line: _Line) -> str:
+    def _extend_line(self, known: _Line, line: _Line) -> str:
         """Return the text that a line has gained since it was read, "" if none; store the longer reading."""
         if len(line.key) < len(known.key) + _LEAST_GAIN or not _is_part(known, line):
             return ""
@@ -145,9 +145,9 @@ class ReadText:
         if not line.text.casefold().startswith(start):
             return line.text
         rest = line.text[len(start) :].strip(" .…-,;:")
-        gained = _line(rest)
+        gained = _make_line(rest)
         others = (other for other in self._lines if other is not line)
-        if gained is None or any(_likeness(gained, one) >= _SAME for one in others):
+        if gained is None or any(_measure_likeness(gained, one) >= _SAME for one in others):
             return ""
         return rest
 
@@ -164,7 +164,7 @@ def join_lines(lines: Sequence[str]) -> str:
     return text + "\n" if text else ""
 
 
-def _line(text: str) -> _Line | None:
+def _make_line(text: str) -> _Line | None:
     """Return a line with its comparison keys; None for a line without words."""
     text = " ".join(text.split())
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
@@ -172,13 +172,13 @@ def _line(text: str) -> _Line | None:
     key = letters.replace(" ", "").replace("rn", "m").translate(_ALIKE)
     if not any(char.isalnum() for char in letters) or (len(key) < 2 and key.isascii()):
         return None
-    figures = tuple(found for word in folded.split() for found in _figures(word))
+    figures = tuple(found for word in folded.split() for found in _find_figures(word))
     ends = f"^{key}$"
     pairs = frozenset(ends[at : at + 2] for at in range(len(ends) - 1))
     return _Line(text, key, pairs, figures, sum(map(len, figures)) / len(key))
 
 
-def _figures(word: str) -> list[str]:
+def _find_figures(word: str) -> list[str]:
     """Return the digits of each number in a word. A digit among letters counts as a letter."""
     bare = word.strip("().,;:%€$£-")
     if _NUMBER.fullmatch(bare) and 2 * sum(map(str.isdigit, bare)) >= len(bare) - 1:
@@ -186,7 +186,7 @@ def _figures(word: str) -> list[str]:
     return ["".join(filter(str.isdigit, found)) for found in _DIGITS.findall(bare)]
 
 
-def _likeness(one: _Line, other: _Line) -> float:
+def _measure_likeness(one: _Line, other: _Line) -> float:
     """Return how alike two lines are, 0 to 1: the Dice coefficient of their letter pairs; 0 if their digits differ."""
     if one.key == other.key:
         return 1.0
@@ -226,7 +226,7 @@ def _align(seen: Sequence[_Line], known: Sequence[_Line]) -> dict[int, int]:
 
 
 def _score(line: _Line, other: _Line) -> float:
-    likeness = _likeness(line, other)
+    likeness = _measure_likeness(line, other)
     if likeness >= (_SAME_FIGURES if line.figures and line.figures == other.figures else _SAME):
         return likeness
     return _SAME if _is_part(line, other) or _is_part(other, line) else 0.0
@@ -273,7 +273,7 @@ class ReadPace:
         """Record that the lines read so far are still being spoken."""
         self._news = max(self._news, min(now, self._read_at + HEARING_SECONDS))
 
-    def hint_for(self, found: Hint | None, now: float) -> Hint | None:
+    def choose_hint(self, found: Hint | None, now: float) -> Hint | None:
         """Record the advice about a picture; return it if it should be given now, else None."""
         self._count = self._count + 1 if found is self._seen else 1
         self._seen = found
@@ -299,7 +299,7 @@ class ReadPace:
 _MARKS = " \t\n.!\"'`*()[]=:"
 
 
-def reading_question(read: str) -> str:
+def make_reading_question(read: str) -> str:
     """Return the question for the text of the next picture.
 
     `read`: the last lines read, joined by line breaks; "" for the first picture.
@@ -314,7 +314,7 @@ def reading_question(read: str) -> str:
     )
 
 
-def lines_of(answer: str) -> list[str]:
-    """Return the lines of an answer to `reading_question`."""
+def parse_lines(answer: str) -> list[str]:
+    """Return the lines of an answer to `make_reading_question`."""
     lines = (line.strip() for line in answer.splitlines())
     return [line for line in lines if line and line.strip(_MARKS) != NOTHING_TO_READ]

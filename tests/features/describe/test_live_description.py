@@ -19,7 +19,7 @@ from server.core.messages import Chat, Confirm
 from server.features.describe import live_description
 from server.features.describe.live_description import LOOK_SECONDS, NEWS_SECONDS
 from server.features.describe.messages import Length
-from server.features.describe.words import notable_question
+from server.features.describe.words import make_notable_question
 from server.features.voice_out.messages import SpeechProgress
 from server.models.base import EngineRequest
 from server.models.prompts import UNCHANGED
@@ -336,10 +336,10 @@ def responses(messages: list[dict[str, Any]]) -> list[str]:
 
 def test_what_was_said_is_in_the_question() -> None:
     """Cut, and without a model's control tokens."""
-    again = notable_question(("A step.", "<|im_end|>" + "x" * 5000))
+    again = make_notable_question(("A step.", "<|im_end|>" + "x" * 5000))
     assert "\n- A step.\n" in again
     assert "im_end" not in again
-    assert len(again) < len(notable_question(())) + 1000
+    assert len(again) < len(make_notable_question(())) + 1000
 
 
 async def test_what_matters_is_asked_for_alone(clock: Clock) -> None:
@@ -348,7 +348,7 @@ async def test_what_matters_is_asked_for_alone(clock: Clock) -> None:
     wishes = {"prompt": "How many cups?", "length": "long", "page_language": "de"}
     async with noticing_room(engine, **wishes) as stage:
         said = await stage.described(1)
-        assert stage.asked == [notable_question(())]
+        assert stage.asked == [make_notable_question(())]
         assert engine.requests[0].messages[-1].text.endswith(own_language("de"))
         assert told(engine.requests[0]).first
         assert [one["type"] for one in said] == ["started", "delta", "response"]
@@ -362,7 +362,7 @@ async def test_what_matters_is_asked_for_alone(clock: Clock) -> None:
         ends = [m["finish_reason"] for m in await stage.ended() if m["type"] == "response"]
         assert ends == ["cancelled"]
         await stage.described(2)
-        assert stage.asked[-1] == notable_question(())
+        assert stage.asked[-1] == make_notable_question(())
         stage.settings(describe=False)
         clock.now += NEWS_SECONDS
         stage.show(3)
@@ -416,7 +416,7 @@ async def test_what_was_said_ends_with_the_stream_and_the_session(clock: Clock) 
         part = stage.one.session.part("describe")
         await stage.one.session.close("session_ended")
         assert part.text == ""
-        assert part._notices.context(clock.now).said == ()
+        assert part._notices.make_context(clock.now).said == ()
 
 
 # Never over a person who talks

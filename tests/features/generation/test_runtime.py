@@ -56,7 +56,7 @@ def generating(one: Managed) -> GenerationRuntime:
 async def test_it_is_loaded_and_stopped() -> None:
     """Phases and log are reported."""
     async with started("video") as one:
-        status = one.manager.status()
+        status = one.manager.get_status()
         assert (status.state, status.model_type) == (ManagerState.READY, ModelType.VIDEO)
         phases = [*dict.fromkeys(s.progress.phase for s in one.seen if s.progress is not None)]
         assert phases == ["starting", "loading weights"]
@@ -76,7 +76,7 @@ async def test_questions_go_to_another_engine() -> None:
         assert not place.status.capabilities.images
         for _ in range(3):
             await place.probe()
-        assert place.silent_seconds() == 0
+        assert place.get_silent_seconds() == 0
         with pytest.raises(EngineRefused, match=r"a video model.*answers questions.*engine panel"):
             async with aclosing(place.answer(make_request())) as chunks:
                 await anext(chunks)

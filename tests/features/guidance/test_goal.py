@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from server.features.guidance.goal import GoalSighting, GoalTracker, State, distance_metres
+from server.features.guidance.goal import GoalSighting, GoalTracker, State, estimate_distance
 from server.media.picture.grounding import Box
 
 SIDE = Box(0.1, 0.4, 0.2, 0.6)
@@ -61,8 +61,8 @@ def test_what_nothing_can_contradict_takes_more_looks() -> None:
 def test_it_is_followed_by_less_sure_looks_for_a_while() -> None:
     """Then both models have to say it again, or it is lost."""
     goal = found()
-    assert goal.known_box(1.5) == SIDE
-    assert goal.known_box(2.1) is None
+    assert goal.get_known_box(1.5) == SIDE
+    assert goal.get_known_box(2.1) is None
     now = 1.0
     while goal.state is State.FOUND and now < 9:
         now += 0.25
@@ -91,11 +91,11 @@ def test_it_is_expected_where_it_moves() -> None:
     goal = found(Box(0.5, 0.4, 0.6, 0.6))
     goal.see(sure(Box(0.45, 0.4, 0.55, 0.6)), 1.25)
     for now, left in ((1.5, 0.4), (9.0, 0.33)):
-        expected = goal.expected_box(now)
+        expected = goal.get_expected_box(now)
         assert expected is not None
         assert expected.edges == pytest.approx((left, 0.4, left + 0.1, 0.6))
     goal.see([], 1.5)
-    assert goal.expected_box(1.75) is None
+    assert goal.get_expected_box(1.75) is None
 
 
 def test_another_of_its_kind_far_away_is_not_it() -> None:
@@ -133,18 +133,18 @@ def test_a_second_look_decides_about_what_was_not_found_yet() -> None:
     """Denied, it is not heard of for a while; seen again twice all the same, it is found."""
     goal, sight = GoalTracker(by_model=True), GoalSighting(SIDE, sure=True)
     goal.see([sight], 0.0)
-    goal.second_look(False, 0.0, sight)
+    goal.record_second_look(False, 0.0, sight)
     assert now_is(goal, State.LOOKING)
     goal.see([sight], 4.0)
     assert now_is(goal, State.LOOKING)
-    goal.second_look(True, 4.0, sight)
+    goal.record_second_look(True, 4.0, sight)
     assert (goal.state, goal.box, goal.confirmed) == (State.FOUND, SIDE, True)
     # Of what was lost meanwhile nothing is confirmed.
     other = found()
     for number in range(1, 4):
         other.see([], 1.0 + number / 2)
     assert now_is(other, State.LOST)
-    other.second_look(True, 3.0)
+    other.record_second_look(True, 3.0)
     assert (other.state, other.confirmed) == (State.LOST, False)
 
 
@@ -165,17 +165,17 @@ def seen(size: float, far: float, field: float, ratio: float) -> Box:
 @pytest.mark.parametrize(("field", "ratio"), [(60, LYING), (45, UPRIGHT)])
 def test_it_is_as_far_as_it_looks_small(far: float, field: float, ratio: float) -> None:
     """The phone lies or stands; other cameras see 50 to 70 degrees, which is a third more or less."""
-    assert distance_metres("cup", seen(0.1, far, field, ratio), ratio) == pytest.approx(
+    assert estimate_distance("cup", seen(0.1, far, field, ratio), ratio) == pytest.approx(
         far, rel=0.05
     )
     for other in (field - 10, field + 10):
-        told = distance_metres("cup", seen(0.1, far, other, ratio), ratio)
+        told = estimate_distance("cup", seen(0.1, far, other, ratio), ratio)
         assert told == pytest.approx(far, rel=0.35)
 
 
 def test_the_longest_side_counts() -> None:
     """A bottle stands or lies."""
-    assert distance_metres("bottle", around(0.3, 0.1), LYING) == distance_metres(
+    assert estimate_distance("bottle", around(0.3, 0.1), LYING) == estimate_distance(
         "bottle", around(0.1, 0.3 / LYING), LYING
     )
 
@@ -183,10 +183,10 @@ def test_the_longest_side_counts() -> None:
 @pytest.mark.parametrize("name", ["dog", "car", "person", "book", "dining table", "", "the key"])
 def test_of_other_things_nobody_knows(name: str) -> None:
     """They differ in size, or look longer from one side than from another."""
-    assert distance_metres(name, around(0.2, 0.2), LYING) is None
+    assert estimate_distance(name, around(0.2, 0.2), LYING) is None
 
 
 @pytest.mark.parametrize("cut", [(0.0, 0.4), (0.4, 0.0), (0.8, 0.4), (0.4, 0.8)])
 def test_what_an_edge_cuts_off_has_no_distance(cut: tuple[float, float]) -> None:
     left, top = cut
-    assert distance_metres("cup", Box(left, top, left + 0.2, top + 0.2), LYING) is None
+    assert estimate_distance("cup", Box(left, top, left + 0.2, top + 0.2), LYING) is None

@@ -12,7 +12,7 @@ import pytest
 
 from server.core.frames import Frame
 from server.core.metrics import Metrics
-from server.features.guidance.guidance import Guidance, Looker, counter
+from server.features.guidance.guidance import Guidance, Looker, get_counter
 from server.features.guidance.leading import Seeker
 from server.features.guidance.scanning import Scanner
 from server.session.part import SessionContext, SessionFeatures
@@ -101,7 +101,7 @@ def counting(counter: Callable[[Metrics], Any]) -> Callable[[Room, str], float]:
     return lambda one, result: float(counter(one.services.metrics).labels(result)._value.get())
 
 
-counted = counting(counter)
+counted = counting(get_counter)
 
 
 async def look(one: Room, ahead: float) -> None:

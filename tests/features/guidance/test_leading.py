@@ -17,7 +17,7 @@ from server.core import messages as wire
 from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Geometry, JobKind, Region, Role
 from server.features.builtin.seeking import SearchHit, SearchTarget
-from server.features.guidance.leading import Seeker, look_counter, question
+from server.features.guidance.leading import Seeker, get_look_counter, make_question
 from server.features.guidance.messages import Goal, TargetLost
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
@@ -73,7 +73,7 @@ async def led(
         yield one, finding
 
 
-counted = counting(look_counter)
+counted = counting(get_look_counter)
 
 
 async def look(one: Room, at: float) -> None:
@@ -418,8 +418,8 @@ async def test_what_nothing_here_knows_is_asked_of_the_model() -> None:
         assert told[-1]["captured_at"] > 1e12
         whole, part = model.requests
         assert [one.kind for one in model.requests] == [JobKind.WATCH] * 2
-        assert whole.question == question("my keys", BoxUnit.THOUSANDTHS, again=False)
-        assert part.question == question("my keys", BoxUnit.THOUSANDTHS, again=True)
+        assert whole.question == make_question("my keys", BoxUnit.THOUSANDTHS, again=False)
+        assert part.question == make_question("my keys", BoxUnit.THOUSANDTHS, again=True)
         assert '[{"bbox_2d": [x1, y1, x2, y2], "label": "its name", ' in whole.question
         assert part.picture.region == Region(6, 90, 186, 270)
         assert whole.turns == ()

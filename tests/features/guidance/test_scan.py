@@ -14,7 +14,7 @@ from server.features.guidance.scan import (
     PlacedThing,
     ScanSighting,
     Sweep,
-    relative_degrees,
+    get_relative_degrees,
 )
 from server.media.picture.grounding import Box
 from tests.features.guidance.panorama import HEIGHT, WIDTH, Panorama
@@ -30,13 +30,13 @@ def at(
     look: Gaze, degrees: float, *, name: str = "cup", wide: float = 8.0, **more: str
 ) -> ScanSighting:
     """The picture of a look at so many degrees."""
-    left, right = look.x(degrees - wide / 2), look.x(degrees + wide / 2)
+    left, right = look.get_x(degrees - wide / 2), look.get_x(degrees + wide / 2)
     label = more.get("label", "")
     return ScanSighting(more.get("kind", "thing"), name, label, Box(left, 0.4, right, 0.6))  # type: ignore[arg-type]
 
 
 def in_view(look: Gaze, degrees: float) -> bool:
-    return abs(relative_degrees(degrees, look.right)) < 25
+    return abs(get_relative_degrees(degrees, look.right)) < 25
 
 
 def scanned(
@@ -53,9 +53,9 @@ def scanned(
         heading.right = true * drift
         look = gaze(heading.right)
         seen = [
-            at(look, heading.right + relative_degrees(place, true) * drift, name=name)
+            at(look, heading.right + get_relative_degrees(place, true) * drift, name=name)
             for name, place in things
-            if abs(relative_degrees(place, true)) < 25
+            if abs(get_relative_degrees(place, true)) < 25
         ]
         turn.update(heading, number * 0.4)
         turn.look(seen, look)
@@ -64,7 +64,7 @@ def scanned(
 
 
 def places(found: list[PlacedThing]) -> list[tuple[str, int]]:
-    return [(one.name, round(relative_degrees(one.right, 0))) for one in found]
+    return [(one.name, round(get_relative_degrees(one.right, 0))) for one in found]
 
 
 def test_each_thing_is_named_once_in_the_order_of_the_turn() -> None:
@@ -89,7 +89,7 @@ def test_a_thing_at_the_seam_is_one(drift: float) -> None:
     found = scanned(("cup", 3), ("dog", 120), ("cat", 260), drift=drift, whole=360 * drift)
     assert sorted(one.name for one in found) == ["cat", "cup", "dog"]
     truth = {"cup": 3, "dog": 120, "cat": -100}
-    assert all(abs(relative_degrees(one.right, truth[one.name])) < 3 for one in found)
+    assert all(abs(get_relative_degrees(one.right, truth[one.name])) < 3 for one in found)
 
 
 @pytest.mark.parametrize("drift", [0.96, 1.0, 1.04])
@@ -163,12 +163,12 @@ def test_what_is_believed_is_known_to_the_next_looks() -> None:
     turn = Sweep()
     look = gaze(0)
     turn.look([at(look, 5)], look)
-    assert turn.expected_sightings(gaze(10)) == []
+    assert turn.get_expected_sightings(gaze(10)) == []
     turn.look([at(look, 5)], look)
-    (known,) = turn.expected_sightings(gaze(10))
+    (known,) = turn.get_expected_sightings(gaze(10))
     assert known.name == "cup"
-    assert gaze(10).across(known.box.middle[0]) == pytest.approx(5, abs=0.1)
-    assert turn.expected_sightings(gaze(120)) == []
+    assert gaze(10).get_right(known.box.middle[0]) == pytest.approx(5, abs=0.1)
+    assert turn.get_expected_sightings(gaze(120)) == []
 
 
 def ends(*steps: tuple[float, float]) -> End | None:

@@ -14,7 +14,7 @@ from server.core import messages as wire
 from server.core.frames import VoiceCommand
 from server.features.builtin.finder import Extra, FoundObject
 from server.features.guidance.messages import Goal, Scan, WhereWas
-from server.features.guidance.scanning import Scanner, scan_counter
+from server.features.guidance.scanning import Scanner, get_scan_counter
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.picture.privacy import PrivacyFilter
@@ -67,7 +67,7 @@ async def around(
         yield one, finding
 
 
-counted = counting(scan_counter)
+counted = counting(get_scan_counter)
 
 
 def show(one: Room, right: float, at: float) -> None:

@@ -129,7 +129,7 @@ async def test_a_look_at_the_one_before_says_nothing_of_the_next() -> None:
     go.set()
     assert (await looking).model == "new"
     await asyncio.sleep(0.01)
-    assert place.silent_seconds() == 0
+    assert place.get_silent_seconds() == 0
 
 
 async def test_a_silent_engine_is_noticed_and_does_not_name_settings() -> None:
@@ -138,13 +138,13 @@ async def test_a_silent_engine_is_noticed_and_does_not_name_settings() -> None:
     place.activate(engine, "m")
     await place.probe()
     await asyncio.sleep(0.02)
-    assert place.silent_seconds() >= 0.02
+    assert place.get_silent_seconds() >= 0.02
     assert place.status.detail.startswith("m does not answer.")
     engine.ready = True
     await place.probe()
-    assert place.silent_seconds() == 0
+    assert place.get_silent_seconds() == 0
     # One that is too busy for a look, and answers.
     engine.ready = False
     await place.probe()
     await collect(place, [])
-    assert place.silent_seconds() == 0
+    assert place.get_silent_seconds() == 0

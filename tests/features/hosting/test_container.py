@@ -21,8 +21,8 @@ import pytest
 from server.core.errors import EngineFailed
 from server.features.hosting.catalogue import vllm
 from server.features.hosting.catalogue.choice import Choice
-from server.features.hosting.catalogue.command import command
-from server.features.hosting.catalogue.launch import shell_line
+from server.features.hosting.catalogue.command import build_command
+from server.features.hosting.catalogue.launch import format_shell_line
 from server.features.hosting.runtime import Plan
 from server.features.hosting.status import ManagerState
 from server.models.base import Chunk
@@ -63,7 +63,7 @@ def plan(program: str, folder: Path, chosen: Choice) -> Plan:
     programs: dict[str, Any] = {"docker": None, "podman": None, name: program}
     host = dataclasses.replace(HOST, **programs)
     chosen = chosen.model_copy(update={"image": chosen.image or containers.IMAGE})
-    launch = command(chosen, QWEN.with_folder(folder), host, api_key=KEY, container=NAME)
+    launch = build_command(chosen, QWEN.with_folder(folder), host, api_key=KEY, container=NAME)
     words, gpu = list(launch.argv), GPU[name]
     at = words.index(gpu[1]) - 1
     assert tuple(words[at : at + 2]) == gpu
@@ -166,7 +166,7 @@ async def test_one_that_is_killed_from_outside(program: str, tmp_path: Path) -> 
                 pass
         assert time.monotonic() - began < 5
         await soon(lambda: any("was ended by SIGKILL" in seen.error for seen in one.seen), 5.0)
-        await soon(lambda: one.manager.status().state is ManagerState.READY, SECONDS)
+        await soon(lambda: one.manager.get_status().state is ManagerState.READY, SECONDS)
         await (await first_words(one)).aclose()
 
 
@@ -225,7 +225,7 @@ async def test_what_can_not_be_is_a_sentence(program: str, tmp_path: Path) -> No
 async def test_the_command_as_it_is_shown(program: str, tmp_path: Path) -> None:
     """Typed into a shell, with the key in place of what hides it, it serves."""
     launch = plan(program, model(tmp_path / "model", "serve"), choice(port=free_port())).launch
-    shown = shell_line(launch.argv, launch.env).replace("********", KEY)
+    shown = format_shell_line(launch.argv, launch.env).replace("********", KEY)
     assert KEY in shown
     with subprocess.Popen(["sh", "-c", f"exec env {shown}"], stdout=subprocess.DEVNULL):
         try:

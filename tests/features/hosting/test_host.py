@@ -201,9 +201,9 @@ def test_cores_within_control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyP
     box.mkdir(parents=True)
     there = len(os.sched_getaffinity(0))
     (box / "cpu.max").write_text("max 100000\n")
-    assert control_groups.cores() == there
+    assert control_groups.count_cores() == there
     (box.parent / "cpu.max").write_text("50000 100000\n")
-    assert control_groups.cores() == 1
+    assert control_groups.count_cores() == 1
     assert HostProbe().probe().cores == 1
 
 

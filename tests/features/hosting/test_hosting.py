@@ -15,20 +15,20 @@ from config import load
 from server.app.app import build
 from server.core.errors import BadRequest
 from server.features.hosting.catalogue.choice import Choice
-from server.features.hosting.catalogue.command import command
+from server.features.hosting.catalogue.command import build_command
 from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.catalogue.entry import Ability, Catalogue, Model, ModelType, RunMode
 from server.features.hosting.catalogue.launch import Launch
-from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor, machine_summary
+from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor, summarise_machine
 from server.features.hosting.hosting import (
     LOG_SECONDS,
     MAX_LINE_CHARS,
     MAX_LINES,
     Hosting,
     OperatorChannel,
-    catalogue_errors,
-    model_list,
-    report,
+    build_report,
+    list_errors,
+    list_models,
 )
 from server.features.hosting.messages import Answering, EngineReport
 from server.features.hosting.runtime import Plan
@@ -71,7 +71,7 @@ async def test_a_preview_says_where_pictures_go(
 ) -> None:
     choice = Choice(mode=RunMode.REMOTE, url="https://192.0.2.7/v1")
     near = Launch(("x",), {}, "x", base_url="http://127.0.0.1:1/v1", warnings=("Mind.",))
-    launches = iter((command(choice, None, Host()), near))
+    launches = iter((build_command(choice, None, Host()), near))
     monkeypatch.setattr(hosting.planner, "plan", lambda *_: Plan(choice, next(launches)))
     told = await hosting.preview(choice)
     assert told["elsewhere"] == "192.0.2.7"
@@ -195,7 +195,7 @@ def test_loading_is_told_with_phase_percent_and_bytes() -> None:
         shown="run",
         error="why",
     )
-    told = report(status, True).model_dump(exclude_none=True)
+    told = build_report(status, True).model_dump(exclude_none=True)
     assert told["progress"] == {
         "phase": "loading weights",
         "percent": 41.7,
@@ -211,7 +211,7 @@ def test_every_model_has_every_way_with_a_reason_for_each_no() -> None:
     """On a machine that has nothing, too; the folder's path stays on the server."""
     models = [model.with_folder(Path("/srv/secret")) for model in Catalogue.load()]
     for host in (Host(), Host(gpus=(GPU,), sandboxed=True)):
-        rows = model_list(models, host)
+        rows = list_models(models, host)
         assert [row["id"] for row in rows] == [model.id for model in models]
         for row in rows:
             assert [way["mode"] for way in row["modes"]] == [
@@ -219,30 +219,30 @@ def test_every_model_has_every_way_with_a_reason_for_each_no() -> None:
             ]
             assert all(way["ok"] or way["reason"] for way in row["modes"])
         assert "/srv/secret" not in str(rows)
-    rows = model_list(models, Host(), best=models[1])
+    rows = list_models(models, Host(), best=models[1])
     assert [row["id"] for row in rows if row["recommended"]] == [models[1].id]
 
 
 def test_troubles_are_few() -> None:
     catalogue = Catalogue.load()
-    assert catalogue_errors(catalogue) == []
-    assert catalogue_errors(catalogue.with_local([], ["One."])) == ["One."]
-    many = catalogue_errors(catalogue.with_local([], [f"{n}." for n in range(50)]))
+    assert list_errors(catalogue) == []
+    assert list_errors(catalogue.with_local([], ["One."])) == ["One."]
+    many = list_errors(catalogue.with_local([], [f"{n}." for n in range(50)]))
     assert many[:6] == ["0.", "1.", "2.", "3.", "4.", "5."]
     assert many[6:] == ["44 more folders hold no usable model."]
 
 
 def test_the_machine_in_a_sentence() -> None:
-    assert machine_summary(Host()) == "This machine: No GPU."
+    assert summarise_machine(Host()) == "This machine: No GPU."
     host = Host(gpus=(GPU,), ram_total_bytes=64 * 10**9, ram_free_bytes=41 * 10**9, sandboxed=True)
-    assert machine_summary(host) == (
+    assert summarise_machine(host) == (
         "This machine: Some GPU (20 GB free); 41 GB of 64 GB of memory free; in systemd's sandbox."
     )
 
 
 def test_what_answers_is_told() -> None:
     vllm = Answering(engine="vllm", model="Qwen", server="vLLM", where="192.0.2.7:8001")
-    told = report(ManagerStatus(), False, vllm, "why").model_dump(exclude_none=True)
+    told = build_report(ManagerStatus(), False, vllm, "why").model_dump(exclude_none=True)
     assert told["answering"] == vllm.model_dump()
     assert told["why"] == "why"
-    assert "answering" not in report(ManagerStatus(), False).model_dump(exclude_none=True)
+    assert "answering" not in build_report(ManagerStatus(), False).model_dump(exclude_none=True)

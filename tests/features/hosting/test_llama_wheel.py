@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 from server.features.hosting import llama_wheel
-from server.features.hosting.catalogue.engine_log import explanation, progress
-from server.features.hosting.catalogue.llama_cpp import LlamaServing, serve_arguments
+from server.features.hosting.catalogue.engine_log import explain_failure, parse_progress
+from server.features.hosting.catalogue.llama_cpp import LlamaServing, build_arguments
 from server.features.hosting.host import query_llama
 from server.features.hosting.llama_wheel import LlamaError, install, require_machine
 from tests.real_model.gguf_files import PROJECTOR, WEIGHTS, write
@@ -44,7 +44,7 @@ class Planned(LlamaServer):
         assert server is not None, trouble
         assert server.version
         shell = ("sh", "-c", f'{self.limit}; exec "$@"', "sh") if self.limit else ()
-        arguments = serve_arguments(
+        arguments = build_arguments(
             server,
             LlamaServing(
                 weights=str(self.model / WEIGHTS),
@@ -132,7 +132,7 @@ async def test_why_it_does_not_start(
     spoil(server)
     assert server.begin().wait(LOADS) == 1
     log = server.log.read_text("utf-8", "replace")
-    assert says in explanation(log.splitlines(), context="the context", path=server.model)
+    assert says in explain_failure(log.splitlines(), context="the context", path=server.model)
     assert "Traceback" not in log
 
 
@@ -140,7 +140,7 @@ async def test_a_port_that_another_program_has(server: Planned) -> None:
     with socket.create_server(("127.0.0.1", server.port)):
         assert server.begin().wait(LOADS) == 1
     lines = server.log.read_text("utf-8").splitlines()
-    assert explanation(lines).startswith("Another program has port")
+    assert explain_failure(lines).startswith("Another program has port")
 
 
 # Its installation, from a folder of wheels
@@ -174,7 +174,7 @@ def test_it_is_installed_once(index: Path) -> None:
     assert not llama_wheel.is_installed()
     assert install(said.append) == kept / VERSION
     assert said == [f"Installing llama.cpp's server (xllamacpp {VERSION}, 34 MB)."]
-    assert progress(said[0])
+    assert parse_progress(said[0])
     assert [path.name for path in kept.iterdir()] == [VERSION]
     assert [path.name for path in (kept / VERSION).iterdir()] == [f"xllamacpp-{VERSION}.dist-info"]
     (index / "wheels" / f"xllamacpp-{VERSION}-py3-none-any.whl").unlink()
@@ -284,5 +284,5 @@ def test_its_failure_is_the_reason_that_is_shown(index: Path) -> None:
         [sys.executable, "-c", code, "--model", "x"], capture_output=True, text=True
     )
     assert done.returncode == 1
-    reason = explanation((done.stdout + done.stderr).splitlines())
+    reason = explain_failure((done.stdout + done.stderr).splitlines())
     assert reason.startswith("llama.cpp's server cannot be installed. The package index has no")

@@ -6,14 +6,14 @@ import pytest
 
 from server.features.hosting.catalogue.engine_log import (
     LoadProgress,
-    explanation,
-    last_error,
-    progress,
+    explain_failure,
+    find_last_error,
+    parse_progress,
 )
 
 
 def read(*lines: str) -> list[LoadProgress]:
-    return [found for line in lines if (found := progress(line)) is not None]
+    return [found for line in lines if (found := parse_progress(line)) is not None]
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ def test_the_first_error_of_a_log_is_told() -> None:
         "(Worker pid=11353) ERROR 11-21 01:36:51 [multiproc_executor.py:953] RuntimeError: start (0) is too far.",
         "RuntimeError: Engine core initialization failed. See root cause above.",
     ]
-    assert last_error(log) == "Its log says: RuntimeError: start (0) is too far."
-    assert last_error([f"torch.OutOfMemoryError: {'x' * 1000}"]) == (
+    assert find_last_error(log) == "Its log says: RuntimeError: start (0) is too far."
+    assert find_last_error([f"torch.OutOfMemoryError: {'x' * 1000}"]) == (
         f"Its log says: torch.OutOfMemoryError: {'x' * 176}."
     )
-    assert last_error([log[0], "GGML_ASSERT(a) failed", " "]) == (
+    assert find_last_error([log[0], "GGML_ASSERT(a) failed", " "]) == (
         "Its log says: GGML_ASSERT(a) failed."
     )
-    assert last_error([]) == ""
+    assert find_last_error([]) == ""
 
 
 def test_a_vllm_for_the_cpu_is_not_blamed_for_it() -> None:
@@ -105,8 +105,8 @@ def test_a_vllm_for_the_cpu_is_not_blamed_for_it() -> None:
         " (13.04/16.96 GiB) on kv cache allocation is less than requested memory for kv (9999.0 GiB). Decrease"
         " --kv-cache-memory-bytes, VLLM_CPU_KVCACHE_SPACE, or reduce CPU memory used by other processes.",
     ]
-    assert explanation(log, for_cpu=True).startswith("Main memory does not hold")
-    assert "finds no GPU" in explanation(log)
+    assert explain_failure(log, for_cpu=True).startswith("Main memory does not hold")
+    assert "finds no GPU" in explain_failure(log)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_vllm_for_the_cpu_is_not_blamed_for_it() -> None:
     ],
 )
 def test_failures_end_with_what_to_do(line: str, what_to_do: str) -> None:
-    said = explanation(
+    said = explain_failure(
         ["INFO before", line, "INFO after"],
         memory="the share (now 0.9)",
         dtype="the precision auto",
@@ -138,4 +138,4 @@ def test_failures_end_with_what_to_do(line: str, what_to_do: str) -> None:
         path="/m",
     )
     assert what_to_do in said
-    assert not explanation(["INFO all is well"])
+    assert not explain_failure(["INFO all is well"])

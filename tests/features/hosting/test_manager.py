@@ -21,7 +21,7 @@ from server.core.errors import BadRequest, Conflict, Draining, EngineError, Engi
 from server.features.hosting.catalogue.choice import Choice, CommandError
 from server.features.hosting.catalogue.entry import Ability, RunMode
 from server.features.hosting.catalogue.launch import Launch
-from server.features.hosting.planner import usable_port
+from server.features.hosting.planner import find_port
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime
 from server.features.hosting.status import ManagerState
@@ -85,7 +85,7 @@ async def test_a_slow_machine_gets_smaller_pictures() -> None:
 
 async def test_a_model_is_loaded_answers_and_is_stopped(one: Managed) -> None:
     """The whole life: progress from the log, the answer, nothing left of it."""
-    assert one.manager.status().state is ManagerState.IDLE
+    assert one.manager.get_status().state is ManagerState.IDLE
     began = await one.manager.start(choice("serve"))
     assert began.state is ManagerState.LOADING
     assert began.shown.startswith("VLLM_API_KEY=********")
@@ -148,8 +148,8 @@ async def test_what_can_not_be_changes_nothing(one: Managed) -> None:
     await one.load("serve")
     with pytest.raises(BadRequest, match=r"/nowhere cannot be read\. Give another"):
         await one.manager.start(choice("nothing"))
-    assert one.manager.status().state is ManagerState.READY
-    assert one.manager.status().model == "tests/serve"
+    assert one.manager.get_status().state is ManagerState.READY
+    assert one.manager.get_status().model == "tests/serve"
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ async def test_a_failure_says_what_to_do_and_who_answers(
     assert one.engines.current is one.spare
     # And from there on.
     await one.ready("serve")
-    assert not one.manager.status().error
+    assert not one.manager.get_status().error
 
 
 @pytest.mark.slow
@@ -183,7 +183,7 @@ async def test_vllm_s_worker_dies_in_mid_answer(one: Managed) -> None:
     await one.load("loses_worker")
     with pytest.raises(EngineFailed):
         await ask(one, [])
-    await soon(lambda: "Main memory does not hold" in one.manager.status().error)
+    await soon(lambda: "Main memory does not hold" in one.manager.get_status().error)
     assert (await one.manager.wait_settled()).state is ManagerState.READY
 
 
@@ -196,7 +196,7 @@ async def test_kill_9_in_mid_answer(one: Managed) -> None:
     with pytest.raises(EngineFailed, match=r"serve ended unexpectedly in mid-answer\. It is being"):
         async with at_once():
             await task
-    status = one.manager.status()
+    status = one.manager.get_status()
     assert status.state is ManagerState.LOADING
     assert "was ended by SIGKILL" in status.error
     assert (await one.manager.wait_settled()).state is ManagerState.READY
@@ -227,8 +227,8 @@ async def test_one_that_answers_no_look_is_started_again() -> None:
     async with managed(silent_seconds=0.3) as one:
         await one.load("mute")
         first = one.pid()
-        await soon(lambda: one.manager.status().state is ManagerState.LOADING)
-        assert "mute stopped answering and was ended." in one.manager.status().error
+        await soon(lambda: one.manager.get_status().state is ManagerState.LOADING)
+        assert "mute stopped answering and was ended." in one.manager.get_status().error
         assert (await one.manager.wait_settled()).state is ManagerState.READY
         assert one.pid() != first
 
@@ -272,8 +272,8 @@ async def test_a_taken_port_is_avoided() -> None:
     """One that somebody listens on is not used, also when it is taken only after the look."""
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-        assert usable_port(port) != port
-        assert usable_port(port, own=port) == port
+        assert find_port(port) != port
+        assert find_port(port, own=port) == port
 
         def late(chosen: Choice) -> Plan:
             planned.append(chosen.port)
@@ -405,7 +405,7 @@ async def test_what_is_stopped_before_it_begins_does_not_begin() -> None:
             await starting
         # The start from the settings ends without reporting a failure.
         await beginning
-        assert one.manager.status().state is ManagerState.IDLE
+        assert one.manager.get_status().state is ManagerState.IDLE
         assert one.loaded() is None
         # And after it, as ever
         await one.ready("serve")
@@ -515,15 +515,15 @@ async def test_one_that_runs_elsewhere_is_not_started_again() -> None:
             await server.close()
             await soon(lambda: one.engines.current is one.spare)
             await soon(
-                lambda: "does not answer. It is a remote server" in one.manager.status().error
+                lambda: "does not answer. It is a remote server" in one.manager.get_status().error
             )
             await asyncio.sleep(0.5)
-            assert one.manager.status().state is ManagerState.READY
+            assert one.manager.get_status().state is ManagerState.READY
             server.models = ["another/model"]
             await server.start()
             await soon(lambda: one.engines.current is one.manager.active)
-            await soon(lambda: not one.manager.status().error)
-            assert one.manager.status().model == "another/model"
+            await soon(lambda: not one.manager.get_status().error)
+            assert one.manager.get_status().model == "another/model"
             assert one.states() == ["loading", "ready"]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
-from server.features.hosting.planner import usable_port
+from server.features.hosting.planner import find_port
 from server.models.base import Chunk, Delta
 from server.shared.processes.reaper import list_descendants
 from tests.real_model.gguf_files import write
@@ -39,7 +39,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def load(one: Managed, folder: Path, mode: RunMode) -> None:
     async with asyncio.timeout(LOADS):
-        more = {"context": 4096, "visual_tokens": 64, "port": usable_port(None)}
+        more = {"context": 4096, "visual_tokens": 64, "port": find_port(None)}
         await one.ready(Choice.model_validate({"model": str(folder), "mode": mode, **more}))
 
 

@@ -14,11 +14,11 @@ from config import load
 from server.app.app import build
 from server.core.errors import EngineFailed
 from server.features.hosting.catalogue.choice import Choice, CommandError
-from server.features.hosting.catalogue.command import command
+from server.features.hosting.catalogue.command import build_command
 from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.catalogue.machine import Host
-from server.features.hosting.hosting import Hosting, report
-from server.features.hosting.planner import usable_port
+from server.features.hosting.hosting import Hosting, build_report
+from server.features.hosting.planner import find_port
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime
 from server.features.hosting.status import ManagerState, ManagerStatus
@@ -40,7 +40,7 @@ def remote(server: FakeOpenAI | str, **more: str) -> Choice:
 
 def planned(chosen: Choice) -> Plan:
     if chosen.mode is RunMode.REMOTE:
-        return Plan(chosen, command(chosen, None, Host()))
+        return Plan(chosen, build_command(chosen, None, Host()))
     return plan(chosen)
 
 
@@ -86,7 +86,7 @@ async def test_a_model_that_cannot_be_loaded_gives_the_place_back() -> None:
     """The one before is loaded again, and the state says so; stopped, there is nothing to go back to."""
     async with switching() as one:
         await ready_with(one, choice("serve"))
-        url = f"http://127.0.0.1:{usable_port(None)}/v1"
+        url = f"http://127.0.0.1:{find_port(None)}/v1"
         for chosen, why in ((choice("oom"), "The GPU's memory is full."), (remote(url), url)):
             back = await one.ready(chosen)
             assert back.model == "tests/serve"
@@ -95,7 +95,7 @@ async def test_a_model_that_cannot_be_loaded_gives_the_place_back() -> None:
         await soon(lambda: one.engines.current is one.manager.active)
         # By way of one that was given up
         await one.manager.start(choice("slow"))
-        await soon(lambda: one.manager.status().model == "tests/slow")
+        await soon(lambda: one.manager.get_status().model == "tests/slow")
         assert (await one.ready("raises")).model == "tests/serve"
         await one.manager.stop()
         assert "which worked before" not in await one.fails("oom")
@@ -153,7 +153,7 @@ async def test_a_key_is_given_and_never_shown(caplog: pytest.LogCaptureFixture) 
         async for chunk in one.manager.active.answer(make_request()):
             got.append(chunk)
         assert words(got)
-        told = [report(status, True).encode() for status in one.seen]
+        told = [build_report(status, True).encode() for status in one.seen]
         everything = [
             *told,
             *one.lines,
@@ -180,7 +180,7 @@ def test_a_key_is_kept_for_its_server_alone() -> None:
     program = build(settings)
     try:
         room: Hosting = program.added.provided[Hosting]
-        key = room.key_for
+        key = room.get_key
         assert key(remote("http://192.0.2.7/v1")) == ""
         assert key(remote("http://192.0.2.7/v1", api_key="one")) == "one"
         assert key(remote("http://192.0.2.7/v1")) == "one"

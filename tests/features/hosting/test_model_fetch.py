@@ -58,7 +58,7 @@ async def fetching(
     with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_ENDPOINT", hub.url)
         patch.setenv("HOME", str(folder))
-        patch.setattr(model_fetch, "disk_free", free)
+        patch.setattr(model_fetch, "get_disk_free", free)
         known = models or (model(),)
         one = ModelFetch(
             lambda: Catalogue(known).with_local(*find_models([folder / "models"])),
@@ -134,7 +134,7 @@ async def test_of_a_gguf_model_its_two_files_are_fetched(hub: Hub, tmp_path: Pat
         revision=COMMIT,
     )
     async with fetching(hub, tmp_path, known) as fetch:
-        assert "--file one-Q4_K_M.gguf --file mmproj-F16.gguf --to" in fetch.command(known)
+        assert "--file one-Q4_K_M.gguf --file mmproj-F16.gguf --to" in fetch.get_command(known)
         await fetch.start(NAME)
         failed = await until(fetch, FetchState.DONE, FetchState.FAILED)
         assert failed.state is FetchState.FAILED
@@ -193,7 +193,7 @@ async def test_the_disk_keeps_room(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with fetching(hub, tmp_path, free=lambda _: RESERVE_BYTES) as fetch:
-        assert await fetch.free() == RESERVE_BYTES
+        assert await fetch.get_free_bytes() == RESERVE_BYTES
         with pytest.raises(BadRequest, match="The disk is too full"):
             await fetch.start(NAME)
     assert not hub.asked

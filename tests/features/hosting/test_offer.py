@@ -44,7 +44,7 @@ def home(colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("server.features.hosting.hosting.MODELS_FOLDER", tmp_path / "models")
     monkeypatch.setattr("server.features.hosting.offer.MODEL_FILE", tmp_path / ".model")
     # So small a model is no quicker with more, and on a busy machine slower.
-    monkeypatch.setattr("server.features.hosting.host.cores", lambda: 1)
+    monkeypatch.setattr("server.features.hosting.host.count_cores", lambda: 1)
     return tmp_path
 
 
@@ -206,7 +206,7 @@ async def test_a_model_that_does_not_fit_is_not_offered(
     home: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = 2 * 10**8, 10**8
-    monkeypatch.setattr("server.features.hosting.host.main_memory", lambda: memory)
+    monkeypatch.setattr("server.features.hosting.host.get_main_memory", lambda: memory)
     async with served(home) as (_, person):
         assert await person.offer() == NONE
 
@@ -258,7 +258,7 @@ async def test_a_broken_download_says_why_and_is_tried_again(home: Path, hub: Hu
 async def test_a_full_disk_says_so(home: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     """Found before the fetch begins: what was free when it was offered is gone."""
     free = [PLENTY]
-    monkeypatch.setattr("server.features.hosting.model_fetch.disk_free", lambda _: free[0])
+    monkeypatch.setattr("server.features.hosting.model_fetch.get_disk_free", lambda _: free[0])
     async with served(home) as (_, person):
         assert (await person.offer())["state"] == "offered"
         monkeypatch.setattr("server.features.hosting.model_fetch.RESERVE_BYTES", 2 * PLENTY)

@@ -87,7 +87,7 @@ async def test_how_far_it_is_and_the_time_left(
     )
     now = [loading]
     known: list[int | None] = [None]
-    monkeypatch.setattr(EngineManager, "status", lambda _: now[0])
+    monkeypatch.setattr(EngineManager, "get_status", lambda _: now[0])
     monkeypatch.setattr("server.features.hosting.status.TimeLeft.estimate", lambda *_: known[0])
     async with running(engine="auto") as run:
         page = await started(visit, run.base_url, viewport=PHONE)

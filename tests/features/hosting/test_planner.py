@@ -61,7 +61,7 @@ def test_a_model_is_found_by_its_folder_and_by_its_name(folder: Path) -> None:
     assert by_folder.launch.argv == by_name.launch.argv
     assert by_folder.launch.argv[0] == "/opt/models/bin/python"
     assert by_name.model_id == "mine"
-    assert "mine" in {model.id for model in one.catalogue()}
+    assert "mine" in {model.id for model in one.read_catalogue()}
     assert one.known
 
 
@@ -128,8 +128,8 @@ def test_a_remote_server_needs_no_model_here(folder: Path) -> None:
     plan = planner(folder, Host()).plan(choice)
     assert (plan.model, plan.launch.base_url) == (None, "http://192.0.2.7:8001/v1")
     assert (plan.model_id, plan.name) == ("", "The remote model")
-    assert plan.display_id() == "the first model at 192.0.2.7:8001"
-    assert plan.display_id("their/model") == "their/model"
+    assert plan.get_display_id() == "the first model at 192.0.2.7:8001"
+    assert plan.get_display_id("their/model") == "their/model"
 
 
 def test_a_path_is_a_name_to_a_remote_server(folder: Path) -> None:
@@ -143,6 +143,6 @@ def test_a_path_is_a_name_to_a_remote_server(folder: Path) -> None:
 def test_what_is_wrong_with_a_folder_is_told_beside_the_others(folder: Path) -> None:
     write(folder.parent / "broken" / "config.json", {"model_type": "qwen2_5_vl"})
     one = planner(folder)
-    found = one.catalogue()
+    found = one.read_catalogue()
     assert found.find("mine") is not None
     assert [str(folder.parent / "broken") in trouble for trouble in found.errors] == [True]

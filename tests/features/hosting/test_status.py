@@ -16,7 +16,7 @@ from server.features.hosting.status import (
     ManagerStatus,
     StatusStore,
     TimeLeft,
-    model_progress,
+    make_progress_message,
 )
 from tests.support.clients import page_of
 from tests.support.running import running
@@ -27,10 +27,10 @@ def test_progress_is_told_while_it_loads() -> None:
     one.on_change.append(heard.append)
     loading = ManagerStatus(ManagerState.LOADING, "m", progress=LoadProgress("starting"))
     one.show(loading)
-    one.progress(LoadProgress("weights", 25.0))
-    one.progress(LoadProgress("weights", 25.0))
+    one.set_progress(LoadProgress("weights", 25.0))
+    one.set_progress(LoadProgress("weights", 25.0))
     one.show(ready := ManagerStatus(ManagerState.READY, "m"))
-    one.progress(LoadProgress("late"))
+    one.set_progress(LoadProgress("late"))
     assert heard == [loading, replace(loading, progress=LoadProgress("weights", 25.0)), ready]
 
 
@@ -49,7 +49,7 @@ LOADING = ManagerStatus(
 
 
 def told(status: ManagerStatus, fetch: FetchStatus | None = None) -> ModelComing:
-    return model_progress(status, fetch or FetchStatus(), TimeLeft(), 0.0)
+    return make_progress_message(status, fetch or FetchStatus(), TimeLeft(), 0.0)
 
 
 def test_a_model_that_loads_is_named_without_its_folder() -> None:
@@ -103,7 +103,7 @@ async def test_clients_hear_of_it_and_of_its_end(monkeypatch: pytest.MonkeyPatch
     async with running(features="builtin,hosting", engine="auto") as run, page_of(run) as page:
         store = run.program.added.provided[Hosting].manager
         now = [LOADING]
-        monkeypatch.setattr(type(store), "status", lambda _: now[0])
+        monkeypatch.setattr(type(store), "get_status", lambda _: now[0])
         first = await page.next("model_coming")
         assert (first["model"], first["percent"]) == ("tiny-vl", 25)
         async with page_of(run) as other:

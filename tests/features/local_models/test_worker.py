@@ -16,7 +16,7 @@ from server.features.local_models.worker.detokenize import Detokenizer
 from server.features.local_models.worker.weights import (
     ModelWeights,
     choose_dtype,
-    memory_needed,
+    compute_memory,
     read,
 )
 from server.models.files import ModelFolderError
@@ -197,10 +197,10 @@ def test_what_a_model_needs_follows_its_format() -> None:
     """7.5 billion numbers stored in 16 bits take twice as much in 32; more than the weights is asked for, of large ones no more
     than of others.
     """
-    half, whole = (memory_needed(15 * 10**9, 2, one) for one in ("bfloat16", "float32"))
+    half, whole = (compute_memory(15 * 10**9, 2, one) for one in ("bfloat16", "float32"))
     assert 16 * 10**9 < half < 18 * 10**9
     assert whole - half == 15 * 10**9
-    assert memory_needed(10**9, 2, "bfloat16") < 1.4 * 10**9
+    assert compute_memory(10**9, 2, "bfloat16") < 1.4 * 10**9
 
 
 def test_free_memory_knows_the_process_limit() -> None:

@@ -23,8 +23,8 @@ from server.features.pointing.boxes import (
     MAX_BOXES,
     GroundedAnswer,
     Sentence,
-    after_second_look,
-    second_look,
+    combine_looks,
+    get_second_look_region,
 )
 from server.media.picture.grounding import Box
 from server.media.picture.prepare import smart_resize
@@ -52,7 +52,8 @@ def streamed(*pieces: str) -> str:
 def test_the_request_has_question_form_and_unit(unit: BoxUnit) -> None:
     """The question comes last, so that its language is the answer's."""
     plain, again = (
-        pointing.question("Wo ist der Schlüssel?", unit, again=again) for again in (False, True)
+        pointing.make_question("Wo ist der Schlüssel?", unit, again=again)
+        for again in (False, True)
     )
     assert plain.endswith("Question: Wo ist der Schlüssel?")
     y_first = unit is BoxUnit.THOUSANDTHS_Y_FIRST
@@ -225,7 +226,7 @@ def test_the_part_lies_in_the_frame(
         Box(min(a, c) * frame[0], min(b, d) * frame[1], max(a, c) * frame[0], max(b, d) * frame[1])
         for a, b, c, d in edges
     ]
-    region = second_look(boxes, frame)
+    region = get_second_look_region(boxes, frame)
     if region is not None:
         assert 0 <= region.left < region.right <= frame[0]
         assert 0 <= region.top < region.bottom <= frame[1]
@@ -235,17 +236,17 @@ def test_the_second_look_counts_in_its_part() -> None:
     """It corrects, it takes back, it says nothing; boxes elsewhere stay."""
     weak, sure = Box(100, 100, 140, 140, "a", 0.3), Box(600, 100, 1000, 500, "b", 0.9)
     first = GroundedAnswer("Two.", (weak, sure), False)
-    region = second_look([weak], FRAME)
+    region = get_second_look_region([weak], FRAME)
     assert region is not None
     better = Box(110, 104, 150, 150, "a", 0.9)
-    corrected = after_second_look(first, GroundedAnswer("Here.", (better,), False), region, FRAME)
+    corrected = combine_looks(first, GroundedAnswer("Here.", (better,), False), region, FRAME)
     assert corrected == GroundedAnswer("Two.", (better, sure), False)
     none = GroundedAnswer("It is a shadow.", (), True)
-    assert after_second_look(first, none, region, FRAME).boxes == (sure,)
+    assert combine_looks(first, none, region, FRAME).boxes == (sure,)
     alone = GroundedAnswer("There.", (weak,), False)
-    assert after_second_look(alone, none, region, FRAME) == none
+    assert combine_looks(alone, none, region, FRAME) == none
     silent = GroundedAnswer("Hm.", (), False)
-    assert after_second_look(alone, silent, region, FRAME) == alone
+    assert combine_looks(alone, silent, region, FRAME) == alone
 
 
 Built = tuple[BuiltinEngine, Finder]

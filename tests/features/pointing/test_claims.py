@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.features.pointing import claims
-from server.features.pointing.claims import Verdict, compare, contradiction, numbers_in
+from server.features.pointing.claims import Verdict, compare, find_numbers, format_contradiction
 from tests.support.words import CODES as LANGUAGES
 
 ROOT = Path(__file__).parents[3]
@@ -202,13 +202,13 @@ def test_two_looks_that_see_nothing_agree_about_nothing() -> None:
 def test_the_sentence_quotes_what_differs_in_each_language() -> None:
     """The sentence of the second answer that has a claim, without its mark."""
     for language in LANGUAGES:
-        said = contradiction("I looked again. It says 50 mg. Be careful!", language)
+        said = format_contradiction("I looked again. It says 50 mg. Be careful!", language)
         assert "It says 50 mg" in said
         assert "Be careful" not in said
         assert "{" not in said
-    assert contradiction("50 mg", "pt-BR") == contradiction("50 mg", "pt")
-    assert contradiction("50 mg", "xx") == contradiction("50 mg", "en")
-    assert len(contradiction("5 " + "very " * 500, "en")) < 400
+    assert format_contradiction("50 mg", "pt-BR") == format_contradiction("50 mg", "pt")
+    assert format_contradiction("50 mg", "xx") == format_contradiction("50 mg", "en")
+    assert len(format_contradiction("5 " + "very " * 500, "en")) < 400
 
 
 def test_no_sentence_speaks_of_certainty() -> None:
@@ -216,18 +216,20 @@ def test_no_sentence_speaks_of_certainty() -> None:
 
 
 def test_print_is_found_by_its_numbers() -> None:
-    assert numbers_in("Take 5 mg daily") & numbers_in("DOSE: 5 MG")
-    assert not numbers_in("Take 5 mg daily") & numbers_in("LOT 4471")
-    assert numbers_in("until 12 May 2027") & numbers_in("EXP 12.05.2027")
+    assert find_numbers("Take 5 mg daily") & find_numbers("DOSE: 5 MG")
+    assert not find_numbers("Take 5 mg daily") & find_numbers("LOT 4471")
+    assert find_numbers("until 12 May 2027") & find_numbers("EXP 12.05.2027")
     assert (
-        numbers_in("May 12, 2027") & numbers_in("EXP 05/12/27") & numbers_in("5 Dec 2027 12/05/27")
+        find_numbers("May 12, 2027")
+        & find_numbers("EXP 05/12/27")
+        & find_numbers("5 Dec 2027 12/05/27")
     )
 
 
 @given(st.text(max_size=300), st.text(max_size=300), st.text(max_size=60))
 def test_any_two_texts_are_compared(first: str, second: str, question: str) -> None:
     assert compare(question, first, second) in Verdict
-    assert contradiction(second, "en")
+    assert format_contradiction(second, "en")
 
 
 def test_it_takes_time_in_proportion_to_the_text() -> None:

@@ -50,7 +50,7 @@ def found_alike(clip: Clip, since: float = 0.0) -> list[tuple[float, bool]]:
     since = since or SETTLED + SAMPLES / clip.fps
     settled = [(at, looks) for at, looks in looks_of(clip) if at >= since]
     kept = Likeness(settled[0][1], SCRATCH)
-    return [(at, kept.matches(looks, SCRATCH)) for at, looks in settled[1:]]
+    return [(at, kept.is_match(looks, SCRATCH)) for at, looks in settled[1:]]
 
 
 # A living scene: things that change in turn, each in a place of its own
@@ -137,7 +137,7 @@ def test_living_scenes(seeds: range, changes: int) -> None:
             ends[int((at - FIRST + 0.001) // APART)] = looks
         steps = [ends[number] for number in range(2 * changes + 1)]
         alike = [
-            Likeness(before, SCRATCH).matches(after, SCRATCH) for before, after in pairwise(steps)
+            Likeness(before, SCRATCH).is_match(after, SCRATCH) for before, after in pairwise(steps)
         ]
         missed += [thing for thing, same in zip(things, alike[::2], strict=True) if same]
         found += alike[1::2]
@@ -217,7 +217,7 @@ def test_no_change_is_missed(clip: Clip, swaying: bool) -> None:
         kept = Likeness([looks for at, looks in shown if at < event.at][-1], SCRATCH)
         after = [looks for at, looks in shown if event.at + 0.5 <= at < end]
         assert after
-        assert not any(kept.matches(looks, SCRATCH) for looks in after)
+        assert not any(kept.is_match(looks, SCRATCH) for looks in after)
 
 
 @pytest.mark.slow
@@ -232,11 +232,11 @@ def test_a_lamp_is_seen() -> None:
 def test_another_size_is_another_picture() -> None:
     small, large = make_frame(scene=1), make_frame(scene=1, width=640, height=480)
     one, other = (FrameSample(frame.image, SCRATCH) for frame in (small, large))
-    assert not Likeness([one], SCRATCH).matches([other], SCRATCH)
-    assert not Likeness([one, other], SCRATCH).matches([one], SCRATCH)
+    assert not Likeness([one], SCRATCH).is_match([other], SCRATCH)
+    assert not Likeness([one, other], SCRATCH).is_match([one], SCRATCH)
 
 
 def test_a_frame_is_like_itself_at_any_size() -> None:
     for width, height in ((2, 2), (16, 16), (320, 240), (240, 320), (1920, 1080)):
         look = FrameSample(make_frame(scene=1, width=width, height=height).image, SCRATCH)
-        assert Likeness([look], SCRATCH).matches([look], SCRATCH)
+        assert Likeness([look], SCRATCH).is_match([look], SCRATCH)

@@ -32,17 +32,17 @@ class CommandError(BadRequest):
     """The choice cannot run; `message` states what was given, why it fails, and the remedy."""
 
 
-def _integer(default: int | None, low: int, high: int, more: str = "") -> Any:
+def _make_integer_field(default: int | None, low: int, high: int, more: str = "") -> Any:
     said = f"a whole number from {low} to {high}{more}"
     return Field(default=default, ge=low, le=high, description=said)
 
 
-def _number(default: float, low: float, high: float, more: str = "") -> Any:
+def _make_number_field(default: float, low: float, high: float, more: str = "") -> Any:
     said = f"a number from {low:g} to {high:g}{more}"
     return Field(default=default, ge=low, le=high, allow_inf_nan=False, description=said)
 
 
-def _flag() -> Any:
+def _make_flag_field() -> Any:
     return Field(default=False, strict=True, description="true or false")
 
 
@@ -64,26 +64,26 @@ class Choice(BaseModel):
         default="auto", description="auto, bfloat16, float16 or float32"
     )
     # On loopback
-    port: int = _integer(8002, 1024, 65_535)
+    port: int = _make_integer_field(8002, 1024, 65_535)
     # Tokens; absent: the model's own, MODEL_MAX_TOKENS at most
-    context: int | None = _integer(None, 512, 1_048_576)
+    context: int | None = _make_integer_field(None, 512, 1_048_576)
     # Share of the GPU's memory
-    gpu_memory_utilization: float = _number(0.9, 0.05, 1)
+    gpu_memory_utilization: float = _make_number_field(0.9, 0.05, 1)
     # GPUs that share the model (vLLM); absent: the fewest that hold it
-    gpus: int | None = _integer(None, 1, 16, ", or left out")
+    gpus: int | None = _make_integer_field(None, 1, 16, ", or left out")
     # Pictures in one request: that of now, and earlier ones for questions about the past and for
     # watches
-    images: int = _integer(4, 1, 64)
+    images: int = _make_integer_field(4, 1, 64)
     # Of one picture
-    visual_tokens: int = _integer(vllm.HIGH_DETAIL_TOKENS, 16, 16_384)
+    visual_tokens: int = _make_integer_field(vllm.HIGH_DETAIL_TOKENS, 16, 16_384)
     # Videos: shift of the schedule (Wan: 5 for 720p, 3 for 480p); null: the model's own
-    flow_shift: float | None = _number(5.0, 0.1, 20, ", or null for the model's own")
+    flow_shift: float | None = _make_number_field(5.0, 0.1, 20, ", or null for the model's own")
     # Videos: saves memory, costs time
-    vae_tiling: bool = _flag()
+    vae_tiling: bool = _make_flag_field()
     # Videos: saves memory, costs time
-    cpu_offload: bool = _flag()
+    cpu_offload: bool = _make_flag_field()
     # Videos: compile before the first step, for speed afterwards
-    compile: bool = _flag()
+    compile: bool = _make_flag_field()
     # The container's image; empty: vLLM's own for the GPU
     image: str = Field(
         default="",
@@ -116,12 +116,12 @@ class Choice(BaseModel):
         if known is not None:
             given = data.get(name) if isinstance(data, Mapping) else None
             # Do not repeat secrets: a URL may contain a password.
-            said = "unusable" if name in ("url", "api_key") else printable(given)
+            said = "unusable" if name in ("url", "api_key") else format_value(given)
             said = "missing" if first["type"] == "missing" else said
             raise CommandError(f"{name} is {said}; allowed is {known.description}.")
         if name:
             raise CommandError(
-                f"There is no field {printable(name)}; there are: {', '.join(cls.model_fields)}."
+                f"There is no field {format_value(name)}; there are: {', '.join(cls.model_fields)}."
             )
         message = str(first["msg"]).removeprefix("Value error, ")
         raise CommandError(
@@ -168,12 +168,12 @@ class Choice(BaseModel):
         return self
 
 
-def printable(value: object) -> str:
+def format_value(value: object) -> str:
     text = value if isinstance(value, str) else repr(value)
     return clean(text) or "empty"
 
 
-def choice_from_settings(
+def make_choice_from_settings(
     folder: Path, dtype: Literal["auto", "bfloat16", "float16", "float32"]
 ) -> Choice:
     """Return the choice for the settings LOCAL_MODEL and MODEL_DTYPE. Blocking."""

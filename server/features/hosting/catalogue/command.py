@@ -9,12 +9,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from server.features.hosting.catalogue import llama_cpp, vllm
-from server.features.hosting.catalogue.choice import Choice, CommandError, printable
+from server.features.hosting.catalogue.choice import Choice, CommandError, format_value
 from server.features.hosting.catalogue.entry import Ability, Library, Model, ModelType, RunMode
-from server.features.hosting.catalogue.launch import Launch, shell_line
+from server.features.hosting.catalogue.launch import Launch, format_shell_line
 from server.features.hosting.catalogue.machine import Host, Vendor
-from server.features.hosting.catalogue.modes import device, modes, offloads
-from server.features.hosting.catalogue.sizes import context_bytes, memory_needed
+from server.features.hosting.catalogue.modes import check_modes, choose_device, should_offload
+from server.features.hosting.catalogue.sizes import compute_context_bytes, compute_memory
 from server.models.families import get_family
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -33,7 +33,7 @@ IMAGES = {
 }
 
 
-def command(
+def build_command(
     choice: Choice,
     model: Model | None,
     host: Host,
@@ -50,12 +50,12 @@ def command(
     its limit. `container`: a unique name for the container.
     """
     if choice.mode is RunMode.REMOTE:
-        return _remote(choice, model)
+        return _build_remote(choice, model)
     if model is None:
         raise CommandError(
-            f"The model {printable(choice.model)} is unknown. Give an id or alias of the catalogue, or a folder."
+            f"The model {format_value(choice.model)} is unknown. Give an id or alias of the catalogue, or a folder."
         )
-    possible = modes(model, host, choice.dtype)[choice.mode]
+    possible = check_modes(model, host, choice.dtype)[choice.mode]
     if not possible.ok or model.folder is None:
         raise CommandError(possible.reason)
     if choice.context and model.context_length and choice.context > model.context_length:
@@ -67,11 +67,11 @@ def command(
     try:
         match choice.mode:
             case RunMode.SUBPROCESS:
-                return _subprocess(choice, model, model.folder, host, api_key, concurrent)
+                return _build_subprocess(choice, model, model.folder, host, api_key, concurrent)
             case RunMode.CONTAINER:
-                return _container(choice, model, model.folder, host, api_key, container)
+                return _build_container(choice, model, model.folder, host, api_key, container)
             case _:
-                return _in_process(choice, model, model.folder, host)
+                return _build_in_process(choice, model, model.folder, host)
     except vllm.VllmError as error:
         raise CommandError(error.message) from None
 
@@ -79,10 +79,10 @@ def command(
 # The modes
 
 
-def _remote(choice: Choice, model: Model | None) -> Launch:
+def _build_remote(choice: Choice, model: Model | None) -> Launch:
     name = choice.model
     if model is not None:
-        possible = modes(model, Host())[RunMode.REMOTE]
+        possible = check_modes(model, Host())[RunMode.REMOTE]
         if not possible.ok:
             raise CommandError(possible.reason)
         name = model.id
@@ -94,15 +94,15 @@ def _remote(choice: Choice, model: Model | None) -> Launch:
     return Launch((), {}, shown, base_url=choice.url, served_name=name)
 
 
-def _subprocess(
+def _build_subprocess(
     choice: Choice, model: Model, folder: Path, host: Host, api_key: str, concurrent: int
 ) -> Launch:
     if model.library is Library.LLAMA_CPP:
-        return _llama_cpp(choice, model, folder, host, api_key, concurrent)
-    return _vllm(choice, model, folder, host, api_key)
+        return _build_llama_cpp(choice, model, folder, host, api_key, concurrent)
+    return _build_vllm(choice, model, folder, host, api_key)
 
 
-def _served(
+def _make_server_launch(
     choice: Choice,
     argv: Sequence[str],
     env: Mapping[str, str],
@@ -114,7 +114,7 @@ def _served(
     return Launch(
         tuple(argv),
         env,
-        shell_line(tuple(argv), env),
+        format_shell_line(tuple(argv), env),
         port=choice.port,
         base_url=f"http://{LOOPBACK}:{choice.port}/v1",
         served_name=name,
@@ -123,7 +123,7 @@ def _served(
     )
 
 
-def _llama_cpp(
+def _build_llama_cpp(
     choice: Choice, model: Model, folder: Path, host: Host, api_key: str, concurrent: int
 ) -> Launch:
     if host.llama is None:
@@ -132,7 +132,7 @@ def _llama_cpp(
     gpu = bool(host.gpus)
     most = llama_cpp.GPU_SLOTS if gpu else llama_cpp.CPU_SLOTS
     total = (host.gpu_total_bytes if gpu else host.ram_total_bytes) or 0
-    each = context_bytes(model, context)
+    each = compute_context_bytes(model, context)
     # `memory_bytes` includes the memory for one context.
     room = (total - model.memory_bytes) // each + 1 if total and each else most
     slots = max(1, min(most, concurrent or most, room))
@@ -148,15 +148,15 @@ def _llama_cpp(
         slots=slots,
         threads=threads,
         free_bytes=host.ram_total_bytes - (0 if gpu else model.memory_bytes),
-        picture_tokens=_picture_tokens(choice, model),
+        picture_tokens=_get_picture_tokens(choice, model),
     )
-    argv = llama_cpp.serve_arguments(host.llama, serving)
-    env = {**host.llama.env, **_key(llama_cpp.KEY, api_key)}
-    share = 1.0 if gpu else llama_cpp.picture_share(model.weights_bytes, threads or 1)
-    return _served(choice, argv, env, model.id, (), picture_share=share)
+    argv = llama_cpp.build_arguments(host.llama, serving)
+    env = {**host.llama.env, **_make_key_environment(llama_cpp.KEY, api_key)}
+    share = 1.0 if gpu else llama_cpp.compute_picture_share(model.weights_bytes, threads or 1)
+    return _make_server_launch(choice, argv, env, model.id, (), picture_share=share)
 
 
-def _picture_tokens(choice: Choice, model: Model) -> tuple[int, int] | None:
+def _get_picture_tokens(choice: Choice, model: Model) -> tuple[int, int] | None:
     """Return the minimum and maximum tokens of a picture; None if the model's pictures have fixed sizes."""
     if model.geometry is None or model.geometry.tokens is not None:
         return None
@@ -165,56 +165,60 @@ def _picture_tokens(choice: Choice, model: Model) -> tuple[int, int] | None:
     return max(1, min(model.geometry.min_pixels // token, most)), most
 
 
-def _vllm(choice: Choice, model: Model, folder: Path, host: Host, api_key: str) -> Launch:
+def _build_vllm(choice: Choice, model: Model, folder: Path, host: Host, api_key: str) -> Launch:
     found = host.vllm
     assert found is not None
-    serving = _serving(choice, model, host, str(folder))
+    serving = _make_serving(choice, model, host, str(folder))
     if found.for_cpu:
-        free_bytes = host.ram_total_bytes - memory_needed(model, choice.dtype, gpu=False)
-        serving = dataclasses.replace(serving, cpu_cache_bytes=vllm.cpu_cache_bytes(free_bytes))
-    arguments, warnings = vllm.serve_arguments(serving, found)
-    env = {**vllm.environment(serving, found), **_key(vllm.KEY, api_key)}
-    warnings += vllm.version_warnings(found)
-    return _served(choice, arguments, env, serving.name, warnings, for_cpu=found.for_cpu)
+        free_bytes = host.ram_total_bytes - compute_memory(model, choice.dtype, gpu=False)
+        serving = dataclasses.replace(
+            serving, cpu_cache_bytes=vllm.compute_cpu_cache_bytes(free_bytes)
+        )
+    arguments, warnings = vllm.build_arguments(serving, found)
+    env = {**vllm.make_environment(serving, found), **_make_key_environment(vllm.KEY, api_key)}
+    warnings += vllm.find_version_warnings(found)
+    return _make_server_launch(
+        choice, arguments, env, serving.name, warnings, for_cpu=found.for_cpu
+    )
 
 
-def _container(
+def _build_container(
     choice: Choice, model: Model, folder: Path, host: Host, api_key: str, name: str
 ) -> Launch:
     rocm = vllm.ROCM_ENVIRONMENT if _is_amd(host) else {}
-    env = {**vllm.ENVIRONMENT, **rocm, **_key(vllm.KEY, api_key)}
-    words = _container_words(choice, folder, host, name, env)
+    env = {**vllm.ENVIRONMENT, **rocm, **_make_key_environment(vllm.KEY, api_key)}
+    words = _make_container_arguments(choice, folder, host, name, env)
     serving = dataclasses.replace(
-        _serving(choice, model, host, MOUNTED_AT), host="0.0.0.0", port=_INNER_PORT
+        _make_serving(choice, model, host, MOUNTED_AT), host="0.0.0.0", port=_INNER_PORT
     )
     version = ".".join(map(str, vllm.SAFE_VERSION))
     found = vllm.Vllm(version, vllm.IMAGE_FLAGS, words=words)
-    arguments, warnings = vllm.serve_arguments(serving, found)
-    return _served(choice, arguments, env, serving.name, warnings, container=name)
+    arguments, warnings = vllm.build_arguments(serving, found)
+    return _make_server_launch(choice, arguments, env, serving.name, warnings, container=name)
 
 
-def _in_process(choice: Choice, model: Model, folder: Path, host: Host) -> Launch:
+def _build_in_process(choice: Choice, model: Model, folder: Path, host: Host) -> Launch:
     env = dict(_OFFLINE)
-    where = device(model, host, choice.dtype)
+    where = choose_device(model, host, choice.dtype)
     if model.answers:
         module = "server.features.local_models.worker"
         own = ["--device", where, "--context", str(choice.context)]
         own += ["--trust-remote-code"] if model.remote_code else []
-        env |= _visible(where, host)
+        env |= _make_gpu_environment(where, host)
     else:
-        module, own = "server.features.generation.worker", _making(choice, model)
-        if offloads(model, host) and not choice.cpu_offload:
+        module, own = "server.features.generation.worker", _make_generation_arguments(choice, model)
+        if should_offload(model, host) and not choice.cpu_offload:
             own.append("--cpu-offload")
         elif not choice.cpu_offload:
-            env |= _visible(where, host)
+            env |= _make_gpu_environment(where, host)
     argv = (
         *(host.engine_python or "", "-m", module, "--model", str(folder), "--dtype", choice.dtype),
         *own,
     )
-    return Launch(argv, env, shell_line(argv, env, str(ROOT)), served_name=model.id)
+    return Launch(argv, env, format_shell_line(argv, env, str(ROOT)), served_name=model.id)
 
 
-def _visible(where: str, host: Host) -> dict[str, str]:
+def _make_gpu_environment(where: str, host: Host) -> dict[str, str]:
     """Return variables that restrict a process to the GPU with the most free memory, or to no GPU for "cpu"."""
     names = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
     if where == "cpu":
@@ -228,7 +232,7 @@ def _visible(where: str, host: Host) -> dict[str, str]:
     return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(most)}
 
 
-def _making(choice: Choice, model: Model) -> list[str]:
+def _make_generation_arguments(choice: Choice, model: Model) -> list[str]:
     shift: list[str] = []
     if choice.flow_shift is not None and model.model_type is ModelType.VIDEO:
         shift = ["--flow-shift", f"{choice.flow_shift:g}"]
@@ -240,7 +244,7 @@ def _making(choice: Choice, model: Model) -> list[str]:
     return [*shift, *(name for name, on in flags.items() if on)]
 
 
-def _serving(choice: Choice, model: Model, host: Host, folder: str) -> vllm.VllmServing:
+def _make_serving(choice: Choice, model: Model, host: Host, folder: str) -> vllm.VllmServing:
     inputs = {"image": choice.images}
     if Ability.VIDEO_IN in model.abilities:
         inputs["video"] = 0
@@ -251,7 +255,7 @@ def _serving(choice: Choice, model: Model, host: Host, folder: str) -> vllm.Vllm
     if model.geometry is not None and get_family(model.architecture).paired_frames:
         factor = model.geometry.factor
         pixels = (4 * factor**2, choice.visual_tokens * factor**2)
-        video = vllm.video_bounds(factor, choice.visual_tokens)
+        video = vllm.get_video_bounds(factor, choice.visual_tokens)
     return vllm.VllmServing(
         folder=folder,
         name=model.id,
@@ -264,7 +268,7 @@ def _serving(choice: Choice, model: Model, host: Host, folder: str) -> vllm.Vllm
         tool_parser=get_family(model.architecture).tool_parser,
         video=video,
         pixels=pixels,
-        gpus=_gpus(choice, model, host),
+        gpus=_count_gpus(choice, model, host),
         amd=_is_amd(host),
         trust_remote_code=model.remote_code,
     )
@@ -274,7 +278,7 @@ def _is_amd(host: Host) -> bool:
     return bool(host.gpus) and host.gpus[0].vendor is Vendor.AMD
 
 
-def _gpus(choice: Choice, model: Model, host: Host) -> int:
+def _count_gpus(choice: Choice, model: Model, host: Host) -> int:
     """Return the number of GPUs for the model: the smallest power of two that holds it, since tensor parallelism divides
     the attention heads evenly. Raises CommandError.
     """
@@ -289,20 +293,20 @@ def _gpus(choice: Choice, model: Model, host: Host) -> int:
     while count * 2 <= there:
         totals = [gpu.total_bytes for gpu in host.gpus[:count]]
         usable = sum(total or 0 for total in totals) * choice.gpu_memory_utilization
-        if None in totals or memory_needed(model, choice.dtype, gpu=True) <= usable:
+        if None in totals or compute_memory(model, choice.dtype, gpu=True) <= usable:
             break
         count *= 2
     return count
 
 
-def _key(variable: str, api_key: str) -> dict[str, str]:
+def _make_key_environment(variable: str, api_key: str) -> dict[str, str]:
     return {variable: api_key} if api_key else {}
 
 
 # Command line of a container
 
 
-def _container_words(
+def _make_container_arguments(
     choice: Choice, folder: Path, host: Host, name: str, variables: Iterable[str]
 ) -> tuple[str, ...]:
     """Return the arguments up to `serve`. `variables`: names of environment variables to pass on. Raises CommandError."""
@@ -331,7 +335,7 @@ def _container_words(
         *(("--http-proxy=false",) if podman else ()),
         # Seconds that the removal waits; the server has already had its grace period.
         *(("--stop-timeout", "1") if podman else ()),
-        *("--mount", f"type=bind,src={_mounted(folder)},dst={MOUNTED_AT},readonly"),
+        *("--mount", f"type=bind,src={_require_mountable(folder)},dst={MOUNTED_AT},readonly"),
         *("--publish", f"{LOOPBACK}:{choice.port}:{_INNER_PORT}"),
         # Names without values, which would appear in the process list
         *(word for key in variables for word in ("--env", key)),
@@ -341,7 +345,7 @@ def _container_words(
     )
 
 
-def _mounted(folder: Path) -> Path:
+def _require_mountable(folder: Path) -> Path:
     """Return the folder if it can be mounted completely. Raises CommandError."""
     root = folder.resolve()
     links = (path for path in folder.rglob("*") if path.is_symlink())
@@ -350,6 +354,6 @@ def _mounted(folder: Path) -> Path:
     ):
         return folder
     raise CommandError(
-        f"{printable(str(folder))} cannot be mounted: links in it lead out of it, as in a hub's cache, or its path has a comma or a"
+        f"{format_value(str(folder))} cannot be mounted: links in it lead out of it, as in a hub's cache, or its path has a comma or a"
         " quote. Copy it (cp -rL FOLDER COPY), or choose another mode."
     )

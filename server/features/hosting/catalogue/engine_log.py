@@ -32,13 +32,13 @@ class LoadProgress:
 Table = tuple[tuple[re.Pattern[str], str], ...]
 
 
-def _table(*rows: tuple[str, str]) -> Table:
+def _compile_table(*rows: tuple[str, str]) -> Table:
     return tuple((re.compile(pattern), text) for pattern, text in rows)
 
 
 # tqdm: "Loading weights:  45%|####5     | 26/57 [00:00<00:00, 99.1it/s]", "… shards:  25% Completed | 1/4 [...]"
 _BAR = re.compile(r"^(?P<what>[^|%]{0,200}?):?\s{1,20}(?P<share>\d{1,3})%(?: Completed|\|)")
-_PHASES = _table(
+_PHASES = _compile_table(
     (
         r"^Unable to find image|: Pulling from |^Trying to pull |^Getting image source|^Copying blob |^[0-9a-f]{12}: (?:Pull|Down)",
         "fetching the image",
@@ -61,7 +61,7 @@ NO_GPU = (
     " the GPU (AMD: /dev/kfd, groups render and video). Install the build for this GPU."
 )
 # `{memory}`, `{context}` and `{dtype}` are names of settings with their values; `{port}` and `{path}` are values.
-_CAUSES = _table(
+_CAUSES = _compile_table(
     (
         r"platform (?:is )?cpu\b|device_config=cpu|device_type=cpu|Failed to infer device type",
         NO_GPU,
@@ -131,7 +131,7 @@ ON_CPU = _CAUSES[0][0]
 _ERROR = re.compile(r"(?:^|[\s\]])((?:\w+\.)*[A-Z]\w*(?:Error|Exception): \S.*)")
 
 
-def progress(line: str) -> LoadProgress | None:
+def parse_progress(line: str) -> LoadProgress | None:
     """Return the progress that a line reports; None for other lines."""
     bar = _BAR.match(line)
     what = bar["what"].strip() if bar is not None else line
@@ -142,7 +142,7 @@ def progress(line: str) -> LoadProgress | None:
     return LoadProgress(named, min(100.0, float(bar["share"])))
 
 
-def explanation(
+def explain_failure(
     lines: Iterable[str],
     *,
     for_cpu: bool = False,
@@ -164,7 +164,7 @@ def explanation(
     return cause.format(memory=memory, context=context, dtype=dtype, port=port, path=path)
 
 
-def last_error(lines: Sequence[str]) -> str:
+def find_last_error(lines: Sequence[str]) -> str:
     """Return a sentence with the first Python error in a log, which causes later errors, or else with the last line; ""
     for an empty log.
     """

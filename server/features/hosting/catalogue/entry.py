@@ -140,14 +140,14 @@ class Model(BaseModel):
         """Names of its files in the repository; empty: all files."""
         if not self.weights_file:
             return ()
-        return (*part_names(self.weights_file), self.projector_file)
+        return (*get_part_names(self.weights_file), self.projector_file)
 
     def with_folder(self, folder: Path) -> Model:
         """Return a copy of the model whose files are in `folder`."""
         return self.model_copy(update={"folder": folder})
 
 
-def part_names(weights_file: str) -> list[str]:
+def get_part_names(weights_file: str) -> list[str]:
     """Return the file names of GGUF weights: the given name, or the names of all parts if it is one of several."""
     part = _PART.search(weights_file)
     if part is None:

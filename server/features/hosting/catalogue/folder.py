@@ -18,11 +18,11 @@ from server.features.hosting.catalogue.entry import (
     Library,
     Model,
     ModelType,
-    part_names,
+    get_part_names,
 )
 from server.features.hosting.catalogue.gguf import Gguf
 from server.features.hosting.catalogue.sizes import estimate_memory
-from server.features.hosting.catalogue.weights import context_length, read_weights
+from server.features.hosting.catalogue.weights import find_context_length, read_weights
 from server.models import families
 from server.models.families import Family
 from server.models.files import (
@@ -75,7 +75,7 @@ def read_model(folder: Path) -> Model:
     try:
         is_folder = folder.is_dir()
         if not is_folder and gguf.is_gguf(folder):
-            return _gguf(folder.parent, folder)
+            return _read_gguf(folder.parent, folder)
         if not is_folder and folder.exists():
             raise ModelFolderError(
                 f"{folder} is not a folder. Name the folder that contains the model's {CONFIG}."
@@ -84,10 +84,10 @@ def read_model(folder: Path) -> Model:
             with os.scandir(folder) as entries:
                 next(entries, None)
             if (folder / PIPELINE).exists():
-                return _pipeline(folder)
+                return _read_pipeline(folder)
             if gguf.is_gguf(folder):
-                return _gguf(folder)
-            return _transformers(folder)
+                return _read_gguf(folder)
+            return _read_transformers(folder)
     except OSError as error:
         # The error may be about a file in the folder.
         raise make_unreadable_error(
@@ -112,7 +112,7 @@ def find_models(roots: Iterable[Path]) -> tuple[list[Model], list[str]]:
     """
     found: dict[str, Model] = {}
     errors: list[str] = []
-    for folder in _candidates(roots):
+    for folder in _find_candidates(roots):
         try:
             model = read_model(folder)
         except ModelFolderError as error:
@@ -122,7 +122,7 @@ def find_models(roots: Iterable[Path]) -> tuple[list[Model], list[str]]:
     return list(found.values()), errors
 
 
-def _candidates(roots: Iterable[Path]) -> list[Path]:
+def _find_candidates(roots: Iterable[Path]) -> list[Path]:
     folders: list[Path] = []
     # Without duplicates: settings may name a root twice.
     level = list(dict.fromkeys(Path(os.path.abspath(root)) for root in roots))
@@ -131,12 +131,12 @@ def _candidates(roots: Iterable[Path]) -> list[Path]:
         folders += [path for path in level if _is_model(path) and path not in folders]
         if len(folders) >= MAX_FOLDERS:
             break
-        below = (child for path in level if path not in folders for child in _children(path))
+        below = (child for path in level if path not in folders for child in _list_children(path))
         level = list(dict.fromkeys(below))
     return folders[:MAX_FOLDERS]
 
 
-def _children(path: Path) -> list[Path]:
+def _list_children(path: Path) -> list[Path]:
     try:
         return sorted(child for child in path.iterdir() if child.is_dir())[:MAX_FOLDERS]
     except OSError:
@@ -154,7 +154,7 @@ def _is_model(path: Path) -> bool:
 # Kinds of folders
 
 
-def _family_of(config: Mapping[str, Any]) -> families.Family | None:
+def _find_family(config: Mapping[str, Any]) -> families.Family | None:
     """Return the family of a transformers config.json; None if the model does not accept pictures."""
     known = families.FAMILIES.get(str(config.get("model_type")))
     if known is not None:
@@ -177,14 +177,14 @@ def _family_of(config: Mapping[str, Any]) -> families.Family | None:
     return families.Family(kind, frozenset(abilities), needs={"transformers": "", "vllm": ""})
 
 
-def _transformers(folder: Path) -> Model:
+def _read_transformers(folder: Path) -> Model:
     config = read_json(folder / CONFIG)
     kind = config.get("model_type")
     if not isinstance(kind, str) or not re.fullmatch(_KIND, kind):
         raise ModelFolderError(
             f"{folder / CONFIG} has no model_type, so the kind of this model is unknown. {AGAIN}"
         )
-    family = _family_of(config)
+    family = _find_family(config)
     if family is None:
         raise ModelFolderError(
             f"{folder / CONFIG} has model_type {kind} and no vision_config, so this model sees no pictures. Choose one that answers about"
@@ -194,21 +194,21 @@ def _transformers(folder: Path) -> Model:
     quantised = config.get("quantization_config")
     method = quantised.get("quant_method") if isinstance(quantised, dict) else None
     quantization = clean(str(method or "unknown"))[:40] if isinstance(quantised, dict) else ""
-    return _model(
+    return _make_model(
         folder,
         family,
         architecture=kind,
         geometry=families.read_folder_geometry(folder),
         weights_bytes=weights.size,
         memory_bytes=estimate_memory(weights.size),
-        context_length=context_length(config),
+        context_length=find_context_length(config),
         dtype=weights.dtype or "bfloat16",
         quantization=quantization,
-        remote_code=_remote_code(folder, kind),
+        remote_code=_has_remote_code(folder, kind),
     )
 
 
-def _pipeline(folder: Path) -> Model:
+def _read_pipeline(folder: Path) -> Model:
     index = read_json(folder / PIPELINE)
     name = index.get("_class_name")
     if not isinstance(name, str) or not re.fullmatch(_KIND, name):
@@ -217,7 +217,7 @@ def _pipeline(folder: Path) -> Model:
         )
     at_work = (folder / part / CONFIG for part in ("transformer", "unet"))
     sizes = next((read_json(path) for path in at_work if path.is_file()), {})
-    family = _pipeline_family(index, sizes)
+    family = _find_pipeline_family(index, sizes)
     if family is None:
         raise ModelFolderError(
             f"{folder / PIPELINE} names the pipeline {name}, which makes neither video nor sound. Choose one that does."
@@ -229,12 +229,12 @@ def _pipeline(folder: Path) -> Model:
         path = folder / part
         if not path.is_dir():
             raise ModelFolderError(f"{folder} lacks {part}, which {PIPELINE} names. {AGAIN}")
-        if (path / CONFIG).is_file() and not _PARTS_WITHOUT_WEIGHTS.search(_class_name(what)):
+        if (path / CONFIG).is_file() and not _PARTS_WITHOUT_WEIGHTS.search(_get_class_name(what)):
             weights = read_weights(path)
             size += weights.size
             # In memory each number takes two bytes, whatever the stored format.
             loaded += weights.size * 2 // max(2, weights.each)
-    return _model(
+    return _make_model(
         folder,
         family,
         architecture=name,
@@ -243,7 +243,7 @@ def _pipeline(folder: Path) -> Model:
     )
 
 
-def _gguf(folder: Path, named: Path | None = None) -> Model:
+def _read_gguf(folder: Path, named: Path | None = None) -> Model:
     """Read a model for llama.cpp: its file of weights, and its multimodal projector.
 
     `named`: the file of weights, if a folder contains several. Raises ModelFolderError.
@@ -253,7 +253,7 @@ def _gguf(folder: Path, named: Path | None = None) -> Model:
     readers = [path for path in paths if files[path].reads_pictures]
     # Files that llama.cpp loads by name: whole weights, or the first of several parts
     weights = [path for path in paths if path not in readers]
-    heads = [path for path in weights if part_names(path.name)[0] == path.name]
+    heads = [path for path in weights if get_part_names(path.name)[0] == path.name]
     if named is not None:
         heads = [path for path in heads if path == named]
     wrong = ""
@@ -272,26 +272,26 @@ def _gguf(folder: Path, named: Path | None = None) -> Model:
     if wrong:
         raise ModelFolderError(f"{named or folder} {wrong}.")
     head, reader = heads[0], min(readers, key=lambda path: files[path].size)
-    return _gguf_model(folder, head, files[head], reader, files[reader], named is not None)
+    return _make_gguf_model(folder, head, files[head], reader, files[reader], named is not None)
 
 
-def _gguf_model(
+def _make_gguf_model(
     folder: Path, head: Path, text: Gguf, reader: Path, pictures: Gguf, by_name: bool
 ) -> Model:
-    kind = _kind(text, pictures)
-    name, commit = _source(folder)
+    kind = _get_kind(text, pictures)
+    name, commit = _read_source(folder)
     # If llama.cpp's names do not identify the family, the model's name may.
     family = families.find_family(kind) or families.find_family(
-        None, text.text("general.name"), name
+        None, text.get_text("general.name"), name
     )
-    size = pictures.size + sum(path.stat().st_size for path in _parts(head))
+    size = pictures.size + sum(path.stat().st_size for path in _find_parts(head))
     abilities = {Ability.IMAGES}
     if family is not None and family.boxes is not None:
         abilities.add(Ability.GROUNDING)
     if pictures.fields.get("clip.has_audio_encoder") is True:
         abilities.add(Ability.AUDIO_IN)
     return Model(
-        id=_id_from_name(head.stem) if by_name else name,
+        id=_make_id(head.stem) if by_name else name,
         revision=commit,
         model_type=ModelType.OMNI if Ability.AUDIO_IN in abilities else ModelType.VISION,
         library=Library.LLAMA_CPP,
@@ -303,7 +303,7 @@ def _gguf_model(
         geometry=family.geometry if family is not None else None,
         weights_bytes=size,
         memory_bytes=estimate_memory(size),
-        context_length=text.integer(f"{text.architecture}.context_length") or None,
+        context_length=text.get_integer(f"{text.architecture}.context_length") or None,
         dtype="float16",
         quantization="gguf",
         weights_file=head.name,
@@ -311,7 +311,7 @@ def _gguf_model(
     )
 
 
-def _kind(text: Gguf, pictures: Gguf) -> str:
+def _get_kind(text: Gguf, pictures: Gguf) -> str:
     """Return the `model_type` that config.json has for this model; llama.cpp's architecture if unknown."""
     known = _GGUF_PROJECTORS.get(pictures.projector) or _GGUF_TEXTS.get(text.architecture)
     kind = known or text.architecture
@@ -322,9 +322,9 @@ def _kind(text: Gguf, pictures: Gguf) -> str:
     return kind
 
 
-def _parts(head: Path) -> list[Path]:
+def _find_parts(head: Path) -> list[Path]:
     """Return the files with the weights. Raises ModelFolderError if one of them is missing."""
-    paths = [head.with_name(name) for name in part_names(head.name)]
+    paths = [head.with_name(name) for name in get_part_names(head.name)]
     lost = next((path for path in paths if not path.is_file()), None)
     if lost is not None:
         raise ModelFolderError(
@@ -333,8 +333,8 @@ def _parts(head: Path) -> list[Path]:
     return paths
 
 
-def _model(folder: Path, family: Family, **fields: Any) -> Model:
-    name, commit = _source(folder)
+def _make_model(folder: Path, family: Family, **fields: Any) -> Model:
+    name, commit = _read_source(folder)
     return Model(
         id=name,
         revision=commit,
@@ -351,7 +351,7 @@ def _model(folder: Path, family: Family, **fields: Any) -> Model:
 # Parts of a folder
 
 
-def _remote_code(folder: Path, kind: str) -> bool:
+def _has_remote_code(folder: Path, kind: str) -> bool:
     """Return True if the model needs Python code from its folder: a configuration names a class in one of its files."""
     # The model class of a known family is in the library; its processors may still need code.
     names = ["processor_config.json", "preprocessor_config.json", "tokenizer_config.json"]
@@ -367,7 +367,7 @@ def _remote_code(folder: Path, kind: str) -> bool:
     return False
 
 
-def _source(folder: Path) -> tuple[str, str]:
+def _read_source(folder: Path) -> tuple[str, str]:
     """Return the id and commit in the download's record; if there is no record, the folder's name and ""."""
     if (folder / RECORD).is_file():
         source = read_json(folder / RECORD).get("source")
@@ -376,10 +376,10 @@ def _source(folder: Path) -> tuple[str, str]:
         if isinstance(name, str) and re.fullmatch(ID, name):
             known = isinstance(commit, str) and COMMIT.fullmatch(commit)
             return name, str(commit) if known else ""
-    return _id_from_name(folder.name), ""
+    return _make_id(folder.name), ""
 
 
-def _id_from_name(name: str) -> str:
+def _make_id(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:96] or "model"
 
 
@@ -392,19 +392,21 @@ _TEMPORAL_PARTS = re.compile(r"3D|Motion|Temporal")
 _PARTS_WITHOUT_WEIGHTS = re.compile(r"Scheduler|Tokenizer|Processor|FeatureExtractor|Guid")
 
 
-def _pipeline_family(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> Family | None:
+def _find_pipeline_family(
+    index: Mapping[str, Any], transformer: Mapping[str, Any]
+) -> Family | None:
     """Return the family of a diffusers model_index.json; None if the pipeline makes neither video nor sound.
 
     `transformer`: config.json of its transformer or unet.
     """
-    vae = _class_name(index.get("vae"))
+    vae = _get_class_name(index.get("vae"))
     # The file contains the version that wrote it, not the oldest version that has its classes.
     needs = {"diffusers": ""}
-    temporal = any(_TEMPORAL_PARTS.search(_class_name(part)) for part in index.values())
+    temporal = any(_TEMPORAL_PARTS.search(_get_class_name(part)) for part in index.values())
     video = temporal or any(name in vae for name in _VIDEO_VAES)
     # A vocoder alone indicates sound, but some video pipelines also have a vocoder.
     if any(name in vae for name in _AUDIO_VAES) or (
-        _class_name(index.get("vocoder")) and not video
+        _get_class_name(index.get("vocoder")) and not video
     ):
         made = frozenset({Ability.TEXT_TO_AUDIO})
         return Family(ModelType.AUDIO, made, needs=needs, library=Library.DIFFUSERS)
@@ -422,7 +424,7 @@ def _pipeline_family(index: Mapping[str, Any], transformer: Mapping[str, Any]) -
     return Family(ModelType.VIDEO, abilities, needs=needs, library=Library.DIFFUSERS)
 
 
-def _class_name(component: object) -> str:
+def _get_class_name(component: object) -> str:
     """Return the class name of a component of model_index.json, which is [library, class]; "" for anything else."""
     if isinstance(component, list) and len(component) == 2 and isinstance(component[1], str):
         return component[1]

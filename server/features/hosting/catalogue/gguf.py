@@ -47,28 +47,28 @@ class Gguf:
     # Bytes of the file
     size: int
 
-    def text(self, name: str) -> str:
+    def get_text(self, name: str) -> str:
         value = self.fields.get(name)
         return clean(value) if isinstance(value, str) else ""
 
-    def integer(self, name: str) -> int:
+    def get_integer(self, name: str) -> int:
         """Return the value if it is a positive integer of at most 1e9, otherwise 0."""
         value = self.fields.get(name)
         return value if type(value) is int and 0 < value <= 10**9 else 0
 
     @property
     def architecture(self) -> str:
-        return self.text("general.architecture")
+        return self.get_text("general.architecture")
 
     @property
     def projector(self) -> str:
         """Projector type of a multimodal projector (mmproj); "" for other files."""
-        return self.text("clip.vision.projector_type") or self.text("clip.projector_type")
+        return self.get_text("clip.vision.projector_type") or self.get_text("clip.projector_type")
 
     @property
     def reads_pictures(self) -> bool:
         """True if the file is a multimodal projector, which turns pictures into tokens, and not a model's weights."""
-        return self.architecture == "clip" or self.text("general.type") == "mmproj"
+        return self.architecture == "clip" or self.get_text("general.type") == "mmproj"
 
 
 def is_gguf(path: Path) -> bool:
@@ -97,8 +97,8 @@ def _read(path: Path, size: int, _changed: int) -> Gguf:
         if file.read(4) != b"GGUF":
             raise ModelFolderError(f"{path} is not a GGUF file, although its name says so. {AGAIN}")
         try:
-            fields, tensors = _fields(file)
-            needed = _least_bytes(file, fields, tensors)
+            fields, tensors = _read_fields(file)
+            needed = _compute_least_bytes(file, fields, tensors)
         except (struct.error, LookupError, ValueError, OverflowError, MemoryError):
             raise ModelFolderError(
                 f"{path} is truncated or damaged: its header is invalid. {AGAIN}"
@@ -110,27 +110,27 @@ def _read(path: Path, size: int, _changed: int) -> Gguf:
     return Gguf(fields, size)
 
 
-def _fields(file: BufferedReader) -> tuple[dict[str, Value], int]:
+def _read_fields(file: BufferedReader) -> tuple[dict[str, Value], int]:
     """Return the metadata fields, and the number of tensors, whose table follows."""
-    version, tensors, count = _numbers(file, "IQQ")
+    version, tensors, count = _read_numbers(file, "IQQ")
     if version not in (2, 3):
         raise ValueError
     fields: dict[str, Value] = {}
     for _ in range(count):
-        name = _text(file)
-        value = _value(file, _numbers(file, "I")[0])
+        name = _read_text(file)
+        value = _read_value(file, _read_numbers(file, "I")[0])
         if name and value is not None:
             fields[name] = value
     return fields, tensors
 
 
-def _least_bytes(file: BufferedReader, fields: Mapping[str, Value], tensors: int) -> int:
+def _compute_least_bytes(file: BufferedReader, fields: Mapping[str, Value], tensors: int) -> int:
     """Read the table of tensors; return the minimum size in bytes of a file that contains all of them."""
     blocks, end = _BLOCKS.split(), 0
     for _ in range(tensors):
-        _text(file)
-        shape = _numbers(file, f"{_numbers(file, 'I')[0]}Q")
-        kind, offset = _numbers(file, "IQ")
+        _read_text(file)
+        shape = _read_numbers(file, f"{_read_numbers(file, 'I')[0]}Q")
+        kind, offset = _read_numbers(file, "IQ")
         block, _, size = blocks[kind].partition("/") if kind < len(blocks) else ("", "", "")
         end = max(end, offset + (-(-math.prod(shape) // int(block)) * int(size) if size else 0))
     alignment = fields.get("general.alignment", 32)
@@ -138,31 +138,31 @@ def _least_bytes(file: BufferedReader, fields: Mapping[str, Value], tensors: int
     return -(-file.tell() // step) * step + end
 
 
-def _value(file: BufferedReader, kind: int) -> Value | None:
+def _read_value(file: BufferedReader, kind: int) -> Value | None:
     """Read a field's value; return None for a skipped one."""
     if kind == _TEXT:
-        return _text(file)
+        return _read_text(file)
     if kind != _ARRAY:
-        value: Value = _numbers(file, _LETTERS[kind])[0]
+        value: Value = _read_numbers(file, _LETTERS[kind])[0]
         return value
-    kind, count = _numbers(file, "IQ")
+    kind, count = _read_numbers(file, "IQ")
     if kind != _TEXT:
         file.seek(count * struct.calcsize(f"<{_LETTERS[kind]}"), os.SEEK_CUR)
         return None
     # Skip the texts of a vocabulary; only their lengths are read.
     for _ in range(count):
-        file.seek(_numbers(file, "Q")[0], os.SEEK_CUR)
+        file.seek(_read_numbers(file, "Q")[0], os.SEEK_CUR)
     return None
 
 
-def _text(file: BufferedReader) -> str | None:
+def _read_text(file: BufferedReader) -> str | None:
     """Read a text; return None, and skip it, if it is longer than _MAX_TEXT_BYTES."""
-    (length,) = _numbers(file, "Q")
+    (length,) = _read_numbers(file, "Q")
     if length > _MAX_TEXT_BYTES:
         file.seek(length, os.SEEK_CUR)
         return None
     return file.read(length).decode("utf-8", "replace")
 
 
-def _numbers(file: BufferedReader, form: str) -> tuple[Any, ...]:
+def _read_numbers(file: BufferedReader, form: str) -> tuple[Any, ...]:
     return struct.unpack(f"<{form}", file.read(struct.calcsize(f"<{form}")))

@@ -44,7 +44,7 @@ class Launch:
         return next((self.env[name] for name in SECRETS if name in self.env), "")
 
 
-def shell_line(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None = None) -> str:
+def format_shell_line(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None = None) -> str:
     """Return a command for display, quoted for a POSIX shell, with secrets hidden."""
     words = [
         f"{name}={HIDDEN if name in SECRETS else shlex.quote(value)}" for name, value in env.items()

@@ -79,12 +79,12 @@ def read_help(path: str, said: str, version: str) -> LlamaServer | None:
     return LlamaServer(path, number, flags)
 
 
-def picture_share(weights_bytes: int, threads: int) -> float:
+def compute_picture_share(weights_bytes: int, threads: int) -> float:
     """Return the fraction of VISUAL_TOKEN_BUDGET that a CPU processes within about 3 s, at most 1."""
     return min(1.0, threads * _THREAD_BYTES / max(1, weights_bytes))
 
 
-def serve_arguments(server: LlamaServer, serving: LlamaServing) -> tuple[str, ...]:
+def build_arguments(server: LlamaServer, serving: LlamaServing) -> tuple[str, ...]:
     """Return the command line, with the optional flags that this version supports."""
     arguments = [
         *(server.words or (server.path,)),
@@ -98,32 +98,32 @@ def serve_arguments(server: LlamaServer, serving: LlamaServing) -> tuple[str, ..
     arguments += ["--parallel", str(serving.slots)]
     arguments += ["--ctx-size", str(serving.context * serving.slots)]
 
-    def flag(name: str, *values: str) -> bool:
+    def add_flag(name: str, *values: str) -> bool:
         if name in server.flags:
             arguments.extend((name, *values))
         return name in server.flags
 
-    flag("--alias", serving.name)
+    add_flag("--alias", serving.name)
     if serving.threads is not None:
-        flag("--threads", str(serving.threads))
+        add_flag("--threads", str(serving.threads))
     if serving.picture_tokens is not None:
         least, most = serving.picture_tokens
-        flag("--image-min-tokens", str(least))
-        flag("--image-max-tokens", str(most))
+        add_flag("--image-min-tokens", str(least))
+        add_flag("--image-max-tokens", str(most))
         if most > _BATCH_TOKENS:
-            flag(
+            add_flag(
                 "--ubatch-size",
                 str(min(_MAX_BATCH_TOKENS, -(-most // _BATCH_TOKENS) * _BATCH_TOKENS)),
             )
     cache = min(int(max(0, serving.free_bytes) * _CACHE_SHARE), _MAX_CACHE_BYTES)
-    flag("--cache-ram", str(cache // 1024**2))
-    flag("--ctx-checkpoints", str(_CHECKPOINTS))
+    add_flag("--cache-ram", str(cache // 1024**2))
+    add_flag("--ctx-checkpoints", str(_CHECKPOINTS))
     # Older versions use the chat template, and report slots, only with these flags.
-    flag("--jinja")
-    flag("--slots")
-    flag("--no-webui") or flag("--no-ui")
-    flag("--offline")
-    flag("--log-colors", "off")
+    add_flag("--jinja")
+    add_flag("--slots")
+    add_flag("--no-webui") or add_flag("--no-ui")
+    add_flag("--offline")
+    add_flag("--log-colors", "off")
     return tuple(arguments)
 
 

@@ -95,39 +95,39 @@ class Host:
         return None if None in totals else sum(total or 0 for total in totals)
 
 
-def gigabytes(count: int) -> str:
+def format_gigabytes(count: int) -> str:
     """Format a size for display: "7.5 GB", "16 GB"."""
     return f"{count / GB:.0f} GB" if count >= 9.95 * GB else f"{count / GB:.1f} GB"
 
 
-def machine_summary(host: Host) -> str:
+def summarise_machine(host: Host) -> str:
     """Return a sentence about the machine's resources for models."""
     gpus = [
         f"{gpu.name}"
-        + (f" ({gigabytes(gpu.free_bytes)} free)" if gpu.free_bytes is not None else "")
+        + (f" ({format_gigabytes(gpu.free_bytes)} free)" if gpu.free_bytes is not None else "")
         for gpu in host.gpus
     ]
     if host.unified_bytes:
-        gpus.append(f"Apple's GPU ({gigabytes(host.unified_bytes)} of the memory)")
+        gpus.append(f"Apple's GPU ({format_gigabytes(host.unified_bytes)} of the memory)")
     parts = [", ".join(gpus) or "No GPU"]
     if host.ram_total_bytes:
-        free, total = gigabytes(host.ram_free_bytes), gigabytes(host.ram_total_bytes)
+        free, total = format_gigabytes(host.ram_free_bytes), format_gigabytes(host.ram_total_bytes)
         parts.append(f"{free} of {total} of memory free")
     if host.sandboxed:
         parts.append("in systemd's sandbox")
     return f"This machine: {'; '.join(parts)}."
 
 
-def at_least(version: str, wanted: str) -> bool:
+def is_at_least(version: str, wanted: str) -> bool:
     """Return whether a version is `wanted` or newer; True if either contains no numbers."""
-    mine, needed = _numbers(version), _numbers(wanted)
+    mine, needed = _parse_numbers(version), _parse_numbers(wanted)
     if not mine or not needed:
         return True
     length = max(len(mine), len(needed))
     return mine + (0,) * (length - len(mine)) >= needed + (0,) * (length - len(needed))
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _parse_numbers(version: str) -> tuple[int, ...]:
     # llama.cpp writes "b9049".
     match = re.match(r"b?(\d+(?:\.\d+)*)", version)
     return tuple(int(part) for part in match[1].split(".")) if match else ()

@@ -13,10 +13,10 @@ from server.features.hosting.catalogue.machine import (
     Host,
     MachineClass,
     Vendor,
-    at_least,
-    gigabytes,
+    format_gigabytes,
+    is_at_least,
 )
-from server.features.hosting.catalogue.sizes import memory_needed
+from server.features.hosting.catalogue.sizes import compute_memory
 
 # Bytes of main memory reserved for the system and this server
 RAM_LEFT = 1 * GB
@@ -28,37 +28,39 @@ LARGEST_PART = 0.6
 
 
 @dataclass(frozen=True, slots=True)
-class Possible:
+class ModeCheck:
     """Whether a mode works. `reason`: if it does not, the reason and the remedy, else a note about the mode."""
 
     ok: bool
     reason: str = ""
 
 
-def modes(model: Model, host: Host, dtype: str = "auto") -> dict[RunMode, Possible]:
+def check_modes(model: Model, host: Host, dtype: str = "auto") -> dict[RunMode, ModeCheck]:
     """Check every mode, in the order of the panel. `dtype`: the number format to compute in."""
     return {
-        RunMode.IN_PROCESS: _in_process(model, host, dtype),
-        RunMode.SUBPROCESS: _subprocess(model, host, dtype),
-        RunMode.CONTAINER: _container(model, host, dtype),
-        RunMode.REMOTE: _remote(model),
+        RunMode.IN_PROCESS: _check_in_process(model, host, dtype),
+        RunMode.SUBPROCESS: _check_subprocess(model, host, dtype),
+        RunMode.CONTAINER: _check_container(model, host, dtype),
+        RunMode.REMOTE: _check_remote(model),
     }
 
 
-def device(model: Model, host: Host, dtype: str = "auto") -> str:
+def choose_device(model: Model, host: Host, dtype: str = "auto") -> str:
     """Return the device for in-process models: "cuda" if the model fits on the GPU, else "cpu"."""
-    return "cuda" if _fits_gpu(host, memory_needed(model, dtype, gpu=True)) else "cpu"
+    return "cuda" if _can_fit_gpu(host, compute_memory(model, dtype, gpu=True)) else "cpu"
 
 
-def offloads(model: Model, host: Host) -> bool:
+def should_offload(model: Model, host: Host) -> bool:
     """Return True if a generating model fits only with CPU offload: each part on the GPU, and all in main memory."""
-    if model.answers or device(model, host) == "cuda":
+    if model.answers or choose_device(model, host) == "cuda":
         return False
     part = int(model.memory_bytes * LARGEST_PART)
-    return _fits_gpu(host, part) and not _too_large(model.memory_bytes, _usable_ram(host))
+    return _can_fit_gpu(host, part) and not _explain_too_large(
+        model.memory_bytes, _get_usable_ram(host)
+    )
 
 
-def _fits_gpu(host: Host, need: int) -> bool:
+def _can_fit_gpu(host: Host, need: int) -> bool:
     totals = [gpu.total_bytes for gpu in host.gpus]
     return host.torch_device == "cuda" and any(
         total is None or total * GPU_SHARE >= need for total in totals
@@ -68,107 +70,122 @@ def _fits_gpu(host: Host, need: int) -> bool:
 # The modes
 
 
-def _remote(model: Model) -> Possible:
+def _check_remote(model: Model) -> ModeCheck:
     if not model.answers:
-        return Possible(
+        return ModeCheck(
             False,
             f"A remote engine answers questions about pictures; {model.name} ({model.model_type}) does not. Run it in-process.",
         )
-    return Possible(
+    return ModeCheck(
         True, "Any OpenAI-compatible server that has it. The camera's pictures go to that server."
     )
 
 
-def _subprocess(model: Model, host: Host, dtype: str) -> Possible:
+def _check_subprocess(model: Model, host: Host, dtype: str) -> ModeCheck:
     if model.library is Library.LLAMA_CPP:
-        return _llama_cpp(model, host)
-    no = _no_server_for(model) or _untrusted_code(model, host) or _no_subprocess(host)
-    large = _too_large_for_vllm if host.gpus else _too_large_here
-    # First the obstacles that remain after fetching the files
-    if no := no or large(model, host, dtype) or _missing_files(model) or _no_vllm(model, host):
-        return Possible(False, no)
-    version = host.vllm.version if host.vllm is not None else ""
-    return Possible(True, f"vLLM {version}".strip() + ("." if host.gpus else " on the CPU."))
-
-
-def _llama_cpp(model: Model, host: Host) -> Possible:
-    """Check llama.cpp's server, which uses GPUs automatically, and main memory for layers that do not fit on them."""
-    total = 0 if host.gpu_total_bytes is None else _usable_ram(host) + host.gpu_total_bytes
-    need = memory_needed(model, gpu=bool(host.gpus))
-    if no := no_llama_server(model, host) or _too_large(need, total) or _missing_files(model):
-        return Possible(False, no)
-    version = f" {host.llama.version}" if host.llama is not None and host.llama.version else ""
-    return Possible(True, f"llama.cpp's server{version}{'' if host.gpus else ' on the CPU'}.")
-
-
-def _container(model: Model, host: Host, dtype: str) -> Possible:
+        return _check_llama_cpp(model, host)
     no = (
-        _gguf(model)
-        or _no_server_for(model)
-        or _untrusted_code(model, host)
-        or _no_containers(model, host)
+        _explain_no_server(model)
+        or _explain_untrusted_code(model, host)
+        or _explain_no_subprocess(host)
     )
-    if no := no or _too_large_for_vllm(model, host, dtype) or _missing_files(model):
-        return Possible(False, no)
-    return Possible(True, "vLLM's own image; the first start pulls it, about 10 GB.")
+    large = _explain_too_large_for_vllm if host.gpus else _explain_too_large_here
+    # First the obstacles that remain after fetching the files
+    if (
+        no := no
+        or large(model, host, dtype)
+        or _explain_missing_files(model)
+        or _explain_no_vllm(model, host)
+    ):
+        return ModeCheck(False, no)
+    version = host.vllm.version if host.vllm is not None else ""
+    return ModeCheck(True, f"vLLM {version}".strip() + ("." if host.gpus else " on the CPU."))
 
 
-def _in_process(model: Model, host: Host, dtype: str) -> Possible:
-    no = _gguf(model) or _untrusted_code(model, host)
-    no = no or ("" if offloads(model, host) else _too_large_here(model, host, dtype))
-    if no := no or _missing_files(model) or _no_library(model, host, model.library):
-        return Possible(False, no)
-    if offloads(model, host):
-        return Possible(True, "On the GPU, its parts in turn (CPU offload), since not all fits.")
-    return Possible(True, f"On the {'GPU' if device(model, host, dtype) == 'cuda' else 'CPU'}.")
+def _check_llama_cpp(model: Model, host: Host) -> ModeCheck:
+    """Check llama.cpp's server, which uses GPUs automatically, and main memory for layers that do not fit on them."""
+    total = 0 if host.gpu_total_bytes is None else _get_usable_ram(host) + host.gpu_total_bytes
+    need = compute_memory(model, gpu=bool(host.gpus))
+    if (
+        no := explain_no_llama_server(model, host)
+        or _explain_too_large(need, total)
+        or _explain_missing_files(model)
+    ):
+        return ModeCheck(False, no)
+    version = f" {host.llama.version}" if host.llama is not None and host.llama.version else ""
+    return ModeCheck(True, f"llama.cpp's server{version}{'' if host.gpus else ' on the CPU'}.")
+
+
+def _check_container(model: Model, host: Host, dtype: str) -> ModeCheck:
+    no = (
+        _explain_gguf(model)
+        or _explain_no_server(model)
+        or _explain_untrusted_code(model, host)
+        or _explain_no_containers(model, host)
+    )
+    if no := no or _explain_too_large_for_vllm(model, host, dtype) or _explain_missing_files(model):
+        return ModeCheck(False, no)
+    return ModeCheck(True, "vLLM's own image; the first start pulls it, about 10 GB.")
+
+
+def _check_in_process(model: Model, host: Host, dtype: str) -> ModeCheck:
+    no = _explain_gguf(model) or _explain_untrusted_code(model, host)
+    no = no or ("" if should_offload(model, host) else _explain_too_large_here(model, host, dtype))
+    if no := no or _explain_missing_files(model) or _explain_no_library(model, host, model.library):
+        return ModeCheck(False, no)
+    if should_offload(model, host):
+        return ModeCheck(True, "On the GPU, its parts in turn (CPU offload), since not all fits.")
+    return ModeCheck(
+        True, f"On the {'GPU' if choose_device(model, host, dtype) == 'cuda' else 'CPU'}."
+    )
 
 
 # Obstacles to a mode: a sentence with the reason and the remedy, or ""
 
 
-def _gguf(model: Model) -> str:
+def _explain_gguf(model: Model) -> str:
     if model.library is not Library.LLAMA_CPP:
         return ""
     return f"{model.name} is a GGUF file, which llama.cpp's server runs: choose subprocess."
 
 
-def _no_server_for(model: Model) -> str:
+def _explain_no_server(model: Model) -> str:
     if model.answers and model.library is Library.TRANSFORMERS:
         return ""
     return f"No server is started here for {model.name} ({model.model_type}): choose in-process."
 
 
-def _usable_ram(host: Host) -> int:
+def _get_usable_ram(host: Host) -> int:
     """Return the bytes of main memory that a model may use; 0: unknown."""
     return max(1, host.ram_total_bytes - RAM_LEFT) if host.ram_total_bytes else 0
 
 
-def _too_large(need: int, total: int) -> str:
+def _explain_too_large(need: int, total: int) -> str:
     """Compare the bytes needed with `total`, which includes bytes in use; 0: unknown."""
     if not total or need <= total:
         return ""
     return (
-        f"It needs about {gigabytes(need)} of memory, and this machine has {gigabytes(total)} for it. Choose a smaller or"
+        f"It needs about {format_gigabytes(need)} of memory, and this machine has {format_gigabytes(total)} for it. Choose a smaller or"
         " quantised model."
     )
 
 
-def _too_large_for_vllm(model: Model, host: Host, dtype: str) -> str:
-    return _too_large(
-        memory_needed(model, dtype, gpu=True), int((host.gpu_total_bytes or 0) * GPU_SHARE)
+def _explain_too_large_for_vllm(model: Model, host: Host, dtype: str) -> str:
+    return _explain_too_large(
+        compute_memory(model, dtype, gpu=True), int((host.gpu_total_bytes or 0) * GPU_SHARE)
     )
 
 
-def _too_large_here(model: Model, host: Host, dtype: str) -> str:
-    if device(model, host, dtype) == "cuda":
+def _explain_too_large_here(model: Model, host: Host, dtype: str) -> str:
+    if choose_device(model, host, dtype) == "cuda":
         return ""
-    said = _too_large(memory_needed(model, dtype, gpu=False), _usable_ram(host))
+    said = _explain_too_large(compute_memory(model, dtype, gpu=False), _get_usable_ram(host))
     if said and host.gpus and host.torch_device != "cuda":
         said += " The GPU cannot be used, because the installed torch is built for the CPU."
     return said
 
 
-def _no_subprocess(host: Host) -> str:
+def _explain_no_subprocess(host: Host) -> str:
     if host.sandboxed:
         return (
             "This server runs in systemd's sandbox, which has no access to GPUs. Start the model's server in its own unit"
@@ -179,7 +196,7 @@ def _no_subprocess(host: Host) -> str:
     return ""
 
 
-def _no_containers(model: Model, host: Host) -> str:
+def _explain_no_containers(model: Model, host: Host) -> str:
     program = host.container_program
     if host.sandboxed:
         return (
@@ -200,17 +217,17 @@ def _no_containers(model: Model, host: Host) -> str:
     return ""
 
 
-def _missing_files(model: Model) -> str:
+def _explain_missing_files(model: Model) -> str:
     if model.folder is not None:
         return ""
     name = model.aliases[0] if model.aliases else model.id
-    size = f" ({gigabytes(model.weights_bytes)})" if model.weights_bytes else ""
+    size = f" ({format_gigabytes(model.weights_bytes)})" if model.weights_bytes else ""
     return (
         f"Its files{size} are not on this machine. Fetch them: bash scripts/run.sh --model {name}"
     )
 
 
-def _untrusted_code(model: Model, host: Host) -> str:
+def _explain_untrusted_code(model: Model, host: Host) -> str:
     if not model.remote_code or host.trust_remote_code:
         return ""
     return (
@@ -219,12 +236,12 @@ def _untrusted_code(model: Model, host: Host) -> str:
     )
 
 
-def no_llama_server(model: Model, host: Host) -> str:
+def explain_no_llama_server(model: Model, host: Host) -> str:
     """Return why llama.cpp's server cannot run the model here, with the remedy; "" if it can."""
     if host.llama is None:
         return host.llama_error or install_hint(sys.platform)
     wanted = model.needs.get(Library.LLAMA_CPP, "")
-    if at_least(host.llama.version, wanted):
+    if is_at_least(host.llama.version, wanted):
         return ""
     return (
         f"It needs llama.cpp {wanted} or newer, and {host.llama.version} is installed ({host.llama.path}). Upgrade it, or"
@@ -232,7 +249,7 @@ def no_llama_server(model: Model, host: Host) -> str:
     )
 
 
-def _no_vllm(model: Model, host: Host) -> str:
+def _explain_no_vllm(model: Model, host: Host) -> str:
     if "vllm" not in model.needs:
         return f"vLLM does not know {model.architecture}. Choose in-process."
     if host.vllm is None:
@@ -241,7 +258,7 @@ def _no_vllm(model: Model, host: Host) -> str:
             or "vLLM is not installed. Install it (see docs.vllm.ai), or choose in-process."
         )
     wanted = model.needs["vllm"]
-    if not at_least(host.vllm.version, wanted):
+    if not is_at_least(host.vllm.version, wanted):
         return (
             f"It needs vLLM {wanted} or newer, and {host.vllm.version} is installed. Upgrade vLLM."
         )
@@ -255,7 +272,7 @@ def _no_vllm(model: Model, host: Host) -> str:
     return ""
 
 
-def _no_library(model: Model, host: Host, library: Library) -> str:
+def _explain_no_library(model: Model, host: Host, library: Library) -> str:
     if host.engine_python is None:
         return "No Python with torch was found. Run bash scripts/models.sh, or set ENGINE_PYTHON to one."
     for name in ("torch", library.value):
@@ -267,7 +284,7 @@ def _no_library(model: Model, host: Host, library: Library) -> str:
     if library.value not in model.needs:
         return f"{library.value} does not know {model.architecture}."
     wanted, installed = model.needs[library.value], host.libraries[library.value]
-    if not at_least(installed, wanted):
+    if not is_at_least(installed, wanted):
         return (
             f"It needs {library.value} {wanted} or newer, and {installed} is installed for {host.engine_python}: upgrade it"
             f" ({host.engine_python} -m pip install -U {library.value})."
@@ -308,11 +325,11 @@ def propose(models: Iterable[Model], host: Host, free: int | None) -> Proposal:
     If there is a GPU but no llama.cpp server, no model is proposed: a model for the CPU would leave the GPU idle.
     `free`: free bytes on the disk for models; None: unknown.
     """
-    fitting = [model for model in _rank(models) if _fits(model, host)]
+    fitting = [model for model in _rank(models) if _can_run(model, host)]
     skipped = []
     reported = False
     for model in fitting:
-        if model.library is Library.LLAMA_CPP and (reason := no_llama_server(model, host)):
+        if model.library is Library.LLAMA_CPP and (reason := explain_no_llama_server(model, host)):
             if not reported:
                 skipped.append(f"{model.name} would fit. {reason}")
             reported = True
@@ -321,13 +338,13 @@ def propose(models: Iterable[Model], host: Host, free: int | None) -> Proposal:
                 by_vllm = nvidia and model.default_for in _LARGE
                 return Proposal(None, (*skipped, _BY_VLLM) if by_vllm else tuple(skipped))
             continue
-        if not (reason := _no_room(model, free)):
+        if not (reason := _explain_no_space(model, free)):
             return Proposal(model, tuple(skipped))
         skipped.append(reason)
     return Proposal(None, tuple(skipped))
 
 
-def minutes(size: int) -> int:
+def estimate_minutes(size: int) -> int:
     """Return the minutes that a download of `size` bytes takes at ASSUMED_SPEED, at least 1."""
     return max(1, round(size / ASSUMED_SPEED / 60))
 
@@ -346,24 +363,24 @@ def _rank(models: Iterable[Model]) -> list[Model]:
     )
 
 
-def _fits(model: Model, host: Host) -> bool:
+def _can_run(model: Model, host: Host) -> bool:
     if model.remote_code and not host.trust_remote_code:
         return False
     total = host.gpu_total_bytes if host.gpus else None
-    need = memory_needed(model, gpu=True)
+    need = compute_memory(model, gpu=True)
     if total and need <= total * GPU_SHARE:
         return True
     if model.library is Library.LLAMA_CPP and 0 < need <= host.unified_bytes:
         return True
     # Without a GPU the larger models would take minutes for an answer.
     small = model.default_for in (None, MachineClass.CPU)
-    return small and memory_needed(model, gpu=False) + RAM_LEFT <= host.ram_total_bytes
+    return small and compute_memory(model, gpu=False) + RAM_LEFT <= host.ram_total_bytes
 
 
-def _no_room(model: Model, free: int | None) -> str:
+def _explain_no_space(model: Model, free: int | None) -> str:
     if model.folder is not None or free is None or model.weights_bytes + ROOM_LEFT <= free:
         return ""
     return (
-        f"{model.name} needs {gigabytes(model.weights_bytes)} on the disk and"
-        f" {gigabytes(ROOM_LEFT)} beside it; {gigabytes(free)} are free."
+        f"{model.name} needs {format_gigabytes(model.weights_bytes)} on the disk and"
+        f" {format_gigabytes(ROOM_LEFT)} beside it; {format_gigabytes(free)} are free."
     )

@@ -19,7 +19,7 @@ def estimate_memory(weights_bytes: int) -> int:
     return weights_bytes + weights_bytes // 10 + OVERHEAD_BYTES
 
 
-def memory_needed(model: Model, dtype: str = "auto", *, gpu: bool) -> int:
+def compute_memory(model: Model, dtype: str = "auto", *, gpu: bool) -> int:
     """Return the bytes for weights in the format `dtype`, one context, one picture and the library; 0: unknown.
 
     "auto": the stored format, on a GPU 16 bits at most. For generating models: `memory_bytes`, which assumes 16 bits.
@@ -32,7 +32,7 @@ def memory_needed(model: Model, dtype: str = "auto", *, gpu: bool) -> int:
     return model.memory_bytes - rest + rest * each // stored
 
 
-def context_bytes(model: Model, context: int) -> int:
+def compute_context_bytes(model: Model, context: int) -> int:
     """Return the bytes for the keys and values of `context` tokens; 0: unknown."""
     counted = max(0, model.memory_bytes - model.weights_bytes - OVERHEAD_BYTES)
     return counted * context // min(model.context_length or CONTEXT, CONTEXT)

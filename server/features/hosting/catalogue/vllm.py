@@ -116,12 +116,12 @@ def parse_flags(text: str) -> frozenset[str]:
     return frozenset(flag for line in lines for flag in _FLAG.findall(line))
 
 
-def cpu_cache_bytes(free_bytes: int) -> int:
+def compute_cpu_cache_bytes(free_bytes: int) -> int:
     """Return the bytes for keys and values on the CPU: half of the free memory, 256 MiB to 2 GiB."""
     return min(max(free_bytes // 2, _CACHE_BYTES[0]), _CACHE_BYTES[1])
 
 
-def environment(serving: VllmServing, vllm: Vllm) -> dict[str, str]:
+def make_environment(serving: VllmServing, vllm: Vllm) -> dict[str, str]:
     """Return the environment variables of the server, without its API key."""
     if serving.amd and not vllm.for_cpu:
         return {**ENVIRONMENT, **ROCM_ENVIRONMENT}
@@ -131,7 +131,7 @@ def environment(serving: VllmServing, vllm: Vllm) -> dict[str, str]:
     return {**ENVIRONMENT, "VLLM_CPU_KVCACHE_SPACE": str(max(1, serving.cpu_cache_bytes >> 30))}
 
 
-def serve_arguments(serving: VllmServing, vllm: Vllm) -> tuple[list[str], list[str]]:
+def build_arguments(serving: VllmServing, vllm: Vllm) -> tuple[list[str], list[str]]:
     """Return the command line, and a warning for each flag that this vLLM lacks.
 
     Raises VllmError if the version cannot keep questions out of its log.
@@ -139,37 +139,37 @@ def serve_arguments(serving: VllmServing, vllm: Vllm) -> tuple[list[str], list[s
     arguments = [*vllm.words, serving.folder]
     warnings: list[str] = []
 
-    def flag(name: str, *values: str) -> None:
+    def add_flag(name: str, *values: str) -> None:
         if name in vllm.flags:
             arguments.extend((name, *values))
         else:
             warnings.append(f"This vLLM ({vllm.version}) has no {name}: left out.")
 
     if serving.name:
-        flag("--served-model-name", serving.name)
-    flag("--host", serving.host)
-    flag("--port", str(serving.port))
-    flag("--dtype", serving.dtype)
+        add_flag("--served-model-name", serving.name)
+    add_flag("--host", serving.host)
+    add_flag("--port", str(serving.port))
+    add_flag("--dtype", serving.dtype)
     if serving.cpu_cache_bytes is None:
-        flag("--gpu-memory-utilization", f"{serving.memory:g}")
+        add_flag("--gpu-memory-utilization", f"{serving.memory:g}")
     else:
         if _CACHE_FLAG in vllm.flags:
-            flag(_CACHE_FLAG, str(serving.cpu_cache_bytes))
+            add_flag(_CACHE_FLAG, str(serving.cpu_cache_bytes))
         # Compiling needs a compiler and takes minutes.
-        flag("--enforce-eager")
-    flag("--max-model-len", str(serving.context))
+        add_flag("--enforce-eager")
+    add_flag("--max-model-len", str(serving.context))
     # vLLM reserves memory for this many inputs.
-    flag("--limit-mm-per-prompt", json.dumps(_inputs(serving, vllm)))
+    add_flag("--limit-mm-per-prompt", json.dumps(_make_inputs(serving, vllm)))
     if serving.pixels is not None:
         least, most = serving.pixels
-        flag("--mm-processor-kwargs", json.dumps({"min_pixels": least, "max_pixels": most}))
+        add_flag("--mm-processor-kwargs", json.dumps({"min_pixels": least, "max_pixels": most}))
     if serving.gpus > 1:
-        flag("--tensor-parallel-size", str(serving.gpus))
-    arguments.extend(encoder_arguments(serving.gpus, vllm))
+        add_flag("--tensor-parallel-size", str(serving.gpus))
+    arguments.extend(make_encoder_arguments(serving.gpus, vllm))
     if serving.trust_remote_code:
-        flag("--trust-remote-code")
-    flag("--enable-prefix-caching")
-    arguments.append(_no_request_log(vllm))
+        add_flag("--trust-remote-code")
+    add_flag("--enable-prefix-caching")
+    arguments.append(_get_no_log_flag(vllm))
     # Optional flags, which not all versions have
     tools = (("--enable-auto-tool-choice",), (TOOL_PARSER, serving.tool_parser))
     for name, *values in (
@@ -182,7 +182,7 @@ def serve_arguments(serving: VllmServing, vllm: Vllm) -> tuple[list[str], list[s
     return arguments, warnings
 
 
-def encoder_arguments(gpus: int, vllm: Vllm) -> tuple[str, ...]:
+def make_encoder_arguments(gpus: int, vllm: Vllm) -> tuple[str, ...]:
     """Return the arguments for the vision encoder of a model on several GPUs.
 
     The encoder is small: each GPU gets a copy, and the pictures are divided among them.
@@ -190,7 +190,7 @@ def encoder_arguments(gpus: int, vllm: Vllm) -> tuple[str, ...]:
     return (_ENCODER, "data") if gpus > 1 and _ENCODER in vllm.flags else ()
 
 
-def video_bounds(factor: int, visual_tokens: int) -> dict[str, int]:
+def get_video_bounds(factor: int, visual_tokens: int) -> dict[str, int]:
     """Return the size of a video of the recent past with no more visual tokens than one picture, by vLLM's names.
 
     `factor`: pixels of the side of a token.
@@ -200,7 +200,7 @@ def video_bounds(factor: int, visual_tokens: int) -> dict[str, int]:
     return {"num_frames": frames, "width": side, "height": side}
 
 
-def _inputs(serving: VllmServing, vllm: Vllm) -> dict[str, Any]:
+def _make_inputs(serving: VllmServing, vllm: Vllm) -> dict[str, Any]:
     """Return the number of inputs of each kind, with one video if this vLLM accepts the video's size.
 
     Without the size, vLLM would reserve memory for 14 or 32 pictures of full size.
@@ -213,7 +213,7 @@ def _inputs(serving: VllmServing, vllm: Vllm) -> dict[str, Any]:
     return inputs
 
 
-def version_warnings(vllm: Vllm) -> list[str]:
+def find_version_warnings(vllm: Vllm) -> list[str]:
     """Return a warning about an old or unknown version."""
     if vllm.numbers is not None and vllm.numbers >= SAFE_VERSION:
         return []
@@ -224,7 +224,7 @@ def version_warnings(vllm: Vllm) -> list[str]:
     ]
 
 
-def _no_request_log(vllm: Vllm) -> str:
+def _get_no_log_flag(vllm: Vllm) -> str:
     # The default is on in 0.9.2 and off in newer versions, so set it in any case.
     for name in ("--no-enable-log-requests", "--disable-log-requests"):
         if name in vllm.flags:

@@ -63,7 +63,7 @@ def read_weights(folder: Path) -> WeightFiles:
     for name in _WEIGHTS:
         index = folder / f"{name}.index.json"
         if index.exists():
-            shards = _shards(index)
+            shards = _list_shards(index)
         elif (folder / name).exists():
             shards = [name]
         else:
@@ -76,10 +76,10 @@ def read_weights(folder: Path) -> WeightFiles:
                 " Fetch them: bash scripts/download_model.sh"
             )
         return _sum(folder / shard for shard in shards)
-    raise ModelFolderError(_no_weights(folder))
+    raise ModelFolderError(_explain_no_weights(folder))
 
 
-def _no_weights(folder: Path) -> str:
+def _explain_no_weights(folder: Path) -> str:
     """Return the error text for a folder without weights."""
     begin = f"There are no weights in {folder}: neither {_WEIGHTS[0]} nor an index of its parts."
     if any(path.suffix in (".part", ".incomplete") for path in folder.iterdir()):
@@ -89,7 +89,7 @@ def _no_weights(folder: Path) -> str:
     )
 
 
-def _shards(index: Path) -> list[str]:
+def _list_shards(index: Path) -> list[str]:
     names = read_json(index).get("weight_map")
     if not (isinstance(names, dict) and names):
         raise ModelFolderError(f"{index} is damaged: it has no weight_map. {AGAIN}")
@@ -99,7 +99,7 @@ def _shards(index: Path) -> list[str]:
     return found
 
 
-def _header(path: Path) -> tuple[int, int, Counter[str]]:
+def _read_header(path: Path) -> tuple[int, int, Counter[str]]:
     """Read a safetensors header (github.com/huggingface/safetensors).
 
     Returns the bytes of the file, the bytes of its tensors, and the count of numbers by format. Raises ModelFolderError.
@@ -134,7 +134,7 @@ def _sum(paths: Iterable[Path]) -> WeightFiles:
     size = held = 0
     elements: Counter[str] = Counter()
     for path in paths:
-        its_size, its_numbers, its_elements = _header(path)
+        its_size, its_numbers, its_elements = _read_header(path)
         size, held = size + its_size, held + its_numbers
         elements += its_elements
     heaviest = max(
@@ -145,7 +145,7 @@ def _sum(paths: Iterable[Path]) -> WeightFiles:
     return WeightFiles(size, held, packed, _DTYPE_NAMES.get(heaviest, ""), each)
 
 
-def context_length(config: Mapping[str, Any]) -> int | None:
+def find_context_length(config: Mapping[str, Any]) -> int | None:
     """Return the context length in tokens, from any place in the configuration, or None if there is none."""
     outer = get_object(config, "thinker_config") or config
     inner = [get_object(outer, name) for name in ("text_config", "llm_config", "language_config")]

@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: AnswerWorker) -
     ) -> None:
         channel.send("progress", phase=phase, percent=percent, done=done, total=total)
 
-    def failed(code: str, message: str) -> int:
+    def report_failure(code: str, message: str) -> int:
         channel.send("failed", code=code, message=message)
         return 1
 
@@ -136,7 +136,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: AnswerWorker) -
             )
         found = weights.read(arguments.folder)
     except ModelFolderError as error:
-        return failed("model", error.message)
+        return report_failure("model", error.message)
     report("importing")
     try:
         # The imports take seconds, and fail in a broken environment.
@@ -144,7 +144,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: AnswerWorker) -
     except Exception as error:  # noqa: BLE001
         # A broken installation fails in many ways. The error text may be shown: it contains no question yet.
         words = " ".join(str(error).split())[:300]
-        return failed(
+        return report_failure(
             "python",
             f"{sys.executable} cannot load torch and transformers ({type(error).__name__}: {words})."
             " Install them there, or set ENGINE_PYTHON to a Python that has them.",
@@ -161,26 +161,26 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: AnswerWorker) -
             {"role": "user", "content": asked},
         ]
         trial: list[str] = []
-        prompt = generating.Prompt(say, [loading.grey_image()])
+        prompt = generating.Prompt(say, [loading.make_grey_image()])
         generator.answer(prompt, 2, threading.Event(), trial.append)
     except loading.LoadError as error:
-        return failed(error.code, error.message)
+        return report_failure(error.code, error.message)
     except generating.AnswerError as error:
-        return failed(error.code, _TRIAL_ERRORS[error.code].format(loaded.dtype))
+        return report_failure(error.code, _TRIAL_ERRORS[error.code].format(loaded.dtype))
     except Exception as error:  # noqa: BLE001
         # The error text of the trial may be shown, because it does not contain a question.
         why = f"The model was loaded, but does not answer ({type(error).__name__}): {loading.shorten(str(error))}"
         if "chat template" in str(error):
             why = "The model has no chat template, so it does not answer questions."
-        return failed("model", f"{why} Choose another one, or another number format.")
+        return report_failure("model", f"{why} Choose another one, or another number format.")
     channel.send(
         "ready",
         model_type=loaded.weights.model_type,
         context=loaded.context,
         device=loaded.device,
         dtype=loaded.dtype,
-        video=generator.takes_video(loading.grey_image()),
-        hears=generator.takes_sound(loading.grey_image()),
+        video=generator.can_take_video(loading.make_grey_image()),
+        hears=generator.can_take_sound(loading.make_grey_image()),
         thinking_switch=generator.switch,
         # True if the prompt opens thoughts even with thinking switched off
         thinking_opened=trial[:1] != [] and trial[0] in OPEN,

@@ -80,7 +80,7 @@ class AnswerGenerator:
         # True before the first forward pass of an answer
         self._first = False
         self._end_tokens = _end_tokens(loaded)
-        self._marks = _marks(loaded.tokenizer)
+        self._marks = _find_marks(loaded.tokenizer)
         self._template = str(getattr(loaded.processor, "chat_template", None) or "")
         # True if the template can switch thinking
         self.switch = _SWITCH in self._template
@@ -112,14 +112,14 @@ class AnswerGenerator:
             reserve = min(max_tokens, _MIN_ANSWER_TOKENS) + thoughts
             inputs = self._fit(prompt, reserve)
             prompt_tokens = int(inputs["input_ids"].shape[1])
-            words.opened = self._opening_mark(inputs["input_ids"])
+            words.opened = self._find_opening_tag(inputs["input_ids"])
             limit = min(max_tokens + thoughts, self._loaded.context - prompt_tokens)
             with torch.inference_mode():
                 self._loaded.model.generate(
                     **inputs,
-                    generation_config=self._settings(limit),
+                    generation_config=self._make_settings(limit),
                     streamer=words,
-                    stopping_criteria=[words.stopped],
+                    stopping_criteria=[words.make_stop_mask],
                 )
         except _Stopped:
             return Outcome("cancelled", prompt_tokens, words.count)
@@ -134,18 +134,18 @@ class AnswerGenerator:
         if stop.is_set():
             return Outcome("cancelled", prompt_tokens, words.count)
         return Outcome(
-            "length" if words.reached_limit(limit) else "stop", prompt_tokens, words.count
+            "length" if words.has_reached_limit(limit) else "stop", prompt_tokens, words.count
         )
 
-    def takes_video(self, frame: Image.Image) -> bool:
+    def can_take_video(self, frame: Image.Image) -> bool:
         """Return True if template, processor and libraries accept video frames in addition to a picture."""
-        if not reads_videos(self._loaded.processor):
+        if not can_read_videos(self._loaded.processor):
             return False
         video = {"type": "video_url", "video_url": {"url": 4 * ","}}
         inputs = self._try_inputs("video", [video, {"type": "image"}], [frame] * 5)
         return inputs is not None and "pixel_values_videos" in inputs
 
-    def takes_sound(self, frame: Image.Image) -> bool:
+    def can_take_sound(self, frame: Image.Image) -> bool:
         """Return True if template and processor accept sound in addition to a picture."""
         if getattr(self._loaded.processor, "feature_extractor", None) is None:
             return False
@@ -162,13 +162,15 @@ class AnswerGenerator:
         """Return the inputs of a trial question with these parts; None if the model does not support them."""
         content = [*parts, {"type": "text", "text": "Hello"}]
         try:
-            return self._inputs(Prompt([{"role": "user", "content": content}], pictures, sounds))
+            return self._make_inputs(
+                Prompt([{"role": "user", "content": content}], pictures, sounds)
+            )
         except Exception as error:  # noqa: BLE001
             # Each processor fails in its own way. The server then sends single pictures, and text without sound.
             print(f"this model takes no {kind} ({type(error).__name__})", file=sys.stderr)
             return None
 
-    def _opening_mark(self, prompt: torch.Tensor) -> str:
+    def _find_opening_tag(self, prompt: torch.Tensor) -> str:
         """Return the opening thinking tag at the end of the prompt; "" if there is none."""
         end = prompt[0, -_OPENING_TOKENS:].tolist()
         text = str(self._loaded.tokenizer.decode(end, skip_special_tokens=False)).rstrip()
@@ -181,24 +183,24 @@ class AnswerGenerator:
         AnswerError.
         """
         while True:
-            inputs = self._inputs(prompt)
+            inputs = self._make_inputs(prompt)
             left = self._loaded.context - int(inputs["input_ids"].shape[1])
             if left >= answer:
                 return inputs
-            fewer = without_oldest(prompt.messages)
+            fewer = drop_oldest(prompt.messages)
             if len(fewer) == len(prompt.messages):
                 if left < 1:
                     raise AnswerError("context")
                 return inputs
             prompt = replace(prompt, messages=fewer)
 
-    def _inputs(self, prompt: Prompt) -> Any:
+    def _make_inputs(self, prompt: Prompt) -> Any:
         try:
             inputs = self._apply_template(prompt)
         except (TemplateError, TypeError):
             try:
                 inputs = self._apply_template(
-                    replace(prompt, messages=without_system(prompt.messages))
+                    replace(prompt, messages=merge_system(prompt.messages))
                 )
             except TemplateError:
                 raise AnswerError("template") from None
@@ -209,17 +211,17 @@ class AnswerGenerator:
 
     def _apply_template(self, prompt: Prompt) -> Any:
         return self._loaded.processor.apply_chat_template(
-            template_messages(prompt.messages, prompt.pictures, prompt.sounds),
+            to_template_messages(prompt.messages, prompt.pictures, prompt.sounds),
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
             add_generation_prompt=True,
             # A variable that the template does not have would be passed to the processor.
             **({_SWITCH: prompt.think} if self.switch else {}),
-            **processor_options(self._loaded.processor, prompt.messages, prompt.pictures),
+            **make_processor_options(self._loaded.processor, prompt.messages, prompt.pictures),
         )
 
-    def _settings(self, limit: int) -> Any:
+    def _make_settings(self, limit: int) -> Any:
         """Return the model's generation settings with greedy decoding, so that the same picture gives the same answer."""
         settings = copy.deepcopy(self._loaded.model.generation_config)
         settings.max_new_tokens, settings.max_length = limit, None
@@ -255,7 +257,7 @@ def _end_tokens(loaded: LoadedModel) -> set[int]:
     }
 
 
-def _marks(tokenizer: Any) -> dict[int, str]:
+def _find_marks(tokenizer: Any) -> dict[int, str]:
     added = getattr(tokenizer, "added_tokens_decoder", {}).items()
     return {
         id: str(one.content)
@@ -309,11 +311,11 @@ class _TextStreamer:
         if not self._stop.is_set() and (text := self._text.end()):
             self._emit(text)
 
-    def stopped(self, input_ids: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+    def make_stop_mask(self, input_ids: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
         """Return the stopping criterion of `generate`: a boolean tensor with one element per answer of the batch."""
         return torch.full((input_ids.shape[0],), self._stop.is_set(), device=input_ids.device)
 
-    def reached_limit(self, limit: int) -> bool:
+    def has_reached_limit(self, limit: int) -> bool:
         """Return True if the answer was ended by the token limit, not by the model."""
         return self.count >= limit and self._last not in self._end_tokens
 
@@ -343,60 +345,63 @@ def has_sound(inputs: Any) -> bool:
     return any("audio" in name or "input_features" in name for name in inputs)
 
 
-def reads_videos(processor: Any) -> bool:
+def can_read_videos(processor: Any) -> bool:
     part = getattr(processor, "video_processor", None)
     return part is not None and not isinstance(part, NoVideo)
 
 
-def processor_options(
+def make_processor_options(
     processor: Any, messages: Messages, pictures: Sequence[Image.Image]
 ) -> dict[str, Any]:
     """Return the keyword arguments of the processor for these pictures and video frames."""
-    options = _tile_options(processor, pictures)
-    if any(_frames(part) for message in messages for part in _parts(message)):
+    options = _make_tile_options(processor, pictures)
+    if any(_count_frames(part) for message in messages for part in _get_parts(message)):
         # The server has chosen the frames, so use all of them.
         options["do_sample_frames"] = False
     return {"processor_kwargs": options} if options else {}
 
 
-def _parts(message: dict[str, Any]) -> Messages:
+def _get_parts(message: dict[str, Any]) -> Messages:
     content = message["content"]
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-def _frames(part: dict[str, Any]) -> int:
+def _count_frames(part: dict[str, Any]) -> int:
     """Return the number of frames of a video part, 0 for other parts. Its URL has one comma per frame."""
     return part["video_url"]["url"].count(",") if part["type"] == "video_url" else 0
 
 
-def _tile_options(processor: Any, pictures: Sequence[Image.Image]) -> dict[str, Any]:
+def _make_tile_options(processor: Any, pictures: Sequence[Image.Image]) -> dict[str, Any]:
     """Return options that keep a processor from enlarging pictures before it splits them into tiles.
 
     SmolVLM would enlarge any picture to 2,048 pixels: 17 tiles of 512. The limit applies to all pictures of a request, so
     the largest one determines it.
     """
     images = getattr(processor, "image_processor", None)
-    most, tile = (_edge(getattr(images, name, None)) for name in ("size", "max_image_size"))
+    most, tile = (_get_edge(getattr(images, name, None)) for name in ("size", "max_image_size"))
     if not getattr(images, "do_image_splitting", False) or not most or not tile:
         return {}
     wanted = tile * -(-max(max(one.size) for one in pictures) // tile)
     return {"size": {"longest_edge": wanted}} if wanted < most else {}
 
 
-def _edge(size: Any) -> int:
+def _get_edge(size: Any) -> int:
     """Return the longest edge in a size setting of a processor, in pixels; 0 if there is none."""
     found = size.get("longest_edge") if hasattr(size, "get") else None
     found = found or getattr(size, "longest_edge", None)
     return found if isinstance(found, int) else 0
 
 
-def template_messages(
+def to_template_messages(
     messages: Messages, pictures: Sequence[Image.Image], sounds: Sequence[Samples] = ()
 ) -> Messages:
     """Return the messages with pictures and sounds, in the format that chat templates accept."""
     left, heard = iter(pictures), iter(sounds)
     return [
-        {"role": one["role"], "content": [_fill_part(part, left, heard) for part in _parts(one)]}
+        {
+            "role": one["role"],
+            "content": [_fill_part(part, left, heard) for part in _get_parts(one)],
+        }
         for one in messages
     ]
 
@@ -409,12 +414,12 @@ def _fill_part(
         return part
     if part["type"] == "input_audio":
         return {"type": "audio", "audio": next(heard)}
-    if count := _frames(part):
+    if count := _count_frames(part):
         return {"type": "video", "video": list(itertools.islice(left, count))}
     return {"type": "image", "image": next(left)}
 
 
-def without_oldest(messages: Messages) -> Messages:
+def drop_oldest(messages: Messages) -> Messages:
     """Return the messages without the older half of the turns; their pictures move to the oldest remaining turn."""
     first = 1 if messages[0]["role"] == "system" else 0
     # The last message is the question. A program's chat may have two messages of one role in a row.
@@ -426,21 +431,21 @@ def without_oldest(messages: Messages) -> Messages:
         for message in gone
         if not isinstance(message["content"], str)
         # The last text is the question; texts before it are captions, which stay.
-        for part in _without_question(message["content"])
+        for part in _drop_question(message["content"])
     ]
     if pictures:
-        rest = [{"role": rest[0]["role"], "content": [*pictures, *_parts(rest[0])]}, *rest[1:]]
+        rest = [{"role": rest[0]["role"], "content": [*pictures, *_get_parts(rest[0])]}, *rest[1:]]
     return messages[:first] + rest
 
 
-def _without_question(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _drop_question(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return parts[:-1] if parts[-1]["type"] == "text" else parts
 
 
-def without_system(messages: Messages) -> Messages:
+def merge_system(messages: Messages) -> Messages:
     """Return the messages with the system text in the first user message, for templates without a system role."""
     texts = [m["content"] for m in messages if m["role"] == "system"]
     rest = copy.deepcopy([m for m in messages if m["role"] != "system"])
     begin = {"type": "text", "text": "\n".join(texts) + "\n"}
-    rest[0]["content"] = [begin, *_parts(rest[0])]
+    rest[0]["content"] = [begin, *_get_parts(rest[0])]
     return rest

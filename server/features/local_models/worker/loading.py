@@ -18,13 +18,13 @@ from PIL import Image
 from transformers.processing_utils import ProcessorMixin
 from transformers.utils import PushToHubMixin, logging
 
-from server.features.hosting.control_groups import cores
+from server.features.hosting.control_groups import count_cores
 from server.features.local_models.worker.weights import (
     ModelWeights,
     choose_dtype,
+    compute_memory,
+    format_gigabytes,
     free_ram,
-    gigabytes,
-    memory_needed,
 )
 
 # Phase, percent (0 to 100; None: unknown), bytes done, bytes in all
@@ -79,8 +79,8 @@ class LoadedModel:
 def load(options: Options, weights: ModelWeights, report: Report) -> LoadedModel:
     """Load a model. Raises LoadError."""
     gpu = _use_gpu(options.device)
-    dtype = _dtype(options, weights, gpu)
-    placed = _place(weights, dtype, gpu)
+    dtype = _choose_dtype(options, weights, gpu)
+    placed = _choose_device_map(weights, dtype, gpu)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     if not gpu:
@@ -94,7 +94,7 @@ def load(options: Options, weights: ModelWeights, report: Report) -> LoadedModel
         # For a model that also accepts and generates sound, only the part that answers with text
         config = getattr(config, "thinker_config", config)
         report("processor", None, None, None)
-        processor = _processor(options.folder, shared)
+        processor = _load_processor(options.folder, shared)
         report("weights", 0.0, 0, weights.bytes)
         with _report_progress(report, weights.bytes):
             model, found = transformers.AutoModelForImageTextToText.from_pretrained(
@@ -107,10 +107,10 @@ def load(options: Options, weights: ModelWeights, report: Report) -> LoadedModel
                 **shared,
             )
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise _no_memory(weights, dtype) from error
+        raise _make_memory_error(weights, dtype) from error
     except Exception as error:
         # Model code may raise anything. The text may be shown, because it does not contain a question yet.
-        raise _reason(error, options.folder, weights, dtype) from error
+        raise _make_load_error(error, options.folder, weights, dtype) from error
     if found["missing_keys"]:
         some = sorted(found["missing_keys"])[0]
         raise LoadError(
@@ -134,7 +134,7 @@ def _share_processor() -> None:
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, min(torch.get_num_threads(), cores() - 1)))
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), count_cores() - 1)))
 
 
 def _use_gpu(device: str) -> bool:
@@ -147,51 +147,51 @@ def _use_gpu(device: str) -> bool:
     return there and device != "cpu"
 
 
-def _dtype(options: Options, weights: ModelWeights, gpu: bool) -> str:
+def _choose_dtype(options: Options, weights: ModelWeights, gpu: bool) -> str:
     if gpu:
         # NVIDIA GPUs before compute capability 8 emulate bfloat16, slower than float16.
         hip = getattr(torch.version, "hip", None)
         quick = bool(hip) or torch.cuda.get_device_capability()[0] >= 8
     else:
-        quick = _quick_bfloat16()
+        quick = _has_fast_bfloat16()
     free = free_ram()
-    wide = memory_needed(weights.bytes, weights.bytes_each, "float32")
+    wide = compute_memory(weights.bytes, weights.bytes_each, "float32")
     return choose_dtype(
         options.dtype, weights.dtype, gpu=gpu, bfloat16=quick, roomy=free is None or wide < free
     )
 
 
-def _quick_bfloat16() -> bool:
+def _has_fast_bfloat16() -> bool:
     """Return True if torch reports bfloat16 instructions of this CPU."""
     # Missing in older versions of torch
     ask = getattr(torch.cpu, "get_capabilities", None)
     return ask is not None and bool(ask().get("avx512_bf16"))
 
 
-def _place(weights: ModelWeights, dtype: str, gpu: bool) -> Any:
+def _choose_device_map(weights: ModelWeights, dtype: str, gpu: bool) -> Any:
     """Return the `device_map`: None for the CPU, the GPU with the most free memory, or "auto" for all GPUs.
 
     Raises LoadError if the model does not fit.
     """
-    need = memory_needed(weights.bytes, weights.bytes_each, dtype)
+    need = compute_memory(weights.bytes, weights.bytes_each, dtype)
     if not gpu:
         free = free_ram()
         if free is not None and need > free:
-            raise _no_memory(weights, dtype, free)
+            raise _make_memory_error(weights, dtype, free)
         return None
     frees = [torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())]
     if need <= max(frees):
         return {"": frees.index(max(frees))}
     if need <= sum(frees):
         return "auto"
-    raise _no_memory(weights, dtype, sum(frees), on="the GPU")
+    raise _make_memory_error(weights, dtype, sum(frees), on="the GPU")
 
 
-def _processor(folder: Path, shared: dict[str, Any]) -> Any:
+def _load_processor(folder: Path, shared: dict[str, Any]) -> Any:
     try:
         return transformers.AutoProcessor.from_pretrained(folder, **shared)
     except ImportError:
-        if not missing_video_libraries():
+        if not is_video_library_missing():
             raise
     disable_video_processors()
     return transformers.AutoProcessor.from_pretrained(folder, **shared)
@@ -201,7 +201,7 @@ def _processor(folder: Path, shared: dict[str, Any]) -> Any:
 def _report_progress(report: Report, total: int) -> Iterator[None]:
     """Report the loaded share of the weights, while the block runs. All tensors count equally."""
 
-    def bar(make: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    def make_bar(make: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         things = args[0] if args else named.get("iterable")
         if not hasattr(things, "__len__") or not hasattr(things, "__iter__"):
             return make(*args, **named)
@@ -210,7 +210,7 @@ def _report_progress(report: Report, total: int) -> Iterator[None]:
         )
 
     hook = getattr(logging, "set_tqdm_hook", lambda _: None)
-    before = hook(bar)
+    before = hook(make_bar)
     try:
         yield
     finally:
@@ -236,11 +236,11 @@ class _ProgressBar:
         return lambda *_, **__: None
 
 
-def _no_memory(
+def _make_memory_error(
     weights: ModelWeights, dtype: str, free: int | None = None, on: str = "this machine"
 ) -> LoadError:
-    need = gigabytes(memory_needed(weights.bytes, weights.bytes_each, dtype))
-    there = f", and {on} has {gigabytes(free)} free" if free is not None else ""
+    need = format_gigabytes(compute_memory(weights.bytes, weights.bytes_each, dtype))
+    there = f", and {on} has {format_gigabytes(free)} free" if free is not None else ""
     return LoadError(
         "memory",
         f"There is not enough memory: the model needs about {need} in {dtype}{there}."
@@ -248,11 +248,13 @@ def _no_memory(
     )
 
 
-def _reason(error: Exception, folder: Path, weights: ModelWeights, dtype: str) -> LoadError:
+def _make_load_error(
+    error: Exception, folder: Path, weights: ModelWeights, dtype: str
+) -> LoadError:
     words = " ".join(str(error).split())
     low = words.lower()
     if "can't allocate memory" in low or "cannot allocate memory" in low or "out of memory" in low:
-        return _no_memory(weights, dtype)
+        return _make_memory_error(weights, dtype)
     if "trust_remote_code" in low:
         return LoadError(
             "code",
@@ -260,7 +262,7 @@ def _reason(error: Exception, folder: Path, weights: ModelWeights, dtype: str) -
             " before you set that, or choose a model that transformers knows.",
         )
     if isinstance(error, json.JSONDecodeError):
-        return LoadError("model", f"{_damaged(folder)} Download it again.")
+        return LoadError("model", f"{_explain_damage(folder)} Download it again.")
     return LoadError(
         "model",
         f"transformers {transformers.__version__} could not load the model ({type(error).__name__}): {shorten(words)} Download it"
@@ -268,7 +270,7 @@ def _reason(error: Exception, folder: Path, weights: ModelWeights, dtype: str) -
     )
 
 
-def _damaged(folder: Path) -> str:
+def _explain_damage(folder: Path) -> str:
     for path in sorted(folder.glob("*.json")):
         try:
             json.loads(path.read_text("utf-8"))
@@ -285,7 +287,7 @@ def shorten(words: str) -> str:
     return words if words.endswith((".", "…", "!", "?")) else f"{words}."
 
 
-def grey_image() -> Image.Image:
+def make_grey_image() -> Image.Image:
     return Image.new("RGB", (224, 224), (128, 128, 128))
 
 
@@ -305,7 +307,7 @@ class NoVideo(PushToHubMixin):  # type: ignore[misc]  # transformers is not wher
         return {}
 
 
-def missing_video_libraries() -> bool:
+def is_video_library_missing() -> bool:
     return find_spec("torchvision") is None or find_spec("num2words") is None
 
 

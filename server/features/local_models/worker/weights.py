@@ -7,8 +7,8 @@ import resource
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.features.hosting.catalogue.weights import context_length, read_weights
-from server.features.hosting.control_groups import main_memory
+from server.features.hosting.catalogue.weights import find_context_length, read_weights
+from server.features.hosting.control_groups import get_main_memory
 from server.models.files import ModelFolderError, read_json
 
 DTYPES = ("auto", "float16", "bfloat16", "float32")
@@ -36,30 +36,30 @@ def read(folder: Path) -> ModelWeights:
     """Read configuration and headers, and check that each shard is complete. Raises ModelFolderError."""
     if not folder.is_dir():
         raise ModelFolderError(
-            f"{_shown(folder)} is not a readable folder. Set LOCAL_MODEL to a folder with config.json and .safetensors"
+            f"{_format_path(folder)} is not a readable folder. Set LOCAL_MODEL to a folder with config.json and .safetensors"
             " files, such as scripts/download_model.sh makes."
         )
     config = read_json(folder / "config.json")
     kind = config.get("model_type")
     if not isinstance(kind, str):
         raise ModelFolderError(
-            f"config.json in {_shown(folder)} has no model_type, so transformers cannot load the model. Download it again."
+            f"config.json in {_format_path(folder)} has no model_type, so transformers cannot load the model. Download it again."
         )
     found = read_weights(folder)
     dtype = found.dtype if found.dtype in BYTES_EACH else ""
     # Packed weights stay packed; count two bytes per number for the rest.
     each = 2 if not dtype and found.packed else found.each
-    return ModelWeights(found.bytes, dtype, each, kind, context_length(config))
+    return ModelWeights(found.bytes, dtype, each, kind, find_context_length(config))
 
 
-def _shown(path: Path) -> str:
+def _format_path(path: Path) -> str:
     return "".join(char for char in str(path) if char.isprintable())[:200]
 
 
 # Number format, memory and tokens on this machine
 
 
-def memory_needed(weights_bytes: int, bytes_each: int, dtype: str) -> int:
+def compute_memory(weights_bytes: int, bytes_each: int, dtype: str) -> int:
     """Return the bytes of memory that a model needs in `dtype`; it is stored with `bytes_each` bytes per number."""
     computed = weights_bytes * BYTES_EACH[dtype] // bytes_each
     return computed + min(int(computed * _EXTRA_SHARE), _EXTRA_MOST) + _EXTRA_BYTES
@@ -84,12 +84,12 @@ def choose_dtype(asked: str, stored: str, *, gpu: bool, bfloat16: bool, roomy: b
 
 def free_ram() -> int | None:
     """Return the bytes of memory that this process may still allocate, within all limits; None: unknown."""
-    total, free = main_memory()
-    found = [free if total else None, _within_limit()]
+    total, free = get_main_memory()
+    found = [free if total else None, _get_limit_left()]
     return min((value for value in found if value is not None), default=None)
 
 
-def _within_limit() -> int | None:
+def _get_limit_left() -> int | None:
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
         return None
@@ -99,5 +99,5 @@ def _within_limit() -> int | None:
     return None
 
 
-def gigabytes(count: int) -> str:
+def format_gigabytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from server.core.frames import Geometry
 from server.features.hosting.catalogue import vllm
 from server.features.hosting.catalogue.choice import Choice, CommandError
-from server.features.hosting.catalogue.command import IMAGES, command
+from server.features.hosting.catalogue.command import IMAGES, build_command
 from server.features.hosting.catalogue.entry import Ability, RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.catalogue.machine import Vendor
@@ -40,7 +40,7 @@ HOST = replace(ALL, vllm=VLLM)
 
 def built(mode: str, host: Any = HOST, model: Any = QWEN, **fields: object) -> Launch:
     choice = Choice.read({"model": "some/model", "mode": mode, **fields})
-    return command(choice, model, host, api_key=KEY, container="mine")
+    return build_command(choice, model, host, api_key=KEY, container="mine")
 
 
 def value(words: tuple[str, ...], flag: str) -> str:
@@ -275,9 +275,9 @@ def test_remote_starts_nothing() -> None:
     assert (launch.base_url, launch.served_name) == ("https://gpu.example.org:9/v1", "some/model")
     assert "POST https://gpu.example.org:9/v1/chat/completions" in launch.shown
     assert launch.shown.endswith("Pictures go to gpu.example.org.")
-    unknown = command(Choice(model="m", mode=RunMode.REMOTE, url="http://h/v1"), None, HOST)
+    unknown = build_command(Choice(model="m", mode=RunMode.REMOTE, url="http://h/v1"), None, HOST)
     assert unknown.served_name == "m"
-    first = command(Choice(mode=RunMode.REMOTE, url="http://h/v1"), None, HOST)
+    first = build_command(Choice(mode=RunMode.REMOTE, url="http://h/v1"), None, HOST)
     assert (first.served_name, "first model that it lists" in first.shown) == ("", True)
     with pytest.raises(CommandError, match="Run it in-process"):
         built("remote", model=MAKER, url="http://h/v1")
@@ -363,7 +363,7 @@ def test_no_text_becomes_a_flag(model: str, image: str) -> None:
     assert not choice.model.startswith("-")
     assert not choice.image.startswith("-")
     assert choice.model.isprintable()
-    words = command(choice, QWEN, HOST).argv
+    words = build_command(choice, QWEN, HOST).argv
     assert not image or image in words
 
 

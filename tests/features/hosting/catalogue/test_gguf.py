@@ -22,7 +22,7 @@ def test_a_header_is_read(tmp_path: Path) -> None:
     found = gguf.read(tmp_path / "a.gguf")
     assert found.architecture == "qwen3vl"
     assert found.size == (tmp_path / "a.gguf").stat().st_size
-    assert found.integer("qwen3vl.context_length") == 4096
+    assert found.get_integer("qwen3vl.context_length") == 4096
     assert not found.reads_pictures
     assert not [name for name in found.fields if name.startswith("tokenizer.")]
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from server.core.frames import Geometry
-from server.features.hosting.catalogue.choice import Choice, CommandError, choice_from_settings
-from server.features.hosting.catalogue.command import command
+from server.features.hosting.catalogue.choice import Choice, CommandError, make_choice_from_settings
+from server.features.hosting.catalogue.command import build_command
 from server.features.hosting.catalogue.entry import Library, RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.catalogue.llama_cpp import KEY, LlamaServer, install_hint, read_help
 from server.features.hosting.catalogue.machine import GB, Host
-from server.features.hosting.catalogue.modes import modes
+from server.features.hosting.catalogue.modes import check_modes
 from tests.features.hosting.catalogue.test_command import value
 from tests.features.hosting.catalogue.test_modes import ALL, LAPTOP, MODEL
 
@@ -49,7 +49,7 @@ HERE = replace(LAPTOP, llama=installed())
 
 def built(host: Host = HERE, model: Any = GGUF, concurrent: int = 8, **fields: object) -> Launch:
     choice = Choice.read({"model": "some/model", "mode": "subprocess", **fields})
-    return command(choice, model, host, api_key=SECRET, concurrent=concurrent)
+    return build_command(choice, model, host, api_key=SECRET, concurrent=concurrent)
 
 
 def test_flags_are_those_that_the_help_lists() -> None:
@@ -169,7 +169,7 @@ def test_pictures_of_a_model_without_known_sizes_are_its_own_affair() -> None:
     ],
 )
 def test_what_keeps_it_from_running_is_said(host: Host, model: Any, says: str) -> None:
-    found = modes(model, host)[RunMode.SUBPROCESS]
+    found = check_modes(model, host)[RunMode.SUBPROCESS]
     assert not found.ok
     assert says in found.reason
     with pytest.raises(CommandError):
@@ -177,7 +177,7 @@ def test_what_keeps_it_from_running_is_said(host: Host, model: Any, says: str) -
 
 
 def test_it_is_the_only_way_for_gguf_files() -> None:
-    found = modes(GGUF, HERE)
+    found = check_modes(GGUF, HERE)
     assert found[RunMode.SUBPROCESS].reason == "llama.cpp's server 9412 on the CPU."
     for mode in (RunMode.IN_PROCESS, RunMode.CONTAINER):
         assert (
@@ -190,11 +190,11 @@ def test_local_model_is_run_by_what_runs_it(tmp_path: Path) -> None:
     (tmp_path / "gguf").mkdir()
     file = tmp_path / "gguf" / "a.gguf"
     file.touch()
-    assert choice_from_settings(file, "auto").mode is RunMode.SUBPROCESS
-    assert choice_from_settings(file.parent, "auto").mode is RunMode.SUBPROCESS
+    assert make_choice_from_settings(file, "auto").mode is RunMode.SUBPROCESS
+    assert make_choice_from_settings(file.parent, "auto").mode is RunMode.SUBPROCESS
     (tmp_path / "gguf" / "model.safetensors").touch()
-    assert choice_from_settings(file.parent, "auto").mode is RunMode.IN_PROCESS
-    assert choice_from_settings(tmp_path / "none", "auto").mode is RunMode.IN_PROCESS
+    assert make_choice_from_settings(file.parent, "auto").mode is RunMode.IN_PROCESS
+    assert make_choice_from_settings(tmp_path / "none", "auto").mode is RunMode.IN_PROCESS
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,16 @@ from server.features.hosting.catalogue.machine import (
     HostGpu,
     MachineClass,
     Vendor,
-    at_least,
-    gigabytes,
+    format_gigabytes,
+    is_at_least,
 )
-from server.features.hosting.catalogue.modes import device, minutes, modes, offloads, propose
+from server.features.hosting.catalogue.modes import (
+    check_modes,
+    choose_device,
+    estimate_minutes,
+    propose,
+    should_offload,
+)
 from server.features.hosting.catalogue.vllm import Vllm
 
 MODEL = Model(
@@ -86,7 +92,7 @@ def libraries(**versions: str | None) -> dict[str, str]:
 
 
 def test_everything_works_where_everything_is() -> None:
-    found = modes(MODEL, ALL)
+    found = check_modes(MODEL, ALL)
     assert set(found) == set(RunMode)
     assert all(one.ok for one in found.values())
     assert found[RunMode.SUBPROCESS].reason == "vLLM 0.32.0."
@@ -170,13 +176,13 @@ def test_everything_works_where_everything_is() -> None:
     ],
 )
 def test_a_mode_that_can_not_work_says_what_to_do(mode: RunMode, host: Host, says: str) -> None:
-    found = modes(MODEL, host)[mode]
+    found = check_modes(MODEL, host)[mode]
     assert not found.ok
     assert says in found.reason, found.reason
 
 
 def test_a_model_that_is_not_here_is_fetched_first() -> None:
-    found = modes(MODEL.model_copy(update={"folder": None}), ALL)
+    found = check_modes(MODEL.model_copy(update={"folder": None}), ALL)
     assert [mode for mode, possible in found.items() if possible.ok] == [RunMode.REMOTE]
     assert "(16 GB) are not on this machine" in found[RunMode.IN_PROCESS].reason
     assert found[RunMode.CONTAINER].reason.endswith("bash scripts/run.sh --model one")
@@ -186,93 +192,97 @@ def test_what_would_not_fit_is_not_fetched_first() -> None:
     """Of two reasons the one that fetching does not mend; what runs it comes with fetching, too."""
     away = MODEL.model_copy(update={"folder": None})
     for host in (LAPTOP, replace(LAPTOP, engine_python=None)):
-        assert "not on this machine" in modes(away, host)[RunMode.IN_PROCESS].reason
+        assert "not on this machine" in check_modes(away, host)[RunMode.IN_PROCESS].reason
         less = replace(host, ram_total_bytes=8 * GB)
         for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
-            assert "this machine has 7.0 GB" in modes(away, less)[mode].reason
-    assert "Neither docker" in modes(away, LAPTOP)[RunMode.CONTAINER].reason
+            assert "this machine has 7.0 GB" in check_modes(away, less)[mode].reason
+    assert "Neither docker" in check_modes(away, LAPTOP)[RunMode.CONTAINER].reason
     small = without(gpus=(replace(CARD, total_bytes=16 * GB),))
     for mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
-        assert "this machine has 15 GB" in modes(away, small)[mode].reason
+        assert "this machine has 15 GB" in check_modes(away, small)[mode].reason
 
 
 def test_what_fits_depends_on_the_format() -> None:
     """A GPU computes 32 bits in 16 unless somebody says otherwise."""
     room = replace(LAPTOP, ram_total_bytes=24 * GB)
-    assert modes(MODEL, room)[RunMode.IN_PROCESS].ok
+    assert check_modes(MODEL, room)[RunMode.IN_PROCESS].ok
     for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
-        no = modes(MODEL, room, "float32")[mode]
+        no = check_modes(MODEL, room, "float32")[mode]
         assert (no.ok, "needs about 37 GB of memory" in no.reason) == (False, True)
     card = replace(CARD, total_bytes=14 * GB)
     small = replace(ALL, gpus=(card,))
     wide = MODEL.model_copy(update={"dtype": "float32"})
-    assert device(wide, small) == "cuda"
-    assert all(one.ok for one in modes(wide, small).values())
-    assert device(wide, small, "float32") == "cpu"
-    assert "this machine has 13 GB" in modes(wide, small, "float32")[RunMode.CONTAINER].reason
-    assert device(MODEL, small) == "cpu"
+    assert choose_device(wide, small) == "cuda"
+    assert all(one.ok for one in check_modes(wide, small).values())
+    assert choose_device(wide, small, "float32") == "cpu"
+    assert "this machine has 13 GB" in check_modes(wide, small, "float32")[RunMode.CONTAINER].reason
+    assert choose_device(MODEL, small) == "cpu"
 
 
 def test_foreign_code_runs_only_by_setting() -> None:
     model = MODEL.model_copy(update={"remote_code": True})
-    found = modes(model, ALL)
+    found = check_modes(model, ALL)
     assert [mode for mode, possible in found.items() if possible.ok] == [RunMode.REMOTE]
     assert "TRUST_REMOTE_CODE=true" in found[RunMode.SUBPROCESS].reason
-    assert all(one.ok for one in modes(model, without(trust_remote_code=True)).values())
+    assert all(one.ok for one in check_modes(model, without(trust_remote_code=True)).values())
 
 
 def test_what_makes_something_runs_in_process() -> None:
     """No server is started for it, here or elsewhere."""
-    found = modes(MAKER, ALL)
+    found = check_modes(MAKER, ALL)
     assert [mode for mode, possible in found.items() if possible.ok] == [RunMode.IN_PROCESS]
     for mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
         assert "No server is started here for model (video)" in found[mode].reason
     speaks = MAKER.model_copy(
         update={"model_type": ModelType.SPEECH, "abilities": frozenset({Ability.TEXT_TO_SPEECH})}
     )
-    assert "(speech) does not. Run it in-process." in modes(speaks, ALL)[RunMode.REMOTE].reason
+    assert (
+        "(speech) does not. Run it in-process." in check_modes(speaks, ALL)[RunMode.REMOTE].reason
+    )
     assert (
         "diffusers is not installed"
-        in modes(MAKER, without(libraries=libraries(diffusers=None)))[RunMode.IN_PROCESS].reason
+        in check_modes(MAKER, without(libraries=libraries(diffusers=None)))[
+            RunMode.IN_PROCESS
+        ].reason
     )
 
 
 def test_videos_are_made_with_parts_in_turn_where_not_all_fits() -> None:
     """On a GPU that holds the largest part; else on the CPU."""
     half = replace(ALL, gpus=(replace(CARD, total_bytes=13 * GB),))
-    assert offloads(MAKER, half)
-    assert "(CPU offload)" in modes(MAKER, half)[RunMode.IN_PROCESS].reason
-    assert not offloads(MAKER, ALL)
-    assert not offloads(MODEL, half)
-    assert not offloads(MAKER, replace(half, ram_total_bytes=5 * GB))
+    assert should_offload(MAKER, half)
+    assert "(CPU offload)" in check_modes(MAKER, half)[RunMode.IN_PROCESS].reason
+    assert not should_offload(MAKER, ALL)
+    assert not should_offload(MODEL, half)
+    assert not should_offload(MAKER, replace(half, ram_total_bytes=5 * GB))
     less = replace(ALL, gpus=(replace(CARD, total_bytes=11 * GB),))
     for host in (less, LAPTOP):
-        assert not offloads(MAKER, host)
-        assert modes(MAKER, host)[RunMode.IN_PROCESS].reason == "On the CPU."
+        assert not should_offload(MAKER, host)
+        assert check_modes(MAKER, host)[RunMode.IN_PROCESS].reason == "On the CPU."
 
 
 def test_a_laptop_runs_it_by_itself() -> None:
     """Without GPU and vLLM: in-process on the CPU."""
-    found = modes(MODEL, LAPTOP)
+    found = check_modes(MODEL, LAPTOP)
     assert [mode for mode, possible in found.items() if possible.ok] == [
         *(RunMode.IN_PROCESS, RunMode.REMOTE)
     ]
     assert found[RunMode.IN_PROCESS].reason == "On the CPU."
-    assert device(MODEL, LAPTOP) == "cpu"
+    assert choose_device(MODEL, LAPTOP) == "cpu"
 
 
 def test_vllm_on_a_laptop_is_the_build_for_its_cpu() -> None:
     """One for a GPU has nothing to run on."""
     there = replace(LAPTOP, vllm=FOR_CPU)
-    assert modes(MODEL, there)[RunMode.SUBPROCESS].reason == "vLLM 0.32.0 on the CPU."
+    assert check_modes(MODEL, there)[RunMode.SUBPROCESS].reason == "vLLM 0.32.0 on the CPU."
     for host in (replace(there, vllm=VLLM), without(vllm=FOR_CPU)):
-        assert not modes(MODEL, host)[RunMode.SUBPROCESS].ok
+        assert not check_modes(MODEL, host)[RunMode.SUBPROCESS].ok
 
 
 def test_what_vllm_does_not_know_is_for_transformers() -> None:
     never = MODEL.model_copy(update={"needs": {"transformers": ""}})
-    assert "does not know qwen2_5_vl" in modes(never, ALL)[RunMode.CONTAINER].reason
-    assert not modes(never, ALL)[RunMode.SUBPROCESS].ok
+    assert "does not know qwen2_5_vl" in check_modes(never, ALL)[RunMode.CONTAINER].reason
+    assert not check_modes(never, ALL)[RunMode.SUBPROCESS].ok
 
 
 @given(
@@ -312,7 +322,7 @@ def test_every_no_is_a_sentence(
         container_socket_ok=flags[4],
         sandboxed=flags[5],
     )
-    found = modes(model, host)
+    found = check_modes(model, host)
     assert set(found) == set(RunMode)
     for possible in found.values():
         assert possible.ok or len(possible.reason) > 20
@@ -336,12 +346,15 @@ def test_every_no_is_a_sentence(
 )
 def test_versions_count_by_their_numbers(version: str, wanted: str, enough: bool) -> None:
     """Not by their letters; what says nothing is given the benefit of the doubt."""
-    assert at_least(version, wanted) is enough
+    assert is_at_least(version, wanted) is enough
 
 
 def test_sizes_for_people() -> None:
     """One digit behind the point while that says something."""
-    assert [gigabytes(count) for count in (1_015_000_000, 9_960_000_000)] == ["1.0 GB", "10 GB"]
+    assert [format_gigabytes(count) for count in (1_015_000_000, 9_960_000_000)] == [
+        "1.0 GB",
+        "10 GB",
+    ]
 
 
 # The model that is proposed for a machine: its memory, its GPU, its disk, llama.cpp's server
@@ -478,9 +491,9 @@ def test_only_the_largest_are_served_by_vllm() -> None:
 
 def test_minutes_of_a_download() -> None:
     """At 50 Mbit/s, and never none."""
-    assert minutes(1) == 1
-    assert minutes(375_000_000) == 1
-    assert minutes(3_750_000_000) == 10
+    assert estimate_minutes(1) == 1
+    assert estimate_minutes(375_000_000) == 1
+    assert estimate_minutes(3_750_000_000) == 10
 
 
 @pytest.mark.parametrize(
@@ -541,5 +554,5 @@ def test_the_page_names_the_sizes_of_the_catalogue() -> None:
     ours = Catalogue.load()
     small = next(model for model in ours if model.default_for is MachineClass.CPU)
     served = next(command for name, _, command in ways if name == "large").split()
-    assert sizes["small"] == gigabytes(small.weights_bytes)
-    assert sizes["large"] == gigabytes(ours.require(served[2]).weights_bytes)
+    assert sizes["small"] == format_gigabytes(small.weights_bytes)
+    assert sizes["large"] == format_gigabytes(ours.require(served[2]).weights_bytes)

@@ -16,7 +16,7 @@ from server.features.hosting.catalogue.machine import GB
 from server.features.hosting.catalogue.sizes import (
     CONTEXT,
     OVERHEAD_BYTES,
-    memory_needed,
+    compute_memory,
 )
 from server.media.picture.prepare import count_visual_tokens, get_budget_pixels, smart_resize
 from server.models import families
@@ -228,15 +228,15 @@ def test_the_catalogues_figures_are_those_of_the_published_sizes(
 def test_memory_goes_with_the_format(stored: str, dtype: str, gpu: bool, gigabytes: float) -> None:
     """On a GPU never more than 16 bits unless somebody says so."""
     model = MODEL.model_copy(update={"dtype": stored})
-    assert memory_needed(model, dtype, gpu=gpu) == pytest.approx(gigabytes * GB, rel=1e-6)
+    assert compute_memory(model, dtype, gpu=gpu) == pytest.approx(gigabytes * GB, rel=1e-6)
 
 
 def test_what_has_no_other_format_is_as_it_is() -> None:
     """Quantised weights, and what makes something; unknown stays so."""
     quantised = MODEL.model_copy(update={"quantization": "fp8"})
-    assert memory_needed(quantised, "float32", gpu=False) == 19 * GB
-    assert memory_needed(MAKER, "float32", gpu=False) == MAKER.memory_bytes
-    assert memory_needed(MODEL.model_copy(update={"memory_bytes": 0}), gpu=False) == 0
+    assert compute_memory(quantised, "float32", gpu=False) == 19 * GB
+    assert compute_memory(MAKER, "float32", gpu=False) == MAKER.memory_bytes
+    assert compute_memory(MODEL.model_copy(update={"memory_bytes": 0}), gpu=False) == 0
 
 
 # The concurrent answers of a GPU, their speed, and DEPLOY's sizes, which are computed from them
