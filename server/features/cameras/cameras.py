@@ -64,7 +64,7 @@ class SessionCamera:
 
     @property
     def display_name(self) -> str:
-        """Its name, or a default name."""
+        """The camera's name, or a default name."""
         return self.name or get_default_camera_name(self.id)
 
 
@@ -178,7 +178,7 @@ class Cameras(SessionPart):
         """Raise NotFound for a removed camera or an expired token."""
         if self.admit(token) is not admission:
             raise NotFound(
-                "This camera was ended, or replaced by another device. Ask for another link."
+                "This camera was removed, or replaced by another device. Ask for a new link."
             )
 
     # Actions of the person
@@ -316,7 +316,7 @@ class Cameras(SessionPart):
     def _find(self, id: str) -> SessionCamera:
         camera = self._all.get(id)
         if camera is None:
-            raise NotFound("Camera not found in this session: it was ended, or never joined.")
+            raise NotFound("Camera not found in this session: it was removed, or never joined.")
         return camera
 
     def _on_changed(self, further: SessionCamera, admission: Admission) -> None:
@@ -462,7 +462,7 @@ class Admission:
         return token
 
     def accepts_token(self, secret: CameraSecret, now: float) -> bool:
-        """Return True if a token is this camera's."""
+        """Return True if a token belongs to this camera."""
         return not self.is_expired(now) and secret.is_for(self._token)
 
     def set_connected(self) -> None:
@@ -476,7 +476,7 @@ class Admission:
 
 
 def make_connection_key(session_id: str, camera: str) -> str:
-    """Return the key of a camera's connection; a further one's contains ~, which no session id does."""
+    """Return the key of a camera's connection. That of a further camera contains ~; no session id does."""
     return session_id if camera == OWN else f"{session_id}~{camera}"
 
 
@@ -499,7 +499,7 @@ def clean_name(given: str) -> str:
 
 
 def free_name(wanted: str, number: str, taken: list[str]) -> str:
-    """Return a unique name: the wanted one, or a default one with the camera's number.
+    """Return a unique name: the requested name, or a default name with the camera's number.
 
     Raises BadRequest if another camera has the wanted name.
     """
@@ -545,7 +545,7 @@ def make_token(session_id: str) -> tuple[str, bytes]:
 
 
 def read_token(text: str) -> CameraSecret | None:
-    """Parse a camera's bearer token; None for other or malformed ones."""
+    """Parse a camera's bearer token; None for a malformed token or one of another kind."""
     return read_code(text.removeprefix(_TOKEN)) if text.startswith(_TOKEN) else None
 
 

@@ -27,7 +27,7 @@ _MID = re.compile(r"[!-~]{1,64}", re.ASCII)
 class IceCredentials:
     """ICE credentials of one section; without `mid` and `index`, of all sections.
 
-    Empty strings if it has none.
+    Empty strings if there are none.
     """
 
     mid: str | None = None
@@ -46,7 +46,7 @@ class Fragment:
     candidates: tuple[dict[str, Any], ...]
 
     def find_credentials(self, offer: Offer) -> IceCredentials:
-        """Return the credentials for the transport of the offer's camera; empty without any."""
+        """Return the credentials for the transport of the offer's camera; empty if there are none."""
         own = [one for one in self.credentials if offer.carries(one.mid, one.index)]
         if own:
             return own[-1]
@@ -79,7 +79,9 @@ def parse_fragment(text: str) -> Fragment:
         elif line.startswith("a=mid:"):
             section.mid = line[6:]
             if _MID.fullmatch(section.mid) is None:
-                raise BadRequest('The fragment has a malformed name of a media section ("a=mid").')
+                raise BadRequest(
+                    'The fragment has a media section with a malformed name ("a=mid").'
+                )
         elif line.startswith("a=ice-ufrag:"):
             section.ufrag = _check_credential("ufrag", line[12:], _UFRAG, given)
         elif line.startswith("a=ice-pwd:"):
@@ -123,7 +125,7 @@ def _check_credential(
 
 
 def make_fragment(kind: str, mid: str, ufrag: str, pwd: str, candidates: Iterable[str]) -> str:
-    """Return the server's fragment. `candidates`: all of the server's, without "candidate:"."""
+    """Return the server's fragment. `candidates`: all candidates of the server, without "candidate:"."""
     lines = [
         f"a=group:BUNDLE {mid}",
         f"m={kind} 9 UDP/TLS/RTP/SAVPF 0",

@@ -64,7 +64,7 @@ class PreconditionRequired(RequestError):
 
 @dataclass(frozen=True, slots=True)
 class WhipSender:
-    """WhipSender of a camera by WHIP: with a session's token, or an invited camera's, which has `camera`."""
+    """A WHIP client: has a session's token, or the token of an invited camera, which sets `camera`."""
 
     session_id: str
     # Key of its connection
@@ -328,7 +328,7 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
     async def invite_camera(
         request: Request, body: InviteBody, claims: Claims = Depends(guard.claims)
     ) -> dict[str, Any]:
-        """Invite a further camera of the session, or another device as its own one, to send by WHIP.
+        """Invite another device to send by WHIP, as a further camera of the session or as the session's own.
 
         The response: `camera` (its id), `address` and `token` for WHIP, `code`, `expires_in` (600 s);
         to a page with an `Origin` also `link` and its QR code `qr`, a list of rows of `0` and `1`.

@@ -63,7 +63,7 @@ class WhipSession:
 
 
 def list_user_names(offer: Offer) -> tuple[str, ...]:
-    """Return the ICE user names of all sections, the camera's transport first; ("",) without any."""
+    """Return the ICE user names of all sections, the camera's transport first; ("",) if there are none."""
     lines = [*offer.sdp.splitlines(), *(line for one in offer.sections for line in one.lines)]
     names = [line[12:] for line in lines if line.startswith("a=ice-ufrag:")]
     return tuple(dict.fromkeys(names)) or ("",)

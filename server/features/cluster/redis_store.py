@@ -109,7 +109,7 @@ class RedisStore(Store):
         self._failed.set()
         if news:
             # The exception's text may contain the URL with a password.
-            log.warning("redis does not answer", extra={"error": self._reason})
+            log.warning("redis unavailable", extra={"error": self._reason})
 
     async def probe(self) -> None:
         """Test whether Redis accepts a write, and set `answers`."""
@@ -121,7 +121,7 @@ class RedisStore(Store):
             return
         if not self.answers:
             self.answers, self._reason = True, ""
-            log.info("redis answers")
+            log.info("redis available")
 
     async def watch(self, on_answers: Callable[[], Any]) -> None:
         """Probe until cancelled; await `on_answers()` after each successful probe."""

@@ -116,7 +116,7 @@ class Replica:
 
     @property
     def free(self) -> int:
-        """Number of sessions that it can still accept."""
+        """Number of sessions that the replica can still accept."""
         return 0 if self.draining else max(0, self.most - self.sessions)
 
     def encode(self) -> str:

@@ -150,7 +150,7 @@ class Store:
         return None
 
     async def probe(self) -> None:
-        log.info("limits hold for this process alone: REDIS_URL is empty")
+        log.info("limits not shared", extra={"reason": "REDIS_URL is empty"})
 
     async def watch(self, on_answers: Callable[[], Any]) -> None:
         pass

@@ -115,7 +115,7 @@ def validate_video_request(given: Mapping[str, Any], rules: Rules) -> VideoReque
         raise BadRequest("Both seconds and frames were given. Give one of them.")
     if (request.frames - 1) % step and request.frames:
         raise BadRequest(
-            f"frames is {request.frames}; the loaded model makes {step}k+1 frames, such as "
+            f"frames is {request.frames}, but must be a multiple of {step} plus 1 for this model, such as "
             f"{min(most, rules.find_nearest_frames(request.frames))}."
         )
     frames, fps = request.frames, request.fps

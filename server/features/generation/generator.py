@@ -195,7 +195,7 @@ class GenerationRuntime:
             async with asyncio.timeout(CANCEL_SECONDS):
                 await job.ended.wait()
         if not job.ended.is_set():
-            log.warning("cancelled job did not end; its process is killed")
+            log.warning("generation process killed after a cancelled job")
             self._killed_by_cancel = True
             worker.kill()
             await worker.ended.wait()

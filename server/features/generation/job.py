@@ -190,7 +190,7 @@ class GenerationJob:
             "generations_total", "Videos and sounds by how they ended", "kind", "result"
         )
         self._dropped_counter = metrics.counter(
-            "generations_dropped_total", "Videos and sounds that nobody took in time"
+            "generations_dropped_total", "Videos and sounds that were not fetched in time"
         )
         self._pool = pool
         self._progress = JobProgress()

@@ -64,7 +64,7 @@ def add_routes(router: APIRouter, api: Api, job: GenerationJob, manager: EngineM
 
         @router.post(f"/{kind}", status_code=202)
         async def start(body: dict[str, Any]) -> dict[str, Any]:
-            """Start a job; one runs at a time. Answers 202 and the same. Body: `VideoRequest` or
+            """Start a job; one runs at a time. Return 202 with the same fields. Body: `VideoRequest` or
             `SoundRequest`.
             """
             model = _get_loaded_model(manager, kind, body)
@@ -82,7 +82,7 @@ def add_routes(router: APIRouter, api: Api, job: GenerationJob, manager: EngineM
 
         @router.delete(f"/{kind}")
         async def cancel() -> dict[str, Any]:
-            """Cancel the job. Answers the same."""
+            """Cancel the job. Return the same fields."""
             await job.cancel()
             return get_current_job()
 

@@ -45,7 +45,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Rates:
-    """The rate limits of one program, or of all together."""
+    """The rate limits of one program, or of all programs together."""
 
     messages: Bucket
     calls: Bucket
@@ -107,7 +107,7 @@ class Grants:
     """
 
     def __init__(self, session_id: str, looks_per_minute: int) -> None:
-        """Start without grants. `looks_per_minute`: of one program; 0 disables access."""
+        """Start without grants. `looks_per_minute`: limit for one program; 0 disables access."""
         self._session_id = session_id
         # Looks of one program per minute
         self.per_minute = looks_per_minute

@@ -62,14 +62,16 @@ class _Arguments(BaseModel):
 
 
 class LookArguments(_Arguments):
-    question: Question = Field(description="What you want to know of the picture, in any language")
+    question: Question = Field(
+        description="What you want to know about the picture, in any language"
+    )
     detail: Literal["auto", "low", "high"] = Field(
-        default="auto", description="high for small print and small things; low is quicker"
+        default="auto", description="high for small text and small objects; low is faster"
     )
 
 
 class FindArguments(_Arguments):
-    what: Question = Field(description="The thing to find, such as: the red mug")
+    what: Question = Field(description="The object to find, such as: the red mug")
 
 
 class RecallArguments(_Arguments):
@@ -88,7 +90,9 @@ class WatchAddArguments(_Arguments):
         max_length=MAX_CONDITION_CHARS,
         description="What to wait for, as one statement, such as: the kettle boils",
     )
-    repeat: bool = Field(default=False, description="Alert each time that it begins, not once")
+    repeat: bool = Field(
+        default=False, description="Alert each time that the condition becomes true, not only once"
+    )
 
 
 class WatchRemoveArguments(_Arguments):
@@ -100,11 +104,14 @@ class EventsArguments(_Arguments):
         default=0, ge=0, le=2**53, description="The highest number that you know; 0 at first"
     )
     wait_seconds: float = Field(
-        default=0, ge=0, le=MOST_WAIT, description="Wait so long for the next one if there is none"
+        default=0,
+        ge=0,
+        le=MOST_WAIT,
+        description="Wait this long for the next alert if there is none",
     )
     pictures: bool = Field(
         default=False,
-        description="Include the pictures of the newest two; needs the scope look",
+        description="Include the pictures of the two newest alerts; needs the scope look",
     )
 
 

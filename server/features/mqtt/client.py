@@ -31,7 +31,7 @@ _SILENT = logging.Logger("mqtt", logging.CRITICAL + 1)
 
 
 class _Closing(ssl.SSLSocket):
-    """Socket that closes if its handshake fails, which the library does not do."""
+    """Socket that is closed if its handshake fails; the library would leave it open."""
 
     def do_handshake(self, block: bool = False) -> None:
         try:
@@ -125,7 +125,10 @@ class BrokerClient(Client):
         await self.publish(message.topic, message.payload, qos=1, retain=message.retain)
 
     async def subscribe_to(self, topics: list[str], optional: list[str]) -> None:
-        """Subscribe without own messages. Raises MqttError, also if a topic that is not optional is refused."""
+        """Subscribe, except to this client's own messages.
+
+        Raises MqttError, also if a topic that is not optional is refused.
+        """
         options = SubscribeOptions(qos=0, noLocal=True)
         codes = await self.subscribe([(topic, options) for topic in topics + optional])
         if any(getattr(code, "value", code) >= 128 for code in codes[: len(topics)]):
@@ -138,7 +141,7 @@ class BrokerClient(Client):
             pass
 
     def drop(self, trouble: BrokerFailure | None = None) -> None:
-        """Close the connection without a farewell, so that the broker publishes the will."""
+        """Close the connection without DISCONNECT, so that the broker publishes the will message."""
         self.trouble = self.trouble or trouble or BrokerFailure.ENDED
         # Makes the library read, get the ConnectionError, and close the socket.
         self._client.loop_read()

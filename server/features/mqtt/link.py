@@ -155,7 +155,7 @@ class BrokerConnection:
         trouble = trouble or BrokerFailure.ENDED
         self._metrics.failures.labels(trouble.value).inc()
         if trouble is not self.trouble:
-            log.warning("no connection to the MQTT broker", extra={"reason": trouble.value})
+            log.warning("mqtt connection failed", extra={"reason": trouble.value})
         self.trouble = trouble
         if time.monotonic() - began >= GOOD_SECONDS:
             self._failures = 0
@@ -187,7 +187,7 @@ class BrokerConnection:
             await client.subscribe_to(self._required, self._optional)
             self._over.clear()
             self.up, self.trouble = True, None
-            log.info("connected to the MQTT broker")
+            log.info("mqtt connected")
             self._drop(self._outgoing.keep_news())
             self.put(MqttMessage(self._topics.status, ONLINE, retain=True))
             self._on_up()

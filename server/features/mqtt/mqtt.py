@@ -102,7 +102,7 @@ class Mqtt:
         )
         metrics.gauge(
             "mqtt_visitors",
-            "VisitorDevices' cameras that are devices of Home Assistant",
+            "Visitors' cameras that are devices of Home Assistant",
             lambda: len(self.visitors),
         )
 

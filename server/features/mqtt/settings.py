@@ -76,7 +76,7 @@ def parse_mqtt_address(text: str) -> MqttAddress:
         raise ValueError("its port is not between 1 and 65535")
     user, password = unquote(match["user"] or ""), unquote(match["password"] or "")
     if not (user + password).isprintable():
-        raise ValueError("its user or password has characters that cannot be written")
+        raise ValueError("its user or password has characters that are not allowed")
     return MqttAddress(match["host"].strip("[]"), port, match["scheme"] == "mqtts", user, password)
 
 

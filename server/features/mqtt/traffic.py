@@ -136,7 +136,7 @@ GOOD_SECONDS = 30.0
 
 
 class BrokerFailure(StrEnum):
-    """Reason for no connection."""
+    """Reason why there is no connection to the broker."""
 
     UNREACHABLE = "unreachable"
     CERTIFICATE = "certificate"
@@ -160,7 +160,7 @@ NEEDS_PERSON = frozenset(
 # Explanations for operators
 SENTENCES = {
     BrokerFailure.UNREACHABLE: "No response from its address. Check the host and port of MQTT_URL, and that the broker is running.",
-    BrokerFailure.CERTIFICATE: "Its certificate is not trusted. Set MQTT_CA to a PEM file with its authority.",
+    BrokerFailure.CERTIFICATE: "Its certificate is not trusted. Set MQTT_CA to a PEM file with its certificate authority.",
     BrokerFailure.CREDENTIALS: "It refuses the user and password of MQTT_URL, or their permissions. Correct them, and restart the server.",
     BrokerFailure.VERSION: "It does not support MQTT 5. Use a newer broker.",
     BrokerFailure.REFUSED: "It refuses the connection. See the broker's log for the reason.",

@@ -51,7 +51,7 @@ class FieldRefused(_Named, BadRequest):
 
 
 class PictureRefused(_Named, UploadRefused):
-    """A picture is not of the live camera."""
+    """A picture is not from the live camera."""
 
 
 class ModelUnknown(_Named, NotFound):

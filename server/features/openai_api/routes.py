@@ -33,7 +33,7 @@ def add_routes(router: APIRouter, programs: ProgramGuard, pool: BoundedPool) -> 
         return make_models(access.programs.model, started)
 
     async def one(request: Request) -> dict[str, Any]:
-        """Return one model; needs a program's token. 404 for an unknown one."""
+        """Return one model; needs a program's token. 404 for an unknown model."""
         access = await enter(request)
         name = request.path_params["name"]
         _check_model(name, access)

@@ -64,7 +64,7 @@ def find_schema_fault(root: Schema, *, constrains: bool) -> str:
             if target is not None and _resolve(root, target) is None:
                 return f'has a "{name}" whose target is not in the schema'
     if _has_loop(root):
-        return "has a reference that is defined by itself"
+        return "has a reference that refers to itself"
     if not constrains:
         return ""
     for schema in _iterate_schemas(root):
@@ -76,7 +76,7 @@ def find_schema_fault(root: Schema, *, constrains: bool) -> str:
                     f" {MAX_COUNT} repetitions"
                 )
     if not _has_few_repetitions(root):
-        return f"has too many repetitions: {MAX_COUNT} are allowed, and {MAX_PRODUCT} for nested ones multiplied"
+        return f"has too many repetitions: {MAX_COUNT} are allowed, and {MAX_PRODUCT} for the product of nested ones"
     return ""
 
 

@@ -225,7 +225,7 @@ class Pairing(AuthMethod):
     def add_routes(self, router: APIRouter) -> None:
         @router.delete(f"{COOKIE_PATH}/device", dependencies=[Depends(self._guard.origin)])
         async def forget_this_device(request: Request) -> Response:
-            """Remove the device of this cookie; its page works until the session ends. Answers `forgotten`: boolean."""
+            """Remove the device of this cookie; its page works until the session ends. Return `forgotten`: a boolean."""
             try:
                 device = self._find_device(request)
             except DeviceForgotten:
@@ -254,21 +254,21 @@ class Pairing(AuthMethod):
         @router.delete("/devices/{name}")
         async def forget(name: str) -> dict[str, Any]:
             """Remove a device until the server stops; a new key (`--forget-devices`, `DEVICE_KEY_PATH`) removes all devices
-            permanently. Answers `forgotten`: integer.
+            permanently. Return `forgotten`: their number.
             """
             if _NAME.fullmatch(name) is None:
                 raise BadRequest(
                     "The name of a device has 12 hexadecimal digits. GET /api/operator/devices lists the names."
                 )
             count = await self.forget(name)
-            log.info("operator removed a device", extra={"count": count})
+            log.info("device removed by operator", extra={"count": count})
             return {"forgotten": count}
 
         @router.delete("/devices")
         async def forget_all() -> dict[str, Any]:
-            """Remove all devices. Answers `forgotten`: integer."""
+            """Remove all devices. Return `forgotten`: their number."""
             count = await self.forget(None)
-            log.info("operator removed all devices", extra={"count": count})
+            log.info("all devices removed by operator", extra={"count": count})
             return {"forgotten": count}
 
 

@@ -19,7 +19,7 @@ def register(api: Api) -> None:
     tasks = TaskSet("relays")
     api.metrics.gauge(
         "relays",
-        "TURN relays by whether the last check of them went through",
+        "TURN relays by the result of their last check",
         lambda: {"working": relays.count_working(), "failing": relays.count_failing()},
         "state",
     )

@@ -120,9 +120,9 @@ class RelayWatch:
         if before is None or before.problem is not result.problem:
             seconds = round(result.seconds, 3)
             if result.ok:
-                log.info("relay works", extra={"relay": result.url, "seconds": seconds})
+                log.info("relay check passed", extra={"relay": result.url, "seconds": seconds})
             else:
                 log.warning(
-                    "relay does not work",
+                    "relay check failed",
                     extra={"relay": result.url, "reason": _REASONS[result.problem]},
                 )

@@ -225,7 +225,7 @@ class FixedCameras:
         )
         for end in ends:
             if isinstance(end, Exception):
-                log_failure("standing", end, "fixed camera's reader did not close")
+                log_failure("standing", end, "fixed camera reader not stopped")
 
 
 def _watch_id(number: int) -> str:

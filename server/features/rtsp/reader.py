@@ -36,7 +36,7 @@ _CODECS = frozenset({"H264", "H265", "JPEG"})
 # Explanations for operators
 SENTENCES = {
     FailureReason.UNREACHABLE: "No response from its address. Check that the camera is on, and the host and port of its url.",
-    FailureReason.CERTIFICATE: "Its certificate is not trusted. Set ca to a PEM file with its authority.",
+    FailureReason.CERTIFICATE: "Its certificate is not trusted. Set ca to a PEM file with its certificate authority.",
     FailureReason.CREDENTIALS: "It refuses the user and password. Correct them in the list of cameras, and restart the server.",
     FailureReason.CLEAR_PASSWORD: "It requests the password in clear text. Use rtsps or https, enable Digest in the camera, or set clear_password = true.",
     FailureReason.REDIRECT: "It redirects to another address, which is not followed. If that address is right, set it as its url.",
@@ -183,7 +183,7 @@ class FixedCameraReader:
                 frame = _make_frame(message, time.monotonic(), self._camera.ignore)
                 if self.life.state is not FixedCameraState.LIVE:
                     self.life.set_live(time.monotonic())
-                    log.info("fixed camera is live", extra={"kind": self.facts.codec})
+                    log.info("fixed camera connected", extra={"kind": self.facts.codec})
                 if self._feed is not None:
                     self._feed.frame(frame)
                 worker.send({"type": "taken"})
@@ -221,7 +221,7 @@ class FixedCameraReader:
         self.facts.failures += 1
         self._failures.labels(trouble.value).inc()
         if self.life.trouble is not trouble:
-            log.warning("fixed camera has no picture", extra={"reason": trouble.value})
+            log.warning("fixed camera failed", extra={"reason": trouble.value})
         self._into.absence = f"This camera sends no picture. {SENTENCES[trouble]}"
         self.life.fail(time.monotonic(), trouble, random.random(), detail)
 

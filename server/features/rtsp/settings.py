@@ -102,7 +102,7 @@ def _parse_camera(which: str, entry: Any) -> FixedCamera:
             isinstance(one, str) and 0 < len(one.strip()) <= MOST_CHARACTERS for one in items
         ):
             raise ValueError(
-                f"{which} has {name} that are not a list of texts of 1 to {MOST_CHARACTERS} characters"
+                f"{which} has invalid {name}: a list of texts of 1 to {MOST_CHARACTERS} characters is needed"
             )
     _check(which, entry)
     return FixedCamera(
@@ -116,8 +116,8 @@ def _parse_camera(which: str, entry: Any) -> FixedCamera:
 def _parse_parts(which: str, entry: Any) -> tuple[Part, ...]:
     if not isinstance(entry, list) or len(entry) > MOST_PARTS or not all(map(_is_part, entry)):
         raise ValueError(
-            f"{which} has ignore that is not a list of up to {MOST_PARTS} lists of left, top, right and bottom,"
-            " shares of the picture from 0 to 1"
+            f"{which} has an invalid ignore: allowed are up to {MOST_PARTS} lists of left, top, right and bottom,"
+            " as fractions of the picture from 0 to 1"
         )
     return tuple(
         (float(left), float(top), float(right), float(bottom)) for left, top, right, bottom in entry
@@ -147,7 +147,9 @@ def _check(which: str, entry: dict[str, Any]) -> None:
     if entry.get("password") and not entry.get("user"):
         raise ValueError(f"{which} has a password but no user")
     if ":" in entry.get("user", ""):
-        raise ValueError(f"{which} has a user with a colon, which no camera takes")
+        raise ValueError(
+            f"{which} has a user name that contains a colon, which cameras do not accept"
+        )
     if len(entry.get("watches", [])) > MOST_WATCHES:
         raise ValueError(f"{which} has more than {MOST_WATCHES} watches")
     if any(_HOST.fullmatch(one.strip()) is None for one in entry.get("engines", [])):

@@ -242,7 +242,7 @@ class MicrophonePart(SessionPart):
             self.detection.add(sound)
 
     def _patience(self) -> int:
-        """Return how many chunks may be processed together; 1 over an answer, for quick barge-in."""
+        """Return the number of chunks to process together; 1 during an answer, for quick barge-in."""
         if self._speaker.talking or self._mode is MicrophoneMode.PUSH:
             return 1
         return self.turns.patience

@@ -112,12 +112,10 @@ class ListeningService:
         except ModelUnusable as error:
             detail = str(error.trouble)
             self._turn_model = {"name": path.name, "state": "misconfigured", "detail": detail}
-            log.warning(
-                "END_OF_TURN_MODEL is not used: silence alone ends turns", extra={"reason": detail}
-            )
+            log.warning("end-of-turn model not loaded", extra={"reason": detail})
             return None
         self._turn_model = {"name": path.name, "state": "ready", "detail": ""}
-        log.info("END_OF_TURN_MODEL is loaded")
+        log.info("end-of-turn model loaded")
         return TurnJudge(model, pools.add("judge"), metrics)
 
     def report(self) -> dict[str, Any]:

@@ -174,7 +174,7 @@ class SpokenQuestions:
             self._on_failed(turn, error)
         except Exception as exc:  # noqa: BLE001
             # The text of the exception may hold spoken words.
-            log.error("recognising failed", extra={"error": type(exc).__name__})
+            log.error("speech recognition failed", extra={"error": type(exc).__name__})
             self._on_failed(turn, SpeechFailed("The recogniser failed with an internal error."))
         finally:
             self._end_recognition(turn)
@@ -457,7 +457,10 @@ class SoundRing:
         return self._end
 
     def add(self, sound: Sound) -> None:
-        """Append a piece of sound. Fill a gap before it with silence; start over if it begins before the stored end."""
+        """Append a piece of sound. Fill a gap before the piece with silence.
+
+        If the piece begins before the end of the stored sound, discard that sound.
+        """
         if not len(sound.samples):
             return
         if self._samples is None:

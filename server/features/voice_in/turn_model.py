@@ -142,7 +142,7 @@ def turn_checks(metrics: Metrics) -> Counter:
     # result: complete, incomplete, unused, busy, slow, failed
     return metrics.counter(
         "turn_checks_total",
-        "Pauses that the end-of-turn model was asked about by how that ended",
+        "Pauses checked by the end-of-turn model, by result",
         "result",
     )
 
@@ -176,17 +176,17 @@ class TurnJudge:
         self._checks.labels(result).inc()
         if result in ("complete", "incomplete"):
             if self._troubled:
-                log.info("the end-of-turn model answers in time again")
+                log.info("end-of-turn model recovered")
             self._troubled = False
         elif result != "unused" and not self._troubled:
             self._troubled = True
             if error is None:
                 log.warning(
-                    "the end-of-turn model is too slow: silence alone ends turns until it answers",
+                    "end-of-turn model too slow",
                     extra={"reason": result},
                 )
             else:
                 log.warning(
-                    "the end-of-turn model failed: silence alone ends turns until it answers",
+                    "end-of-turn model failed",
                     extra={"error": type(error).__name__},
                 )

@@ -257,7 +257,7 @@ MOST_WAIT_SECONDS = 2.0
 
 
 class EndOfTurn:
-    """Rule for one pause at a time. Each check has a number, and takes one answer."""
+    """Decides whether a pause ends the turn. Each check has a number, and takes one answer."""
 
     def __init__(self, judged: bool) -> None:
         """`judged`: False if no checks are made."""

@@ -333,7 +333,7 @@ class SpeechPart(SessionPart, SpeechOutput):
             self._metrics.failures.labels(error.code).inc()
             if isinstance(error, SpeechTimeout):
                 self._late.append(time.monotonic())
-            log.warning("an answer was not spoken", extra={"reason": error.message})
+            log.warning("speech synthesis failed", extra={"reason": error.message})
             if not begun:
                 # The page must not read over sound that is still playing.
                 player.finish()
@@ -565,7 +565,7 @@ class CrossFade:
 
 
 def smooth_border(before: Samples, after: Samples) -> Samples:
-    """Return `after`, bent at its beginning to continue `before` if there is a step between them."""
+    """Return `after`, adjusted at its beginning to continue `before` if there is a step between them."""
     if len(before) < 3 or len(after) < 3:
         return after
     last, head = before[-FADE:].astype(np.float32), after[:FADE].astype(np.float32)

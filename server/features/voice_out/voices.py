@@ -83,8 +83,8 @@ def parse_rate(content_type: str) -> int:
     if content_type and _PCM_KINDS.match(content_type.strip()) is None:
         kind = content_type.partition(";")[0].strip()
         # The text is logged: include nothing but a valid media type.
-        shown = f"'{kind}'" if _MEDIA_TYPE.fullmatch(kind) else "another form of sound"
-        raise NotPcm(f"sends {shown}, and not the PCM that it was asked for")
+        shown = f"'{kind}'" if _MEDIA_TYPE.fullmatch(kind) else "another sound format"
+        raise NotPcm(f"sends {shown} instead of the requested PCM")
     found = _RATE.search(content_type)
     return check_rate(int(found[1])) if found else USUAL_RATE
 
@@ -333,7 +333,7 @@ class LocalVoice(SpeechWorker):
         if message.type == "note":
             note = str(message.header["text"])
             self.notes.append(note)
-            log.warning("local voice", extra={"reason": note})
+            log.warning("local voice warning", extra={"reason": note})
 
 
 class VoiceService:

@@ -63,7 +63,7 @@ class WatchCounters:
     def __init__(self, metrics: Metrics) -> None:
         self.events = metrics.counter("alerts_total", "Alerts of watches")
         self.alerts_dropped = metrics.counter(
-            "alerts_dropped_total", "Alerts of watches that went before a page had shown them"
+            "alerts_dropped_total", "Alerts of watches dropped before a page showed them"
         )
         self.frames_dropped = metrics.counter(
             "watch_frames_dropped_total", "Frames of watches dropped before they were asked about"

@@ -51,7 +51,7 @@ class WebhookSettings(FeatureSettings):
         ]
 
     def read_webhook_list(self) -> WebhookList:
-        """Return the webhooks of WEBHOOKS, empty without it. Raise OSError or ValueError for a bad file."""
+        """Return the webhooks of WEBHOOKS; none if it is empty. Raise OSError or ValueError for a bad file."""
         return read_webhooks(self.webhooks) if self.webhooks is not None else WebhookList()
 
 
@@ -110,7 +110,7 @@ class Webhook:
         return base64.b64decode(self.secret.removeprefix("whsec_"))
 
     def accepts_camera(self, camera: str) -> bool:
-        """Return True if it gets the alerts of this fixed camera."""
+        """Return True if this webhook gets the alerts of the fixed camera."""
         return camera in self.cameras or "*" in self.cameras
 
 
@@ -133,7 +133,7 @@ def read_webhooks(path: Path) -> WebhookList:
     )
     if others_read and webhooks:
         raise ValueError(
-            "which has secrets and can be read by others than its owner; chmod 600 changes that"
+            "which contains secrets and is readable by other users; run chmod 600 on it"
         )
     address = found.get("address", "")
     if address and not _is_address(address):

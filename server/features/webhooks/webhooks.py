@@ -110,7 +110,7 @@ class Webhooks:
         # result: taken, or a `DeliveryError`
         self._attempts = metrics.counter(
             "webhook_attempts_total",
-            "Attempts to bring alerts to webhooks by how they ended",
+            "Attempts to deliver alerts to webhooks, by result",
             "result",
         )
         # reason: overflow, ended, gone, forgotten, closed; picture: only the picture behind a link was dropped
@@ -131,7 +131,7 @@ class Webhooks:
         )
         metrics.gauge(
             "webhook_dead_letters",
-            "Alerts for webhooks that were given up, and are kept for operators",
+            "Abandoned alerts for webhooks, kept for operators",
             lambda: len(self._dead),
         )
 
@@ -262,7 +262,7 @@ class Webhooks:
         self._enqueue(hook, delivery)
 
     def _give_up(self, delivery: Delivery) -> None:
-        log.warning("webhook alert given up", extra={"reason": str(delivery.trouble)})
+        log.warning("webhook delivery abandoned", extra={"reason": str(delivery.trouble)})
         delivery.since = self._clock()
         self._drop("forgotten", self._dead.put(delivery))
 
@@ -537,9 +537,7 @@ def add_routes(api: Api, webhooks: Webhooks) -> None:
 
     @router.get("")
     async def get_status() -> dict[str, object]:
-        """Return the receivers of webhooks, and the alerts that were given up.
-
-        `webhooks`: a list of `name`, `host`, `state` (`unused`, `ok`, `failing`, `gone`), `trouble`
+        """Return the receivers of webhooks, and the abandoned alerts. `webhooks`: a list of `name`, `host`, `state` (`unused`, `ok`, `failing`, `gone`), `trouble`
         (a word; empty for none), `detail` (a sentence), `status` (of the last response; 0 for none),
         `cameras`, `people`, `evidence`, `waiting`, `delivered`, `failed` (attempts). `dead`: a list
         of `id`, `webhook`, `camera` (empty for a visitor's), `attempts`, `trouble`, `status`,
@@ -555,7 +553,7 @@ def add_routes(api: Api, webhooks: Webhooks) -> None:
 
     @router.post("/dead", status_code=202)
     async def resend_all() -> dict[str, object]:
-        """Send all alerts that were given up again. Return 202 and the state as above, with their number as `sent`."""
+        """Send all abandoned alerts again. Return 202 and the state as above, with their number as `sent`."""
         return {"sent": webhooks.resend_all(), **webhooks.get_status()}
 
     @router.post("/dead/{id}", status_code=202)

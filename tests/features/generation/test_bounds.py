@@ -68,7 +68,7 @@ def test_a_count_of_frames_has_to_be_one_that_the_model_makes() -> None:
     assert validate_video_request({"prompt": "x", "frames": 77}, WAN).frames == 77
     said = refusal({"frames": 80})
     assert "80" in said
-    assert "4k+1 frames, such as 81" in said
+    assert "a multiple of 4 plus 1 for this model, such as 81" in said
     assert "one of them" in refusal({"frames": 81, "seconds": 5})
 
 

@@ -64,7 +64,7 @@ def test_frames_of_every_form(made: Any) -> None:
 @pytest.mark.parametrize("made", ["a path", None, np.zeros((2, 2)), np.zeros((2, 5, 6, 7))])
 def test_what_is_no_video(made: Any) -> None:
     """Said, not shown as noise."""
-    with pytest.raises(BackendError, match="not a video"):
+    with pytest.raises(BackendError, match="did not return a video"):
         list(convert_rgb_frames(made))
 
 
@@ -86,8 +86,8 @@ def test_samples_of_every_form() -> None:
     assert both.channels == 2
     assert np.frombuffer(both.pcm, "<i2").tolist()[:4] == [0, 0, 16384, -16384]
     for bad, words in (
-        (np.zeros((5, 9)), "not sound"),
-        ([], "not sound"),
+        (np.zeros((5, 9)), "did not return audio"),
+        ([], "did not return audio"),
         (np.asarray([np.nan]), "NaN"),
     ):
         with pytest.raises(BackendError, match=words):

@@ -67,7 +67,7 @@ def test_parts(text: str, address: MqttAddress) -> None:
 )
 def test_what_is_refused(text: str) -> None:
     """Without a word of it."""
-    with pytest.raises(ValueError, match=r"port|form|written") as error:
+    with pytest.raises(ValueError, match=r"port|form|not allowed") as error:
         mqtt_url(text)
     assert "secret" not in str(error.value)
 

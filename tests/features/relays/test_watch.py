@@ -50,7 +50,7 @@ async def test_each_relay_gets_one_line_and_one_entry(caplog: pytest.LogCaptureF
     assert all("connection refused" in entry["why"] for entry in report)
     assert {entry["problem"] for entry in report} == {"unreachable"}
     assert relays.count_failing() == 2
-    assert [r.message for r in caplog.records] == ["relay does not work"] * 2
+    assert [r.message for r in caplog.records] == ["relay check failed"] * 2
     assert {r.__dict__["reason"] for r in caplog.records} == {"it cannot be reached"}
     assert {r.__dict__["relay"] for r in caplog.records} == set(urls)
     assert SECRET not in caplog.text + str(report)
@@ -63,8 +63,8 @@ async def test_a_change_is_told(caplog: pytest.LogCaptureFixture) -> None:
         for problem in (RelayProblem.NONE, RelayProblem.NONE, RelayProblem.CREDENTIALS):
             relays._learn(RelayResult("turn:a", problem, "", 0.1))
     assert [(r.levelname, r.message) for r in caplog.records] == [
-        ("INFO", "relay works"),
-        ("WARNING", "relay does not work"),
+        ("INFO", "relay check passed"),
+        ("WARNING", "relay check failed"),
     ]
     assert relays.count_working() == 0
 

@@ -182,8 +182,14 @@ def test_a_list(tmp_path: Path) -> None:
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\npassword = "p"\n', "no user"),
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\nuser = "a:b"\n', "colon"),
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\nfps = 3\n', "allowed are"),
-        ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\nignore = [0, 0, 1, 1]\n', "has ignore"),
-        ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\nignore = [[0, 0, 0, 1]]\n', "has ignore"),
+        (
+            '[[camera]]\nname = "a"\nurl = "rtsp://host/x"\nignore = [0, 0, 1, 1]\n',
+            "invalid ignore",
+        ),
+        (
+            '[[camera]]\nname = "a"\nurl = "rtsp://host/x"\nignore = [[0, 0, 0, 1]]\n',
+            "invalid ignore",
+        ),
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\nwatches = "x"\n', "list of texts"),
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\ndescribe = 1\n', "neither true"),
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\n' * 2, "two cameras"),

@@ -39,4 +39,4 @@ def test_a_content_type_that_is_none_is_not_repeated(kind: str) -> None:
     """The sentence goes into the log: nothing that a server made up does."""
     with pytest.raises(NotPcm) as raised:
         parse_rate(kind)
-    assert str(raised.value) == "sends another form of sound, and not the PCM that it was asked for"
+    assert str(raised.value) == "sends another sound format instead of the requested PCM"

@@ -15,11 +15,11 @@ from server.features.generation.rules import Rules
 
 
 class Stopped(Exception):
-    """The job was cancelled. Outside the tree of errors, because it stays in the worker's process."""
+    """Raised if the job was cancelled. Outside the tree of errors, because it stays in the worker's process."""
 
 
 class StopFlag:
-    """Whether the current job is cancelled."""
+    """Flag that is set when the current job is cancelled."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -163,7 +163,7 @@ def get_torch_dtype(how: LoadOptions, device: str) -> Any:
     return named[how.dtype]
 
 
-_NO_VIDEO = "The model returned something that is not a video. Choose another model."
+_NO_VIDEO = "The model did not return a video. Choose another model."
 
 
 def convert_rgb_frames(made: Any) -> Iterator[NDArray[np.uint8]]:
@@ -225,9 +225,7 @@ def to_sound(made: Any, rate: int) -> Sound:
     if samples.ndim == 1:
         samples = samples[None]
     if samples.ndim != 2 or samples.shape[0] > 2 or samples.size == 0:
-        raise BackendError(
-            "The model returned something that is not sound. Choose another model.", "failed"
-        )
+        raise BackendError("The model did not return audio. Choose another model.", "failed")
     if not np.isfinite(samples).all():
         raise BackendError(
             "The model's numbers overflowed (NaN). Load it with another data type: float32.",

@@ -53,7 +53,7 @@ def load(folder: Path, how: LoadOptions, stop: StopFlag) -> SpeechBackend:
         if "Unrecognized" not in str(error):
             raise
         raise BackendError(
-            "transformers does not know this as a model for speech or sound. Choose another model."
+            "transformers does not support this model for speech or sound. Choose another model."
         ) from None
     try:
         reader = transformers.AutoProcessor.from_pretrained(str(folder), **common)

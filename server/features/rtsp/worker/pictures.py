@@ -295,7 +295,7 @@ def check_set(unit: bytes) -> tuple[int, int]:
         for _ in range(4):
             bits.read_ue()
     if bits.read_ue() or bits.read_ue():
-        raise FormatRefused("Pictures have more than 8 bits.")
+        raise FormatRefused("Pictures have more than 8 bits per sample.")
     if not fits(width, height):
         raise PicturesTooLarge(f"{width}x{height}")
     return width, height

@@ -304,7 +304,7 @@ ASKED_CHANNEL = 0
 
 
 def read_channel(transport: str) -> int:
-    """Return the channel of the RTP packets; the requested one if `transport` names none.
+    """Return the channel of the RTP packets; the requested channel if `transport` names none.
 
     Raises SourceFailed if the camera does not send over this connection.
     """
@@ -458,7 +458,7 @@ class Depacketizer:
         elif (
             kind > fragment or (self._h265 and kind == _H265_PACI) or (not self._h265 and kind > 23)
         ):
-            raise ValueError("a packet of a kind that was not agreed on")
+            raise ValueError("a packet has an unexpected type")
         else:
             self._add(payload)
 
@@ -474,7 +474,7 @@ class Depacketizer:
                 )
             ]
         if self._fragment is None:
-            raise ValueError("a unit without its beginning")
+            raise ValueError("the first fragment of a unit is missing")
         self._fragment.append(payload[head + 1 :])
         self._grow(len(payload))
         if flags & 0x40:
@@ -516,7 +516,7 @@ class Depacketizer:
     def _resume(self) -> None:
         """Continue the frame that a marker ended. Raises ValueError if there is none."""
         if self._closed is None:
-            raise ValueError("a picture without its beginning")
+            raise ValueError("the first packet of a frame is missing")
         self._markers = False
         parts, self._key, self._at = self._closed
         if not self._key:

@@ -188,7 +188,7 @@ def _check(text: object) -> None:
 
 
 def _make_clone_prompt(model: Any, voice: str) -> Any:
-    """Return the package's prompt for a recording: its voice and, if its words are known, its manner."""
+    """Return the package's prompt to copy a recording: the voice and, with a transcript, the way of speaking."""
     recording = Recording.read(voice)
     return model.create_voice_clone_prompt(
         ref_audio=(recording.samples, recording.rate),
@@ -350,7 +350,7 @@ class Recording:
 
     @classmethod
     def read(cls, voice: str) -> Self:
-        """Read the file and its words. Raises SpeakError."""
+        """Read the recording and its transcript. Raises SpeakError."""
         if not voice:
             raise SpeakError(_WANTED)
         path = Path(voice)
