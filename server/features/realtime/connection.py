@@ -253,7 +253,7 @@ class Connection:
         after, wait = 0, 0.0
         while True:
             try:
-                found = await watches.alerts(grant, after, wait)
+                found = await watches.wait_alerts(grant, after, wait)
             except QwenCameraError:
                 # Watches are off, or the access has ended, which closes the socket.
                 return
