@@ -235,6 +235,9 @@ class WebSocketProtocol(_TimedProtocol, WebSocketsSansIOProtocol):
             # Send the small close frame without waiting for the buffer.
             self.writable.set()
         await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            # uvicorn would log an error for each refused upgrade.
+            self.handshake_complete = True
 
     def handle_parser_exception(self) -> None:
         self.limits.flooded += self.conn.flooded

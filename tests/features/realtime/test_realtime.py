@@ -339,8 +339,9 @@ async def test_a_failed_response_ends_as_the_protocol_says(desk: Desk) -> None:
         assert done.output[0].status == "incomplete"
 
 
-async def test_who_gets_in(desk: Desk) -> None:
+async def test_who_gets_in(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     """By header, by a browser's subprotocol, by the session's address; nobody else, and not a person's own token."""
+    caplog.set_level("ERROR")
     async with desk.client(f"/at/{desk.person.session_id}/v1"):
         pass
     key = Subprotocol(f"openai-insecure-api-key.{desk.token}")
@@ -356,6 +357,7 @@ async def test_who_gets_in(desk: Desk) -> None:
     with pytest.raises(InvalidStatus) as refused:
         await desk.raw(origin="https://elsewhere.example")
     assert refused.value.response.status_code == 403
+    assert not caplog.records
     await desk.renew("watch", "events")
     with pytest.raises(InvalidStatus) as refused:
         await desk.raw()
