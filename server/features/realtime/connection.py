@@ -146,12 +146,7 @@ class Connection:
 
     async def _check(self, config: Config) -> None:
         """Raise QwenCameraError for settings that the server, the model or the access does not allow."""
-        if config.modality == "audio" and (why := self._silent_because()):
-            raise FieldRefused(
-                f'{why} Use "output_modalities": ["text"].',
-                "session.output_modalities",
-                "invalid_value",
-            )
+        self._check_voice(config)
         if config.tools:
             if config.own_tools:
                 self._access.programs.grants.allow(
@@ -161,6 +156,11 @@ class Connection:
             chats = self._access.session.part("openai_api")
             bare = replace(config, instructions="")
             await self._tools.pool.run(read, bare.chat_body((), 1), chats.takes_tools)
+
+    def _check_voice(self, config: Config) -> None:
+        if config.modality == "audio" and (why := self._silent_because()):
+            text = f'{why} Use "output_modalities": ["text"].'
+            raise FieldRefused(text, "output_modalities", "invalid_value")
 
     def _silent_because(self) -> str:
         """Return why answers cannot be spoken; "" if they can."""
@@ -218,12 +218,7 @@ class Connection:
     async def _respond(self, event: events.ResponseCreate) -> None:
         given = event.response or events.ResponseFields()
         config = await self._updated(given)
-        if config.modality == "audio" and (why := self._silent_because()):
-            raise FieldRefused(
-                f'{why} Use "output_modalities": ["text"].',
-                "response.output_modalities",
-                "invalid_value",
-            )
+        self._check_voice(config)
         items: Sequence[KeptItem] = self._conversation.all()
         if given.input is not None:
             items = [

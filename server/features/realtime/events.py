@@ -101,6 +101,9 @@ class OwnTools(_Fields):
     connector_id: _Empty = None
 
 
+Tool = Annotated[FunctionTool | OwnTools, Field(discriminator="type")]
+
+
 class NamedTool(_Fields):
     type: Literal["function"]
     name: _Name
@@ -130,8 +133,6 @@ class SoundInput(_Fields):
 
 class SoundOutput(_Fields):
     format: SoundFormat | None = None
-    voice: Any = None
-    speed: Any = None
 
 
 class SoundSettings(_Fields):
@@ -144,16 +145,9 @@ class _Answering(_Fields):
 
     instructions: str | None = None
     output_modalities: Annotated[list[Literal["text", "audio"]], Field(max_length=1)] | None = None
-    tools: (
-        Annotated[
-            list[Annotated[FunctionTool | OwnTools, Field(discriminator="type")]],
-            Field(max_length=MAX_TOOLS),
-        ]
-        | None
-    ) = None
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     max_output_tokens: Annotated[int, Field(ge=1, le=4096)] | Literal["inf"] | None = None
-    parallel_tool_calls: bool | None = None
     audio: SoundSettings | None = None
     prompt: _Empty = None
 
@@ -163,16 +157,13 @@ class SessionFields(_Answering):
     model: str | None = None
 
 
+Metadata = dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]]
+
+
 class ResponseFields(_Answering):
     conversation: Literal["auto", "none"] | None = None
     input: Annotated[list[InputItem], Field(max_length=MAX_INPUT)] | None = None
-    metadata: (
-        Annotated[
-            dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
-            Field(max_length=16),
-        ]
-        | None
-    ) = None
+    metadata: Annotated[Metadata, Field(max_length=16)] | None = None
 
 
 # Events

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from server.core.aio import cancel_and_wait
-from server.core.errors import QwenCameraError
+from server.core.aio import cancel_and_wait, log_failure
+from server.core.errors import Internal, QwenCameraError
 from server.core.sound import USUAL_RATE
 from server.features.grants.guard import ProgramAccess
 from server.features.openai_api.errors import FieldRefused, make_error_body
@@ -149,8 +149,7 @@ class Responder:
         self._now = run
         self._step(ResponseStep.CREATE)
         self.idle.clear()
-        work = self._answer(run) if text is None else self._read_out(run, text)
-        self._task = asyncio.create_task(work, name="realtime/response")
+        self._task = asyncio.create_task(self._work(run, text), name="realtime/response")
         self._tasks.add(self._task)
         self._task.add_done_callback(self._tasks.discard)
 
@@ -158,11 +157,8 @@ class Responder:
         """End the response at once. Raise FieldRefused if there is none, or if it has another id."""
         run = self._now
         if run is None or id not in (None, run.id):
-            raise FieldRefused(
-                "There is no such response in progress. It may have ended.",
-                "response_id" if id else None,
-                "response_cancel_not_active",
-            )
+            why = "There is no such response in progress. It may have ended."
+            raise FieldRefused(why, known_as="response_cancel_not_active")
         assert self._task is not None
         self._task.cancel()
         self._played_at = 0.0
@@ -171,51 +167,39 @@ class Responder:
     async def close(self) -> None:
         """Cancel everything, without an event, and wait for its end."""
         self._now, self._state = None, State.IDLE
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await cancel_and_wait(list(self._tasks))
 
-    async def _read_out(self, run: Running, text: str) -> None:
+    async def _work(self, run: Running, text: str | None) -> None:
+        """Answer with a text, or by the model if it is None; then end the response."""
         try:
-            await self._finish_text(run, text)
-        finally:
-            if run.speaking is not None:
-                await cancel_and_wait((run.speaking,))
-        if run is self._now:
-            self._close_message(run, "completed")
-            self._end(run, "completed", None)
-
-    async def _answer(self, run: Running) -> None:
-        try:
-            session = self._access.session
-            able = session.services.current_engine().status.capabilities
-            words = int(session.requests.context(able) * WORDS_SHARE)
-            body = run.config.chat_body(run.items, words)
-            request = await self._pool.run(read, body, self._chats.takes_tools)
-            end = await self._chats.chat(
-                self._access.programs, self._access.grant, request, self._writer(run)
-            )
-            await self._finish_text(run, end.response.text)
-        except QwenCameraError as error:
+            end = await self._ask(run) if text is None else None
+            await self._finish_text(run, end.response.text if end is not None else text or "")
+            if run is self._now:
+                await self._finish(run, end)
+        except Exception as error:  # noqa: BLE001 - log a bug without its text, and end the response
+            if not isinstance(error, QwenCameraError):
+                log_failure("realtime", error, "response failed")
+                error = Internal("Something went wrong in the server. Try again.")
             if run is self._now:
                 said = make_error_body(error)["error"]
-                about = {"type": said["type"], "code": said["code"], "message": said["message"]}
+                about = {name: said[name] for name in ("type", "code", "message")}
                 self._end(run, "failed", {"type": "failed", "error": about})
-            return
         finally:
             if run.speaking is not None:
                 await cancel_and_wait((run.speaking,))
-        if run is self._now:
-            await self._finish(run, end)
 
-    def _writer(self, run: Running) -> Callable[[str], None]:
+    async def _ask(self, run: Running) -> ChatEnd:
+        session, access = self._access.session, self._access
+        able = session.services.current_engine().status.capabilities
+        words = int(session.requests.context(able) * WORDS_SHARE)
+        body = run.config.chat_body(run.items, words)
+        request = await self._pool.run(read, body, self._chats.takes_tools)
+
         def write(text: str) -> None:
             if run is self._now and text:
                 self._write(run, text)
 
-        return write
+        return await self._chats.chat(access.programs, access.grant, request, write)
 
     def _write(self, run: Running, text: str) -> None:
         if self._state is State.WAITING:
@@ -274,25 +258,25 @@ class Responder:
             item.body["content"] = [run.part()]
             self._step(ResponseStep.CLOSE)
 
-    async def _finish(self, run: Running, end: ChatEnd) -> None:
-        response = end.response
-        run.usage = usage_of(end)
-        if (frame := response.frame) is not None:
+    async def _finish(self, run: Running, end: ChatEnd | None) -> None:
+        """End a response whose text is complete. `end`: None if no model was asked."""
+        reason = _REASONS.get(end.response.finish_reason) if end is not None else None
+        self._close_message(run, "completed" if reason is None else "incomplete")
+        calls = end.calls if end is not None else ()
+        if end is not None:
+            run.usage = usage_of(end)
+        if end is not None and (frame := end.response.frame) is not None:
             run.metadata |= {
                 "picture_id": frame.id,
                 "frame_age_ms": f"{frame.age_ms:.1f}",
                 "captured_at": f"{frame.captured_at:.0f}",
             }
-        reason = _REASONS.get(response.finish_reason)
-        self._close_message(run, "completed" if reason is None else "incomplete")
         names = {one["name"] for one in run.config.own_tools}
-        own = [await self._call(run, call, own=call.name in names) for call in end.calls]
+        own = [await self._call(run, call, own=call.name in names) for call in calls]
         if run is not self._now:
             return
-        if reason is None:
-            self._end(run, "completed", None)
-        else:
-            self._end(run, "incomplete", {"type": "incomplete", "reason": reason})
+        details = {"type": "incomplete", "reason": reason} if reason is not None else None
+        self._end(run, "completed" if details is None else "incomplete", details)
         if run.kept and own and all(own):
             # The model answers with the results; without the server's tools, so that this ends.
             config = replace(run.config, own_tools=())

@@ -64,10 +64,7 @@ _ADD = ("response.output_item.added", "conversation.item.added")
 _DONE = ("response.output_item.done", "conversation.item.done")
 _OPEN = (*_ADD, "response.content_part.added")
 _CLOSE = ("response.content_part.done", *_DONE)
-_ARGUMENTS = (
-    "response.function_call_arguments.delta",
-    "response.function_call_arguments.done",
-)
+_ARGUMENTS = ("response.function_call_arguments.delta", "response.function_call_arguments.done")
 _TOOL = (
     "response.mcp_call_arguments.delta",
     "response.mcp_call_arguments.done",
