@@ -54,6 +54,9 @@ def huge(size: int) -> str:
     return json.dumps({"type": "input_audio_buffer.append", "audio": "A" * size})
 
 
+RUBBISH = ['{"type": "resp', "[" * 9000, huge(60_000), huge(7), '{"type": "response.cancel"}']
+
+
 async def test_what_closes_a_socket(desk: Desk) -> None:
     """A message that is too large or binary, and rubbish without end; one piece of rubbish does not."""
     assert await closed_with(desk, huge(64 * 1024)) == 1009
@@ -101,18 +104,7 @@ async def test_many_sockets_disturb_nobody(desk: Desk) -> None:
             assert refused.value.response.status_code in (401, 429)
 
         async def program(token: str) -> None:
-            messages = [
-                chance.choice(
-                    [
-                        '{"type": "resp',
-                        "[" * 9000,
-                        huge(60_000),
-                        huge(7),
-                        '{"type": "response.cancel"}',
-                    ]
-                )
-                for _ in range(300)
-            ]
+            messages = chance.choices(RUBBISH, k=150)
             assert await closed_with(desk, *messages, token=token) == 4429
 
         attacks = [asyncio.create_task(program(token)) for token in tokens for _ in range(2)]
