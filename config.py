@@ -227,7 +227,7 @@ class Settings(BaseSettings):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences about values that are allowed but probably mistakes; without secrets."""
+        """Warnings, as sentences without secrets, about values that are allowed but probably mistakes."""
         return self._warnings
 
     @property
@@ -281,7 +281,7 @@ class Settings(BaseSettings):
         return self.engine in ("auto", name) or name in (self.watches_base_url, self.reads_base_url)
 
     def get_role_settings(self, role: Role) -> RoleSettings | None:
-        """Return the engine assigned to a role; None if the engine that answers does its work."""
+        """Return the engine assigned to a role, or None if the answering engine also has this role."""
         if role is Role.ANSWERS:
             return None
         url, model = getattr(self, f"{role}_base_url"), getattr(self, f"{role}_model")

@@ -97,7 +97,7 @@ class Signer:
         try:
             self.sign({})
         except JOSEError:
-            raise ValueError("the secret is not fit for HS256; use random characters") from None
+            raise ValueError("the secret is unsuitable for HS256; use random characters") from None
 
     def sign(self, claims: dict[str, Any]) -> str:
         return str(jwt.encode(claims, self._secret, algorithm=_ALGORITHM))

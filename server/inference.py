@@ -220,7 +220,7 @@ class JobRunner:
             engine, spare = other, False
 
     async def _get_other_engine(self, failed: Engine, role: Role) -> Engine | None:
-        """Return the engine that takes over from a failed engine; None if none does so in time."""
+        """Return the engine that takes over from a failed engine, or None if there is none in time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._failover_seconds):
                 await self._engines.wait_probed(failed)
@@ -306,7 +306,9 @@ class Inference:
         newer job of its session replaced gets `on_result` with "replaced".
         """
         if self.draining:
-            raise Draining("The server is shutting down and takes no new work. Try again shortly.")
+            raise Draining(
+                "The server is shutting down and accepts no new work. Try again shortly."
+            )
         if job in self._lane_of:
             raise ValueError("this job was submitted already")
         job.scheduler, job.submitted = self, self.clock()

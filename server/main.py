@@ -102,7 +102,7 @@ async def _drain(program: Program, deadline: Deadline) -> None:
 def _leave(program: Program, status: int) -> NoReturn:
     """Exit the process at once, without waiting for threads and tasks as Python would."""
     if program.unfinished:
-        log.info("exited while a thread was running")
+        log.info("process exited with a running thread")
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

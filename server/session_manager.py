@@ -69,7 +69,7 @@ class Replicas:
         return False
 
     def on_end(self, kind: str, end: Callable[[str], Awaitable[object]]) -> None:
-        """Have `end(name)` called for each `kind name` that another process announces."""
+        """Call `end(name)` for each `kind name` that another process announces."""
 
 
 MAX_REVOKED = 10_000
@@ -368,7 +368,7 @@ class SessionManager:
             self._tasks.spawn(end, name="make room")
         session = self._sessions[session_id] = self._make(session_id)
         session.since, session.device = since, device
-        log.info("session began", extra={"session": session_id, "count": len(self)})
+        log.info("session started", extra={"session": session_id, "count": len(self)})
         return session
 
     async def admit(self, session_id: str, since: int | None = None, device: str = "") -> Session:

@@ -109,7 +109,7 @@ class PeerConnection:
             await pc.setLocalDescription(await pc.createAnswer())
         except OperationError:
             raise UnusableOffer(
-                "No offered codec fits together with this server's. "
+                "No offered codec is compatible with this server's. "
                 f"Offer one of these: {', '.join(sorted(DECODABLE))} (H.264: baseline, main or high, 4:2:0)."
             ) from None
         except (QwenCameraError, OSError):
@@ -193,7 +193,7 @@ class PeerConnection:
 
     def _on_state_change(self) -> None:
         state = self._pc.connectionState
-        log.info("connection", extra={"session": self._key, "state": state})
+        log.info("connection state changed", extra={"session": self._key, "state": state})
         if state == "connected" and self._deadline:
             self._deadline.cancel()
             self._feed.connection_made()
@@ -202,7 +202,7 @@ class PeerConnection:
             self._end()
 
     def _on_timeout(self) -> None:
-        log.info("connection", extra={"session": self._key, "state": "timeout"})
+        log.info("connection state changed", extra={"session": self._key, "state": "timeout"})
         self._end()
 
     def _end(self) -> None:

@@ -61,7 +61,7 @@ def _read_json(path: Path, what: str) -> dict[str, Any]:
     except ValueError:
         raise ModelError(f"{path} is damaged: it is not JSON. Download it again.") from None
     if not isinstance(content, dict):
-        raise ModelError(f"{path} is damaged: it is no JSON object. Download it again.")
+        raise ModelError(f"{path} is damaged: it is not a JSON object. Download it again.")
     return content
 
 

@@ -226,6 +226,6 @@ def register(names: Sequence[str], api: Callable[[str], Api], on: list[str]) -> 
                 raise
         if missing:
             log.warning(
-                "feature off, as a requirement is missing",
+                "feature disabled: requirement missing",
                 extra={"task": name, "reason": missing},
             )

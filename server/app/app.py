@@ -115,7 +115,9 @@ class Program:
         await run_in_pool(self.pools.heavy, chat_client.load)
 
     def _on_engine_change(self, engine: Engine) -> None:
-        log.info("engine", extra={"engine": engine.name, "state": str(engine.status.state)})
+        log.info(
+            "engine state changed", extra={"engine": engine.name, "state": str(engine.status.state)}
+        )
         self.inference.engine_changed()
         for session in self.sessions.all():
             session.engine_changed()
@@ -125,14 +127,14 @@ class Program:
     async def drain(self, deadline: Deadline | None = None) -> None:
         """Accept no more work, wait up to DRAIN_SECONDS for running answers, then close all sockets with 1013.
 
-        `deadline`: deadline of the whole stop, including `close`; None: DRAIN_SECONDS plus STOP_SECONDS from now.
+        `deadline`: deadline of the whole stop, including `close`; by default DRAIN_SECONDS plus STOP_SECONDS from now.
         """
         if self.sessions.capacity.draining:
             return
         self.sessions.capacity.draining = True
         drain_seconds = self.settings.drain_seconds
         self._deadline = deadline or Deadline(drain_seconds + STOP_SECONDS)
-        log.info("draining")
+        log.info("drain started")
         last = Deadline(self._deadline.left(drain_seconds + LAST_SECONDS))
         tasks = TaskSet("drain")
         draining = [tasks.spawn(drain(last), name="drain") for drain in self.added.drains]

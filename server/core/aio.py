@@ -125,7 +125,7 @@ async def close_all(
         if not done:
             well = False
             task.cancel()
-            log.error("closing took too long", extra={"task": name})
+            log.error("close timed out", extra={"task": name})
         elif not task.cancelled() and (exc := task.exception()) is not None:
             well = False
             log_failure(name, exc, "closing failed")

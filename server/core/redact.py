@@ -105,7 +105,7 @@ _CONTROL = re.compile(
 
 
 def redact(text: str, most: int = LONGEST) -> str:
-    """Hide whatever looks like a credential, even across the cut, and return at most `most` characters."""
+    """Hide everything that looks like a credential, also at the cut, and return at most `most` characters."""
     shown = text[: most + MARGIN]
     for pattern, replacement in _CREDENTIALS:
         shown = pattern.sub(replacement, shown)

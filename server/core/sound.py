@@ -140,7 +140,7 @@ class PcmReader:
         return VoiceChunk(samples, self.rate) if len(samples) else None
 
     def _mix_to_mono(self, data: bytes) -> NDArray[np.int16]:
-        """Return the complete samples, mixed to one channel. The first one ends the beginning."""
+        """Return the complete samples, mixed to one channel."""
         whole = len(data) - len(data) % (2 * self._channels)
         self._beginning = self._beginning and not whole
         samples: NDArray[np.int16] = np.frombuffer(data[:whole], "<i2").astype(np.int16)

@@ -178,7 +178,7 @@ class Camera:
 
     @property
     def last_picture(self) -> float:
-        """Arrival of the newest picture, monotonic seconds; without one, the time since which there is none."""
+        """Arrival of the newest picture, monotonic seconds; before the first, the time since when there is none."""
         return self.newest.arrived if self.newest is not None else self._dark_since
 
     @property
@@ -560,7 +560,7 @@ class Sampler:
                 self._due = self._last + period
 
     def take(self, captured: float) -> bool:
-        """Return True if the frame captured at this time (seconds of any one clock) is to be taken."""
+        """Return True if the frame captured at this time (seconds, always by the same clock) should be taken."""
         period = self._period
         if self._last is None or self._last - captured > period:
             # The first frame, or a new stream with another clock.

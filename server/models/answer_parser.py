@@ -63,10 +63,10 @@ class Piece:
 class AnswerText:
     """Separates text from thoughts. Pass each piece to `feed`, the last one with `ended`.
 
-    `opened`: the prompt ends with the opening mark of the thoughts.
+    `opened`: the prompt ends with the opening thinking tag.
 
-    A mark is recognised only at the beginning, because a later mark is quoted text. At the beginning and
-    within thoughts, text that may be the start of a mark is held back.
+    A tag is recognised only at the beginning, because a later tag is quoted text. At the beginning and
+    within thoughts, text that may be the start of a tag is held back.
     """
 
     def __init__(self, *, opened: bool = False) -> None:
@@ -79,7 +79,7 @@ class AnswerText:
         self.thoughts = ""
 
     def feed(self, text: str, thought: str = "", *, ended: bool = False) -> list[Delta | Thought]:
-        """Return the chunks of a piece. `thought`: thoughts that the server sends separately."""
+        """Return the chunks of a piece of text. `thought`: thoughts that the server sends separately."""
         self.opened = self.opened and not thought
         found, text, self._held = self._make_part(Thought, thought), self._held + text, ""
         if self._beginning:
@@ -96,7 +96,7 @@ class AnswerText:
             self._inside = self.opened = False
             found += self._make_part(Thought, text[: mark.start()])
             return found + self._make_part(Delta, text[mark.end() :])
-        # A mark may begin at the end of the text.
+        # A tag may begin at the end of the text.
         end = max(text.rfind(one, -_LONGEST) for one in "<[◁")
         end = len(text) if ended or end < 0 else end
         self._held = text[end:]
@@ -213,7 +213,8 @@ class AnswerParser:
                 "The model reached its limit of reasoning without an answer. Ask something simpler."
             )
             log.warning(
-                "thinking limit reached without an answer; raise THINKING_MAX_TOKENS or choose another model"
+                "thinking limit reached without an answer",
+                extra={"reason": "raise THINKING_MAX_TOKENS, or choose another model"},
             )
         elif self._text.thoughts:
             why = "The model only reasoned and gave no answer. Ask in another way."
@@ -250,7 +251,7 @@ class Calls:
         self._chars = 0
 
     def take(self, pieces: Iterable[CallPiece]) -> None:
-        """Add pieces. Raises EngineFailed if a limit is exceeded, unless lenient."""
+        """Add pieces of tool calls. Raises EngineFailed if a limit is exceeded, unless lenient."""
         for piece in pieces:
             call = self._get_call(piece)
             # Some servers repeat id and name with each piece.

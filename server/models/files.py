@@ -34,14 +34,14 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
         content = json.loads(data.decode("utf-8"))
     except FileNotFoundError:
         raise ModelFolderError(
-            f"{path.parent} has no {path.name}: it is no model folder, or its download is incomplete. {AGAIN}"
+            f"{path.parent} has no {path.name}: it is not a model folder, or its download is incomplete. {AGAIN}"
         ) from None
     except OSError as error:
         raise make_unreadable_error(path, error) from None
     except (ValueError, RecursionError):
         raise ModelFolderError(f"{path} is damaged: it is not JSON. {AGAIN}") from None
     if not isinstance(content, dict):
-        raise ModelFolderError(f"{path} is damaged: it is no JSON object. {AGAIN}")
+        raise ModelFolderError(f"{path} is damaged: it is not a JSON object. {AGAIN}")
     return content
 
 

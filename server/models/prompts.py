@@ -128,7 +128,7 @@ def make_question_messages(
 
 
 def add_language(question: str, tag: str | None) -> str:
-    """Return a question with an instruction to answer in the language `tag`; None: return it unchanged.
+    """Return a question with an instruction to answer in the language `tag`, or the question unchanged if `tag` is None.
 
     The system text stays the same for all questions of a session.
     """
@@ -408,7 +408,7 @@ def make_audio_part(sound: Sound) -> dict[str, Any]:
 
 
 def estimate_audio_tokens(sound: Sound | None) -> int:
-    """Estimate the number of tokens that a sound takes in a prompt."""
+    """Estimate the number of tokens of a sound in a prompt."""
     if sound is None:
         return 0
     return math.ceil(sound.seconds * _TOKENS_A_SECOND) + _MARK_TOKENS

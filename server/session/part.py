@@ -359,7 +359,7 @@ class BackgroundPart(SessionPart, ABC):
         """Handle a sampled frame of a live camera."""
 
     def between(self, frame: Frame) -> None:
-        """Handle a frame of a live camera between two samples."""
+        """Handle a frame of a live camera between two sampled frames."""
 
     def new_stream(self) -> None:
         """Handle a new connection, whose frames cannot be compared with earlier frames."""

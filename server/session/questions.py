@@ -151,7 +151,7 @@ class Commands:
         return spoken is not None and command not in FEATURE_COMMANDS
 
     def send(self, id: str, command: VoiceCommand, condition: str) -> None:
-        """Have the client execute a command, and stop a spoken answer."""
+        """Send a command to the client, and stop a spoken answer."""
         self._context.speech.interrupt("user")
         self._context.outbox.put(
             wire.Transcript(id=id, text="", final=True, order=command, condition=condition or None)

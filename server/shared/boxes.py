@@ -185,7 +185,7 @@ _MOST = 1e9
 
 
 def find_json_objects(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the complete JSON objects in a model's text: outer ones whole, and those inside broken ones. Never raises."""
+    """Yield the complete JSON objects in a model's text: outer objects as a whole, and objects inside malformed ones. Never raises."""
     if len(text) > MAX_TEXT_CHARS:
         return
     decoder = json.JSONDecoder(strict=False)

@@ -73,7 +73,9 @@ def check_table(
         raise ValueError(f"{which} is not a table")
     known = (*texts, *flags, *lists)
     if unknown := sorted(set(entry) - set(known)):
-        raise ValueError(f"{which} has the key {quote(unknown[0])}; allowed are {', '.join(known)}")
+        raise ValueError(
+            f"{which} has the unknown key {quote(unknown[0])}; allowed keys: {', '.join(known)}"
+        )
     for name in texts:
         text = entry.get(name, "")
         if not isinstance(text, str) or len(text) > most or not text.isprintable():

@@ -23,7 +23,7 @@ class Things(Protocol):
     """Detects objects by name. Blocking and thread-safe."""
 
     def find_boxes(self, picture: Picture, question: str, answer: str) -> Sequence[Box]:
-        """Return the boxes of a question's objects, in pixels; none if the answer says that they are not visible."""
+        """Return the boxes of a question's objects, in pixels; or [] if the answer says that they are not visible."""
 
     def look(
         self,
@@ -112,13 +112,13 @@ class ListedCameras(Protocol):
 
 
 class TurnListener(Protocol):
-    """Receives the turns in a stream of sound, and their words. `id`: of the turn."""
+    """Receives the turns in a stream of sound, and their words. `id`: the id of the turn."""
 
     def speech_started(self, id: str, at: float) -> None:
         """Handle the beginning of a turn. `at`: monotonic seconds."""
 
     def speech_stopped(self, id: str, at: float, *, whole: bool) -> None:
-        """Handle the end of a turn's speech. `whole`: False if it was too little; no words follow."""
+        """Handle the end of a turn's speech. `whole`: False if the speech was too short; no words follow."""
 
     def words(self, id: str, text: str, *, final: bool) -> None:
         """Handle the words so far; the last ones are `final`, and "" if there are none."""
@@ -154,7 +154,7 @@ class Recogniser(Protocol):
         """Return a detector of turns for one stream of sound; None if there is no recogniser."""
 
     def seen(self) -> dict[str, Any]:
-        """Describe it for operators."""
+        """Return its state for operators."""
 
 
 class Voices(Protocol):
@@ -176,4 +176,4 @@ class Voices(Protocol):
         """
 
     def seen(self) -> dict[str, Any]:
-        """Describe it for operators."""
+        """Return its state for operators."""

@@ -137,7 +137,7 @@ class SpeechWorker:
     def failed(self, trouble: str) -> None:
         """Set the state to failed, with the reason."""
         self.ready, self.trouble = False, trouble
-        log.error("a local speech model failed", extra={"reason": trouble})
+        log.error("local speech model failed", extra={"reason": trouble})
         self._known.set()
         self.on_change()
 
@@ -170,7 +170,7 @@ class SpeechWorker:
             return
         self.on_loaded(header)
         self.ready, self.trouble = True, ""
-        log.info("a local speech model is loaded", extra={"engine": self._what})
+        log.info("local speech model loaded", extra={"engine": self._what})
         self._known.set()
         self.on_change()
 
@@ -435,7 +435,7 @@ class SpeechServer:
             self.model = names[0] if names else self.model
         if ready != self.ready:
             log.info(
-                "a speech server's state",
+                "speech server state changed",
                 extra={
                     "engine": self.refusals.what,
                     "state": "ready" if ready else "unreachable",
@@ -460,7 +460,7 @@ class SpeechServer:
         """Disable the socket for a while."""
         self._not_before = asyncio.get_running_loop().time() + _PAUSE_SECONDS
         log.info(
-            "a speech server's socket is not used",
+            "speech server socket disabled",
             extra={"engine": self.refusals.what, "error": type(error).__name__},
         )
 
@@ -505,7 +505,7 @@ class SpeechServer:
                 if refused:
                     self._plain_until = now() + _PLAIN_SECONDS
                     log.warning(
-                        "a speech server refused optional fields, which are omitted for 10 minutes",
+                        "optional speech fields refused",
                         extra={"engine": self.refusals.what, "reason": f"HTTP {status}"},
                     )
                 stack.push_async_callback(answer.aclose)
@@ -560,7 +560,7 @@ class SpeechServer:
 
 
 def describe_speech(one: SpeechServer | SpeechWorker | None) -> dict[str, str] | None:
-    """Return the state for operators; None without a server or worker."""
+    """Return the state for operators, or None if there is neither a server nor a worker."""
     if one is None:
         return None
     state = "loading" if one.loading else "ready" if one.ready else "unreachable"

@@ -88,7 +88,7 @@ _BY_STATUS: dict[int, QwenCameraError] = {
     400: BadRequest("This request cannot be understood. See docs/protocol.md."),
     404: NotFound("There is nothing at this address. See docs/protocol.md."),
     405: MethodNotAllowed(
-        "This address does not take this method. The Allow header lists the methods that it takes."
+        "This address does not support this method. The Allow header lists the supported methods."
     ),
 }
 
@@ -119,16 +119,14 @@ def make_validation_error(error: RequestValidationError) -> BadRequest:
     # Other error types may contain a key from the client.
     known = kind in _TELLING and all(_FIELD.fullmatch(part) for part in path)
     if not known:
-        return BadRequest(
-            "The body does not have the fields that are expected. See docs/protocol.md."
-        )
+        return BadRequest("The body does not have the expected fields. See docs/protocol.md.")
     return BadRequest(
         f'"{name}" in the {path[0] if path else "request"}: {problem.get("msg", "")}.'
     )
 
 
 def install_error_handlers(app: FastAPI, metrics: Metrics, forms: Sequence[ErrorForm] = ()) -> None:
-    """Send every error, including the framework's, in our format, and count it by code.
+    """Send every error in our format, including those of the framework, and count it by code.
 
     `forms`: other formats for some paths.
     """
@@ -317,7 +315,7 @@ class HeadAsGet(_Wrapper):
 class BodyLimit(_Refusing):
     """Middleware that reads the whole body, and refuses one above MAX_BODY_BYTES or slower than BODY_SECONDS.
 
-    A request keeps at most that many bytes and one received piece in memory. A client that disconnects before its
+    A request keeps at most that many bytes, and one received chunk, in memory. A client that disconnects before its
     body is complete gets no response.
     """
 

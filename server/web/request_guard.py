@@ -175,8 +175,10 @@ class RequestGuard:
             self._access.proxy_logged = True
             if not is_trusted(peer, self._trusted_proxies):
                 log.warning(
-                    "X-Forwarded-For came from an address that TRUSTED_PROXIES does not name, and did not count: if it is"
-                    " your proxy, name it there, or all its visitors share one allowance"
+                    "X-Forwarded-For ignored: the sender is not in TRUSTED_PROXIES",
+                    extra={
+                        "reason": "if it is your proxy, add it; else its visitors share one limit"
+                    },
                 )
         return get_client_address(peer, forwarded, self._trusted_proxies)
 
@@ -198,8 +200,8 @@ class RequestGuard:
             self._access.silent_until = now + _LOG_SECONDS
             setting = "ALLOWED_ORIGINS" if known else "ALLOWED_HOSTS"
             log.warning(
-                "a request was refused for its host or its origin; where that is yours, add it to this setting",
-                extra={"field": setting},
+                "request refused for its host or origin",
+                extra={"field": setting, "reason": "if it is yours, add it to this setting"},
             )
         if known:
             raise Forbidden(
@@ -339,7 +341,8 @@ class RequestGuard:
             if not access.operator_off_logged:
                 access.operator_off_logged = True
                 log.warning(
-                    "the operator functions are off: OPERATOR_TOKEN is empty. Set it and start the server again"
+                    "operator functions disabled",
+                    extra={"reason": "OPERATOR_TOKEN is empty; set it and restart the server"},
                 )
             raise NotFound(
                 "The operator functions are off: OPERATOR_TOKEN is empty. Set it and start the server again.",

@@ -125,7 +125,7 @@ def _compute_digest(content: bytes) -> str:
 
 @functools.lru_cache(maxsize=512)
 def strip_comments(content: bytes, suffix: str) -> bytes:
-    """Return modules and style sheets without comments on lines of their own, and style sheets without indentation.
+    """Return a module or style sheet without whole-line comments, and a style sheet without indentation.
 
     Comments are a quarter of a first load. Line numbers stay, for error messages, and so do comments that begin
     with `/*!`, such as licences.
@@ -203,7 +203,7 @@ def _add_page(router: APIRouter, services: Services, shell: Shell) -> None:
 
     @router.get("/")
     async def page(request: Request) -> Response:
-        """The page for `Accept: text/html`; else `status`, `service`, `version`, `health`."""
+        """The page for `Accept: text/html`; otherwise `status`, `service`, `version`, `health`."""
         if "text/html" in request.headers.get("accept", ""):
             now = await shell.contents()
             vary = "Accept, Accept-Encoding"
@@ -230,7 +230,7 @@ def _add_page(router: APIRouter, services: Services, shell: Shell) -> None:
 
     @router.get("/ca.crt")
     async def authority() -> Response:
-        """The certificate of `run.sh --https`; without one 404."""
+        """The CA certificate of `run.sh --https`; 404 if there is none."""
         if access.authority is None:
             raise NotFound("This server has no certificate authority of its own.")
         # The type for which iOS and Android offer to install a certificate
@@ -437,7 +437,7 @@ async def may_see_all(access: Access, guard: RequestGuard, request: Request) -> 
         await guard.operator(request, get_bearer_token(request), also=access.metrics_token)
     except Unauthorized:
         raise Unauthorized(
-            "All of /health requires the metrics token or the operator token. Send it as Authorization: Bearer <token>."
+            "The full /health response requires the metrics token or the operator token. Send it as Authorization: Bearer <token>."
         ) from None
     return True
 

@@ -116,7 +116,7 @@ class DrainingServer(uvicorn.Server):
             self._leaving.set()
 
     async def main_loop(self) -> None:
-        """Run the main loop once a second: uvicorn's ten times a second would be half of an idle server's work.
+        """Run the main loop once a second: uvicorn's interval of 0.1 s would cause half of an idle server's work.
 
         Not under `supervise`: an exception ends the program, and the service manager restarts it.
         """

@@ -370,9 +370,9 @@ sys.exit(main.main())
 @pytest.mark.parametrize(
     ("program", "model", "said"),
     [
-        (LOADING, "", "exited while a thread was running"),
+        (LOADING, "", "process exited with a running thread"),
         (SILENT_NAMES, "http://model.test:8001/v1", "asked"),
-        (STUBBORN, "", "closing took too long"),
+        (STUBBORN, "", "close timed out"),
     ],
     ids=["loading", "name server", "stubborn task"],
 )

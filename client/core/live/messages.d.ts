@@ -1034,7 +1034,7 @@ export interface UsageInfo {
   cached_tokens?: number;
 }
 
-/** The location of a thing at the time of the frame; a client that shows it later has to track it. */
+/** The location of an object at the time of the frame; a client that shows it later has to track it. */
 export interface FoundBox {
   /** Name of the thing, at most 100 characters */
   label: string;

@@ -461,7 +461,7 @@ class SceneChange(ServerMessage):
 
 
 class FoundBox(BaseModel):
-    """The location of a thing at the time of the frame; a client that shows it later has to track it."""
+    """The location of an object at the time of the frame; a client that shows it later has to track it."""
 
     # Name of the thing, at most 100 characters
     label: str

@@ -160,7 +160,7 @@ class Gathering:
                 self._next = port + 1
                 return
             self._full_until = time.monotonic() + FULL_SECONDS
-            log.warning("no free media port", extra={"count": count})
+            log.warning("media ports exhausted", extra={"count": count})
         raise PortsExhausted(
             f"All {count} media ports of this server are in use. Try again in a moment; its administrator can widen"
             " UDP_PORT_RANGE, which needs one port for each camera.",
@@ -207,11 +207,11 @@ class Gathering:
                 )
         except (TimeoutError, OSError) as error:
             self._stun_silent_until = time.monotonic() + STUN_PAUSE_SECONDS
-            log.warning("no answer from the STUN server", extra={"error": type(error).__name__})
+            log.warning("STUN request failed", extra={"error": type(error).__name__})
             return []
         for protocol, result in zip(hosts, seen, strict=True):
             if isinstance(result, BaseException):
-                log.info("the STUN server refused", extra={"error": type(result).__name__})
+                log.info("STUN request refused", extra={"error": type(result).__name__})
             elif result[0].host != protocol.local_candidate.host:
                 candidates.append(result[0])
         return candidates

@@ -99,7 +99,7 @@ class CameraStateTracker:
     def frame(self, now: float, captured: float, arrived: float | None = None) -> bool:
         """Record a decoded frame. Return True if it is a new picture, False if it is, or may be, a repeat.
 
-        `captured`: seconds of any one clock; only an increase matters. `arrived`: time of its first packet; None for now.
+        `captured`: seconds, always by the same clock; only an increase matters. `arrived`: time of its first packet; None for now.
         """
         if self._ended:
             return False

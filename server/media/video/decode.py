@@ -124,7 +124,7 @@ class H264Frames:
                 begun = True
                 _check_beginning(data[begin + 1 : begin + 9])
             if kind in _PARTITIONS:
-                raise FormatRefused("A picture is in data partitions.")
+                raise FormatRefused("Data partitioning is not supported.")
             if kind not in (_SPS, _PPS):
                 continue
             unit = data[begin + 1 : at if at >= 0 else len(data)]
@@ -163,7 +163,7 @@ def _read_picture_set(unit: bytes) -> int:
     bits.read_ue(31)
     bits.read(2)
     if bits.read_ue():
-        raise FormatRefused("A picture has slice groups.")
+        raise FormatRefused("Slice groups are not supported.")
     return number
 
 
@@ -177,7 +177,7 @@ class Bits:
 
     def read(self, count: int) -> int:
         if count > self._left:
-            raise ValueError("A parameter set ends before its fields do.")
+            raise ValueError("A parameter set is truncated.")
         self._left -= count
         return self._value >> self._left & (1 << count) - 1
 
@@ -187,10 +187,10 @@ class Bits:
         while not self.read(1):
             zeros += 1
             if zeros > 31:
-                raise ValueError("A number of a parameter set has more than 32 bits.")
+                raise ValueError("A number in a parameter set has more than 32 bits.")
         number = (1 << zeros) - 1 + self.read(zeros)
         if number > most:
-            raise ValueError(f"A number of a parameter set is {number}; at most {most} is allowed.")
+            raise ValueError(f"A number in a parameter set is {number}; at most {most} is allowed.")
         return number
 
     def read_se(self) -> int:
@@ -212,7 +212,9 @@ def read_set(unit: bytes, most: int = MAX_KEPT_MACROBLOCKS) -> SequenceSet:
     bits = Bits(unit)
     profile = bits.read(8)
     if profile not in _PROFILES:
-        raise FormatRefused(f"Profile {profile} may have more than 8 bits or other than 4:2:0.")
+        raise FormatRefused(
+            f"Profile {profile} may have more than 8 bits per sample, or not be 4:2:0."
+        )
     bits.read(16)
     bits.read_ue(31)
     if profile == _HIGH:
@@ -237,7 +239,7 @@ def read_set(unit: bytes, most: int = MAX_KEPT_MACROBLOCKS) -> SequenceSet:
     if bits.read(1):
         left, right, top, bottom = (bits.read_ue() for _ in range(4))
         if 2 * (left + right) >= 16 * width or 2 * (top + bottom) >= 16 * height:
-            raise ValueError("A sequence parameter set leaves nothing of its pictures.")
+            raise ValueError("The cropping of a sequence parameter set leaves no pixels.")
     picture = _count_macroblocks(width, height)
     kept = picture * (max(1, references) + BESIDE_REFERENCES)
     if kept > most:
@@ -257,7 +259,7 @@ def _count_macroblocks(width: int, height: int) -> int:
 
 def _read_sample_format(bits: Bits) -> None:
     if bits.read_ue() != 1 or bits.read_ue() or bits.read_ue() or bits.read(1):
-        raise FormatRefused("Pictures are not 4:2:0 with 8 bits, or coded without loss.")
+        raise FormatRefused("Pictures must be 4:2:0 with 8 bits per sample, and not lossless.")
     if not bits.read(1):
         return
     for number in range(8):
@@ -270,7 +272,7 @@ def _read_sample_format(bits: Bits) -> None:
 
 
 def _copy_colors(bits: Bits) -> str:
-    """Copy `video_signal_type` from the usability information (section E.1.1); "0" if it is missing."""
+    """Copy `video_signal_type` from the video usability information (section E.1.1); "0" if it is missing."""
     try:
         if not bits.read(1):
             return "0"
@@ -288,7 +290,7 @@ def _copy_colors(bits: Bits) -> str:
 
 
 def _make_vui(colors: str, references: int) -> str:
-    """Return usability information with these colours and without reordered pictures."""
+    """Return video usability information (VUI), as bits, with these colours and without picture reordering."""
     # Without aspect ratio, overscan, chroma location, timing, buffers and picture structure
     head = "00" + colors + "00000"
     # Restrictions: vectors beyond the edges, no limit of bytes and bits, the usual limit of
@@ -326,7 +328,7 @@ VP8_MACROBLOCK_BYTES = 384
 
 
 class Vp8Frames:
-    """Checks the frames of one decoder, each alone."""
+    """Checks the frames of one decoder, each independently."""
 
     # Maximum bytes that the decoder keeps for all frames so far, in addition to DECODER_BYTES
     kept = 0

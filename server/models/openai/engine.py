@@ -248,8 +248,11 @@ class OpenAIEngine:
         if cut and self._full != self._server.model:
             self._full = self._server.model
             log.warning(
-                "answer truncated, as the model's context is full; give its server a larger one (OLLAMA_CONTEXT_LENGTH)",
-                extra={"engine": self.name},
+                "answer truncated: model context full",
+                extra={
+                    "engine": self.name,
+                    "reason": "configure a larger context on the model server (OLLAMA_CONTEXT_LENGTH)",
+                },
             )
         return replace(
             finished,
@@ -278,7 +281,7 @@ class _Answer:
         self.spoken = SpokenAnswer()
 
     def take(self, piece: Piece) -> Iterator[Chunk]:
-        """Yield the chunks of a piece."""
+        """Yield the chunks of a piece of the answer."""
         sound = self.spoken.take(piece.sound) if self.asking.request.speak else None
         if sound is not None:
             yield sound
@@ -296,7 +299,7 @@ class SpokenAnswer:
         self.fault = ""
 
     def take(self, data: str) -> VoiceChunk | None:
-        """Return the samples in a base64 piece; None if it has none, and after a fault."""
+        """Return the samples in a base64 piece of sound, or None if there are none or the sound is invalid."""
         if not data or self.fault:
             return None
         try:

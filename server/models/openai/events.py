@@ -137,7 +137,7 @@ class EventStream:
 
 
 class ChatStream(EventStream):
-    """The pieces of one answer."""
+    """The stream of pieces of one answer."""
 
     # True after a first piece: a complete message that follows repeats the answer
     _streamed = False

@@ -118,7 +118,7 @@ def get_tls_context() -> ssl.SSLContext:
         return httpx2.create_ssl_context()
     except OSError as error:
         log.warning(
-            "SSL_CERT_FILE or SSL_CERT_DIR cannot be read and is ignored",
+            "unreadable SSL_CERT_FILE or SSL_CERT_DIR ignored",
             extra={"error": type(error).__name__},
         )
         return httpx2.create_ssl_context(trust_env=False)
@@ -130,7 +130,7 @@ def load_ca_certificates(ca: str) -> ssl.SSLContext:
 
 
 def explain_unreachable(error: BaseException, host: str) -> str:
-    """Return the end of a sentence on why a server is unreachable; "" if unknown."""
+    """Return the reason why a server is unreachable, as the end of a sentence; "" if unknown."""
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return "its certificate is not trusted; set SSL_CERT_FILE to the file of its authority"
     causes = (error, *getattr(error.__cause__, "args", ()))

@@ -146,14 +146,14 @@ class Negotiation:
             # Never retried without them: the program depends on the format of its answer.
             names = " and ".join(f'"{name}"' for name in sorted(refusal.fields & given or given))
             raise EngineRefused(
-                f"The present model refused the request (HTTP {refusal.status}): it may not support"
+                f"The current model refused the request (HTTP {refusal.status}): it may not support"
                 f" {names}. Leave that out, or tell your administrator.",
                 public=True,
             )
         raise self.failure()
 
     def _try_other_limit(self) -> bool:
-        """Request only the answer's tokens, then use the limit's newer name; return whether anything changed."""
+        """Try a limit of the answer's tokens only, then the newer name of the limit. Return True if the request changed."""
         if THOUGHTS not in self.left_out and self.switch.budget(None):
             self.beyond |= {THOUGHTS}
             self.left_out |= {THOUGHTS}
@@ -162,7 +162,7 @@ class Negotiation:
         return not self.newer_name
 
     def _shorten(self, context: int) -> bool:
-        """Shorten the request to fit into `context` tokens; return whether anything was left to remove."""
+        """Shorten the request to fit into `context` tokens; return True if it became shorter."""
         if self.fields is None:
             # A refusal may quote a program's text.
             self.server.learn(context_length=context)

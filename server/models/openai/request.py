@@ -140,7 +140,7 @@ class PlainForm:
         if names:
             self.keep(names, now)
             log.warning(
-                "request refused and accepted in its plain form, which is used for 10 minutes",
+                "optional request fields refused",
                 extra={"engine": self._engine, "reason": ", ".join(sorted(names))},
             )
 

@@ -75,7 +75,7 @@ class JobObserver(Protocol):
         return
 
     def on_thought(self, text: str) -> None:
-        """Handle a piece of the model's reasoning before its answer."""
+        """Handle a piece of the model's reasoning, which precedes the answer."""
         return
 
     def on_result(self, result: Result) -> None:
@@ -300,7 +300,7 @@ class Job:
         """End the job with an error. `dropped`: the queue evicted it before its start."""
         if self._end("dropped" if dropped else "error"):
             log.info(
-                "not answered",
+                "answer failed",
                 extra={
                     "session": self.session_id,
                     "request": self.run.request_id,

@@ -42,7 +42,7 @@ class AnswerListener:
         """Handle the start of the answer, after `started` was sent to the client."""
 
     def on_text(self, text: str) -> None:
-        """Handle a piece of text."""
+        """Handle a piece of the answer's text."""
 
     def on_called(self, result: Result) -> bool:
         """Handle the end of a request with tools. Return True to ask again, which postpones `on_end`."""

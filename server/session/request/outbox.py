@@ -62,7 +62,7 @@ class _Queued:
 
 
 class Outbox:
-    """A queue with one reader at a time, on the event loop.
+    """A message queue with one reader at a time, on the event loop.
 
     Consecutive deltas of an answer are merged, and so are thoughts. A new transcript replaces a waiting
     transcript of the same question. A `newest_only` message replaces a waiting message of its kind; senders

@@ -372,7 +372,7 @@ class Attention:
 
     def _require_look(self) -> ChangeGate:
         if self._gate is None:
-            raise RuntimeError("there was no look yet")
+            raise RuntimeError("no frame was compared yet")
         return self._gate
 
 

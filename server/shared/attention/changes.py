@@ -45,7 +45,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """The evidence of the patch that fulfils a rule best."""
+    """Size and strength of the patch that fulfils a rule best."""
 
     # 1 or more fulfils the rule.
     value: float = 0.0
@@ -58,7 +58,7 @@ NO_PATCH = Patch()
 
 
 def find_best_patch(marks: U8, strength: F32 | None, rules: tuple[Rule, ...]) -> Patch:
-    """Return the patch of touching marks that fulfils a rule best. `strength` None: 1 everywhere."""
+    """Return the patch of adjacent marked blocks that fulfils a rule best. Without `strength`, it is 1 everywhere."""
     # Labelling the whole plane takes half as long as a comparison.
     left, top, width, height = cv2.boundingRect(marks)
     if not width:
@@ -90,7 +90,7 @@ def find_best_patch(marks: U8, strength: F32 | None, rules: tuple[Rule, ...]) ->
 
 
 class TwoLooks:
-    """The marks of the last comparison, because a weak change needs two that agree. One byte per block; 0: no mark."""
+    """The marks of the last comparison, because a weak change needs two comparisons that agree. One byte per block; 0: unmarked."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self._last: U8 = np.zeros(shape, np.uint8)

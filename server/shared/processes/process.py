@@ -173,7 +173,7 @@ class ChildProcess:
             async with asyncio.timeout(self._grace + 2 * reaper.KILL_SECONDS + after):
                 await self.ended.wait()
         except TimeoutError:
-            log.warning("killing a child's process group")
+            log.warning("process group of a child killed")
             self.kill()
             await self.ended.wait()
 

@@ -56,7 +56,7 @@ def _ignore_signal(_number: int, _frame: FrameType | None) -> None:
 
 
 def _get_parents() -> dict[int, set[int]]:
-    """Return the children of each visible process; without /proc also the members of each group."""
+    """Return the parent of each visible process; without /proc also its process group."""
     found: dict[int, set[int]] = {}
     if not os.path.isdir("/proc"):
         listing = ["/bin/ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "pgid="]

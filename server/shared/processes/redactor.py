@@ -32,7 +32,7 @@ class Redactor:
         self._key = 0
 
     def line(self, text: str, most: int = LONGEST) -> str:
-        """Redact the next line, already processed by `plain`. Return at most `most` characters."""
+        """Redact the next line, from which `plain` has removed control characters. Return at most `most` characters."""
         if self._key:
             self._key = 0 if "-----END" in text else self._key - 1
             return HIDDEN

@@ -166,7 +166,7 @@ class MicrophoneStream:
         on_drop: Callable[[str], None],
         budget: SoundBudget,
     ) -> None:
-        """Create a stream. `on_sound` gets pieces in order, `on_drop` the reason of each dropped packet."""
+        """Create a stream. `on_sound` gets pieces of sound in order, `on_drop` the reason of each dropped packet."""
         self._on_sound = on_sound
         self._on_drop = on_drop
         self._budget = budget

@@ -16,7 +16,7 @@ class RateConverter:
         self._resampler: tuple[int, av.AudioResampler] | None = None
 
     def convert(self, samples: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
-        """Return the next piece. `samples`: mono, shape (n,), at `rate` samples a second."""
+        """Return the next piece of sound. `samples`: mono, shape (n,), at `rate` samples a second."""
         if rate == self.rate or not len(samples):
             return samples
         if self._resampler is None or self._resampler[0] != rate:

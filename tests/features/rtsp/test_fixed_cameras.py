@@ -181,7 +181,7 @@ def test_a_list(tmp_path: Path) -> None:
         ('[[camera]]\nname = "A b"\nurl = "rtsp://host/x"\n', "no name"),
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\npassword = "p"\n', "no user"),
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\nuser = "a:b"\n', "colon"),
-        ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\nfps = 3\n', "allowed are"),
+        ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\nfps = 3\n', "allowed keys"),
         (
             '[[camera]]\nname = "a"\nurl = "rtsp://host/x"\nignore = [0, 0, 1, 1]\n',
             "invalid ignore",

@@ -65,7 +65,7 @@ def test_a_list(tmp_path: Path) -> None:
         (ONE + 'evidence = "mail"\n', "inline, link, none"),
         (ONE + 'evidence = "link"\n', "no address"),
         (ONE + "people = 1\n", "neither true"),
-        (ONE + "retries = 1\n", "allowed are"),
+        (ONE + "retries = 1\n", "allowed keys"),
         (ONE * 2, "two webhooks"),
         ('address = "cam.example.org"\n', "not a URL"),
         ('address = "https://cam.example.org/path"\n', "not a URL"),
