@@ -139,7 +139,7 @@ async def measure(bursts: int, seconds: float) -> Report:
         page_with_camera(browser) as page,
     ):
         await start_camera(page, server.base_url)
-        (session,) = server.program.sessions.all()
+        (session,) = server.program.sessions.list_all()
         line = VoiceLine.of(session.lines)
         await asyncio.sleep(3)
         idle = await measure_cores(os.getpid(), seconds)

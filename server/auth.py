@@ -251,9 +251,11 @@ class SharedCounts(Protocol):
     answer; then the process's own count decides.
     """
 
-    async def anybody(self, address: str) -> float | None: ...
+    async def count_anybody(self, address: str) -> float | None: ...
     async def charge(self, address: str, more: int) -> None: ...
-    async def session(self, session_id: str, address: str, *, begun: bool) -> float | None: ...
+    async def count_session(
+        self, session_id: str, address: str, *, begun: bool
+    ) -> float | None: ...
     async def guess(self, kind: str, most: int, seconds: float, *, count: bool) -> float | None:
         """Count a guess at the secret `kind` (limit: `most` in `seconds`), or only check if not `count`."""
         ...
@@ -292,15 +294,15 @@ class RequestLimiter:
     def forgotten(self) -> int:
         return self._addresses.forgotten + self._sessions.forgotten
 
-    async def anybody(self, address: str, now: float) -> float | None:
+    async def count_anybody(self, address: str, now: float) -> float | None:
         """Count a request without a valid token. Return the seconds to wait, or None if it is allowed."""
-        wait = await self._shared.anybody(address) if self._shared is not None else None
+        wait = await self._shared.count_anybody(address) if self._shared is not None else None
         if wait:
             return wait
         own = self._addresses.take(get_limiter_key(address), now)
         return own if wait is None else None
 
-    async def wrong_code(self, address: str, now: float) -> None:
+    async def charge_wrong_code(self, address: str, now: float) -> None:
         """Raise the cost of an allowed request that had a wrong access code to `WRONG_CODE_COST`."""
         await self._charge(address, now, WRONG_CODE_COST - 1)
 
@@ -313,7 +315,7 @@ class RequestLimiter:
         if self._shared is not None:
             await self._shared.charge(address, more)
 
-    async def session(
+    async def count_session(
         self, session_id: str, address: str, now: float, *, begun: bool
     ) -> float | None:
         """Count a request with a valid token. Return the seconds to wait, or None if it is allowed.
@@ -323,7 +325,7 @@ class RequestLimiter:
         """
         wait = None
         if self._shared is not None:
-            wait = await self._shared.session(session_id, address, begun=begun)
+            wait = await self._shared.count_session(session_id, address, begun=begun)
         if wait:
             return wait
         first = session_id not in self._sessions

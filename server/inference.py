@@ -289,11 +289,11 @@ class Inference:
         lane = self._get_role_lane(role)
         return not lane.running and not len(lane.queue)
 
-    def depth(self) -> dict[JobKind, int]:
+    def count_waiting(self) -> dict[JobKind, int]:
         """Return the number of waiting jobs by kind."""
         found = dict.fromkeys(JobKind, 0)
         for lane in self._lanes.values():
-            for kind, count in lane.queue.depth().items():
+            for kind, count in lane.queue.count_waiting().items():
                 found[kind] += count
         return found
 
@@ -396,9 +396,9 @@ class Inference:
     # Lanes
 
     def _get_role_lane(self, role: Role) -> Lane:
-        return self.lane(self._engines.of(role))
+        return self.get_lane(self._engines.of(role))
 
-    def lane(self, engine: Engine) -> Lane:
+    def get_lane(self, engine: Engine) -> Lane:
         """Return the lane of an engine, created at first use."""
         lane = self._lanes.get(engine)
         if lane is None:
@@ -435,7 +435,7 @@ class Inference:
 
     def _move(self, job: Job, engine: Engine) -> None:
         """Move a running job with its slot to the lane of another engine."""
-        former, lane = self._lane_of[job], self.lane(engine)
+        former, lane = self._lane_of[job], self.get_lane(engine)
         if lane is not former:
             lane.running[job] = former.running.pop(job)
             self._lane_of[job] = lane

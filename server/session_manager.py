@@ -214,7 +214,7 @@ class Capacity:
             return "the server is about to stop"
         return "an operator drains this process" if self.operator_draining else ""
 
-    def full(self) -> Busy:
+    def make_busy_error(self) -> Busy:
         """Return the error for a server without free slots."""
         return Busy(
             f"All {self._max_sessions} sessions are in use. Try again in a minute.", retry_after=60
@@ -234,7 +234,7 @@ class Capacity:
         """Raise Draining if no new sessions are accepted, or Busy if all slots are occupied."""
         self.check_open()
         if self.occupied >= self._max_sessions:
-            raise self.full()
+            raise self.make_busy_error()
 
     def check_new(self) -> None:
         """Raise Draining or Busy if neither this process nor another process accepts a new session."""
@@ -252,7 +252,7 @@ class Capacity:
         if self.occupied < self._max_sessions:
             return None
         if (left := self._get_eviction_candidate()) is None:
-            raise self.full()
+            raise self.make_busy_error()
         return self._evict(left)
 
     async def take(self, session_id: str) -> None:
@@ -262,7 +262,7 @@ class Capacity:
             if left is not None:
                 await self._evict(left)
             if left is None or not await self.replicas.take(session_id):
-                raise self.full()
+                raise self.make_busy_error()
 
     async def make_room(self, names: Iterable[str]) -> None:
         """Evict the sessions whose slots were given to others. `names`: as in `holders`."""
@@ -296,7 +296,7 @@ class SessionManager:
         `on_end(session_id)` is called after the end of a session.
         """
         self._max_age = max_age
-        self.capacity = Capacity(max_sessions, self.visitors, self._leave)
+        self.capacity = Capacity(max_sessions, self.list_visitors, self._leave)
         self._make = make
         self._timeout = timeout
         self._on_end = on_end
@@ -315,7 +315,7 @@ class SessionManager:
 
     def __len__(self) -> int:
         """Return the number of visitors' sessions."""
-        return len(self.visitors())
+        return len(self.list_visitors())
 
     def __contains__(self, session_id: str) -> bool:
         return session_id in self._sessions
@@ -324,10 +324,10 @@ class SessionManager:
     def sockets(self) -> int:
         return sum(session.socket is not None for session in self._sessions.values())
 
-    def all(self) -> list[Session]:
+    def list_all(self) -> list[Session]:
         return list(self._sessions.values())
 
-    def visitors(self) -> list[Session]:
+    def list_visitors(self) -> list[Session]:
         """Return all sessions except those of fixed cameras."""
         return [session for session in self._sessions.values() if not session.fixed]
 
@@ -428,13 +428,15 @@ class SessionManager:
 
     def describe(self) -> list[dict[str, Any]]:
         """Return facts about the sessions of this process for operators, newest first."""
-        return [_describe(one) for one in sorted(self.visitors(), key=lambda one: -one.began_at)]
+        return [
+            _describe(one) for one in sorted(self.list_visitors(), key=lambda one: -one.began_at)
+        ]
 
     async def revoke(self, name: str) -> bool:
         """End the session with this hash and revoke its tokens. Return False if it is not in this process."""
         now, found = (
             time.time(),
-            [one for one in self.visitors() if hash_session_id(one.id) == name],
+            [one for one in self.list_visitors() if hash_session_id(one.id) == name],
         )
         self.revoked.add(name, found[0].since if found else int(now), now)
         for session in found:
@@ -444,13 +446,13 @@ class SessionManager:
     async def revoke_all(self, before: int) -> int:
         """End all sessions whose code was entered by then (seconds since the epoch). Return their number."""
         self.revoked.add_all(before, time.time())
-        ended = [one.id for one in self.visitors() if one.since <= before]
+        ended = [one.id for one in self.list_visitors() if one.since <= before]
         await self._end_all(ended, "ended by the operator", SocketCloseCode.TAKEN_BACK)
         return len(ended)
 
     async def revoke_devices(self, which: Callable[[str, int], bool]) -> None:
         """End the sessions of devices for which `which(name, since)` is true; `since`: seconds since the epoch."""
-        ended = [one.id for one in self.all() if one.device and which(one.device, one.since)]
+        ended = [one.id for one in self.list_all() if one.device and which(one.device, one.since)]
         await self._end_all(ended, "its device was forgotten", SocketCloseCode.TAKEN_BACK)
 
     async def end(
@@ -512,9 +514,9 @@ class SessionManager:
     async def _expire(self) -> float:
         """End the sessions that have expired. Return the seconds until the next check."""
         idle, old = time.monotonic() - self._timeout, time.time() - self._max_age
-        left = [one.id for one in self.visitors() if one.last_activity < idle]
+        left = [one.id for one in self.list_visitors() if one.last_activity < idle]
         await self._end_all(left, "no activity for too long", SocketCloseCode.IDLE)
-        aged = [one.id for one in self.visitors() if one.since <= old]
+        aged = [one.id for one in self.list_visitors() if one.since <= old]
         await self._end_all(aged, "its code was entered too long ago", SocketCloseCode.NO_SESSION)
         return min(max(self._timeout / 10, EXPIRY_PAUSE[0]), EXPIRY_PAUSE[1])
 
@@ -527,7 +529,7 @@ class SessionManager:
                 log_failure("session", exc)
 
     def close_sockets(self, code: int, reason: str) -> None:
-        for session in self.all():
+        for session in self.list_all():
             if session.socket is not None:
                 session.socket.close_soon(code, reason)
 

@@ -99,11 +99,11 @@ class Api:
 
     # HTTP
 
-    def routes(self, *routes: BaseRoute) -> None:
+    def add_routes(self, *routes: BaseRoute) -> None:
         """Add routes of the application."""
         self.added.routes.extend(routes)
 
-    def router(self) -> APIRouter:
+    def make_router(self) -> APIRouter:
         """Return a new router of the application."""
         return self._make_router(APIRouter())
 
@@ -140,7 +140,7 @@ class Api:
         """Register a context that is entered while the application serves, and exited before anything closes."""
         self.added.serving.append(run)
 
-    def health(self, facts: Callable[[], Mapping[str, Any]]) -> None:
+    def add_health_facts(self, facts: Callable[[], Mapping[str, Any]]) -> None:
         """Add fields to /health for operators."""
         self.added.health_facts.append(facts)
 

@@ -119,7 +119,7 @@ class Program:
             "engine state changed", extra={"engine": engine.name, "state": str(engine.status.state)}
         )
         self.inference.engine_changed()
-        for session in self.sessions.all():
+        for session in self.sessions.list_all():
             session.engine_changed()
         for tell in self.added.engine_changed:
             tell()
@@ -140,7 +140,9 @@ class Program:
         draining = [tasks.spawn(drain(last), name="drain") for drain in self.added.drains]
         # Accepted questions are queued first, if their frames arrive within the usual time.
         frames = Deadline(self._deadline.left(FRAME_NOTICE_SECONDS))
-        while frames.left() and any(s.questions.state.waits_for_frame for s in self.sessions.all()):
+        while frames.left() and any(
+            s.questions.state.waits_for_frame for s in self.sessions.list_all()
+        ):
             await asyncio.sleep(0.01)
         await self.inference.drain(self._deadline.left(drain_seconds))
         if draining:
@@ -236,7 +238,7 @@ def build(settings: Settings) -> Program:
     added.health_facts.append(lambda: {"sessions": len(sessions), "cameras": len(webrtc)})
     health = Health(
         engines=engines,
-        queue=inference.depth,
+        queue=inference.count_waiting,
         draining=lambda: sessions.capacity.closed,
         facts=added.health_facts,
     )

@@ -115,7 +115,7 @@ def redact(text: str, most: int = LONGEST) -> str:
     return shown[:most]
 
 
-def plain(text: str) -> str:
+def remove_controls(text: str) -> str:
     """Remove escape sequences and control characters from a line; a tab becomes a space."""
     return _CONTROL.sub("", _ESCAPES.sub("", text)).replace("\t", " ")
 

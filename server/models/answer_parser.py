@@ -160,7 +160,7 @@ class AnswerParser:
         text, self._half = self._half + piece.text, ""
         if "\ud800" <= text[-1:] <= "\udbff":
             text, self._half = text[:-1], text[-1]
-        found = self._text.feed(valid(text), valid(piece.thought))
+        found = self._text.feed(join_surrogates(text), join_surrogates(piece.thought))
         said = [len(one.text) for one in found if isinstance(one, Delta)]
         self._pieces, self._chars = self._pieces + bool(said), self._chars + sum(said)
         return [*found]
@@ -223,7 +223,7 @@ class AnswerParser:
         return EngineRefused(why, public=True)
 
 
-def valid(text: str) -> str:
+def join_surrogates(text: str) -> str:
     """Return a text with surrogate pairs joined; a lone surrogate becomes U+FFFD."""
     if text.isascii():
         return text
@@ -256,7 +256,7 @@ class Calls:
             call = self._get_call(piece)
             # Some servers repeat id and name with each piece.
             call[0], call[1] = call[0] or piece.id, call[1] or piece.name
-            call[2] += valid(piece.arguments)
+            call[2] += join_surrogates(piece.arguments)
             self._chars += len(piece.id) + len(piece.name) + len(piece.arguments)
             if self._lenient:
                 del self._calls[MOST_TOOL_CALLS:]

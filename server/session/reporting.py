@@ -94,7 +94,7 @@ class StateReporter:
             fps=round(camera.fps(), 1) if frame is not None else None,
             clock_doubted=camera.clock_doubted,
             held=self._session.held is not None,
-            queue_depth=sum(self._session.services.inference.depth().values()),
+            queue_depth=sum(self._session.services.inference.count_waiting().values()),
             engine=engine.name,
             engine_state=engine.status.state,
             engine_detail=engine.status.visitor_detail,

@@ -167,7 +167,7 @@ def parse_rectangle(value: object) -> Box | None:
     """Return the box between two opposite corners, given as four numbers; None for anything else."""
     if not isinstance(value, list) or len(value) != 4:
         return None
-    sane = [one for part in value if (one := number(part)) is not None]
+    sane = [one for part in value if (one := parse_number(part)) is not None]
     if len(sane) != 4:
         return None
     (x1, x2), (y1, y2) = sorted(sane[::2]), sorted(sane[1::2])
@@ -206,7 +206,7 @@ def find_json_objects(text: str) -> Iterator[dict[str, Any]]:
             yield entry
 
 
-def number(value: object) -> float | None:
+def parse_number(value: object) -> float | None:
     """Return a finite number in the range of coordinates; None for any other value."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not -_MOST < value < _MOST:
         return None
@@ -215,7 +215,7 @@ def number(value: object) -> float | None:
 
 def share(value: object) -> float | None:
     """Return a number from 0 to 1, given as fraction or percentage; None for any other value."""
-    found = number(value)
+    found = parse_number(value)
     if found is None:
         return None
     if 1 < found <= 100:

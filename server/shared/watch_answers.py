@@ -99,7 +99,7 @@ def to_one_line(condition: str) -> str:
     return " ".join(shown.split())[:MAX_CONDITION_CHARS]
 
 
-def question(conditions: Mapping[str, str], unit: BoxUnit | None = None) -> str:
+def make_question(conditions: Mapping[str, str], unit: BoxUnit | None = None) -> str:
     """Return the question about all conditions, by id. `unit`: unit of the model's boxes."""
     lines = [f"{name}: {to_one_line(condition)}" for name, condition in conditions.items()]
     form = _FORM_OF_MANY if len(conditions) > 1 else _FORM
@@ -113,7 +113,7 @@ def question(conditions: Mapping[str, str], unit: BoxUnit | None = None) -> str:
 
 
 def parse_conditions(text: str) -> dict[str, str]:
-    """Return the conditions by id from a text made by `question` or `make_second_question`."""
+    """Return the conditions by id from a text made by `make_question` or `make_second_question`."""
     head, found, _ = text.rpartition("\n" + _BEGIN)
     lines = head.split("\n")[1:] if found else []
     named = (line.partition(": ") for line in lines)
@@ -125,7 +125,7 @@ def make_second_question(
 ) -> str:
     """Return the second question about a condition, in different words.
 
-    `unit`: as in `question`. `with_before`: a crop of the last verified no is sent, to ask what began since.
+    `unit`: as in `make_question`. `with_before`: a crop of the last verified no is sent, to ask what began since.
     """
     pictures = (
         "The first picture shows the place before, when it was not so; the second shows it now. "
@@ -146,7 +146,7 @@ def _with_form(form: str, unit: BoxUnit | None) -> str:
 def read_answers(text: str, names: Collection[str]) -> dict[str, WatchAnswer]:
     """Return the answers in a model's text for these ids, the first one for each. Never raises.
 
-    Of several ids, those missing in a complete answer are not seen, as stated in `question`; an entry
+    Of several ids, those missing in a complete answer are not seen, as stated in `make_question`; an entry
     that cannot be parsed is ignored.
     """
     found: dict[str, WatchAnswer] = {}

@@ -44,7 +44,7 @@ class Health:
         self._facts = facts
         self._started = time.monotonic()
 
-    def brief(self) -> dict[str, str]:
+    def make_brief(self) -> dict[str, str]:
         return {
             "status": "ok",
             "service": "qwen-camera",
@@ -56,11 +56,11 @@ class Health:
         """Return why questions cannot be answered, as a text for visitors; None if they can."""
         return self._explain_not_ready(self._engines.current.status.visitor_detail)
 
-    def summary(self) -> tuple[dict[str, Any], bool]:
+    def make_summary(self) -> tuple[dict[str, Any], bool]:
         """Return the public body of /health, and True if questions can be answered."""
         return self._make_body(self._engines.current.status.visitor_detail)
 
-    def detail(self) -> tuple[dict[str, Any], bool]:
+    def make_detail(self) -> tuple[dict[str, Any], bool]:
         """Return the full body of /health, and True if questions can be answered."""
         engine = self._engines.current
         status = engine.status
@@ -160,20 +160,20 @@ def add_gauges(
     gauge(
         "sent_picture_bytes",
         "Bytes of the pictures kept to show what an engine got",
-        lambda: sum(session.sent_pictures.size for session in sessions.all()),
+        lambda: sum(session.sent_pictures.size for session in sessions.list_all()),
     )
     gauge(
         "cameras",
         "Cameras by state",
         lambda: Counter(
             str(camera.state())
-            for session in sessions.all()
+            for session in sessions.list_all()
             for camera in session.cameras
             if camera.offered
         ),
         "state",
     )
-    gauge("queue_depth", "Waiting work", inference.depth, "kind")
+    gauge("queue_depth", "Waiting work", inference.count_waiting, "kind")
     gauge("inferences_running", "Answers that are worked on", lambda: inference.running)
     gauge(
         "limit",

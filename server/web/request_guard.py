@@ -167,7 +167,7 @@ class RequestGuard:
         self._metrics = services.metrics
         self._trusted_proxies = services.access.settings.trusted_proxies
 
-    def address(self, connection: HTTPConnection) -> str:
+    def get_address(self, connection: HTTPConnection) -> str:
         """Return the client's address, also behind trusted proxies."""
         peer = _get_peer(connection)
         forwarded = ",".join(connection.headers.getlist("x-forwarded-for")) or None
@@ -189,7 +189,7 @@ class RequestGuard:
             connection.url.scheme, _get_peer(connection), forwarded, self._trusted_proxies
         )
 
-    def origin(self, connection: HTTPConnection) -> None:
+    def check_origin(self, connection: HTTPConnection) -> None:
         """Check the page's origin and the host name. Raises Forbidden."""
         origin, host = connection.headers.get("origin"), connection.headers.get("host")
         if self._access.origins.allows(origin, host, self.secure(connection)):
@@ -241,7 +241,7 @@ class RequestGuard:
 
     def renew(self, request: Request) -> Issued:
         """Return another token for the session of the request's token. Raises Unauthorized."""
-        claims = self.claims(request)
+        claims = self.get_claims(request)
         with self._counting():
             if self._services.sessions.is_revoked(claims):
                 raise TokenRefused("ended")
@@ -273,12 +273,12 @@ class RequestGuard:
         services, now = self._services, time.monotonic()
         session_id = self.get_session_id(request)
         if session_id is None:
-            wait = await self._access.limiter.anybody(self.address(request), now)
+            wait = await self._access.limiter.count_anybody(self.get_address(request), now)
         else:
             # If there is an access code, tokens are not free, so the session is treated as begun.
             begun = session_id in services.sessions or bool(self._access.code)
-            address = self.address(request)
-            wait = await self._access.limiter.session(session_id, address, now, begun=begun)
+            address = self.get_address(request)
+            wait = await self._access.limiter.count_session(session_id, address, now, begun=begun)
         self._wait(wait, "Too many tokens and offers from this address.")
 
     def get_session_id(self, request: Request) -> str | None:
@@ -309,7 +309,7 @@ class RequestGuard:
         self._metrics.auth_failures.labels("bad_code").inc()
         if given is None:
             raise Unauthorized(ask)
-        await self._access.limiter.wrong_code(self.address(request), time.monotonic())
+        await self._access.limiter.charge_wrong_code(self.get_address(request), time.monotonic())
         raise Unauthorized("This access code is not right. Ask your administrator for it.")
 
     async def check_metrics_token(self, request: Request) -> None:
@@ -327,7 +327,7 @@ class RequestGuard:
                 "Metrics require the metrics token. Send it as Authorization: Bearer <token>."
             )
 
-    async def operator(
+    async def check_operator(
         self, connection: HTTPConnection, given: str | None, *, also: str = ""
     ) -> None:
         """Check the operator token, or the token `also` if given; guesses of both share their limits.
@@ -336,7 +336,7 @@ class RequestGuard:
 
         Raises NotFound if no token is set, RateLimited before comparing, Unauthorized.
         """
-        access, address, now = self._access, self.address(connection), time.monotonic()
+        access, address, now = self._access, self.get_address(connection), time.monotonic()
         if not access.operator_token and not also:
             if not access.operator_off_logged:
                 access.operator_off_logged = True
@@ -351,7 +351,7 @@ class RequestGuard:
         # Compare both, so that the time does not reveal which one matched.
         right = is_same_secret(given, access.operator_token) | is_same_secret(given, also)
         # Charge before the comparison, and refund for the right token.
-        wait = await access.limiter.anybody(address, now)
+        wait = await access.limiter.count_anybody(address, now)
         if wait is None and given is not None:
             wait = await access.guesses["operator"].check(right, address, now)
         self._wait(wait, "Too many requests or wrong operator tokens.")
@@ -363,18 +363,18 @@ class RequestGuard:
             raise Unauthorized(
                 "Only operators may do this. Send the operator token as Authorization: Bearer <token>."
             )
-        await access.limiter.wrong_code(address, now)
+        await access.limiter.charge_wrong_code(address, now)
         raise Unauthorized(
             "This operator token is wrong. Use OPERATOR_TOKEN from the server's settings."
         )
 
-    async def owner(self, request: Request) -> Owner | None:
+    async def get_owner(self, request: Request) -> Owner | None:
         """Return the owner of a request; None for an ordinary session.
 
-        Raises what `operator` raises if the token is not a session token.
+        Raises what `check_operator` raises if the token is not a session token.
         """
         if self.get_session_id(request) is None:
-            await self.operator(request, get_bearer_token(request))
+            await self.check_operator(request, get_bearer_token(request))
             owner = Owner.OPERATOR
         elif not self._access.operator_token and from_this_machine(request):
             owner = Owner.MACHINE
@@ -386,10 +386,10 @@ class RequestGuard:
     async def guess(self, kind: Guessed, right: bool, request: Request) -> None:
         """Count a guess; raise RateLimited if its result must not be revealed to this address now."""
         guesses = self._access.guesses[kind]
-        wait = await guesses.check(right, self.address(request), time.monotonic())
+        wait = await guesses.check(right, self.get_address(request), time.monotonic())
         self._wait(wait, "Too many wrong codes were tried, here or elsewhere.")
 
-    def claims(self, request: Request) -> Claims:
+    def get_claims(self, request: Request) -> Claims:
         """Return the claims of the bearer token. Raises Unauthorized."""
         with self._counting():
             token = get_bearer(request.headers.get("authorization"))
@@ -439,10 +439,10 @@ def get_operator_dependencies(services: Services) -> list[Any]:
     guard = RequestGuard(services)
 
     async def operator(request: Request) -> None:
-        await guard.operator(request, get_bearer_token(request))
+        await guard.check_operator(request, get_bearer_token(request))
         request.state.operator = True
 
-    return [Depends(guard.origin), Depends(operator)]
+    return [Depends(guard.check_origin), Depends(operator)]
 
 
 # Authentication

@@ -208,7 +208,7 @@ def _add_page(router: APIRouter, services: Services, shell: Shell) -> None:
             now = await shell.contents()
             vary = "Accept, Accept-Encoding"
             return await _make_file_response(request, now.page, ".html", now.version, vary)
-        return JSONResponse(services.health.brief(), headers={"Vary": "Accept"})
+        return JSONResponse(services.health.make_brief(), headers={"Vary": "Accept"})
 
     @router.get(f"/{WORKER}")
     async def service_worker(request: Request) -> Response:
@@ -269,9 +269,9 @@ def _add_health(router: APIRouter, services: Services, guard: RequestGuard) -> N
         - with several processes (`cluster`) `limits`: `shared`, `reason`; `gateways`: the other
           gateways of this installation, as they reported: `name`, `sessions`, `most`, `draining`
         """
-        report = services.health.summary
+        report = services.health.make_summary
         if await may_see_all(services.access, guard, request):
-            report = services.health.detail
+            report = services.health.make_detail
         body, ok = report()
         return JSONResponse(body, status_code=200 if ok else 503)
 
@@ -338,12 +338,14 @@ def _add_token(
 
     # FastAPI validates the body by this annotation.
     token.__annotations__["body"] = auth_method.body | None
-    router.post("/api/token", dependencies=[Depends(guard.origin)], response_model=None)(token)
+    router.post("/api/token", dependencies=[Depends(guard.check_origin)], response_model=None)(
+        token
+    )
 
 
 def _add_camera(router: APIRouter, services: Services, guard: RequestGuard) -> None:
     access = services.access
-    at_home = [Depends(guard.origin), Depends(guard.home)]
+    at_home = [Depends(guard.check_origin), Depends(guard.home)]
 
     @router.post("/api/webrtc/offer", dependencies=[*at_home, Depends(guard.limit)])
     async def offer(request: Request, body: OfferBody) -> dict[str, Any]:
@@ -359,7 +361,7 @@ def _add_camera(router: APIRouter, services: Services, guard: RequestGuard) -> N
         """
         extra: dict[str, Any] = {}
         if access.settings.require_auth or request.headers.get("authorization"):
-            claims = guard.claims(request)
+            claims = guard.get_claims(request)
         else:
             issued = guard.issue(services.sessions.replicas.new_id())
             claims, extra = issued.claims, _with_token(access, issued)
@@ -376,7 +378,7 @@ def _add_camera(router: APIRouter, services: Services, guard: RequestGuard) -> N
 
     @router.patch("/api/webrtc/offer", dependencies=at_home)
     async def candidates(
-        request: Request, body: CandidatesBody, claims: Claims = Depends(guard.claims)
+        request: Request, body: CandidatesBody, claims: Claims = Depends(guard.get_claims)
     ) -> dict[str, int]:
         """Add candidates. Answers `added`: how many of them were used."""
         session = services.sessions.get(claims.session_id)
@@ -387,7 +389,7 @@ def _add_camera(router: APIRouter, services: Services, guard: RequestGuard) -> N
         return {"added": used}
 
     @router.delete("/api/webrtc/offer", dependencies=at_home)
-    async def end(request: Request, claims: Claims = Depends(guard.claims)) -> dict[str, bool]:
+    async def end(request: Request, claims: Claims = Depends(guard.get_claims)) -> dict[str, bool]:
         """End the camera's connection; the session stays. Answers `ended`: boolean."""
         session = services.sessions.get(claims.session_id)
         if session is not None:
@@ -403,9 +405,9 @@ def add_pictures(router: APIRouter, services: Services, guard: RequestGuard) -> 
 
     @router.get(
         "/api/pictures/{id}",
-        dependencies=[Depends(guard.origin), Depends(guard.home), Depends(guard.limit)],
+        dependencies=[Depends(guard.check_origin), Depends(guard.home), Depends(guard.limit)],
     )
-    async def picture(id: str, claims: Claims = Depends(guard.claims)) -> Response:
+    async def picture(id: str, claims: Claims = Depends(guard.get_claims)) -> Response:
         """The JPEG that the model got with an answer: `picture` of its frame. 404 when the session
         does not have it any more.
         """
@@ -434,7 +436,7 @@ async def may_see_all(access: Access, guard: RequestGuard, request: Request) -> 
     if "authorization" not in request.headers:
         return False
     try:
-        await guard.operator(request, get_bearer_token(request), also=access.metrics_token)
+        await guard.check_operator(request, get_bearer_token(request), also=access.metrics_token)
     except Unauthorized:
         raise Unauthorized(
             "The full /health response requires the metrics token or the operator token. Send it as Authorization: Bearer <token>."

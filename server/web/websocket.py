@@ -263,7 +263,7 @@ class SocketServer:
     async def _serve(
         self, websocket: WebSocket, socket: SessionSocket, session_id: str, offered: list[str]
     ) -> Closing | None:
-        self._guard.origin(websocket)
+        self._guard.check_origin(websocket)
         attempt = Attempt.read(websocket.query_params)
         claims = await self._authenticate(websocket, socket, session_id, offered)
         if self._sessions.capacity.draining:
@@ -301,7 +301,7 @@ class SocketServer:
     ) -> None:
         session.touch()
         try:
-            await self._guard.operator(websocket, token)
+            await self._guard.check_operator(websocket, token)
         except RequestError as error:
             session.send_error(error, OPERATOR)
             return

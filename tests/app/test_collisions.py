@@ -56,7 +56,7 @@ def test_a_message(
 
 def test_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
     def add(api: Api) -> None:
-        router: APIRouter = api.router()
+        router: APIRouter = api.make_router()
         router.add_api_route("/health", lambda: None, methods=["GET"])
 
     with pytest.raises(Collision, match="both define the route GET /health"):

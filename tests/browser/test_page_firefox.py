@@ -152,7 +152,7 @@ async def test_from_start_to_a_streamed_answer(
     about a frame after it.
     """
     await live(browser, run)
-    (session,) = run.program.sessions.all()
+    (session,) = run.program.sessions.list_all()
     camera = session.camera
     assert camera.newest is not None
     assert (camera.newest.width, camera.newest.height) >= (640, 480)
@@ -185,7 +185,7 @@ async def test_a_microphone_is_heard(
     )
     await live(browser, run)
     talk = 'document.querySelector("#talk").click()'
-    *_, session = run.program.sessions.all()
+    *_, session = run.program.sessions.list_all()
     heard: list[Sound] = []
     # It is there once what listens has come.
     await browser.until('return document.querySelector("#talk").checkVisibility()')
@@ -218,7 +218,7 @@ async def test_an_answer_is_heard(browser: Firefox) -> None:
     ]
     async with omni, with_model(omni) as server:
         await live(browser, server, PEERS)
-        (session,) = server.program.sessions.all()
+        (session,) = server.program.sessions.list_all()
         await browser.until('return !document.querySelector("#speak").disabled')
         await browser.script('document.querySelector("#speak").click()')
         await soon(

@@ -51,7 +51,7 @@ async def test_a_conversation_is_saved_and_deleted(
     assert [turn["question"] for turn in turns] == ["What colour is it?", "What is this?"]
     await dialog.get_by_role("button", name=say("page.done")).click()
 
-    session = server.program.sessions.all()[-1]
+    session = server.program.sessions.list_all()[-1]
     assert len(session.sent_pictures) == 2
     await page.points(page.turns.nth(0))
     await page.turns.nth(0).locator(".delete").click()
@@ -125,7 +125,7 @@ async def test_an_answer_is_shared_and_saved_where_the_person_says(
     await page.points()
     await page.turns.last.get_by_role("button", name=say("chat.share"), exact=True).click()
     await page.page.wait_for_function("() => window.__shared.length === 1")
-    session = server.program.sessions.all()[-1]
+    session = server.program.sessions.list_all()[-1]
     picture = session.sent_pictures.get(response["frame"]["picture"])
     assert picture is not None
     assert picture.jpeg is not None

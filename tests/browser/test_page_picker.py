@@ -175,7 +175,7 @@ async def test_a_screen_takes_the_cameras_place_and_gives_it_back(
     await page.until(lambda sent: sent["frameHeight"] > 360)
     sessions = server.program.sessions
     # To the server black is no darkness then.
-    await soon(lambda: any(one.camera.screen for one in sessions.all()))
+    await soon(lambda: any(one.camera.screen for one in sessions.list_all()))
     answer = await page.ask("What is this?")
     assert answer["frame"]["source_height"] > 360
     await quicken(page, 4000)
@@ -196,7 +196,7 @@ async def test_a_screen_takes_the_cameras_place_and_gives_it_back(
     model.between_tokens = 0
     await expect(page.state).to_have_text(say("page.live"))
     await expect(video).to_have_attribute("aria-label", say("page.live_picture"))
-    await soon(lambda: not any(one.camera.screen for one in sessions.all()))
+    await soon(lambda: not any(one.camera.screen for one in sessions.list_all()))
     answer = await page.ask("And this?")
     assert answer["frame"]["source_height"] <= 360
     log = [entry["message"]["type"] for entry in await page.log() if entry["at"] > since]

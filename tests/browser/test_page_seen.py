@@ -73,7 +73,7 @@ async def test_the_very_picture_is_shown_and_compared(
     await dialog.get_by_role("button", name=say("page.done")).click()
     await expect(dialog).to_be_hidden()
 
-    for session in server.program.sessions.all():
+    for session in server.program.sessions.list_all():
         session.sent_pictures.clear()
     page.expect("status of 404")
     await page.turns.nth(0).locator(".shot").click()

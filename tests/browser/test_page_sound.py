@@ -51,7 +51,7 @@ _RECORD = """async () => {
 
 
 def session_of(server: Running) -> Session:
-    *_, newest = server.program.sessions.all()
+    *_, newest = server.program.sessions.list_all()
     return newest
 
 

@@ -197,7 +197,7 @@ def test_nor_does_what_keeps_an_engine_or_the_engine_itself(tmp_path: Path) -> N
     read = (
         "import time; print(open('/proc/self/coredump_filter').read(), flush=True); time.sleep(60)"
     )
-    words = reaper.command(1.0, [sys.executable, "-I", "-S", "-c", read], lifeline=3)
+    words = reaper.make_command(1.0, [sys.executable, "-I", "-S", "-c", read], lifeline=3)
     with started(["sh", "-c", 'exec 3<&0; exec "$@"', "sh", *words], tmp_path) as process:
         assert process.stdout is not None
         assert int(process.stdout.readline(), 16) == 0

@@ -32,7 +32,7 @@ from server.auth import TokenIssuer, TokenRefused
 from server.core.addresses import get_client_address, get_limiter_key, parse_address
 from server.core.errors import QwenCameraError
 from server.core.frames import READABLE, BoxUnit
-from server.core.redact import LONGEST, plain, redact
+from server.core.redact import LONGEST, redact, remove_controls
 from server.core.sound import SOUND_RATE
 from server.features.cameras.fragment import parse_fragment
 from server.features.pointing import boxes as pointing
@@ -326,7 +326,7 @@ def answers(data: bytes) -> None:
 
 def log_line(data: bytes) -> None:
     """A line of an engine's output: bounded, and without an escape sequence."""
-    shown = plain(redact(text(data)))
+    shown = remove_controls(redact(text(data)))
     assert len(shown) <= LONGEST
     assert not {"\x1b", "\n", "\r"} & set(shown)
 

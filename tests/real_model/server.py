@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from server.models import prompts
-from server.shared.watch_answers import BEFORE, make_second_question, question
+from server.shared.watch_answers import BEFORE, make_question, make_second_question
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-models" / "bin" / "python"
@@ -78,7 +78,7 @@ def watch_lessons(condition: str) -> str:
             (False, None, "It is not red."),
         )
     }
-    plain = question({"w1": condition})
+    plain = make_question({"w1": condition})
     alone, compared = (
         make_second_question("w1", condition, with_before=before) for before in (False, True)
     )

@@ -64,7 +64,7 @@ async def lose_and_replace(server: ModelServer, encoder: LiveEncoder, loads: flo
                 await answered()
                 for task in asking:
                     task.cancel()
-            assert len(run.program.sessions.all()) == _VISITORS
+            assert len(run.program.sessions.list_all()) == _VISITORS
         failed = [end for end in ends if end["type"] == "error"]
         assert all(end.get("retryable") and end["message"].endswith(".") for end in failed), failed
         assert all(end["text"] for end in ends if end["type"] == "response")

@@ -68,7 +68,7 @@ async def test_open_finds_or_begins() -> None:
         assert sessions.open("a") is sessions.find("a") is a
         assert "a" in sessions
         assert len(sessions) == 1
-        assert sessions.all() == [a]
+        assert sessions.list_all() == [a]
 
 
 async def test_sessions_that_were_left_make_room() -> None:
@@ -159,7 +159,7 @@ async def test_sessions_end_when_their_code_is_too_old() -> None:
         sessions.start()
 
         def look() -> bool:
-            for session in sessions.all():
+            for session in sessions.list_all():
                 session.touch()
             return "old" not in sessions
 

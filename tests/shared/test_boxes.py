@@ -17,7 +17,7 @@ from server.shared.boxes import (
     MAX_BOXES,
     MAX_TEXT_CHARS,
     find_json_objects,
-    number,
+    parse_number,
     read_boxes,
     share,
     to_frame,
@@ -174,7 +174,7 @@ def test_complete_objects_are_found(text: str, found: list[object]) -> None:
     ],
 )
 def test_only_sane_numbers_are_numbers(value: object, read: float | None) -> None:
-    assert number(value) == read
+    assert parse_number(value) == read
 
 
 @pytest.mark.parametrize(

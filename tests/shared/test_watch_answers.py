@@ -13,9 +13,9 @@ from server.shared.watch_answers import (
     MAX_REASON_CHARS,
     SCHEMA,
     WatchAnswer,
+    make_question,
     make_second_question,
     parse_conditions,
-    question,
     read_answers,
     to_one_line,
 )
@@ -34,7 +34,7 @@ WHOLE = json.dumps({"watches": [ENTRY]})
 
 def test_all_conditions_stand_in_one_question() -> None:
     """One a line, by id; a condition cannot begin a line of its own."""
-    text = question({"w1": "the kettle\nw2: boils", "w2": "x" * 999})
+    text = make_question({"w1": "the kettle\nw2: boils", "w2": "x" * 999})
     lines = text.splitlines()
     assert lines[1] == "w1: the kettle w2: boils"
     assert lines[2] == "w2: " + "x" * 200
@@ -43,7 +43,7 @@ def test_all_conditions_stand_in_one_question() -> None:
 
 def test_the_second_look_uses_other_words() -> None:
     """And asks for the difference where there is a picture of before."""
-    plain = question({"w1": "it boils"})
+    plain = make_question({"w1": "it boils"})
     with_before = make_second_question("w1", "it boils", with_before=True)
     alone = make_second_question("w1", "it boils", with_before=False)
     assert len({text.splitlines()[0] for text in (plain, with_before, alone)}) == 3
@@ -79,9 +79,9 @@ def test_answers_are_read_however_they_are_wrapped(text: str) -> None:
 
 def test_of_several_conditions_only_those_that_are_seen_are_listed() -> None:
     """Each entry costs tokens. A condition that a whole answer leaves out is a no; with one condition it is no answer."""
-    assert "w2: two" in (many := question({"w1": "one", "w2": "two"}))
+    assert "w2: two" in (many := make_question({"w1": "one", "w2": "two"}))
     assert '{"watches":[]} when it shows none' in many
-    assert "one entry for each id. " in question({"w1": "one"})
+    assert "one entry for each id. " in make_question({"w1": "one"})
     no = WatchAnswer(False, 0.5, None, "")
     assert read_answers(WHOLE, NAMES) == {"w1": YES, "w2": no}
     assert read_answers('{"watches":[]}', NAMES) == {"w1": no, "w2": no}
@@ -146,7 +146,7 @@ def test_the_conditions_of_a_question_can_be_read_back(condition: str) -> None:
     """An engine without a model finds them, in the plain question and in the second one."""
     conditions = {"w1": condition, "w22": "a cat"}
     whole = {name: to_one_line(text) for name, text in conditions.items()}
-    assert parse_conditions(question(conditions)) == whole
+    assert parse_conditions(make_question(conditions)) == whole
     for with_before in (True, False):
         asked = make_second_question("w1", condition, with_before=with_before)
         assert parse_conditions(asked) == {"w1": whole["w1"]}

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from server.core.errors import BadRequest, UploadRefused
 from server.core.frames import Detail
 from server.core.messages import MAX_QUESTION_CHARS
-from server.core.redact import plain, redact
+from server.core.redact import redact, remove_controls
 from server.features.builtin import intents, language
 from server.features.builtin.engine import is_short
 from server.features.openai_api.request import read_url
@@ -63,7 +63,7 @@ READERS: dict[str, tuple[Callable[[str], object], int]] = {
     "sentences of an answer": (in_pieces, 1_000),
     "words for a voice": (to_speakable, 1_000),
     "a line of a log": (redact, 2_000),
-    "an error": (plain, 2_000),
+    "an error": (remove_controls, 2_000),
     "a picture's address": (address, 2_000),
     "pictures that an answer names": (lambda text: prompts.find_cited_numbers(text, 8), 4_000),
 }

@@ -51,7 +51,7 @@ def health(engine: Engine, *, draining: str = "") -> Health:
 def test_ready() -> None:
     """All parts of the detail, and nothing that is wrong."""
     one = health(Engine(EngineState.READY))
-    body, ok = one.detail()
+    body, ok = one.make_detail()
     assert ok
     assert one.explain_not_ready() is None
     assert body.pop("uptime_seconds") >= 0
@@ -86,23 +86,23 @@ def test_ready() -> None:
         "draining": False,
         "limits": {"shared": False},
     }
-    assert one.brief()["status"] == "ok"
+    assert one.make_brief()["status"] == "ok"
 
 
 @pytest.mark.parametrize("state", [s for s in EngineState if s is not EngineState.READY])
 def test_not_ready(state: EngineState) -> None:
     """An engine that cannot answer is named with its state and with what to do."""
     one = health(Engine(state, "Start it."))
-    body, ok = one.detail()
+    body, ok = one.make_detail()
     assert not ok
     assert body["status"] == "unavailable"
     assert body["engine"]["reachable"] is False
     assert body["reason"] == f"engine {state}: Start it."
     assert body["engines"][0]["detail"] == "Start it."
     # Without a sentence the state alone has to do.
-    assert health(Engine(state)).detail()[0]["reason"] == f"engine {state}"
+    assert health(Engine(state)).make_detail()[0]["reason"] == f"engine {state}"
     # Everybody else reads the state, and a sentence that is for them.
-    told, ok = one.summary()
+    told, ok = one.make_summary()
     assert not ok
     assert told["reason"] == one.explain_not_ready()
     assert str(told["reason"]).startswith(f"engine {state}: The model is ")

@@ -205,34 +205,34 @@ async def test_a_wrong_code_takes_more_and_never_below_nothing() -> None:
     """Three requests for each; after a minute without any the whole allowance is back."""
     limiter = RequestLimiter(12)
     for _ in range(4):
-        assert await limiter.anybody("192.0.2.1", 0.0) is None
-        await limiter.wrong_code("192.0.2.1", 0.0)
-    assert await limiter.anybody("192.0.2.1", 0.0) == pytest.approx(5.0)
+        assert await limiter.count_anybody("192.0.2.1", 0.0) is None
+        await limiter.charge_wrong_code("192.0.2.1", 0.0)
+    assert await limiter.count_anybody("192.0.2.1", 0.0) == pytest.approx(5.0)
     for _ in range(50):
-        await limiter.wrong_code("192.0.2.1", 0.0)
-    assert await limiter.anybody("192.0.2.2", 0.0) is None
-    assert await limiter.anybody("192.0.2.1", 5.01) is None
-    assert await limiter.anybody("192.0.2.1", 5.02) is not None
+        await limiter.charge_wrong_code("192.0.2.1", 0.0)
+    assert await limiter.count_anybody("192.0.2.2", 0.0) is None
+    assert await limiter.count_anybody("192.0.2.1", 5.01) is None
+    assert await limiter.count_anybody("192.0.2.1", 5.02) is not None
 
 
 async def test_a_session_has_its_own_allowance() -> None:
     """A third of an address's; before it has begun one request, then it shares the address's."""
     limiter = RequestLimiter(9)
-    while await limiter.anybody("192.0.2.1", 0.0) is None:
+    while await limiter.count_anybody("192.0.2.1", 0.0) is None:
         pass
-    asked = [await limiter.session("a", "192.0.2.1", 0.0, begun=True) for _ in range(4)]
+    asked = [await limiter.count_session("a", "192.0.2.1", 0.0, begun=True) for _ in range(4)]
     assert asked[:3] == [None] * 3
     assert asked[3] is not None
-    assert await limiter.session("b", "192.0.2.1", 0.0, begun=False) is None
-    assert await limiter.session("b", "192.0.2.1", 0.0, begun=False) is not None
-    assert await limiter.session("b", "192.0.2.1", 0.0, begun=True) is None
+    assert await limiter.count_session("b", "192.0.2.1", 0.0, begun=False) is None
+    assert await limiter.count_session("b", "192.0.2.1", 0.0, begun=False) is not None
+    assert await limiter.count_session("b", "192.0.2.1", 0.0, begun=True) is None
 
 
 async def test_no_limit_for_sessions_either() -> None:
     """0 is no limit for anybody."""
     limiter = RequestLimiter(0)
     for _ in range(100):
-        assert await limiter.session("a", "x", 0.0, begun=False) is None
-        assert await limiter.anybody("x", 0.0) is None
-    await limiter.wrong_code("x", 0.0)
+        assert await limiter.count_session("a", "x", 0.0, begun=False) is None
+        assert await limiter.count_anybody("x", 0.0) is None
+    await limiter.charge_wrong_code("x", 0.0)
     assert limiter.forgotten == 0

@@ -32,7 +32,7 @@ class Door:
 
     async def try_(self, given: str | None, address: str = "192.0.2.1") -> None:
         scope = {"type": "http", "headers": [], "client": (address, 5000)}
-        await self._guard.operator(HTTPConnection(scope), given)
+        await self._guard.check_operator(HTTPConnection(scope), given)
 
     def counted(self, reason: str) -> float:
         return sample(self._metrics, "auth_failures_total", reason=reason)
@@ -99,6 +99,6 @@ async def test_an_operator_uses_up_nothing() -> None:
     for _ in range(20):
         await door.try_(TOKEN)
     for _ in range(3):
-        assert await door.access.limiter.anybody("192.0.2.1", time.monotonic()) is None
-    assert await door.access.limiter.anybody("192.0.2.1", time.monotonic()) is not None
+        assert await door.access.limiter.count_anybody("192.0.2.1", time.monotonic()) is None
+    assert await door.access.limiter.count_anybody("192.0.2.1", time.monotonic()) is not None
     assert door.counted("rate") == 0

@@ -115,7 +115,7 @@ async def test_no_task_is_left() -> None:
             await asyncio.sleep(0.05)
         program = server.program
         assert len(program.webrtc) == len(program.webrtc._tasks) == 0
-        assert sum(program.inference.depth().values()) == 0
+        assert sum(program.inference.count_waiting().values()) == 0
         assert fake.running == 0
 
 
@@ -129,7 +129,7 @@ def tasks() -> Counter[str]:
 async def end_all(server: Running) -> None:
     """Every session expires now."""
     program = server.program
-    for session in program.sessions.all():
+    for session in program.sessions.list_all():
         await program.sessions.end(session.id, "the test's end")
     assert len(program.sessions) == 0
     async with asyncio.timeout(30):

@@ -103,8 +103,8 @@ _OPERATOR = "`OPERATOR_TOKEN`"
 # Checks that routes depend on, by name, and what each one requires
 _CHECKS = {
     "get_operator_dependencies.<locals>.operator": _OPERATOR,
-    "RequestGuard.owner": f"{_OPERATOR}, or session's token at this machine",
-    "RequestGuard.claims": "session's token",
+    "RequestGuard.get_owner": f"{_OPERATOR}, or session's token at this machine",
+    "RequestGuard.get_claims": "session's token",
     "CameraGuard.sender": "session's or camera's token",
 }
 

@@ -35,6 +35,6 @@ def register(api: Api) -> None:
     register_stills_counter(api.metrics)
     api.add_session_part(lambda context: Cameras(context, notify_ended), CameraSettings)
     guard = CameraGuard(services)
-    add_cameras(api.router(), services, guard)
-    add_whip(api.router(), services, guard)
+    add_cameras(api.make_router(), services, guard)
+    add_whip(api.make_router(), services, guard)
     api.run("further cameras", close=tasks.close, last=True)

@@ -400,7 +400,7 @@ async def invite(sessions: SessionManager, session_id: str, name: str) -> Admiss
         # The camera may have ended meanwhile.
         with suppress(NotFound):
             await cameras.end(invited.camera)
-        raise sessions.capacity.full()
+        raise sessions.capacity.make_busy_error()
     return invited
 
 
@@ -624,7 +624,7 @@ class Stills:
         stills = register_stills_counter(self._services.metrics)
         try:
             jpeg = await run_in_pool(
-                self._services.prepare_pool, self._services.preparer.still, frame
+                self._services.prepare_pool, self._services.preparer.make_still, frame
             )
         except FrameWithheld:
             stills.labels("withheld").inc()

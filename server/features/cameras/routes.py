@@ -133,7 +133,7 @@ def _get_token(request: Request) -> str:
 def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
     whips = WeakValueDictionary[str, WhipSession]()
     # WHIP clients follow redirections (307), which RFC 9725 uses for load balancing.
-    at_home = [Depends(guard.origin), Depends(guard.home)]
+    at_home = [Depends(guard.check_origin), Depends(guard.home)]
 
     @router.post(ENDPOINT, dependencies=[*at_home, Depends(guard.limit)])
     async def publish(request: Request, sender: WhipSender = Depends(guard.sender)) -> Response:
@@ -322,11 +322,11 @@ class CodeBody(BaseModel):
 def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> None:
     """Add the routes below `/api/cameras`."""
     sessions = services.sessions
-    at_home = [Depends(guard.origin), Depends(guard.home)]
+    at_home = [Depends(guard.check_origin), Depends(guard.home)]
 
     @router.post(PREFIX, dependencies=[*at_home, Depends(guard.limit)])
     async def invite_camera(
-        request: Request, body: InviteBody, claims: Claims = Depends(guard.claims)
+        request: Request, body: InviteBody, claims: Claims = Depends(guard.get_claims)
     ) -> dict[str, Any]:
         """Invite another device to send by WHIP, as a further camera of the session or as the session's own.
 
@@ -341,7 +341,7 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
         cameras = get_cameras(session)
         made = cameras.invite_own() if body.own else await invite(sessions, session.id, body.name)
         path = f"{JOIN_PAGE}#{made.code}"
-        # Checked by `guard.origin`; pages always send it.
+        # Checked by `guard.check_origin`; pages always send it.
         origin = request.headers.get("origin")
         shown = {"link": origin + path, "qr": make_qr_rows(origin + path)} if origin else {}
         return shown | {
@@ -352,7 +352,7 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
             "expires_in": round(INVITED_SECONDS),
         }
 
-    @router.post(f"{PREFIX}/join", dependencies=[Depends(guard.origin)])
+    @router.post(f"{PREFIX}/join", dependencies=[Depends(guard.check_origin)])
     async def join(request: Request, body: CodeBody) -> dict[str, Any]:
         """Exchange a one-time code for a camera's token; needs no other token. Returns `camera`, `name`,
         `address`, `token`, `ice_servers`. 401: the code is invalid.
@@ -381,7 +381,7 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
 
     @router.patch(f"{PREFIX}/{{camera}}", dependencies=[*at_home, Depends(guard.limit)])
     async def rename(
-        camera: str, body: NameBody, claims: Claims = Depends(guard.claims)
+        camera: str, body: NameBody, claims: Claims = Depends(guard.get_claims)
     ) -> dict[str, bool]:
         """Rename a camera. Returns `renamed`: `true`."""
         session = sessions.find(claims.session_id)
@@ -390,7 +390,7 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
         return {"renamed": True}
 
     @router.delete(f"{PREFIX}/{{camera}}", dependencies=at_home)
-    async def end(camera: str, claims: Claims = Depends(guard.claims)) -> dict[str, bool]:
+    async def end(camera: str, claims: Claims = Depends(guard.get_claims)) -> dict[str, bool]:
         """End a camera: close its connection, remove it and revoke its token. Camera `1` stays, and may be
         sent again; the page's own camera is not affected. Returns `ended`: `true`.
         """

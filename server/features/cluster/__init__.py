@@ -47,7 +47,7 @@ def register(api: Api) -> None:
     sessions.share(cluster)
     api.serve(cluster.run)
     api.run("gateway", close=cluster.replicas.leave, last=True)
-    api.health(cluster.health)
+    api.add_health_facts(cluster.health)
     key = derive_signing_key(secret, "hand-overs", settings.access_code.get_secret_value())
     handovers = Handovers(key, access.tokens, settings.token_max_age, sessions.is_revoked)
     api.add_session_part(lambda context: HandoverPart(context, handovers), Resume, HandoverSettings)

@@ -310,7 +310,7 @@ class OperatorDrain:
     def _count_people(self) -> int:
         """Return the number of sessions with a socket or a camera."""
         sessions = self._sessions
-        return sum(sessions.has_socket(one.id) or one.offered for one in sessions.visitors())
+        return sum(sessions.has_socket(one.id) or one.offered for one in sessions.list_visitors())
 
     def _check(self) -> None:
         if self._sessions.capacity.draining:
@@ -336,7 +336,7 @@ class OperatorDrain:
         """
         able = [
             (session, side)
-            for session in self._sessions.all()
+            for session in self._sessions.list_all()
             if (side := _find_movable_part(session)) is not None and session.id not in self._leaving
         ]
         free = [(session, side) for session, side in able if not session.answering]

@@ -168,7 +168,7 @@ class Counts:
         self._store = store
         self._per_minute = per_minute
 
-    async def anybody(self, address: str) -> float | None:
+    async def count_anybody(self, address: str) -> float | None:
         if not self._per_minute:
             return None
         return _wait(
@@ -179,7 +179,7 @@ class Counts:
         if self._per_minute:
             await self._store.run(CHARGE, [self._make_bucket_key(address)], self._per_minute, more)
 
-    async def session(self, session_id: str, address: str, *, begun: bool) -> float | None:
+    async def count_session(self, session_id: str, address: str, *, begun: bool) -> float | None:
         if not self._per_minute:
             return None
         store = self._store

@@ -23,7 +23,7 @@ def register(api: Api) -> None:
     looks = GrantSettings.of(api.settings).program_looks_per_minute
     guard = ProgramGuard(api.services)
     api.add_session_part(lambda context: SessionPrograms(context, looks))
-    add_routes(api.router(), api.services, guard)
+    add_routes(api.make_router(), api.services, guard)
     add_operator_routes(api.make_operator_router("/api/operator/programs"), api.sessions)
     if (cameras := api.get_service(ListedCameras)) is not None:
         add_camera_routes(api.make_operator_router("/api/operator/cameras"), cameras)
@@ -31,5 +31,5 @@ def register(api: Api) -> None:
     api.add_error_form(SIGN_IN_ERRORS)
     mcp = McpEndpoint(guard)
     api.serve(mcp.run)
-    api.routes(*mcp.routes())
+    api.add_routes(*mcp.routes())
     api.provide(ProgramGuard, guard)

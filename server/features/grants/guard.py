@@ -83,7 +83,7 @@ class ProgramGuard:
         `SessionPrograms` checks the program's rights with each call. Raise Forbidden for a page of another site, Unauthorized, RateLimited for too many wrong tokens, and
         Elsewhere for the session of another process.
         """
-        self._guard.origin(request)
+        self._guard.check_origin(request)
         try:
             return self._get_access(request, session_id, token)
         except Unauthorized as error:
@@ -118,7 +118,7 @@ class ProgramGuard:
     def _count_refusal(self, request: HTTPConnection, error: QwenCameraError) -> QwenCameraError:
         """Count a refusal for the client's address; return its error, or RateLimited after too many."""
         self._services.metrics.auth_failures.labels("program").inc()
-        address = get_limiter_key(self._guard.address(request))
+        address = get_limiter_key(self._guard.get_address(request))
         wait = self._refusals.take(address, time.monotonic())
         if wait is None:
             return error

@@ -209,7 +209,7 @@ class SessionPrograms(SessionPart):
         async def work(look: messages.ProgramLook) -> LookResult[tuple[bytes, Frame]]:
             frame = await self.questions.wait_frame()
             self.check_picture(grant)
-            still = self._services.preparer.still
+            still = self._services.preparer.make_still
             jpeg = await run_in_pool(self._services.prepare_pool, still, frame)
             return (jpeg, frame), "", to_data_url(jpeg)
 

@@ -91,9 +91,9 @@ def add_grant_routes(
 
 def add_routes(router: APIRouter, services: Services, programs: ProgramGuard) -> None:
     guard = RequestGuard(services)
-    checks = [Depends(guard.origin), Depends(guard.home), Depends(guard.limit)]
+    checks = [Depends(guard.check_origin), Depends(guard.home), Depends(guard.limit)]
 
-    async def mine(claims: Claims = Depends(guard.claims)) -> Session:
+    async def mine(claims: Claims = Depends(guard.get_claims)) -> Session:
         return services.sessions.find(claims.session_id)
 
     # Ending access is not rate-limited, so that a person can always withdraw it at once.
@@ -124,7 +124,7 @@ def add_operator_routes(router: APIRouter, sessions: SessionManager) -> None:
         return {
             "programs": [
                 {"session": hash_session_id(session.id), **one.model_dump(exclude={"made_at"})}
-                for session in sessions.visitors()
+                for session in sessions.list_visitors()
                 for one in get_programs(session).make_program_list().programs
             ]
         }
@@ -132,7 +132,9 @@ def add_operator_routes(router: APIRouter, sessions: SessionManager) -> None:
     @router.delete("/{name}/{id}")
     async def end_program(name: str, id: str) -> dict[str, Any]:
         """End the access of a visitor's program. Return `ended`: 1; 404 for an unknown one."""
-        found = next((one for one in sessions.visitors() if hash_session_id(one.id) == name), None)
+        found = next(
+            (one for one in sessions.list_visitors() if hash_session_id(one.id) == name), None
+        )
         if found is None or not get_programs(found).end(id):
             raise NotFound(
                 "Access not found in this process. It has ended or expired. Reload the list of programs."

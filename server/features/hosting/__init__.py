@@ -23,5 +23,5 @@ def register(api: Api) -> None:
     api.operator_sockets.parts.append(hosting.channel)
     api.add_session_part(hosting.progress.make_part)
     add_routes(api.make_operator_router(PREFIX), hosting)
-    add_offer_routes(api.router(), api.services, hosting.offer)
+    add_offer_routes(api.make_router(), api.services, hosting.offer)
     api.provide(Hosting, hosting)

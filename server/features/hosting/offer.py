@@ -178,9 +178,9 @@ def _remember(folder: Path) -> None:
 
 def add_offer_routes(router: APIRouter, services: Services, offer: ModelOffer) -> None:
     guard = RequestGuard(services)
-    from_page = [Depends(guard.origin)]
+    from_page = [Depends(guard.check_origin)]
 
-    async def require_owner(owner: Owner | None = Depends(guard.owner)) -> Owner:
+    async def require_owner(owner: Owner | None = Depends(guard.get_owner)) -> Owner:
         if owner is None:
             raise Forbidden(
                 "Only the operator may start models; without OPERATOR_TOKEN, only a browser on the server's own machine.",
@@ -189,7 +189,7 @@ def add_offer_routes(router: APIRouter, services: Services, offer: ModelOffer) -
         return owner
 
     @router.get("/api/engine/offer", dependencies=from_page)
-    async def offer_status(owner: Owner | None = Depends(guard.owner)) -> dict[str, Any]:
+    async def offer_status(owner: Owner | None = Depends(guard.get_owner)) -> dict[str, Any]:
         """The model that the page offers while none answers.
 
         `state`: `none` (also for visitors who may not start it), `offered`, `fetching`, `checking`, `loading` or `failed`.

@@ -24,4 +24,6 @@ def register(api: Api) -> None:
 
     api.add_session_part(ProgramChats)
     api.add_error_form(ErrorForm(errors.PATHS, errors.make_error_body, errors.make_error_headers))
-    add_routes(api.router(), api.require_service(ProgramGuard), BoundedPool(api.pools.add("read")))
+    add_routes(
+        api.make_router(), api.require_service(ProgramGuard), BoundedPool(api.pools.add("read"))
+    )

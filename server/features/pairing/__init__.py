@@ -23,7 +23,7 @@ def register(api: Api) -> None:
     access.hosts.add(own.pairing_hosts)
     pairing = Pairing(api.services, devices, shown=bool(own.pairing_hosts))
     api.provide(AuthMethod, pairing)
-    pairing.add_routes(api.router())
+    pairing.add_routes(api.make_router())
     pairing.add_operator_routes(api.make_operator_router("/api/operator"))
     api.sessions.replicas.on_end(DEVICE, pairing.end)
     if not own.pairing_hosts:

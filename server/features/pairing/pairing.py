@@ -223,7 +223,7 @@ class Pairing(AuthMethod):
         return count
 
     def add_routes(self, router: APIRouter) -> None:
-        @router.delete(f"{COOKIE_PATH}/device", dependencies=[Depends(self._guard.origin)])
+        @router.delete(f"{COOKIE_PATH}/device", dependencies=[Depends(self._guard.check_origin)])
         async def forget_this_device(request: Request) -> Response:
             """Remove the device of this cookie; its page works until the session ends. Return `forgotten`: a boolean."""
             try:

@@ -25,4 +25,4 @@ def register(api: Api) -> None:
         BoundedPool(api.pools.add("realtime")), api.get_service(Recogniser), api.get_service(Voices)
     )
     endpoint = RealtimeEndpoint(api.require_service(ProgramGuard), tools, api.metrics)
-    api.routes(*endpoint.routes())
+    api.add_routes(*endpoint.routes())

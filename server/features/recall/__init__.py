@@ -21,7 +21,7 @@ def register(api: Api) -> None:
     api.metrics.gauge(
         "recall_bytes",
         "Bytes of the pictures kept for questions about the past",
-        lambda: sum(session.part("recall").size for session in api.sessions.visitors()),
+        lambda: sum(session.part("recall").size for session in api.sessions.list_visitors()),
     )
     api.add_session_part(lambda context: RecallPart(context, limits), RecallSettings)
     # Other features keep nothing longer than this duration.

@@ -154,7 +154,7 @@ class RecallPart(BackgroundPart):
         count = self._counter.labels
 
         def make() -> PastPicture:
-            jpeg = self._services.preparer.still(frame)
+            jpeg = self._services.preparer.make_still(frame)
             return PastPicture(
                 id=frame.id,
                 captured=frame.captured,

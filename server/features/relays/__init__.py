@@ -23,7 +23,7 @@ def register(api: Api) -> None:
         lambda: {"working": relays.count_working(), "failing": relays.count_failing()},
         "state",
     )
-    api.health(lambda: {"turn": relays.report()})
+    api.add_health_facts(lambda: {"turn": relays.report()})
 
     def start() -> None:
         tasks.spawn(relays.run(), name="relays")

@@ -269,7 +269,7 @@ def add_routes(api: Api, cameras: FixedCameras) -> None:
             QuestionTime(at=time.monotonic(), wall=time.time(), sent=None)
         )
         async with making:
-            jpeg = await run_in_pool(api.pools.prepare, api.preparer.still, frame)
+            jpeg = await run_in_pool(api.pools.prepare, api.preparer.make_still, frame)
         return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
 
     @router.post("/{name}/ask")

@@ -24,7 +24,7 @@ from server.media.camera import Camera, CameraConnection
 from server.media.video.decode import fits
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import WorkerMessage
-from server.shared.processes.worker_process import WorkerProcess, environment
+from server.shared.processes.worker_process import WorkerProcess, make_environment
 
 log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parents[3]
@@ -153,7 +153,7 @@ class FixedCameraReader:
         try:
             argv = (sys.executable, "-m", "server.features.rtsp.worker")
             # One thread, because OpenBLAS reserves memory for each.
-            await worker.start(argv, environment({"OPENBLAS_NUM_THREADS": "1"}), _ROOT)
+            await worker.start(argv, make_environment({"OPENBLAS_NUM_THREADS": "1"}), _ROOT)
         except ProcessFailed:
             self._worker = None
             self._on_failure(FailureReason.CRASHED, "")

@@ -23,13 +23,13 @@ def register(api: Api) -> None:
     from server.shared.services import Recogniser
 
     def changed() -> None:
-        for session in api.sessions.all():
+        for session in api.sessions.list_all():
             session.greet()
 
     settings = VoiceInSettings.of(api.settings)
     service = ListeningService(settings, api.settings.engine_python, api.settings.machines, changed)
     api.run("recogniser", start=service.asr.start, close=service.asr.close, last=True)
-    api.health(service.report)
+    api.add_health_facts(service.report)
     add_routes(api, service)
     tools = service.create_tools(api.pools, api.metrics)
     # With `voice_out`, speech over an answer stops the answer.

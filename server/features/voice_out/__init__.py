@@ -24,7 +24,7 @@ def register(api: Api) -> None:
         VoiceOutSettings.of(api.settings), api.settings.engine_python, api.settings.machines
     )
     api.run("voice", start=service.start, close=service.close, last=True)
-    api.health(service.seen)
+    api.add_health_facts(service.seen)
     add_routes(api, service)
     metrics, detect = SpeechMetrics(api.metrics), api.get_service(LanguageDetector)
     api.add_session_part(

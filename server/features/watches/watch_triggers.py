@@ -9,7 +9,7 @@ from server.core.errors import QwenCameraError
 from server.core.frames import Detail, Frame, Picture, Region, Role
 from server.features.watches.rule import Belief, LookKind, WatchRequest
 from server.features.watches.watch_list import WatchRegistry, get_changed_box
-from server.media.picture.planes import is_dark, levels
+from server.media.picture.planes import get_levels, is_dark
 from server.models.base import Capabilities
 from server.session.part import SessionContext
 from server.shared.attention.attention import WHOLE, Attention, Change, Why
@@ -88,7 +88,7 @@ class WatchTriggers:
     def _adjust_for_light(self, frame: Frame, change: Change) -> Change:
         """Return the change corrected for darkness: light that goes out or comes on counts, other changes in the dark do not."""
         since = self._dark_since
-        dark = is_dark(self.attention.small, *levels(frame.image), before=since is not None)
+        dark = is_dark(self.attention.small, *get_levels(frame.image), before=since is not None)
         self._dark_since = (frame.captured if since is None else since) if dark else None
         if dark and (since is None or frame.captured - since < _DARK_SECONDS):
             return _NOTHING
@@ -309,7 +309,7 @@ class WatchFrames:
     async def _encode(self, frame: Frame) -> None:
         try:
             jpeg = await run_in_pool(
-                self._services.prepare_pool, self._services.preparer.full, frame
+                self._services.prepare_pool, self._services.preparer.make_full, frame
             )
         except QwenCameraError:
             # The frame is withheld or too large: second looks do not use it.
@@ -325,6 +325,6 @@ class WatchFrames:
         self, jpeg: bytes, frame: Frame, needs: Capabilities, region: Region | None
     ) -> Picture | None:
         """Return the picture of a verified no for the same region as a frame; None if the sizes differ."""
-        make = self._services.preparer.again
+        make = self._services.preparer.make_again
         pool = self._services.prepare_pool
         return await run_in_pool(pool, make, jpeg, frame, needs, Detail.HIGH, region)

@@ -41,8 +41,8 @@ from server.shared.watch_answers import (
     MAX_CONDITION_CHARS,
     SCHEMA,
     WatchAnswer,
+    make_question,
     make_second_question,
-    question,
     read_answers,
 )
 
@@ -394,7 +394,7 @@ class Watching(BackgroundPart):
         watch = self.rule.get(firing.watch_id)
         try:
             jpeg = await run_in_pool(
-                self._services.prepare_pool, self._services.preparer.still, frame
+                self._services.prepare_pool, self._services.preparer.make_still, frame
             )
         except QwenCameraError:
             # A filter withholds the picture: send the alert without it.
@@ -539,7 +539,7 @@ class WatchQueue:
         def wording(_: str, needs: Capabilities) -> str:
             """Return the question, with the unit of boxes of the engine that gets it."""
             if ask.look is not LookKind.SECOND:
-                return question(conditions, get_box_unit(needs))
+                return make_question(conditions, get_box_unit(needs))
             (name,) = conditions
             return make_second_question(
                 name, conditions[name], get_box_unit(needs), with_before=before is not None

@@ -570,7 +570,7 @@ def add_routes(api: Api, webhooks: Webhooks) -> None:
 
     # The token of 256 random bits is the only access check. By the id before it, load balancers find the process that
     # has the picture.
-    @api.router().get("/at/{process}/evidence/{word}")
+    @api.make_router().get("/at/{process}/evidence/{word}")
     async def picture(process: str, word: str) -> Response:
         """Return the picture of an alert as JPEG, for a minute; the token in the URL is the only access
         check. 404 for an unknown or expired one.

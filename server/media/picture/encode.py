@@ -68,12 +68,12 @@ def encode_thumbnail(bgr: Bgr) -> bytes:
     return _encode_bounded(bgr, THUMBNAIL_SIDE, THUMBNAIL_BYTES)
 
 
-def small(bgr: Bgr) -> bytes:
+def encode_small(bgr: Bgr) -> bytes:
     """Encode the picture as JPEG of at most 240 px per side and 10 KiB."""
     return _encode_bounded(bgr, SMALL_SIDE, SMALL_BYTES)
 
 
-def still(bgr: Bgr) -> bytes:
+def encode_still(bgr: Bgr) -> bytes:
     """Encode the picture as JPEG of at most 640 px per side and 36 KiB."""
     return _encode_bounded(bgr, STILL_SIDE, STILL_BYTES)
 

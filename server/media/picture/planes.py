@@ -99,7 +99,7 @@ def shrink_luma(luma: Luma) -> Luma:
     return np.asarray(cv2.resize(sampled, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def levels(image: av.VideoFrame) -> tuple[int, int]:
+def get_levels(image: av.VideoFrame) -> tuple[int, int]:
     """Return the luma of black, and the number of levels from black to white."""
     full = image.color_range == _FULL_RANGE or image.format.name.startswith("yuvj")
     return (0, 255) if full else (16, 219)
@@ -139,7 +139,7 @@ class SceneAnalyser:
         """
         luma = get_luma_plane(image)
         small = shrink_luma(luma) if small is None else small.copy()
-        low, span = levels(image)
+        low, span = get_levels(image)
         self._dark = is_dark(small, low, span, before=self._dark)
         sharpness = measure_edge_sharpness(luma, small)
         seen = _share(small, low + _SEEN * span)

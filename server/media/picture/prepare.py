@@ -126,25 +126,25 @@ class PicturePreparer:
             region=region,
         )
 
-    def still(self, frame: Frame) -> bytes:
-        """Create a small JPEG of a frame (see `encode.still`), filtered as any picture. Raises the errors of `make`."""
+    def make_still(self, frame: Frame) -> bytes:
+        """Create a small JPEG of a frame (see `encode.encode_still`), filtered as any picture. Raises the errors of `make`."""
         scale = min(1.0, encode.STILL_SIDE / max(frame.width, frame.height))
         # Even sides, because chroma has half the resolution.
         width, height = (
             max(2, round(side * scale) // 2 * 2) for side in (frame.width, frame.height)
         )
-        return encode.still(self._filter_frame(frame, width, height))
+        return encode.encode_still(self._filter_frame(frame, width, height))
 
-    def full(self, frame: Frame) -> bytes:
+    def make_full(self, frame: Frame) -> bytes:
         """Create a JPEG of a frame in the camera's size, filtered as any picture. Raises the errors of `make`."""
         return encode.encode_jpeg(
             self._filter_frame(frame, frame.width, frame.height), FULL_QUALITY
         )
 
-    def again(
+    def make_again(
         self, jpeg: bytes, frame: Frame, needs: Needs, detail: Detail, region: Region | None
     ) -> Picture | None:
-        """Create a picture of an earlier frame from its `full` JPEG, showing a region of `frame`.
+        """Create a picture of an earlier frame from its `make_full` JPEG, showing a region of `frame`.
 
         Return None if the earlier frame had another size. Not for engines that take pixels.
         """
@@ -211,7 +211,7 @@ def make_stored_picture(
         raise ValueError("a stored picture cannot be decoded")
     return replace(
         _make_picture(stored, bgr, geometry, tokens),
-        thumbnail=encode.small(bgr) if thumbnail else None,
+        thumbnail=encode.encode_small(bgr) if thumbnail else None,
         prepare_seconds=time.perf_counter() - began,
     )
 

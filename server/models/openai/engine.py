@@ -24,7 +24,7 @@ from server.models.openai.chat_client import ChatClient, Endpoint, NotChat, Time
 from server.models.openai.events import BrokenStream, ChatStream
 from server.models.openai.model_server import ModelServer
 from server.models.openai.negotiation import BROKE_OFF, Negotiation
-from server.models.openai.request import SPEECH, THOUGHTS, Media, PlainForm, restrict, without
+from server.models.openai.request import SPEECH, THOUGHTS, Media, PlainForm, remove_extras, restrict
 from server.models.openai.upstream import Reason, Refused
 from server.models.thinking import ThinkingPolicy
 
@@ -152,7 +152,7 @@ class OpenAIEngine:
         loads = self._server.status.loaded is False or self._begun != self._server.model
         seconds = self.limits.first_token if waited_for or loads else self.limits.background
         able, left_out = self.status.capabilities, self._get_left_out()
-        request = without(prompts.without_unusable_sound(wanted, able.audio_in), left_out)
+        request = remove_extras(prompts.without_unusable_sound(wanted, able.audio_in), left_out)
         asking = Negotiation(
             wanted,
             replace(request, speak=request.speak and able.speech_out),

@@ -19,11 +19,11 @@ from server.models.openai.request import (
     THOUGHTS,
     Media,
     PlainForm,
-    body,
-    extras,
-    optional,
+    get_extras,
+    get_optional_fields,
+    make_body,
+    remove_extras,
     shorten_request,
-    without,
 )
 from server.models.openai.upstream import LONGEST_WAIT, Reason, Refused, make_loading_error
 from server.models.thinking import ThinkingPolicy
@@ -77,7 +77,7 @@ class Negotiation:
     def body(self) -> bytes:
         """Return the JSON body of the current version of the request."""
         self.newer_name = self.plain.newer_name
-        return body(
+        return make_body(
             *(self.request, self.media, self.server, self.endpoint, self.thinking),
             *(self.left_out, self.newer_name),
         )
@@ -96,7 +96,7 @@ class Negotiation:
         return self.pauses.pop(0)
 
     def _get_extras(self) -> frozenset[str]:
-        return extras(self.request, self.server.status.capabilities, self.switch)
+        return get_extras(self.request, self.server.status.capabilities, self.switch)
 
     def make_broken_error(self, error: BrokenStream) -> EngineError:
         """Return the error for a broken stream."""
@@ -127,7 +127,7 @@ class Negotiation:
         of_request = refusal.of_request or refusal.status == 404
         beyond = self._get_extras() - self.left_out
         if of_request and beyond:
-            causes = {FIELDS: optional(self.endpoint), SWITCH: self.switch.fields()}
+            causes = {FIELDS: get_optional_fields(self.endpoint), SWITCH: self.switch.fields()}
             blamed = {name for name, fields in causes.items() if refusal.fields & fields.keys()}
             if "alternate" in str(refusal.body):
                 # Message of a chat template that requires an answer between two user messages
@@ -135,7 +135,7 @@ class Negotiation:
             beyond = beyond & blamed or beyond
             self.beyond |= beyond
             self.left_out |= beyond
-            self.request = without(request, self.left_out)
+            self.request = remove_extras(request, self.left_out)
             return Reason.PLAIN, 0.0
         if refusal.of_request and request.turns:
             # The request may be too long, whatever the error says.

@@ -51,7 +51,9 @@ def _get_url(picture: Picture) -> str:
     return to_data_url(picture.jpeg)
 
 
-def extras(request: EngineRequest, able: Capabilities, thinking: ThinkingPolicy) -> frozenset[str]:
+def get_extras(
+    request: EngineRequest, able: Capabilities, thinking: ThinkingPolicy
+) -> frozenset[str]:
     """Return the extras of a request. A program's own fields are not optional, so they are no extras."""
     has = {
         FIELDS: True,
@@ -89,7 +91,7 @@ def _merge_picture_message(request: EngineRequest) -> EngineRequest:
     return dataclasses.replace(request, messages=messages)
 
 
-def without(request: EngineRequest, names: frozenset[str]) -> EngineRequest:
+def remove_extras(request: EngineRequest, names: frozenset[str]) -> EngineRequest:
     """Return a request without these extras."""
     if names & {PICTURES, VIDEO}:
         request = request.without_video()
@@ -176,7 +178,7 @@ def shorten_request(request: EngineRequest) -> EngineRequest | None:
     return None
 
 
-def body(
+def make_body(
     request: EngineRequest,
     media: Media,
     server: ModelServer,
@@ -205,7 +207,7 @@ def body(
     if FIELDS in left_out:
         _fold_system(fields["messages"])
     else:
-        fields |= optional(endpoint)
+        fields |= get_optional_fields(endpoint)
         if server.speech_out:
             fields |= _make_modalities(request.speak, endpoint.voice)
     fields |= thinking.fields()
@@ -227,7 +229,7 @@ def _fold_system(messages: list[dict[str, Any]]) -> None:
         first["content"] = [{"type": "text", "text": messages.pop(0)["content"]}, *parts]
 
 
-def optional(endpoint: Endpoint) -> dict[str, Any]:
+def get_optional_fields(endpoint: Endpoint) -> dict[str, Any]:
     """Return the optional fields that are added to each request."""
     return {"stream_options": {"include_usage": True}, **endpoint.fields}
 

@@ -58,7 +58,7 @@ class FairQueue(Generic[T]):
     def __len__(self) -> int:
         return len(self._where)
 
-    def depth(self) -> dict[JobKind, int]:
+    def count_waiting(self) -> dict[JobKind, int]:
         """Return the number of waiting items by class."""
         return {kind: sum(map(len, waiting.values())) for kind, waiting in self._classes.items()}
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from server.core.aio import Bucket, Timer
 from server.core.errors import OperatorError
-from server.core.redact import plain
+from server.core.redact import remove_controls
 from server.shared.processes import reaper
 from server.shared.processes.redactor import Redactor
 
@@ -109,7 +109,7 @@ class ChildProcess:
         program = self._argv[0]
         if shutil.which(program, path=self._env.get("PATH", os.defpath)) is None:
             raise ProcessFailed(
-                f"{plain(program)} was not found, or is not executable. Install it, or give its full path."
+                f"{remove_controls(program)} was not found, or is not executable. Install it, or give its full path."
             )
         loop = asyncio.get_running_loop()
         theirs: list[int] = []
@@ -121,7 +121,7 @@ class ChildProcess:
             os.set_blocking(self._log, False)
             # Fork and exec in one step, without our code in between
             process = subprocess.Popen(
-                reaper.command(self._grace, self._argv, self._after, lifeline=held),
+                reaper.make_command(self._grace, self._argv, self._after, lifeline=held),
                 env=self._env,
                 cwd=self._cwd,
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
@@ -135,7 +135,7 @@ class ChildProcess:
         except (OSError, ValueError) as error:
             self._close_pipes()
             why = error.strerror if isinstance(error, OSError) else "an argument has a null byte"
-            raise ProcessFailed(f"{plain(program)} cannot be started ({why}).") from None
+            raise ProcessFailed(f"{remove_controls(program)} cannot be started ({why}).") from None
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
@@ -373,7 +373,7 @@ class LogRing:
 
     def _clean(self, raw: bytes, redactor: Redactor) -> str:
         """Return the cleaned line; empty if it is not kept."""
-        text = plain(raw[:_LONGEST_BYTES].decode("utf-8", "replace"))
+        text = remove_controls(raw[:_LONGEST_BYTES].decode("utf-8", "replace"))
         for secret in self._secrets:
             text = text.replace(secret, "********")
         if len(raw) >= _LONGEST_BYTES and self._secrets:

@@ -1,6 +1,6 @@
 """A process between a starter and its program, so that no process of the program outlives the starter.
 
-`command` builds its command line; it must lead a process group. The lifeline is a pipe that the
+`make_command` builds its command line; it must lead a process group. The lifeline is a pipe that the
 starter keeps open and never writes to. When it is closed, because the starter closed it or has ended
 for any reason, the group gets SIGTERM, and after the grace period all descendants of the program
 get SIGKILL, including those that left the group (on macOS only while they have their parent). When
@@ -37,7 +37,7 @@ KILL_SECONDS = 5.0
 AFTER_SECONDS = 20.0
 
 
-def command(
+def make_command(
     grace: float, program: Sequence[str], after: Sequence[str] = (), *, lifeline: int
 ) -> list[str]:
     """Return the command line that runs `program`, a path or a name in PATH with its arguments.

@@ -39,7 +39,7 @@ _END_SECONDS = 2.0
 OnMessage = Callable[[WorkerMessage], None]
 
 
-def environment(extra: Mapping[str, str]) -> dict[str, str]:
+def make_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a worker."""
     return make_child_environment(os.environ, {**_OFFLINE, **extra})
 
@@ -292,7 +292,7 @@ class ModelWorker(WorkerProcess):
         Raises ProcessFailed if it cannot be started, NotLoaded, WorkerEnded, and TimeoutError after `seconds`.
         """
         try:
-            await self.start(self._argv, environment(self._env), ROOT)
+            await self.start(self._argv, make_environment(self._env), ROOT)
         except ProcessFailed:
             self._on_exit(None)
             raise

@@ -144,7 +144,7 @@ async def test_a_watch_for_a_thing(engine: BuiltinEngine) -> None:
     conditions = {"came": "a cat appears", "left": "the cat leaves", "dog": "a dog comes"}
     seen = []
     for view in (room(), room(("chelsea", 300))):
-        question = watch_answers.question(conditions)
+        question = watch_answers.make_question(conditions)
         text = await ask(engine, view, question, kind=JobKind.WATCH, session_id="w")
         seen.append({one["id"]: one["seen"] for one in json.loads(text)["watches"]})
     assert seen == [

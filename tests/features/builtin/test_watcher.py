@@ -21,7 +21,12 @@ from server.features.builtin.watcher import explain_unwatchable
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.base import Delta
-from server.shared.watch_answers import WatchAnswer, make_second_question, question, read_answers
+from server.shared.watch_answers import (
+    WatchAnswer,
+    make_question,
+    make_second_question,
+    read_answers,
+)
 from tests.support.fakes import make_request
 
 RED, ORANGE, GREY = (30, 30, 210), (20, 140, 240), (120, 120, 120)
@@ -54,7 +59,7 @@ async def ask(
 
 
 async def one(engine: BuiltinEngine, bgr: Bgr, condition: str, frame_id: str = "f") -> WatchAnswer:
-    return (await ask(engine, bgr, question({"w1": condition}), frame_id))["w1"]
+    return (await ask(engine, bgr, make_question({"w1": condition}), frame_id))["w1"]
 
 
 def around(box: Box | None, left: int, top: int, right: int, bottom: int) -> None:
@@ -79,7 +84,7 @@ async def test_a_word_may_be_in_print_that_was_not_read(
     """It is neither there nor not; what was read is there."""
     line = TextPiece("OPEN", 0.95, ((20.0, 20.0), (120.0, 20.0), (120.0, 50.0), (20.0, 50.0)))
     unread = replace(line, text="", score=0.0)
-    asked = question({"w1": "you see the word CLOSED", "w2": "you see the word OPEN"})
+    asked = make_question({"w1": "you see the word CLOSED", "w2": "you see the word OPEN"})
     for print_of, known in (([line, unread], {"w2"}), ([line], {"w1", "w2"}), ([unread], set())):
         monkeypatch.setattr(reader, "read_text", lambda bgr, print_of=print_of: print_of)
         answers = await ask(engine, plain(), asked)
@@ -108,7 +113,7 @@ async def test_reasons_are_in_the_language_of_the_condition(
 
 async def test_all_conditions_are_answered_at_once(engine: BuiltinEngine) -> None:
     """One that needs a model has no answer, which is neither a yes nor a no."""
-    found = await ask(engine, spot(RED), question({"w1": "red", "w2": "a cat", "w3": "green"}))
+    found = await ask(engine, spot(RED), make_question({"w1": "red", "w2": "a cat", "w3": "green"}))
     assert {name: one.seen for name, one in found.items()} == {"w1": True, "w3": False}
 
 

@@ -128,14 +128,14 @@ async def test_a_fault_with_one_picture_does_not_end_the_stills(
     monkeypatch.setattr(stills, "STILL_SECONDS", 0.01)
 
     async with room() as one:
-        still, broken = one.services.preparer.still, [True]
+        still, broken = one.services.preparer.make_still, [True]
 
         def breaks_once(frame: Frame) -> bytes:
             if broken and broken.pop():
                 raise RuntimeError("secret words")
             return still(frame)
 
-        monkeypatch.setattr(one.services.preparer, "still", breaks_once)
+        monkeypatch.setattr(one.services.preparer, "make_still", breaks_once)
         one.camera()
         want(one)
         one.frame()
@@ -151,7 +151,7 @@ def test_sizes_are_bounded(size: tuple[int, int]) -> None:
     """Whatever the camera sends, a still keeps within its pixels and bytes."""
     width, height = size
     even = make_frame(width=width // 2 * 2, height=height // 2 * 2)
-    jpeg = PicturePreparer((), 512).still(even)
+    jpeg = PicturePreparer((), 512).make_still(even)
     assert max(decoded(to_data_url(jpeg)).shape[:2]) <= STILL_SIDE
 
 

@@ -43,7 +43,7 @@ async def test_people_go_on_at_another_gateway(
         old = await open_page(one)
         await old.next("ready")
         # Its chat so far. Nothing is before the camera: the history is written as an answer does it.
-        session = next(s for s in one.program.sessions.all() if s.id in str(asks.seen))
+        session = next(s for s in one.program.sessions.list_all() if s.id in str(asks.seen))
         session.history.add("What is this?", "A cup.")
         busy = {session}
         monkeypatch.setattr(type(session), "answering", property(lambda self: self in busy))
@@ -59,7 +59,7 @@ async def test_people_go_on_at_another_gateway(
         assert (await take_token(one))["session_id"].startswith("h2-")
         again, _ = await arrive(two, {"handover": signed, "token": asks_token})
         assert (await again.next("resumed"))["turns"] == 1
-        new = next(s for s in two.program.sessions.all() if len(s.history))
+        new = next(s for s in two.program.sessions.list_all() if len(s.history))
         assert [turn.answer for turn in new.history.all()] == ["A cup."]
         assert (await old.closed(timeout=30))[0] == 1013
         await draining

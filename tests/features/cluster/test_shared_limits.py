@@ -117,17 +117,17 @@ async def test_an_address_has_one_allowance_in_all_processes(tmp_path: Path) -> 
         one, other = limiters(both, 6)
         now = time.monotonic()
         for limiter in (one, other, one, one, other, other):
-            assert await limiter.anybody(ADDRESS, now) is None
+            assert await limiter.count_anybody(ADDRESS, now) is None
         for limiter in (one, other):
-            wait = await limiter.anybody(ADDRESS, now)
+            wait = await limiter.count_anybody(ADDRESS, now)
             assert wait is not None
             # By Redis's clock, since the first of the six
             assert 10 - (time.monotonic() - now) - 0.01 <= wait <= 10
-            assert await limiter.anybody(NEIGHBOUR, now) is None
+            assert await limiter.count_anybody(NEIGHBOUR, now) is None
         # An IPv6 household is one asker.
         for number in range(6):
-            assert await one.anybody(f"2001:db8::{number}", now) is None
-        assert await other.anybody("2001:db8::9", now) is not None
+            assert await one.count_anybody(f"2001:db8::{number}", now) is None
+        assert await other.count_anybody("2001:db8::9", now) is not None
         keys = await server.dump()
     assert len(keys) == 4  # three askers, and what the store looks with
     for key, (_, left) in keys.items():
@@ -141,12 +141,12 @@ async def test_a_wrong_code_takes_more_everywhere(tmp_path: Path) -> None:
         one, other = limiters(both, 6)
         now = time.monotonic()
         for _ in range(2):
-            assert await one.anybody(ADDRESS, now) is None
-            await one.wrong_code(ADDRESS, now)
-        assert await other.anybody(ADDRESS, now) is not None
+            assert await one.count_anybody(ADDRESS, now) is None
+            await one.charge_wrong_code(ADDRESS, now)
+        assert await other.count_anybody(ADDRESS, now) is not None
         for _ in range(5):
-            await one.wrong_code(ADDRESS, now)
-        wait = await other.anybody(ADDRESS, now)
+            await one.charge_wrong_code(ADDRESS, now)
+        wait = await other.count_anybody(ADDRESS, now)
         # Never below nothing.
         assert wait is not None
         assert wait <= 10
@@ -160,18 +160,18 @@ async def test_a_token_has_one_allowance_in_all_processes(tmp_path: Path) -> Non
     async with redis_server(tmp_path) as server, stores(server) as both:
         one, other = limiters(both, 6)
         now = time.monotonic()
-        assert await one.session("s1", ADDRESS, now, begun=True) is None
-        assert await other.session("s1", ADDRESS, now, begun=True) is None
-        assert await other.session("s1", ADDRESS, now, begun=True) is not None
+        assert await one.count_session("s1", ADDRESS, now, begun=True) is None
+        assert await other.count_session("s1", ADDRESS, now, begun=True) is None
+        assert await other.count_session("s1", ADDRESS, now, begun=True) is not None
         # Never begun: from its second request on it shares its address's allowance.
         for _ in range(6):
-            assert await one.anybody(ADDRESS, now) is None
-        assert await one.session("s2", ADDRESS, now, begun=False) is None
-        assert await other.session("s2", ADDRESS, now, begun=False) is not None
+            assert await one.count_anybody(ADDRESS, now) is None
+        assert await one.count_session("s2", ADDRESS, now, begun=False) is None
+        assert await other.count_session("s2", ADDRESS, now, begun=False) is not None
         slots = SharedSlots(both[0], 10, dict)
         assert await slots.take("s3")
-        assert await one.session("s3", ADDRESS, now, begun=False) is None
-        assert await other.session("s3", ADDRESS, now, begun=False) is None
+        assert await one.count_session("s3", ADDRESS, now, begun=False) is None
+        assert await other.count_session("s3", ADDRESS, now, begun=False) is None
         assert max(left for _, left in (await server.dump()).values()) <= TOKEN_SECONDS * 1000 + 1
 
 
@@ -179,9 +179,9 @@ async def test_no_limit_asks_nobody() -> None:
     store = RedisStore("redis://127.0.0.1:1/0", SECRET)
     limiter = shared_limiter(store, 0)
     for _ in range(100):
-        assert await limiter.anybody(ADDRESS, 0.0) is None
-        assert await limiter.session("s", ADDRESS, 0.0, begun=False) is None
-        await limiter.wrong_code(ADDRESS, 0.0)
+        assert await limiter.count_anybody(ADDRESS, 0.0) is None
+        assert await limiter.count_session("s", ADDRESS, 0.0, begun=False) is None
+        await limiter.charge_wrong_code(ADDRESS, 0.0)
     await store.close()
 
 
@@ -191,14 +191,14 @@ async def test_alone_a_process_goes_on_with_what_it_counted(tmp_path: Path) -> N
         one, other = limiters(both, 4)
         now = time.monotonic()
         for limiter in (one, one, one, other):
-            assert await limiter.anybody(ADDRESS, now) is None
-        assert await one.anybody(ADDRESS, now) is not None
+            assert await limiter.count_anybody(ADDRESS, now) is None
+        assert await one.count_anybody(ADDRESS, now) is not None
         await server.kill()
-        assert await one.anybody(ADDRESS, now) is None
-        assert await one.anybody(ADDRESS, now) is not None
+        assert await one.count_anybody(ADDRESS, now) is None
+        assert await one.count_anybody(ADDRESS, now) is not None
         for _ in range(3):
-            assert await other.anybody(ADDRESS, now) is None
-        assert await other.anybody(ADDRESS, now) is not None
+            assert await other.count_anybody(ADDRESS, now) is None
+        assert await other.count_anybody(ADDRESS, now) is not None
 
 
 async def test_slots_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from server.features.hosting.hosting import Hosting
 from server.features.hosting.runtime import StartFailed
 from server.shared.processes import reaper
 from server.shared.processes.wire import WorkerMessage
-from server.shared.processes.worker_process import WorkerJob, environment
+from server.shared.processes.worker_process import WorkerJob, make_environment
 from tests.features.generation.test_job import BLUE, RED, decoded, plain
 from tests.real_model.server import PYTHON, run_module
 from tests.support.clients import http, soon
@@ -62,7 +62,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert "REAL_MODEL_REQUIRED" not in os.environ, lacking
         pytest.skip(lacking)
     folder = tmp_path_factory.mktemp("models")
-    run_module("tests.generating.build", folder, env=environment(env(folder)))
+    run_module("tests.generating.build", folder, env=make_environment(env(folder)))
     return folder
 
 

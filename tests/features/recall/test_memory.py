@@ -189,7 +189,7 @@ def scene(seed: int = 0) -> NDArray[np.uint8]:
 
 
 def shown(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return read_grid(encode.still(bgr))
+    return read_grid(encode.encode_still(bgr))
 
 
 def with_thing(

@@ -364,10 +364,10 @@ async def test_it_is_no_visitor(tmp_path: Path) -> None:
     """It takes no place, is in no list of people, cannot be ended as one, and takes no other camera."""
     async with house(tmp_path, door='url = "rtsp://127.0.0.1:9/x"') as (run, client):
         sessions = run.program.sessions
-        assert (len(sessions), len(sessions.all()), sessions.visitors()) == (0, 1, [])
+        assert (len(sessions), len(sessions.list_all()), sessions.list_visitors()) == (0, 1, [])
         assert (await client.get("/api/operator/sessions")).json()["sessions"] == []
         assert (await client.delete("/api/operator/sessions")).json() == {"ended": 0}
-        assert len(sessions.all()) == 1
+        assert len(sessions.list_all()) == 1
         issued = (await client.post(f"{CAMERAS}/door/token")).json()
         reply = await client.post(
             "/api/webrtc/offer",

@@ -158,7 +158,7 @@ async def test_a_spoken_question_is_answered(
         await talk.click()
         await expect(visitor.find("#talking")).to_be_hidden()
         await visitor.got('m.type === "listening" && m.state === "off"', since=since)
-        *_, session = server.program.sessions.all()
+        *_, session = server.program.sessions.list_all()
         await soon(lambda: not VoiceLine.of(session.lines).on_sound)
 
 
@@ -183,7 +183,7 @@ async def test_speech_over_an_answer_stops_it(
         async with person(talking_browser, server) as visitor:
             await visitor.start()
             await visitor.press(say("chat.read_aloud"))
-            *_, session = server.program.sessions.all()
+            *_, session = server.program.sessions.list_all()
             await until(
                 lambda: session.part("voice_out").wanted and VoiceLine.of(session.lines).connected
             )
@@ -290,7 +290,7 @@ async def test_orders_are_spoken_in_place_of_questions(
         hold = page.locator("#hold")
         await obey("Hold the picture.", "hold", f"{say('page.picture_held')}.")
         await expect(hold).to_have_attribute("aria-pressed", "true")
-        *_, session = server.program.sessions.all()
+        *_, session = server.program.sessions.list_all()
         await soon(lambda: session.questions.held_frame is not None)
         await obey("Camera off.", "camera_off", say("server.camera_off"))
         await expect(hold).to_be_hidden()

@@ -40,7 +40,7 @@ async def test_a_voice_that_answers() -> None:
         found = await health(run)
         assert found["state"] == "unreachable"
         assert "SPEECH_API_KEY" in found["detail"]
-        body, _ = run.program.health.summary()
+        body, _ = run.program.health.make_summary()
         assert "voice" not in body
         assert "recogniser" not in body
 

@@ -270,7 +270,7 @@ def of(jpeg: bytes, captured_sender: float | None = None) -> Stored:
 def kept(width: int = 640, height: int = 360) -> Stored:
     bgr = np.zeros((height, width, 3), np.uint8)
     bgr[:, : width // 2] = (0, 0, 255)
-    return of(encode.still(bgr), 1000.5)
+    return of(encode.encode_still(bgr), 1000.5)
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ class Line(RuleBasedStateMachine):
     @invariant()
     def bounds_and_counts_hold(self) -> None:
         assert len(self.queue) == len(self.waiting) <= MAX
-        for kind, depth in self.queue.depth().items():
+        for kind, depth in self.queue.count_waiting().items():
             assert depth == sum(item.kind is kind for item in self.waiting)
         background = [item.session for item in self.waiting if item.kind is not CHAT]
         assert len(background) == len(set(background))

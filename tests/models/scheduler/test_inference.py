@@ -84,7 +84,7 @@ async def build(metrics: Metrics) -> AsyncIterator[Build]:
 
 def assert_idle(inference: Inference) -> None:
     assert inference.running == 0
-    assert inference.depth() == dict.fromkeys(JobKind, 0)
+    assert inference.count_waiting() == dict.fromkeys(JobKind, 0)
     assert inference.idle
 
 
@@ -187,7 +187,7 @@ async def test_classes_and_sessions_are_served_in_turn(build: Build) -> None:
         ("b", CHAT, "b1"),
     ]
     jobs = [sent(inference, session, kind, question=text) for session, kind, text in order]
-    assert inference.depth() == {
+    assert inference.count_waiting() == {
         CHAT: 3,
         WATCH: 1,
         DESCRIBE: 1,
@@ -248,7 +248,7 @@ async def test_a_session_runs_one_question_and_one_background_job(build: Build) 
         inference, [make_job("a", CHAT, question="next"), make_job("a", WATCH, question="watch")]
     )
     assert inference.running == 2
-    assert inference.depth() == {
+    assert inference.count_waiting() == {
         CHAT: 1,
         WATCH: 1,
         DESCRIBE: 0,
@@ -321,7 +321,7 @@ async def test_a_full_queue_drops_background_work(build: Build, metrics: Metrics
     sent(inference, "c")
     assert isinstance(waiting_sink.error, Busy)
     assert sample(metrics, "inferences_total", kind="describe", result="dropped") == 2
-    assert inference.depth() == {
+    assert inference.count_waiting() == {
         CHAT: 1,
         WATCH: 0,
         DESCRIBE: 0,
@@ -362,7 +362,7 @@ async def test_cancelling_a_waiting_job(build: Build, metrics: Metrics) -> None:
     assert sink.calls == ["finished"]
     assert (result_of(sink).finish_reason, result_of(sink).cancel_reason) == ("cancelled", "user")
     assert result_of(sink).inference_seconds == 0
-    assert inference.depth()[CHAT] == 0
+    assert inference.count_waiting()[CHAT] == 0
     assert sample(metrics, "cancellations_total", reason="user") == 1
     inference.cancel(job, "user")
     assert sample(metrics, "cancellations_total", reason="user") == 1

@@ -23,7 +23,7 @@ from server.shared.processes.process import (
     LogRing,
     ProcessFailed,
 )
-from server.shared.processes.worker_process import WorkerProcess, environment
+from server.shared.processes.worker_process import WorkerProcess, make_environment
 from tests.support import macos
 from tests.support.children import alive, wait_until_gone
 from tests.support.fakes import until as soon
@@ -379,7 +379,7 @@ async def test_a_worker_that_ends(late: list[int], ending: str) -> None:
         "if not pid: time.sleep(60)\n"
         f"print(pid, file=sys.stderr, flush=True); sys.stdin.read(1); {ending}\n"
     )
-    await process.start([sys.executable, "-c", script], environment({}), Path.cwd())
+    await process.start([sys.executable, "-c", script], make_environment({}), Path.cwd())
     await soon(lambda: bool(process.ring.lines))
     child = int(process.ring.lines[0])
     process.send({"type": "end"})

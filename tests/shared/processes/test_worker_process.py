@@ -24,7 +24,7 @@ from server.shared.processes.worker_process import (
     WorkerEnded,
     WorkerJob,
     WorkerProcess,
-    environment,
+    make_environment,
 )
 from tests.support.children import alive, wait_until_gone
 from tests.support.clients import soon
@@ -38,7 +38,7 @@ def test_the_environment_of_a_worker_has_no_secret(monkeypatch: pytest.MonkeyPat
     for name in (*secrets, "PYTHONPATH", "LD_PRELOAD"):
         monkeypatch.setenv(name, "hidden")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    made = environment({"HF_MODULES_CACHE": "/tmp/x"})
+    made = make_environment({"HF_MODULES_CACHE": "/tmp/x"})
     assert "hidden" not in made.values()
     assert (made["CUDA_VISIBLE_DEVICES"], made["HF_MODULES_CACHE"]) == ("1", "/tmp/x")
     assert made["HF_HUB_OFFLINE"] == "1"
@@ -70,7 +70,7 @@ class Child:
         begin = (
             "import os, signal, sys, time\nfrom server.shared.processes.wire import encode, read\n"
         )
-        await self.process.start([sys.executable, "-c", begin + script], environment({}), ROOT)
+        await self.process.start([sys.executable, "-c", begin + script], make_environment({}), ROOT)
 
 
 async def test_lines_of_its_log_are_heard_but_while_a_question_is_in_work() -> None:
