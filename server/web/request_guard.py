@@ -341,8 +341,8 @@ class RequestGuard:
             if not access.operator_off_logged:
                 access.operator_off_logged = True
                 log.warning(
-                    "operator functions disabled",
-                    extra={"reason": "OPERATOR_TOKEN is empty; set it and restart the server"},
+                    "operator functions disabled: OPERATOR_TOKEN is empty",
+                    extra={"reason": "set it and restart the server"},
                 )
             raise NotFound(
                 "The operator functions are off: OPERATOR_TOKEN is empty. Set it and start the server again.",

@@ -255,7 +255,7 @@ async def test_a_full_context_is_logged_once(
     server.play = Play([chunk("A"), chunk(finish="length") | {"usage": usage}, "[DONE]"])
     for _ in range(2):
         assert (await collect(engine))[1].finish_reason == "length"
-    assert caplog.text.count("OLLAMA_CONTEXT_LENGTH") == 1
+    assert caplog.text.count("answer truncated: model context full") == 1
 
 
 async def test_thoughts_alone_are_the_answer_at_the_first_request(
