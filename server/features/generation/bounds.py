@@ -39,7 +39,7 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
     # Description of the result; not only spaces
     prompt: str = Field(max_length=MAX_TEXT_CHARS, pattern=r"\S")
-    # Things to avoid
+    # Content to avoid
     negative_prompt: str = Field(default="", max_length=MAX_TEXT_CHARS)
     # Denoising steps
     steps: int = Field(default=_STEPS, ge=1, le=MAX_STEPS)

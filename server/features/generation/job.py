@@ -323,7 +323,7 @@ class GenerationJob:
             ) as messages:
                 async for message in messages:
                     if message.type == "step":
-                        self._step(message)
+                        self._update_step(message)
                     elif message.type == "frame":
                         made += 1
                         if made > MAX_FRAMES:
@@ -364,7 +364,7 @@ class GenerationJob:
         async with aclosing(model.make(request.model_dump())) as messages:
             async for message in messages:
                 if message.type == "step":
-                    self._step(message)
+                    self._update_step(message)
                 elif message.type == "sound":
                     rate, channels = int(message.header["rate"]), int(message.header["channels"])
                     pcm += message.payload
@@ -381,7 +381,7 @@ class GenerationJob:
             await run_in_pool(self._pool, encode_wav, data, rate, channels), "audio/wav"
         )
 
-    def _step(self, message: WorkerMessage) -> None:
+    def _update_step(self, message: WorkerMessage) -> None:
         step, steps = int(message.header["step"]), int(message.header["steps"])
         # All steps are done, but no frame has arrived yet.
         phase = "decoding" if steps and step >= steps else "steps"

@@ -234,7 +234,7 @@ class Grants:
             )
         grant.looked += 1
 
-    def looks_left(self, grant: Grant, now: float) -> tuple[int, int, float]:
+    def count_looks_left(self, grant: Grant, now: float) -> tuple[int, int, float]:
         """Return the most looks of a program at once, the number left now, and the seconds until all are left."""
         most = max(1, self.per_minute // 4)
         wait = grant.rates.looks.wait(now, most)

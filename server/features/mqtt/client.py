@@ -17,7 +17,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from server.features.mqtt.settings import MqttAddress
-from server.features.mqtt.traffic import MOST_PACKET, BrokerFailure, MqttMessage, refusal
+from server.features.mqtt.traffic import MOST_PACKET, BrokerFailure, MqttMessage, get_refusal_reason
 
 __all__ = ["BrokerClient", "MqttError"]
 # Time limit for the broker's reply to a connection, a subscription or a message, seconds
@@ -154,7 +154,7 @@ def classify_failure(error: BaseException) -> BrokerFailure:
     """Return the reason for a failed connection."""
     if isinstance(error, MqttConnectError):
         value: Any = getattr(error.rc, "value", error.rc)
-        return refusal(value if isinstance(value, int) else 0)
+        return get_refusal_reason(value if isinstance(value, int) else 0)
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
         return BrokerFailure.CERTIFICATE

@@ -218,7 +218,7 @@ class BrokerConnection:
         while True:
             self._changed.clear()
             self._drop(self._outgoing.drop_stale(time.monotonic()))
-            message = self._outgoing.next()
+            message = self._outgoing.take_next()
             if message is None:
                 self._idle.set()
                 await self._changed.wait()

@@ -65,7 +65,7 @@ class Outgoing:
         """Drop stale news. Return a reason for each."""
         return self._drop("stale", lambda one, at: one.news and now - at > STALE_SECONDS)
 
-    def next(self) -> MqttMessage | None:
+    def take_next(self) -> MqttMessage | None:
         """Take the oldest message; None if there is none."""
         if not self._waiting:
             return None
@@ -178,7 +178,7 @@ _REFUSALS = {
 }
 
 
-def refusal(code: int) -> BrokerFailure:
+def get_refusal_reason(code: int) -> BrokerFailure:
     """Return the reason for a refused connection. `code`: MQTT 5's reason code."""
     return _REFUSALS.get(code, BrokerFailure.REFUSED)
 

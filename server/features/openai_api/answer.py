@@ -37,10 +37,10 @@ def make_models(name: str, created: float) -> dict[str, Any]:
     `created`: seconds since the epoch.
     """
     names = [MODEL, *([name] if name and name != MODEL else [])]
-    return {"object": "list", "data": [model(one, created) for one in names]}
+    return {"object": "list", "data": [make_model(one, created) for one in names]}
 
 
-def model(name: str, created: float) -> dict[str, Any]:
+def make_model(name: str, created: float) -> dict[str, Any]:
     """Return an entry of the list of models. `created`: seconds since the epoch."""
     return {"id": name, "object": "model", "created": int(created), "owned_by": "qwen-camera"}
 
@@ -75,7 +75,7 @@ def _get_finish_reason(end: ChatEnd) -> str:
     return reason if reason in _REASONS else "stop"
 
 
-def _model(end: ChatEnd) -> str:
+def _get_model_name(end: ChatEnd) -> str:
     return end.response.model or end.response.engine or MODEL
 
 
@@ -108,7 +108,7 @@ class Writer:
             "finish_reason": _get_finish_reason(end),
         }
         return {
-            **self._make_head("chat.completion", _model(end)),
+            **self._make_head("chat.completion", _get_model_name(end)),
             "choices": [choice],
             "usage": _format_usage(end.response.usage),
             "camera": _format_frames(end),
@@ -124,7 +124,7 @@ class Writer:
 
     def end(self, end: ChatEnd, sent: str) -> bytes:
         """Return the last chunks. `sent`: the text of the previous chunks."""
-        found, model, text = b"", _model(end), end.response.text
+        found, model, text = b"", _get_model_name(end), end.response.text
         if rest := text.removeprefix(sent) if text.startswith(sent) else "":
             found += self.make_text_chunk(model, rest)
         if end.calls:

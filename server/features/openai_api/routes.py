@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from server.features.grants.grants import Scope
 from server.features.grants.guard import ProgramAccess, ProgramGuard
-from server.features.openai_api.answer import MODEL, ChatResponse, make_models, model
+from server.features.openai_api.answer import MODEL, ChatResponse, make_model, make_models
 from server.features.openai_api.errors import ModelUnknown
 from server.features.openai_api.request import BoundedPool, read
 
@@ -37,7 +37,7 @@ def add_routes(router: APIRouter, programs: ProgramGuard, pool: BoundedPool) -> 
         access = await enter(request)
         name = request.path_params["name"]
         _check_model(name, access)
-        return model(name, started)
+        return make_model(name, started)
 
     async def chat(request: Request) -> Response:
         """Answer a chat about the live camera (chat completions); needs a program's token."""

@@ -317,7 +317,7 @@ class Responder:
 
     def _rate_limit(self) -> dict[str, Any]:
         grants, grant = self._access.programs.grants, self._access.grant
-        most, left, wait = grants.looks_left(grant, time.monotonic())
+        most, left, wait = grants.count_looks_left(grant, time.monotonic())
         return {"name": "requests", "limit": most, "remaining": left, "reset_seconds": wait}
 
     def _fields(self, name: str, run: Running, delta: str) -> Mapping[str, Any]:

@@ -153,13 +153,13 @@ class Recall:
     def get_oldest(self) -> PastPicture | None:
         return self._kept[0] if self._kept else None
 
-    def pictures(self) -> tuple[PastPicture, ...]:
+    def list_pictures(self) -> tuple[PastPicture, ...]:
         """Return all pictures, oldest first, for `select_before` and `select_during`."""
         return tuple(self._kept)
 
     def _measure_unusualness(self, picture: PastPicture, now: float) -> float:
         if self._usual is None or self._usual_uses <= 0:
-            self._usual = _usual(self._kept, now)
+            self._usual = _get_usual(self._kept, now)
             self._usual_uses = min(len(self._kept), _USUAL_FOR)
         self._usual_uses -= 1
         return float(self._usual.measure_unusualness(Compared([picture.grid]))[0])
@@ -230,7 +230,7 @@ def _choose(
     captured = np.array([one.captured for one in found])
     ages = np.maximum(0.0, now - captured) + _RECENT
     compared = Compared([one.grid for one in found])
-    unusualness = _usual(past, now).measure_unusualness(compared)
+    unusualness = _get_usual(past, now).measure_unusualness(compared)
     worth = unusualness / (ages + _FADES if fading else _FADES)
     # Distance of each picture from those already chosen: in content, and in the log of its age
     new, far = np.ones(len(found)), np.log(ages / _RECENT)
@@ -246,7 +246,7 @@ def _choose(
     return tuple(found[at] for at in sorted(chosen))
 
 
-def _usual(past: Sequence[PastPicture], now: float) -> Usual:
+def _get_usual(past: Sequence[PastPicture], now: float) -> Usual:
     """Return the usual scene between the first of these pictures and now."""
     begins = [one.captured for one in past]
     moments: NDArray[np.float64] = np.linspace(past[0].captured, now, _MOMENTS)

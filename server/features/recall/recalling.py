@@ -331,7 +331,7 @@ class RecallPart(BackgroundPart):
         if self._recall is None:
             return ()
         since = max(since, now - self._limits.seconds)
-        return [one for one in self._recall.pictures() if one.captured >= since]
+        return [one for one in self._recall.list_pictures() if one.captured >= since]
 
     async def during(self, seconds: float, count: int, since: float) -> Past:
         """Return at most `count` pictures of the last `seconds`, none from before `since` (monotonic seconds)."""

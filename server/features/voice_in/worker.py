@@ -50,7 +50,7 @@ class RecognitionModel:
         for part in model.modules():
             if isinstance(part, torch.nn.ModuleList):
                 for layer in part:
-                    layer.register_forward_pre_hook(self._halt)
+                    layer.register_forward_pre_hook(self._raise_if_stopped)
 
     def recognise(
         self, pcm: bytes, language: str | None, stop: threading.Event
@@ -80,7 +80,7 @@ class RecognitionModel:
             times.append([str(chunk["text"]).strip()[:100], float(begin), float(end)])
         return str(found["text"]).strip(), times
 
-    def _halt(self, *_: object) -> None:
+    def _raise_if_stopped(self, *_: object) -> None:
         if self._stop.is_set():
             raise RecognitionStopped
 

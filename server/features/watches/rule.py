@@ -264,7 +264,7 @@ class WatchRules:
                     (name,),
                     ask.changed,
                     answer.where,
-                    # If asked repeatedly, the frame of the last no may show the thing already.
+                    # If asked repeatedly, the frame of the last no may show the object already.
                     None if watch.asked_again else watch.last_no,
                     ask.light,
                     self.boxes and not ask.light and ask.changed is None and watch.armed,
@@ -439,7 +439,7 @@ class Firing:
     region: Box | None
 
 
-def do_overlap(found: Box, changed: Box) -> bool:
+def has_overlap(found: Box, changed: Box) -> bool:
     """Return True if the overlap of a box and a change is at least a fifth of the smaller one."""
     width = min(found.x2, changed.x2) - max(found.x1, changed.x1)
     height = min(found.y2, changed.y2) - max(found.y1, changed.y1)
@@ -607,7 +607,7 @@ class WatchTracker:
             self._begin()
             return None
         if boxes and (
-            answer.where is None or (changed is not None and not do_overlap(answer.where, changed))
+            answer.where is None or (changed is not None and not has_overlap(answer.where, changed))
         ):
             return None
         self._begin()
@@ -630,7 +630,7 @@ class WatchTracker:
     def _votes_agree(self) -> bool:
         """Return True if the newest look and an earlier one saw the object at the same place."""
         *before, newest = self.votes
-        return newest is not None and any(one and do_overlap(one, newest) for one in before)
+        return newest is not None and any(one and has_overlap(one, newest) for one in before)
 
     def _ask_again(self, now: float) -> None:
         """Set the time of the next repeated look, unless the most were made."""

@@ -527,7 +527,7 @@ class Forwarding(SessionPart):
             self._webhooks.send_for_visitor(alert, self._agreed)
 
 
-# Routes: for operators the state, a test and the alerts that were given up; for receivers pictures
+# Routes: for operators the state, a test and the abandoned alerts; for receivers pictures
 
 PREFIX = "/api/operator/webhooks"
 

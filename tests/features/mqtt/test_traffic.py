@@ -108,7 +108,7 @@ def test_it_is_bounded() -> None:
         for reason in queue.put(MqttMessage(str(n), b""), 0)
     ]
     assert dropped == ["overflow"] * 5
-    assert queue.next() == MqttMessage("5", b"")
+    assert queue.take_next() == MqttMessage("5", b"")
     queue = Outgoing()
     size = MOST_BYTES // 4
     assert [len(queue.put(MqttMessage(str(n), bytes(size)), 0)) for n in range(6)] == [
@@ -140,16 +140,16 @@ def test_what_did_not_arrive_goes_again() -> None:
     queue = Outgoing()
     queue.put(MqttMessage("a", b"1", news=True), 0)
     queue.put(MqttMessage("b", b"2"), 0)
-    first = queue.next()
+    first = queue.take_next()
     assert queue.requeue() == []
     assert queue.requeue() == []
-    assert queue.next() == first
+    assert queue.take_next() == first
     queue.put(MqttMessage("a", b"11"), 50)
     assert queue.requeue() == ["replaced"]
     assert (len(queue), queue.bytes) == (2, 3)
     queue = Outgoing()
     queue.put(MqttMessage("a", b"1", news=True), 0)
-    queue.next()
+    queue.take_next()
     queue.requeue()
     assert queue.drop_stale(STALE_SECONDS + 1) == ["stale"]
 

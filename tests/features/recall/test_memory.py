@@ -46,7 +46,9 @@ def picture(
 
 
 def times(recall: Recall, now: float, count: int = 1000) -> list[float]:
-    return [one.captured for one in choosing.select_before(recall.pictures(), now + 0.001, count)]
+    return [
+        one.captured for one in choosing.select_before(recall.list_pictures(), now + 0.001, count)
+    ]
 
 
 def test_the_first_frame_is_kept_then_changes() -> None:
@@ -66,7 +68,7 @@ def test_a_still_scene_has_one_recent_picture() -> None:
     for now in range(3600):
         if recall.is_due(False, now):
             gone += recall.keep(picture(now), now, changed=False)
-    (only,) = recall.pictures()
+    (only,) = recall.list_pictures()
     assert (only.captured, only.since) == (3540, 0)
     assert gone == {DropReason.SAME: 59}
 
@@ -153,13 +155,13 @@ def test_bounds_and_counts_hold_always(
     for offered, (passed, size, changed, late) in enumerate(steps, 1):
         now += max(0.0, passed)
         gone += recall.keep(picture(now - late, size), now, changed=changed)
-        kept = recall.pictures()
+        kept = recall.list_pictures()
         assert recall.size == sum(one.size for one in kept) <= most
         assert offered == len(kept) + sum(gone.values())
         assert [one.captured for one in kept] == sorted({one.captured for one in kept})
         assert all(one.since <= one.captured for one in kept)
         gone += recall.expire(now)
-        assert all(now - one.captured <= seconds for one in recall.pictures())
+        assert all(now - one.captured <= seconds for one in recall.list_pictures())
 
 
 def test_a_time_of_the_past() -> None:
@@ -170,7 +172,8 @@ def test_a_time_of_the_past() -> None:
 
     def shown(since: float, until: float, count: int = 10) -> list[float]:
         return [
-            one.captured for one in choosing.select_during(recall.pictures(), since, until, count)
+            one.captured
+            for one in choosing.select_during(recall.list_pictures(), since, until, count)
         ]
 
     assert shown(15, 45) == [10, 20, 40]
@@ -275,7 +278,7 @@ def question(age: float) -> str:
 def asked(recall: Recall, events: Sequence[Happens], now: float) -> Iterator[Asked]:
     """Ask at a time about each event of the recent past."""
     recall.expire(now)
-    pictures = recall.pictures()
+    pictures = recall.list_pictures()
     sent = choosing.select_before(pictures, now, PICTURES)
     for event in events:
         age = now - event.begin

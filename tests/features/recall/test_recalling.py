@@ -266,7 +266,7 @@ async def test_filters_are_applied_before_a_picture_is_kept() -> None:
         await past(one, 10)
         recall = recalling(one)._recall
         assert recall is not None
-        (picture,) = recall.pictures()
+        (picture,) = recall.list_pictures()
         bgr = decode(picture.jpeg)
         assert bgr is not None
         assert bgr.min() > 250

@@ -14,7 +14,7 @@ import pytest_asyncio
 from server.core.errors import EngineFailed
 from server.core.frames import Picture
 from server.features.watches.detecting import DetectionHistory
-from server.features.watches.rule import do_overlap
+from server.features.watches.rule import has_overlap
 from server.features.watches.watching import Watching
 from server.media.picture.grounding import Box
 from server.media.picture.privacy import ClosedFilter
@@ -284,7 +284,7 @@ async def test_a_change_between_two_samples_is_looked_at_at_once(eye: Eye, guard
     assert apart[:4] == pytest.approx([0.2] * 4, abs=0.06)
     assert apart[-1] == pytest.approx(0.5, abs=0.06)
     place = next(one for one in eye.places if one is not None)
-    assert do_overlap(place, PLACE)
+    assert has_overlap(place, PLACE)
     assert eye.places[-1] is None
 
 

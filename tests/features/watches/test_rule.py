@@ -17,7 +17,7 @@ from server.features.watches.rule import (
     WatchRules,
     WatchState,
     WatchTracker,
-    do_overlap,
+    has_overlap,
 )
 from server.media.picture.grounding import Box
 from server.shared.watch_answers import WatchAnswer
@@ -389,8 +389,8 @@ def test_a_condition_that_no_engine_is_asked_about_keeps_no_other_waiting() -> N
 
 def test_a_place_lies_in_what_changed_by_a_fifth_of_the_smaller() -> None:
     changed = Box(0, 0, 100, 100)
-    assert do_overlap(Box(10, 10, 20, 20), changed)
-    assert do_overlap(Box(79, 0, 179, 100), changed)
-    assert not do_overlap(Box(81, 0, 181, 100), changed)
-    assert not do_overlap(Box(100, 0, 200, 100), changed)
-    assert do_overlap(Box(0, 0, 1000, 1000), changed)
+    assert has_overlap(Box(10, 10, 20, 20), changed)
+    assert has_overlap(Box(79, 0, 179, 100), changed)
+    assert not has_overlap(Box(81, 0, 181, 100), changed)
+    assert not has_overlap(Box(100, 0, 200, 100), changed)
+    assert has_overlap(Box(0, 0, 1000, 1000), changed)

@@ -97,7 +97,7 @@ def _compile(pipe: Any) -> None:
             module.compile()
 
 
-def _for_pictures(pipe: Any) -> Any:
+def _make_picture_pipeline(pipe: Any) -> Any:
     """Return the image-to-video pipeline with the same components if the model supports both (Wan 2.2 5B), else None.
 
     Such a model has a timestep for each patch; the timesteps for a given first frame are 0.
@@ -119,7 +119,7 @@ class DiffusersBackend:
         self._pipe = pipe
         self._stop = stop
         self._takes = inspect.signature(pipe.__call__).parameters
-        self._for_pictures = None if "image" in self._takes else _for_pictures(pipe)
+        self._for_pictures = None if "image" in self._takes else _make_picture_pipeline(pipe)
         self.rules = self._read_rules(folder)
         # Compiled modules do not support these hooks: a compiled model stops at the end of a step.
         if not how.compile:

@@ -212,7 +212,7 @@ class Credentials:
             return
         raise SourceFailed(FailureReason.CREDENTIALS)
 
-    def header(self, method: str, address: str) -> str:
+    def make_header(self, method: str, address: str) -> str:
         """Return the value of `Authorization` for a request; "" before a challenge."""
         if self._challenge is None:
             return ""
@@ -328,7 +328,7 @@ class _Rtsp:
         self._number += 1
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         fields["Session"] = self._session
-        fields["Authorization"] = self._credentials.header(method, address)
+        fields["Authorization"] = self._credentials.make_header(method, address)
         self._connection.send(rtsp.format_request(method, address, self._number, fields))
 
     def _read_message(self) -> tuple[rtsp.Head, bytes]:
@@ -425,7 +425,7 @@ def read_http(address: SourceAddress, begin: Begin, take: Take) -> None:
                 "Host": parts.netloc,
                 "User-Agent": "qwen-camera",
                 "Accept": "multipart/x-mixed-replace, image/jpeg",
-                "Authorization": credentials.header("GET", path),
+                "Authorization": credentials.make_header("GET", path),
             }
             lines = [f"{name}: {value}" for name, value in fields.items() if value]
             connection.send("\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode())

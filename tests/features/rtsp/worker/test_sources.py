@@ -366,14 +366,14 @@ def refused(of: Credentials, *headers: str) -> FailureReason:
 def test_the_example_of_the_rfc() -> None:
     """RFC 2069's, without qop, as most cameras ask; the erratum's value."""
     one = Credentials("Mufasa", "CircleOfLife", clear=False)
-    assert one.header("GET", "/dir/index.html") == ""
+    assert one.make_header("GET", "/dir/index.html") == ""
     one.choose_challenge(
         [
             'Digest realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093",'
             ' opaque="5ccc069c403ebaf9f0171e9517f40e41"'
         ]
     )
-    header = one.header("GET", "/dir/index.html")
+    header = one.make_header("GET", "/dir/index.html")
     assert 'response="1949323746fe6a43ef61f9606e7febea"' in header
     assert 'opaque="5ccc069c403ebaf9f0171e9517f40e41"' in header
 
@@ -388,7 +388,7 @@ def test_the_better_hash_is_chosen() -> None:
             'Digest realm="x", nonce="2", qop="auth", algorithm=SHA-256',
         ]
     )
-    first, second = one.header("PLAY", "rtsp://h/x"), one.header("PLAY", "rtsp://h/x")
+    first, second = one.make_header("PLAY", "rtsp://h/x"), one.make_header("PLAY", "rtsp://h/x")
     assert 'nonce="2"' in first
     assert "algorithm=SHA-256" in first
     assert re.search(r'response="[0-9a-f]{64}"', first)
@@ -404,7 +404,7 @@ def test_no_password_in_clear_text_unless_the_operator_says_so() -> None:
     )
     one = Credentials("u", "p", clear=True)
     one.choose_challenge(['Basic realm="x"'])
-    assert one.header("GET", "/") == f"Basic {base64.b64encode(b'u:p').decode()}"
+    assert one.make_header("GET", "/") == f"Basic {base64.b64encode(b'u:p').decode()}"
 
 
 def test_a_wrong_password_is_tried_once() -> None:
@@ -420,7 +420,7 @@ def test_a_stale_nonce_is_replaced() -> None:
     one = Credentials("u", "p", clear=False)
     one.choose_challenge(['Digest realm="x", nonce="1"'])
     for number in range(2, 12):
-        assert f'nonce="{number - 1}"' in one.header("OPTIONS", "rtsp://h/x")
+        assert f'nonce="{number - 1}"' in one.make_header("OPTIONS", "rtsp://h/x")
         try:
             one.choose_challenge([f'Digest realm="x", nonce="{number}", stale=true'])
         except SourceFailed:
