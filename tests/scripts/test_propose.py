@@ -102,7 +102,7 @@ def test_without_a_terminal_the_command_is_printed(installed: BufferPool) -> Non
     )
     for text, says in (
         (heavy, "No model of the catalogue fits into this machine's memory."),
-        (huge, "on the disk"),
+        (huge, "of disk space"),
     ):
         (installed.home / "models.toml").write_text(text)
         done = installed.run("--model")

@@ -156,12 +156,17 @@ async def test_nobody_else_asks_it(colors: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new", "says"),
     [
-        (WEIGHTS, b"qwen2vl", b"qwen9vl", "does not know the kind of this model, which is newer"),
+        (
+            WEIGHTS,
+            b"qwen2vl",
+            b"qwen9vl",
+            "does not support the architecture of this model, which is newer",
+        ),
         (
             PROJECTOR,
             b"qwen2.5vl_merger",
             b"qwen9.9vl_merger",
-            "does not know the kind of this model, which is newer",
+            "does not support the architecture of this model, which is newer",
         ),
         (
             WEIGHTS,
@@ -211,7 +216,7 @@ async def test_a_switch_that_fails_leaves_the_first_one(colors: Path, tmp_path: 
             (newer / path.name).write_bytes(path.read_bytes().replace(b"qwen2vl", b"qwen9vl"))
         await one.manager.start(choice(newer))
         await settled(one, ManagerState.READY)
-        assert "does not know the kind of this model" in one.manager.get_status().error
+        assert "does not support the architecture of this model" in one.manager.get_status().error
         assert await color(one, "red") == "It is red"
 
 

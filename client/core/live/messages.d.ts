@@ -223,18 +223,18 @@ export interface Settings {
 /** The setting that turns hints on or off. */
 export interface Settings {
   type: "settings";
-  /** True: send an `aim` whenever the hint how to move the camera changes. */
+  /** True: send an `aim` whenever the hint on how to move the camera changes. */
   guidance?: boolean;
 }
 
-/** Lead the person to something, in place of the goal before; a `target` follows. */
+/** Lead the person to an object or text, in place of the previous goal; a `target` follows. */
 export interface Goal {
   type: "goal";
-  /** Name in the person's words, 200 characters at most: a thing, print, a code, something of a colour; words in quotes are print. A thing that the server's detector does not know is found by a model with boxes; without such a model its words are taken as print. Absent or empty: end the goal. */
+  /** Name in the person's words, 200 characters at most: an object, printed text, a code, or "something" of a colour; words in quotes are printed text. A model that returns boxes finds objects that the server's detector does not know; without such a model, their words are searched as printed text. Absent or empty: end the goal. */
   thing?: string;
 }
 
-/** Report that the client has lost the last `target`: the server looks at the next frame at once. */
+/** Report that the client has lost the last `target`. The server searches the next frame at once. */
 export interface TargetLost {
   type: "target_lost";
 }
@@ -242,23 +242,23 @@ export interface TargetLost {
 /** Start or end a scan of the surroundings while the person turns; it replaces a goal. A `scanned` follows. */
 export interface Scan {
   type: "scan";
-  /** False: end the scan; the things found so far follow. */
+  /** False: end the scan; the objects found so far follow. */
   on?: boolean;
 }
 
-/** Ask for the direction of something that the last scan found; a `bearing` follows. */
+/** Ask for the direction of an object that the last scan found; a `bearing` follows. */
 export interface WhereWas {
   type: "where_was";
   /** Name in the person's words */
   thing: string;
 }
 
-/** Ask what is at a place of the session camera's newest picture, or of the held one. A `pointed` follows if the server can find things. While one search runs, only the newest place waits. */
+/** Ask what is at a place of the session camera's newest picture, or of the held one. A `pointed` follows if the server can find objects. While one search runs, only the newest place waits. */
 export interface Point {
   type: "point";
-  /** Place as a share of the picture's width, from the left */
+  /** Place as a fraction of the picture's width, from the left */
   x: number;
-  /** Place as a share of the picture's height, from the top */
+  /** Place as a fraction of the picture's height, from the top */
   y: number;
 }
 
@@ -638,22 +638,22 @@ export interface ModelComing {
   seconds_left?: number;
 }
 
-/** Things, print, codes and people in front of the camera, so that a client can suggest questions. It is sent while the built-in engine answers, whenever it differs from the previous one. */
+/** Objects, printed text, codes and people in front of the camera, so that a client can suggest questions. It is sent while the built-in engine answers, whenever it differs from the previous one. */
 export interface Glance {
   type: "glance";
-  /** True: print is visible */
+  /** True: printed text is visible */
   text: boolean;
   /** True: a QR code or a barcode is visible */
   code: boolean;
   /** True: a code is an address to open */
   link: boolean;
-  /** True: the print has an expiry date */
+  /** True: the text has an expiry date */
   date: boolean;
-  /** True: the print has a price, and is not a price list */
+  /** True: the text has a price, and is not a price list */
   price: boolean;
   /** Number of persons, 3 at most */
   people: number;
-  /** Other things in the language of the client's words, such as "a cup"; 2 at most, the surest first */
+  /** Names of other objects in the page's language, such as "a cup"; 2 at most, the surest first */
   things: Array<string>;
 }
 
@@ -713,7 +713,7 @@ export interface Recalled {
   oldest_at?: number;
 }
 
-/** A hint how to move the camera, so that print or a face is fully in the picture. */
+/** A hint on how to move the camera, so that printed text or a face is fully in the picture. */
 export interface AimHint {
   type: "aim";
   /** Next step; left and right are those of the picture. */
@@ -724,26 +724,26 @@ export interface AimHint {
   at: number;
 }
 
-/** The place of the goal: sent with each look while it is in the picture, else when its state changes. */
+/** The place of the goal: sent after each search while the goal is in the picture, else when its state changes. */
 export interface Target {
   type: "target";
   /** The words of the `goal` */
   thing: string;
-  /** Its name in the page's language, or the words to find as print */
+  /** Its name in the page's language, or the printed words to find */
   label: string;
-  /** Kind of thing; changes from `text` to `thing` once a model that can find it is available */
+  /** Kind of goal; changes from `text` to `thing` once a model that can find it is available */
   kind: "thing" | "text" | "code" | "face" | "colour";
-  /** True: a model looks for it; false: the server's own detectors of things, print, codes and faces */
+  /** True: a model looks for it; false: the server's own detectors of objects, printed text, codes and faces */
   by_model: boolean;
   /** `looking`: not found yet; `maybe`: seen by one look; `found`; `lost`: no longer in the picture; `there`: reached, and the goal has ended */
   state: "looking" | "maybe" | "found" | "lost" | "there";
-  /** Left, top, right and bottom as shares of the camera's picture; absent before it is found; the last known place if it is lost */
+  /** Left, top, right and bottom as fractions of the camera's picture; absent before it is found; the last known place if it is lost */
   box?: [number, number, number, number];
   /** Estimated distance in metres, by its size in the picture; absent if the usual size is unknown, or it is cut off at an edge */
   metres?: number;
   /** True: it is near the middle of the picture. */
   near: boolean;
-  /** True: a second look at the enlarged part of the picture has seen it, too; by the model if that gives boxes */
+  /** True: a second look at the enlarged part of the picture has seen it, too; by the model if the model returns boxes */
   confirmed: boolean;
   /** Time of the frame, as in `FrameInfo` */
   captured_at?: number;
@@ -754,39 +754,39 @@ export interface Target {
 /** The state of a scan: while it runs, and at its end. */
 export interface Scanned {
   type: "scanned";
-  /** Degrees that the person has turned since its start, left negative, about */
+  /** Approximate degrees that the person has turned since its start, left negative */
   turned: number;
-  /** Number of things found so far */
+  /** Number of objects found so far */
   count: number;
   /** Why it has ended; absent while it runs. `whole`: a whole turn; `time`: 40 s; `rest`: six seconds without turning; `lost`: the turn could not be measured any more; `stopped`: by the person */
   end?: "whole" | "time" | "rest" | "lost" | "stopped";
-  /** The things found so far, in the order in which to name them */
+  /** The objects found so far, in the order in which to name them */
   things: Array<ScannedThing>;
 }
 
-/** The direction of something that the last scan found. */
+/** The direction of an object that the last scan found. */
 export interface Bearing {
   type: "bearing";
   /** The words of the `where_was` */
   thing: string;
-  /** The one with the smallest angle; absent if none was found */
+  /** The object with the smallest angle; absent if none was found */
   found?: ScannedThing;
-  /** Number of things found with this name */
+  /** Number of objects found with this name */
   count: number;
   /** True: the direction in which the person looks is unknown; another scan is needed. */
   lost: boolean;
 }
 
-/** Things, print and codes at a place that the person points at. */
+/** Objects, printed text and codes at a place that the person points at. */
 export interface Pointed {
   type: "pointed";
   /** As in `point` */
   x: number;
   /** As in `point` */
   y: number;
-  /** Things around it, the smallest first, 4 at most; empty if nothing was found */
+  /** What is around the place, the smallest box first, 4 at most; empty if nothing was found */
   boxes: Array<PointedBox>;
-  /** Time of the frame, as in `FrameInfo`; absent without one */
+  /** Time of the frame, as in `FrameInfo`; absent if there is no frame */
   captured_at?: number;
   /** Age of that frame when this message was made, in ms */
   age_ms?: number;
@@ -1140,27 +1140,27 @@ export interface WatchInfo {
   model?: string;
 }
 
-/** A thing that a scan found. */
+/** An object, printed text or a code that a scan found. */
 export interface ScannedThing {
-  /** Kind: a thing or a person, print, or a code */
+  /** An object or a person, printed text, or a code */
   kind: "thing" | "text" | "code";
-  /** Its name in the page's language, or the words of print; empty for a code */
+  /** Its name in the page's language, or the printed words; empty for a code */
   label: string;
   /** Direction of its middle from where the person looks, in degrees: -180 to 180, left negative */
   degrees: number;
-  /** Its apparent width in degrees, about */
+  /** Its approximate apparent width in degrees */
   width: number;
 }
 
-/** Something around the place that was pointed at. */
+/** An object, printed text or a code at the place that was pointed at. */
 export interface PointedBox {
-  /** Kind: a thing, print or a code */
+  /** An object, printed text or a code */
   kind: "thing" | "text" | "code";
-  /** Left, top, right and bottom, as shares of the camera's picture */
+  /** Left, top, right and bottom, as fractions of the camera's picture */
   box: [number, number, number, number];
-  /** Its name in the page's language, or its text, 100 characters at most; absent for a thing without a known name */
+  /** Its name in the page's language, or its text, 100 characters at most; absent for an object without a known name */
   label?: string;
-  /** Confidence of the detector, 0 to 1; absent where it gives none */
+  /** Confidence of the detector, 0 to 1; absent if the detector reports none */
   confidence?: number;
 }
 

@@ -140,7 +140,7 @@ def answer(s: AnswerWriter) -> ComposedAnswer:
 
 
 def _may_have_answer(s: AnswerWriter) -> bool:
-    """Return True if the text may have the requested figure: beside words of the question, or on a unitless display."""
+    """Return True if the text may have the requested figure: in a row with words of the question, or on a display."""
     has, words = facts.FINDERS.get(s.intent.want), s.intent.words
     if has is None:
         return False

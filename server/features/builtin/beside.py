@@ -52,7 +52,7 @@ class DetectorAid:
         try:
             found = self.finder.find(get_pixels(picture), intent.things)
         except _FAILURES as exc:
-            log.error("the detector failed", extra={"error": type(exc).__name__})
+            log.error("object detection failed", extra={"error": type(exc).__name__})
             return []
         seen = select_things(found, intent.things)
         return [
@@ -100,7 +100,7 @@ class DetectorAid:
             try:
                 boxes = spot(self.finder, get_pixels(picture), names, turn, near, whole)
             except _FAILURES as exc:
-                log.error("the detector failed", extra={"error": type(exc).__name__})
+                log.error("object detection failed", extra={"error": type(exc).__name__})
                 return None
         if self.finder.broken:
             return None

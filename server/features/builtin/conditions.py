@@ -351,5 +351,5 @@ def _make_choice_pattern(phrases: str) -> str | None:
 
 @cache
 def get_watch_words(code: str) -> WatchWords:
-    """Return the words of conditions in one of `LANGUAGES`."""
+    """Return the words of conditions in a language, whose code must be in `LANGUAGES`."""
     return WatchWords(get_language(code))

@@ -247,7 +247,7 @@ class ThingFinder:
         self.broken = False
 
     def find(self, bgr: Bgr, asked: Collection[str] = ()) -> list[DetectedThing]:
-        """Return the objects that can be named, the surest of each rule first.
+        """Return the objects that can be named: those in boxes, the surest box first, or else those in tiles or the middle.
 
         `asked`: the names of objects that a question is about.
         """
@@ -488,7 +488,7 @@ class ThingFinder:
             if trouble is not None:
                 # The engine continues without names of objects.
                 self.broken = True
-                log.error("things are not named", extra={"reason": str(trouble)})
+                log.error("object detector failed to load", extra={"reason": str(trouble)})
             return self._models
 
     def _verify(

@@ -185,7 +185,7 @@ class BuiltinEngine:
             await asyncio.shield(self._warming)
         except Exception as exc:  # noqa: BLE001
             # The first question meets the same error and reports it.
-            log.error("warming the built-in engine failed", extra={"error": type(exc).__name__})
+            log.error("built-in engine warm-up failed", extra={"error": type(exc).__name__})
 
     def _warm(self) -> None:
         self._reader.warm()
@@ -283,7 +283,7 @@ class BuiltinEngine:
         try:
             return await work
         except (cv2.error, RuntimeError, ValueError, MemoryError) as exc:
-            log.error("the built-in engine failed", extra={"error": type(exc).__name__})
+            log.error("built-in engine failed", extra={"error": type(exc).__name__})
             raise EngineFailed(
                 "The built-in engine could not look at this frame. Ask again; the server's log names the cause."
             ) from None
@@ -365,7 +365,7 @@ class BuiltinEngine:
         if want in {Want.SUMMARY, Want.LOOKUP, Want.THING} and not running and not self._advised:
             # Logged once: the answer names the limits, and the log names the remedy.
             self._advised = True
-            log.info("a vision-language model would tell more", extra={"reason": _REMEDY})
+            log.info("vision-language model recommended", extra={"reason": _REMEDY})
 
     async def _find(self, picture: Picture, intent: Intent, question: str) -> _FoundAnswer | None:
         """Return the sentence and the boxes for a question about a place; None if printed text answers it."""

@@ -241,14 +241,14 @@ def _get_first_word(words: str) -> str:
 
 
 def get_language_code(tag: str) -> str:
-    """Return the one of `LANGUAGES` that a BCP 47 tag names; English for others."""
+    """Return the code in `LANGUAGES` for a BCP 47 tag; "en" for other languages."""
     code = tag.partition("-")[0].lower()
     return code if code in LANGUAGES else "en"
 
 
 @cache
 def get_language(code: str) -> Language:
-    """Return one of `LANGUAGES`."""
+    """Return the language with this code, which must be in `LANGUAGES`."""
     return Language(code)
 
 

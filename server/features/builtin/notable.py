@@ -33,7 +33,7 @@ _ROWS, _WORDS, _LEAST_LETTERS = 3, 5, 2
 
 @dataclass(frozen=True, slots=True)
 class SeenThing:
-    """An object in a picture. `box`: fractions of its sides. `sure`: reportable; else its growth is observed."""
+    """An object in a picture. `box`: fractions of its sides. `sure`: it may be reported; otherwise only its growth is observed."""
 
     name: str
     box: Box

@@ -225,7 +225,7 @@ class TextReader:
             except Exception as exc:  # noqa: BLE001
                 # Any failure to load: the engine reports it in its answers and continues without text.
                 self._ocr_failed = True
-                log.error("the text reader did not load", extra={"error": type(exc).__name__})
+                log.error("text reader failed to load", extra={"error": type(exc).__name__})
         return self._ocr
 
     def _load_faces(self) -> Any:
@@ -236,7 +236,7 @@ class TextReader:
                 self._faces = FaceDetector()
             except FilterUnavailable:
                 self._faces_failed = True
-                log.info("faces are not counted: the face model is not installed")
+                log.info("face counting disabled", extra={"reason": "face model not installed"})
         return self._faces
 
 

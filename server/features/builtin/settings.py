@@ -20,8 +20,8 @@ class BuiltinSettings(FeatureSettings):
         for name in ("thing_detector", "thing_classifier"):
             if getattr(self, name) is not None and not getattr(self, f"{name}_sha256"):
                 yield (
-                    f"{name.upper()}_SHA256 is empty. {name.upper()} needs the checksum of its file there: sha256sum"
-                    " prints it."
+                    f"{name.upper()}_SHA256 is empty, but {name.upper()} is set. Set it to the SHA-256 checksum of that file, as"
+                    " printed by sha256sum."
                 )
 
 

@@ -111,7 +111,7 @@ class ThingWords:
 
 @cache
 def get_thing_words(code: str) -> ThingWords:
-    """Return the words of one of `LANGUAGES`."""
+    """Return the words for objects in a language, whose code must be in `LANGUAGES`."""
     return ThingWords(code)
 
 

@@ -124,7 +124,9 @@ class ModelLooks:
 
         def word_question(asked: str, needs: Capabilities) -> str:
             if needs.boxes is None:
-                raise EngineRefused("The present engine gives no boxes.")
+                raise EngineRefused(
+                    "The current engine returns no boxes. Choose an engine that does."
+                )
             return make_question(asked, needs.boxes, again=again)
 
         # A second look that follows at once also uses a full interval.

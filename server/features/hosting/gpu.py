@@ -136,7 +136,7 @@ def _parse_amd_entries(text: str) -> list[dict[str, Any]]:
     try:
         output = json.loads("\n".join(lines[start:])) if start is not None else None
     except ValueError:
-        raise GpuError("amd-smi gave no JSON") from None
+        raise GpuError("amd-smi printed no JSON") from None
     entries = output.get("gpu_data") if isinstance(output, dict) else output
     return [
         entry
@@ -173,10 +173,10 @@ def _run(command: list[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_SECONDS)
     except subprocess.TimeoutExpired:
-        raise GpuError(f"{name} gave no answer within {TOOL_SECONDS:g} s") from None
+        raise GpuError(f"{name} did not respond within {TOOL_SECONDS:g} s") from None
     except OSError as error:
-        raise GpuError(f"{name} does not start: {error.strerror}") from None
+        raise GpuError(f"{name} could not be started: {error.strerror}") from None
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip())[-200:]
-        raise GpuError(f"{name} ended with {done.returncode}: {said or 'no output'}")
+        raise GpuError(f"{name} exited with status {done.returncode}: {said or 'no output'}")
     return done.stdout

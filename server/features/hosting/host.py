@@ -308,7 +308,7 @@ def _find_containers() -> tuple[str | None, str | None, bool, str]:
         return None, None, False, ""
     error = (
         "Its service does not run (systemctl start docker), or this user may not start containers, which would give it the"
-        " rights of root. podman needs no such right."
+        " rights of root. podman needs no such rights."
     )
     return docker, None if docker else podman, False, error
 
@@ -383,7 +383,7 @@ def query_vllm(command: str) -> Vllm:
         flags |= parse_flags(_run_vllm(*words, "--help"))
     if _REQUIRED_FLAG not in flags:
         raise VllmError(
-            f"`{' '.join(words)} --help` lists no {_REQUIRED_FLAG}: it is no vLLM, or a version too new for this server. Name another program."
+            f"`{' '.join(words)} --help` lists no {_REQUIRED_FLAG}: it is not vLLM, or its version is too new for this server. Specify another program."
         )
     for_cpu = "cpu" in version or "cpu" in name
     words = words if words[0] == command else (*words, "--model")
@@ -430,7 +430,7 @@ def _run_vllm(*command: str) -> str:
         done = _run(command, VLLM_SECONDS, COLUMNS="200", NO_COLOR="1")
     except FileNotFoundError:
         raise VllmError(
-            f"There is no {program} here. Install vLLM for this GPU (AMD: its ROCm build, docs.vllm.ai says how), activate"
+            f"{program} was not found. Install vLLM for this GPU (AMD: its ROCm build, docs.vllm.ai says how), activate"
             " its environment, or name the program with --vllm /path/to/vllm."
         ) from None
     except OSError as error:

@@ -442,22 +442,22 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
 
     @router.post("/fetch", status_code=202)
     async def fetch(body: dict[str, Any]) -> dict[str, Any]:
-        """Download `model` (`OWNER/NAME` of the catalogue), or resume: 202 and the same. 409 while another model is fetched,
-        or without `ALLOW_MODEL_DOWNLOADS`.
+        """Download `model` (`OWNER/NAME` in the catalogue), or resume its download: 202 with the fields of
+        `GET /api/engine/fetch`. 409 while another model is fetched, or without `ALLOW_MODEL_DOWNLOADS`.
         """
         await hosting.fetch.start(body.get("model"))
         return await get_fetch_state(hosting.fetch)
 
     @router.delete("/fetch")
     async def pause_fetch() -> dict[str, Any]:
-        """Pause the download, and keep the fetched part. Answers the same."""
+        """Pause the download, and keep the fetched part. Returns the fields of `GET /api/engine/fetch`."""
         await hosting.fetch.pause()
         return await get_fetch_state(hosting.fetch)
 
     @router.post("/preview")
     async def preview(body: dict[str, Any]) -> dict[str, Any]:
-        """The command that a choice would run. Body: `Choice`. Answers `command`, `elsewhere` (the machine that pictures
-        would go to; empty: this one) and `warnings`.
+        """The command that a choice would run. Body: `Choice`. Returns `command`, `elsewhere` (the machine that would
+        receive pictures; empty: this one) and `warnings`.
         """
         return await hosting.preview(Choice.read(body))
 
@@ -471,7 +471,7 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
 
     @router.post("/stop")
     async def stop() -> dict[str, Any]:
-        """Stop the model. Answers `engine` when it has stopped, or after 20 s."""
+        """Stop the model. Returns `engine` when the model has stopped, or after 20 s."""
         log.info("operator stopped the model")
         # If it takes longer, stopping continues, and the message `engine` reports the end.
         with suppress(TimeoutError):
@@ -528,4 +528,4 @@ def list_errors(catalogue: Catalogue) -> list[str]:
     """Return the errors about model folders, at most MAX_ERRORS, and how many more there are."""
     shown = catalogue.errors[:MAX_ERRORS]
     more = len(catalogue.errors) - len(shown)
-    return [*shown, *([f"{more} more folders hold no usable model."] if more else [])]
+    return [*shown, *([f"{more} more folders contain no usable model."] if more else [])]

@@ -231,7 +231,7 @@ def _install(target: Path, lock: int, report: Callable[[str], None]) -> None:
         )
     except subprocess.TimeoutExpired:
         raise LlamaError(
-            f"llama.cpp's server was not fetched within {_INSTALL_SECONDS // 60} min. Check the network, and start again."
+            f"llama.cpp's server was not downloaded within {_INSTALL_SECONDS // 60} min. Check the network, and start again."
         ) from None
     if done.returncode != 0:
         raise LlamaError(_explain_failure(done.stderr + done.stdout, target))
@@ -240,7 +240,7 @@ def _install(target: Path, lock: int, report: Callable[[str], None]) -> None:
 
 def _explain_failure(output: str, target: Path) -> str:
     remedy = next((text for pattern, text in _PIP_FAILURES if re.search(pattern, output)), "")
-    last = (output.strip().splitlines() or ["pip says nothing."])[-1][:200]
+    last = (output.strip().splitlines() or ["pip printed nothing."])[-1][:200]
     known = remedy.format(python=sys.executable, folder=target.parent, version=get_version())
     return f"llama.cpp's server cannot be installed. {known or last}"
 

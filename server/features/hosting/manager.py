@@ -166,9 +166,9 @@ class EngineManager:
         try:
             await self.start(choice, preferred=False)
         except Conflict:
-            log.info("LOCAL_MODEL was stopped before it began to load")
+            log.info("LOCAL_MODEL stopped before loading")
         except (BadRequest, Draining) as error:
-            log.warning("LOCAL_MODEL cannot be loaded", extra={"reason": error.message})
+            log.warning("LOCAL_MODEL failed to load", extra={"reason": error.message})
             self.active.deactivate(EngineState.MISCONFIGURED, error.message)
             self._engines.probe_soon()
             failed = replace(self._store.status, state=ManagerState.FAILED, model=name)

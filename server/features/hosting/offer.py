@@ -200,12 +200,12 @@ def add_offer_routes(router: APIRouter, services: Services, offer: ModelOffer) -
 
     @router.post("/api/engine/offer", status_code=202, dependencies=from_page)
     async def start(owner: Owner = Depends(require_owner)) -> dict[str, Any]:
-        """Fetch and start the offered model: 202 and the same. 409 without an offer."""
+        """Fetch and start the offered model: 202 with the fields of `GET /api/engine/offer`. 409 if there is no offer."""
         await offer.start(owner)
         return await offer.get_status(owner)
 
     @router.delete("/api/engine/offer", dependencies=from_page)
     async def stop(owner: Owner = Depends(require_owner)) -> dict[str, Any]:
-        """Stop fetching or loading it, and keep the fetched part. Answers the same."""
+        """Stop fetching or loading the model, and keep the fetched part. Returns the fields of `GET /api/engine/offer`."""
         await offer.stop()
         return await offer.get_status(owner)

@@ -76,5 +76,5 @@ def find_port(wanted: int | None, own: int | None = None) -> int:
                 found: int = listening.getsockname()[1]
                 return found
     raise BadRequest(
-        "No TCP port is free on this machine. End programs that hold ports, and try again."
+        "No TCP port is free on this machine. End programs that use ports, and try again."
     )

@@ -28,8 +28,8 @@ class HostingSettings(FeatureSettings):
         operators = self.core("operator_token").get_secret_value()
         if self.core("engine") == "local" and self.local_model is None and not operators:
             yield (
-                "LOCAL_MODEL is empty. ENGINE=local needs the folder of a model there, or OPERATOR_TOKEN, so that an operator"
-                " can choose one; ENGINE=auto needs neither."
+                "LOCAL_MODEL is empty, but ENGINE is local. Set LOCAL_MODEL to the folder of a model, or set OPERATOR_TOKEN so that"
+                " an operator can choose one, or use ENGINE=auto."
             )
 
     def find_warnings(self) -> Iterable[str]:

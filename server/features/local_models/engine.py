@@ -153,7 +153,7 @@ class LocalEngine:
                 self._probe_sent_at = now
                 self._worker.send({"type": "state"})
             elif now - self._probe_sent_at > self._limits.silent:
-                log.error("local model process does not respond and is killed")
+                log.error("local model process killed", extra={"reason": "no response"})
                 self._worker.kill()
         return self.status
 
@@ -262,7 +262,7 @@ class LocalEngine:
             async with asyncio.timeout(_STUCK_SECONDS):
                 await answer.ended.wait()
         except TimeoutError:
-            log.error("local model does not stop; its process is killed")
+            log.error("local model process killed", extra={"reason": "answer not stopped"})
             self._worker.kill()
 
     def _check_ready(self) -> None:

@@ -12,32 +12,32 @@ from server.core.messages import ClientMessage, ServerMessage
 class Point(ClientMessage):
     """Ask what is at a place of the session camera's newest picture, or of the held one.
 
-    A `pointed` follows if the server can find things. While one search runs, only the newest place waits.
+    A `pointed` follows if the server can find objects. While one search runs, only the newest place waits.
     """
 
     type: Literal["point"]
-    # Place as a share of the picture's width, from the left
+    # Place as a fraction of the picture's width, from the left
     x: float = Field(ge=0, le=1)
-    # Place as a share of the picture's height, from the top
+    # Place as a fraction of the picture's height, from the top
     y: float = Field(ge=0, le=1)
 
 
 class PointedBox(BaseModel):
-    """Something around the place that was pointed at."""
+    """An object, printed text or a code at the place that was pointed at."""
 
-    # Kind: a thing, print or a code
+    # An object, printed text or a code
     kind: Literal["thing", "text", "code"]
-    # Left, top, right and bottom, as shares of the camera's picture
+    # Left, top, right and bottom, as fractions of the camera's picture
     box: tuple[float, float, float, float]
-    # Its name in the page's language, or its text, 100 characters at most; absent for a thing
+    # Its name in the page's language, or its text, 100 characters at most; absent for an object
     # without a known name
     label: str | None = None
-    # Confidence of the detector, 0 to 1; absent where it gives none
+    # Confidence of the detector, 0 to 1; absent if the detector reports none
     confidence: float | None = None
 
 
 class Pointed(ServerMessage):
-    """Things, print and codes at a place that the person points at."""
+    """Objects, printed text and codes at a place that the person points at."""
 
     type: Literal["pointed"] = "pointed"
     newest_only: ClassVar[bool] = True
@@ -45,9 +45,9 @@ class Pointed(ServerMessage):
     x: float
     # As in `point`
     y: float
-    # Things around it, the smallest first, 4 at most; empty if nothing was found
+    # What is around the place, the smallest box first, 4 at most; empty if nothing was found
     boxes: list[PointedBox]
-    # Time of the frame, as in `FrameInfo`; absent without one
+    # Time of the frame, as in `FrameInfo`; absent if there is no frame
     captured_at: float | None = None
     # Age of that frame when this message was made, in ms
     age_ms: float | None = None

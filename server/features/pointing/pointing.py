@@ -87,7 +87,7 @@ def _word_question(question: str, needs: Capabilities) -> str:
 
 def _word_second_question(question: str, needs: Capabilities) -> str:
     if needs.boxes is None:
-        raise EngineRefused("The present engine gives no boxes, so there is no second look.")
+        raise EngineRefused("The current engine returns no boxes, so there is no second look.")
     return boxes.make_question(question, needs.boxes, again=True)
 
 

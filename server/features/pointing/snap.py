@@ -85,7 +85,7 @@ class PointLookup:
             # The frame is withheld or cannot be used; a question about it reports the reason.
             return nothing
         except FAILURES as exc:
-            log.error("point lookup failed", extra={"error": type(exc).__name__})
+            log.error("object detection failed", extra={"error": type(exc).__name__})
             return nothing
         info = make_frame_info(picture, time.monotonic(), time.time())
         return Pointed(

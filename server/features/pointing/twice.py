@@ -258,7 +258,7 @@ class _SecondAnswer(JobObserver):
         try:
             return await self._twice.read(picture.bgr)
         except FAILURES as exc:
-            log.error("print lookup failed", extra={"error": type(exc).__name__})
+            log.error("text recognition failed", extra={"error": type(exc).__name__})
             return ()
 
     def _end(

@@ -232,7 +232,7 @@ def test_another_file_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         one = ThingFinder(own, wrong)
         assert one.find(photo("chelsea")) == one.find(photo("chelsea")) == []
         assert one.broken
-        assert [record.message for record in caplog.records] == ["things are not named"]
+        assert [record.message for record in caplog.records] == ["object detector failed to load"]
 
 
 def test_ranges() -> None:

@@ -93,7 +93,7 @@ def test_nvidia(tmp_path: Path) -> None:
     assert (one.memory_used, one.memory_total) == (1024 * MIB, 81559 * MIB)
     assert (two.name, two.memory_total, two.use, two.watts) == ("MIG 1g.10gb", None, None, None)
     tool(tmp_path, "nvidia-smi", "echo GPU is lost; exit 15")
-    with pytest.raises(GpuError, match="ended with 15: GPU is lost"):
+    with pytest.raises(GpuError, match="exited with status 15: GPU is lost"):
         reader.read()
 
 
@@ -102,10 +102,10 @@ def test_no_gpu_is_said_with_every_reason(tmp_path: Path) -> None:
     reader = GpuReader()
     assert (reader.source, reader.read()) == ("", [])
     assert "NVIDIA: it is not installed" in reader.why_none
-    assert "amd-smi: amd-smi ended with 255: no driver" in reader.why_none
+    assert "amd-smi: amd-smi exited with status 255: no driver" in reader.why_none
 
 
 def test_a_tool_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool(tmp_path, "nvidia-smi", "exec /bin/sleep 30")
     monkeypatch.setattr(gpu, "TOOL_SECONDS", 0.2)
-    assert "no answer within 0.2 s" in GpuReader().why_none
+    assert "did not respond within 0.2 s" in GpuReader().why_none

@@ -225,7 +225,7 @@ def test_vllm_is_asked_only_when_it_counts(machine: Machine) -> None:
 )
 def test_a_vllm_that_does_not_run_is_told_apart(machine: Machine, script: str, says: str) -> None:
     assert not HostProbe().probe().vllm_error
-    assert "There is no /none here" in find_vllm("/none")[1]
+    assert "/none was not found" in find_vllm("/none")[1]
     machine.tool("vllm", script)
     found = HostProbe().probe()
     assert found.vllm is None

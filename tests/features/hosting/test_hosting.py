@@ -229,7 +229,7 @@ def test_troubles_are_few() -> None:
     assert list_errors(catalogue.with_local([], ["One."])) == ["One."]
     many = list_errors(catalogue.with_local([], [f"{n}." for n in range(50)]))
     assert many[:6] == ["0.", "1.", "2.", "3.", "4.", "5."]
-    assert many[6:] == ["44 more folders hold no usable model."]
+    assert many[6:] == ["44 more folders contain no usable model."]
 
 
 def test_the_machine_in_a_sentence() -> None:

@@ -121,11 +121,11 @@ def test_a_vllm_for_the_cpu_is_not_blamed_for_it() -> None:
         ("couldn't bind HTTP server socket, hostname: 127.0.0.1", "choose another port"),
         ("RuntimeError: DefaultCPUAllocator: can't allocate memory", "smaller model"),
         ("torch.OutOfMemoryError: HIP out of memory.", "Lower the share (now 0.9)"),
-        ("load_hparams: unknown projector type: qwen9", "is newer. Upgrade it"),
-        ("model architectures ['New'] are not supported for now", "is newer. Upgrade it"),
+        ("load_hparams: unknown projector type: qwen9", "is newer. Upgrade the engine"),
+        ("model architectures ['New'] are not supported for now", "is newer. Upgrade the engine"),
         (
             "ValueError: bfloat16 is not supported on this device",
-            "does not take the precision auto",
+            "does not support the precision auto",
         ),
     ],
 )

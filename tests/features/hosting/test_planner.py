@@ -72,7 +72,7 @@ def test_a_model_is_found_by_its_folder_and_by_its_name(folder: Path) -> None:
         ({"model": "no-such-model"}, CatalogueError, "no model no-such-model"),
         ({"model": "smolvlm2-256m"}, CommandError, "run.sh --model smolvlm2-256m"),
         ({"model": "mine", "mode": "container"}, CommandError, "Neither docker nor podman"),
-        ({"model": "mine", "context": 100_000}, CommandError, "takes 4096 tokens at most"),
+        ({"model": "mine", "context": 100_000}, CommandError, "supports at most 4096 tokens"),
     ],
 )
 def test_what_can_not_be_is_a_sentence(

@@ -118,10 +118,10 @@ class Choice(BaseModel):
             # Do not repeat secrets: a URL may contain a password.
             said = "unusable" if name in ("url", "api_key") else format_value(given)
             said = "missing" if first["type"] == "missing" else said
-            raise CommandError(f"{name} is {said}; allowed is {known.description}.")
+            raise CommandError(f"{name} is {said}. Allowed: {known.description}.")
         if name:
             raise CommandError(
-                f"There is no field {format_value(name)}; there are: {', '.join(cls.model_fields)}."
+                f"There is no field {format_value(name)}. The fields are: {', '.join(cls.model_fields)}."
             )
         message = str(first["msg"]).removeprefix("Value error, ")
         raise CommandError(
@@ -162,7 +162,7 @@ class Choice(BaseModel):
                 "The mode remote needs url, an http or https URL like http://192.0.2.7:8001/v1."
             )
         if self.mode is not RunMode.REMOTE and self.api_key.get_secret_value():
-            raise ValueError(f"The mode {self.mode} takes no api_key; it is for the mode remote.")
+            raise ValueError(f"The mode {self.mode} accepts no api_key; only the mode remote does.")
         if self.mode is not RunMode.REMOTE and not self.model:
             raise ValueError(f"The mode {self.mode} needs model: an id, an alias or a folder.")
         return self

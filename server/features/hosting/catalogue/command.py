@@ -60,7 +60,7 @@ def build_command(
         raise CommandError(possible.reason)
     if choice.context and model.context_length and choice.context > model.context_length:
         raise CommandError(
-            f"context is {choice.context}, but {model.name} takes {model.context_length} tokens at most. Choose a smaller context."
+            f"context is {choice.context}, but {model.name} supports at most {model.context_length} tokens. Choose a smaller context."
         )
     tokens = choice.context or min(model.context_length or context, context)
     choice = choice.model_copy(update={"context": tokens})
@@ -354,6 +354,6 @@ def _require_mountable(folder: Path) -> Path:
     ):
         return folder
     raise CommandError(
-        f"{format_value(str(folder))} cannot be mounted: links in it lead out of it, as in a hub's cache, or its path has a comma or a"
-        " quote. Copy it (cp -rL FOLDER COPY), or choose another mode."
+        f"{format_value(str(folder))} cannot be mounted: it contains links to files outside of it, as in a hub's cache, or its path has a comma"
+        " or a quote. Copy it (cp -rL FOLDER COPY), or choose another mode."
     )

@@ -103,13 +103,13 @@ _CAUSES = _compile_table(
     (
         r"invalid device function|hipErrorNoBinaryForGpu|no kernel image|compute capability|Failed to find a kernel"
         r"|(?:dtype|float16|bfloat16) is not supported|[Qq]uantization (?:scheme|method).* not supported",
-        "This GPU, or this build of vLLM, does not take {dtype} or the model's quantised form. Set another precision (float16,"
-        " bfloat16), convert the model to another form, or install the build for this GPU.",
+        "This GPU, or this build of vLLM, does not support {dtype} or the model's quantisation. Set another precision (float16,"
+        " bfloat16), convert the model to another format, or install the build for this GPU.",
     ),
     (
         r"architectures? .* (?:is|are) not supported|not recognize this architecture|unknown model architecture"
         r"|unknown (?:vision |audio )?projector type|unknown pre-tokenizer",
-        "It does not know the kind of this model, which is newer. Upgrade it, or choose a newer one.",
+        "The engine does not support the architecture of this model, which is newer. Upgrade the engine.",
     ),
     (
         r"SafetensorError|HeaderTooLarge|IncompleteBuffer|InvalidHeader|size of tensor .* must match|exceeds dimension size"

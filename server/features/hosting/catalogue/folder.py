@@ -187,8 +187,8 @@ def _read_transformers(folder: Path) -> Model:
     family = _find_family(config)
     if family is None:
         raise ModelFolderError(
-            f"{folder / CONFIG} has model_type {kind} and no vision_config, so this model sees no pictures. Choose one that answers about"
-            " pictures, or one that makes video or sound."
+            f"{folder / CONFIG} has model_type {kind} and no vision_config, so this model does not accept pictures. Choose one that answers"
+            " questions about pictures, or one that generates video or sound."
         )
     weights = read_weights(folder)
     quantised = config.get("quantization_config")
@@ -220,7 +220,7 @@ def _read_pipeline(folder: Path) -> Model:
     family = _find_pipeline_family(index, sizes)
     if family is None:
         raise ModelFolderError(
-            f"{folder / PIPELINE} names the pipeline {name}, which makes neither video nor sound. Choose one that does."
+            f"{folder / PIPELINE} names the pipeline {name}, which generates neither video nor sound. Choose one that does."
         )
     size = loaded = 0
     for part, what in index.items():
@@ -266,7 +266,7 @@ def _read_gguf(folder: Path, named: Path | None = None) -> Model:
         wrong = f"has several models ({names}). Name the file of one, such as {heads[0]}, or give each its own folder"
     elif not readers:
         wrong = (
-            f"has {clean(heads[0].name)} without its multimodal projector, so it would see no pictures. Put the file mmproj-*.gguf"
+            f"has {clean(heads[0].name)} without its multimodal projector, so it cannot read pictures. Put the file mmproj-*.gguf"
             " of the same model beside it"
         )
     if wrong:
@@ -395,7 +395,7 @@ _PARTS_WITHOUT_WEIGHTS = re.compile(r"Scheduler|Tokenizer|Processor|FeatureExtra
 def _find_pipeline_family(
     index: Mapping[str, Any], transformer: Mapping[str, Any]
 ) -> Family | None:
-    """Return the family of a diffusers model_index.json; None if the pipeline makes neither video nor sound.
+    """Return the family of a diffusers model_index.json; None if the pipeline generates neither video nor sound.
 
     `transformer`: config.json of its transformer or unet.
     """

@@ -135,6 +135,6 @@ def install_hint(platform: str) -> str:
         " github.com/ggml-org/llama.cpp for this GPU",
     )
     return (
-        f"This machine has a GPU, and llama.cpp's server for it ({PROGRAM}) was not found. Install it: {ways}. If it is not in"
-        " the PATH, set LLAMA_SERVER to it."
+        f"This machine has a GPU, and llama.cpp's server for it ({PROGRAM}) was not found. Install it: {ways}. If it is not on"
+        " the PATH, set LLAMA_SERVER to its path."
     )

@@ -134,7 +134,10 @@ def _check_in_process(model: Model, host: Host, dtype: str) -> ModeCheck:
     if no := no or _explain_missing_files(model) or _explain_no_library(model, host, model.library):
         return ModeCheck(False, no)
     if should_offload(model, host):
-        return ModeCheck(True, "On the GPU, its parts in turn (CPU offload), since not all fits.")
+        return ModeCheck(
+            True,
+            "On the GPU, one part at a time (CPU offload), because the whole model does not fit.",
+        )
     return ModeCheck(
         True, f"On the {'GPU' if choose_device(model, host, dtype) == 'cuda' else 'CPU'}."
     )
@@ -207,9 +210,11 @@ def _explain_no_containers(model: Model, host: Host) -> str:
         return "Neither docker nor podman is installed. Install one, or choose another mode."
     if not host.container_socket_ok:
         why = host.container_error or "This user may not use it."
-        return f"{program} is installed and cannot be used: {why}"
+        return f"{program} is installed, but cannot be used: {why}"
     if "vllm" not in model.needs:
-        return f"The image runs vLLM, which does not know {model.architecture}. Choose in-process."
+        return (
+            f"The image runs vLLM, which does not support {model.architecture}. Choose in-process."
+        )
     if not host.gpus:
         return f"The image needs an NVIDIA or AMD GPU. {host.gpu_error or 'No GPU was found.'}"
     if host.gpus[0].vendor is Vendor.NVIDIA and not host.nvidia_containers:
@@ -251,7 +256,7 @@ def explain_no_llama_server(model: Model, host: Host) -> str:
 
 def _explain_no_vllm(model: Model, host: Host) -> str:
     if "vllm" not in model.needs:
-        return f"vLLM does not know {model.architecture}. Choose in-process."
+        return f"vLLM does not support {model.architecture}. Choose in-process."
     if host.vllm is None:
         return (
             host.vllm_error
@@ -282,7 +287,7 @@ def _explain_no_library(model: Model, host: Host, library: Library) -> str:
                 f" or {host.engine_python} -m pip install {name}."
             )
     if library.value not in model.needs:
-        return f"{library.value} does not know {model.architecture}."
+        return f"{library.value} does not support {model.architecture}. Choose another model."
     wanted, installed = model.needs[library.value], host.libraries[library.value]
     if not is_at_least(installed, wanted):
         return (
@@ -381,6 +386,6 @@ def _explain_no_space(model: Model, free: int | None) -> str:
     if model.folder is not None or free is None or model.weights_bytes + ROOM_LEFT <= free:
         return ""
     return (
-        f"{model.name} needs {format_gigabytes(model.weights_bytes)} on the disk and"
-        f" {format_gigabytes(ROOM_LEFT)} beside it; {format_gigabytes(free)} are free."
+        f"{model.name} needs {format_gigabytes(model.weights_bytes)} of disk space and"
+        f" {format_gigabytes(ROOM_LEFT)} in reserve, but only {format_gigabytes(free)} are free."
     )

@@ -143,7 +143,9 @@ def build_arguments(serving: VllmServing, vllm: Vllm) -> tuple[list[str], list[s
         if name in vllm.flags:
             arguments.extend((name, *values))
         else:
-            warnings.append(f"This vLLM ({vllm.version}) has no {name}: left out.")
+            warnings.append(
+                f"This vLLM ({vllm.version}) does not support {name}, which was left out."
+            )
 
     if serving.name:
         add_flag("--served-model-name", serving.name)
@@ -218,7 +220,7 @@ def find_version_warnings(vllm: Vllm) -> list[str]:
     if vllm.numbers is not None and vllm.numbers >= SAFE_VERSION:
         return []
     return [
-        f"vLLM {vllm.version or 'of an unknown version'} seems to be below 0.30, and may lack fixes for pictures that crash it."
+        f"vLLM {vllm.version or 'of an unknown version'} seems to be older than 0.30, and may lack fixes for pictures that crash it."
         " This server sends only pictures that it encoded itself. Let nobody else reach the port, and upgrade when there is"
         " a build for your GPU."
     ]

@@ -167,7 +167,7 @@ class AnswerGenerator:
             )
         except Exception as error:  # noqa: BLE001
             # Each processor fails in its own way. The server then sends single pictures, and text without sound.
-            print(f"this model takes no {kind} ({type(error).__name__})", file=sys.stderr)
+            print(f"this model does not accept {kind} ({type(error).__name__})", file=sys.stderr)
             return None
 
     def _find_opening_tag(self, prompt: torch.Tensor) -> str:

@@ -115,7 +115,7 @@ def load(options: Options, weights: ModelWeights, report: Report) -> LoadedModel
         some = sorted(found["missing_keys"])[0]
         raise LoadError(
             "model",
-            f"The weights lack {len(found['missing_keys'])} parts that the model needs, such as {some[:80]}. Download it again.",
+            f"The weights lack {len(found['missing_keys'])} parts that the model needs, such as {some[:80]}. Download the model again.",
         )
     report("weights", 100.0, weights.bytes, weights.bytes)
     return LoadedModel(

@@ -37,7 +37,7 @@ def read(folder: Path) -> ModelWeights:
     if not folder.is_dir():
         raise ModelFolderError(
             f"{_format_path(folder)} is not a readable folder. Set LOCAL_MODEL to a folder with config.json and .safetensors"
-            " files, such as scripts/download_model.sh makes."
+            " files, such as scripts/download_model.sh creates."
         )
     config = read_json(folder / "config.json")
     kind = config.get("model_type")

@@ -92,8 +92,10 @@ def test_flags_that_this_vllm_lacks_are_left_out_with_a_warning() -> None:
     old = replace(VLLM, version="0.9.2", flags=flags)
     launch = built("subprocess", replace(HOST, vllm=old))
     assert {word for word in launch.argv if word.startswith("--")} <= flags
-    assert "This vLLM (0.9.2) has no --max-model-len: left out." in launch.warnings
-    assert any("below 0.30" in warning for warning in launch.warnings)
+    assert (
+        "This vLLM (0.9.2) does not support --max-model-len, which was left out." in launch.warnings
+    )
+    assert any("older than 0.30" in warning for warning in launch.warnings)
     loud = replace(old, flags=flags - {"--disable-log-requests"})
     with pytest.raises(CommandError, match="keeps questions out of its log"):
         built("subprocess", replace(HOST, vllm=loud))
@@ -220,7 +222,9 @@ def test_a_folder_with_links_out_of_it_is_not_mounted(tmp_path: Path) -> None:
     words = built("container", model=QWEN.with_folder(folder)).argv
     assert value(words, "--mount") == f"type=bind,src={folder},dst=/model,readonly"
     (folder / "model.safetensors").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(CommandError, match=r"links in it lead out of it.*cp -rL FOLDER COPY"):
+    with pytest.raises(
+        CommandError, match=r"it contains links to files outside of it.*cp -rL FOLDER COPY"
+    ):
         built("container", model=QWEN.with_folder(folder))
 
 
@@ -312,34 +316,34 @@ def test_an_impossible_mode_has_no_command() -> None:
         built("container", replace(HOST, docker=None))
     with pytest.raises(CommandError, match="The model some/model is unknown"):
         built("subprocess", model=None)
-    with pytest.raises(CommandError, match="context is 200000, but model takes 128000"):
+    with pytest.raises(CommandError, match="context is 200000, but model supports at most 128000"):
         built("subprocess", context=200_000)
 
 
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        ({}, "mode is missing; allowed is remote, subprocess, container or in_process."),
+        ({}, "mode is missing. Allowed: remote, subprocess, container or in_process."),
         ([], "The choice is unusable"),
-        ({"mode": "wings"}, "mode is wings; allowed is remote,"),
+        ({"mode": "wings"}, "mode is wings. Allowed: remote,"),
         ({"mode": "in_process"}, "The mode in_process needs model"),
         ({"mode": "remote"}, "The mode remote needs url"),
-        ({"mode": "in_process", "model": "--flag"}, "model is --flag; allowed is an id"),
-        ({"mode": "in_process", "model": "/a\nb"}, "model is /ab; allowed"),
-        ({"mode": "in_process", "model": "m", "port": 80}, "port is 80; allowed is a whole number"),
-        ({"mode": "in_process", "model": "m", "context": 511}, "context is 511; allowed is"),
-        ({"mode": "in_process", "model": "m", "dtype": "int4"}, "dtype is int4; allowed is auto,"),
+        ({"mode": "in_process", "model": "--flag"}, "model is --flag. Allowed: an id"),
+        ({"mode": "in_process", "model": "/a\nb"}, "model is /ab. Allowed"),
+        ({"mode": "in_process", "model": "m", "port": 80}, "port is 80. Allowed: a whole number"),
+        ({"mode": "in_process", "model": "m", "context": 511}, "context is 511. Allowed:"),
+        ({"mode": "in_process", "model": "m", "dtype": "int4"}, "dtype is int4. Allowed: auto,"),
         (
             {"mode": "in_process", "model": "m", "gpu_memory_utilization": 1.01},
-            "gpu_memory_utilization is 1.01; allowed is a number from 0.05 to 1.",
+            "gpu_memory_utilization is 1.01. Allowed: a number from 0.05 to 1.",
         ),
-        ({"mode": "in_process", "model": "m", "compile": "yes"}, "compile is yes; allowed is true"),
-        ({"mode": "container", "model": "m", "image": "-v"}, "image is -v; allowed is an image"),
-        ({"mode": "remote", "url": "ftp://h/v1"}, "url is unusable; allowed is an http or https"),
-        ({"mode": "remote", "url": "http://u:hush@h/v1"}, "url is unusable; allowed"),
-        ({"mode": "remote", "url": "http://h/v1?k=hush"}, "url is unusable; allowed"),
-        ({"mode": "remote", "url": "http://[h/v1"}, "url is unusable; allowed"),
-        ({"mode": "remote", "url": "http://h/v1", "wings": 2}, "There is no field wings; there"),
+        ({"mode": "in_process", "model": "m", "compile": "yes"}, "compile is yes. Allowed: true"),
+        ({"mode": "container", "model": "m", "image": "-v"}, "image is -v. Allowed: an image"),
+        ({"mode": "remote", "url": "ftp://h/v1"}, "url is unusable. Allowed: an http or https"),
+        ({"mode": "remote", "url": "http://u:hush@h/v1"}, "url is unusable. Allowed"),
+        ({"mode": "remote", "url": "http://h/v1?k=hush"}, "url is unusable. Allowed"),
+        ({"mode": "remote", "url": "http://[h/v1"}, "url is unusable. Allowed"),
+        ({"mode": "remote", "url": "http://h/v1", "wings": 2}, "There is no field wings. The"),
     ],
 )
 def test_a_bad_field_is_named_with_what_is_allowed(data: object, says: str) -> None:

@@ -318,7 +318,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: (f / "config.json").unlink(), "has no config.json: … Download"),
     (
         lambda f: write(f / "config.json", {"model_type": "llama"}),
-        "has model_type llama and no vision_config … sees no pictures. Choose one that answers about",
+        "has model_type llama and no vision_config … does not accept pictures. Choose one that answers",
     ),
     (
         lambda f: (f / "b.safetensors").unlink(),
@@ -336,7 +336,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
             f / "model_index.json",
             {"_class_name": "X", "vae": ["diffusers", "AutoencoderKL"], "unet": ["a", "UNet2D"]},
         ),
-        "makes neither video nor sound",
+        "generates neither video nor sound",
     ),
     (lambda f: write(f / "model_index.json", WAN), "lacks scheduler, which model_index.json"),
     # Numbers that no model has

@@ -204,4 +204,4 @@ def test_local_model_is_run_by_what_runs_it(tmp_path: Path) -> None:
 def test_the_way_to_get_it_is_that_of_the_system(platform: str, way: str) -> None:
     said = install_hint(platform)
     assert way in said
-    assert said.endswith("If it is not in the PATH, set LLAMA_SERVER to it.")
+    assert said.endswith("If it is not on the PATH, set LLAMA_SERVER to its path.")

@@ -148,7 +148,7 @@ def test_everything_works_where_everything_is() -> None:
         (
             RunMode.CONTAINER,
             without(container_socket_ok=False, container_error="Ask root."),
-            "/usr/bin/docker is installed and cannot be used: Ask root.",
+            "/usr/bin/docker is installed, but cannot be used: Ask root.",
         ),
         (RunMode.CONTAINER, without(gpus=()), "needs an NVIDIA or AMD GPU. No GPU was found."),
         (RunMode.CONTAINER, without(nvidia_containers=False), "nvidia-ctk"),
@@ -281,7 +281,7 @@ def test_vllm_on_a_laptop_is_the_build_for_its_cpu() -> None:
 
 def test_what_vllm_does_not_know_is_for_transformers() -> None:
     never = MODEL.model_copy(update={"needs": {"transformers": ""}})
-    assert "does not know qwen2_5_vl" in check_modes(never, ALL)[RunMode.CONTAINER].reason
+    assert "does not support qwen2_5_vl" in check_modes(never, ALL)[RunMode.CONTAINER].reason
     assert not check_modes(never, ALL)[RunMode.SUBPROCESS].ok
 
 
@@ -446,7 +446,7 @@ def test_why_a_better_one_is_passed_over() -> None:
     full = propose(models, host, 8 * GB)
     assert full.model is not None
     assert full.model.default_for is MachineClass.GPU_8G
-    assert [text.split(" needs ")[1].split(" on ")[0] for text in full.skipped] == [
+    assert [text.split(" needs ")[1].split(" of ")[0] for text in full.skipped] == [
         "18 GB",
         "10 GB",
     ]
