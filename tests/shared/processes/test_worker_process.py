@@ -177,7 +177,7 @@ def test_it_ends_with_the_server_however_that_dies() -> None:
         "worker_process._END_SECONDS = 0.2\n"
         "async def main():\n"
         "    one = WorkerProcess(on_message=lambda _: None, on_line=print, on_exit=print, quiet=bool)\n"
-        "    await one.start(sys.argv[1:], environment({}), Path.cwd())\n"
+        "    await one.start(sys.argv[1:], make_environment({}), Path.cwd())\n"
         "    await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"
     )
