@@ -71,7 +71,7 @@ def parse_address(text: str) -> str:
             raise ValueError
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text} is not an address like https://cam.example.org:8000"
+            f"{text} is not an address such as https://cam.example.org:8000"
         ) from None
     return f"{parts.scheme}://{parts.netloc}"
 

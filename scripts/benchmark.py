@@ -4,7 +4,7 @@
     python3 scripts/benchmark.py --num-requests 100 --monitor-gpu    questions at planned times, to a server started here
                                                                      and a stand-in for the model
     python3 scripts/benchmark.py --server-url URL --rate 2           the same to a running server and its model
-    python3 scripts/benchmark.py --compare A.json B.json             two results beside each other
+    python3 scripts/benchmark.py --compare A.json B.json             compares two results
     python3 scripts/benchmark.py --watch --minutes 2                 WatchBench: what watches see, miss and cost, through a
                                                                      simulated camera or, with --browser, the page
     python3 scripts/benchmark.py --watch --clips made                from an event in a clip to the alert: made clips, those of
@@ -90,38 +90,43 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--builtin", action="store_true", help="what the built-in engine answers (the same)")
     add("--truth", action="store_true", help="what an engine invents (the same)")
     add("--voice", action="store_true", help="spoken questions and answers (the same)")
-    add("--plan", action="store_true", help="machines for so many people (the same)")
+    add("--plan", action="store_true", help="plan machines for a number of people (the same)")
     add("--fleet", action="store_true", help="several gateways under faults (the same)")
     add(
         "--machine",
         action="store_true",
         help="the speed of small models on this machine (the same)",
     )
-    add("--monitor-gpu", action="store_true", help="read the GPUs of this machine each second")
-    value("--slo", positive, 3.0, "seconds within which an answer is good")
-    value("--timeout", positive, 120.0, "seconds after which a question is given up")
-    add("--size", type=_parse_size, default=(1280, 720), help="of the cameras' pictures (1280x720)")
+    add("--monitor-gpu", action="store_true", help="read the GPUs of this machine every second")
+    value("--slo", positive, 3.0, "objective for the time of an answer, in seconds")
+    value("--timeout", positive, 120.0, "seconds after which a question is abandoned")
+    add(
+        "--size",
+        type=_parse_size,
+        default=(1280, 720),
+        help="size of the cameras' pictures (1280x720)",
+    )
     add(
         "--steady",
         type=make_number_parser(0.1, 30),
         metavar="FPS",
-        help="cameras send so many frames a second, from shared encoders: for many sessions (wake with the question)",
+        help="cameras send this number of frames per second from shared encoders, for many sessions (cameras wake with the question)",
     )
     value("--between-ms", make_number_parser(0, 1e6), 10.0, "between the stand-in's tokens")
     add("--no-plots", action="store_true", help="draw nothing")
     chosen = parser.parse_args(arguments)
     own = [option for option in OWN if getattr(chosen, option[2:])]
     if own:
-        parser.error(f"write {', '.join(OWN[:-1])} or {OWN[-1]} in full, one of them")
+        parser.error(f"write {', '.join(OWN[:-1])} or {OWN[-1]} in full, and only one of them")
     if chosen.compare and chosen.server_url:
-        parser.error("--compare measures nothing: leave the other options out")
+        parser.error("--compare measures nothing: remove the other options")
     return chosen
 
 
 def _parse_size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{3,4})x(\d{3,4})", text, re.ASCII)
     if match is None or int(match[1]) % 2 or int(match[2]) % 2:
-        raise argparse.ArgumentTypeError(f"{text} is no size of even numbers like 1280x720")
+        raise argparse.ArgumentTypeError(f"{text} is not a size with even numbers such as 1280x720")
     return int(match[1]), int(match[2])
 
 
@@ -130,7 +135,7 @@ def measure(args: argparse.Namespace) -> int:
     run: LoadRun = asyncio.run(program.run_until_sigterm(run_load(args, console)))
     if not run.samples:
         print(
-            f"Nothing is written: {run.cut_short} before any question had ended.", file=sys.stderr
+            f"Nothing was written: {run.cut_short} before any question had ended.", file=sys.stderr
         )
         return 130 if run.cut_short == "interrupted" else 1
     return publish(run, args)
@@ -142,7 +147,7 @@ def go_on_in(name: str, arguments: Sequence[str]) -> int:
         apart = import_module(name)
     except ModuleNotFoundError as missing:
         if missing.name in (name, name.partition(".")[0]):
-            sys.exit(f"{name} is not there: it comes with a checkout of the project.")
+            sys.exit(f"{name} was not found: it is only in a checkout of the project.")
         sys.exit(f"{missing.name} is not installed: `bash scripts/test.sh` installs it.")
     return int(apart.main(arguments))
 

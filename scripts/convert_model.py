@@ -35,21 +35,23 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--form",
         choices=("fp8", "int8"),
-        help="the form of 8 bits: fp8 (the default; what vLLM runs on AMD's MI300 and on NVIDIA from Ada on) or int8"
-        " (older NVIDIA; vLLM's table of supported hardware has it not on AMD)",
+        help="the 8-bit format: fp8 (the default; vLLM runs it on AMD's MI300 and on NVIDIA from Ada on) or int8"
+        " (older NVIDIA; not on AMD, according to vLLM's table of supported hardware)",
     )
-    add("--out", type=Path, help="the new folder (beside the model, its name with the form)")
-    add("--verify-only", action="store_true", help="check the shards, change nothing")
+    add("--out", type=Path, help="the new folder (beside the model, with the format in its name)")
+    add("--verify-only", action="store_true", help="check the shards without changes")
     add("--json", action="store_true", help="with --verify-only: print JSON")
     chosen = parser.parse_args(arguments)
     if chosen.verify_only and (chosen.out or chosen.form):
-        parser.error("--verify-only looks at --model-path alone: leave --out and --form away.")
+        parser.error("--verify-only checks only --model-path: remove --out and --form.")
     if not chosen.verify_only and chosen.quantize is None:
-        parser.error("Say what to do: --quantize 8, --quantize 4 or --verify-only.")
+        parser.error("Choose what to do: --quantize 8, --quantize 4 or --verify-only.")
     if chosen.json and not chosen.verify_only:
-        parser.error("--json goes with --verify-only.")
+        parser.error("--json requires --verify-only.")
     if chosen.quantize == 4 and chosen.form:
-        parser.error(f"--form {chosen.form} has 8 bits: leave it away with --quantize 4.")
+        parser.error(
+            f"--form {chosen.form} is an 8-bit format: remove --form, or use --quantize 8."
+        )
     chosen.model_path = Path(chosen.model_path).expanduser()
     chosen.form = FORMS["int4" if chosen.quantize == 4 else chosen.form or "fp8"]
     out = chosen.out or chosen.model_path.resolve()
@@ -71,9 +73,11 @@ def check(chosen: argparse.Namespace) -> int:
         return 0 if report.ok else 1
     print(verify.format_table(report))
     if report.ok:
-        print(f"All is well: {model.folder}")
+        print(f"All shards are valid: {model.folder}")
         return 0
-    print(f"Not whole: {model.folder}. Download or convert it again; bad shards alone are fetched.")
+    print(
+        f"Incomplete or damaged: {model.folder}. Download or convert it again; only damaged shards are fetched."
+    )
     return 1
 
 
@@ -84,7 +88,7 @@ def make(chosen: argparse.Namespace) -> int:
 
     model = checkpoint.read(chosen.model_path)
     say(
-        f"{model.folder} ({format_bytes(model.get_size())}, {len(model.shards)} shards) becomes {chosen.out}"
+        f"{model.folder} ({format_bytes(model.get_size())}, {len(model.shards)} shards) is converted to {chosen.out}"
         f" ({chosen.form.preset})."
     )
     with torch.no_grad():
@@ -113,10 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.verify_only:
             return "Stopped: nothing was changed."
         place = get_partial_folder(chosen.out)
-        kept = f" Finished shards are kept in {place}: the same command goes on."
+        kept = f" Finished shards are kept in {place}: the same command resumes."
         if not place.exists():
             kept = ""
-        return f"Stopped: {chosen.out} was not made.{kept}"
+        return f"Stopped: {chosen.out} was not created.{kept}"
 
     return run_script(convert, explain_stop)
 

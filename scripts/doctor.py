@@ -46,10 +46,18 @@ except ModuleNotFoundError as missing:
 def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = create_parser(__doc__)
     add = parser.add_argument
-    add("address", nargs="?", help="the server, like https://cam.example.org (this machine's)")
+    add(
+        "address",
+        nargs="?",
+        help="the server, for example https://cam.example.org (this machine's)",
+    )
     add("--server-url", help="the same")
     add_access_code(parser, None)
-    add("--authority", type=Path, help="PEM file of an authority to trust beside the system's")
+    add(
+        "--authority",
+        type=Path,
+        help="PEM file of a certificate authority to trust in addition to the system's",
+    )
     add_env_file(parser, "this machine's settings")
     add("--json", action="store_true", help="print JSON")
     chosen = parser.parse_args(arguments)
@@ -59,7 +67,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     if chosen.server_url is not None:
         parts = urlsplit(chosen.server_url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            parser.error("the given text is not an address like https://cam.example.org:8000")
+            parser.error("the given text is not an address such as https://cam.example.org:8000")
         chosen.server_url = f"{parts.scheme}://{parts.netloc}"
         # The code is for that server, not for this machine's.
         code = os.environ.pop("ACCESS_CODE", None)

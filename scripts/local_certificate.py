@@ -268,7 +268,7 @@ class Authority:
     certificate: x509.Certificate
 
     def covers(self, names: list[x509.GeneralName]) -> bool:
-        """Return True if its name constraints permit each of these names explicitly."""
+        """Return True if the authority's name constraints permit each of these names explicitly."""
         constraints = self.certificate.extensions.get_extension_for_class(x509.NameConstraints)
         permitted = set(constraints.value.permitted_subtrees or ())
         return all(to_subtree(name) in permitted for name in names)
@@ -285,7 +285,7 @@ class Issued:
 
 
 class Unusable(Exception):
-    """A file in the folder cannot be used; the message names it."""
+    """Raised if a file in the folder cannot be used; the message names the file."""
 
 
 def write(path: Path, data: bytes) -> None:
@@ -369,7 +369,7 @@ class CertificateStore:
             usable = _is_secret(path)
             if not usable and path.exists():
                 self.remarks.append(
-                    f"{path} cannot be used: it is made anew, and devices pair anew."
+                    f"{path} cannot be used: a new key is created, and devices must be paired again."
                 )
             if renew or not usable:
                 write(path, secrets.token_urlsafe(48).encode() + b"\n")
@@ -381,7 +381,7 @@ class CertificateStore:
             try:
                 key, certificate = read_pair(folder / "authority.pem")
             except Unusable as error:
-                self.remarks.append(f"{error}: it is made anew.")
+                self.remarks.append(f"{error}: a new one is created.")
                 shutil.rmtree(folder)
                 continue
             if certificate.not_valid_after_utc - timedelta(days=LEAF_DAYS) > now:
@@ -408,7 +408,7 @@ class CertificateStore:
         try:
             _, certificate = read_pair(path)
         except Unusable as error:
-            self.remarks.append(f"{error}: it is made anew.")
+            self.remarks.append(f"{error}: a new one is created.")
             return False
         try:
             certificate.verify_directly_issued_by(authority.certificate)
@@ -443,8 +443,8 @@ def get_default_folder() -> Path:
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="local_certificate.py",
-        description="Make a certificate for this machine, signed by an authority of its own that is kept in"
-        " ~/.config/qwen-camera/https, and print the settings that the server needs. `run.sh --https` runs it.",
+        description="Create a certificate for this machine, signed by its own certificate authority (kept in"
+        " ~/.config/qwen-camera/https), and print the settings for the server. `run.sh --https` runs it.",
     )
     parser.add_argument(
         FORGET_DEVICES, dest="forget", action="store_true", help="end the access of all devices"
@@ -472,9 +472,9 @@ def main() -> int:
     if not identity.addresses:
         tell("This machine has no address in a local network: phones cannot reach it yet.")
     if issued.new_authority:
-        tell(f"A new certificate authority for this machine alone was made in\n{folder}.")
+        tell(f"A new certificate authority only for this machine was created in\n{folder}.")
     if forget_devices:
-        tell("All paired devices are forgotten.")
+        tell("The access of all paired devices has ended.")
     hosts = [*map(str, identity.addresses), *(n for n in identity.names if n.endswith(".local"))]
     sys.stdout.write(
         "HTTPS_ENABLED=true\n"

@@ -4,7 +4,7 @@
     QWEN_CAMERA_TOKEN=... python3 scripts/mcp_bridge.py https://camera.example.org/at/SESSION/mcp
 
 server/features/grants/README.md describes how a person gives the address and the token. The token is read only from
-the variable, because all programs of a machine can read each other's arguments. --ca names a PEM file, for a server
+the variable, because all programs on a machine can read each other's arguments. --ca names a PEM file, for a server
 with its own certificate authority.
 """
 
@@ -52,15 +52,19 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="mcp_bridge.py", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("address", help="the address of the access, like https://…/at/…/mcp")
-    parser.add_argument("--ca", type=Path, help="PEM file with the server's own authority")
+    parser.add_argument(
+        "address", help="the address that was given with the access, such as https://…/at/…/mcp"
+    )
+    parser.add_argument(
+        "--ca", type=Path, help="PEM file of the server's own certificate authority"
+    )
     given = parser.parse_args()
     if urlsplit(given.address).scheme not in ("http", "https"):
         parser.error("the address does not begin with https:// or http://")
     if not os.environ.get(TOKEN, "").strip():
         parser.error(f"{TOKEN} is empty: set it to the token of the access")
     if given.ca is not None and not given.ca.is_file():
-        parser.error(f"{given.ca} is no file")
+        parser.error(f"{given.ca} is not a file")
     return given
 
 
@@ -115,8 +119,8 @@ def main() -> int:
     if failed:
         # Standard output is for the assistant, standard error for people.
         print(
-            f"The camera's server at {urlsplit(given.address).hostname} did not answer as one: {' '.join(sorted(failed))}"
-            "\nCheck the address; the access may have ended: have a new one made.",
+            f"The camera's server at {urlsplit(given.address).hostname} did not respond as an MCP server: {' '.join(sorted(failed))}"
+            "\nCheck the address; if the access has ended, ask for a new one.",
             file=sys.stderr,
         )
     return int(bool(failed))

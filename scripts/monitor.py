@@ -61,7 +61,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--server-url",
         type=parse_address,
-        help="the server, like https://cam.example.org (this machine's)",
+        help="the server, for example https://cam.example.org (this machine's)",
     )
     add(
         "--engine-url", type=_parse_engine_address, help="the model server (VLLM_BASE_URL), or none"
@@ -69,7 +69,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--authority",
         type=_parse_certificates,
-        help="PEM file of an authority to trust beside the system's",
+        help="PEM file of a certificate authority to trust in addition to the system's",
     )
     add_env_file(parser, "this machine's settings")
     add(
@@ -78,12 +78,12 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         default=2.0,
         help="seconds between readings (2)",
     )
-    add("--once", action="store_true", help="print the state once; the exit status tells it, too")
+    add("--once", action="store_true", help="print the state once; the exit status reports it, too")
     add("--json", action="store_true", help="print JSON")
-    add("--no-gpu", action="store_true", help="leave the GPU out")
+    add("--no-gpu", action="store_true", help="do not read the GPU")
     chosen = parser.parse_args(arguments)
     if not chosen.once and chosen.interval == 0:
-        parser.error("--interval 0 goes with --once alone")
+        parser.error("--interval 0 requires --once")
     return chosen
 
 

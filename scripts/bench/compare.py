@@ -21,7 +21,7 @@ def read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise MeasurementError(f"{path} cannot be read: {error.strerror}.") from None
     except ValueError:
-        raise MeasurementError(f"{path} is not JSON. Give the .json of a result.") from None
+        raise MeasurementError(f"{path} is not JSON. Give the .json file of a result.") from None
     if (
         not isinstance(body, dict)
         or not isinstance(body.get("rows"), list)
@@ -29,7 +29,7 @@ def read(path: Path) -> dict[str, Any]:
         or not all(_is_row(row) for row in body["rows"])
     ):
         raise MeasurementError(
-            f"{path} has no figures of the benchmark. Give the .json of a result."
+            f"{path} has no figures of the benchmark. Give the .json file of a result."
         )
     return body
 

@@ -42,7 +42,7 @@ _CLONE_NEWNET = 0x40000000
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host for processes. `command`: words before the program's own."""
+    """A host for processes. `command`: arguments in front of a program's own."""
 
     name: str = "here"
     address: str = "127.0.0.1"
@@ -72,7 +72,7 @@ class Host:
             await process.wait()
         raise MeasurementError(
             f"{program[0]} "
-            + ("ended at once" if ended else f"does not listen after {seconds:g} s")
+            + ("ended immediately" if ended else f"does not listen after {seconds:g} s")
         )
 
 
@@ -92,7 +92,7 @@ class Service(Program, ABC):
 
     @abstractmethod
     async def start(self) -> None:
-        """Start it. Raises MeasurementError."""
+        """Start the program. Raises MeasurementError."""
 
     async def __aenter__(self) -> Self:
         try:
@@ -204,7 +204,7 @@ class Engine(StandInProcess):
         self._arguments += ["--shared", "--host", host.address, "--port", str(port)]
 
     async def slow_down(self, factor: float) -> None:
-        """Make it slower by this factor; 1 restores the normal speed."""
+        """Slow the engine down by this factor; 1 restores the normal speed."""
         await request_json("POST", f"{self.url}/factor", factor)
 
     async def get_arrivals(self) -> list[float]:
@@ -280,7 +280,9 @@ def format_nginx_configuration(folder: Path, listen: str, gateways: Mapping[str,
     one = "    server 127.0.0.1:8000 max_fails=0;\n"
     default = "    default qwen_camera;\n"
     if maps.count(one) != 1 or maps.count(default) != 1:
-        raise MeasurementError("deploy/nginx.conf was changed: its example was not found")
+        raise MeasurementError(
+            "deploy/nginx.conf has changed: its example for several processes was not found"
+        )
     every = {name: f"    server {address} max_fails=0" for name, address in gateways.items()}
     maps = maps.replace(one, "".join(f"{line};\n" for line in every.values()))
     maps = maps.replace(
@@ -324,7 +326,7 @@ class Nginx(Service):
             raise MeasurementError(f"{error}: run `nginx -t` to find the reason") from None
 
     async def kill(self) -> None:
-        """Kill it with its workers."""
+        """Kill nginx with its workers."""
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
             with contextlib.suppress(TimeoutError):

@@ -258,7 +258,7 @@ class FleetPeer(CameraPeer):
         return True
 
     async def drop_camera(self) -> None:
-        """Do as `CameraPeer.drop_camera`, within END_SECONDS."""
+        """Close the camera's connection as `CameraPeer.drop_camera` does, within END_SECONDS."""
         task = asyncio.create_task(super().drop_camera(), name="fleet-drop")
         await asyncio.wait({task}, timeout=END_SECONDS)
 
@@ -357,7 +357,7 @@ class QuestionRecord:
     sent: tuple[FleetPeer, Answer] | None = None
 
     def note_first_word(self, answer: Answer) -> None:
-        """Note the arrival of the first word."""
+        """Record the arrival of the first word."""
         if self.first is None and answer.first_delta_at is not None:
             self.first = time.monotonic() - (time.time() - answer.first_delta_at)
 
@@ -457,7 +457,7 @@ class FleetVisitor:
             asked.end = "mid-answer"
 
     def _look_back(self, asked: QuestionRecord) -> None:
-        """Note whether this process had time for the camera of a lost question."""
+        """Record whether this process had processor time for the camera of a lost question."""
         peer, now = self.peer, time.monotonic()
         if peer is None or peer.track is None or peer.connected_at > now:
             return

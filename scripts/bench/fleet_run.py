@@ -78,25 +78,32 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     value("--gateways", make_integer_parser(2, 50), 3, "web processes")
     value("--engines", make_integer_parser(1, 16), 3, "stand-ins for model servers")
     value("--cameras", make_integer_parser(1, 500), 12, "people with the page open")
-    value("--rate", make_number_parser(0.01, 100), 2.0, "questions a second of all")
-    value("--phase", make_number_parser(2, 600), 10.0, "seconds of each phase, at least")
-    value("--repeat", make_integer_parser(1, 20), 1, "runs of each fault")
+    value(
+        "--rate", make_number_parser(0.01, 100), 2.0, "questions per second of all people together"
+    )
+    value("--phase", make_number_parser(2, 600), 10.0, "minimum seconds of each phase")
+    value("--repeat", make_integer_parser(1, 20), 1, "number of runs of each fault")
     add(
         "--namespaces",
         action="store_true",
         help="a network namespace for each part, two nginx; needs root",
     )
-    add("--size", choices=SIZES, default="640x360", help="of the cameras' pictures (640x360)")
+    add("--size", choices=SIZES, default="640x360", help="size of the cameras' pictures (640x360)")
     value(
         "--turnover",
         make_number_parser(0, 3600),
         5.0,
-        "seconds between two people who leave, each followed by another one; 0: nobody",
+        "seconds between two departures, each followed by an arrival; 0: none",
     )
-    add("--faults", nargs="+", choices=FAULTS, help="in this order (all that are possible)")
-    value("--first-token-ms", make_number_parser(0.001, 1e6), 50, "of an engine alone")
-    value("--between-ms", make_number_parser(0, 1e6), 20.0, "between its tokens")
-    value("--seed", int, 1, "of the order of questions")
+    add("--faults", nargs="+", choices=FAULTS, help="the faults, in this order (all possible ones)")
+    value(
+        "--first-token-ms",
+        make_number_parser(0.001, 1e6),
+        50,
+        "milliseconds to the first token of an engine without load",
+    )
+    value("--between-ms", make_number_parser(0, 1e6), 20.0, "milliseconds between its tokens")
+    value("--seed", int, 1, "seed of the order of questions")
     program.add_output(parser)
     args = parser.parse_args(arguments)
     args.faults = args.faults or list(FAULTS if args.namespaces else NOT_APART)
@@ -403,7 +410,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
                     say(format_table(rows[-1:]))
             for task in around:
                 if task.done() and (error := task.exception()) is not None:
-                    raise MeasurementError(f"the people stopped: {error!r}")
+                    raise MeasurementError(f"the simulated people stopped: {error!r}")
         finally:
             for task in around:
                 task.cancel()

@@ -90,7 +90,7 @@ async def _read(reader: asyncio.StreamReader) -> Reply:
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     except asyncio.LimitOverrunError:
-        raise ValueError("the head of the answer has no end") from None
+        raise ValueError("the response's header section is incomplete") from None
     status = int(head[0].split(" ", 2)[1])
     pairs = (line.partition(":") for line in head[1:] if line)
     headers = {name.lower(): value.strip() for name, _, value in pairs}
@@ -113,7 +113,7 @@ async def _read(reader: asyncio.StreamReader) -> Reply:
 
 def _check_size(size: int) -> int:
     if not 0 <= size <= MAX_BYTES:
-        raise ValueError(f"the answer has more than {MAX_BYTES} bytes")
+        raise ValueError(f"the response has more than {MAX_BYTES} bytes")
     return size
 
 

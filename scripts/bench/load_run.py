@@ -148,31 +148,31 @@ def _make_stage_getter(name: str) -> Callable[[Sample], float]:
 _PARTS: dict[str, tuple[Callable[[Sample], float], str]] = {
     "session": (
         lambda sample: sample.waited_ms or 0.0,
-        "all sessions here were busy. That is the answers' own slowness adding up: lower what is named below, "
-        "or --rate; more --sessions would ask more at once.",
+        "all sessions here were busy. Slow answers delay the next questions: lower the settings named below, or"
+        " --rate; more --sessions ask more questions at once.",
     ),
     "frame": (
         _make_stage_getter("wait_frame_ms"),
-        "waiting for the camera. No setting to lower: look at the cameras' network and at the processor here.",
+        "waiting for the camera. No setting helps: check the cameras' network and this machine's processor load.",
     ),
     "prepare": (
         _make_stage_getter("prepare_ms"),
-        "preparing frames. Turn ENABLE_FACE_BLUR and ENABLE_NSFW_FILTER off, or give the server more processor.",
+        "preparing frames. Turn ENABLE_FACE_BLUR and ENABLE_NSFW_FILTER off, or give the server more processor time.",
     ),
     "queue": (
         _make_stage_getter("queue_ms"),
-        "waiting for a place at the model. Lower RESPONSE_MAX_TOKENS (now {max_tokens}) and VISUAL_TOKEN_BUDGET "
-        "(now {visual_tokens}), so that places come free sooner, and FRAME_SAMPLE_RATE where descriptions run.",
+        "waiting for the model. Lower RESPONSE_MAX_TOKENS (now {max_tokens}) and VISUAL_TOKEN_BUDGET "
+        "(now {visual_tokens}), so that requests end sooner, and FRAME_SAMPLE_RATE if descriptions run.",
     ),
     "first_token": (
         _make_stage_getter("first_token_ms"),
         "the model reading the picture. Lower VISUAL_TOKEN_BUDGET (now {visual_tokens}), and "
-        "MAX_CONCURRENT_INFERENCES when many answers share the GPU.",
+        "MAX_CONCURRENT_INFERENCES if many answers share the GPU.",
     ),
     "decode": (
         _decode,
-        "the model writing. Lower RESPONSE_MAX_TOKENS (now {max_tokens}), and MAX_CONCURRENT_INFERENCES when "
-        "many answers share the GPU; a model in 8 bits (scripts/convert_model.py) writes faster.",
+        "the model writing. Lower RESPONSE_MAX_TOKENS (now {max_tokens}), and MAX_CONCURRENT_INFERENCES if many"
+        " answers share the GPU; a model in 8 bits (scripts/convert_model.py) writes faster.",
     ),
 }
 
@@ -188,7 +188,7 @@ def suggest_settings(figures: LoadFigures, limits: dict[str, Any]) -> list[str]:
         return []
     lines = [
         f"{len(slow)} of {len(figures.samples)} questions took over {figures.slo:g} s"
-        + (f", {refused} were refused or given up" if refused else "")
+        + (f", {refused} were refused or abandoned" if refused else "")
         + "."
     ]
     parts = {
@@ -238,7 +238,7 @@ class GpuWatch:
     def to_rows(self) -> list[Row]:
         """Return the use, memory and power of each GPU, or one row with the reason if there are none."""
         if not self.readings:
-            return [Row("GPU", "", note=self.why_none or "no reading came in time")]
+            return [Row("GPU", "", note=self.why_none or "no reading arrived in time")]
         rows = []
         for gpu in self.readings[0]:
             mine = [one for reading in self.readings for one in reading if one.index == gpu.index]
@@ -321,7 +321,7 @@ async def run_load(args: argparse.Namespace, console: Console) -> LoadRun:
         report.conditions["engine"] = {key: loop.ready.get(key) for key in ("engine", "model")}
         run.limits = loop.ready.get("limits", {})
         if args.warm_up:
-            console.print(f"... warming up: {args.warm_up} questions a session")
+            console.print(f"... warming up: {args.warm_up} questions per session")
             await loop.warm_up(args.warm_up)
         if args.monitor_gpu:
             run.gpus = await stack.enter_async_context(GpuWatch(await asyncio.to_thread(GpuReader)))
@@ -338,15 +338,15 @@ async def check_health(url: str) -> Any:
         reply = await request("GET", f"{url}/health", token=token)
         body = reply.parse_json()
     except (ValueError, IndexError, EOFError):
-        raise MeasurementError(f"what answers at {url} is no qwen-camera server") from None
+        raise MeasurementError(f"the program at {url} is not a qwen-camera server") from None
     except TimeoutError:
-        raise MeasurementError(f"{url} gives no answer") from None
+        raise MeasurementError(f"{url} does not respond") from None
     except OSError as error:
         raise MeasurementError(
-            f"{url} is not reached ({error.strerror or error}): does the server run, and there?"
+            f"{url} cannot be reached ({error.strerror or error}): check the address, and that the server is running"
         ) from None
     if not isinstance(body, dict) or "engine" not in body:
-        raise MeasurementError(f"what answers at {url} is no qwen-camera server")
+        raise MeasurementError(f"the program at {url} is not a qwen-camera server")
     if reply.status != 200:
         raise MeasurementError(f"the server cannot answer questions: {body.get('reason')}")
     return body
@@ -376,14 +376,16 @@ async def _ask(loop: OpenLoop, run: LoadRun, console: Console) -> None:
             if not await program.run_until_signal(loop.ask(run.plan, on_end)):
                 run.cut_short = "interrupted"
         except ServerGone:
-            run.cut_short = "the server went away"
+            run.cut_short = "the server can no longer be reached"
 
 
 def finish(run: LoadRun) -> None:
     figures, report = run.figures, run.report
     report.rows += figures.to_rows()
     dropped = float(run.frames_dropped)
-    report.rows.append(Row("frames that the cameras here were too slow for", "", value=dropped))
+    report.rows.append(
+        Row("frames dropped because the cameras here were too slow", "", value=dropped)
+    )
     if run.gpus is not None:
         report.rows += run.gpus.to_rows()
         report.more["gpu"] = run.gpus.to_json()
@@ -405,7 +407,7 @@ def publish(run: LoadRun, args: argparse.Namespace) -> int:
         "s from the planned arrival": {
             name: [value / 1000 for value in figures.get_values(name)] for name in ("ttft", "e2el")
         },
-        "ms, as the server says": {
+        "ms, as the server reports": {
             what: figures.get_values(name)
             for name, what in STAGES.items()
             if figures.get_values(name)
@@ -422,14 +424,14 @@ def format_text(run: LoadRun) -> str:
     lines = []
     if run.cut_short:
         lines.append(
-            f"The run ended early ({run.cut_short}): {len(run.samples)} of {len(run.plan)} questions had ended, and these "
-            "are the figures above."
+            f"The run ended early ({run.cut_short}): {len(run.samples)} of {len(run.plan)} questions had ended;"
+            " the figures above cover only these."
         )
     idle = run.report.conditions.get("machine_idle_share", 1.0)
     if run.frames_dropped or idle < FULL:
         lines.append(
-            f"This machine was too busy for its cameras ({run.frames_dropped} frames dropped, {idle:.0%} idle), and the "
-            "figures hold that, too: fewer --sessions, --steady, or another machine to measure from."
+            f"This machine was too busy for its cameras ({run.frames_dropped} frames dropped, {idle:.0%} idle),"
+            " which affects the figures: use fewer --sessions, --steady, or another machine to measure from."
         )
     lines += run.report.more["advice"]
     lines += ["", EXPECTATION, *([STAND_IN] if run.stand_in else [])]

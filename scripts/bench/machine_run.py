@@ -100,8 +100,13 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add_list_option("--threads", threads, "of llama.cpp", type=make_integer_parser(1, 1024))
     add_list_option("--wait", policies, "OMP_WAIT_POLICY", choices=policies)
-    value("--repeat", make_integer_parser(1, 100), 1, "questions a row, of which the median counts")
-    value("--minutes", make_number_parser(0.01, 1000), 5.0, "after which no further row begins")
+    value("--repeat", make_integer_parser(1, 100), 1, "questions per row, which shows their median")
+    value(
+        "--minutes",
+        make_number_parser(0.01, 1000),
+        5.0,
+        "minutes after which no further row begins",
+    )
     return parser.parse_args(arguments)
 
 
@@ -178,7 +183,7 @@ class LlamaServer:
                         return first, event["timings"]
         except OSError as error:
             raise MeasurementError(f"llama.cpp's server did not answer: {error}") from None
-        raise MeasurementError("llama.cpp's server ended an answer without its timings")
+        raise MeasurementError("llama.cpp's server ended an answer without timings")
 
 
 def _open(url: str, body: object, timeout: float) -> Any:
@@ -198,7 +203,7 @@ def find_program() -> LlamaProgram:
 
 
 def make_picture_url(tokens: int, seed: int) -> str:
-    """Return a picture of so many visual tokens as a URL; each seed gives another picture."""
+    """Return a picture with this number of visual tokens as a URL; each seed gives another picture."""
     lines = next(one for one in range(int(tokens**0.5), 0, -1) if tokens % one == 0)
     size = (lines * _TOKEN_PIXELS, tokens // lines * _TOKEN_PIXELS, 3)
     pixels = np.random.default_rng(seed).integers(0, 256, size, np.uint8)
@@ -240,7 +245,7 @@ def measure_rows(
 
 
 def describe_machine() -> str:
-    """Name this machine: processor, cores and memory."""
+    """Return this machine's processor, cores and memory as text."""
     name = platform.processor() or platform.machine()
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()

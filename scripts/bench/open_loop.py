@@ -245,7 +245,7 @@ class OpenLoop:
                     group.create_task(warm_up_one(visitor))
         except* LOST as lost:
             first = lost.exceptions[0]
-            raise MeasurementError(f"a session ended in the warm-up: {first}") from None
+            raise MeasurementError(f"a session ended during the warm-up: {first}") from None
         errors = [answer.error for answer in answers if answer.error is not None]
         if errors and len(errors) == len(answers):
             raise MeasurementError(

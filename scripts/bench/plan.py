@@ -77,7 +77,7 @@ class Line:
 class Limit:
     """The number of people that one unit of a resource can serve. `remedy`: what the plan does beyond it.
 
-    `more_helps`: another unit serves as many again, within one installation.
+    `more_helps`: True if each further unit serves the same number again, within one installation.
     """
 
     name: str
@@ -205,12 +205,12 @@ def _compute_limits(given: Assumptions, core: float, uplink: float) -> tuple[Lim
     gpu, router = given.answers_per_gpu * given.ask_every, ROUTER_REQUESTS * given.ask_every
     cores = given.cores_per_machine
     machine, network = (cores - 1) * PROCESS_PEOPLE, MACHINE_MBITS / uplink
-    cells = "cells: whole installations beside each other, and people spread over them by DNS"
+    cells = "cells: separate complete installations, with people distributed over them by DNS"
     routers = "a router for each cell"
     known = MOST_GATEWAYS * PROCESS_PEOPLE
     found = (
         Limit("one GPU", gpu, "estimated", "more GPUs behind a router"),
-        Limit("one process, its core full", 1 / core, "measured", "more processes behind nginx"),
+        Limit("one process with a full core", 1 / core, "measured", "more processes behind nginx"),
         Limit(f"one machine of {cores} cores", machine, "measured", "more gateway machines"),
         Limit("one machine's network", network, "assumed", "more gateway machines"),
         Limit("the list of gateways that know each other", known, "set", cells, more_helps=False),
@@ -263,11 +263,15 @@ def render(plans: Sequence[Plan]) -> str:
 # The bounds and the help of each assumption
 _OPTIONS = {
     "ask_every": (1, 86_400, "seconds between a person's questions"),
-    "answers_per_gpu": (0.01, 10_000, "a second; 32B in 16 bits on an MI300X, half of the floor"),
+    "answers_per_gpu": (
+        0.01,
+        10_000,
+        "per second; for 32B in 16 bits on an MI300X, half of the theoretical limit",
+    ),
     "gpus_per_machine": (1, 10**9, ""),
     "cores_per_machine": (2, 4096, "of a gateway machine"),
-    "relayed": (0, 1, "share of people behind a TURN relay"),
-    "spare": (0, 1000, "of each kind of machine, in a hundred, at least one"),
+    "relayed": (0, 1, "fraction of people behind a TURN relay"),
+    "spare": (0, 1000, "percent of each kind of machine, at least one"),
 }
 
 
@@ -275,14 +279,14 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options of --plan."""
     parser = argparse.ArgumentParser(
         prog="scripts/benchmark.py --plan",
-        description="Machines for so many people, from measured figures, with the formulas; and what breaks first.",
+        description="Plan machines for a number of people from measured figures, and print the formulas and the first limit.",
     )
     add = parser.add_argument
     add(
         "people",
         nargs="*",
         type=make_integer_parser(1, 10**9),
-        help="people at a time (100 10000 1000000)",
+        help="simultaneous people (100 10000 1000000)",
     )
     for one in fields(Assumptions):
         low, high, words = _OPTIONS[one.name]
@@ -293,7 +297,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
         )
         option = f"--{one.name.replace('_', '-')}"
         add(option, type=kind, default=one.default, help=f"{words} ({one.default:g})")
-    add("--output", type=Path, help="write it to this file, too")
+    add("--output", type=Path, help="also write the plan to this file")
     return parser.parse_args(arguments)
 
 

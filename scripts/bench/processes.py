@@ -34,7 +34,7 @@ def free_port() -> int:
 
 
 class Program:
-    """A program in its own process. `command`: words before its command line, for another host."""
+    """A program in its own process. `command`: arguments in front of its command line, for another host."""
 
     command: tuple[str, ...] = ()
     _process: asyncio.subprocess.Process | None = None
@@ -55,7 +55,7 @@ class Program:
             self._process.send_signal(number)
 
     async def kill(self) -> None:
-        """Kill it with SIGKILL."""
+        """Kill the process with SIGKILL."""
         await self.send_signal(signal.SIGKILL)
         if self._process is not None:
             await self._process.wait()
@@ -135,7 +135,9 @@ class ServerProcess(Program):
                         self.seconds_to_first_page = time.monotonic() - begin
                         return self
                 if time.monotonic() - begin > 60:
-                    raise MeasurementError(f"the server gave no page at {self.url} within 60 s")
+                    raise MeasurementError(
+                        f"the server did not serve the page at {self.url} within 60 s"
+                    )
                 await asyncio.sleep(0.01)
         except BaseException:
             await self.__aexit__()

@@ -68,19 +68,29 @@ def add_options(
         "--num-requests", make_integer_parser(1, 100_000), questions, "questions after the warm-up"
     )
     value(
-        "--sessions", make_integer_parser(1, 1000), sessions, "pages that ask, each with a camera"
+        "--sessions", make_integer_parser(1, 1000), sessions, "simulated pages, each with a camera"
     )
-    value("--rate", make_number_parser(0.001, 1000), rate, "questions a second, of all together")
+    value(
+        "--rate",
+        make_number_parser(0.001, 1000),
+        rate,
+        "questions per second of all sessions together",
+    )
     value(
         "--warm-up",
         make_integer_parser(0, 1000),
         warm_up,
-        "questions a session before any is counted",
+        "questions per session that are not counted",
     )
     add("--detail", choices=("auto", "low", "high"), default="auto")
-    value("--seed", int, 1, "of when what is asked")
+    value("--seed", int, 1, "seed of the times and kinds of questions")
     add_output(parser)
-    value("--first-token-ms", make_number_parser(0.001, 1e6), 50, "of the stand-in model")
+    value(
+        "--first-token-ms",
+        make_number_parser(0.001, 1e6),
+        50,
+        "milliseconds to the stand-in model's first token",
+    )
     add("--server-log", default="", help="log level of the started server (warning)")
 
 
@@ -106,10 +116,10 @@ def run(measure: Callable[[], int], output: Path) -> int:
         return 1
     except (MeasurementError, HttpError, OSError) as error:
         # A TimeoutError has no text.
-        print(f"The measurement was broken off: {error or 'no answer in time'}", file=sys.stderr)
+        print(f"The measurement was aborted: {error or 'no answer in time'}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
-        print("Interrupted before anything was measured: nothing is written.", file=sys.stderr)
+        print("Interrupted before anything was measured: nothing was written.", file=sys.stderr)
         return 130
 
 

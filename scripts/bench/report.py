@@ -25,7 +25,7 @@ EXPECTATION = (
     "With Qwen2.5-VL-32B in FP16 on one MI300X-class GPU expect per answer: median 0.5-1.5 s, p95 1.5-2.5 s, "
     "1-3 frames/s."
 )
-STAND_IN = "(The figures above were taken with a stand-in in the model's place: they hold everything but the model.)"
+STAND_IN = "(The figures above were measured with a stand-in for the model: they include everything except the model.)"
 
 
 def get_percentile(values: Sequence[float], q: float) -> float:

@@ -1,4 +1,4 @@
-"""A stand-in for a model server, a recogniser and a voice, for measurements: it neither sees nor hears.
+"""A stand-in for a model server, a speech recogniser and a voice: its answers do not depend on pictures and sound.
 
 It supports OpenAI's API for a streamed chat with one picture, a transcription and speech. A chat is answered after a
 fixed time, the others immediately: a transcription always has the same words and a number, speech is a tone of the
@@ -165,7 +165,9 @@ class StandInModel:
             case "POST", "/factor":
                 factor = float(asked.body)
                 if not 0 < factor <= MOST_FACTOR:
-                    raise ValueError(f"a factor is above 0 and at most {MOST_FACTOR}, not {factor}")
+                    raise ValueError(
+                        f"the factor must be above 0 and at most {MOST_FACTOR}, not {factor}"
+                    )
                 self.factor = factor
                 write_json(writer, 200, {})
             case "POST", "/v1/audio/transcriptions":
@@ -319,12 +321,14 @@ def _look(record: Record, picture: str) -> None:
 async def main() -> None:
     """Run a stand-in until its standard input ends."""
     parser = create_parser(__doc__)
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one and prints it")
-    parser.add_argument("--host", default="127.0.0.1", help="the address that it listens at")
+    parser.add_argument("--port", type=int, default=0, help="0 uses a free port and prints it")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at")
     parser.add_argument("--first-token-ms", type=float, default=50)
     parser.add_argument("--between-ms", type=float, default=10)
-    parser.add_argument("--pieces", type=int, default=8, help="words of every answer")
-    parser.add_argument("--shared", action="store_true", help="answers take longer beside others")
+    parser.add_argument("--pieces", type=int, default=8, help="number of words of every answer")
+    parser.add_argument(
+        "--shared", action="store_true", help="answers take longer while others run"
+    )
     args = parser.parse_args()
     cv2.setNumThreads(1)
     model = StandInModel(

@@ -1,4 +1,4 @@
-"""The figures of voice: the times of each spoken turn, and the rows of the report."""
+"""The figures of a voice measurement: the times of each spoken turn, and the rows of the report."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ class VoiceFigures:
                     "end of speech → capture of its frame",
                     "ms",
                     Spread.of(frames),
-                    note=f"the earliest {min(frames):.0f} ms: the detector may not hear a soft last sound",
+                    note=f"the earliest {min(frames):.0f} ms: the detector may miss a soft last sound",
                 )
             )
         return rows
@@ -199,7 +199,7 @@ class VoiceFigures:
                     # A longer pause ends the turn if only silence decides.
                     target=0 if length < silence else None,
                     note=(
-                        f"{stood} more had another pause, in which this machine stood still"
+                        f"{stood} more had an additional pause, caused by this machine"
                         if stood
                         else ""
                     ),

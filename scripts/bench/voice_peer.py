@@ -67,7 +67,7 @@ class Microphone(MediaStreamTrack):
     async def say(self, samples: Samples) -> Utterance:
         """Speak. Return the times at which the speech was sent. One call at a time; the microphone must be on."""
         if self._speech is not None or not self.unmuted.is_set():
-            raise RuntimeError("the microphone is off, or somebody speaks already")
+            raise RuntimeError("the microphone is off, or speech is already being sent")
         future: asyncio.Future[Utterance] = asyncio.get_running_loop().create_future()
         self._speech, self._speech_at = (samples, future), 0
         return await future

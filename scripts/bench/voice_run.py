@@ -74,12 +74,12 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     add(
         "--server-pid",
         type=make_integer_parser(1, 2**31),
-        help="process behind --server-url, when it runs here",
+        help="process ID of the server at --server-url, if it runs on this machine",
     )
     add(
         "--configured-speech",
         action="store_true",
-        help="recogniser and voice of the settings in place of stand-ins",
+        help="use the recogniser and voice of the settings instead of stand-ins",
     )
     add("--only", default="", help=f"parts to measure ({','.join(PARTS)})")
     add("--wav", type=Path, help="a recorded sentence to speak, any file of sound up to 25 s")
@@ -88,9 +88,14 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
         "--silence-ms",
         type=make_integer_parser(200, 2000),
         default=200,
-        help="silence that ends a turn (200, as the targets have it; the page's own is 500)",
+        help="silence that ends a turn (200, as in the targets; the page uses 500)",
     )
-    value("--pause-sentences", make_integer_parser(1, 1000), 5, "sentences for each pause inside")
+    value(
+        "--pause-sentences",
+        make_integer_parser(1, 1000),
+        5,
+        "number of sentences for each length of pause",
+    )
     value("--interruptions", make_integer_parser(1, 1000), 10, "answers spoken over")
     value("--noise-minutes", make_number_parser(0.1, 600), 0.5, "of noise over answers")
     value("--cpu-seconds", make_number_parser(1, 3600), 10, "for each figure of the CPU")
@@ -102,9 +107,9 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     program.choose_parts(parser, args, "--voice", PARTS)
     if args.server_url and args.configured_speech:
-        parser.error("--server-url has its own recogniser and voice: leave --configured-speech out")
+        parser.error("--server-url has its own recogniser and voice: remove --configured-speech")
     if args.server_pid and not args.server_url:
-        parser.error("--server-pid goes with --server-url")
+        parser.error("--server-pid requires --server-url")
     return args
 
 
@@ -190,7 +195,9 @@ class VoiceRun:
         if "cpu" not in self._args.only:
             return []
         if pid is None:
-            self.left_out.append("The processor was not measured: --server-pid names its process.")
+            self.left_out.append(
+                "The processor time was not measured: name the server's process with --server-pid."
+            )
             return []
         return [lambda talk: talk.measure_cores(pid, self._args.cpu_seconds)]
 
@@ -198,7 +205,7 @@ class VoiceRun:
         speech = {**ready["features"].get("voice_in", {}), **ready["features"].get("voice_out", {})}
         about = ("engine", "model", "recogniser", "voice", "microphone")
         self.report.conditions["engine"] = {key: (ready | speech).get(key) for key in about}
-        text = "The server has no voice (SPEECH_BASE_URL): nothing was heard or spoken over."
+        text = "The server has no voice (SPEECH_BASE_URL), so speech and interruptions were not measured."
         if not speech.get("voice") and text not in self.left_out:
             self.left_out.append(text)
 
@@ -206,7 +213,7 @@ class VoiceRun:
         try:
             settings: Any = await asyncio.to_thread(load)
         except ConfigError as error:
-            self.left_out.append(f"A local voice was not looked for: {error.message}")
+            self.left_out.append(f"The local voice was not measured: {error.message}")
             return
         if settings.speech_local_model is None:
             return
@@ -218,7 +225,7 @@ class VoiceRun:
 
 
 async def measure_local_voice(settings: Any, options: str, texts: int) -> dict[str, Any]:
-    """Let the configured local voice speak so many texts. Return its own measurements. Raises MeasurementError."""
+    """Let the configured local voice speak this number of texts, and return its measurements. Raises MeasurementError."""
     process = await asyncio.create_subprocess_exec(
         str(settings.speech_python or settings.engine_python or sys.executable),
         *("-m", "server.features.voice_out.worker"),
@@ -233,7 +240,7 @@ async def measure_local_voice(settings: Any, options: str, texts: int) -> dict[s
     try:
         out, err = await asyncio.wait_for(process.communicate(), _ENGINE_SECONDS)
     except TimeoutError:
-        text = f"the local voice gave nothing in {_ENGINE_SECONDS:.0f} s"
+        text = f"the local voice produced no result within {_ENGINE_SECONDS:.0f} s"
         raise MeasurementError(text) from None
     finally:
         if process.returncode is None:
@@ -254,7 +261,7 @@ def make_engine_rows(way: str, found: dict[str, Any]) -> list[Row]:
     late = Spread.of(x * 1000 for text in texts for x in text["lateness"])
     seconds, sound = (sum(text[of] for text in texts) for of in ("seconds", "sound"))
     underruns = float(sum(text["underruns"] for text in texts))
-    early = "less than 0: it came before it was needed"
+    early = "negative: it arrived before it was needed"
     stages = sorted(found["stages"].items(), key=lambda pair: -pair[1])
     total = sum(found["stages"].values())
     return [
@@ -306,9 +313,7 @@ async def _wait_speech_ready(url: str, args: argparse.Namespace) -> None:
         features = ready["features"]
         listens = features.get("voice_in", {})
         if not listens.get("microphone"):
-            raise MeasurementError(
-                "the server takes no microphone: it is switched off (MICROPHONE)"
-            )
+            raise MeasurementError("the server does not accept microphones: MICROPHONE is off")
         hears = listens.get("recogniser") or ready["capabilities"].get("audio_in")
         if hears and (features.get("voice_out", {}).get("voice") or not voice):
             return
@@ -316,8 +321,8 @@ async def _wait_speech_ready(url: str, args: argparse.Namespace) -> None:
             if hears:
                 raise MeasurementError(f"the voice was not ready within {seconds:.0f} s")
             raise MeasurementError(
-                "nothing at the server makes words of speech, and its engine does not hear: "
-                "set TRANSCRIPTION_BASE_URL or TRANSCRIPTION_LOCAL_MODEL, or leave --configured-speech out"
+                "the server has no speech recogniser, and its engine does not accept sound: set"
+                " TRANSCRIPTION_BASE_URL or TRANSCRIPTION_LOCAL_MODEL, or remove --configured-speech"
             )
         await asyncio.sleep(1)
 
@@ -327,7 +332,7 @@ def measure(args: argparse.Namespace) -> int:
     cut = not asyncio.run(run.measure())
     figures, report = run.figures, run.report
     if not figures.measured:
-        print("Nothing was measured: nothing is written.", file=sys.stderr)
+        print("Nothing was measured, so nothing was written.", file=sys.stderr)
         return 130 if cut else 1
     report.rows += figures.to_rows()
     report.more |= {"interrupted": "interrupted" if cut else "", **figures.to_json()}

@@ -56,7 +56,7 @@ def find_speech(file: Path | None) -> Speech:
     if shutil.which("espeak-ng"):
         return Speech("espeak-ng", _make_sentence, _make_halves)
     return Speech(
-        "made-up syllables (espeak-ng is not installed)",
+        "imitated syllables (espeak-ng is not installed)",
         lambda number: make_syllables(10, _make_seed(number)),
         lambda number: (
             make_syllables(5, _make_seed(2 * number)),
@@ -98,7 +98,7 @@ def read_sound(path: Path) -> Samples:
         raise MeasurementError(f"{path} is silent: record somebody who speaks one sentence")
     if len(found) > MOST_FILE_SECONDS * RATE:
         raise MeasurementError(
-            f"{path} has {len(found) / RATE:.0f} s of sound; at most {MOST_FILE_SECONDS:.0f} s are possible"
+            f"{path} has {len(found) / RATE:.0f} s of sound; the maximum is {MOST_FILE_SECONDS:.0f} s"
         )
     return found
 

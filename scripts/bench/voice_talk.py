@@ -132,7 +132,7 @@ class Talk:
         turn.pcm = min(made, default=None)
 
     async def say_pauses(self, count: int, lengths: list[int], silences: list[int]) -> None:
-        """Say sentences with a pause in them, and count those that are cut at it."""
+        """Say sentences with a pause in them, and count the sentences that are cut at the pause."""
         for wait in silences:
             say(f"pausing inside sentences, with {wait} ms of silence")
             await self._peer.listen(silence_ms=wait, speak=False)
@@ -235,7 +235,7 @@ class Talk:
                 found.questions += bool(message["final"] and message["text"])
 
     async def _hear_long_answer(self) -> bool:
-        """Let a long answer be spoken. Return True if some of it was heard."""
+        """Ask for a long spoken answer. Return True if some of it was heard."""
         peer = self._peer
         asked = await peer.start(LONG_QUESTION)
         end = time.monotonic() + ANSWER_SECONDS
@@ -247,7 +247,7 @@ class Talk:
         return False
 
     async def _wait_silent(self) -> None:
-        """End every answer, and wait until it is silent."""
+        """End every answer, and wait until the server is silent."""
         peer = self._peer
         await peer.send({"type": "cancel"})
         end = time.monotonic() + 10

@@ -189,7 +189,7 @@ async def _check_model_server(
         return make_finding(
             "Its TLS certificate is not trusted.",
             f"{error.verify_message}.",
-            "Install its authority on this machine, or use a name that the certificate has.",
+            "Install its certificate authority on this machine, or use a name that is in the certificate.",
         )
     except TimeoutError:
         return make_finding(

@@ -88,7 +88,7 @@ async def check_socket(peer: CameraPeer) -> Finding:
 
 
 async def check_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> Finding:
-    """Send a camera without relays until the server has a frame. `watched`: the socket is open."""
+    """Send a camera's video without relays until the server has a frame. `watched`: the socket is open."""
     finding = partial(Finding, "direct", "Picture (UDP)")
     since = peer.seen
     try:

@@ -51,7 +51,7 @@ def read(env_file: Path) -> SimpleNamespace:
     }
     dtype = str(found["model_dtype"]).lower()
     if dtype not in DTYPES:
-        raise ModelError(f"MODEL_DTYPE is none of {', '.join(DTYPES)}. Correct it in .env.")
+        raise ModelError(f"MODEL_DTYPE is not one of {', '.join(DTYPES)}. Correct it in .env.")
     try:
         url = check_base_urls(str(found["vllm_base_url"]))[0]
         path = Path(str(found["model_path"])).expanduser()
@@ -100,6 +100,6 @@ def _parse_number(name: str, kept: Mapping[str, str]) -> float:
         value = least - 1
     if not least <= value <= most:
         raise ModelError(
-            f"{name.upper()} is no number from {least:g} to {most:g}. Correct it in .env."
+            f"{name.upper()} is not a number from {least:g} to {most:g}. Correct it in .env."
         )
     return value

@@ -54,7 +54,7 @@ def _read_json(path: Path, what: str) -> dict[str, Any]:
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ModelError(
-            f"There is no {path.name} in {path.parent}: {what}. Is this a model's folder, and downloaded to the end?"
+            f"There is no {path.name} in {path.parent}: {what}. Check that this is a model's folder, and that its download is complete."
         ) from None
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}).") from None
@@ -96,7 +96,7 @@ def require_known(model: Checkpoint) -> None:
     kind = model.config.get("model_type")
     if kind not in FAMILIES:
         raise ModelError(
-            f"{model.folder / 'config.json'} says model_type {kind!r}. Known are: {', '.join(FAMILIES)}."
+            f"{model.folder / 'config.json'} has the unknown model_type {kind!r}. Known: {', '.join(FAMILIES)}."
         )
 
 
@@ -126,7 +126,7 @@ def get_text_size(model: Checkpoint, name: str) -> int:
     if isinstance(found, int) and not isinstance(found, bool) and found > 0:
         return found
     raise ModelError(
-        f"{model.folder / 'config.json'} lacks the sizes of the text model ({name} is {json.dumps(found)[:40]})."
+        f"{model.folder / 'config.json'} does not contain the sizes of the text model ({name} is {json.dumps(found)[:40]})."
         " Download it again."
     )
 

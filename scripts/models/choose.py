@@ -55,8 +55,8 @@ from server.features.hosting.settings import HostingSettings
 KEPT = Path("~/models")
 # Printed if a model cannot be used
 OTHERWISE = (
-    "Without --model it starts with the engine that it has, the built-in one where there is no other: bash scripts/run.sh\n"
-    "Files from elsewhere do as well: bash scripts/run.sh --model FOLDER"
+    "Without --model the server starts with the configured engine, or the built-in one: bash scripts/run.sh\n"
+    "Files from elsewhere work, too: bash scripts/run.sh --model FOLDER"
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _FIND = "from importlib.util import find_spec as f; print(*(n for n in ('torch', 'transformers') if not f(n)))"
@@ -78,7 +78,7 @@ def get_hosting_settings(settings: Settings) -> HostingSettings:
     """Return the settings of the feature hosting. Raises ModelError if it is off."""
     if not isinstance(settings, HostingSettings):
         raise ModelError(
-            "A model that is loaded here needs the feature hosting. Add it to FEATURES."
+            "A model that this server loads needs the feature hosting. Add it to FEATURES."
         )
     return settings
 
@@ -110,7 +110,7 @@ def find(name: str, settings: Settings) -> Choice:
             choice = _find_choice(name, Catalogue.load(hosted.catalogue))
     if choice.model.remote_code and not hosted.trust_remote_code:
         raise ModelError(
-            f"{choice.model.name} comes with code of its own, which would run with this server's rights. Read it, and set"
+            f"{choice.model.name} contains its own code, which would run with this server's rights. Read it, and set"
             " TRUST_REMOTE_CODE=true if you trust it."
         )
     return choice
@@ -181,8 +181,8 @@ def look(choice: Choice, settings: Settings) -> None:
         _require_libraries(settings.engine_python)
     elif gpu:
         say(
-            "This machine has a GPU, and the torch of .venv-models computes on the CPU alone. To use the GPU, make an"
-            " environment with the torch for it (pytorch.org says how) and with transformers, and start with"
+            "This machine has a GPU, but the torch in .venv-models uses only the CPU. To use the GPU, create an"
+            " environment with transformers and the torch for it (see pytorch.org), and set"
             " ENGINE_PYTHON=/path/to/bin/python in the environment or .env."
         )
     if not is_complete(choice):
@@ -225,11 +225,11 @@ def _require_memory(choice: Choice) -> None:
     smaller = (
         "Without --model the built-in engine answers: bash scripts/run.sh. Or fetch it"
         if best is None
-        else f"Take a smaller one ({name_of(best)}), or fetch it"
+        else f"Choose a smaller one ({name_of(best)}), or fetch it"
     )
     raise ModelError(
-        f"{model.name} takes about {disk.format_bytes(model.memory_bytes)} of memory, and this machine has"
-        f" {disk.format_bytes(there)} and no GPU: it could not be loaded. {smaller} for another machine:"
+        f"{model.name} needs about {disk.format_bytes(model.memory_bytes)} of memory, but this machine has"
+        f" {disk.format_bytes(there)} and no GPU, so the model cannot be loaded. {smaller} for another machine:"
         f" bash scripts/download_model.sh {model.id} --to FOLDER"
     )
 
@@ -261,7 +261,7 @@ def _require_libraries(python: Path) -> None:
         )
     except (OSError, subprocess.SubprocessError):
         raise ModelError(
-            f"ENGINE_PYTHON is {python}, which does not run. Name a Python that has torch and transformers, or leave it"
+            f"ENGINE_PYTHON is {python}, which cannot be run. Set it to a Python with torch and transformers, or leave it"
             " empty for .venv-models."
         ) from None
     if lacking := done.stdout.split():
@@ -301,8 +301,8 @@ def explain_purpose(choice: Choice) -> None:
         model.model_type, "says texts aloud"
     )
     say(
-        f"{model.name} {kind} and answers no questions about pictures, so the camera goes on with the engine that it had:"
-        " start it in the page's engine panel (with OPERATOR_TOKEN)."
+        f"{model.name} {kind} and answers no questions about pictures, so the camera keeps its engine. Start this"
+        " model in the page's engine panel (with OPERATOR_TOKEN)."
     )
 
 
@@ -315,7 +315,7 @@ _BUILTIN = (
 
 
 def inspect_machine(settings: HostingSettings) -> Host:
-    """Find this machine's GPUs and memory. Takes a second."""
+    """Detect this machine's GPUs and memory. This takes a second."""
     probe = HostProbe(
         llama_server=settings.llama_server, trust_remote_code=settings.trust_remote_code
     )
@@ -349,7 +349,7 @@ def describe(proposal: Proposal, host: Host, free: int | None, command: str) -> 
             f" at {ASSUMED_SPEED * 8 / 1e6:.0f} Mbit/s (assumed, not measured)."
         )
     else:
-        lines.append(f"  It is here already: {model.folder}.")
+        lines.append(f"  It is already downloaded: {model.folder}.")
     where = "of the GPU's memory" if host.gpus else "of memory"
     lines.append(f"  About {format_gigabytes(compute_memory(model, gpu=bool(host.gpus)))} {where}.")
     lines += [f"  First word after {one.seconds:g} s on: {one.on}." for one in model.first_token]
@@ -443,7 +443,7 @@ def choose(name: str, only_look: bool) -> int:
             fetch(choice.model, choice.folder)
     except OSError as error:
         raise ModelError(
-            f"{error.filename or KEPT} cannot be looked at ({error.strerror or error})."
+            f"{error.filename or KEPT} cannot be read ({error.strerror or error})."
         ) from None
     explain_purpose(choice)
     print(*make_settings(choice, settings), sep="\n")

@@ -47,17 +47,17 @@ def convert(model: Checkpoint, form: Form, out: Path, progress: Callable[[str], 
     checkpoint.require_known(model)
     if model.quantization is not None:
         raise ModelError(
-            f"{model.folder} is quantised already (quantization_config in its config.json)."
+            f"{model.folder} is already quantised (quantization_config in its config.json)."
             " Convert the original model; bash scripts/download_model.sh fetches it."
         )
     if out.exists():
         raise ModelError(
-            f"{out} is there already. Look at it with --verify-only --model-path {out}, remove it, or choose another"
+            f"{out} already exists. Check it with --verify-only --model-path {out}, remove it, or choose another"
             " name with --out."
         )
     if model.folder.resolve() in out.resolve().parents:
         raise ModelError(
-            f"{out} is inside the model's own folder, which is copied to it. Choose one beside it with --out."
+            f"{out} is inside the model's folder. Choose an output folder outside of it with --out."
         )
     shapes = checkpoint.get_text_shapes(model)
     fitting = fit_group(form, {columns for _, columns in shapes.values()})
@@ -69,8 +69,7 @@ def convert(model: Checkpoint, form: Form, out: Path, progress: Callable[[str], 
     lost = [name for name in model.shards if not (model.folder / name).is_file()]
     if lost:
         raise ModelError(
-            f"{model.folder} lacks {', '.join(lost[:5])}. Download it again:"
-            " what is there is kept, and checked."
+            f"{model.folder} lacks {', '.join(lost[:5])}. Download it again: existing files are kept and checked."
         )
     work = disk.get_partial_folder(out)
     # As much space as the model: an upper bound for the result.
@@ -90,8 +89,8 @@ def convert(model: Checkpoint, form: Form, out: Path, progress: Callable[[str], 
             work.rename(out)
     except OSError as error:
         raise ModelError(
-            f"{work} could not be written ({error.strerror or error}). Free some room or mend the disk;"
-            " the same command goes on where this one stopped."
+            f"{work} could not be written ({error.strerror or error}). Free some space or repair the disk; the"
+            " same command resumes."
         ) from None
 
 
@@ -122,11 +121,13 @@ def _resume(
     except (OSError, ValueError, KeyError, TypeError):
         same = whole = False
     if same and whole:
-        progress(f"Going on: {len(done)} of {len(model.shards)} shards are done in {work}.")
+        progress(f"Resuming: {len(done)} of {len(model.shards)} shards are done in {work}.")
         return done
     if not (work / PROGRESS).is_file():
-        raise ModelError(f"{work} is there and not from here. Remove it, or choose another --out.")
-    progress(f"Beginning anew: {work} is from another model, form or library.")
+        raise ModelError(
+            f"{work} exists, but was not created by this program. Remove it, or choose another --out."
+        )
+    progress(f"Starting again: {work} is from another model, format or library version.")
     for path in work.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -178,7 +179,7 @@ def _convert_shard(model: Checkpoint, shard: str, form: Form) -> dict[str, torch
                 value = file.get_tensor(name)
                 if value.is_floating_point() and not bool(torch.isfinite(value).all()):
                     raise ModelError(
-                        f"{name} in {shard} has NaN or infinity: the original is broken. Look at it with --verify-only"
+                        f"{name} in {shard} contains NaN or infinity: the original is damaged. Check it with --verify-only"
                         " and download it again."
                     )
                 layer, _, ending = name.rpartition(".")
@@ -195,8 +196,8 @@ def _convert_shard(model: Checkpoint, shard: str, form: Form) -> dict[str, torch
                     tensors[f"{layer}.{part}"] = made.contiguous()
     except SafetensorError as error:
         raise ModelError(
-            f"{model.folder / shard} is damaged: {str(error).splitlines()[0][:120]}. Look at all with --verify-only,"
-            " then download it again: what is whole is kept."
+            f"{model.folder / shard} is damaged: {str(error).splitlines()[0][:120]}. Check all shards with"
+            " --verify-only, then download the model again: intact files are kept."
         ) from None
     return tensors
 
@@ -226,8 +227,8 @@ def _finish(
     report = verify.verify(checkpoint.read(work), progress)
     if not report.ok:
         raise ModelError(
-            f"The copy in {work} is not whole:\n{verify.format_table(report)}\nRemove that folder and try again;"
-            " should it happen again, the disk or the memory fails."
+            f"The copy in {work} is damaged:\n{verify.format_table(report)}\nRemove that folder and try again; if"
+            " it happens again, the disk or the memory is faulty."
         )
     origin = record.read(model.folder)
     source = {"form": form.name, "of": origin["source"] if origin else model.folder.name}

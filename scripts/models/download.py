@@ -194,7 +194,7 @@ def require_space(repository: Repository, folder: Path) -> tuple[list[HubFile], 
     files = find_missing(repository, folder)
     needed = sum(file.size for file in files) - count_fetched_bytes(files, folder)
     if files:
-        disk.require_space(folder, needed + SPARE, "what is to be fetched")
+        disk.require_space(folder, needed + SPARE, "the download")
     return files, needed
 
 
@@ -231,7 +231,7 @@ def finish(repository: Repository, folder: Path) -> None:
         lost = [name for name in model.shards if not (folder / name).is_file()]
         if lost:
             raise ModelError(
-                f"{repository.name} itself lacks {', '.join(lost[:5])}: take another revision."
+                f"{repository.name} itself has no {', '.join(lost[:5])}: choose another revision."
             )
     files = {
         file.name: {
@@ -366,15 +366,16 @@ def download(
                 (folder / file.name).unlink(missing_ok=True)
             if attempt == ATTEMPTS:
                 raise ModelError(
-                    f"The checksum of {names} differed from the hub's {attempt + 1} times: a proxy or mirror changes the content,"
-                    " or memory or disk fail. It was removed; the same command fetches it again."
+                    f"The checksum of {names} differed from the hub's {attempt + 1} times: a proxy or mirror"
+                    " changes the content, or the memory or disk is faulty. These files were removed; run the"
+                    " same command to fetch them again."
                 )
             say(f"The checksum of {names} differs from the hub's: fetching it again.")
         finish(repository, folder)
 
 
 def run_guarded(run: Callable[[], int], folder: Path, otherwise: str = "") -> int:
-    """Do as disk.run_script, and explain disk errors; `otherwise` is printed after a failure.
+    """Run as `disk.run_script` does, and explain disk errors; `otherwise` is printed after a failure.
 
     A failure ends the process immediately, because threads may be waiting for the network.
     """

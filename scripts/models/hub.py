@@ -78,7 +78,7 @@ def parse_endpoint(text: str) -> httpx2.URL:
         # It may contain a password.
         said = "" if "@" in text or not text.isprintable() else f" {text[:100]!r}"
         raise FetchError(
-            f"HF_ENDPOINT{said} is no hub's address; one looks like https://hub.example.org. Unset, it is https://huggingface.co."
+            f"HF_ENDPOINT{said} is not a hub's address such as https://hub.example.org. If it is unset, https://huggingface.co is used."
         )
     return url
 
@@ -106,7 +106,7 @@ class Guarded(httpx2.BaseTransport):
         own = _get_origin(url) == self._endpoint
         if url.scheme != "https" and not own:
             raise FetchError(
-                f"The hub leads to {quote_url(url)}: only https is fetched, so that nobody on the way changes it. Set HF_ENDPOINT"
+                f"The hub redirects to {quote_url(url)}: only https is allowed, so that the content cannot be changed on the way. Set HF_ENDPOINT"
                 " to another mirror."
             )
         is_api = own and url.path.startswith(self._api)
@@ -123,7 +123,7 @@ class Guarded(httpx2.BaseTransport):
         if answer.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
             answer.close()
             raise FetchError(
-                f"{quote_url(url)} comes compressed though it was not asked for so. Set HF_ENDPOINT to another mirror."
+                f"{quote_url(url)} is compressed, although no compression was requested. Set HF_ENDPOINT to another mirror."
             )
         if not is_api:
             return answer
@@ -183,7 +183,7 @@ class _BoundedStream(httpx2.SyncByteStream):
             came += len(piece)
             if came > MAX_REPLY_BYTES:
                 raise FetchError(
-                    f"{self._named} sends more than {MAX_REPLY_BYTES} bytes, and no more is read. Set HF_ENDPOINT to another"
+                    f"{self._named} sent more than the limit of {MAX_REPLY_BYTES} bytes. Set HF_ENDPOINT to another"
                     " mirror."
                 )
             yield piece
@@ -201,7 +201,7 @@ def _refuse_public(address: str) -> str | None:
     return (
         None
         if network.classify_refused(address)
-        else "public (plain http is for one's own network)"
+        else "public (plain http is only for your own network)"
     )
 
 
@@ -228,10 +228,10 @@ def _get_proxy(url: httpx2.URL) -> str:
         proxy = f"http://{proxy}"
     through = _parse_url(proxy)
     if through.scheme not in ("http", "https") or not through.host:
-        kind = f"of the kind {through.scheme}" if through.scheme.isalnum() else "that is no URL"
+        kind = f"of the kind {through.scheme}" if through.scheme.isalnum() else "that is not a URL"
         raise FetchError(
-            f"The environment names a proxy {kind} (HTTPS_PROXY or ALL_PROXY), and only http:// and https:// ones are used"
-            " here. Name one in HTTPS_PROXY, or the hub in NO_PROXY."
+            f"The environment names a proxy {kind} (HTTPS_PROXY or ALL_PROXY), but only http:// and https://"
+            " proxies are supported. Set one in HTTPS_PROXY, or list the hub in NO_PROXY."
         )
     return proxy
 
@@ -245,7 +245,7 @@ def _check_literal(url: httpx2.URL, own: bool) -> None:
     kind = network.classify_refused(url.host)
     if kind not in (None, "no IP") and not own:
         raise FetchError(
-            f"The hub leads to {quote_url(url)}: a {kind} address. Nothing is fetched from there."
+            f"The hub redirects to {quote_url(url)}, a {kind} address, which is not allowed."
         )
 
 
@@ -319,7 +319,9 @@ def look_up(name: str, revision: str | None, only: Collection[str] = ()) -> Repo
     Raises ModelError.
     """
     if (token := get_token()) and not (token.isascii() and token.isprintable()):
-        raise ModelError("HF_TOKEN has characters that no token has. Copy it again, or unset it.")
+        raise ModelError(
+            "HF_TOKEN contains characters that are invalid in a token. Copy it again, or unset it."
+        )
     try:
         validate_repo_id(name)
         at = "" if revision is None else f"/revision/{quote(revision, safe='')}"
@@ -337,7 +339,7 @@ def look_up(name: str, revision: str | None, only: Collection[str] = ()) -> Repo
         raise ModelError(_explain_error(error, name, revision)) from None
     except ValidationError:
         raise ModelError(
-            f"{get_hub_address()} does not answer as a hub does. Is HF_ENDPOINT right, and is nothing in between (a page to log in at)?"
+            f"{get_hub_address()} does not respond as a hub. Check HF_ENDPOINT, and that no login page of the network is in between."
         ) from None
     found = _select_files(name, reply.siblings, only)
     if lost := sorted(set(only) - {file.name for file in found}):
@@ -348,7 +350,7 @@ def look_up(name: str, revision: str | None, only: Collection[str] = ()) -> Repo
     if len(found) > MAX_FILES:
         raise ModelError(f"{name} has {len(found)} files; no model has more than {MAX_FILES}.")
     if not only and not any(file.name.endswith(".safetensors") for file in found):
-        raise ModelError(f"{name} has no weights as safetensors, and only these are taken.")
+        raise ModelError(f"{name} has no safetensors weights, and other formats are not supported.")
     return Repository(name, reply.sha, tuple(sorted(found, key=lambda file: file.name)))
 
 
@@ -360,7 +362,7 @@ def _select_files(name: str, siblings: Iterable[_File], only: Collection[str]) -
             # The name, which is received from the network, becomes a path.
             path = parse_relative_path(one.rfilename)
         except ModelError as error:
-            raise ModelError(f"{name} is not taken: {error.message}") from None
+            raise ModelError(f"{name} is refused: {error.message}") from None
         other = path.suffix in _OTHER_WEIGHTS or path.parts[0] in _OTHER_FOLDERS
         if str(path) not in only if only else other:
             continue
@@ -369,9 +371,9 @@ def _select_files(name: str, siblings: Iterable[_File], only: Collection[str]) -
             continue
         size, sha256 = (one.size, None) if one.lfs is None else (one.lfs.size, one.lfs.sha256)
         if size is None or (sha256 is None and one.blob is None):
-            raise ModelError(f"The hub tells no size and checksum of {path} in {name}.")
+            raise ModelError(f"The hub gives no size or checksum for {path} in {name}.")
         if str(path) in found:
-            raise ModelError(f"{name} is not taken: the hub tells of {path} twice.")
+            raise ModelError(f"{name} is refused: the hub lists {path} twice.")
         found[str(path)] = HubFile(str(path), size, sha256, one.blob)
     return list(found.values())
 
@@ -392,7 +394,7 @@ def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
         there = 0
     if there == 0 and file.size > constants.MAX_HTTP_DOWNLOAD_SIZE:
         raise ModelError(
-            f"{file.name} is too large to be fetched in one piece ({file.size} bytes): take another repository."
+            f"{file.name} is too large to be fetched in one piece ({file.size} bytes): choose another repository."
         )
     url = hf_hub_url(repository.name, file.name, revision=repository.commit)
     try:
@@ -426,8 +428,8 @@ def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
 
 def _explain_wrong_size(file: HubFile) -> str:
     return (
-        f"The hub says that {file.name} has {file.size} bytes and sends another number: the way there changes it (a proxy, a"
-        " mirror), or the hub is broken. The part that came was removed; the same command fetches it again."
+        f"The hub states {file.size} bytes for {file.name}, but sent another number: a proxy or mirror changes the"
+        " content, or the hub is faulty. The received part was removed; run the same command to fetch it again."
     )
 
 
@@ -472,7 +474,7 @@ def get_hub_address() -> str:
 
 def _explain_error(error: Exception, name: str, revision: str | None) -> str:
     if isinstance(error, HFValidationError):
-        return f"{name[:100]!r} is no repository id; one looks like Qwen/Qwen2.5-VL-32B-Instruct."
+        return f"{name[:100]!r} is not a repository id such as Qwen/Qwen2.5-VL-32B-Instruct."
     hub = get_hub_address()
     if isinstance(error, GatedRepoError):
         return (
@@ -485,15 +487,15 @@ def _explain_error(error: Exception, name: str, revision: str | None) -> str:
         status = error.response.status_code if error.response is not None else 0
         if status in (401, 403) or isinstance(error, RepositoryNotFoundError):
             return (
-                f"There is no {name} at {hub}, or it is private and HF_TOKEN is missing or not good for it"
+                f"There is no {name} at {hub}, or it is private and HF_TOKEN is missing or gives no access to it"
                 f" (status {status}). Check the name and the token."
             )
         if status == 429:
-            return f"{hub} asks for a pause (status 429). Run this again in some minutes: what came is kept."
-        return f"{hub} fails (status {status}). Run this again later: what came is kept."
+            return f"{hub} limits requests (status 429). Run this again in a few minutes: received data is kept."
+        return f"{hub} failed (status {status}). Run this again later: received data is kept."
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set, so nothing can be fetched. Unset it."
     return (
         f"{hub} cannot be reached, or the connection broke ({network.explain_error(error)}). Check the network and HTTPS_PROXY, or"
-        " set HF_ENDPOINT to a mirror; run this again: what came is kept."
+        " set HF_ENDPOINT to a mirror; run this again: received data is kept."
     )

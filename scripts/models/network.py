@@ -104,8 +104,8 @@ def make_tls_context() -> ssl.SSLContext:
         return httpcore2.default_ssl_context()
     except OSError as error:
         raise FetchError(
-            f"The certificates that servers are checked with cannot be read ({error.strerror or error}). Set SSL_CERT_FILE to"
-            " a readable file of them, or leave it and SSL_CERT_DIR out of the environment."
+            f"The CA certificates cannot be read ({error.strerror or error}). Set SSL_CERT_FILE to a readable file"
+            " of CA certificates, or unset SSL_CERT_FILE and SSL_CERT_DIR."
         ) from None
 
 
@@ -113,7 +113,7 @@ def explain_error(error: Exception) -> str:
     """Return the reason of a failed connection, for a sentence: certificate, name, or kind of error."""
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return "its certificate is not trusted; where a network puts its own in between, SSL_CERT_FILE names the file of it"
+        return "its certificate is not trusted; if your network replaces certificates, set SSL_CERT_FILE to the file of its CA certificate"
     return text if 0 < len(text) <= 120 and text.isprintable() else type(error).__name__
 
 
@@ -144,8 +144,8 @@ def check(host: str, address: str, refused: Callable[[str], str | None]) -> None
     if kind is not None:
         what = address if host == address else f"{host} ({address})"
         raise RefusedAddress(
-            f"Nothing is fetched from {what}: a {kind} address. Only public ones are connected to; fetch it by other"
-            " means, and give the path."
+            f"{what} is refused, because it is a {kind} address and only public ones are allowed. Fetch the file"
+            " by other means, and give its path."
         )
 
 
@@ -201,7 +201,7 @@ class Network(NetworkBackend):
                 check(host, str(stream.get_extra_info("server_addr")[0]), self._refused)
             except OSError:
                 stream.close()
-                raise httpcore2.ConnectError(f"{host} hung up at once") from None
+                raise httpcore2.ConnectError(f"{host} closed the connection immediately") from None
             except FetchError:
                 stream.close()
                 raise
@@ -214,7 +214,7 @@ class Network(NetworkBackend):
             return timeout
         left = self._end - time.monotonic()
         if left <= 0:
-            raise late("the time is up")
+            raise late("the time limit was reached")
         return left if timeout is None else min(timeout, left)
 
     def _look_up(self, host: str, port: int, seconds: float | None) -> list[str]:

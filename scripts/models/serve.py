@@ -50,8 +50,17 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--cpu", action="store_true", help="on the CPU, with a vLLM that is built for it")
     add("--wait", action="store_true", help="start nothing: return when vLLM answers")
     add("--pid", type=int, help="with --wait: give up when this process, which is vLLM, has ended")
-    add("--timeout", type=float, default=1800, help="with --wait: seconds at most, 0: any (1800)")
-    add("--explain", metavar="FILE", help="start nothing: say why vLLM failed, by this log (-)")
+    add(
+        "--timeout",
+        type=float,
+        default=1800,
+        help="with --wait: maximum seconds, 0: no limit (1800)",
+    )
+    add(
+        "--explain",
+        metavar="FILE",
+        help="start nothing: explain from this log (-: standard input) why vLLM failed",
+    )
     add_env_file(parser, "the settings")
     given = list(sys.argv[1:] if arguments is None else arguments)
     extra: list[str] = []
@@ -61,7 +70,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     chosen = parser.parse_args(given)
     # Not `< 0`, because it may be NaN.
     if not chosen.timeout >= 0:
-        parser.error("--timeout is a number of seconds, 0 or more.")
+        parser.error("--timeout must be a number of seconds, 0 or more.")
     chosen.extra = extra
     return chosen
 
@@ -228,8 +237,8 @@ def find_memory_warnings(
     free = _free(cards[0]) if cards else None
     if free is not None and free < share * (cards[0].memory_total or 0):
         doubts.append(
-            f"Of the first GPU's memory {format_bytes(free)} are free, others hold the rest: vLLM will not start with"
-            f" GPU_MEMORY_UTILIZATION={share:g} unless they end. Lower it, or end them."
+            f"Only {format_bytes(free)} of the first GPU's memory are free; other programs use the rest. vLLM will not start with"
+            f" GPU_MEMORY_UTILIZATION={share:g} unless they end: lower it, or end them."
         )
     return doubts
 
@@ -272,8 +281,8 @@ def wait(chosen: argparse.Namespace) -> int:
             return 0
         if chosen.timeout and now - began > chosen.timeout:
             raise ModelError(
-                f"vLLM did not answer within {chosen.timeout:g} s. Wait longer with --timeout, or look at its log: it shows"
-                " the step that takes so long."
+                f"vLLM did not answer within {chosen.timeout:g} s. Wait longer with --timeout, or see its log,"
+                " which shows the step that takes so long."
             )
         if now >= next_word:
             say(f"Waiting for vLLM, {now - began:.0f} s.")
@@ -316,7 +325,7 @@ def explain(chosen: argparse.Namespace) -> int:
     )
     print(
         reason
-        or "No known reason is in this log. If the system ended vLLM (`dmesg | tail`), main memory was short."
+        or "The log contains no known reason. If the system ended vLLM (`dmesg | tail`), main memory was short."
     )
     return 0 if reason else 1
 
@@ -341,7 +350,7 @@ def find_gpus() -> tuple[list[Gpu], bool]:
     raise ModelError(
         f"{reason} vLLM would run on the CPU, where an answer of a large model takes minutes, so it is not started. Install"
         " the GPU's driver, give this user access to it (AMD: the groups render and video; in a container also /dev/kfd"
-        " and /dev/dri), and look with amd-smi or nvidia-smi. A small model can be served with --cpu by vLLM's build for"
+        " and /dev/dri), and check with amd-smi or nvidia-smi. A small model can be served with --cpu by vLLM's build for"
         " the CPU."
     )
 

@@ -80,8 +80,8 @@ def verify(model: Checkpoint, progress: Callable[[str], None] = lambda _: None) 
     if model.quantization is not None and form is None:
         kind = model.quantization.get("format") or model.quantization.get("quant_method")
         notes.append(
-            f"shapes and dtypes were not compared with config.json, whose quantization_config ({str(kind)[:40]}) is of a"
-            " form that is not known here"
+            f"shapes and dtypes were not compared with config.json, whose quantization_config ({str(kind)[:40]})"
+            " is an unknown format"
         )
     else:
         problems += _check_layout(model, form, seen, by_name)
@@ -108,7 +108,7 @@ def _check_shard(
         if known is not None and report.size != known["size"]:
             wrong(f"has {report.size} bytes instead of {known['size']}")
         elif known is not None and record.compute_sha256(path) != known["sha256"]:
-            wrong("differs from its checksum: bytes have changed since it was written")
+            wrong("does not match its checksum: it was changed after it was written")
         with safe_open(path, "pt") as file:
             inside = set(file.keys())
             for tensor in sorted(inside):
@@ -131,7 +131,7 @@ def _check_shard(
         expected = {tensor for tensor, shard in model.index.items() if shard == name}
         report.problems += [f"lacks {one}" for one in _shorten_list(expected - inside)]
         report.problems += [
-            f"has {one}, which {INDEX} does not" for one in _shorten_list(inside - expected)
+            f"contains {one}, which is not in {INDEX}" for one in _shorten_list(inside - expected)
         ]
     return report
 
@@ -205,7 +205,7 @@ def _check_text_layers(
         missing.discard(f"layer {match['layer']}: {match['part']}")
         wrong = reports[tensor.shard].problems.append
         if int(match["layer"]) >= layers:
-            wrong(f"{name} is of a layer too many, config.json says {layers}")
+            wrong(f"{name} belongs to an unexpected layer; config.json says {layers} layers")
         rows, columns = shapes[match["part"]]
         if stored and tensor.dtype != stored:
             wrong(f"{name} is {tensor.dtype}, config.json says it is quantised to {stored}")

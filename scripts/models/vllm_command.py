@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 # Flags that would log questions, expose a key, or override the settings
 _REFUSED = {
-    "--api-key": f"the key would stand in the list of processes; set {KEY}",
+    "--api-key": f"the key would be visible in the list of processes; set {KEY}",
     "--enable-log-requests": "questions are never logged",
     "--enable-log-outputs": "answers are never logged",
     "--no-disable-log-requests": "questions are never logged",
-    "--config": "a file could turn on what is kept off here",
+    "--config": "a file could enable what is disabled here",
     "--device": "vLLM must not fall back to the CPU",
 }
 
@@ -103,7 +103,7 @@ def build(
         variables[KEY] = key
     elif host not in ("127.0.0.1", "localhost", "::1"):
         warnings.append(
-            f"VLLM_API_KEY is empty and {host} is not loopback: whoever reaches it may use the model."
+            f"VLLM_API_KEY is empty and {host} is not loopback: anyone who can reach it can use the model."
         )
     warnings += _find_warnings(settings, model, vllm)
     argv = tuple(arguments)
@@ -120,13 +120,13 @@ def build(
 
 
 def compute_pixel_bounds(settings: Settings, model: Checkpoint) -> dict[str, int]:
-    """Return the minimum and maximum pixels of a picture with which vLLM resizes none of ours. Raises ModelError."""
+    """Return the bounds of a picture's pixels within which vLLM resizes no picture of this server. Raises ModelError."""
     vision = model.config.get("vision_config") or {}
     known = isinstance(vision, dict)
     sizes = [vision.get("patch_size") or 14, vision.get("spatial_merge_size") or 2] if known else []
     if not known or not all(isinstance(size, int) and size > 0 for size in sizes):
         raise ModelError(
-            f"{model.folder / 'config.json'} has a vision_config that makes no sense. Download it again."
+            f"{model.folder / 'config.json'} has an invalid vision_config. Download it again."
         )
     factor = sizes[0] * sizes[1]
     most = max(settings.visual_token_budget, HIGH_DETAIL_TOKENS)
@@ -189,7 +189,7 @@ def _find_warnings(settings: Settings, model: Checkpoint, vllm: Vllm) -> list[st
     quantized = (model.quantization or {}).get("format")
     if quantized == "pack-quantized" and settings.model_dtype != "float16":
         said.append(
-            f"MODEL_DTYPE is {settings.model_dtype}: on AMD, 4-bit weights run with float16 alone."
+            f"MODEL_DTYPE is {settings.model_dtype}: on AMD, 4-bit weights run only with float16."
         )
     if settings.model_max_tokens < HIGH_DETAIL_TOKENS + settings.response_max_tokens:
         said.append(

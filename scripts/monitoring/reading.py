@@ -154,7 +154,7 @@ class Target:
     operator_token: str = ""
 
     def make_tls_context(self, url: str) -> ssl.SSLContext | None:
-        """Return a TLS context that verifies (the token is sent), except on this machine."""
+        """Return a TLS context that verifies certificates, because the token is sent; None for this machine."""
         parts = urlsplit(url)
         if parts.scheme != "https":
             return None
@@ -209,7 +209,7 @@ async def _read_health(target: Target, reading: Reading) -> None:
         reading.health, reading.ready = body, reply.status == 200
         return
     if reply.status in (502, 503, 504):
-        text = f"The proxy in front of the server answers {reply.status}: the server behind it does not run."
+        text = f"The proxy in front of the server answers {reply.status}: the server behind it is not running."
         reading.missing["server"] = Missing(text, "Start it: bash scripts/run.sh")
     else:
         reading.missing["server"] = Missing(
@@ -278,23 +278,23 @@ async def _get(reading: Reading, part: str, url: str, **more: Any) -> Reply | No
         return await request("GET", url, timeout=SECONDS, **more)
     except TimeoutError:
         missing = Missing(
-            f"No answer from {_host(url)} within {SECONDS:g} s.",
-            "It hangs, or a firewall swallows the packets.",
+            f"{_host(url)} does not respond within {SECONDS:g} s.",
+            "It hangs, or a firewall drops the packets.",
         )
     except ConnectionRefusedError:
         missing = Missing(
-            f"Nothing listens at {_host(url)}: the server does not run, or on another port.",
+            f"Nothing listens at {_host(url)}: the server is not running, or uses another port.",
             "Start it: bash scripts/run.sh" if part == "server" else "",
         )
     except ssl.SSLCertVerificationError as error:
         missing = Missing(
             f"The certificate of {_host(url)} is not trusted: {error.verify_message}.",
-            "Name its authority with --authority, or correct it.",
+            "Name its certificate authority with --authority, or correct the certificate.",
         )
     except ssl.SSLError:
-        missing = Missing(f"{_host(url)} speaks no TLS.", "Use http:// for this address.")
+        missing = Missing(f"{_host(url)} does not support TLS.", "Use http:// for this address.")
     except OSError as error:
-        missing = Missing(f"{_host(url)} is not reached: {error.strerror or error}.")
+        missing = Missing(f"{_host(url)} cannot be reached: {error.strerror or error}.")
     except (EOFError, ValueError, IndexError):
         missing = Missing(f"The program at {_host(url)} does not speak HTTP.")
     reading.missing[part] = missing

@@ -100,7 +100,7 @@ def _find_health_problems(now: Reading) -> list[Problem]:
     if not now.ready:
         reason = health.get("reason") or "it does not say why"
         todo = "" if health.get("draining") else "Check the model server and VLLM_BASE_URL."
-        text = f"The server runs and cannot answer questions: {reason}."
+        text = f"The server runs, but cannot answer questions: {reason}."
         found.append(Problem(Level.UNABLE, text, todo))
     if (missing := now.missing.get("metrics")) is not None:
         found.append(Problem(Level.LOOK, missing.text, missing.todo))
@@ -108,7 +108,9 @@ def _find_health_problems(now: Reading) -> list[Problem]:
         engine = health.get("engine", {})
         if engine.get("name") == "vllm":
             text = f"The model server's own figures are missing. {missing.text}"
-            found.append(Problem(Level.LOOK, text, "--engine-url says where they are, or none."))
+            found.append(
+                Problem(Level.LOOK, text, "Set --engine-url to their address, or to none.")
+            )
     if (missing := now.missing.get("gpu")) is not None and missing.text.startswith("The GPU"):
         found.append(Problem(Level.LOOK, missing.text))
     return found
@@ -134,18 +136,18 @@ def _find_figure_problems(body: dict[str, Any], metrics: Samples) -> list[Proble
     if _is_over(lately["frame_age"], STALE_FRAME):
         note(
             f"Frames are old when the model gets them: p95 over {STALE_FRAME:g} s.",
-            "The cameras' uplinks, or a processor that is full.",
+            "Check the cameras' uplinks and the processor's load.",
         )
     for name, word in (("answer", "Answers take"), ("queue_wait", "Questions wait for the model")):
         if _is_over(lately[name], SLOW_ANSWER):
             note(
                 f"{word} over {SLOW_ANSWER:g} s (p95).",
-                "Lower RESPONSE_MAX_TOKENS and VISUAL_TOKEN_BUDGET; scripts/benchmark.py says where the time goes.",
+                "Lower RESPONSE_MAX_TOKENS and VISUAL_TOKEN_BUDGET; scripts/benchmark.py shows where the time goes.",
             )
     if _is_over(lately["loop_lag"], BUSY_LOOP):
         note(
-            f"The server's event loop comes late: p95 over {BUSY_LOOP:g} s. Its core is full.",
-            "Add a process, or see what else takes the core.",
+            f"The server's event loop is delayed: p95 over {BUSY_LOOP:g} s. Its core is full.",
+            "Add a process, or find what else uses the core.",
         )
     for of, used in (
         ("sessions", body["sessions"]),
@@ -155,7 +157,7 @@ def _find_figure_problems(body: dict[str, Any], metrics: Samples) -> list[Proble
         limit = body["limits"].get(of)
         if limit and used is not None and used >= NEARLY_FULL * limit:
             what = "places in the queue" if of == "queue" else of
-            note(f"{used:g} of at most {limit:g} {what} are taken.")
+            note(f"{used:g} of at most {limit:g} {what} are in use.")
     errors = body["errors"]["interval"] or {}
     refused = {
         code: n for code, n in errors.items() if code in ("busy", "internal") or "engine_" in code
@@ -164,7 +166,7 @@ def _find_figure_problems(body: dict[str, Any], metrics: Samples) -> list[Proble
         errors_sent = ", ".join(f"{code} {n:g}" for code, n in sorted(refused.items()))
         note(
             f"Errors were sent to clients since the last reading: {errors_sent}.",
-            "The server's log says more.",
+            "See the server's log.",
         )
     return found
 
@@ -172,7 +174,7 @@ def _find_figure_problems(body: dict[str, Any], metrics: Samples) -> list[Proble
 def _find_engine_problems(engine: dict[str, Any]) -> list[Problem]:
     if (usage := engine["kv_cache_usage"]) is None or usage < KV_FULL:
         return []
-    text = f"The model server's KV cache is {usage:.0%} full: requests wait or begin anew."
+    text = f"The model server's KV cache is {usage:.0%} full: requests wait or are restarted."
     return [Problem(Level.LOOK, text, "Lower MAX_CONCURRENT_INFERENCES or MODEL_MAX_TOKENS.")]
 
 
@@ -240,7 +242,7 @@ def _compute_engine_figures(before: Samples | None, now: Samples, seconds: float
 def _compute_rate(
     before: Samples | None, now: Samples, seconds: float, *names: str, **labels: str
 ) -> float | None:
-    """Return the increase per second since the last reading; None without one, and after a restart."""
+    """Return the increase per second since the last reading; None if there is none, or after a restart."""
     new = now.get_total(*names, **labels)
     if before is None or seconds <= 0:
         return None

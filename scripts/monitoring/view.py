@@ -16,7 +16,7 @@ from scripts.monitoring.state import Level, State
 GIB = 1024**3
 WORDS = {
     Level.OK: ("works", "green"),
-    Level.LOOK: ("works; look at this", "yellow"),
+    Level.LOOK: ("works; needs attention", "yellow"),
     Level.UNABLE: ("cannot answer", "red"),
     Level.DOWN: ("down", "red"),
 }

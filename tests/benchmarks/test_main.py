@@ -73,6 +73,6 @@ async def test_one_that_is_asked_to_end_leaves_nothing_running(tmp_path: Path) -
             process.kill()
             await process.communicate()
     assert process.returncode == 130
-    assert err.decode().endswith("Interrupted before anything was measured: nothing is written.\n")
+    assert err.decode().endswith("Interrupted before anything was measured: nothing was written.\n")
     assert not [path for path in (*servers, *others) if path.exists()]
     assert list(tmp_path.iterdir()) == []

@@ -55,7 +55,7 @@ def test_a_server_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
     """No traceback for a wrong address, and no results either."""
     code, _, err = run("--server-url", "http://127.0.0.1:9", "--output", str(tmp_path))
     assert code == 1
-    assert "broken off" in err
+    assert "aborted" in err
     assert "Traceback" not in err
     assert not list(tmp_path.iterdir())
 

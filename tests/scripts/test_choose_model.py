@@ -399,7 +399,7 @@ def test_a_model_for_something_else_is_fetched_and_not_loaded(scratch: BufferPoo
             marks=pytest.mark.night,
         ),
         pytest.param(
-            *(["tiny"], {"ENGINE_PYTHON": "/nowhere/python"}, "which does not run"),
+            *(["tiny"], {"ENGINE_PYTHON": "/nowhere/python"}, "which cannot be run"),
             marks=pytest.mark.night,
         ),
     ],
@@ -454,7 +454,7 @@ def test_a_model_that_can_not_fit_is_not_fetched(scratch: BufferPool) -> None:
     """The error names the needed space, the free space, and the remedy."""
     done = scratch.run("--model", "heavy")
     assert done.returncode == 1
-    assert "takes about 9.1 TiB of memory, and this machine has" in done.stderr
+    assert "needs about 9.1 TiB of memory, but this machine has" in done.stderr
     assert scratch.hub.asked == []
 
 

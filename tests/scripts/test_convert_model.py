@@ -94,14 +94,14 @@ def test_whole_models_are_found_whole(found: Found, case: str) -> None:
     done = found["checks"][case]
     assert done["status"] == 0, done["out"]
     assert done["out"].count(" ok\n") == 11
-    assert "All is well" in done["out"]
+    assert "All shards are valid" in done["out"]
     assert ("No checksums were compared" in done["out"]) is (case == "original")
 
 
 @pytest.mark.parametrize(
     ("case", "says"),
     [
-        ("flipped bit", "differs from its checksum"),
+        ("flipped bit", "does not match its checksum"),
         ("cut", "is damaged"),
         ("shard missing", "is missing, though model.safetensors.index.json names it"),
         ("nan", "has NaN in 64 of 64 values"),
@@ -112,8 +112,8 @@ def test_whole_models_are_found_whole(found: Found, case: str) -> None:
         ("scale", "has scales that are not above zero"),
         ("scale of nothing", "o_proj.weight is [64, 0] BF16, which does not fit"),
         ("scale of all", "o_proj.weight is [] BF16, which does not fit"),
-        ("layers", "is of a layer too many, config.json says 1"),
-        ("no layers", 'lacks the sizes of the text model (num_hidden_layers is "two")'),
+        ("layers", "belongs to an unexpected layer; config.json says 1 layers"),
+        ("no layers", 'does not contain the sizes of the text model (num_hidden_layers is "two")'),
         ("no heads", "(num_attention_heads is 0)"),
         ("text", "(hidden_size is null)"),
         ("other form, damaged", "has NaN"),
@@ -125,7 +125,7 @@ def test_damage_is_found(found: Found, case: str, says: str) -> None:
     done = found["checks"][case]
     assert done["status"] == 1
     assert says in done["out"], done["out"]
-    assert "Not whole" in done["out"]
+    assert "Incomplete or damaged" in done["out"]
     bad = done["out"].count(" BAD\n")
     assert bad == 0 if "Besides: " in done["out"] else bad > 0
 
@@ -160,7 +160,7 @@ def test_the_second_run_goes_on_and_makes_the_same(found: Found) -> None:
     """Byte for byte what an uninterrupted run makes, and nothing is left beside it."""
     done = found["trouble"]["gone on with"]
     assert done["status"] == 0, done["err"]
-    assert "Going on: " in done["err"]
+    assert "Resuming: " in done["err"]
     assert "\n1 of 11" not in done["err"]
     assert done["left"] == [True, False]
     assert done["same"]
@@ -173,7 +173,7 @@ def test_the_second_run_goes_on_and_makes_the_same(found: Found) -> None:
         ("two forms at a time", "Another run is using", [5]),
         ("inside", "is inside the model's own folder", [False]),
         ("write fails", "could not be written", [False, True]),
-        ("there already", "is there already", None),
+        ("there already", "already exists", None),
         ("no room", "There is not enough space at", [False, False]),
         ("not writable", "cannot be written (Not a directory)", None),
         ("not ours", "is there and not from here", [False, True]),

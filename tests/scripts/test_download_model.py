@@ -242,7 +242,7 @@ def test_what_can_not_be_fetched_is_said(hub: Hub, tmp_path: Path) -> None:
     for url, name, revision, folder, says in (
         (hub.url, "someone/unknown", None, model, "There is no someone/unknown"),
         (hub.url, NAME, "v9", model, "has no revision 'v9'"),
-        (hub.url, "not/an/id", None, model, "is no repository id"),
+        (hub.url, "not/an/id", None, model, "is not a repository id"),
         (closed, NAME, None, model, "cannot be reached"),
         (hub.url, NAME, None, Path("/dev/null/model"), "/dev/null/model cannot be written"),
         (hub.url, NAME, None, tmp_path / "file", "is a file"),
@@ -255,7 +255,7 @@ def test_what_can_not_be_fetched_is_said(hub: Hub, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         f"Looking for {NAME} at {hub.url}.",
-        f"{hub.url} fails (status 503). Run this again later: what came is kept.",
+        f"{hub.url} failed (status 503). Run this again later: received data is kept.",
     ]
 
 

@@ -46,14 +46,14 @@ def look_up(hub: Hub) -> Repository:
 @pytest.mark.parametrize(
     ("told", "says"),
     [
-        (b"<html>Please log in</html>", "does not answer as a hub does"),
-        (b"[]", "does not answer as a hub does"),
-        (b"[" * 100_000, "does not answer as a hub does"),
-        (b'{"sha": "\\u001b[2J", "siblings": []}', "does not answer as a hub does"),
-        (b'{"sha": "%s", "siblings": [{"size": 3}]}', "does not answer as a hub does"),
+        (b"<html>Please log in</html>", "does not respond as a hub"),
+        (b"[]", "does not respond as a hub"),
+        (b"[" * 100_000, "does not respond as a hub"),
+        (b'{"sha": "\\u001b[2J", "siblings": []}', "does not respond as a hub"),
+        (b'{"sha": "%s", "siblings": [{"size": 3}]}', "does not respond as a hub"),
         (
             b'{"sha": "%s", "siblings": [{"rfilename": "a", "size": -3}]}',
-            "does not answer as a hub",
+            "does not respond as a hub",
         ),
         (b'{"sha": "%s", "siblings": []}', "has no files"),
         (b'{"sha": "%s", "siblings": [{"rfilename": "a"}]}', "no size and checksum of a in"),
@@ -92,14 +92,20 @@ def test_a_token_goes_to_the_hub_alone(hub: Hub, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ({"HF_ENDPOINT": "hub.example.org"}, "HF_ENDPOINT 'hub.example.org' is no hub's address"),
-        ({"HF_ENDPOINT": "https://[::1"}, "is no hub's address"),
-        ({"HF_ENDPOINT": "ftp://me:hunter2@h"}, "HF_ENDPOINT is no hub's address"),
+        (
+            {"HF_ENDPOINT": "hub.example.org"},
+            "HF_ENDPOINT 'hub.example.org' is not a hub's address",
+        ),
+        ({"HF_ENDPOINT": "https://[::1"}, "is not a hub's address"),
+        ({"HF_ENDPOINT": "ftp://me:hunter2@h"}, "HF_ENDPOINT is not a hub's address"),
         ({"HF_ENDPOINT": "http://me:hunter2@127.0.0.1:1"}, "http://127.0.0.1:1 cannot be reached"),
-        ({"HF_TOKEN": "hf_\xfchunter2"}, "HF_TOKEN has characters that no token has"),
+        (
+            {"HF_TOKEN": "hf_\xfchunter2"},
+            "HF_TOKEN contains characters that are invalid in a token",
+        ),
         ({"SSL_CERT_FILE": "/nowhere.pem"}, "Set SSL_CERT_FILE to a readable file"),
         ({"ALL_PROXY": "socks5://me:hunter2@h:1"}, "a proxy of the kind socks5"),
-        ({"HTTP_PROXY": "http://[me:hunter2"}, "a proxy that is no URL"),
+        ({"HTTP_PROXY": "http://[me:hunter2"}, "a proxy that is not a URL"),
         ({"HTTP_PROXY": "127.0.0.1:1"}, "cannot be reached"),
     ],
 )
@@ -186,14 +192,14 @@ def test_what_a_hub_tells_is_bounded(
     """Neither size nor time can grow for ever, directly or proxied; nothing compressed is read."""
     assert look_up(hub).commit == COMMIT
     monkeypatch.setattr(scripts_hub, "MAX_REPLY_BYTES", 100)
-    with pytest.raises(ModelError, match="sends more than 100 bytes"):
+    with pytest.raises(ModelError, match="sent more than the limit of 100 bytes"):
         look_up(hub)
     monkeypatch.undo()
     repository = look_up(hub)
     hub.packed = True
-    with pytest.raises(ModelError, match="comes compressed"):
+    with pytest.raises(ModelError, match="is compressed"):
         look_up(hub)
-    with pointed_at(hub.url), pytest.raises(ModelError, match="comes compressed"):
+    with pointed_at(hub.url), pytest.raises(ModelError, match="is compressed"):
         scripts_hub.fetch(repository, repository.files[0], tmp_path)
     hub.packed = False
     monkeypatch.setattr(scripts_hub, "REPLY_SECONDS", 0.3)

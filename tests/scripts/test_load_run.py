@@ -163,7 +163,7 @@ async def test_a_server_that_goes_away_ends_the_run() -> None:
                 run, _ = await measuring
     finally:
         await model.close()
-    assert run.cut_short == "the server went away"
+    assert run.cut_short == "the server can no longer be reached"
     figures = run.figures
     assert len(figures.answered) >= 5
     assert figures.errors["unreachable"] >= 3

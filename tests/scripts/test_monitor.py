@@ -94,9 +94,9 @@ async def test_limits_that_are_nearly_reached(monkeypatch: pytest.MonkeyPatch) -
     async with running(max_sessions=7, max_queue=9, max_connections=11) as run:
         state = await read_once(Target(run.base_url), 0)
     told = [problem.text for problem in state.problems]
-    assert [text for text in told if text.endswith("sessions are taken.")]
-    assert [text for text in told if text.endswith("at most 9 places in the queue are taken.")]
-    assert [text for text in told if text.endswith("of at most 11 connections are taken.")]
+    assert [text for text in told if text.endswith("sessions are in use.")]
+    assert [text for text in told if text.endswith("at most 9 places in the queue are in use.")]
+    assert [text for text in told if text.endswith("of at most 11 connections are in use.")]
 
 
 @pytest.mark.parametrize("text", [NEW, OLD], ids=["0.32", "0.9.2"])

@@ -89,7 +89,7 @@ def test_one_that_hangs_up_at_once_is_not_connected_to(listening: socket.socket)
     streams: list[httpcore2.NetworkStream] = []
     network = Network(refused=lambda a: None)
     network._backend = Gone()
-    with pytest.raises(httpcore2.ConnectError, match="hung up at once"):
+    with pytest.raises(httpcore2.ConnectError, match="closed the connection immediately"):
         network.connect_tcp("127.0.0.1", listening.getsockname()[1], timeout=5)
     assert streams[0].get_extra_info("socket").fileno() == -1
 

@@ -84,7 +84,7 @@ def test_on_a_terminal_yes_fetches_and_starts(installed: BufferPool) -> None:
     assert (status, out) == (0, f"started with {installed.folder}"), shown
     # Now it is there: asked again, since another may fit by now.
     status, out, shown = typed(installed, b"y\n", "--model")
-    assert f"It is here already: {installed.folder}" in shown
+    assert f"It is already downloaded: {installed.folder}" in shown
     assert "to fetch" not in shown
     assert (status, out) == (0, f"started with {installed.folder}"), shown
 

@@ -357,7 +357,7 @@ def test_a_failed_start_is_explained(machine: Machine, behaviour: str, says: str
     log.write_text(done.stdout + done.stderr)
     explained = machine.run("--explain", str(log))
     assert explained.returncode == (0 if says else 1)
-    assert (says or "No known reason is in this log.") in explained.stdout
+    assert (says or "The log contains no known reason.") in explained.stdout
     assert "Traceback" not in explained.stderr
 
 
