@@ -2,7 +2,7 @@
 
     python -m benchmarks --rows          simulated cameras: rows 1 to 11
     python -m benchmarks --browser       headless Chromium and the page: rows 1 to 7 and 10
-    python -m benchmarks --network       narrow, lossy and cut links, through the page: rows 12 to 14 (about 25 minutes)
+    python -m benchmarks --network       measure narrow, lossy and cut links, through the page: rows 12 to 14 (about 25 minutes)
 
 A stand-in answers instead of the model. Results are written to benchmark_results/ as JSON and CSV.
 
@@ -50,7 +50,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     for name, text in (
         ("rows", "simulated cameras"),
         ("browser", "headless Chromium and the page"),
-        ("network", "narrow, lossy and cut links"),
+        ("network", "measure narrow, lossy and cut links"),
     ):
         way.add_argument(
             f"--{name}", dest="way", action="store_const", const=name, help=f"measure with {text}"
@@ -64,7 +64,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--typed-share",
         type=make_number_parser(0, 1),
         default=0.5,
-        help="share of questions typed (0.5)",
+        help="fraction of questions that are typed (0.5)",
     )
     add(
         "--idle-cameras",
@@ -76,36 +76,41 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--cameras",
         type=make_integer_parser(0, 1000),
         default=0,
-        help="most of the ramp; 0 leaves it out (0)",
+        help="maximum of the ramp; 0 omits it (0)",
     )
     add("--sample-rate", type=positive, action="append", help="cameras' idle rates (2 and 5)")
     add(
         "--soak-rounds",
         type=make_integer_parser(1, 1000),
         default=3,
-        help="times all cameras come and go (3)",
+        help="number of times that all cameras connect and disconnect (3)",
     )
     add(
         "--server-pid",
         type=make_integer_parser(1, 2**31),
-        help="process behind --server-url, when it runs here",
+        help="process ID of the server at --server-url, if it runs on this machine",
     )
 
     add = parser.add_argument_group("with --rows or --browser").add_argument
-    add("--idle-seconds", type=positive, default=20, help="how long idle cameras are watched (20)")
+    add(
+        "--idle-seconds",
+        type=positive,
+        default=20,
+        help="seconds for which idle cameras are measured (20)",
+    )
     add(
         "--microphone",
         action="store_true",
-        help="microphones are on and hear a quiet room: rows 2 to 7 stay as they are",
+        help="microphones are on in a quiet room, which must not change rows 2 to 7",
     )
 
     parser.add_argument_group("with --browser").add_argument(
         "--camera-apart",
         action="store_true",
-        help="a worker draws the camera, since no real one waits for the page's work",
+        help="a worker draws the camera's picture, because a real camera does not wait for the page",
     )
     add = parser.add_argument_group("with --network").add_argument
-    add("--uplink-kbps", type=positive, help="this narrow link in place of all (none)")
+    add("--uplink-kbps", type=positive, help="only this narrow link (all)")
     add(
         "--seeds",
         type=make_integer_parser(1, 1000),
@@ -116,9 +121,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     program.choose_parts(parser, args, f"--{args.way}", PARTS[args.way])
     if args.server_url and args.way != "rows":
-        parser.error(f"--{args.way} starts a server of its own: --server-url goes with --rows")
+        parser.error(f"--{args.way} starts its own server: --server-url requires --rows")
     if args.microphone and args.way == "network":
-        parser.error("--microphone goes with --rows or --browser")
+        parser.error("--microphone requires --rows or --browser")
     return args
 
 

@@ -51,7 +51,7 @@ def read_answers(folder: Path = ASKED) -> dict[str, Answers]:
 
 
 def read_verdicts(folder: Path = ASKED) -> dict[str, Verdicts]:
-    """Return each reader's verdicts by the mark of the answer."""
+    """Return each reader's verdicts by the id of the answer."""
     return {
         path.stem.removeprefix("verdicts-"): {
             row["mark"]: row["verdict"] for row in _read_rows(path)
@@ -76,7 +76,7 @@ def mark(question: str, answer: str) -> str:
 
 
 def to_judge(reader: str, folder: Path = ASKED) -> dict[str, tuple[Question, str]]:
-    """Return the answers that a reader has not judged, by their marks, shuffled."""
+    """Return the answers that a reader has not judged, by their ids, shuffled."""
     done = read_verdicts(folder).get(reader, {})
     found = {
         mark(one.id, given[one.id]): (one, given[one.id])
@@ -103,9 +103,9 @@ def make_sheet(reader: str, part: int, folder: Path = ASKED) -> str:
 
 
 def keep(reader: str, text: str, folder: Path = ASKED) -> list[str]:
-    """Add verdicts to a reader's, except those on answers that are no longer kept.
+    """Add verdicts to a reader's, except verdicts on answers that are no longer stored.
 
-    Return the lines that are no verdicts.
+    Return the lines that are not verdicts.
     """
     known = {
         mark(question, answer)
@@ -156,7 +156,7 @@ def compare_paired(before: Sequence[bool], after: Sequence[bool]) -> tuple[float
 
 
 def format_table(folder: Path = ASKED) -> str:
-    """Return the figures of each engine by each reader, the readers' agreement, and engines compared in pairs."""
+    """Return a table of each engine's figures by reader, the readers' agreement, and pairwise comparisons of engines."""
     every, judged, parts = read_answers(folder), read_verdicts(folder), []
     words: dict[tuple[str, str], dict[str, str]] = {
         (engine, reader): {
@@ -179,7 +179,10 @@ def format_table(folder: Path = ASKED) -> str:
             parts += _format_comparisons(
                 reader, (old, words[old, reader]), (new, words[new, reader])
             )
-    return "\n\n".join(parts) or "No verdicts yet: --sheet READER prints what there is to judge."
+    return (
+        "\n\n".join(parts)
+        or "There are no verdicts yet: --sheet READER prints the answers to judge."
+    )
 
 
 def _format_by_kind(given: Mapping[str, str]) -> str:
@@ -228,9 +231,11 @@ def main(arguments: Sequence[str]) -> int:
         "--only",
         type=make_integer_parser(1, 400),
         metavar="N",
-        help="ask the first N, print, and write nothing",
+        help="ask only the first N, print the answers, and write nothing",
     )
-    does.add_argument("--sheet", metavar="READER", help="print what a reader has to judge")
+    does.add_argument(
+        "--sheet", metavar="READER", help="print the answers that a reader has to judge"
+    )
     does.add_argument(
         "--verdicts", metavar="READER", help="read a reader's verdicts from standard input"
     )
@@ -244,13 +249,13 @@ def main(arguments: Sequence[str]) -> int:
     args = parser.parse_args(arguments)
     for name in (args.name, args.sheet, args.verdicts):
         if name is not None and not re.fullmatch(r"[a-z0-9-]{1,30}", name):
-            parser.error(f"{name!r} is no name of small letters, digits and -")
+            parser.error(f"{name!r} is not a name of lower-case letters, digits and -")
     if args.sheet:
         print(make_sheet(args.sheet, args.part))
     elif args.verdicts:
         wrong = keep(args.verdicts, sys.stdin.read())
         for line in wrong:
-            print(f"No verdict, or on no answer: {line}", file=sys.stderr)
+            print(f"Not a verdict, or for an unknown answer: {line}", file=sys.stderr)
         left = len(to_judge(args.verdicts))
         print(f"{left} answers without a verdict of {args.verdicts}")
         return 1 if wrong or left else 0

@@ -97,7 +97,7 @@ class Room:
 
 @dataclass
 class Run:
-    """Path of one person to a thing."""
+    """The path of one person to an object."""
 
     seed: int
     thing: str

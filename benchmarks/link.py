@@ -22,7 +22,7 @@ Enqueue = Callable[[float, int], float | None]
 class Link:
     """One direction of a path. All fields may be changed while it runs.
 
-    Packets go through `due` in the order in which they are sent; all times are seconds of any one
+    Packets go through `get_delivery_time` in the order in which they are sent; all times are seconds of any one
     clock.
     """
 
@@ -131,7 +131,7 @@ class _Side(asyncio.DatagramProtocol):
 class LinkRelay:
     """A narrow, slow or broken link between one camera and the server, made in user space.
 
-    It gets between the two by rewriting candidates: those of the offer are removed, so that the server
+    It is inserted between the two by rewriting candidates: those of the offer are removed, so that the server
     contacts nobody, and those of the answer are replaced by the relay's address. A context manager.
     `up` leads from the camera to the server, `down` back; each media section needs one relay.
     """

@@ -143,7 +143,7 @@ class Measured:
             )
             note = (
                 f"{cameras} cameras, {seconds:g} s; {arrived:.2f} frames/s and {bits / 1000:.0f} kbit/s a camera sent; "
-                f"server without cameras {without:.4f} core; our senders dropped {bank.count_dropped_frames()} frames"
+                f"server without cameras {without:.4f} core; the simulated senders dropped {bank.count_dropped_frames()} frames"
             )
         return Row(
             f"server CPU of an idle 720p camera, {rate:g} frames/s"
@@ -215,7 +215,7 @@ class Measured:
                 lost = bank.count_dropped_frames() - dropped
                 trail.append(f"{count}: {used:.2f} core, age p95 {ages.p95:.0f} ms (n={ages.n})")
                 if lost:
-                    ended = f"our own senders could not keep up at {count} ({lost} frames dropped)"
+                    ended = f"the simulated senders could not keep up at {count} ({lost} frames dropped)"
                 elif used >= FULL:
                     ended = f"{FULL:g} core"
                 elif ages.p95 > MAX_AGE_P95_MS:
@@ -330,10 +330,10 @@ async def _with_cameras(measured: Measured, report: Report, args: argparse.Names
     """Measure rows 6, 8 and 9: the costs of cameras for a server on this machine."""
     rates = args.sample_rate or [2.0, 5.0]
     for rate in rates if "idle" in args.only else []:
-        say(f"watching {args.idle_cameras} idle cameras at {rate:g} frames/s")
+        say(f"measuring {args.idle_cameras} idle cameras at {rate:g} frames/s")
         report.rows.append(await measured.measure_idle_cpu(rate))
     if "memory" in args.only:
-        say("letting cameras come and go")
+        say("connecting and disconnecting cameras")
         report.rows += await measured.measure_memory(seconds=8)
     for rate in rates if "capacity" in args.only and args.cameras else []:
         say(f"adding cameras at {rate:g} frames/s")
@@ -489,7 +489,7 @@ def _format_evidence(some: Sequence[Asked]) -> str:
         codes = _format_counted(
             [str((a.answer.error or {"code": "none"})["code"]) for a in missing]
         )
-        text += f"; {len(missing)} questions never came to the model: {codes}"
+        text += f"; {len(missing)} questions never reached the model: {codes}"
     return text
 
 

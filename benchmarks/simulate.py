@@ -211,7 +211,7 @@ class Simulation:
 
 
 def simulate_sessions(sessions: int, args: argparse.Namespace) -> list[Row]:
-    """Simulate this many sessions without and with background work."""
+    """Simulate this number of sessions, without and with background work."""
     idle = run_clock(Simulation(sessions, False, args).run())
     busy = run_clock(Simulation(sessions, True, args).run())
     seconds = 60.0 * args.minutes

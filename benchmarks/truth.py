@@ -214,7 +214,7 @@ async def _make_model_server_asker(args: argparse.Namespace, stack: AsyncExitSta
     if not status.ready:
         raise MeasurementError(status.detail)
     if not status.capabilities.images:
-        raise MeasurementError(f"{status.model} takes no pictures.")
+        raise MeasurementError(f"{status.model} does not accept pictures.")
     preparer = PicturePreparer((), low_tokens=512)
 
     def picture_of(name: str) -> Picture:
@@ -523,13 +523,15 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
         nargs="+",
         choices=names,
         default=[],
-        help="of --engine-url: these in place of the program's own",
+        help="with --engine-url: these wordings instead of the program's own",
     )
     add("--tell", action="store_true", help="print the answers that are not right")
     add("--json", type=Path, metavar="FILE", help="write all answers and verdicts")
     args = parser.parse_args(arguments)
     if args.wording and not args.engine_url:
-        parser.error("--wording needs --engine-url: another engine gets no prompt from here")
+        parser.error(
+            "--wording requires --engine-url: other engines do not get the prompt of this program"
+        )
     return args
 
 
@@ -552,10 +554,10 @@ def main(arguments: Sequence[str]) -> int:
             graded = asyncio.run(measure(args))
         except (MeasurementError, HttpError, OSError) as error:
             # A TimeoutError has no text.
-            print(f"Nothing is measured: {error or 'no answer in time'}", file=sys.stderr)
+            print(f"Nothing was measured: {error or 'no answer in time'}", file=sys.stderr)
             return 1
         except (KeyboardInterrupt, asyncio.CancelledError):
-            print("Interrupted: nothing is written.", file=sys.stderr)
+            print("Interrupted: nothing was written.", file=sys.stderr)
             return 130
         results[name or "own"] = report(graded)
         lines = [*([format_wrong(graded)] if args.tell else []), format_table(graded)]

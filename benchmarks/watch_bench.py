@@ -211,7 +211,7 @@ def run_baseline(
 
 
 async def measure(args: argparse.Namespace, scores: list[Score]) -> None:
-    """Fill `scores`: ours for all classes, ours for each class, and the baselines'."""
+    """Fill `scores`: those of this program for all classes and for each class, and the baselines'."""
     ours, *others = scores
     seconds = args.minutes * 60
 

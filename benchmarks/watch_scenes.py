@@ -66,7 +66,7 @@ class Happens:
 
 
 def make_script(seconds: float, seed: int) -> list[Happens]:
-    """Return one event every 10 s: look-alikes and almost-objects between objects that stay for 0.5, 2 and 10 s."""
+    """Return one event for every 10 s: look-alikes and almost-objects between objects that stay for 0.5, 2 and 10 s."""
     rng = random.Random(seed)
     found: list[Happens] = []
     at, lengths = 8.0, [2.0, 10.0, 0.5]
@@ -124,7 +124,7 @@ class Stage(Scene):
             part[:] = np.uint8(ground + strength * (level - ground))
 
     def get_true_from(self, thing: Happens) -> float:
-        """Return the time from which on the condition is true: an object that fades in is not red at first."""
+        """Return the time at which the condition becomes true: an object that fades in is not red at first."""
         steps = range(30) if self.kind == "slow" else range(1)
         for at in (thing.begin + step / 30 for step in steps):
             bgr = np.asarray(cv2.cvtColor(self.draw_planes(at), cv2.COLOR_YUV2BGR_I420), np.uint8)
@@ -188,14 +188,14 @@ class Model:
         self._random = random.Random(self.seed)
 
     def say(self, condition: str, bgr: U8, *, second: bool) -> tuple[bool, list[int] | None]:
-        """Return whether the condition's object is seen, and where; only the first condition's object ever appears."""
+        """Return True if the condition's object is seen, and its place; only the first condition's object ever appears."""
         if condition == CONDITIONS[0]:
             return self.look(bgr, second=second)
         seen = self._should_err(condition, False, False, second=second)
         return seen, self._make_random_box(bgr) if seen else None
 
     def look(self, bgr: U8, *, second: bool) -> tuple[bool, list[int] | None]:
-        """Return whether the object is seen, and where."""
+        """Return True if the object is seen, and its place."""
         place = _find_red(bgr)
         alike = place is None and _is_orange(bgr)
         wrong = self._should_err(CONDITIONS[0], place is not None, alike, second=second)

@@ -41,7 +41,7 @@ class NoClips(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Event: a condition begins to hold, and ends. Seconds of a clip."""
+    """A time, in seconds of a clip, during which a condition is true."""
 
     condition: str
     begin: float
@@ -53,7 +53,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
-    """Clip with its events. All times are seconds from its beginning."""
+    """A clip with its events. All times are seconds from its beginning."""
 
     name: str
     # Clips of one class are counted together.
@@ -68,12 +68,12 @@ class Clip:
     early: float = 3.0
 
     def is_true(self, condition: str, at: float) -> bool:
-        """Return whether a condition holds at a time."""
+        """Return True if a condition is true at a time."""
         return any(one.condition == condition and one.begin <= at < one.end for one in self.events)
 
 
 class Playing(Scene):
-    """Clip as the source of a simulated camera: shows the first picture until `begin` (seconds since the epoch)."""
+    """A clip as the source of a simulated camera: shows the first picture until `begin` (seconds since the epoch)."""
 
     def __init__(self, clip: Clip) -> None:
         super().__init__(WIDTH, HEIGHT)
@@ -124,7 +124,7 @@ class _Visit:
         return self.begin + MOVES + STAYS + MOVES
 
     def locate(self, now: float) -> tuple[int, int] | None:
-        """Return the top left corner at a time; None while absent."""
+        """Return the top left corner of the object at a time; None while it is absent."""
         if not self.begin <= now < self.gone:
             return None
         away = max(0.0, 1 - (now - self.begin) / MOVES, 1 - (self.gone - now) / MOVES)
@@ -135,7 +135,7 @@ class _Visit:
 
 
 def make_clips(seed: int, visits: int, still_minutes: float) -> list[Clip]:
-    """Return clips with this number of visits of each object, and this number of minutes of each still class."""
+    """Return clips in which each object appears `visits` times, and `still_minutes` of each class of still scenes."""
     comes = [_make_visit_clip(name, seed, visits) for name in THINGS if visits]
     return comes + [
         _make_still_clip(kind, seed, 60 * still_minutes) for kind in STILL if still_minutes
@@ -262,7 +262,7 @@ def _load_photo(name: str) -> U8:
     found = cv2.imread(str(PHOTOS / f"{name}.jpg"))
     if found is None:
         raise NoClips(
-            f"{PHOTOS / name}.jpg cannot be read. The made clips need the tests' photographs."
+            f"{PHOTOS / name}.jpg cannot be read. The generated clips need the tests' photographs."
         )
     return np.asarray(found, np.uint8)
 
@@ -275,7 +275,7 @@ def read_folder(path: Path) -> list[Clip]:
     found = next((path / name for name in TIMES if (path / name).is_file()), None)
     if found is None:
         raise NoClips(
-            f"{path} has no {TIMES[0]} or {TIMES[1]}. Write there what happens when in its clips."
+            f"{path} has no {TIMES[0]} or {TIMES[1]}. Create one with the events of its clips."
         )
     rows: dict[str, list[Mapping[str, Any]]] = {}
     for number, row in enumerate(_read_rows(found), 1):
@@ -352,7 +352,7 @@ def _find_video(videos: Path, name: str) -> Path:
     inside = [path for path in found if path.parent.name == folder]
     if not named and len(inside) > 1:
         raise NoClips(
-            f"{videos} has {len(inside)} videos in folders {folder}. Unpack those of Proactive Output alone."
+            f"{videos} has {len(inside)} videos in folders {folder}. Unpack only those of Proactive Output."
         )
     for path in named or inside:
         return path
@@ -399,7 +399,7 @@ def _parse_time(value: Any, path: Path) -> float:
         if len(parts) > 3 or not all(0 <= one < math.inf for one in parts):
             raise ValueError
     except ValueError:
-        raise NoClips(f'"{value}" in {path} is no time such as 12.5 or 00:01:02.') from None
+        raise NoClips(f'"{value}" in {path} is not a time such as 12.5 or 00:01:02.') from None
     seconds = 0.0
     for one in parts:
         seconds = 60 * seconds + one
@@ -415,8 +415,8 @@ def _read_length(path: Path) -> float:
             if container.duration is not None:
                 return container.duration / av.time_base
     except (OSError, IndexError, av.FFmpegError) as error:
-        raise NoClips(f"{path} is no video that can be read: {error}.") from None
-    raise NoClips(f"{path} does not say how long it is.")
+        raise NoClips(f"{path} cannot be read as a video: {error}.") from None
+    raise NoClips(f"{path} does not contain its duration.")
 
 
 def _open_film(path: Path, begin: float) -> Callable[[float], U8]:

@@ -104,7 +104,7 @@ async def watching(url: str, scene: Scene, conditions: Sequence[str]) -> AsyncIt
 
 
 class StatedModel(StandInModel):
-    """Stand-in engine that answers about watches from the truth, with given error rates."""
+    """A stand-in engine that answers about watches from the truth, with given error rates."""
 
     def __init__(self, *, delay: float, false_yes: float, false_no: float, seed: int) -> None:
         super().__init__(first_token=delay, between=0.0)
@@ -125,7 +125,7 @@ class StatedModel(StandInModel):
 
 @dataclass(frozen=True)
 class Counts:
-    """Counters of the server."""
+    """The server's counters."""
 
     requests: float
     visual_tokens: float
@@ -192,7 +192,7 @@ async def play_clip(clip: Clip, server: ServerProcess, stated: StatedModel) -> S
 
 
 def count(number: int, clips: Sequence[Clip], score: Score, scores: dict[str, Score]) -> None:
-    """Print the score of a clip, and add it to its class."""
+    """Print the score of a clip, and add the score to those of its class."""
     name, kind = clips[number - 1].name, clips[number - 1].kind
     scores.setdefault(kind, Score(kind)).merge(score)
     found = (
@@ -263,14 +263,19 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--engine", default="builtin", help="builtin, stated, or the base URL of a server (builtin)"
     )
-    add("--model", default="", help="its model, where the server has several")
-    add("--no-detector", action="store_true", help="the model alone watches")
+    add("--model", default="", help="the server's model, if it has several")
+    add("--no-detector", action="store_true", help="only the model watches, without the detector")
     add(
         "--virtual",
         action="store_true",
-        help="in virtual time, the built-in engine alone, no network",
+        help="in virtual time, with only the built-in engine and no network",
     )
-    add("--only", nargs="+", default=[], help="clips with one of these in their names (all)")
+    add(
+        "--only",
+        nargs="+",
+        default=[],
+        help="only clips with one of these words in their names (all)",
+    )
     value("--visits", make_integer_parser(0, 1000), 12, "of each thing, in made clips")
     value("--minutes", make_number_parser(0, 1e5), 1.0, "of each still class, in made clips")
     value("--delay", make_number_parser(0.001, 60), 0.3, "seconds of the stand-in")
@@ -291,9 +296,7 @@ def choose_clips(args: argparse.Namespace) -> list[Clip]:
         clips = read_folder(Path(args.clips))
     named = [clip for clip in clips if not args.only or any(one in clip.name for one in args.only)]
     if not named:
-        raise NoClips(
-            "No clip is left to be played. Choose others with --only, --visits and --minutes."
-        )
+        raise NoClips("No clip is selected. Choose others with --only, --visits and --minutes.")
     return named
 
 

@@ -1,7 +1,7 @@
 """Play clips in virtual time to the detector and the built-in engine: hours of a still scene in minutes.
 
-There is no network and no video coding, and two looks are made per second in a still scene. The looks, the rules and
-the confirming look are the server's.
+There is no network and no video coding, and a still scene is checked twice per second. The checks, the rules and
+the confirming check are the server's.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Virtual:
     def _confirm(
         self, frame: Frame, crop: Box | None, asked: dict[str, str]
     ) -> dict[str, WatchAnswer]:
-        """Return the answer of the built-in engine's second look, in pixels of the frame."""
+        """Return the answer of the built-in engine's confirming check, in pixels of the frame."""
         region = crop_region(crop, frame)
         picture = self._preparer.make(frame, _PIXELS, Detail.HIGH, region=region)
         text = self._watcher.answer("s", picture, get_pixels(picture), asked)

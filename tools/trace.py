@@ -126,7 +126,7 @@ async def record_traces() -> dict[str, set[Call]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="all calls, not the table")
+    parser.add_argument("--json", action="store_true", help="print all calls instead of the table")
     parser.add_argument(
         "--client", choices=("socket", "camera", "question"), help=argparse.SUPPRESS
     )

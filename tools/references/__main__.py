@@ -50,11 +50,13 @@ def main() -> int:
         prog="python -m tools.references",
         description=f"Write {FOLDER}/ and the page's types of messages from the code.",
     )
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if it is stale")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail if a file is outdated"
+    )
     if parser.parse_args().check:
         old = find_stale(ROOT)
         if old:
-            print(f"Not current: {', '.join(old)}. Run python -m tools.references.")
+            print(f"Outdated: {', '.join(old)}. Run python -m tools.references.")
         return 1 if old else 0
     for name, text in make_pages().items():
         (ROOT / name).write_text(text, "utf-8")

@@ -1,4 +1,4 @@
-"""The page of the error codes and of the socket's close codes."""
+"""Page of the error codes and of the socket's close codes."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def format_number(value: float) -> str:
 
 
 def is_explained(kind: type[Enum]) -> bool:
-    """Return True if at least one value of an enum has a comment that explains it."""
+    """Return True if at least one value of an enum has a comment."""
     return any(get_comments(kind).get(member.name) for member in kind)
 
 

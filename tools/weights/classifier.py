@@ -47,7 +47,7 @@ class _Reader(pickle.Unpickler):
             )
         if module == "torch" and name in TYPES:
             return name
-        raise pickle.UnpicklingError(f"{module}.{name} is no part of a file with weights")
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a file with weights")
 
     def persistent_load(self, saved: Any) -> str:
         _, kind, key, *_ = saved

@@ -59,13 +59,13 @@ class _Reader:
             # Use 64 bits, so that merging two operations loses no precision.
             kind = np.float64 if found.dtype.kind == "f" else np.int64
             self.constants[entry["name"]] = found.reshape(entry["shape"]).astype(kind)
-        assert at == len(data), "model.json does not fit its weights"
+        assert at == len(data), "model.json does not match its weights"
         self._graph = graph
         self._read: dict[str, str | _Sum] = {INPUT: graph.input}
         self._written: dict[str, str] = {}
 
     def get_value(self, name: str) -> str:
-        """Return the value in the new graph of a node of the original."""
+        """Return the value in the new graph for a node of the original."""
         if name not in self._written:
             found = self._read_node(name)
             if isinstance(found, _Sum):

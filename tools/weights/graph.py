@@ -15,7 +15,7 @@ LEAST = 256
 
 
 def compute_same_padding(size: int, kernel: int, stride: int) -> tuple[int, int, int]:
-    """Return the padding before and after of TensorFlow's mode SAME, and the size of the result."""
+    """Return the padding before and after the data in TensorFlow's mode SAME, and the size of the result."""
     out = -(-size // stride)
     total = max((out - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2, out
