@@ -24,8 +24,8 @@ from benchmarks.browser import (
     set_camera,
     wait_for_message,
 )
-from benchmarks.rows import Asked, Results
-from scripts.bench.chat_client import Answer, Arrived
+from benchmarks.rows import AskedQuestion, Results
+from scripts.bench.chat_client import Answer, TimedMessage
 from scripts.bench.processes import ServerProcess, StandInProcess, measure_cores
 from scripts.bench.program import say
 from scripts.bench.report import Report, Row, Spread
@@ -85,7 +85,7 @@ async def ask(
     for entry in await get_socket_log(page, sent["at"]):
         message = entry["message"]
         if entry["way"] == "got" and message.get("id") == answer.id:
-            answer.take(Arrived(entry["at"] / 1000, message))
+            answer.take(TimedMessage(entry["at"] / 1000, message))
     return answer
 
 
@@ -96,7 +96,7 @@ async def ask_and_measure(
     results = Results()
     for number in range(count):
         answer = await ask(page, rng, typed=number % 2 == 0)
-        results.asked.append(Asked(number, number % 2 == 0, answer))
+        results.asked.append(AskedQuestion(number, number % 2 == 0, answer))
     await find_records(results, model)
     return results
 

@@ -34,7 +34,7 @@ from benchmarks.live_page import (
     start_button,
     start_camera,
 )
-from benchmarks.rows import Asked, Results
+from benchmarks.rows import AskedQuestion, Results
 from scripts.bench.http_json import request
 from scripts.bench.processes import ServerProcess, find_longest_pause
 from scripts.bench.program import say
@@ -155,7 +155,7 @@ def load() -> str:
 
 
 def make_asked_rows(
-    what: str, some: Sequence[Asked], bound: float | None, note: str, *, kind: str = ""
+    what: str, some: Sequence[AskedQuestion], bound: float | None, note: str, *, kind: str = ""
 ) -> list[Row]:
     """Return rows with the age and delay of the questions' frames. `bound`: of the age at p95, ms."""
     ages = Spread.of(a.age_ms for a in some)
@@ -221,7 +221,7 @@ async def measure_step_rows(run: BrowserRun, url: str, count: int) -> list[Row]:
             )
             answer = await ask(page, random.Random(0), typed=True)
             fall.cancel()
-            results.asked.append(Asked(number, True, answer))
+            results.asked.append(AskedQuestion(number, True, answer))
             await asyncio.sleep(1)
             up.rate = 1e6
         await find_records(results, run.model)

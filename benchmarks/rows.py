@@ -87,7 +87,7 @@ FULL = 0.9
 MAX_AGE_P95_MS = 300
 
 
-class Measured:
+class MeasuredServer:
     """The measured server.
 
     `pid`: None if it is remote; `model`: its stand-in or None; `args`: the benchmark's options.
@@ -310,7 +310,7 @@ async def run_rows(args: argparse.Namespace) -> Report:
             starts.append(server.seconds_to_first_page)
             url, pid = server.url, server.pid
             report.conditions["health"] = await server.wait_for_engine()
-        measured = Measured(url, pid, model, args)
+        measured = MeasuredServer(url, pid, model, args)
         if "questions" in args.only:
             say("asking questions")
             await measured.ask_questions(report)
@@ -326,7 +326,7 @@ async def run_rows(args: argparse.Namespace) -> Report:
     return report
 
 
-async def _with_cameras(measured: Measured, report: Report, args: argparse.Namespace) -> None:
+async def _with_cameras(measured: MeasuredServer, report: Report, args: argparse.Namespace) -> None:
     """Measure rows 6, 8 and 9: the costs of cameras for a server on this machine."""
     rates = args.sample_rate or [2.0, 5.0]
     for rate in rates if "idle" in args.only else []:
@@ -347,7 +347,7 @@ _TAG = re.compile(r"\[#(\d+)\]")
 
 
 @dataclass(slots=True)
-class Asked:
+class AskedQuestion:
     """One question and its measurements. Times are seconds since the epoch."""
 
     number: int
@@ -383,7 +383,7 @@ class Asked:
 
 @dataclass(slots=True)
 class Results:
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[AskedQuestion] = field(default_factory=list)
     # Number of questions that had to wait because every session was busy, so that the load was not an open loop
     held_up: int = 0
 
@@ -397,7 +397,7 @@ class Results:
         for asked in self.asked:
             asked.record = by_number.get(asked.number)
 
-    def get_asked(self, typed: bool | None) -> list[Asked]:
+    def get_asked(self, typed: bool | None) -> list[AskedQuestion]:
         return [a for a in self.asked if typed is None or a.typed == typed]
 
     def list_errors(self) -> list[str]:
@@ -479,7 +479,7 @@ class Results:
         ]
 
 
-def _format_evidence(some: Sequence[Asked]) -> str:
+def _format_evidence(some: Sequence[AskedQuestion]) -> str:
     after = [a.captured_after for a in some]
     missing = [a for a in some if a.record is None]
     text = f"{after.count(True)} frames captured after the question, {after.count(False)} before"
@@ -527,7 +527,7 @@ async def ask_many(
                 if typed:
                     await peer.type_for(0.5 + 1.4 * pause)
             answer = await peer.ask(f"What do you see? [#{number}]", detail=detail, timeout=60)
-            results.asked.append(Asked(number, typed, answer))
+            results.asked.append(AskedQuestion(number, typed, answer))
         finally:
             free.put_nowait(peer)
 

@@ -107,7 +107,7 @@ class SimulatedGpu:
 
 
 @dataclass
-class Found:
+class SimulationResult:
     first: list[float] = field(default_factory=list)
     answers: int = 0
     busy: float = 0.0
@@ -122,9 +122,9 @@ class Simulation:
         self._seconds = 60.0 * args.minutes
         self._background = background
         self._random = random.Random(args.seed)
-        self.found = Found()
+        self.found = SimulationResult()
 
-    async def run(self) -> Found:
+    async def run(self) -> SimulationResult:
         loop = asyncio.get_running_loop()
         gpu = SimulatedGpu()
         self._inference = Inference(

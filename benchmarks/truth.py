@@ -104,7 +104,7 @@ Asker = Callable[[int, Question], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Graded:
+class GradedAnswer:
     question: Question
     answer: str
     verdict: Verdict
@@ -140,7 +140,7 @@ def make_engine_asker(engine: Engine, picture_of: Callable[[str], Picture]) -> A
     return ask
 
 
-class Still(Scene):
+class StillPicture(Scene):
     """A still camera picture: a photograph in the middle of a grey background."""
 
     def __init__(self, bgr: Bgr) -> None:
@@ -161,7 +161,7 @@ def make_server_asker(url: str, access_code: str | None) -> Asker:
     """Return a function that asks a running server, with a new session for each question."""
 
     async def ask_once(question: Question) -> str:
-        scene = Still(load_picture(question.picture))
+        scene = StillPicture(load_picture(question.picture))
         try:
             async with (
                 LiveEncoder(scene, rate=15, bits_per_frame=200_000) as encoder,
@@ -226,7 +226,9 @@ async def _make_model_server_asker(args: argparse.Namespace, stack: AsyncExitSta
     return make_engine_asker(engine, picture_of)
 
 
-async def measure(args: argparse.Namespace, only: Sequence[Question] | None = None) -> list[Graded]:
+async def measure(
+    args: argparse.Namespace, only: Sequence[Question] | None = None
+) -> list[GradedAnswer]:
     """Ask the questions in `only`, or all. Raises MeasurementError and the errors of a camera's connection."""
     asked = only or read_questions()
     found = []
@@ -236,7 +238,7 @@ async def measure(args: argparse.Namespace, only: Sequence[Question] | None = No
             if sys.stderr.isatty():
                 print(f"\r{number}/{len(asked)} ", end="", file=sys.stderr, flush=True)
             answer = await asker(number, question)
-            found.append(Graded(question, answer, judge_answer(question, answer)))
+            found.append(GradedAnswer(question, answer, judge_answer(question, answer)))
     if sys.stderr.isatty():
         print("\r", end="", file=sys.stderr)
     return found
@@ -290,11 +292,11 @@ def judge_answer(question: Question, answer: str) -> Verdict:
     said = split_words(answer)
     if not _SAYS.search(said):
         return Verdict.FAILED
-    read = _Read(question, said)
+    read = _PatternMatches(question, said)
     return _judge_control(question, read) if question.control else _judge_absent(question, read)
 
 
-def _judge_absent(question: Question, read: _Read) -> Verdict:
+def _judge_absent(question: Question, read: _PatternMatches) -> Verdict:
     invents = read.yes or read.has_uncovered_word(question.words) or read.guesses or read.goes_on
     if invents:
         return Verdict.INVENTED
@@ -303,7 +305,7 @@ def _judge_absent(question: Question, read: _Read) -> Verdict:
     return Verdict.HONEST if read.unsure else Verdict.INVENTED
 
 
-def _judge_control(question: Question, read: _Read) -> Verdict:
+def _judge_control(question: Question, read: _PatternMatches) -> Verdict:
     words = [word for word in question.words if word != "{yes}"]
     accepted = ("{yes}" in question.words and read.yes) or read.has_uncovered_word(words)
     if accepted and not read.no:
@@ -312,7 +314,7 @@ def _judge_control(question: Question, read: _Read) -> Verdict:
     return Verdict.DENIED if denied else Verdict.INVENTED
 
 
-class _Read:
+class _PatternMatches:
     """The marks that the words of the question's language, and the English ones, find in an answer."""
 
     def __init__(self, question: Question, said: str) -> None:
@@ -451,7 +453,7 @@ def _blank_matches(part: str, matches: Sequence[re.Match[str]]) -> str:
 # Results
 
 
-def format_table(graded: Sequence[Graded]) -> str:
+def format_table(graded: Sequence[GradedAnswer]) -> str:
     """Return the score by group and by language, followed by that of the controls."""
     absent = [one for one in graded if not one.question.control]
     controls = [one for one in graded if one.question.control]
@@ -472,7 +474,7 @@ def _format_head(title: str, counted: Sequence[Verdict]) -> str:
 
 def _format_row(
     name: str,
-    graded: Sequence[Graded],
+    graded: Sequence[GradedAnswer],
     counted: Sequence[Verdict],
     of: Callable[[Question], str] | None = None,
 ) -> str:
@@ -481,7 +483,7 @@ def _format_row(
     return f"{name:12}" + "".join(f"{counts[v]:11}" for v in counted) + f"{len(kept):11}"
 
 
-def report(graded: Sequence[Graded]) -> dict[str, Any]:
+def report(graded: Sequence[GradedAnswer]) -> dict[str, Any]:
     """Return all answers with their verdicts, and the counts."""
     counts = Counter(
         ("there " if one.question.control else "not there ") + one.verdict for one in graded
@@ -492,7 +494,7 @@ def report(graded: Sequence[Graded]) -> dict[str, Any]:
     return {"counts": dict(counts), "answers": answers}
 
 
-def format_wrong(graded: Sequence[Graded]) -> str:
+def format_wrong(graded: Sequence[GradedAnswer]) -> str:
     """Return one line for each answer that is not right."""
     return "\n".join(
         f"  {one.verdict}: {one.question.picture}: {one.question.text} -> {one.answer!r}"

@@ -52,7 +52,7 @@ CLASSES = ("empty", "still", "noisy", "flickering", "shaken", "slow", "busy")
 
 
 @dataclass(frozen=True)
-class Happens:
+class SceneEvent:
     """An event in the scene: the "thing", an "alike", or "almost" the thing appears."""
 
     what: str
@@ -65,15 +65,15 @@ class Happens:
         return self.begin <= at < self.begin + self.seconds
 
 
-def make_script(seconds: float, seed: int) -> list[Happens]:
+def make_script(seconds: float, seed: int) -> list[SceneEvent]:
     """Return one event for every 10 s: look-alikes and almost-objects between objects that stay for 0.5, 2 and 10 s."""
     rng = random.Random(seed)
-    found: list[Happens] = []
+    found: list[SceneEvent] = []
     at, lengths = 8.0, [2.0, 10.0, 0.5]
     while at + 14 < seconds:
         for what in (rng.choice(("alike", "almost")), "thing"):
             length = lengths[len(found) // 2 % 3] if what == "thing" else 3.0
-            found.append(Happens(what, at, length, rng.uniform(0.1, 0.7), rng.uniform(0.2, 0.7)))
+            found.append(SceneEvent(what, at, length, rng.uniform(0.1, 0.7), rng.uniform(0.2, 0.7)))
             at += length + rng.uniform(4, 7)
     return found
 
@@ -81,7 +81,7 @@ def make_script(seconds: float, seed: int) -> list[Happens]:
 class Stage(Scene):
     """A scripted scene of one class."""
 
-    def __init__(self, kind: str, events: list[Happens], seed: int) -> None:
+    def __init__(self, kind: str, events: list[SceneEvent], seed: int) -> None:
         super().__init__(WIDTH, HEIGHT, seed=seed)
         self.kind = kind
         self.events = events
@@ -111,7 +111,7 @@ class Stage(Scene):
             luma[:] = np.roll(luma, shift, (0, 1))
         return planes
 
-    def _paint_event(self, luma: U8, chroma: U8, event: Happens, at: float) -> None:
+    def _paint_event(self, luma: U8, chroma: U8, event: SceneEvent, at: float) -> None:
         share = ALMOST if event.what == "almost" else AREA
         side = int(math.sqrt(share * WIDTH * HEIGHT)) // 2 * 2
         x, y = int(event.x * WIDTH) // 2 * 2, int(event.y * HEIGHT) // 2 * 2
@@ -123,7 +123,7 @@ class Stage(Scene):
             part = plane[y // scale : (y + side) // scale, x // scale : (x + side) // scale]
             part[:] = np.uint8(ground + strength * (level - ground))
 
-    def get_true_from(self, thing: Happens) -> float:
+    def get_true_from(self, thing: SceneEvent) -> float:
         """Return the time at which the condition becomes true: an object that fades in is not red at first."""
         steps = range(30) if self.kind == "slow" else range(1)
         for at in (thing.begin + step / 30 for step in steps):
@@ -290,7 +290,7 @@ class Score(Sums):
         the model missed a visible object.
         """
         self.seconds += seconds
-        taken: set[Happens] = set()
+        taken: set[SceneEvent] = set()
         things = [event for event in stage.events if event.what == "thing"]
         self.things += len(things)
         for at, alerted in alerts:

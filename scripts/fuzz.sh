@@ -20,8 +20,8 @@ esac
 target=$1
 seconds=${2:-60}
 targets=("$ROOT"/tests/fuzz/seeds/*)
-[ -d "$ROOT/tests/fuzz/seeds/$target" ] || usage_error "There is no target $target. There are: ${targets[*]##*/}."
-case $seconds in '' | *[!0-9]*) usage_error "SECONDS is $seconds; a whole number is needed." ;; esac
+[ -d "$ROOT/tests/fuzz/seeds/$target" ] || usage_error "There is no target $target. Available: ${targets[*]##*/}."
+case $seconds in '' | *[!0-9]*) usage_error "SECONDS is $seconds, but must be a whole number." ;; esac
 
 # Installs atheris in addition to the tests' packages. It is never compiled, because that needs clang and takes long; on
 # failure .venv is unchanged.
@@ -35,10 +35,10 @@ install_atheris() {
         || ! "$VENV_PYTHON" -c 'import atheris' >>"$INSTALL_LOG" 2>&1; then
         tail -n 3 "$INSTALL_LOG" >&2
         explain_refused_file || true
-        say "atheris could not be installed ($INSTALL_LOG has it all). It is ready-made for CPython 3.11, 3.12 and 3.13 on"
-        say "x86-64 Linux with glibc; this is $("$VENV_PYTHON" -V 2>&1) on $(uname -s) $(uname -m). Where only the Python is another one,"
+        say "atheris could not be installed (the whole output is in $INSTALL_LOG). There are wheels for CPython 3.11, 3.12 and 3.13 on"
+        say "x86-64 Linux with glibc; this is $("$VENV_PYTHON" -V 2>&1) on $(uname -s) $(uname -m). If only the version of Python differs,"
         say 'remove .venv and run this with PYTHON=python3.12 in front; without a network, connect and run it again.'
-        fail 'What fuzzing found so far runs everywhere, with the tests: bash scripts/test.sh tests/project/test_fuzz_seeds.py'
+        fail 'The findings so far run everywhere, with the tests: bash scripts/test.sh tests/project/test_fuzz_seeds.py'
     fi
     printf '%s\n' "$print" >"$stamp"
 }

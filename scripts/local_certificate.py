@@ -275,7 +275,7 @@ class Authority:
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class IssuedFiles:
     """Paths of PEM files: `server` contains the server's key and certificate, `authority` no key."""
 
     server: Path
@@ -284,7 +284,7 @@ class Issued:
     new_authority: bool
 
 
-class Unusable(Exception):
+class UnusableFileError(Exception):
     """Raised if a file in the folder cannot be used; the message names the file."""
 
 
@@ -310,16 +310,16 @@ def read_pair(path: Path) -> tuple[Key, x509.Certificate]:
             status = os.fstat(stream.fileno())
             text = stream.read(65536)
     except OSError as error:
-        raise Unusable(f"{path} cannot be read ({error.strerror})") from None
+        raise UnusableFileError(f"{path} cannot be read ({error.strerror})") from None
     if status.st_mode & 0o077 or status.st_uid != os.geteuid():
-        raise Unusable(f"{path} could be read by others")
+        raise UnusableFileError(f"{path} could be read by others")
     try:
         key = serialization.load_pem_private_key(text, None)
         certificate = x509.load_pem_x509_certificate(text)
     except (ValueError, TypeError):
-        raise Unusable(f"{path} is damaged") from None
+        raise UnusableFileError(f"{path} is damaged") from None
     if not isinstance(key, Key) or certificate.public_key() != key.public_key():
-        raise Unusable(f"{path} is damaged")
+        raise UnusableFileError(f"{path} is damaged")
     return key, certificate
 
 
@@ -340,7 +340,7 @@ class CertificateStore:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def provide(self, identity: Identity, label: str, now: datetime) -> Issued:
+    def provide(self, identity: Identity, label: str, now: datetime) -> IssuedFiles:
         """Return a server's certificate for `identity`; create it if there is none. Raises OSError."""
         names = list_general_names(identity)
         with self.locked():
@@ -357,7 +357,7 @@ class CertificateStore:
             os.utime(authority.folder)
             for folder in self._list_folders()[MAX_AUTHORITIES:]:
                 shutil.rmtree(folder)
-        return Issued(server, shown, new)
+        return IssuedFiles(server, shown, new)
 
     def get_device_key_path(self, *, renew: bool = False) -> Path:
         """Return the file of the key that signs paired devices' tokens.
@@ -380,7 +380,7 @@ class CertificateStore:
         for folder in self._list_folders():
             try:
                 key, certificate = read_pair(folder / "authority.pem")
-            except Unusable as error:
+            except UnusableFileError as error:
                 self.remarks.append(f"{error}: a new one is created.")
                 shutil.rmtree(folder)
                 continue
@@ -407,7 +407,7 @@ class CertificateStore:
             return False
         try:
             _, certificate = read_pair(path)
-        except Unusable as error:
+        except UnusableFileError as error:
             self.remarks.append(f"{error}: a new one is created.")
             return False
         try:

@@ -26,7 +26,7 @@ TEXT
 esac
 
 python=$(find_python) || exit 1
-scratch=$(mktemp -d) || fail 'No temporary folder could be made: is there room in /tmp?'
+scratch=$(mktemp -d) || fail 'No temporary folder could be created. Check the free space in /tmp.'
 trap 'rm -rf -- "$scratch"' EXIT
 "$python" -m venv "$scratch/tool"
 "$scratch/tool/bin/python" -m pip install --quiet --disable-pip-version-check "$UV" \
@@ -40,7 +40,7 @@ compile() {
     say "Locking ${requirements##*/}."
     "$scratch/tool/bin/uv" pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
         --no-annotate --custom-compile-command 'bash scripts/lock.sh' "$requirements" -o "$lock" "$@" >/dev/null \
-        || fail "$requirements could not be locked; locks/ may hold some new files: git checkout locks"
+        || fail "$requirements could not be locked; locks/ may contain some new files; restore them with git checkout locks"
 }
 
 # The development lock first: it has all packages of .venv, and the others follow it.

@@ -36,13 +36,13 @@ stamp=$VENV/models.stamp
 
 ensure_venv
 rm -f "$INSTALLING"
-print=$(fingerprint "$file" "${locks[@]}") || fail "Could not read $file and ${locks[*]}. Is the checkout whole?"
+print=$(fingerprint "$file" "${locks[@]}") || fail "Could not read $file and ${locks[*]}. Check that the checkout is complete."
 
 # Its dependencies have other versions, so it is in a separate folder for PYTHONPATH.
 install_speech() {
     local lock=$ROOT/locks/requirements-speech.txt voice_stamp=$VENV/speech.stamp voice_print
     [ -n "$speech" ] || return 0
-    voice_print=$(fingerprint "$lock") || fail "Could not read $lock. Is the checkout whole?"
+    voice_print=$(fingerprint "$lock") || fail "Could not read $lock. Check that the checkout is complete."
     [ "$(cat "$voice_stamp" 2>/dev/null)" != "$voice_print" ] || return 0
     say 'Installing requirements-speech.txt into .venv-models/speech.'
     rm -rf "$VENV/speech" "$voice_stamp"
@@ -50,7 +50,7 @@ install_speech() {
         printf '%s\n' "$voice_print" >"$voice_stamp"
     else
         tail -n 2 "$INSTALL_LOG" >&2
-        say "It could not be installed ($INSTALL_LOG has it all): the tests of a local voice are skipped."
+        say "It could not be installed (the whole output is in $INSTALL_LOG): the tests of a local voice are skipped."
     fi
 }
 
@@ -67,11 +67,11 @@ usual_torch() {
     grep -Eq 'requirement torch==[^ ]*cpu.*from versions: [^n]' "$INSTALL_LOG" || return 1
     free=$(df -Pk "$VENV" | awk 'END { print $4 }')
     if [ "$free" -lt 8000000 ]; then
-        say "The CPU build of torch is not where pip looks, and for the usual one (7 GB) there is no room at $VENV."
+        say "pip finds no CPU build of torch, and there is no space for the default build (7 GB) at $VENV."
         return 1
     fi
-    say 'The CPU build of torch is not where pip looks: taking the usual one, 3 GB to fetch and 7 GB on the disk. For the'
-    say 'small one stop this and name the index that has it (pytorch.org says which) in PIP_EXTRA_INDEX_URL.'
+    say 'pip finds no CPU build of torch: using the default build, 3 GB to fetch and 7 GB on the disk. For the'
+    say 'CPU build stop this, and set PIP_EXTRA_INDEX_URL to its index (see pytorch.org).'
     install_locked torch --no-compile --no-deps
 }
 
@@ -98,4 +98,4 @@ if [ -n "$needed" ]; then
     say 'this again. Or name a Python that has torch and transformers: ENGINE_PYTHON=/path/to/bin/python. Without --model'
     fail 'the built-in engine answers: bash scripts/run.sh'
 fi
-say "No real model server could be installed ($INSTALL_LOG has it all): the tests that need one are skipped, and no model is converted."
+say "No real model server could be installed (the whole output is in $INSTALL_LOG): the tests that need one are skipped, and no model is converted."

@@ -14,7 +14,7 @@ case ${1:-} in
         needed=yes
         case ${2:-} in
             /*) use_venv "$2" ;;
-            *) usage_error "--into is '${2:-}'; an absolute path like /opt/qwen-router is needed." ;;
+            *) usage_error "--into is '${2:-}', but must be an absolute path such as /opt/qwen-router." ;;
         esac
         ;;
     --help | -h)
@@ -38,7 +38,7 @@ lock=$ROOT/locks/requirements-router.txt
 
 ensure_venv
 rm -f "$INSTALLING"
-print=$(fingerprint "$lock") || fail "Could not read $lock. Is the checkout whole?"
+print=$(fingerprint "$lock") || fail "Could not read $lock. Check that the checkout is complete."
 [ "$(cat "$stamp" 2>/dev/null)" != "$print" ] || exit 0
 say "Installing requirements-router.txt into ${VENV##*/}."
 : >"$INSTALL_LOG"
@@ -51,4 +51,4 @@ fi
 tail -n 2 "$INSTALL_LOG" >&2
 explain_refused_file || true
 [ -z "$needed" ] || fail "vLLM's router could not be installed; the whole output is in $INSTALL_LOG."
-say "vLLM's router could not be installed ($INSTALL_LOG has it all): the tests that need it are skipped."
+say "vLLM's router could not be installed (the whole output is in $INSTALL_LOG): the tests that need it are skipped."

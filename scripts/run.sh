@@ -69,7 +69,7 @@ while [ $# -gt 0 ]; do
             for extra in $(printf '%s' "$value" | tr ',' ' '); do
                 case $extra in
                     face-blur | nsfw) with="$with $extra" ;;
-                    *) usage_error "--with $extra is not known; face-blur and nsfw are." ;;
+                    *) usage_error "--with $extra is unknown. Allowed: face-blur, nsfw." ;;
                 esac
             done
             [ -n "$with" ] || usage_error '--with needs face-blur, nsfw or both.'
@@ -77,7 +77,7 @@ while [ $# -gt 0 ]; do
         --model)
             case $value in
                 '') usage_error '--model needs a name, for example small; none forgets it.' ;;
-                -*) usage_error "--model $value is no model; small is, and folders." ;;
+                -*) usage_error "--model $value is not a model. Give a name such as small, or a folder." ;;
             esac
             model=$value
             # The server starts in another folder.
@@ -89,9 +89,9 @@ while [ $# -gt 0 ]; do
             ;;
         --port)
             case $value in
-                '' | *[!0-9]* | ??????*) usage_error "--port $value is no port; a number from 0 to 65535 is." ;;
+                '' | *[!0-9]* | ??????*) usage_error "--port $value is not a port. Give a number from 0 to 65535." ;;
             esac
-            [ "$value" -le 65535 ] || usage_error "--port $value is no port; a number from 0 to 65535 is."
+            [ "$value" -le 65535 ] || usage_error "--port $value is not a port. Give a number from 0 to 65535."
             export PORT="$value"
             ;;
         --host)
@@ -112,7 +112,7 @@ if [ -n "$model" ] && [ "$model" != none ] && [ "$model" != auto ] && [ ! -e "$m
     esac
     known=$(sed -nE 's/^(id|aliases) = //p' "$ROOT/server/features/hosting/catalogue/models.toml" | tr -d '[] "' | tr ',' '\n')
     if ! printf '%s\n' "$known" | grep -Fqix -- "$model"; then
-        usage_error "No model is called $model. These are: $(printf '%s\n' "$known" | grep -v / | tr '\n' ' ' | sed 's/ $//; s/ /, /g'). A model's folder does as well."
+        usage_error "No model is called $model. Available: $(printf '%s\n' "$known" | grep -v / | tr '\n' ' ' | sed 's/ $//; s/ /, /g'). A model's folder works, too."
     fi
 fi
 
@@ -163,7 +163,7 @@ if [ "$model" = auto ]; then
 fi
 if [ "$model" = none ]; then
     rm -f "$remembered_model" "$VENV/model"
-    say "${kept:-No model} is forgotten; files stay where they are."
+    say "${kept:-No model} is forgotten; model files are kept."
     ! names_a_model || say 'LOCAL_MODEL of the environment or .env still names one.'
 elif [ -n "$model" ]; then
     take_model "$model"
@@ -190,7 +190,7 @@ if [ -z "$model" ] && [ -n "$kept" ] && ! names_a_model; then
     if [ -e "$kept" ]; then
         export LOCAL_MODEL="$kept"
     else
-        say "The model in $kept is gone: starting without it. To have it again: bash scripts/run.sh --model NAME;"
+        say "The model in $kept no longer exists: starting without it. To get it again: bash scripts/run.sh --model NAME;"
         say 'to forget it: bash scripts/run.sh --model none'
     fi
 fi

@@ -39,7 +39,7 @@ done
 
 read -r -a workers <<<"$(printf '%s' "${ROUTER_WORKERS:-http://127.0.0.1:8001}" | tr ',\n' '  ')"
 if [ ${#workers[@]} -eq 0 ]; then
-    say 'ROUTER_WORKERS names no server. Set it to addresses like http://127.0.0.1:8001, without /v1.'
+    say 'ROUTER_WORKERS names no server. Set it to addresses such as http://127.0.0.1:8001, without /v1.'
     exit 2
 fi
 for worker in "${workers[@]}"; do
@@ -50,7 +50,7 @@ for worker in "${workers[@]}"; do
             ;;
         http://?* | https://?*) ;;
         *)
-            say "ROUTER_WORKERS has $worker, which is not an address like http://127.0.0.1:8001."
+            say "ROUTER_WORKERS has $worker, which is not an address such as http://127.0.0.1:8001."
             exit 2
             ;;
     esac

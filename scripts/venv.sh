@@ -94,7 +94,7 @@ elif sys.version_info.releaselevel == "final":
             'dnf install python3-pip' 'brew install python' 'the full Python from https://www.python.org/downloads/'
     else
         if [ -n "${PYTHON:-}" ]; then
-            say "Python 3.11 or newer is needed; PYTHON=$PYTHON does not run or is older. Name another one, or install one:"
+            say "Python 3.11 or newer is needed; PYTHON=$PYTHON cannot be run or is older. Name another one, or install one:"
         elif [ -n "$older" ]; then
             say "Python 3.11 or newer is needed; only $("$older" -V 2>&1) was found. Install a newer one:"
         else
@@ -112,7 +112,7 @@ elif sys.version_info.releaselevel == "final":
 make_venv() {
     local python
     python=$(find_python) || exit 1
-    say "Making ${VENV##*/} with $("$python" -V 2>&1)."
+    say "Creating ${VENV##*/} with $("$python" -V 2>&1)."
     if ! { "$python" -m venv --clear --without-pip "$VENV" >&2 \
         && echo $$ >"$INSTALLING" \
         && "$VENV_PYTHON" -m ensurepip >"$INSTALL_LOG" 2>&1; }; then
@@ -135,7 +135,7 @@ await_other_install() {
     done
 }
 
-# Makes sure of a working .venv with Python 3.11 or newer and pip; a working one is kept.
+# Ensures a working .venv with Python 3.11 or newer and pip; a working one is kept.
 ensure_venv() {
     if ! await_other_install; then
         say "The last install did not finish: rebuilding ${VENV##*/}."

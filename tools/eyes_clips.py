@@ -35,7 +35,7 @@ _SAMPLE = re.compile(r"(?:sample|Output)_(\d+)")
 BEFORE, AFTER = 20.0, 8.0
 
 
-class NoClips(Exception):
+class ClipError(Exception):
     """Raised if clips cannot be read; the text is for the user. Used only by the tools."""
 
 
@@ -72,7 +72,7 @@ class Clip:
         return any(one.condition == condition and one.begin <= at < one.end for one in self.events)
 
 
-class Playing(Scene):
+class PlayingClip(Scene):
     """A clip as the source of a simulated camera: shows the first picture until `begin` (seconds since the epoch)."""
 
     def __init__(self, clip: Clip) -> None:
@@ -261,7 +261,7 @@ def _fit_to_frame(bgr: U8) -> U8:
 def _load_photo(name: str) -> U8:
     found = cv2.imread(str(PHOTOS / f"{name}.jpg"))
     if found is None:
-        raise NoClips(
+        raise ClipError(
             f"{PHOTOS / name}.jpg cannot be read. The generated clips need the tests' photographs."
         )
     return np.asarray(found, np.uint8)
@@ -274,14 +274,14 @@ def read_folder(path: Path) -> list[Clip]:
     """Return the clips of a folder, with their times in times.csv or times.json. Raises NoClips."""
     found = next((path / name for name in TIMES if (path / name).is_file()), None)
     if found is None:
-        raise NoClips(
+        raise ClipError(
             f"{path} has no {TIMES[0]} or {TIMES[1]}. Create one with the events of its clips."
         )
     rows: dict[str, list[Mapping[str, Any]]] = {}
     for number, row in enumerate(_read_rows(found), 1):
         name, condition = str(row.get("clip") or ""), str(row.get("condition") or "").strip()
         if not name or not condition:
-            raise NoClips(f'Row {number} of {found} needs a "clip" and a "condition".')
+            raise ClipError(f'Row {number} of {found} needs a "clip" and a "condition".')
         rows.setdefault(name, []).append(row)
     return [_make_clip_from_rows(path / name, listed, found) for name, listed in rows.items()]
 
@@ -296,7 +296,7 @@ def _make_clip_from_rows(path: Path, rows: Sequence[Mapping[str, Any]], listed: 
         begin = _parse_time(row["begin"], listed)
         end = _parse_time(row["end"], listed) if str(row.get("end") or "").strip() else seconds
         if not 0 <= begin < end:
-            raise NoClips(f"In {listed} an event of {path.name} ends before it begins.")
+            raise ClipError(f"In {listed} an event of {path.name} ends before it begins.")
         events.append(Event(str(row["condition"]).strip(), begin, end, begin, end))
     conditions = tuple(dict.fromkeys(str(row["condition"]).strip() for row in rows))
     kind = next((str(row["kind"]) for row in rows if row.get("kind")), "clips")
@@ -339,7 +339,7 @@ def read_streamingbench(listed: Path, videos: Path) -> list[Clip]:
             Clip(name, "StreamingBench", end - begin, (event.condition,), (event,), film, math.inf)
         )
     if not clips:
-        raise NoClips(f"{listed} has no row with a question and a ground_truth_time_stamp.")
+        raise ClipError(f"{listed} has no row with a question and a ground_truth_time_stamp.")
     return clips
 
 
@@ -351,12 +351,12 @@ def _find_video(videos: Path, name: str) -> Path:
     named = [path for path in found if path.stem in (wanted.stem, wanted.name)]
     inside = [path for path in found if path.parent.name == folder]
     if not named and len(inside) > 1:
-        raise NoClips(
+        raise ClipError(
             f"{videos} has {len(inside)} videos in folders {folder}. Unpack only those of Proactive Output."
         )
     for path in named or inside:
         return path
-    raise NoClips(f"{videos} has no video {wanted.name}{f' and no {folder}' if folder else ''}.")
+    raise ClipError(f"{videos} has no video {wanted.name}{f' and no {folder}' if folder else ''}.")
 
 
 def _read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -367,7 +367,7 @@ def _read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
             json.loads(text) if path.suffix == ".json" else list(csv.DictReader(text.splitlines()))
         )
     except (OSError, ValueError) as error:
-        raise NoClips(f"{path} cannot be read: {error}.") from None
+        raise ClipError(f"{path} cannot be read: {error}.") from None
     yield from _iterate_innermost(found if isinstance(found, list) else [found], {})
 
 
@@ -399,7 +399,7 @@ def _parse_time(value: Any, path: Path) -> float:
         if len(parts) > 3 or not all(0 <= one < math.inf for one in parts):
             raise ValueError
     except ValueError:
-        raise NoClips(f'"{value}" in {path} is not a time such as 12.5 or 00:01:02.') from None
+        raise ClipError(f'"{value}" in {path} is not a time such as 12.5 or 00:01:02.') from None
     seconds = 0.0
     for one in parts:
         seconds = 60 * seconds + one
@@ -415,8 +415,8 @@ def _read_length(path: Path) -> float:
             if container.duration is not None:
                 return container.duration / av.time_base
     except (OSError, IndexError, av.FFmpegError) as error:
-        raise NoClips(f"{path} cannot be read as a video: {error}.") from None
-    raise NoClips(f"{path} does not contain its duration.")
+        raise ClipError(f"{path} cannot be read as a video: {error}.") from None
+    raise ClipError(f"{path} does not contain its duration.")
 
 
 def _open_film(path: Path, begin: float) -> Callable[[float], U8]:
@@ -458,7 +458,7 @@ ITS_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Alerted:
+class ClientAlert:
     """An alert at the client. Seconds of a clip."""
 
     condition: str
@@ -492,7 +492,7 @@ class Score(Sums):
         return self.events - len(self.delays)
 
     def take(
-        self, events: Sequence[Event], alerts: Sequence[Alerted], seconds: float, early: float
+        self, events: Sequence[Event], alerts: Sequence[ClientAlert], seconds: float, early: float
     ) -> None:
         """Count the alerts of a clip. `early`: seconds before an event in which an alert is premature, not false.
 

@@ -42,7 +42,7 @@ from server.core import core_dumps
 try:
     from scripts.bench import program
     from scripts.bench.camera_peer import CameraPeer
-    from scripts.bench.chat_client import Arrived
+    from scripts.bench.chat_client import TimedMessage
     from scripts.bench.http_json import request
     from scripts.bench.live_encoder import LiveEncoder, Scene
     from scripts.bench.processes import ServerProcess, Usage
@@ -51,10 +51,10 @@ try:
     from server.shared.watch_answers import parse_conditions
     from tools.eyes_clips import (
         HEAD,
-        Alerted,
+        ClientAlert,
         Clip,
-        NoClips,
-        Playing,
+        ClipError,
+        PlayingClip,
         Score,
         make_clips,
         read_folder,
@@ -78,7 +78,7 @@ class Watcher(CameraPeer):
         self.alerts: dict[str, tuple[str, float, float]] = {}
         self.armed = False
 
-    def take(self, arrived: Arrived) -> None:
+    def take(self, arrived: TimedMessage) -> None:
         super().take(arrived)
         message = arrived.message
         if message["type"] == "alert":
@@ -171,7 +171,7 @@ async def served(args: argparse.Namespace, stated: StatedModel) -> AsyncIterator
 
 async def play_clip(clip: Clip, server: ServerProcess, stated: StatedModel) -> Score:
     """Play one clip, with a watch for each of its conditions."""
-    scene = Playing(clip)
+    scene = PlayingClip(clip)
     stated.truth = lambda condition: clip.is_true(condition, time.time() - scene.begin)
     async with watching(server.url, scene, clip.conditions) as one:
         before = await Counts.read_from(server)
@@ -180,7 +180,7 @@ async def play_clip(clip: Clip, server: ServerProcess, stated: StatedModel) -> S
         after = await Counts.read_from(server)
         await asyncio.sleep(ON_ITS_WAY)
         alerts = [
-            Alerted(condition, at - begin, came - begin)
+            ClientAlert(condition, at - begin, came - begin)
             for condition, at, came in one.alerts.values()
             if at > begin
         ]
@@ -214,9 +214,9 @@ async def measure(
 
 def measure_virtually(clips: Sequence[Clip], scores: dict[str, Score]) -> None:
     # It imports the server.
-    from tools.eyes_virtual import Virtual
+    from tools.eyes_virtual import VirtualWatches
 
-    virtual = Virtual()
+    virtual = VirtualWatches()
     for index, clip in enumerate(clips, 1):
         count(index, clips, virtual.play(clip), scores)
 
@@ -296,7 +296,7 @@ def choose_clips(args: argparse.Namespace) -> list[Clip]:
         clips = read_folder(Path(args.clips))
     named = [clip for clip in clips if not args.only or any(one in clip.name for one in args.only)]
     if not named:
-        raise NoClips("No clip is selected. Choose others with --only, --visits and --minutes.")
+        raise ClipError("No clip is selected. Choose others with --only, --visits and --minutes.")
     return named
 
 
@@ -304,7 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_options(arguments)
     try:
         clips = choose_clips(args)
-    except NoClips as error:
+    except ClipError as error:
         print(error, file=sys.stderr)
         return 2
     return program.run(lambda: run(args, clips), args.output)

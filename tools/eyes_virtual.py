@@ -31,13 +31,13 @@ from server.media.picture.prepare import PicturePreparer
 from server.models.base import Capabilities
 from server.shared.attention.attention import EarlyCheck
 from server.shared.watch_answers import WatchAnswer, read_answers
-from tools.eyes_clips import HEIGHT, WIDTH, Alerted, Clip, Score
+from tools.eyes_clips import HEIGHT, WIDTH, ClientAlert, Clip, Score
 
 _PIXELS = Capabilities(wants_pixels=True, geometry=Geometry(1, 1, 4096 * 4096))
 _BEGIN = 1000.0
 
 
-class Virtual:
+class VirtualWatches:
     """Watches of the built-in engine, without a server."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Virtual:
             rule.add(name, order, _BEGIN)
         sightings = {name: DetectionHistory() for name in conditions}
         rule.detect(tuple(conditions))
-        score, alerts, at = Score(clip.kind), list[Alerted](), 0.0
+        score, alerts, at = Score(clip.kind), list[ClientAlert](), 0.0
         early, stirred, near = EarlyCheck(), 0.0, None
         while at < clip.seconds:
             now = _BEGIN + at
@@ -89,7 +89,7 @@ class Virtual:
                     sightings[name].deny(ask.crop, now)
                 arrived = at + time.thread_time() - began
                 if alert is not None:
-                    alerts.append(Alerted(alert.condition, at, arrived))
+                    alerts.append(ClientAlert(alert.condition, at, arrived))
             score.cpu += time.thread_time() - began
             soon = now < stirred + STIRRED_SECONDS or any(one.open for one in sightings.values())
             at += SOON_SECONDS if soon else LOOK_SECONDS

@@ -26,7 +26,7 @@ from aiortc import (
 from aiortc.mediastreams import MediaStreamError
 from aiortc.rtp import RtcpSrPacket
 
-from scripts.bench.chat_client import Answer, Arrived, ChatClient, Message
+from scripts.bench.chat_client import Answer, ChatClient, Message, TimedMessage
 from scripts.bench.http_json import HttpError, request_json
 from scripts.bench.live_encoder import TICKS, EncodedFrame, Feed, LiveEncoder
 
@@ -270,7 +270,7 @@ class CameraPeer(ChatClient):
         await self.close_socket()
         await self.drop_camera()
 
-    async def wait_live(self, *, since: int = 0, timeout: float = 10.0) -> Arrived:
+    async def wait_live(self, *, since: int = 0, timeout: float = 10.0) -> TimedMessage:
         """Wait for the first `status` with a live camera; `since` and errors as in `wait_for`."""
         return await self.wait_for(
             lambda m: m["type"] == "status" and m.get("camera") == "live",
@@ -280,7 +280,7 @@ class CameraPeer(ChatClient):
 
     # --- questions, with the camera awake
 
-    def take(self, arrived: Arrived) -> None:
+    def take(self, arrived: TimedMessage) -> None:
         super().take(arrived)
         if arrived.message["type"] == "sender":
             self.rate.apply_block(arrived.message)

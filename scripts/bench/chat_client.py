@@ -22,7 +22,7 @@ Message = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class TimedMessage:
     """A message of the server, and its arrival in seconds since the epoch."""
 
     at: float
@@ -35,7 +35,7 @@ class Answer:
     # Time at which the question was written to the socket, seconds since the epoch
     asked: float
     # All messages with this question's id, in order
-    messages: list[Arrived] = field(default_factory=list)
+    messages: list[TimedMessage] = field(default_factory=list)
     # The closing message of either kind
     response: Message | None = None
     error: Message | None = None
@@ -53,7 +53,7 @@ class Answer:
     def ended_at(self) -> float:
         return self.messages[-1].at
 
-    def take(self, arrived: Arrived) -> None:
+    def take(self, arrived: TimedMessage) -> None:
         """Store a message with this question's id."""
         self.messages.append(arrived)
         if arrived.message["type"] == "response":
@@ -75,7 +75,7 @@ class ChatClient:
         self.ready: Message = {}
         self.status: Message = {}
         # The messages of the socket, newest last, bounded
-        self.messages: list[Arrived] = []
+        self.messages: list[TimedMessage] = []
         # The close code, once the server has closed the socket
         self.close_code: int | None = None
         # Agree to other machines automatically.
@@ -139,7 +139,7 @@ class ChatClient:
     async def _read(self, socket: ClientConnection) -> None:
         try:
             async for raw in socket:
-                arrived = Arrived(time.time(), json.loads(raw))
+                arrived = TimedMessage(time.time(), json.loads(raw))
                 self.take(arrived)
                 async with self._news:
                     self._news.notify_all()
@@ -151,7 +151,7 @@ class ChatClient:
             async with self._news:
                 self._news.notify_all()
 
-    def take(self, arrived: Arrived) -> None:
+    def take(self, arrived: TimedMessage) -> None:
         """Store a message of the socket."""
         message = arrived.message
         self.messages.append(arrived)
@@ -169,7 +169,7 @@ class ChatClient:
 
     async def wait_for(
         self, wanted: Callable[[Message], bool], *, timeout: float = 10.0, since: int | None = None
-    ) -> Arrived:
+    ) -> TimedMessage:
         """Return the first wanted message from now on, or from message number `since` on (see `seen`).
 
         Raises TimeoutError, and ConnectionError if the socket closes first.

@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.protocol import State
 
 from scripts.bench.camera_peer import CameraPeer
-from scripts.bench.chat_client import Answer, Arrived, Message
+from scripts.bench.chat_client import Answer, Message, TimedMessage
 from scripts.bench.http_json import HttpError, request_json
 from scripts.bench.live_encoder import LiveEncoder
 from scripts.bench.open_loop import LOST
@@ -302,7 +302,7 @@ class FleetPeer(CameraPeer):
             return False
         return True
 
-    def take(self, arrived: Arrived) -> None:
+    def take(self, arrived: TimedMessage) -> None:
         super().take(arrived)
         message = arrived.message
         match message["type"]:

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from scripts.bench import program
 from scripts.bench.http_json import request
-from scripts.bench.open_loop import OpenLoop, Planned, Sample, ServerGone, plan_poisson
+from scripts.bench.open_loop import OpenLoop, PlannedQuestion, Sample, ServerGone, plan_poisson
 from scripts.bench.processes import MeasurementError, ServerProcess, StandInProcess
 from scripts.bench.report import EXPECTATION, STAND_IN, Report, Row, Spread
 from server.features.hosting.gpu import Gpu, GpuError, GpuReader
@@ -266,7 +266,7 @@ class GpuWatch:
 @dataclass(slots=True)
 class LoadRun:
     report: Report
-    plan: list[Planned]
+    plan: list[PlannedQuestion]
     slo: float
     samples: list[Sample] = field(default_factory=list)
     gpus: GpuWatch | None = None

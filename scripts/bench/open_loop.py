@@ -39,21 +39,21 @@ QUESTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedQuestion:
     number: int
     # Seconds since the beginning
     at: float
     text: str
 
 
-def plan_poisson(count: int, rate: float, seed: int) -> list[Planned]:
+def plan_poisson(count: int, rate: float, seed: int) -> list[PlannedQuestion]:
     """Return `count` arrivals of a Poisson process of `rate` per second; the same seed gives the same arrivals."""
     rng = random.Random(seed)
     at = 0.0
     plan = []
     for number in range(count):
         at += rng.expovariate(rate)
-        plan.append(Planned(number, at, rng.choice(QUESTIONS)))
+        plan.append(PlannedQuestion(number, at, rng.choice(QUESTIONS)))
     return plan
 
 
@@ -253,7 +253,7 @@ class OpenLoop:
             )
 
     async def ask(
-        self, plan: Sequence[Planned], on_end: Callable[[Sample], None] = lambda _: None
+        self, plan: Sequence[PlannedQuestion], on_end: Callable[[Sample], None] = lambda _: None
     ) -> None:
         """Ask all planned questions. Safe to cancel: `samples` contains the ended ones. Raises ServerGone."""
         for visitor in self._visitors:
@@ -269,7 +269,9 @@ class OpenLoop:
         except* ServerGone:
             raise ServerGone from None
 
-    async def _ask_planned(self, planned: Planned, on_end: Callable[[Sample], None]) -> None:
+    async def _ask_planned(
+        self, planned: PlannedQuestion, on_end: Callable[[Sample], None]
+    ) -> None:
         sample = Sample(planned.number, planned.at)
         # In order of arrival
         visitor = await self._free.get()
@@ -285,7 +287,7 @@ class OpenLoop:
         elif self._unreachable >= max(3, len(self._visitors)):
             raise ServerGone
 
-    async def _ask(self, visitor: _Visitor, planned: Planned, sample: Sample) -> None:
+    async def _ask(self, visitor: _Visitor, planned: PlannedQuestion, sample: Sample) -> None:
         try:
             await visitor.ensure_open()
         except LOST:

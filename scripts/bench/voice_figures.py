@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from scripts.bench.report import Row, Spread, get_percentile
-from scripts.bench.voice_peer import FRAME_SECONDS, Received
+from scripts.bench.voice_peer import FRAME_SECONDS, ReceivedPacket
 
 # The targets are for this silence, which ends a turn.
 TARGET_SILENCE_MS = 200
@@ -114,7 +114,7 @@ class VoiceFigures:
     interruptions: list[Interruption] = field(default_factory=list)
     noise: Noise | None = None
     # The packets of each utterance
-    heard: list[list[Received]] = field(default_factory=list)
+    heard: list[list[ReceivedPacket]] = field(default_factory=list)
     # Cores used by the camera alone, and in addition by each microphone or listener
     idle_cores: float | None = None
     cores: dict[str, float] = field(default_factory=dict)
@@ -286,14 +286,14 @@ def make_cpu_rows(idle: float, more: dict[str, float]) -> list[Row]:
     ]
 
 
-def _get_gaps(packets: Sequence[Received]) -> Iterable[float]:
+def _get_gaps(packets: Sequence[ReceivedPacket]) -> Iterable[float]:
     """Yield the seconds between the arrivals of consecutive packets."""
     for before, after in itertools.pairwise(packets):
         if (after.timestamp - before.timestamp) & 0xFFFFFFFF == round(FRAME_SECONDS * 48_000):
             yield after.at - before.at
 
 
-def count_underruns(packets: Sequence[Received]) -> int:
+def count_underruns(packets: Sequence[ReceivedPacket]) -> int:
     """Count the packets that arrive too late for a playback buffer of `RESERVE_SECONDS`."""
     late, begin = 0, 0.0
     for number, packet in enumerate(packets):
@@ -308,7 +308,7 @@ def count_underruns(packets: Sequence[Received]) -> int:
     return late
 
 
-def find_softer(packets: Sequence[Received], since: float) -> Received | None:
+def find_softer(packets: Sequence[ReceivedPacket], since: float) -> ReceivedPacket | None:
     """Return the first packet since a time that is softer than those before it; None if there is none."""
     before = [one.level for one in packets if one.at < since][-10:]
     if not before:

@@ -128,7 +128,7 @@ class Microphone(MediaStreamTrack):
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedPacket:
     """A packet of speech: arrival in seconds since the epoch, RTP time, and level in dBFS."""
 
     at: float
@@ -144,7 +144,7 @@ class Loudspeaker:
     """Receives the server's speech, packet by packet."""
 
     def __init__(self) -> None:
-        self.packets: deque[Received] = deque(maxlen=_KEPT)
+        self.packets: deque[ReceivedPacket] = deque(maxlen=_KEPT)
         self._decoder = _create_decoder()
 
     async def take(self, packet: RtpPacket, arrival_time_ms: int) -> None:
@@ -158,9 +158,9 @@ class Loudspeaker:
             self._decoder = _create_decoder()
             return
         level = max((measure_level(frame.to_ndarray()) for frame in frames), default=-96.0)
-        self.packets.append(Received(at, packet.timestamp, level))
+        self.packets.append(ReceivedPacket(at, packet.timestamp, level))
 
-    def find_audible(self, since: float, until: float = float("inf")) -> list[Received]:
+    def find_audible(self, since: float, until: float = float("inf")) -> list[ReceivedPacket]:
         """Return the packets with sound that arrived between two times, seconds since the epoch."""
         return [one for one in self.packets if since <= one.at <= until and one.audible]
 

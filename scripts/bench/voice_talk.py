@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from scripts.bench.chat_client import Arrived
+from scripts.bench.chat_client import TimedMessage
 from scripts.bench.processes import StandInProcess, measure_cores
 from scripts.bench.program import say
 from scripts.bench.stand_in_model import AT_LENGTH
@@ -296,11 +296,11 @@ class Talk:
 
     # Messages
 
-    def _get_arrived(self, since: int) -> list[Arrived]:
+    def _get_arrived(self, since: int) -> list[TimedMessage]:
         count = self._peer.seen - since
         return self._peer.messages[-count:] if count else []
 
-    def _get_messages(self, since: int, type: str, *states: str) -> list[Arrived]:
+    def _get_messages(self, since: int, type: str, *states: str) -> list[TimedMessage]:
         return [
             one
             for one in self._get_arrived(since)
@@ -309,5 +309,5 @@ class Talk:
 
     async def _wait_first(
         self, since: int, wanted: Callable[[dict[str, Any]], bool], seconds: float = ANSWER_SECONDS
-    ) -> Arrived:
+    ) -> TimedMessage:
         return await self._peer.wait_for(wanted, timeout=seconds, since=since)

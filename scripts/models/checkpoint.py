@@ -135,7 +135,7 @@ def get_text_size(model: Checkpoint, name: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class QuantizedFormat:
     """A quantised format that vLLM loads. The new folder's name ends with `name`."""
 
     name: str
@@ -152,7 +152,7 @@ class Form:
 # vLLM 0.32.0 loads them as CompressedTensorsW8A8Fp8, CompressedTensorsW8A8Int8 and
 # CompressedTensorsWNA16.
 FORMS = {
-    "fp8": Form("fp8", "FP8_DYNAMIC", "float-quantized", 8, None, "F8_E4M3"),
-    "int8": Form("w8a8", "W8A8", "int-quantized", 8, None, "I8"),
-    "int4": Form("w4a16", "W4A16", "pack-quantized", 4, 128, "I32"),
+    "fp8": QuantizedFormat("fp8", "FP8_DYNAMIC", "float-quantized", 8, None, "F8_E4M3"),
+    "int8": QuantizedFormat("w8a8", "W8A8", "int-quantized", 8, None, "I8"),
+    "int4": QuantizedFormat("w4a16", "W4A16", "pack-quantized", 4, 128, "I32"),
 }

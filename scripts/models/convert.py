@@ -30,7 +30,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from scripts.models import checkpoint, disk, record, verify
-from scripts.models.checkpoint import INDEX, TEXT_LAYER, Checkpoint, Form
+from scripts.models.checkpoint import INDEX, TEXT_LAYER, Checkpoint, QuantizedFormat
 from scripts.models.disk import ModelError
 
 PROGRESS = "progress.json"
@@ -42,7 +42,9 @@ GROUPS = (128, 64, 32)
 _LEFT_OUT = (".cache", ".git", record.NAME)
 
 
-def convert(model: Checkpoint, form: Form, out: Path, progress: Callable[[str], None]) -> None:
+def convert(
+    model: Checkpoint, form: QuantizedFormat, out: Path, progress: Callable[[str], None]
+) -> None:
     """Quantise a model into `out`, which is created only if complete and verified. Raises ModelError."""
     checkpoint.require_known(model)
     if model.quantization is not None:
@@ -94,7 +96,7 @@ def convert(model: Checkpoint, form: Form, out: Path, progress: Callable[[str], 
         ) from None
 
 
-def _make_identity(model: Checkpoint, form: Form) -> dict[str, Any]:
+def _make_identity(model: Checkpoint, form: QuantizedFormat) -> dict[str, Any]:
     """Return the inputs of the finished shards: the state of the source, and the format."""
     files = {}
     for name in model.shards:
@@ -108,7 +110,7 @@ def _make_identity(model: Checkpoint, form: Form) -> dict[str, Any]:
 
 
 def _resume(
-    model: Checkpoint, form: Form, work: Path, progress: Callable[[str], None]
+    model: Checkpoint, form: QuantizedFormat, work: Path, progress: Callable[[str], None]
 ) -> dict[str, Any]:
     """Return the shards finished by an earlier run, by name; empty `work` if that run had other inputs."""
     if not any(work.iterdir()):
@@ -136,13 +138,17 @@ def _resume(
     return {}
 
 
-def _note(work: Path, model: Checkpoint, form: Form, done: dict[str, Any]) -> None:
+def _note(work: Path, model: Checkpoint, form: QuantizedFormat, done: dict[str, Any]) -> None:
     content = {"identity": _make_identity(model, form), "done": done}
     record.write_whole(work / PROGRESS, json.dumps(content))
 
 
 def _write_shards(
-    model: Checkpoint, form: Form, work: Path, done: dict[str, Any], progress: Callable[[str], None]
+    model: Checkpoint,
+    form: QuantizedFormat,
+    work: Path,
+    done: dict[str, Any],
+    progress: Callable[[str], None],
 ) -> None:
     _note(work, model, form, done)
     for number, name in enumerate(model.shards, 1):
@@ -169,7 +175,7 @@ def _write_shards(
         )
 
 
-def _convert_shard(model: Checkpoint, shard: str, form: Form) -> dict[str, torch.Tensor]:
+def _convert_shard(model: Checkpoint, shard: str, form: QuantizedFormat) -> dict[str, torch.Tensor]:
     chosen = make_scheme(form)
     shapes = checkpoint.get_text_shapes(model)
     tensors: dict[str, torch.Tensor] = {}
@@ -203,7 +209,11 @@ def _convert_shard(model: Checkpoint, shard: str, form: Form) -> dict[str, torch
 
 
 def _finish(
-    model: Checkpoint, form: Form, work: Path, done: dict[str, Any], progress: Callable[[str], None]
+    model: Checkpoint,
+    form: QuantizedFormat,
+    work: Path,
+    done: dict[str, Any],
+    progress: Callable[[str], None],
 ) -> None:
     """Write everything except the shards: other files, index, config.json and record; and verify the model."""
     for path in sorted(model.folder.iterdir()):
@@ -253,7 +263,7 @@ def _sync_file(folder: Path) -> None:
 # Quantising
 
 
-def fit_group(form: Form, columns: set[int]) -> Form | None:
+def fit_group(form: QuantizedFormat, columns: set[int]) -> QuantizedFormat | None:
     """Return the format with the largest group that divides every weight's columns; None if there is none."""
     if form.group is None:
         return form
@@ -263,14 +273,16 @@ def fit_group(form: Form, columns: set[int]) -> Form | None:
     return None
 
 
-def make_scheme(form: Form) -> QuantizationScheme:
+def make_scheme(form: QuantizedFormat) -> QuantizationScheme:
     chosen = preset_name_to_scheme(form.preset, ["Linear"])
     if form.group is not None:
         chosen.weights.group_size = form.group
     return chosen
 
 
-def quantize(weight: torch.Tensor, chosen: QuantizationScheme, form: Form) -> dict[str, Any]:
+def quantize(
+    weight: torch.Tensor, chosen: QuantizationScheme, form: QuantizedFormat
+) -> dict[str, Any]:
     """Return the stored tensors of a weight (rows, columns), by the last part of their names."""
     if form.group is None:
         low, high = torch.aminmax(weight, dim=1, keepdim=True)
@@ -281,7 +293,7 @@ def quantize(weight: torch.Tensor, chosen: QuantizationScheme, form: Form) -> di
     return dict(compressor.compress({"weight": weight, "weight_scale": scale}, chosen))
 
 
-def make_configuration(form: Form) -> dict[str, Any]:
+def make_configuration(form: QuantizedFormat) -> dict[str, Any]:
     """Return the `quantization_config` of the new config.json."""
     chosen = make_scheme(form)
     # vLLM 0.9.2 uses version 0.10.2 of the library, which reads the format at the top level.

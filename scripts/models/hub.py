@@ -83,7 +83,7 @@ def parse_endpoint(text: str) -> httpx2.URL:
     return url
 
 
-class Guarded(httpx2.BaseTransport):
+class GuardedTransport(httpx2.BaseTransport):
     """A transport to a hub that allows only https and public addresses. Raises FetchError for others.
 
     The `hub` itself (HF_ENDPOINT) may also be a machine in the user's own network, also by plain http,
@@ -255,7 +255,7 @@ _hooks = get_session().event_hooks
 close_session()
 set_client_factory(
     lambda: httpx2.Client(
-        transport=Guarded(constants.ENDPOINT),
+        transport=GuardedTransport(constants.ENDPOINT),
         event_hooks=_hooks,
         follow_redirects=True,
         max_redirects=5,
@@ -401,7 +401,7 @@ def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
         with part.open("ab" if there else "wb") as stream:
             http_get(
                 url,
-                cast(BinaryIO, _Bounded(stream, file.size)),
+                cast(BinaryIO, _BoundedFile(stream, file.size)),
                 resume_size=there,
                 headers=build_hf_headers(),
                 expected_size=file.size,
@@ -437,7 +437,7 @@ class _WrongSize(Exception):
     """The response is larger than the hub stated."""
 
 
-class _Bounded:
+class _BoundedFile:
     """The file interface for http_get, with a limit on the written bytes."""
 
     def __init__(self, stream: BinaryIO, most: int) -> None:

@@ -21,7 +21,7 @@ from scripts.models.checkpoint import (
     SINGLE,
     TEXT_LAYER,
     Checkpoint,
-    Form,
+    QuantizedFormat,
     get_text_shapes,
     get_text_size,
 )
@@ -88,7 +88,7 @@ def verify(model: Checkpoint, progress: Callable[[str], None] = lambda _: None) 
     return Report(reports, problems, bool(checksums), notes)
 
 
-def _find_form(model: Checkpoint) -> Form | None:
+def _find_form(model: Checkpoint) -> QuantizedFormat | None:
     """Return the format of a model's weights; None if it is not a supported quantised format."""
     found = str((model.quantization or {}).get("format"))
     return next((form for form in FORMS.values() if form.format == found), None)
@@ -160,7 +160,10 @@ def _find_unnamed_shards(model: Checkpoint) -> list[str]:
 
 
 def _check_layout(
-    model: Checkpoint, form: Form | None, seen: dict[str, _Tensor], reports: dict[str, ShardReport]
+    model: Checkpoint,
+    form: QuantizedFormat | None,
+    seen: dict[str, _Tensor],
+    reports: dict[str, ShardReport],
 ) -> list[str]:
     """Compare names, shapes and dtypes with config.json. Problems are added to the reports of the shards."""
     problems: list[str] = []

@@ -132,7 +132,7 @@ def get_own_address(settings: Settings) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class MissingPart:
     """A part that could not be read: the reason and the remedy."""
 
     text: str
@@ -177,7 +177,7 @@ class Reading:
     engine: Samples | None = None
     gpus: list[Gpu] = field(default_factory=list)
     # By part: server, metrics, engine, gpu
-    missing: dict[str, Missing] = field(default_factory=dict)
+    missing: dict[str, MissingPart] = field(default_factory=dict)
 
 
 async def take_reading(target: Target) -> Reading:
@@ -210,9 +210,9 @@ async def _read_health(target: Target, reading: Reading) -> None:
         return
     if reply.status in (502, 503, 504):
         text = f"The proxy in front of the server answers {reply.status}: the server behind it is not running."
-        reading.missing["server"] = Missing(text, "Start it: bash scripts/run.sh")
+        reading.missing["server"] = MissingPart(text, "Start it: bash scripts/run.sh")
     else:
-        reading.missing["server"] = Missing(
+        reading.missing["server"] = MissingPart(
             f"The program at {target.url} is not a qwen-camera server (status {reply.status}).",
             "Give the server's own address with --server-url.",
         )
@@ -229,7 +229,7 @@ async def _read_metrics(target: Target, reading: Reading) -> None:
         return
     if reply.status == 401:
         given = "Another METRICS_TOKEN is" if token else "METRICS_TOKEN is"
-        reading.missing["metrics"] = Missing(
+        reading.missing["metrics"] = MissingPart(
             f"{given} needed for the metrics: only /health can be shown.",
             "Set METRICS_TOKEN in the environment or in the file that --env-file names.",
         )
@@ -250,12 +250,12 @@ async def _read_gpus(target: Target, reading: Reading) -> None:
     if target.gpus is None:
         return
     if not target.gpus.source:
-        reading.missing["gpu"] = Missing(target.gpus.why_none)
+        reading.missing["gpu"] = MissingPart(target.gpus.why_none)
         return
     try:
         reading.gpus = await asyncio.to_thread(target.gpus.read)
     except GpuError as error:
-        reading.missing["gpu"] = Missing(f"The GPU cannot be read now: {error}.")
+        reading.missing["gpu"] = MissingPart(f"The GPU cannot be read now: {error}.")
 
 
 def _parse_samples(reading: Reading, part: str, reply: Reply, prefix: str) -> Samples | None:
@@ -268,7 +268,9 @@ def _parse_samples(reading: Reading, part: str, reply: Reply, prefix: str) -> Sa
     found = f"status {reply.status}" if reply.status != 200 else f"nothing of {prefix}*"
     # Only vLLM has them; other model servers answer with 404, or with a page.
     has_none = part == "engine" and reply.status in (200, 404, 405, 501)
-    reading.missing[part] = Missing(f"Its /metrics cannot be used: {found}.", wanted=not has_none)
+    reading.missing[part] = MissingPart(
+        f"Its /metrics cannot be used: {found}.", wanted=not has_none
+    )
     return None
 
 
@@ -277,26 +279,28 @@ async def _get(reading: Reading, part: str, url: str, **more: Any) -> Reply | No
     try:
         return await request("GET", url, timeout=SECONDS, **more)
     except TimeoutError:
-        missing = Missing(
+        missing = MissingPart(
             f"{_host(url)} does not respond within {SECONDS:g} s.",
             "It hangs, or a firewall drops the packets.",
         )
     except ConnectionRefusedError:
-        missing = Missing(
+        missing = MissingPart(
             f"Nothing listens at {_host(url)}: the server is not running, or uses another port.",
             "Start it: bash scripts/run.sh" if part == "server" else "",
         )
     except ssl.SSLCertVerificationError as error:
-        missing = Missing(
+        missing = MissingPart(
             f"The certificate of {_host(url)} is not trusted: {error.verify_message}.",
             "Name its certificate authority with --authority, or correct the certificate.",
         )
     except ssl.SSLError:
-        missing = Missing(f"{_host(url)} does not support TLS.", "Use http:// for this address.")
+        missing = MissingPart(
+            f"{_host(url)} does not support TLS.", "Use http:// for this address."
+        )
     except OSError as error:
-        missing = Missing(f"{_host(url)} cannot be reached: {error.strerror or error}.")
+        missing = MissingPart(f"{_host(url)} cannot be reached: {error.strerror or error}.")
     except (EOFError, ValueError, IndexError):
-        missing = Missing(f"The program at {_host(url)} does not speak HTTP.")
+        missing = MissingPart(f"The program at {_host(url)} does not speak HTTP.")
     reading.missing[part] = missing
     return None
 

@@ -14,7 +14,7 @@ from tests.support.parts import at_night
 from tools.eyes_clips import (
     HEIGHT,
     WIDTH,
-    Alerted,
+    ClientAlert,
     Clip,
     Event,
     Score,
@@ -28,7 +28,7 @@ def event(begin: float, end: float, condition: str = COMES) -> Event:
     return Event(condition, begin, end, begin - 0.25, end + 0.25)
 
 
-def scored(events: list[Event], *alerts: Alerted, early: float = 3.0) -> Score:
+def scored(events: list[Event], *alerts: ClientAlert, early: float = 3.0) -> Score:
     score = Score("some")
     score.take(events, alerts, 60, early)
     return score
@@ -41,9 +41,9 @@ def test_the_first_alert_of_an_event_counts_by_the_frame_that_proves_it() -> Non
     """One that arrives after the event is late and no miss; one for what can be seen in part is none too early."""
     score = scored(
         [event(10, 15), event(20, 21), event(30, 35)],
-        Alerted(COMES, 10.2, 10.7),
-        Alerted(COMES, 21.2, 23.5),
-        Alerted(COMES, 29.8, 29.9),
+        ClientAlert(COMES, 10.2, 10.7),
+        ClientAlert(COMES, 21.2, 23.5),
+        ClientAlert(COMES, 29.8, 29.9),
     )
     assert score.delays == pytest.approx([0.7, 3.5, 0.0])
     assert (score.missed, score.within) == (0, 2)
@@ -53,11 +53,11 @@ def test_the_first_alert_of_an_event_counts_by_the_frame_that_proves_it() -> Non
 def test_alerts_before_an_event_are_premature_others_false_and_further_ones_repeated() -> None:
     score = scored(
         [event(10, 15), event(50, 55)],
-        Alerted(COMES, 8, 9.9),
-        Alerted(COMES, 11, 11.2),
-        Alerted(COMES, 13, 13.2),
-        Alerted(COMES, 18, 18.2),
-        Alerted(GOES, 51, 51.2),
+        ClientAlert(COMES, 8, 9.9),
+        ClientAlert(COMES, 11, 11.2),
+        ClientAlert(COMES, 13, 13.2),
+        ClientAlert(COMES, 18, 18.2),
+        ClientAlert(GOES, 51, 51.2),
     )
     assert (score.premature, score.repeated, score.false, score.missed) == (1, 1, 2, 1)
     # An answer before the time spoils the one in time.

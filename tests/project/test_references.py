@@ -39,7 +39,7 @@ def test_a_field_needs_a_meaning() -> None:
     class Silent(BaseModel):
         word: str
 
-    with pytest.raises(fields.Undocumented, match=r"Silent\.word"):
+    with pytest.raises(fields.UndocumentedFieldError, match=r"Silent\.word"):
         fields.make_rows(Silent, sent_by_client=True)
 
 

@@ -26,7 +26,7 @@ from scripts.doctor import parse_options, run_checks
 from scripts.local_certificate import (
     CertificateStore,
     Identity,
-    Issued,
+    IssuedFiles,
     make_leaf,
     read_pair,
     to_pem,
@@ -117,14 +117,14 @@ def test_an_access_code_is_no_argument(
 
 
 @pytest.fixture(scope="module")
-def issued(tmp_path_factory: pytest.TempPathFactory) -> Issued:
+def issued(tmp_path_factory: pytest.TempPathFactory) -> IssuedFiles:
     reaper = CertificateStore(tmp_path_factory.mktemp("certificate"))
     return reaper.provide(Identity((), ()), "on test", datetime.now(UTC))
 
 
 @pytest.mark.slow
 async def test_certificates(
-    issued: Issued, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    issued: IssuedFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The own authority is a warning until trusted; another name and a past end do not hold."""
     https: dict[str, Any] = {"https_enabled": True, "ca_cert_path": issued.authority}
@@ -165,7 +165,7 @@ async def test_the_code_of_a_named_server_is_no_setting(
 
 
 async def test_the_code_goes_to_nobody_who_is_not_trusted(
-    issued: Issued,
+    issued: IssuedFiles,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -220,7 +220,7 @@ def test_what_a_hub_tells_is_bounded(
 
 def test_plain_http_is_for_ones_own_network() -> None:
     """A hub with a public address is asked by https or not at all."""
-    guarded = scripts_hub.Guarded("http://93.184.215.14")
+    guarded = scripts_hub.GuardedTransport("http://93.184.215.14")
     with pytest.raises(FetchError, match=r"plain http is for one.s own network"):
         guarded.handle_request(httpx2.Request("GET", "http://93.184.215.14/api"))
     guarded.close()
@@ -289,7 +289,7 @@ def test_https_goes_through_a_proxy_as_a_tunnel(
 def test_no_more_is_written_than_was_told() -> None:
     """Not even for the moment until the size is compared: what comes may have no end."""
     written = io.BytesIO()
-    bounded = scripts_hub._Bounded(written, 10)
+    bounded = scripts_hub._BoundedFile(written, 10)
     bounded.write(b"x" * 10)
     with pytest.raises(scripts_hub._WrongSize):
         bounded.write(b"y")

@@ -22,7 +22,7 @@ from scripts.local_certificate import (
     LEAF_DAYS,
     CertificateStore,
     Identity,
-    Issued,
+    IssuedFiles,
     host_names,
     is_lan,
     list_general_names,
@@ -47,7 +47,7 @@ HOME = identity("192.168.1.5", "fd00::2")
 
 def provide(
     folder: Path, who: Identity = HOME, now: datetime = NOW
-) -> tuple[Issued, x509.Certificate, x509.Certificate]:
+) -> tuple[IssuedFiles, x509.Certificate, x509.Certificate]:
     """The paths, the server's certificate and the authority's."""
     issued = CertificateStore(folder).provide(who, "on vm", now)
     return (

@@ -187,7 +187,7 @@ def test_fuzzing_that_can_not_be_installed_leaves_the_environment(tmp_path: Path
         (["--port"], "--port needs a value"),
         (["--model="], "--model needs a name"),
         (["--model=--https"], "--model --https is no model"),
-        (["--model", "wrong"], "No model is called wrong. These are: small, "),
+        (["--model", "wrong"], "No model is called wrong. Available: small, "),
         (["--model", "./wrong"], "There is no folder ./wrong"),
         (["--port", "web"], "0 to 65535"),
         (["--port", "65536"], "0 to 65535"),
@@ -261,7 +261,7 @@ def test_named_python_that_does_not_run_is_said() -> None:
         env={"PATH": os.environ["PATH"], "PYTHON": "/no/such python"},
     )
     assert done.returncode == 1
-    assert "PYTHON=/no/such python does not run" in done.stderr
+    assert "PYTHON=/no/such python cannot be run" in done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from scripts.bench.voice_figures import (
     VoiceFigures,
     count_underruns,
 )
-from scripts.bench.voice_peer import Received
+from scripts.bench.voice_peer import ReceivedPacket
 from scripts.bench.voice_sounds import (
     RATE,
     find_speech,
@@ -32,10 +32,10 @@ def turn(number: int = 0, **times: float) -> Turn:
 
 def packets(
     count: int, *, level: float = -20, begin: float = 5.0, late: dict[int, float] | None = None
-) -> list[Received]:
+) -> list[ReceivedPacket]:
     late = late or {}
     return [
-        Received(begin + number * 0.02 + late.get(number, 0.0), number * 960, level)
+        ReceivedPacket(begin + number * 0.02 + late.get(number, 0.0), number * 960, level)
         for number in range(count)
     ]
 

@@ -22,7 +22,7 @@ from server.web.serving import make_uvicorn_config
 from tests.support.fakes_openai import FakeOpenAI
 
 if TYPE_CHECKING:
-    from scripts.local_certificate import Issued
+    from scripts.local_certificate import IssuedFiles
 
 
 @dataclass
@@ -95,7 +95,9 @@ def with_model(model: FakeOpenAI, **settings: Any) -> AbstractAsyncContextManage
 
 
 @asynccontextmanager
-async def running_https(folder: Path, **settings: Any) -> AsyncIterator[tuple[Running, Issued]]:
+async def running_https(
+    folder: Path, **settings: Any
+) -> AsyncIterator[tuple[Running, IssuedFiles]]:
     """Serve over https, with a certificate that is made in `folder`."""
     # Few tests need it.
     from scripts.local_certificate import CertificateStore, Identity

@@ -6,7 +6,7 @@ import importlib
 import re
 
 from server.core.errors import QwenCameraError, SocketCloseCode
-from tools.references.fields import Undocumented
+from tools.references.fields import UndocumentedFieldError
 from tools.references.source import (
     ROOT,
     capitalise,
@@ -45,7 +45,7 @@ def _format_errors() -> str:
     for code, kind in list_codes().items():
         meaning = get_docstring(kind).partition("\n\n")[0]
         if not meaning:
-            raise Undocumented(f"{kind.__name__} needs a docstring")
+            raise UndocumentedFieldError(f"{kind.__name__} needs a docstring")
         rows.append((f"`{code}`", str(kind.status), "yes" if kind.retryable else "", meaning))
     return format_table(("code", "status", "retry", "meaning"), rows)
 
@@ -54,7 +54,7 @@ def _format_closes() -> str:
     said = get_comments(SocketCloseCode)
     silent = [close.name for close in SocketCloseCode if not said[close.name]]
     if silent:
-        raise Undocumented(f"Close.{silent[0]} needs a comment above it")
+        raise UndocumentedFieldError(f"Close.{silent[0]} needs a comment above it")
     about = get_docstring(SocketCloseCode).partition("\n\n")[2]
     rows = [(str(close.value), capitalise(said[close.name])) for close in SocketCloseCode]
     return join((about, format_table(("code", "meaning"), rows)))

@@ -32,7 +32,7 @@ _BOUND = re.compile(r"\d to \d|\d characters|KiB at most")
 _ABSENT: tuple[object, ...] = (None, "", (), SecretStr(""))
 
 
-class Undocumented(Exception):
+class UndocumentedFieldError(Exception):
     """Raised if a field has no comment above it."""
 
 
@@ -51,7 +51,9 @@ def make_rows(kind: type, *, sent_by_client: bool) -> list[Row]:
     found = []
     for name, annotation, field in _iterate_fields(kind):
         if not said.get(name):
-            raise Undocumented(f"{kind.__module__}.{kind.__name__}.{name} needs a comment above it")
+            raise UndocumentedFieldError(
+                f"{kind.__module__}.{kind.__name__}.{name} needs a comment above it"
+            )
         if sent_by_client:
             optional = field is not None and not field.is_required()
         else:

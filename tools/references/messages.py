@@ -107,7 +107,7 @@ def _make_message(kind: type[BaseModel], names: set[str], direction: str = "") -
     client = issubclass(kind, ClientMessage)
     said = add_links(get_docstring(kind), names)
     if not said:
-        raise fields.Undocumented(f"{kind.__module__}.{kind.__name__} needs a docstring")
+        raise fields.UndocumentedFieldError(f"{kind.__module__}.{kind.__name__} needs a docstring")
     newest = getattr(kind, "newest_only", False)
     return join(
         (

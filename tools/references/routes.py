@@ -82,7 +82,7 @@ def _make_section(found: list[Route], names: set[str]) -> str:
     """Return a table of the routes, followed by the descriptions that do not fit into a line."""
     silent = [one.name for one in found if not one.said]
     if silent:
-        raise fields.Undocumented(f"{', '.join(silent)}: the route needs a docstring")
+        raise fields.UndocumentedFieldError(f"{', '.join(silent)}: the route needs a docstring")
     rows = [(f"`{one.name}`", one.needs, add_links(_with_body(one, names), names)) for one in found]
     more: dict[str, list[str]] = {}
     for one in found:

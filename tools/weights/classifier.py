@@ -107,7 +107,7 @@ def run_network(arrays: dict[str, Array], layers: Layers[Value], picture: Value)
     return layers.classes(of, arrays["_fc.weight"], arrays["_fc.bias"])
 
 
-class _Written:
+class _GraphLayers:
     """The layers as nodes of a graph; a batch norm becomes part of its convolution."""
 
     def __init__(self, arrays: dict[str, Array], graph: Graph) -> None:
@@ -134,7 +134,7 @@ class _Written:
         return graph.add("Softmax", last, axis=1)
 
 
-class _Computed:
+class _ArrayLayers:
     """The layers computed directly, as in the original and with its numbers, for comparison."""
 
     def __init__(self, arrays: dict[str, Array]) -> None:
@@ -186,14 +186,14 @@ def convert(package: Path, *, half: bool = True) -> ModelProto:
     """Return the model: pictures [1, 3, 224, 224] to the weights of the classes [1, 1000]."""
     arrays = read_weights(package)
     graph = Graph(SIDE, half=half)
-    classes = run_network(arrays, _Written(arrays, graph), graph.input)
+    classes = run_network(arrays, _GraphLayers(arrays, graph), graph.input)
     return graph.to_model({"classes": classes}, [(1, CLASSES)])
 
 
 def run_original(package: Path, pictures: Array) -> Array:
     """Compute the classes [n, 1000] of pictures [n, 3, 224, 224] with the original's numbers and operations."""
     arrays = read_weights(package)
-    layers = _Computed(arrays)
+    layers = _ArrayLayers(arrays)
     return np.stack(
         [run_network(arrays, layers, picture.astype(np.float64)) for picture in pictures]
     )

@@ -27,7 +27,7 @@ from benchmarks.browser import ARGS, find_chromium
 from scripts.local_certificate import (
     CertificateStore,
     Identity,
-    Issued,
+    IssuedFiles,
     make_leaf,
     read_pair,
     to_pem,
@@ -57,13 +57,13 @@ NOT_OPENED = r"WebSocket connection to .* failed"
 
 
 @pytest.fixture(scope="module")
-def issued(tmp_path_factory: pytest.TempPathFactory) -> Issued:
+def issued(tmp_path_factory: pytest.TempPathFactory) -> IssuedFiles:
     """Create the certificate of run.sh --https for this machine."""
     reaper = CertificateStore(tmp_path_factory.mktemp("certificate"))
     return reaper.provide(Identity((), ()), "on test", datetime.now(UTC))
 
 
-def https(issued: Issued) -> dict[str, Any]:
+def https(issued: IssuedFiles) -> dict[str, Any]:
     """The settings that run.sh --https sets."""
     return {
         "https_enabled": True,
@@ -76,7 +76,7 @@ def https(issued: Issued) -> dict[str, Any]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def lan(issued: Issued, model_server: FakeOpenAI) -> AsyncIterator[Running]:
+async def lan(issued: IssuedFiles, model_server: FakeOpenAI) -> AsyncIterator[Running]:
     async with with_model(model_server, **https(issued)) as run:
         yield run
 
@@ -279,7 +279,7 @@ async def socket_opens(page: Page) -> bool:
 
 @pytest.mark.skipif(shutil.which("certutil") is None, reason="certutil is not installed")
 async def test_a_browser_that_trusts_the_authority_trusts_this_server_alone(
-    lan: Running, issued: Issued, tmp_path: Path
+    lan: Running, issued: IssuedFiles, tmp_path: Path
 ) -> None:
     """Page and socket without a warning by name and by address; what the authority signs for
     another host is refused.

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from benchmarks.watch_scenes import Happens
+from benchmarks.watch_scenes import SceneEvent
 from server.features.recall import memory as choosing
 from server.features.recall.memory import (
     CLOSEST_SECONDS,
@@ -259,12 +259,12 @@ class Asked:
     timed: bool
 
 
-def happens(seconds: float, rng: random.Random) -> Iterator[Happens]:
+def happens(seconds: float, rng: random.Random) -> Iterator[SceneEvent]:
     """Events at random times, none over another."""
     at = 0.0
     while (at := at + EVENT + rng.expovariate(1 / (BETWEEN - EVENT))) + EVENT <= seconds:
         what = rng.choice(("thing", "alike"))
-        yield Happens(what, at, EVENT, rng.uniform(0.05, 0.8), rng.uniform(0.05, 0.75))
+        yield SceneEvent(what, at, EVENT, rng.uniform(0.05, 0.8), rng.uniform(0.05, 0.75))
 
 
 def question(age: float) -> str:
@@ -275,7 +275,7 @@ def question(age: float) -> str:
     return f"What happened {minutes} minute{'s' if minutes > 1 else ''} ago?"
 
 
-def asked(recall: Recall, events: Sequence[Happens], now: float) -> Iterator[Asked]:
+def asked(recall: Recall, events: Sequence[SceneEvent], now: float) -> Iterator[Asked]:
     """Ask at a time about each event of the recent past."""
     recall.expire(now)
     pictures = recall.list_pictures()
