@@ -28,7 +28,7 @@ def test_a_load_run_of_a_server_that_it_starts_itself(tmp_path: Path) -> None:
     )
     assert code == 0, err
     assert "median 0.5-1.5 s, p95 1.5-2.5 s, 1-3 frames/s" in out
-    assert "stand-in in the model's place" in out
+    assert "measured with a stand-in for the model" in out
     (result,) = tmp_path.glob("*.json")
     body = json.loads(result.read_text())
     counts = body["counts"]

@@ -341,7 +341,7 @@ def test_llama_cpps_server_runs_a_gguf_model(scratch: BufferPool, tmp_path: Path
     done = scratch.run("--model", "gguf", PATH="/usr/bin:/bin")
     assert done.returncode == 1
     assert "llama.cpp's server cannot be installed. The package index has no" in done.stderr
-    assert "Without --model it starts with the engine that it has" in done.stderr
+    assert "Without --model the server starts with the configured engine" in done.stderr
     assert scratch.hub.asked == []
 
     program = tmp_path / "llama-server"
@@ -422,7 +422,7 @@ def test_without_the_hub_the_ways_on_are_named(scratch: BufferPool) -> None:
     done = scratch.run("--model", "tiny", HF_ENDPOINT="http://127.0.0.1:1")
     assert done.returncode == 1
     assert "http://127.0.0.1:1 cannot be reached" in done.stderr
-    assert "Without --model it starts with the engine that it has" in done.stderr
+    assert "Without --model the server starts with the configured engine" in done.stderr
     assert "bash scripts/run.sh --model FOLDER" in done.stderr
     assert "Installing" not in done.stderr
     assert scratch.started_with() == "None"
@@ -510,7 +510,7 @@ def test_without_a_cpu_build_the_usual_torch_is_taken(scratch: BufferPool, tmp_p
     assert without.returncode == 0
     assert "are skipped" in without.stderr
     assert needed.returncode == 0, needed.stderr
-    assert "taking the usual one, 3 GB to fetch and 7 GB on the disk" in needed.stderr
+    assert "using the default build, 3 GB to fetch and 7 GB on the disk" in needed.stderr
     assert list((scratch.root / ".venv-models").glob("lib/*/site-packages/torch-9.9.9.dist-info"))
     assert stamp.read_text() != before
 

@@ -171,18 +171,18 @@ def test_the_second_run_goes_on_and_makes_the_same(found: Found) -> None:
     [
         ("two at a time", "Another run is using", None),
         ("two forms at a time", "Another run is using", [5]),
-        ("inside", "is inside the model's own folder", [False]),
+        ("inside", "is inside the model's folder", [False]),
         ("write fails", "could not be written", [False, True]),
         ("there already", "already exists", None),
         ("no room", "There is not enough space at", [False, False]),
         ("not writable", "cannot be written (Not a directory)", None),
-        ("not ours", "is there and not from here", [False, True]),
-        ("quantised already", "is quantised already", None),
+        ("not ours", "exists, but was not created by this program", [False, True]),
+        ("quantised already", "is already quantised", None),
         ("no folder", "There is no folder", None),
         ("shard missing", "lacks model-000", [False]),
         ("damaged", "is damaged", [False]),
-        ("nan", "has NaN or infinity: the original is broken", [False]),
-        ("another kind", "says model_type 'llava'", [False]),
+        ("nan", "contains NaN or infinity: the original is damaged", [False]),
+        ("another kind", "has the unknown model_type 'llava'", [False]),
     ],
 )
 def test_trouble_is_said(found: Found, case: str, says: str, left: list[bool] | None) -> None:

@@ -56,7 +56,7 @@ def look_up(hub: Hub) -> Repository:
             "does not respond as a hub",
         ),
         (b'{"sha": "%s", "siblings": []}', "has no files"),
-        (b'{"sha": "%s", "siblings": [{"rfilename": "a"}]}', "no size and checksum of a in"),
+        (b'{"sha": "%s", "siblings": [{"rfilename": "a"}]}', "no size or checksum for a in"),
         (
             b'{"sha": "%s", "siblings": [{"rfilename": "a/b", "size": 1, "blobId": "%s"},'
             b'{"rfilename": "a/./b", "size": 2, "blobId": "%s"}]}',
@@ -166,8 +166,8 @@ def test_only_the_named_files_are_taken(hub: Hub) -> None:
         ("https://127.0.0.1:{port}/x", "127.0.0.1: a loopback address"),
         ("https://localhost:{port}/x", "a loopback address"),
         ("https://169.254.169.254/latest", "a link-local address"),
-        ("http://127.0.0.1:{port}/x", "only https is fetched"),
-        ("http://example.org/x", "only https is fetched"),
+        ("http://127.0.0.1:{port}/x", "only https is allowed"),
+        ("http://example.org/x", "only https is allowed"),
     ],
 )
 def test_a_hub_leads_to_public_https_addresses_alone(
@@ -221,7 +221,7 @@ def test_what_a_hub_tells_is_bounded(
 def test_plain_http_is_for_ones_own_network() -> None:
     """A hub with a public address is asked by https or not at all."""
     guarded = scripts_hub.GuardedTransport("http://93.184.215.14")
-    with pytest.raises(FetchError, match=r"plain http is for one.s own network"):
+    with pytest.raises(FetchError, match=r"plain http is only for your own network"):
         guarded.handle_request(httpx2.Request("GET", "http://93.184.215.14/api"))
     guarded.close()
 
@@ -278,7 +278,9 @@ def test_https_goes_through_a_proxy_as_a_tunnel(
 
             with pytest.raises(ModelError, match=r"connection broke \(407 Who are you\)"):
                 ask("me:wrong")
-            with pytest.raises(ModelError, match="SSL_CERT_FILE names the file of it"):
+            with pytest.raises(
+                ModelError, match="set SSL_CERT_FILE to the file of its CA certificate"
+            ):
                 ask("me:hunter2")
             monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
             assert ask("me:hunter2").commit == COMMIT

@@ -103,7 +103,7 @@ async def test_queueing_is_not_hidden() -> None:
     text = format_text(run)
     assert "took over 1 s" in text
     assert "RESPONSE_MAX_TOKENS (now " in text
-    assert "stand-in in the model's place" not in text
+    assert "measured with a stand-in for the model" not in text
     assert "median 0.5-1.5 s, p95 1.5-2.5 s, 1-3 frames/s" in text
 
 

@@ -128,7 +128,7 @@ async def test_a_server_that_can_not_answer_questions() -> None:
     async with running(engine="vllm", vllm_base_url=f"{gone}/v1") as run:
         state = await read_once(Target(run.base_url, engine_url=gone), 0)
     assert state.level is Level.UNABLE
-    assert "runs and cannot answer questions: engine unreachable" in texts(state)
+    assert "runs, but cannot answer questions: engine unreachable" in texts(state)
     assert state.body["missing"]["engine"]["text"].startswith("Nothing listens at")
 
 

@@ -196,7 +196,7 @@ def test_a_smaller_one_that_fits_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     ours = Catalogue.load()
     choice = Choice(ours.require("small"), Path("/nowhere"), ours)
     for there, says in (
-        (2_500_000_000, r"Take a smaller one \(qwen3\.5-0\.8b\)"),
+        (2_500_000_000, r"Choose a smaller one \(qwen3\.5-0\.8b\)"),
         (1_000_000_000, "Without --model the built-in engine answers"),
     ):
         monkeypatch.setattr(choose, "get_system_memory", lambda there=there: (there, there))

@@ -233,7 +233,7 @@ def test_the_key_and_other_secrets() -> None:
         ({}, ["--enable-log-requests"], "questions are never logged"),
         ({}, ["--enable_log_outputs"], "answers are never logged"),
         ({}, ["--no-disable-log-requests"], "questions are never logged"),
-        ({}, ["--config=more.yaml"], "a file could turn on"),
+        ({}, ["--config=more.yaml"], "a file could enable"),
         ({}, ["--api-key", "x"], "list of processes"),
         ({}, ["--port", "1"], "follows from the settings"),
         ({}, ["--wings"], "has no --wings"),
@@ -376,7 +376,7 @@ def test_no_gpu_no_start(machine: Machine) -> None:
     assert not (machine.bin / "started.json").exists()
     assert machine.run("--dry-run").returncode == 0
     machine.tool("amd-smi", f"echo '{ROCM.replace(' 1024', ' 102400')}'")
-    assert "Of the first GPU's memory 92.0 GiB are free" in machine.run("--dry-run").stderr
+    assert "Only 92.0 GiB of the first GPU's memory are free" in machine.run("--dry-run").stderr
 
 
 @pytest.mark.slow

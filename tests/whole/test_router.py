@@ -256,7 +256,7 @@ def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
         (["--policy", "cache_aware"], {}, "ignores pictures"),
         ([], {"ROUTER_WORKERS": " , "}, "names no server"),
         ([], {"ROUTER_WORKERS": "http://a:1/v1"}, "remove it"),
-        ([], {"ROUTER_WORKERS": "a:1"}, "not an address like"),
+        ([], {"ROUTER_WORKERS": "a:1"}, "not an address such as"),
     ],
 )
 def test_settings_of_the_router_that_do_not_hold_are_refused(
