@@ -60,7 +60,7 @@ def look_up(hub: Hub) -> Repository:
         (
             b'{"sha": "%s", "siblings": [{"rfilename": "a/b", "size": 1, "blobId": "%s"},'
             b'{"rfilename": "a/./b", "size": 2, "blobId": "%s"}]}',
-            "tells of a/b twice",
+            "lists a/b twice",
         ),
     ],
 )
@@ -163,7 +163,7 @@ def test_only_the_named_files_are_taken(hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("where", "says"),
     [
-        ("https://127.0.0.1:{port}/x", "127.0.0.1: a loopback address"),
+        ("https://127.0.0.1:{port}/x", "127.0.0.1 is refused, because it is a loopback address"),
         ("https://localhost:{port}/x", "a loopback address"),
         ("https://169.254.169.254/latest", "a link-local address"),
         ("http://127.0.0.1:{port}/x", "only https is allowed"),

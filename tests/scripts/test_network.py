@@ -47,7 +47,9 @@ def test_this_machine_is_never_connected_to(listening: socket.socket, host: str)
 def test_one_private_address_among_public_ones_refuses_the_name(listening: socket.socket) -> None:
     """Whoever answers so wants one to be taken for the other."""
     network = Network(resolve=lambda host, port: ["127.0.0.1", "10.0.0.1"], refused=but_loopback)
-    with pytest.raises(FetchError, match=r"rebinding.test \(10.0.0.1\): a private address"):
+    with pytest.raises(
+        FetchError, match=r"rebinding.test \(10.0.0.1\) is refused, because it is a private address"
+    ):
         network.connect_tcp("rebinding.test", listening.getsockname()[1], timeout=5)
     assert not came(listening)
 
