@@ -203,7 +203,7 @@ class Connection:
 
     def _truncate(self, event: events.ItemTruncate) -> None:
         item = self._conversation.find(event.item_id)
-        if item.body.get("role") != "assistant":
+        if item.body.get("role") != "assistant" or not item.body["content"]:
             raise Conflict("Only the assistant's spoken messages can be truncated. Name one.")
         item.truncate(event.audio_end_ms)
         self._send(

@@ -199,6 +199,26 @@ async def test_trouble_with_access_is_said(
     await expect(page.find("#programs-light")).to_be_hidden()
 
 
+async def test_sound_is_a_right_of_its_own(visit: Visit, server: Running) -> None:
+    """A program whose sound is heard is listed so, and one press ends it."""
+    page = await started(visit, server.base_url)
+    await page.find("#state").click()
+    await page.press(say("programs.title"))
+    _, token = await given(page, "Robot", say("programs.may_listen"), say("programs.may_speak"))
+    own = {"Authorization": f"Bearer {token}"}
+    async with httpx2.AsyncClient(base_url=server.base_url, headers=own) as program:
+        scopes = (await program.get("/api/program")).json()["scopes"]
+        assert scopes == ["listen", "look", "speak"]
+        await page.find("#programs-close").click()
+        await page.find("#programs-light").click()
+        row = page.find("#programs-dialog").locator("#programs-list li")
+        await expect(row).to_contain_text("sound in")
+        await expect(row).to_contain_text("spoken answers")
+        await row.get_by_role("button", name="End the access of Robot").click()
+        await expect(row).to_have_count(0)
+        assert (await program.get("/api/program")).status_code == 401
+
+
 async def test_a_page_that_is_loaded_again_says_that_access_is_over(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
