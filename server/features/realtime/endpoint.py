@@ -22,6 +22,7 @@ from server.core.errors import (
     SocketCloseCode,
     Unauthorized,
 )
+from server.core.messages import Parser
 from server.core.metrics import Metrics
 from server.features.grants.grants import Grant, Scope
 from server.features.grants.guard import ProgramAccess, ProgramGuard
@@ -30,6 +31,7 @@ from server.features.realtime.connection import Connection, ConnectionTools, che
 from server.features.realtime.conversation import new_id
 from server.features.realtime.events import SoundAppend, event_id, read_event
 from server.web.middleware import get_error_form, make_error_response
+from server.web.websocket import Closing, SessionSocket
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +49,6 @@ PAUSE = 4.0
 SEND_SECONDS = 10.0
 # Most characters that wait for a client, and those beyond which no more sound is made
 MOST_WAITING, MOST_SOUND_WAITING = 2 * 1024 * 1024, 512 * 1024
-
-
-class SocketEnd(Exception):
-    """The close of a socket with a code and a reason; the client gets no event about it."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(code, reason)
-        self.code, self.reason = code, reason
 
 
 class EventQueue:
@@ -78,12 +72,12 @@ class EventQueue:
         self._changed.set()
 
     async def next(self) -> str:
-        """Return the next event as JSON. Raise SocketEnd if the client reads too slowly."""
+        """Return the next event as JSON. Raise Closing if the client reads too slowly."""
         while not self._waiting:
             self._changed.clear()
             await self._changed.wait()
         if self.size > MOST_WAITING:
-            raise SocketEnd(SocketCloseCode.TOO_MANY, "the client reads too slowly")
+            raise Closing(SocketCloseCode.TOO_MANY, "the client reads too slowly")
         text = self._waiting.popleft()
         self.size -= len(text)
         return text
@@ -96,6 +90,7 @@ class RealtimeSocket:
         self, websocket: WebSocket, access: ProgramAccess, tools: ConnectionTools, metrics: Metrics
     ) -> None:
         self._websocket = websocket
+        self._socket = SessionSocket(websocket, Parser())
         self._access = access
         self._metrics = metrics
         self._out = EventQueue()
@@ -104,7 +99,7 @@ class RealtimeSocket:
         )
         self._refused = 0
 
-    async def run(self) -> SocketEnd | None:
+    async def run(self) -> Closing | None:
         """Serve until the client disconnects (None), the access ends, or a limit is exceeded."""
         grant = self._access.grant
         reader = asyncio.create_task(self._read(), name="realtime/read")
@@ -115,14 +110,14 @@ class RealtimeSocket:
             self._connection.greet()
             await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
             if reader.cancelled():
-                return SocketEnd(SocketCloseCode.UNAUTHORIZED, "the access has ended")
+                return Closing(SocketCloseCode.UNAUTHORIZED, "the access has ended")
             for task in (reader, writer):
                 if task.done() and (error := task.exception()) is not None:
-                    if isinstance(error, SocketEnd):
+                    if isinstance(error, Closing):
                         return error
                     if not isinstance(error, WebSocketDisconnect | OSError):
                         log_failure("realtime", error, "socket failed")
-                        return SocketEnd(SocketCloseCode.INTERNAL, "internal error")
+                        return Closing(SocketCloseCode.INTERNAL, "internal error")
             return None
         finally:
             grant.waits.discard(reader)
@@ -131,7 +126,7 @@ class RealtimeSocket:
 
     async def _read(self) -> None:
         bucket = Bucket(EVENT_RATE, EVENT_BURST, time.monotonic())
-        while (raw := await self._receive()) is not None:
+        while (raw := await self._socket.receive()) is not None:
             began = time.monotonic()
             try:
                 if not bucket.take(began):
@@ -145,7 +140,7 @@ class RealtimeSocket:
                     self._access.programs.count_message(self._access.grant)
                 await self._connection.handle(event)
             except Unauthorized:
-                raise SocketEnd(SocketCloseCode.UNAUTHORIZED, "the access has ended") from None
+                raise Closing(SocketCloseCode.UNAUTHORIZED, "the access has ended") from None
             except QwenCameraError as error:
                 self._refuse(error, raw)
             except Exception as error:  # noqa: BLE001 - log a bug without its text, and go on
@@ -153,25 +148,12 @@ class RealtimeSocket:
                 self._refuse(Internal("Something went wrong in the server. Try again."), raw)
             await asyncio.sleep(PAUSE * min(0.05, time.monotonic() - began))
 
-    async def _receive(self) -> str | None:
-        try:
-            event = await self._websocket.receive()
-        except RuntimeError:
-            # Starlette's error for a socket that was closed meanwhile
-            return None
-        if event["type"] == "websocket.disconnect":
-            return None
-        text: str | None = event.get("text")
-        if text is None:
-            raise SocketEnd(SocketCloseCode.UNSUPPORTED, "text messages only")
-        return text
-
     def _refuse(self, error: QwenCameraError, raw: str) -> None:
-        """Send an error. Raise SocketEnd after too many."""
+        """Send an error. Raise Closing after too many."""
         self._metrics.errors.labels(error.code).inc()
         self._refused += 1
         if self._refused > MAX_REFUSED:
-            raise SocketEnd(SocketCloseCode.TOO_MANY, "too many events were refused")
+            raise Closing(SocketCloseCode.TOO_MANY, "too many events were refused")
         said = make_error_body(error)["error"] | {"event_id": event_id(raw)}
         self._out.send("error", error=said)
 
@@ -182,7 +164,7 @@ class RealtimeSocket:
                 async with asyncio.timeout(SEND_SECONDS):
                     await self._websocket.send_text(text)
             except TimeoutError:
-                raise SocketEnd(SocketCloseCode.TOO_MANY, "the client reads too slowly") from None
+                raise Closing(SocketCloseCode.TOO_MANY, "the client reads too slowly") from None
             except RuntimeError:
                 raise WebSocketDisconnect from None
 

@@ -14,7 +14,8 @@ import pytest_asyncio
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from scripts.bench.live_encoder import LiveEncoder
-from server.features.realtime.endpoint import MOST_WAITING, EventQueue, SocketEnd
+from server.features.realtime.endpoint import MOST_WAITING, EventQueue
+from server.web.websocket import Closing
 from tests.features.grants.test_routes import give, serving_programs
 from tests.features.realtime.test_realtime import Desk, ask
 from tests.support.clients import bearer, http, soon, visitor
@@ -78,7 +79,7 @@ async def test_events_for_a_client_that_reads_nothing_have_a_bound() -> None:
     for _ in range(3 * MOST_WAITING // 1000):
         queue.send("error", text="x" * 1000)
     assert queue.size < MOST_WAITING + 2000
-    with pytest.raises(SocketEnd) as end:
+    with pytest.raises(Closing) as end:
         await queue.next()
     assert end.value.code == 4429
 
