@@ -173,7 +173,7 @@ def test_it_ends_with_the_server_however_that_dies() -> None:
         "import asyncio, sys\n"
         "from pathlib import Path\n"
         "from server.shared.processes import worker_process\n"
-        "from server.shared.processes.worker_process import WorkerProcess, environment\n"
+        "from server.shared.processes.worker_process import WorkerProcess, make_environment\n"
         "worker_process._END_SECONDS = 0.2\n"
         "async def main():\n"
         "    one = WorkerProcess(on_message=lambda _: None, on_line=print, on_exit=print, quiet=bool)\n"
