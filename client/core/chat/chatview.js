@@ -73,7 +73,7 @@ export class ChatView {
   #following = new Following(
     this.log,
     () => this.#newestWords(),
-    () => this.#last && this.#pin(this.#last),
+    () => this.#fit(),
   );
   /** @type {HTMLElement|null} */
   #last = null;
@@ -391,6 +391,13 @@ export class ChatView {
         [text, whereOf(turn), turn.problem || (turn.response ? remarks(turn.response) : "")].join(" ").trim(),
       );
     }
+  }
+
+  /** Make the sheet as high as its newest entry; the style sheet limits it. */
+  #fit() {
+    if (this.#last) this.#pin(this.#last);
+    const height = /** @type {HTMLElement|null} */ (this.log.lastElementChild)?.offsetHeight ?? 0;
+    requestAnimationFrame(() => this.log.style.setProperty("--newest", `${height}px`));
   }
 
   /**

@@ -87,7 +87,12 @@ export class ScreenLock {
 export function followViewport(onChange) {
   const visible = window.visualViewport;
   const root = document.documentElement;
+  // The picture's size without a keyboard
+  let [width, height] = [0, 0];
   const fit = () => {
+    const typing = document.activeElement?.matches("textarea, input");
+    if (!typing || innerWidth !== width || innerHeight > height) [width, height] = [innerWidth, innerHeight];
+    root.style.setProperty("--stage-height", `${height}px`);
     // Keep the layout while the user has zoomed in.
     if (visible && visible.scale <= 1.01) {
       root.style.setProperty("--app-height", `${Math.round(visible.height)}px`);

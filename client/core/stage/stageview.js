@@ -9,6 +9,8 @@ import { ended, isolated, number, text } from "../words/text.js";
 const BLINK = 1500;
 // A picture that would lose more than this share by cropping is shown whole, or has a button for that.
 const MAX_CROP = 0.3;
+// Part of its height by which the picture moves up
+const MOST_UP = 0.17;
 
 /** The picture, the controls on it, and the state in words. Uses no connection. */
 export class StageView {
@@ -30,6 +32,9 @@ export class StageView {
   #cardCheck = byId("card-check", HTMLButtonElement);
   #noticeCheck = byId("notice-check", HTMLButtonElement);
   #stage = byId("stage", HTMLElement);
+  #picture = byId("picture", HTMLElement);
+  #view = byId("view", HTMLElement);
+  #panel = byId("panel", HTMLElement);
   #still = byId("still", HTMLCanvasElement);
   #finder = byId("finder", HTMLElement);
   #ring = byId("focus-ring", HTMLElement);
@@ -76,7 +81,8 @@ export class StageView {
       this.fit();
     });
     this.far.addEventListener("load", () => this.fit());
-    new ResizeObserver(() => this.fit()).observe(this.#stage);
+    const sizes = new ResizeObserver(() => this.fit());
+    for (const element of [this.#stage, this.#panel]) sizes.observe(element);
   }
 
   /** @param {MediaStream|null} stream */
@@ -93,11 +99,20 @@ export class StageView {
     return this.#facts.open;
   }
 
+  /** Move the picture up below the sheet, and place the rest in what is left of it. */
   fit() {
+    const { clientWidth, clientHeight } = this.#stage;
+    const [app, stage, panel] = [this.app, this.#stage, this.#panel].map((one) => one.getBoundingClientRect());
+    const beside = panel.left >= stage.right || panel.right <= stage.left;
+    const covered = Math.max(0, stage.bottom - (beside ? app.bottom : panel.top));
+    // Nothing of the page lies behind the picture: it stays where it can be seen through the sheet.
+    const clear = beside || getComputedStyle(this.#panel).backgroundColor === "rgba(0, 0, 0, 0)";
+    const up = clear ? 0 : Math.min(covered / 2, clientHeight * MOST_UP);
+    this.#picture.style.translate = `0 ${-up}px`;
+    this.#view.style.bottom = `${covered}px`;
     const far = !this.far.hidden;
     const width = far ? this.far.naturalWidth : this.video.videoWidth;
     const height = far ? this.far.naturalHeight : this.video.videoHeight;
-    const { clientWidth, clientHeight } = this.#stage;
     if (!width || !clientHeight) return;
     const picture = width / height;
     const place = clientWidth / clientHeight;
@@ -111,10 +126,13 @@ export class StageView {
     this.#wholeButton.setAttribute("aria-pressed", String(whole));
     // The finder is placed within the picture.
     const spare = whole ? 1 : 0;
-    const beside = spare * Math.max(0, (clientWidth - clientHeight * picture) / 2);
-    const above = spare * Math.max(0, (clientHeight - clientWidth / picture) / 2);
-    this.#finder.style.setProperty("--beside", `${beside}px`);
-    this.#finder.style.setProperty("--above", `${above}px`);
+    const bars = {
+      beside: spare * Math.max(0, (clientWidth - clientHeight * picture) / 2),
+      above: spare * Math.max(0, (clientHeight - clientWidth / picture) / 2),
+    };
+    this.#finder.style.setProperty("--beside", `${bars.beside}px`);
+    this.#finder.style.setProperty("--above", `${Math.max(0, bars.above - up)}px`);
+    this.#finder.style.setProperty("--below", `${Math.max(0, bars.above + up - covered)}px`);
   }
 
   /** Freeze the shown picture. */
@@ -156,7 +174,7 @@ export class StageView {
 
   /** @param {MouseEvent} event */
   ringAt(event) {
-    const box = this.#stage.getBoundingClientRect();
+    const box = this.#picture.getBoundingClientRect();
     this.#ring.style.left = `${event.clientX - box.left}px`;
     this.#ring.style.top = `${event.clientY - box.top}px`;
     show(this.#ring, true);

@@ -9,8 +9,6 @@ import { labelPlaces } from "./labels.js";
 
 // The state's bar is above the picture; px, as what follows
 const TOP_BAR = 62;
-// The sheet's edge is below it.
-const SHEET_EDGE = 22;
 const EDGE = 8;
 
 /**
@@ -27,6 +25,7 @@ const EDGE = 8;
 /** The boxes over the video: one button each, with a label and an age. Knows no connection and no tracker. */
 export class Overlay {
   #root = byId("marks", HTMLElement);
+  #view = byId("view", HTMLElement);
   #clear = byId("marks-clear", HTMLButtonElement);
   #video;
   #onAsk;
@@ -52,7 +51,8 @@ export class Overlay {
       onClear();
     });
     const again = () => this.render([...this.#marks.values()]);
-    new ResizeObserver(again).observe(video);
+    const sizes = new ResizeObserver(again);
+    for (const element of [video, this.#view]) sizes.observe(element);
     video.addEventListener("resize", again);
   }
 
@@ -115,7 +115,8 @@ export class Overlay {
       const label = several && marks[at].state !== "lost" ? this.#label(marks[at].id) : { width: 0, height: 0 };
       return { ...box, label };
     });
-    const places = labelPlaces(labelled, { top: TOP_BAR, bottom: this.#video.clientHeight - SHEET_EDGE });
+    const [video, view] = [this.#video, this.#view].map((one) => one.getBoundingClientRect());
+    const places = labelPlaces(labelled, { top: TOP_BAR + view.top - video.top, bottom: view.bottom - video.top });
     places.forEach((place, at) => {
       const button = this.#buttons.get(marks[at].id);
       if (button) button.dataset.label = place;

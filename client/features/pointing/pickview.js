@@ -101,7 +101,7 @@ export class PickView {
     addEventListener("pointermove", (event) => this.#move(event));
     addEventListener("pointerup", (event) => this.#end(event));
     addEventListener("pointercancel", () => this.#forget());
-    new ResizeObserver(() => this.render(this.#picked)).observe(this.#stage);
+    new ResizeObserver(() => this.render(this.#picked)).observe(byId("view", HTMLElement));
     for (const picture of this.#pictures) picture.addEventListener("resize", () => this.render(this.#picked));
     onLanguage(() => this.#words());
     this.#words();
@@ -131,20 +131,16 @@ export class PickView {
     this.#name.style.setProperty("--up", `${(Math.max(0, low) + 6).toFixed(1)}px`);
     const within = (/** @type {number} */ at, /** @type {number} */ most) => Math.max(0, Math.min(most - CROSS, at));
     // Below the page's own buttons
-    const { offsetTop, offsetHeight } = this.#top;
-    const high = Math.max(offsetTop + offsetHeight, within(top - CROSS / 2, clientHeight));
+    const bar = this.#top.getBoundingClientRect().bottom - this.#root.getBoundingClientRect().top;
+    const high = Math.max(bar, within(top - CROSS / 2, clientHeight));
     place(this.#cross, within(left + width - CROSS / 2, clientWidth), high);
     const label = text("pick.keys", { what: this.where(picked) });
     if (this.#box.getAttribute("aria-label") !== label) this.#box.setAttribute("aria-label", label);
   }
 
-  /** Where the picture ends, or what lies over it begins: CSS pixels below its top. */
+  /** The end of what is seen of the picture, in CSS pixels below its top. */
   get #floor() {
-    const [stage, panel] = [this.#stage, byId("panel", HTMLElement)].map((one) => one.getBoundingClientRect());
-    return (
-      (panel.left < stage.right && panel.right > stage.left ? Math.min(stage.bottom, panel.top) : stage.bottom) -
-      stage.top
-    );
+    return byId("view", HTMLElement).getBoundingClientRect().bottom - this.#root.getBoundingClientRect().top;
   }
 
   /** Describe the mark and its place. @param {Picked} picked */
