@@ -36,6 +36,19 @@
     else if (pathname !== "/") event.respondWith(openFile(event.request, pathname, event.clientId));
   });
 
+  addEventListener("notificationclick", (event) => {
+    event.notification.close();
+    event.waitUntil(openAlert(event.notification.tag));
+  });
+
+  /** Show the page, at the alert. @param {string} alert its id */
+  async function openAlert(alert) {
+    const [page] = await clients.matchAll({ type: "window", includeUncontrolled: true });
+    if (!page) return clients.openWindow("/");
+    await page.focus();
+    page.postMessage({ alert });
+  }
+
   /**
    * Fetch all files, each with the content that the list promises: a half-upgraded server fails it, and the browser
    * tries again.

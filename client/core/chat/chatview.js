@@ -184,13 +184,15 @@ export class ChatView {
     show(this.#empty, false);
     this.log.append(entry);
     if (loud) this.#following.expect();
-    else this.#following.sizes.observe(entry); // its picture and words come later
+    this.#following.sizes.observe(entry); // its picture and words come later
     this.#following.follow();
   }
 
   /** @param {HTMLElement} entry that was added */
   drop(entry) {
+    this.#following.sizes.unobserve(entry);
     entry.remove();
+    this.#fit();
     this.entries -= 1;
     show(this.#empty, this.#turns.size + this.entries === 0);
   }
@@ -414,10 +416,10 @@ export class ChatView {
     article.classList.toggle("pinned", article.dataset.kind !== "describe" && long);
   }
 
-  /** The newest turn and its words, while nothing stands below it. @returns {[HTMLElement, HTMLElement]|null} */
+  /** The newest entry, and its words. @returns {[HTMLElement, HTMLElement]|null} */
   #newestWords() {
-    const last = this.#last;
-    return last && last === this.log.lastElementChild ? [last, part(last, ".said", HTMLElement)] : null;
+    const last = /** @type {HTMLElement|null} */ (this.log.lastElementChild);
+    return last && [last, last === this.#last ? part(last, ".said", HTMLElement) : last];
   }
 }
 
@@ -485,8 +487,7 @@ export class Following {
 
   /**
    * @param {HTMLElement} log
-   * @param {() => [HTMLElement, HTMLElement]|null} words the newest turn, and its words as a whole; null when something
-   *   else stands below it
+   * @param {() => [HTMLElement, HTMLElement]|null} words the newest entry, and its words as a whole
    * @param {() => void} resized called when any height has changed
    */
   constructor(log, words, resized) {

@@ -12,6 +12,12 @@ const SHAKE_MS = [200, 100, 200];
 /** Sound, vibration and the system's notification. Everything is best effort: browsers allow what they like. */
 export class Alarm {
   #asked = false;
+  /** @type {Map<string, () => void>} what a tap on a notification does, by the alert's id */
+  #opened = new Map();
+
+  constructor() {
+    navigator.serviceWorker?.addEventListener("message", ({ data }) => this.#opened.get(data?.alert)?.());
+  }
 
   /** Prepare at a person's tap, which browsers want for sound and for the question about notifications. */
   prepare() {
@@ -26,19 +32,27 @@ export class Alarm {
    * @param {import("../../core/live/messages.d.ts").Alert} ring
    * @param {() => void} onOpen the person taps the notification
    */
-  show(alert, onOpen) {
+  async show(alert, onOpen) {
     playNotes(TONES, TONE_SECONDS, LOUDNESS);
     navigator.vibrate?.(SHAKE_MS);
     if (!document.hidden || !("Notification" in window) || Notification.permission !== "granted") return;
+    const options = { body: alert.reason, tag: alert.id, icon: alert.image };
+    // Chrome on Android shows notifications of service workers only.
+    const registration = await navigator.serviceWorker?.getRegistration();
+    if (registration?.active) {
+      this.#opened.set(alert.id, onOpen);
+      await registration.showNotification(alert.condition, options).catch(() => {});
+      return;
+    }
     try {
-      const shown = new Notification(alert.condition, { body: alert.reason, tag: alert.id, icon: alert.image });
+      const shown = new Notification(alert.condition, options);
       shown.onclick = () => {
         window.focus();
         shown.close();
         onOpen();
       };
     } catch {
-      // Chrome on Android shows notifications of service workers only.
+      // No worker keeps this page, and the browser shows no other notifications.
     }
   }
 }

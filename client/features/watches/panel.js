@@ -25,12 +25,13 @@ export class WatchPanel {
   #added = new Set();
   #desk;
   #receivers;
+  #say;
   #view;
 
   /** @param {import("../../core/page.js").Page} page */
   constructor(page) {
     const { chat, visit } = page;
-    const say = (/** @type {string} */ words) => page.tell(words);
+    const say = (this.#say = (/** @type {string} */ words) => page.tell(words));
     this.#visit = visit;
     this.#changes = new Changes((wish) => visit.description.prefer(wish));
     const hooks = {
@@ -44,6 +45,14 @@ export class WatchPanel {
       },
       onChange: (id, change) => this.#desk.change(id, change),
       onWrong: (id) => this.#desk.wrong(id),
+      onDone: (entry) => {
+        chat.drop(entry);
+        chat.view.log.focus();
+      },
+      onSee: (entry) => {
+        if (!entry.isConnected) chat.add(entry, false);
+        entry.scrollIntoView({ block: "nearest" });
+      },
       onOpen: () => page.sheet.grow(true),
       onComparing: (open) => visit.description.prefer({ watch_changes: open }),
     };
@@ -64,7 +73,7 @@ export class WatchPanel {
         if (!fresh) return;
         const over = last ? [text("watch.seen", { time: clock(alert.at) })] : [];
         say([ended(alert.condition), alert.reason, ...over].join(" "));
-        this.#alarm.show(alert, () => entry.scrollIntoView({ block: "nearest" }));
+        void this.#alarm.show(alert, () => hooks.onSee(entry));
       },
       onWords: (alert) => view.reword(alert),
       onRefused: (condition, why) => {
@@ -106,7 +115,9 @@ export class WatchPanel {
    * @returns {() => boolean} takes it back; false: it has ended
    */
   add(condition, prefix) {
-    this.#added.add(condition);
+    const same = this.#desk.list.some((one) => !one.ended && one.condition === condition);
+    if (same) this.#say(text("watch.already", { condition }));
+    else this.#added.add(condition);
     const id = this.#desk.add(condition, false, prefix);
     return () => this.#desk.stop(id) !== null;
   }

@@ -9,6 +9,10 @@ import { clock, isolated, onLanguage, percent, text } from "../../core/words/tex
 
 // For this time (ms) the list shows that a watch was stopped.
 const SHOWN_STOPPED = 8000;
+// Alerts in the list of past ones; of more, the oldest goes.
+const MOST_PAST = 64;
+// Pictures are data URLs, as in the protocol: the page loads none from an address.
+const JPEG = "data:image/jpeg;base64,";
 
 /**
  * @template {keyof HTMLElementTagNameMap} K
@@ -27,6 +31,7 @@ export class WatchView {
 
   #summary = byId("watches-summary", HTMLElement);
   #list = byId("watches-list", HTMLElement);
+  #past = byId("watches-past", HTMLDetailsElement);
   #comparing = byId("watches-changes", HTMLDetailsElement);
   // The comparison is in sight.
   #compares = false;
@@ -50,6 +55,8 @@ export class WatchView {
    * @param {(id: string) => void} hooks.onStop
    * @param {(id: string, change: Partial<import("./desk.js").Order>) => void} hooks.onChange
    * @param {(id: string) => void} hooks.onWrong
+   * @param {(entry: HTMLElement) => void} hooks.onDone a person has read an alert
+   * @param {(entry: HTMLElement) => void} hooks.onSee a past alert is to be seen again
    * @param {() => void} hooks.onOpen the list was opened
    * @param {(open: boolean) => void} hooks.onComparing the last comparison of the scene is in sight
    * @param {HTMLElement} changes shows that comparison
@@ -59,8 +66,9 @@ export class WatchView {
     onLanguage(() => {
       for (const { item } of this.#items.values()) item.remove();
       this.#items.clear();
-      this.render(...this.#shown);
       for (const id of this.#alerts.keys()) this.#fill(id);
+      this.#renderPast();
+      this.render(...this.#shown);
     });
     this.#comparing.append(changes);
     const compare = () => {
@@ -90,8 +98,10 @@ export class WatchView {
         hours: undefined,
       })),
     ];
-    show(this.box, rows.length > 0);
-    say(this.#summary, summary(watches, waiting.length, { over, stopped: this.#stopped.size > 0, off: this.#off }));
+    const past = this.#alerts.size;
+    show(this.box, rows.length > 0 || past > 0);
+    const words = summary(watches, waiting.length, { over, stopped: this.#stopped.size > 0, off: this.#off });
+    say(this.#summary, rows.length > 0 ? words : text("watch.past", { count: past }));
     this.box.dataset.state = watches.some((one) => one.state === "cannot") ? "cannot" : "on";
     const here = new Set(rows.map((row) => row.id));
     for (const [id, { item }] of this.#items) {
@@ -159,14 +169,35 @@ export class WatchView {
     const entry = make("article", "alert");
     entry.dataset.id = alert.id;
     this.#alerts.set(alert.id, { alert, entry, wrong: false });
+    for (const id of this.#alerts.keys()) if (this.#alerts.size > MOST_PAST) this.#alerts.delete(id);
     this.#fill(alert.id);
+    this.#renderPast();
     return entry;
+  }
+
+  /** List the alerts of this session, the newest first. */
+  #renderPast() {
+    show(this.#past, this.#alerts.size > 0);
+    const [words, list] = this.#past.children;
+    say(words, text("watch.past", { count: this.#alerts.size }));
+    const rows = [...this.#alerts.values()].reverse().map(({ alert, entry }) => {
+      const row = make("button", "past");
+      row.type = "button";
+      const image = alert.image?.startsWith(JPEG) ? [this.#image(alert)] : [];
+      row.append(...image, make("span", "condition", alert.condition), make("time", "", clock(alert.at)));
+      row.addEventListener("click", () => this.#hooks.onSee(entry));
+      const item = make("li");
+      item.append(row);
+      return item;
+    });
+    list.replaceChildren(...rows);
   }
 
   /** @returns {HTMLElement[]} the entries of all alerts, which are this view's no more */
   forget() {
     const entries = [...this.#alerts.values()].map(({ entry }) => entry);
     this.#alerts.clear();
+    this.#renderPast();
     return entries;
   }
 
@@ -204,6 +235,10 @@ export class WatchView {
     const sure = make("span", "fine", shown.wrong ? text("watch.taken_back") : text("watch.sure", { share }));
     sure.setAttribute("role", "status");
     foot.append(sure, ...(alert.model ? [make("span", "fine", isolated(engineName(alert.model)))] : []), wrong);
+    const done = make("button", "", text("watch.got_it"));
+    done.type = "button";
+    done.addEventListener("click", () => this.#hooks.onDone(entry));
+    foot.append(done);
     entry.append(reason, foot);
   }
 
@@ -217,16 +252,21 @@ export class WatchView {
   }
 
   /** @param {Alert} alert */
-  #picture({ image, region, condition }) {
-    // Only data URLs as in the protocol: the page loads no picture from an address.
-    if (!image?.startsWith("data:image/jpeg;base64,")) return null;
+  #image({ image, condition }) {
+    const shown = make("img");
+    shown.src = image ?? "";
+    shown.alt = text("watch.picture_of", { condition });
+    return shown;
+  }
+
+  /** @param {Alert} alert */
+  #picture(alert) {
+    const { image, region } = alert;
+    if (!image?.startsWith(JPEG)) return null;
     const frame = make("button", "proof");
     frame.type = "button";
     frame.title = text("page.enlarge");
-    const shown = make("img");
-    shown.src = image;
-    shown.alt = text("watch.picture_of", { condition });
-    frame.append(shown);
+    frame.append(this.#image(alert));
     if (region) {
       const [left, top, right, bottom] = region.map((share) => Math.min(1, Math.max(0, share)) * 100);
       const mark = make("i");
