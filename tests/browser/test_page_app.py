@@ -104,9 +104,9 @@ async def upgraded(
             yield run, shell
 
 
-async def kept_page(visit: Visit, url: str) -> Visitor:
+async def kept_page(visit: Visit, url: str, **options: Any) -> Visitor:
     """A page whose files are kept, and which is opened by the service worker."""
-    page = await visit(url, prepare=soon_kept, context_options=ALLOWED)
+    page = await visit(url, prepare=soon_kept, context_options=ALLOWED, **options)
     assert await page.evaluate(_READY) in ("activating", "activated")
     await page.page.reload()
     await page.page.wait_for_function(_CONTROLLED)

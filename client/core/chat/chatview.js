@@ -549,7 +549,7 @@ export class Following {
     const [turn, words] = newest.map((one) => one.getBoundingClientRect().top);
     const above = log.getBoundingClientRect().top + log.clientTop - log.scrollTop;
     const whole = (words - turn) * MOST_ASKED < log.clientHeight;
-    const pinned = part(newest[0], ".asked", HTMLElement).offsetHeight * Number(newest[0].matches(".pinned"));
+    const pinned = newest[0].matches(".pinned") ? part(newest[0], ".asked", HTMLElement).offsetHeight : 0;
     return Math.floor(Math.min(end, (whole ? turn : words - WORDS_ROOM - pinned) - above));
   }
 }

@@ -10,6 +10,7 @@ import { text } from "../../core/words/text.js";
  * @property {(condition: string, prefix?: string) => () => boolean} add
  * @property {(condition: string) => (() => boolean)|null} end
  * @property {() => string} endAll
+ * @property {() => boolean} reveal
  * @property {(message: ServerMessage) => boolean} receive
  * @property {(open: boolean) => void} connected
  * @property {() => void} forget
@@ -68,10 +69,7 @@ class WatchEntry {
     });
     // The list, or the beginning of the first one
     this.#menu.addEventListener("click", () => {
-      const list = byId("watches", HTMLDetailsElement);
-      if (list.hidden) return this.#button.click();
-      list.open = true;
-      byId("watches-summary", HTMLElement).focus();
+      if (!this.#part.here?.reveal()) this.#button.click();
     });
     const words = page.part(import.meta.url, "./condition.js", { load: () => import("./condition.js") });
     this.#button.addEventListener("click", () => this.#composer.toggleOrder());

@@ -138,6 +138,11 @@ export class WatchPanel {
       : null;
   }
 
+  /** Open the list. @returns {boolean} false if it is empty */
+  reveal() {
+    return this.#view.reveal();
+  }
+
   /** End all watches. @returns {string} what is said of it */
   endAll() {
     const on = [...this.#desk.list.filter((one) => !one.ended), ...this.#desk.waiting];

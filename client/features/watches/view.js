@@ -78,6 +78,7 @@ export class WatchView {
     this.#comparing.addEventListener("toggle", compare);
     this.box.addEventListener("toggle", () => {
       if (this.box.open) hooks.onOpen();
+      else this.render(...this.#shown);
       compare();
     });
   }
@@ -99,7 +100,7 @@ export class WatchView {
       })),
     ];
     const past = this.#alerts.size;
-    show(this.box, rows.length > 0 || past > 0);
+    show(this.box, rows.length > 0 || (past > 0 && this.box.open));
     const words = summary(watches, waiting.length, { over, stopped: this.#stopped.size > 0, off: this.#off });
     say(this.#summary, rows.length > 0 ? words : text("watch.past", { count: past }));
     this.box.dataset.state = watches.some((one) => one.state === "cannot") ? "cannot" : "on";
@@ -173,6 +174,14 @@ export class WatchView {
     this.#fill(alert.id);
     this.#renderPast();
     return entry;
+  }
+
+  /** Open the list of watches and past alerts. @returns {boolean} false if both are empty */
+  reveal() {
+    this.box.open = this.#items.size > 0 || this.#alerts.size > 0;
+    this.render(...this.#shown);
+    if (this.box.open) this.#summary.focus();
+    return this.box.open;
   }
 
   /** List the alerts of this session, the newest first. */

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from playwright.async_api import Page, Route, expect
 
+from tests.browser.test_page_app import kept_page
 from tests.browser.test_page_camera import put_out_of_sight
 from tests.browser.visitor import (
     BLUE,
@@ -136,6 +137,52 @@ async def test_an_alert_speaks_the_pages_language_and_goes_with_the_answers(
     for name in ("Alles löschen", "Alle Antworten löschen?"):
         await page.button(name).click()
     await expect(alert).to_have_count(0)
+
+
+SIZES = ((320, 568), (360, 640), (390, 844), (820, 1180), (844, 390), (1280, 800))
+
+
+async def test_an_alert_opens_at_its_title_and_picture(visit: Visit, builtin: Running) -> None:
+    """In every window, beside a notice, too. Read, it leaves the chat and stays in the list of past alerts, which the
+    menu opens; the same watch a second time is answered.
+    """
+    page = await started(
+        visit, builtin.base_url, viewport=(390, 844), width=720, height=1280, mode=GREY, clock=False
+    )
+    await page.ask("What colour is this?")
+    await page.box.fill("Tell me when you see red.")
+    await page.box.press("Enter")
+    await page.got('m.type === "watches" && m.watches[0]?.armed')
+    await page.box.fill("Tell me when you see red.")
+    await page.box.press("Enter")
+    announcer = page.find("#announcer")
+    await expect(announcer).to_have_text(say("watch.already", condition="you see red"))
+    await page.show(mode=RED)
+    alert = page.find(".alert")
+    await expect(alert.locator(".proof img")).to_have_js_property("complete", True)
+    notice = "document.getElementById('notice').hidden = {hidden}"
+    for hidden in ("true", "false"):
+        await page.evaluate(notice.format(hidden=hidden))
+        for size in SIZES:
+            await page.resize(*size)
+            await page.settle()
+            await page.page.screenshot(path=f'/tmp/P/alert-{size[0]}-{hidden}.png')
+            await expect(alert.locator(".head")).to_be_in_viewport(ratio=0.9)
+            await expect(alert.locator(".proof")).to_be_in_viewport(ratio=0.5)
+    await page.resize(390, 844)
+    await alert.get_by_role("button", name=say("watch.got_it")).click()
+    await expect(alert).to_have_count(0)
+    await page.find("#watches-summary").click()
+    past = page.find("#watches-past")
+    await expect(past.locator("summary")).to_have_text(say("watch.past", count=1))
+    await past.locator("summary").click()
+    await expect(past.locator("img")).to_have_js_property("complete", True)
+    await page.button(f"{say('watch.remove')}: you see red").click()
+    await page.find("#watches-summary").click()
+    await expect(page.find("#watches")).to_be_hidden()
+    await page.press("#watches-open")
+    await past.get_by_role("button").click()
+    await expect(alert).to_have_count(1)
 
 
 async def test_an_order_ends_all_watches(visit: Visit, builtin: Running) -> None:
@@ -296,6 +343,28 @@ async def test_an_alert_sounds_shakes_and_notifies(visit: Visit, builtin: Runnin
     await expect(page.find(".alert")).to_have_count(2)
     told = ["notification", "you see blue", True, True, "data:image/jpeg"]
     await page.comes("window.__alarm", [*calls, told])
+
+
+_SHOWN = """async () => {
+  const shown = await (await navigator.serviceWorker.ready).getNotifications();
+  return shown.map(({ title, body, tag, icon }) => [title, body !== "", tag !== "", icon.slice(0, 15)]);
+}"""
+
+
+async def test_an_alert_of_a_kept_page_is_shown_by_its_worker(
+    visit: Visit, builtin: Running
+) -> None:
+    """As Chrome on Android requires."""
+    away = 'Object.defineProperty(document, "hidden", { get: () => Boolean(window.__away) })'
+    page = await kept_page(visit, builtin.base_url, scripts=[away])
+    await page.page.context.grant_permissions(["notifications"])
+    await page.start()
+    await page.show(mode=GREY, clock=False)
+    await page.watch()
+    await page.evaluate("window.__away = true")
+    await page.show(mode=RED)
+    await expect(page.find(".alert")).to_have_count(1)
+    await page.comes(_SHOWN, [["you see red", True, True, "data:image/jpeg"]])
 
 
 def paper(patch: int) -> str:
