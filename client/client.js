@@ -121,6 +121,7 @@ function arrive() {
   if (code) void visit.pair(code);
   showOperator();
   if (cameAsOperator()) void operator.open(manage);
+  else if (location.hash) void import("./core/launch.js").then(({ launch }) => launch(page));
 }
 window.addEventListener("hashchange", arrive);
 

@@ -68,6 +68,8 @@ export class Page {
   others = null;
   /** Tools of the model by their names. @type {Map<string, import("./chat/tools.js").Tool>} */
   tools = new Map();
+  /** What the app's shortcuts do, by their names; see launch.js. @type {Map<string, (about: string) => void>} */
+  launches = new Map();
   /** Those that get alerts, by their feature; of the present session. @type {Map<string, Receivers>} */
   receivers = new Map();
   /** True for what wants the camera on while the page is hidden. @type {(() => boolean)[]} */

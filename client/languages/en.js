@@ -204,7 +204,6 @@ export const ENGLISH = {
 "page.way_twice": "Double-check",
 "page.way_where": "Show where",
 "page.welcome": "Point, ask, and know.",
-"page.welcome_note": "Only the live picture is used. Recent minutes stay in memory until you stop. Nothing is saved.",
 "page.welcome_text": "Show something to the camera and ask about it.",
 "page.what_to_do": "What to do",
 "problem.camera_frozen": "The camera keeps sending the same picture. Stop it and start it again.",

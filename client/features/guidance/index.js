@@ -25,6 +25,7 @@ export function register(page) {
   });
   page.when("stop", () => entry.stop(true));
   page.tools.set("guide_to", { words: "chat.tool_guide_to", act: (thing) => entry.guide(thing) });
+  page.launches.set("guide", (thing) => void (thing ? entry.lead(thing) : entry.want(true)));
   page.offer("guidance", entry);
 }
 

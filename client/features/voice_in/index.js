@@ -14,6 +14,7 @@ export function register(page) {
   const entry = new TalkEntry(page);
   page.take(["transcript", "listening"], (message) => entry.receive(message));
   page.when("facts", (facts) => entry.connected(facts));
+  page.launches.set("talk", () => entry.button.click());
   page.chat.correct = (turn, words) => entry.correct(turn, words);
 }
 

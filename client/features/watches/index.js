@@ -35,6 +35,7 @@ export function register(page) {
   page.offer("watches", {
     add: (/** @type {string} */ condition) => void entry.add(condition),
   });
+  page.launches.set("watch", (condition) => void (condition ? entry.add(condition) : page.chat.composer.toggleOrder()));
   const begin = (/** @type {string} */ condition) => entry.add(condition, BY_MODEL);
   // It says that it watches once the server has it.
   page.tools.set("watch", { words: "chat.tool_watch", act: begin, silent: true });

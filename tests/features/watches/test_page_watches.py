@@ -166,7 +166,7 @@ async def test_an_alert_opens_at_its_title_and_picture(visit: Visit, builtin: Ru
         for size in SIZES:
             await page.resize(*size)
             await page.settle()
-            await page.page.screenshot(path=f'/tmp/P/alert-{size[0]}-{hidden}.png')
+            await page.page.screenshot(path=f"/tmp/P/alert-{size[0]}-{hidden}.png")
             await expect(alert.locator(".head")).to_be_in_viewport(ratio=0.9)
             await expect(alert.locator(".proof")).to_be_in_viewport(ratio=0.5)
     await page.resize(390, 844)
