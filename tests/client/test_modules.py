@@ -129,7 +129,7 @@ async def test_corrected_words_cancel_nothing(page: Page) -> None:
         const page = {
           chat: { conversation, speech, view: {}, renderRunning() {} },
           part: () => ({ here: speaking, open: async () => {}, ahead: async () => {} }),
-          send: (message) => sent.push(message), agree: async () => true, offer() {}, take() {}, when() {},
+          send: (message) => sent.push(message), agree: async () => true, offer() {}, take() {}, when() {}, launches: new Map(),
         };
         speak.register(page);
         talk.register(page);
