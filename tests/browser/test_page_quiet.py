@@ -84,7 +84,8 @@ HINTS = """() => {
     notice.hidden = aim.hidden = false;
     [action.hidden, check.hidden] = [!press, tone !== "bad"];
     const shown = [notice, aim].filter((one) => one.checkVisibility());
-    seen[`${tone} ${press}`] = shown.map((one) => [one.id, one.getBoundingClientRect().top]);
+    const { top } = document.getElementById("panel").getBoundingClientRect();
+    seen[`${tone} ${press}`] = shown.map((one) => [one.id, one.getBoundingClientRect().top - top]);
   }
   return seen;
 }"""
@@ -93,7 +94,7 @@ HINTS = """() => {
 async def test_what_is_wrong_stands_beside_the_picture_one_hint_at_a_time(
     visit: Visit, builtin: Running
 ) -> None:
-    """A message, and a hint of the guide; in one place: the guide's, unless a message has something
+    """A message, and a hint of the guide; at the top of the sheet: the guide's, unless a message has something
     to press.
     """
     page = await started(visit, builtin.base_url)
