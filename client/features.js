@@ -2,8 +2,8 @@
 
 /** Those with a part of the page. */
 export const FEATURES = [
-  ...["builtin", "cameras", "describe", "grants", "guidance", "hosting", "mqtt", "pointing", "reading", "recall"],
-  ...["sample", "voice_in", "voice_out", "watches", "webhooks"],
+  ...["builtin", "cameras", "describe", "grants", "guidance", "hosting", "mqtt", "pointing", "push", "reading"],
+  ...["recall", "sample", "voice_in", "voice_out", "watches", "webhooks"],
 ];
 
 /** Those with a part of the operator's panel. */

@@ -36,6 +36,11 @@
     else if (pathname !== "/") event.respondWith(openFile(event.request, pathname, event.clientId));
   });
 
+  globalThis.onpush = (event) => {
+    const { id, condition, at } = event.data.json();
+    const body = new Date(at).toLocaleTimeString();
+    event.waitUntil(registration.showNotification(condition, { body, tag: id, icon: "/client/icons/small.png" }));
+  };
   addEventListener("notificationclick", (event) => {
     event.notification.close();
     event.waitUntil(openAlert(event.notification.tag));

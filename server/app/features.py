@@ -32,6 +32,7 @@ FEATURES = {
     "realtime": "OpenAI's Realtime protocol on the live camera",
     "webhooks": "alerts to other programs, signed and tried again",
     "mqtt": "cameras as devices of Home Assistant and others",
+    "push": "alerts to a visitor's own device, also while it is locked",
     "generation": "videos and sound from words",
 }
 # Enabled only if FEATURES names them

@@ -65,6 +65,8 @@ class Alert:
     region: tuple[float, ...] | None = None
     # Filtered; None if a filter withheld it
     jpeg: bytes | None = field(default=None, repr=False)
+    # Unique in its session
+    id: str = ""
 
 
 class SpeechOutput:

@@ -308,6 +308,17 @@ export interface SetHomeAssistant {
   on: boolean;
 }
 
+/** Send the alerts of this session to the browser's push service until the session's end; end it with an empty endpoint. */
+export interface Subscribe {
+  type: "push";
+  /** PushSubscription.endpoint */
+  endpoint?: string;
+  /** Its public key: an uncompressed point of P-256, as base64url */
+  p256dh?: string;
+  /** Its secret: 16 bytes, as base64url */
+  auth?: string;
+}
+
 /** The session, its engine and its settings: the first message of a socket, repeated when the engine changes. */
 export interface Ready {
   type: "ready";
@@ -888,6 +899,17 @@ export interface HomeAssistant {
   on: boolean;
 }
 
+/** Whether alerts go to a push service. Sent after each `ready`, after `push`, and when the subscription has expired. */
+export interface PushState {
+  type: "push";
+  /** The server's public key for `PushManager.subscribe`, as base64url */
+  key: string;
+  /** True: alerts of this session are sent. */
+  on: boolean;
+  /** The push service's host; empty if `on` is false */
+  host: string;
+}
+
 /** The engine that does the work of a role. */
 export interface RoleEngine {
   /** Its name */
@@ -1192,6 +1214,6 @@ export interface WebhookOffer {
   on: boolean;
 }
 
-export type ClientMessage = Auth | Chat | PointAt | CorrectTranscript | Cancel | Hold | Release | Settings | ClearRecall | DeleteAnswer | Typing | Ping | Confirm | Operator | Resume | Watch | Unwatch | Ack | FalseAlarm | Goal | TargetLost | Scan | WhereWas | Point | SpeechProgress | PushToTalk | Forward | SetHomeAssistant;
+export type ClientMessage = Auth | Chat | PointAt | CorrectTranscript | Cancel | Hold | Release | Settings | ClearRecall | DeleteAnswer | Typing | Ping | Confirm | Operator | Resume | Watch | Unwatch | Ack | FalseAlarm | Goal | TargetLost | Scan | WhereWas | Point | SpeechProgress | PushToTalk | Forward | SetHomeAssistant | Subscribe;
 
-export type ServerMessage = Ready | Status | Sender | Error | Pong | Transcript | Waiting | Started | DeltaMessage | Thinking | SceneChange | Response | Handover | Resumed | Moved | Still | CameraList | EngineReport | LogLines | ModelComing | Glance | WatchList | Alert | Unchanged | Recalled | AimHint | Target | Scanned | Bearing | Pointed | ReadingState | SpeakingState | Say | Listening | ProgramList | ProgramLook | WebhookOffers | HomeAssistant;
+export type ServerMessage = Ready | Status | Sender | Error | Pong | Transcript | Waiting | Started | DeltaMessage | Thinking | SceneChange | Response | Handover | Resumed | Moved | Still | CameraList | EngineReport | LogLines | ModelComing | Glance | WatchList | Alert | Unchanged | Recalled | AimHint | Target | Scanned | Bearing | Pointed | ReadingState | SpeakingState | Say | Listening | ProgramList | ProgramLook | WebhookOffers | HomeAssistant | PushState;

@@ -65,6 +65,7 @@ class KeptAlert:
         return Alert(
             self.at,
             source,
+            id=self.id,
             watch=self.watch,
             condition=self.firing.condition,
             reason=self.firing.reason,

@@ -1,0 +1,22 @@
+"""Web Push: alerts to a visitor's own device, also while its screen is locked. They carry no picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.app.api import Api
+
+
+def register(api: Api) -> None:
+    """Let visitors receive the alerts of their session through their browser's push service."""
+    from server.features.push.messages import Subscribe
+    from server.features.push.push import Pushing, PushSender
+    from server.features.push.settings import PushSettings
+
+    settings = PushSettings.of(api.settings)
+    sender = PushSender(settings.core("jwt_secret_key").get_secret_value(), settings.push_contact)
+    api.run("push", close=sender.close)
+    api.on_session_ended(sender.end)
+    hosts = settings.push_services
+    api.session_part(lambda context: Pushing(context, sender, hosts), Subscribe)
