@@ -10,7 +10,7 @@ import { cameAsOperator, takePairingCode, wasLive } from "./core/page/resume.js"
 import { SettingsEntry } from "./core/settings.js";
 import { startStage } from "./core/stage.js";
 import { language, onLanguage } from "./core/words/text.js";
-import { EARLY, FEATURES, HERE, OPERATOR_PARTS, filesOf, isOn } from "./features.js";
+import { EARLY, FEATURES, HERE, OPERATOR_PARTS, filesOf, isOn, LAUNCHES } from "./features.js";
 
 const DOCTOR_AHEAD = 2000;
 
@@ -121,7 +121,7 @@ function arrive() {
   if (code) void visit.pair(code);
   showOperator();
   if (cameAsOperator()) void operator.open(manage);
-  else if (location.hash) void import("./core/launch.js").then(({ launch }) => launch(page));
+  else if (location.hash) void import("./core/launch.js").then(({ launch }) => launch(page, LAUNCHES));
 }
 window.addEventListener("hashchange", arrive);
 

@@ -6,6 +6,9 @@ export const FEATURES = [
   ...["recall", "sample", "voice_in", "voice_out", "watches", "webhooks"],
 ];
 
+/** Those that an address such as /#guide=cup starts, by its word. */
+export const LAUNCHES = new Set(["guide", "talk", "watch"]);
+
 /** Those with a part of the operator's panel. */
 export const OPERATOR_PARTS = ["cluster", "generation", "grants", "hosting", "mqtt", "rtsp", "voice_in", "webhooks"];
 

@@ -3,10 +3,13 @@ import { text } from "./words/text.js";
 // Addresses of the app's shortcuts, such as /#read
 const LAUNCH = /^#([a-z]+)(?:=(.*))?$/;
 
-/** Start the camera, and do what the address says as soon as it is live. @param {import("./page.js").Page} page */
-export async function launch(page) {
+/**
+ * Start the camera, and do what the address says as soon as it is live.
+ * @param {import("./page.js").Page} page @param {Set<string>} names beside the core's own ones
+ */
+export async function launch(page, names) {
   const [, what, about = ""] = LAUNCH.exec(location.hash) ?? [];
-  if (!what) return;
+  if (!["ask", "read", ...names].includes(what)) return;
   // A reload does not do it again.
   history.replaceState(history.state, "", location.pathname + location.search);
   const { chat, launches, visit } = page;

@@ -283,4 +283,4 @@ async def test_what_is_only_invited_is_out_of_the_way(visit: Visit, server: Runn
     await expect(page.find("#several-invited")).to_be_hidden()
     await expect(page.find("#several-list li")).to_have_count(2)
     await page.page.keyboard.press("Escape")
-    await expect(page.find("#stage > .strip")).to_be_hidden()
+    await expect(page.find("#view > .strip")).to_be_hidden()

@@ -71,7 +71,7 @@ async def test_theme_and_size_hold_before_anything_is_drawn(visit: Visit, builti
     assert await kept(page) is None
     await expect(page.find("#settings [name=theme]")).to_have_value("system")
     # Its words look the same before any camera, whose parts have style sheets of their own.
-    await expect(page.find("#settings .fine").first).to_have_css("font-size", "14px")
+    await expect(page.find("#settings .fine").first).to_have_css("font-size", "13px")
 
 
 async def test_what_lies_in_the_store_breaks_nothing(visit: Visit, builtin: Running) -> None:

@@ -126,13 +126,10 @@ export class StageView {
     this.#wholeButton.setAttribute("aria-pressed", String(whole));
     // The finder is placed within the picture.
     const spare = whole ? 1 : 0;
-    const bars = {
-      beside: spare * Math.max(0, (clientWidth - clientHeight * picture) / 2),
-      above: spare * Math.max(0, (clientHeight - clientWidth / picture) / 2),
-    };
-    this.#finder.style.setProperty("--beside", `${bars.beside}px`);
-    this.#finder.style.setProperty("--above", `${Math.max(0, bars.above - up)}px`);
-    this.#finder.style.setProperty("--below", `${Math.max(0, bars.above + up - covered)}px`);
+    const bar = (spare * (clientHeight - clientWidth / picture)) / 2;
+    const side = (spare * (clientWidth - clientHeight * picture)) / 2;
+    const free = { beside: side, above: bar - up, below: bar + up - covered };
+    for (const [name, px] of Object.entries(free)) this.#finder.style.setProperty(`--${name}`, `${Math.max(0, px)}px`);
   }
 
   /** Freeze the shown picture. */

@@ -19,4 +19,4 @@ def register(api: Api) -> None:
     api.run("push", close=sender.close)
     api.on_session_ended(sender.end)
     hosts = settings.push_services
-    api.session_part(lambda context: Pushing(context, sender, hosts), Subscribe)
+    api.add_session_part(lambda context: Pushing(context, sender, hosts), Subscribe)

@@ -19,7 +19,7 @@ from server.core.retry_after import parse_retry_after
 from server.features.push.encryption import MOST_BYTES, Identity, decode, encrypt
 from server.features.push.messages import PushState, Subscribe
 from server.features.push.settings import SERVICES
-from server.models.openai.http import authorities
+from server.models.openai.http import load_ca_certificates
 from server.session.part import PROGRAMS, Alert, SessionContext, SessionPart
 
 log = logging.getLogger(__name__)
@@ -180,7 +180,7 @@ class PushSender:
 
     async def _connect(self) -> httpx2.AsyncClient:
         if self._client is None:
-            trust = await asyncio.to_thread(authorities, "")
+            trust = await asyncio.to_thread(load_ca_certificates, "")
             # Another task may have connected meanwhile.
             self._client = self._client or httpx2.AsyncClient(
                 verify=trust, trust_env=False, timeout=None

@@ -83,14 +83,14 @@ async def test_two_pages_side_by_side(visit: Visit, server: Running, model: Fake
         await expect(turn.locator(".shot")).to_have_attribute("data-word", "Back door")
     # One alone: the large one.
     await tile.click()
-    await expect(page.find("#stage > .large")).to_be_visible()
+    await expect(page.find("#picture > .large")).to_be_visible()
     await expect(page.button("Show Camera 1 large").locator("video")).to_be_visible()
     await expect(page.button(say("cameras.ask_all"))).to_have_attribute("aria-pressed", "false")
     answer = await page.ask("What is this?")
     assert len(model.last.jpegs) == 1
     assert answer["frame"]["camera_name"] == "Back door"
     await page.button("Show Camera 1 large").click()
-    await expect(page.find("#stage > .large")).to_be_hidden()
+    await expect(page.find("#picture > .large")).to_be_hidden()
     # Lost, and said.
     await device.button(say("page.stop")).click()
     await expect(page.find("#log")).to_contain_text("The camera Back door is disconnected.")
@@ -100,7 +100,7 @@ async def test_two_pages_side_by_side(visit: Visit, server: Running, model: Fake
     await expect(tile).to_be_visible()
     # Ended by a tap: the device hears of it.
     device.expect(REFUSED_TOKEN)
-    await page.find("#stage > .strip .manage").click()
+    await page.find("#view > .strip .manage").click()
     await expect(page.find("#several-list li")).to_have_count(2)
     await page.button("End the camera Back door").click()
     await expect(tile).to_be_hidden()

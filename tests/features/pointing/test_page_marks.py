@@ -231,7 +231,7 @@ async def test_the_places_of_many_things_push_no_words_out_of_sight(
 
     finder.answer_for = many
     finder.first_token = 0.0
-    page = await started(visit, pointing.base_url, mode="thing", viewport=(390, 844))
+    page = await started(visit, pointing.base_url, mode="thing", viewport=(390, 644))
     for _ in range(2):
         response = await page.ask(ASKED)
         assert len(response["boxes"]) == 8
@@ -240,7 +240,7 @@ async def test_the_places_of_many_things_push_no_words_out_of_sight(
 
     end = "log => { log.scrollTop = log.scrollHeight; return log.scrollTop; }"
     below = await page.find("#log").evaluate(end)
-    await page.resize(390, 840)
+    await page.resize(390, 640)
     await page.settle()
     assert await page.find("#log").evaluate("log => log.scrollTop") >= below
     await expect(page.button(say("chat.newest"))).to_be_hidden()
