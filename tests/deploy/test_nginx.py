@@ -8,6 +8,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -513,6 +514,30 @@ async def test_sessions_live_in_one_process_each(scene: Scene) -> None:
             status = str(await asyncio.wait_for(last.recv(), 5))
         await last.close()
         assert sum(await scene.sessions()) == sum(expected) + 1
+
+
+async def test_a_program_connects_in_its_sessions_process(scene: Scene) -> None:
+    """By the session in the path; a refusal keeps its status."""
+    front = scene.nginx
+    async with client(front) as http:
+        for _ in range(4):
+            issued = (await http.post("/api/token")).json()
+            page = await socket(front, issued["session_id"], issued["token"])
+            own = {"Authorization": f"Bearer {issued['token']}"}
+            body = {"name": "Robot", "scopes": ["look"], "seconds": 600}
+            made = await http.post(
+                f"/api/grants?session={issued['session_id']}", json=body, headers=own
+            )
+            address = f"wss://127.0.0.1:{front.port}{made.json()['openai']}/realtime"
+            options: dict[str, Any] = {"ssl": front.tls(), "proxy": None}
+            program = {"Authorization": f"Bearer {made.json()['token']}"}
+            robot = await connect(address, additional_headers=program, **options)
+            assert '"session.created"' in str(await asyncio.wait_for(robot.recv(), 5))
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(address, additional_headers=own, **options)
+            assert refused.value.response.status_code == 401
+            await robot.close()
+            await page.close()
 
 
 def last_line(front: Nginx, path: str) -> str:
