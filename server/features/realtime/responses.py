@@ -279,7 +279,7 @@ class Responder:
         self._end(run, "completed" if details is None else "incomplete", details)
         if run.kept and own and all(own):
             # The model answers with the results; without the server's tools, so that this ends.
-            config = replace(run.config, own_tools=())
+            config = replace(run.config, own_tools=(), tool_choice="auto")
             self.create(Running(config, self._conversation.all(), {}, kept=True))
 
     async def _call(self, run: Running, call: ToolCall, *, own: bool) -> bool:

@@ -69,7 +69,9 @@ def alert(desk: Desk, watch: str) -> None:
 async def watch(connection: AsyncRealtimeConnection, desk: Desk) -> tuple[str, list[Any]]:
     """Let the model add a watch; its id, and the events until the model has said so."""
     desk.fake.deltas_for = calls_once
-    await connection.session.update(session={"type": "realtime", "tools": [CAMERA, LAMP]})
+    await connection.session.update(
+        session={"type": "realtime", "tools": [CAMERA, LAMP], "tool_choice": "required"}
+    )
     await until(connection, "mcp_list_tools.completed")
     got = await ask(connection, "Tell me when the kettle boils.")
     got += await until(connection, "response.done")
@@ -93,6 +95,7 @@ async def test_the_model_adds_a_watch(desk: Desk) -> None:
     assert last["messages"][-1]["content"] == call.output
     # The second request cannot call it again, so it ends.
     assert [one["function"]["name"] for one in last["tools"]] == ["lamp"]
+    assert last.get("tool_choice", "auto") == "auto"
 
 
 async def test_an_alert_begins_a_response(desk: Desk) -> None:
