@@ -74,6 +74,7 @@ class ProgramSound:
         for piece in pieces:
             turn.add(piece)
         turn.finish()
+        self._replace(turn)
         self._begin_words(turn)
 
     def clear(self) -> None:
@@ -128,9 +129,14 @@ class ProgramSound:
             return
         turn.little = ended.little
         turn.finish()
-        if self._previous is not None and self._previous.task is not None:
-            self._previous.close()
-        self._previous = turn
+        self._replace(turn)
+
+    def _replace(self, turn: SpokenTurn) -> None:
+        """Recognise this turn alone: the previous one gets no words if they are not known yet."""
+        previous, self._previous = self._previous, turn
+        if previous is not None:
+            previous.close()
+            self._listener.words(previous.id, "", final=True)
 
     def _on_judgement(self, number: int, complete: bool | None) -> bool:
         used, events = self._turns.answer(number, complete)

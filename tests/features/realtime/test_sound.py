@@ -155,6 +155,29 @@ async def test_the_client_marks_its_turns(desk: SoundDesk) -> None:
     assert "What is this?" in str(desk.fake.last.texts)
 
 
+async def test_a_turn_replaces_one_that_is_being_recognised(desk: SoundDesk) -> None:
+    """So that a client cannot make a recogniser work on many turns; each turn gets its end."""
+    desk.transcriber.wait = 1.0
+    asked = len(desk.transcriber.requests)
+    async with desk.client() as connection:
+        await connection.session.update(
+            session={"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+        )
+        for _ in range(3):
+            await send(connection, speech()[: RATE // 2])
+            await connection.input_audio_buffer.commit()
+        done: list[Any] = []
+        for _ in range(3):
+            done += (
+                await until(connection, "conversation.item.input_audio_transcription.completed")
+            )[-1:]
+    desk.transcriber.wait = 0.0
+    assert [one.transcript for one in done] == ["", "", "What is this?"]
+    assert len({one.item_id for one in done}) == 3
+    ended = [one for one in desk.transcriber.requests[asked:] if not one.closed_early]
+    assert len(ended) == 1
+
+
 async def test_speech_over_an_answer_stops_it(desk: SoundDesk) -> None:
     """The model and the voice stop; the next turn is answered; what was heard stays after truncation."""
     desk.voice.pace = 0.2
