@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 
+import numpy as np
+
 from server.core.aio import TaskSet
 from server.core.errors import QwenCameraError
 from server.core.sound import Sound
-from server.features.voice_in.detector import Chunk, SpeechDetector
+from server.features.voice_in.detector import CHUNK, Chunk, SpeechDetector
 from server.features.voice_in.foreground import Foreground
 from server.features.voice_in.listening import RING_SECONDS, ListeningTools, TurnChecks
 from server.features.voice_in.spoken_questions import (
@@ -30,6 +32,9 @@ from server.features.voice_in.turns import (
 from server.shared.services import TurnListener
 from server.shared.speech import SpeechTimeout, SpeechUnavailable
 
+# Samples that are detected together: the switch to another thread and back costs more than a chunk.
+_LEAST_SAMPLES = 2 * CHUNK
+
 
 class ProgramSound:
     """The turns in one program's sound. Call all methods on the event loop, `add` once at a time.
@@ -44,6 +49,8 @@ class ProgramSound:
         self._listener = listener
         self.language = language
         self._detector = SpeechDetector(tools.speech_model)
+        # Sound that is not detected yet
+        self._pieces: list[Sound] = []
         self._foreground = Foreground()
         self._ring = SoundRing(RING_SECONDS)
         judge = tools.turn_judge
@@ -62,8 +69,14 @@ class ProgramSound:
         self._ring.add(sound)
         if self._turn is not None:
             self._turn.add(sound)
+        self._pieces.append(sound)
+        if sum(len(one.samples) for one in self._pieces) < _LEAST_SAMPLES:
+            return
+        samples = np.concatenate([one.samples for one in self._pieces])
+        joined = Sound(samples, self._pieces[0].captured)
+        self._pieces.clear()
         loop = asyncio.get_running_loop()
-        chunks = await loop.run_in_executor(self._tools.pool, self._detector.feed, sound)
+        chunks = await loop.run_in_executor(self._tools.pool, self._detector.feed, joined)
         for chunk in chunks:
             self._take(chunk, answering)
 
@@ -82,6 +95,7 @@ class ProgramSound:
         self._apply(self._turns.give_up())
         assert self._tools.speech_model is not None
         self._detector = SpeechDetector(self._tools.speech_model)
+        self._pieces.clear()
         self._ring.clear()
 
     async def close(self) -> None:

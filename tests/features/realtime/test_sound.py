@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import sys
+import time
 import wave
 from collections.abc import AsyncIterator
 from functools import cache
@@ -20,6 +21,8 @@ from openai.resources.realtime.realtime import AsyncRealtimeConnection
 
 from scripts.bench.live_encoder import LiveEncoder
 from server.core.sound import USUAL_RATE as RATE
+from server.core.sound import Sound
+from server.features.voice_in.detector import Chunk, SpeechDetector
 from server.shared.sound.rates import RateConverter
 from tests.features.grants.test_routes import serving_programs
 from tests.features.realtime.test_realtime import Desk, say, until
@@ -153,6 +156,25 @@ async def test_the_client_marks_its_turns(desk: SoundDesk) -> None:
         done = (await until(connection, "response.done"))[-1].response
     assert done.output[0].content[0].text == "I see a cup."
     assert "What is this?" in str(desk.fake.last.texts)
+
+
+async def test_sound_in_small_pieces_is_not_kept_back(desk: SoundDesk) -> None:
+    """Pieces of 20 ms, with a detector that takes a third of their time."""
+    feed = SpeechDetector.feed
+
+    def slow(detector: SpeechDetector, sound: Sound) -> list[Chunk]:
+        time.sleep(0.02)
+        return feed(detector, sound)
+
+    with patch.object(SpeechDetector, "feed", slow):
+        async with desk.client() as connection:
+            sound, began = speech(), time.monotonic()
+            for at in range(0, len(sound), RATE // 50):
+                piece = sound[at : at + RATE // 50].astype("<i2").tobytes()
+                await connection.input_audio_buffer.append(audio=base64.b64encode(piece).decode())
+                await asyncio.sleep(0.01)
+            await until(connection, "input_audio_buffer.speech_stopped")
+            assert time.monotonic() - began < 1.3 * len(sound) / RATE
 
 
 async def test_a_turn_replaces_one_that_is_being_recognised(desk: SoundDesk) -> None:
