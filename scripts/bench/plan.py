@@ -30,7 +30,7 @@ CAMERA_MIB, PROCESS_MIB = 4.6, 307.0
 PROCESS_PEOPLE = 60
 # Maximum gateways that know each other (server/features/cluster/replicas.py)
 MOST_GATEWAYS = 100
-# Bytes of a question with its picture on the way to an engine (DEPLOY.md, Past one machine)
+# Bytes of a question with its picture on the way to an engine (DEPLOY.md, Beyond one machine)
 QUESTION_BYTES = 150_000
 # Requests per second of one router: its delay was measured (2.2 ms, docs/figures/fleet.json), its maximum was not.
 ROUTER_REQUESTS = 300.0
