@@ -32,10 +32,17 @@ ALLOWED_EXTRAS = (
     "error",
     "code",
     "at",
-    # The affected part: the name of a task, an engine, a relay's URL (a setting), a privacy filter, a field of
-    # a request, a kind of work
+    # The affected part: the name of a task, an engine, a role, a model, a fixed camera or a webhook (from operators'
+    # lists), an address of this machine, the host of an allowed push service, a relay's URL (a setting), a privacy
+    # filter, a field of a request, a kind of work
     "task",
     "engine",
+    "role",
+    "model",
+    "camera",
+    "webhook",
+    "address",
+    "host",
     "relay",
     "filter",
     "field",

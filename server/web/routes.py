@@ -629,11 +629,14 @@ def create_session_router(services: Services) -> APIRouter:
             )
         here = await sessions.revoke(name)
         announced = await sessions.replicas.announce_end(name)
-        log.info("session ended by the operator", extra={"count": int(here)})
         if not here and not announced:
             raise NotFound(
                 "Session not found in this process: it has ended, or belongs to another process. Ask that process."
             )
+        log.info(
+            "session ended by the operator",
+            extra={"session": name, "state": "ended" if here else "announced"},
+        )
         return {"ended": int(here)}
 
     @router.delete("/sessions")

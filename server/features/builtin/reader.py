@@ -1,4 +1,4 @@
-"""Text, codes and faces of a picture, by libraries that load at first use. Blocking."""
+"""Text, codes and faces of a picture, by libraries that load at first use. Calls block."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.core.aio import is_cancelled
+from server.core.logs import get_location
 from server.features.builtin.codes import DecodedCode, format_code_text
 from server.features.builtin.lines import TextPiece
 from server.features.builtin.shapes import split_pieces
@@ -72,7 +73,7 @@ class TextReader:
         self._faces_failed = False
 
     @property
-    def text_broken(self) -> bool:
+    def ocr_failed(self) -> bool:
         return self._ocr_failed
 
     def warm(self) -> None:
@@ -86,7 +87,7 @@ class TextReader:
     def read_text(self, bgr: Bgr) -> list[TextPiece]:
         """Return the pieces of text with their scores, guesses included; unread pieces have no text.
 
-        The list is empty without text, and if the reader did not load (`text_broken`). A picture with
+        The list is empty without text, and if the reader did not load (`ocr_failed`). A picture with
         poor scores is read upside down if that is better.
         """
         return self._read(bgr)[0]
@@ -225,7 +226,10 @@ class TextReader:
             except Exception as exc:  # noqa: BLE001
                 # Any failure to load: the engine reports it in its answers and continues without text.
                 self._ocr_failed = True
-                log.error("text reader failed to load", extra={"error": type(exc).__name__})
+                log.error(
+                    "text reader failed to load",
+                    extra={"error": type(exc).__name__, "at": get_location(exc.__traceback__)},
+                )
         return self._ocr
 
     def _load_faces(self) -> Any:

@@ -107,7 +107,7 @@ class GoalTracker:
     @property
     def near(self) -> bool:
         """True if the object is near the middle of the picture."""
-        return self.state in (State.FOUND, State.THERE) and self._off_middle <= _NEAR
+        return self.state in (State.FOUND, State.THERE) and self._distance_from_middle <= _NEAR
 
     @property
     def steady(self) -> bool:
@@ -217,7 +217,7 @@ class GoalTracker:
         self._evidence.clear()
 
     @property
-    def _off_middle(self) -> float:
+    def _distance_from_middle(self) -> float:
         if self.box is None:
             return math.inf
         return max(abs(edge - 0.5) for edge in self.box.middle)

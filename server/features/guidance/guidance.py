@@ -48,7 +48,7 @@ class Looker(SerialFinder[[Frame, bool], Found]):
         try:
             return await self(frame, False)
         except FAILURES as exc:
-            log.error("guidance look failed", extra={"error": type(exc).__name__})
+            log.error("detection for a hint failed", extra={"error": type(exc).__name__})
             return None
 
 

@@ -329,7 +329,7 @@ class Leading:
 
     def on_frame(self, frame: Frame) -> None:
         """Start a look for the goal in a frame if one is due."""
-        if self._wish is None or self._context.held is not None:
+        if self._wish is None or self._context.held_frame is not None:
             return
         self._ratio = frame.height / frame.width
         self._model.on_frame(frame.captured)

@@ -90,11 +90,13 @@ class LookScheduler:
         """Make a look due at the next frame. The next pause is longer by the time saved, and cannot be skipped."""
         self._hurries = self._owed == 0.0
 
-    def is_due(self, now: float, finds: SerialFinder[..., Any]) -> bool:
-        """Return True if a look can start at a frame of this capture time. `finds`: the finder, which has to be free."""
-        if now < self._due and not self._hurries:
+    def is_due(self, captured: float, finder: SerialFinder[..., Any]) -> bool:
+        """Return True if a look can start at a frame captured at this time; count it as busy if only a running look,
+        or the busy `finder`, prevents it.
+        """
+        if captured < self._due and not self._hurries:
             return False
-        if self._task is not None or finds.busy:
+        if self._task is not None or finder.busy:
             self._count("busy").inc()
             return False
         return True
@@ -118,7 +120,7 @@ class LookScheduler:
             # The frame cannot be used; a question about it reports the reason.
             pause = self._failed_pause
         except FAILURES as exc:
-            log.error("guidance look failed", extra={"error": type(exc).__name__})
+            log.error("detection for guidance failed", extra={"error": type(exc).__name__})
             pause = self._failed_pause
         finally:
             self._task = None

@@ -155,7 +155,7 @@ class Scanning:
         turn, now = self._turn, frame.captured
         if turn is None and not self.on:
             return
-        held = self._context.held is not None
+        held = self._context.held_frame is not None
         due = turn is not None and not held and self.looks.is_due(now, self._scanner)
         if not due and not self._heading.is_due(now):
             return

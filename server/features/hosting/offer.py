@@ -94,7 +94,7 @@ class ModelOffer:
             )
         self._model, self._error = found[0], ""
         self._running = self._tasks.spawn(self._run(found[0]), name="run")
-        log.info("proposed model requested")
+        log.info("start of the proposed model requested", extra={"model": _get_name(found[0])})
 
     async def stop(self) -> None:
         """Stop fetching or loading; keep the fetched part."""

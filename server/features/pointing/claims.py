@@ -155,7 +155,7 @@ def _find_claims(text: str) -> _Found:
 
 
 def _fold(text: str) -> str:
-    """Return a normalised text: ASCII digits, decimal fractions, and spaces between scripts."""
+    """Return a text with ASCII digits, fractions as decimals, and a space where the script changes."""
     text = "".join(str(unicodedata.digit(c)) if c.isdecimal() else c for c in text)
     text = _FRACTION.sub(_format_decimal, text)
     return _JOINT.sub(r"\1 ", plain(text))
@@ -224,7 +224,7 @@ def _compare_claims(first: Iterable[Hashable], second: Iterable[Hashable]) -> Ve
 
 
 def _is_same_claim(one: Hashable, other: Hashable) -> bool:
-    """Return True if two claims agree. Dates agree if all parts that both of them have agree."""
+    """Return True if two claims agree. Dates agree if each part that both give is equal."""
     if isinstance(one, tuple) and isinstance(other, tuple):
         return all(None in a | b or a & b for a, b in zip(one, other, strict=True))
     return one == other

@@ -148,7 +148,10 @@ class FirstLookObserver(ForwardingObserver):
             self.asking.on_submitted(self.pointing.context.requests.submit(draft, second))
         except QwenCameraError as error:
             # Use the answer of the first look.
-            log.info("second look failed", extra={"code": error.code})
+            log.info(
+                "boxes in the enlarged region failed, using the first answer",
+                extra={"code": error.code},
+            )
             self.end(first, found)
 
     def end(self, result: Result, found: boxes.GroundedAnswer) -> None:

@@ -70,7 +70,7 @@ class PointLookup:
 
     async def _find_at(self, message: Point, find: FindAt) -> Pointed:
         nothing = Pointed(x=message.x, y=message.y, boxes=[])
-        held = self._context.held
+        held = self._context.held_frame
         frame = held or self._context.camera.newest
         if frame is None:
             return nothing

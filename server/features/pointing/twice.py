@@ -189,7 +189,7 @@ class _SecondAnswer(JobObserver):
         except TimeoutError:
             result = "late"
         except QwenCameraError as error:
-            log.info("second look failed", extra={"code": error.code})
+            log.info("check of an answer by a second request failed", extra={"code": error.code})
         finally:
             self._end(result, second, warning)
 
@@ -203,10 +203,10 @@ class _SecondAnswer(JobObserver):
         verdict = compare(self._asking.question.text, self._first.text, second)
         if verdict is not Verdict.DIFFERS:
             return verdict, ""
-        wishes = self._context.requests.preferences
+        preferences = self._context.requests.preferences
         detect = self._twice.detect
         detected = detect(self._first.text) if detect is not None else None
-        language = wishes.language or detected or wishes.page_language or "en"
+        language = preferences.language or detected or preferences.page_language or "en"
         return verdict, format_contradiction(second, language)
 
     async def _look(self, region: Region) -> Result:

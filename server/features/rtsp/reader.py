@@ -183,7 +183,10 @@ class FixedCameraReader:
                 frame = _make_frame(message, time.monotonic(), self._camera.ignore)
                 if self.life.state is not FixedCameraState.LIVE:
                     self.life.set_live(time.monotonic())
-                    log.info("fixed camera connected", extra={"kind": self.facts.codec})
+                    log.info(
+                        "fixed camera connected",
+                        extra={"camera": self._camera.name, "kind": self.facts.codec},
+                    )
                 if self._feed is not None:
                     self._feed.frame(frame)
                 worker.send({"type": "taken"})
@@ -221,7 +224,10 @@ class FixedCameraReader:
         self.facts.failures += 1
         self._failures.labels(trouble.value).inc()
         if self.life.trouble is not trouble:
-            log.warning("fixed camera failed", extra={"reason": trouble.value})
+            log.warning(
+                "fixed camera failed",
+                extra={"camera": self._camera.name, "reason": trouble.value},
+            )
         self._into.absence = f"This camera sends no picture. {SENTENCES[trouble]}"
         self.life.fail(time.monotonic(), trouble, random.random(), detail)
 

@@ -333,7 +333,7 @@ class LocalVoice(SpeechWorker):
         if message.type == "note":
             note = str(message.header["text"])
             self.notes.append(note)
-            log.warning("local voice warning", extra={"reason": note})
+            log.warning("local voice reported a problem", extra={"reason": note})
 
 
 class VoiceService:

@@ -99,7 +99,8 @@ class Gathering:
             except OSError as error:
                 # An address may have disappeared (Wi-Fi), or not be ready yet.
                 log.info(
-                    "address not usable", extra={"error": errno.errorcode.get(error.errno or 0)}
+                    "cannot open a media socket",
+                    extra={"address": address, "error": errno.errorcode.get(error.errno or 0)},
                 )
                 continue
             try:

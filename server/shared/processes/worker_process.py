@@ -69,6 +69,8 @@ class WorkerProcess:
         self._early: list[bytes] = []
         self._tasks = TaskSet("worker")
         self._gone = asyncio.Event()
+        # Module that the process runs, for the log
+        self._program = ""
 
     @property
     def pid(self) -> int | None:
@@ -81,6 +83,7 @@ class WorkerProcess:
 
     async def start(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
         """Start the process. Raises ProcessFailed."""
+        self._program = next((word for word in argv if word.startswith("server.")), "")
         child = ChildProcess(
             argv,
             env,
@@ -160,8 +163,10 @@ class WorkerProcess:
         try:
             while (message := await receive(stream)) is not None:
                 self._on_message(message)
-        except WireError as error:
-            log.error("invalid frame from a worker", extra={"error": type(error).__name__})
+        except WireError:
+            log.error(
+                "invalid message from a worker process, ending it", extra={"task": self._program}
+            )
             self.kill()
         except Exception as exc:  # noqa: BLE001
             # End the worker, so that readers of its frames do not wait for ever.
@@ -197,7 +202,7 @@ class NotLoaded(OperatorError):
 
 
 class WorkerEnded(Exception):
-    """The worker ended while loading. Outside the tree of errors: its owner handles it."""
+    """The worker ended while loading. Not a QwenCameraError: its owner handles it."""
 
 
 class WorkerJob:
