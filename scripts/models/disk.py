@@ -134,7 +134,9 @@ def resolve_inside(folder: Path, name: str) -> Path:
         path = (root / parts).resolve()
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "the links form a loop"
-        raise ModelError(f"{name[:80]!r} in {folder} cannot be followed ({reason}).") from None
+        raise ModelError(
+            f"The path {name[:80]!r} in {folder} cannot be resolved: {reason}. Remove or repair the link."
+        ) from None
     if path == root or not path.is_relative_to(root):
         raise ModelError(
             f"{name[:80]!r} in {folder} is a link that leads out of it. Remove the link."

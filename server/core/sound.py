@@ -81,7 +81,7 @@ class VoiceChunk:
 class NotPcm(ValueError):
     """The sound is in an unsupported format. The text completes a sentence that begins with the server's name.
 
-    Outside the tree of errors: the clients of speech servers catch it.
+    Not a QwenCameraError: the clients of speech servers catch it.
     """
 
 
@@ -158,7 +158,7 @@ class PcmReader:
             if name == b"fmt " and at + 24 <= len(data):
                 form, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", data, at + 8)
                 if form not in (1, 0xFFFE) or bits != 16 or channels not in (1, 2):
-                    raise NotPcm("sends a WAV file that is not 16-bit PCM")
+                    raise NotPcm("sends a WAV file that is not 16-bit PCM with one or two channels")
                 self.set_rate(rate)
                 self._channels = channels
             at += 8 + size + size % 2

@@ -52,8 +52,8 @@ def _clip_part(part: Part) -> Part:
     x1, y1, x2, y2 = (min(1.0, max(0.0, edge)) for edge in part)
     if min(x2 - x1, y2 - y1) < LEAST_PART - 1e-9:
         raise ValueError(
-            "expected left, top, right and bottom as fractions of the picture from 0 to 1, with both"
-            f" sides at least {LEAST_PART:.0%} of it"
+            "expected left, top, right and bottom as fractions of the picture from 0 to 1, with width and height"
+            f" of at least {LEAST_PART:.0%} of the picture"
         )
     return x1, y1, x2, y2
 

@@ -55,11 +55,11 @@ class _Code:
 # The page has translations of these sentences (client/core/dialogs/dialogs.js).
 ASK_PAIRED = "This server asks for an access code. Enter it, or scan a new QR code: its terminal shows one on Enter."
 PAIRING_REFUSED = {
-    RedeemResult.USED: "This pairing code was used already; each one is good for one device.",
-    RedeemResult.EXPIRED: "This pairing code has expired; each one is good for five minutes.",
-    RedeemResult.UNKNOWN: "This pairing code is not from this server, or from before its restart.",
+    RedeemResult.USED: "This pairing code was used already; each code is valid for one device.",
+    RedeemResult.EXPIRED: "This pairing code has expired; each code is valid for five minutes.",
+    RedeemResult.UNKNOWN: "This pairing code is unknown: another server issued it, or this one was restarted since.",
 }
-SCAN_AGAIN = "Press Enter in the server's terminal and scan the new one."
+SCAN_AGAIN = "Press Enter in the server's terminal and scan the new code."
 NOT_PAIRED = "This device is not paired any more."
 
 
@@ -140,7 +140,7 @@ class Pairing(AuthMethod):
             device = self._find_device(request)
         except DeviceForgotten as error:
             self._services.metrics.errors.labels(error.code).inc()
-            return _clear_device(make_error_response(error))
+            return _delete_device_cookie(make_error_response(error))
         if device is not None:
             await self._guard.limit(request)
         return device
@@ -232,7 +232,7 @@ class Pairing(AuthMethod):
                 device = None
             if device is not None:
                 await self.forget(device.name)
-            return _clear_device(JSONResponse({"forgotten": device is not None}))
+            return _delete_device_cookie(JSONResponse({"forgotten": device is not None}))
 
     def add_operator_routes(self, router: APIRouter) -> None:
         @router.get("/devices")
@@ -272,7 +272,7 @@ class Pairing(AuthMethod):
             return {"forgotten": count}
 
 
-def _clear_device(response: Response) -> Response:
+def _delete_device_cookie(response: Response) -> Response:
     response.delete_cookie(COOKIE, path=COOKIE_PATH, httponly=True, samesite="strict")
     return response
 

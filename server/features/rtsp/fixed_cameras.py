@@ -316,7 +316,7 @@ async def ask(session: Session, question: str, *, attended: bool) -> dict[str, A
     """
     if attended:
         raise Conflict(
-            "A socket of this camera is open and receives the answers. Ask there, or close it."
+            "A WebSocket is open for this camera and receives its answers. Ask over that WebSocket, or close it first."
         )
     if session.answering:
         raise Busy(
@@ -342,7 +342,7 @@ async def ask(session: Session, question: str, *, attended: bool) -> dict[str, A
         ) from None
     except OutboxClosed:
         raise Conflict(
-            "A socket of this camera was opened meanwhile and receives the answer. Ask there."
+            "A WebSocket was opened for this camera meanwhile and receives the answer. Ask over that WebSocket."
         ) from None
     finally:
         session.handle(wire.Cancel(type="cancel", id=id))

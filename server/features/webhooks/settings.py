@@ -178,8 +178,8 @@ def _check(which: str, entry: dict[str, Any]) -> None:
         )
     if not _is_secret(entry.get("secret", "")):
         raise ValueError(
-            f"{which} has no secret of whsec_ and the base64 of {SECRET_BYTES[0]} to {SECRET_BYTES[1]} random bytes; make one"
-            ' with: echo "whsec_$(openssl rand -base64 32)"'
+            f"{which} needs a secret of whsec_ followed by {SECRET_BYTES[0]} to {SECRET_BYTES[1]} random bytes in base64;"
+            ' create one with: echo "whsec_$(openssl rand -base64 32)"'
         )
     if re.fullmatch(r"[\x21-\x7e]*", entry.get("token", "")) is None:
         raise ValueError(

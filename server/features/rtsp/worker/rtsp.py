@@ -56,7 +56,7 @@ class FailureReason(StrEnum):
 class SourceFailed(Exception):
     """Raised when the camera cannot be read.
 
-    Outside the tree of errors: it never leaves the worker's process. `detail`: a codec's name, from a
+    Not a QwenCameraError: it never leaves the worker's process. `detail`: a codec's name, from a
     bounded alphabet; never other text from the camera.
     """
 
@@ -520,7 +520,7 @@ class Depacketizer:
         self._markers = False
         parts, self._key, self._at = self._closed
         if not self._key:
-            raise ValueError("a delta was returned before its last slice")
+            raise ValueError("a frame that is not a key frame continued after it had been returned")
         self._parts = parts + self._parts
         self._size += sum(map(len, parts))
 

@@ -592,7 +592,7 @@ class MultipartParser:
 
     def _find_next_part(self, now: float) -> bytes | None:
         """Return the next part; None if it is incomplete."""
-        if not self._inside and not self._open():
+        if not self._inside and not self._parse_part_headers():
             return None
         if self._held:
             self._at = min(self._at, now)
@@ -611,8 +611,8 @@ class MultipartParser:
         self._inside, self._left, self._looked = False, None, 0
         return part
 
-    def _open(self) -> bool:
-        """Parse a part's head. Return False if it is incomplete."""
+    def _parse_part_headers(self) -> bool:
+        """Parse the headers of the next part. Return False if they are incomplete. Raises SourceFailed."""
         at = self._held.find(self._boundary)
         if at < 0:
             # Keep only what may be the beginning of a delimiter.
