@@ -79,14 +79,16 @@ def parse_address(text: str) -> str:
 def add_env_file(parser: argparse.ArgumentParser, words: str) -> None:
     """Add the option for a file of settings, which must be readable."""
 
-    def read(text: str) -> Path:
+    def parse_readable_path(text: str) -> Path:
         try:
             Path(text).open("rb").close()
         except OSError as error:
             raise argparse.ArgumentTypeError(f"{text} cannot be read: {error.strerror}") from None
         return Path(text)
 
-    parser.add_argument("--env-file", type=read, default=ENV_FILE, help=f"{words} (.env)")
+    parser.add_argument(
+        "--env-file", type=parse_readable_path, default=ENV_FILE, help=f"{words} (.env)"
+    )
 
 
 class _AskForCode(argparse.Action):
@@ -105,7 +107,7 @@ def add_access_code(parser: argparse.ArgumentParser, default: str | None) -> Non
 def make_integer_parser(low: int, high: int) -> Callable[[str], int]:
     """Return a parser of integers within bounds, which raises argparse.ArgumentTypeError."""
 
-    def read(text: str) -> int:
+    def parse_integer(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
@@ -114,13 +116,13 @@ def make_integer_parser(low: int, high: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"{text} is not a whole number from {low} to {high}")
         return value
 
-    return read
+    return parse_integer
 
 
 def make_number_parser(low: float, high: float) -> Callable[[str], float]:
     """Return a parser of numbers within bounds, which raises argparse.ArgumentTypeError."""
 
-    def read(text: str) -> float:
+    def parse_number(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
@@ -129,7 +131,7 @@ def make_number_parser(low: float, high: float) -> Callable[[str], float]:
             raise argparse.ArgumentTypeError(f"{text} is not a number from {low:g} to {high:g}")
         return value
 
-    return read
+    return parse_number
 
 
 def restart_in_environment(

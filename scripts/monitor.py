@@ -3,14 +3,14 @@
 
     python3 scripts/monitor.py                      this machine's server, with the settings in .env; Ctrl+C ends it
     python3 scripts/monitor.py --server-url URL     another server
-    python3 scripts/monitor.py --once               read, print, end: for cron
+    python3 scripts/monitor.py --once               print one reading and exit, for cron
     python3 scripts/monitor.py --once --json        the same for programs (without --once one line per interval)
 
 Latencies cover the time between two readings; --once takes two, --interval seconds apart (0: one reading, and no rates).
 
-Exit status of --once: 0 the server has no problems, 1 it works but needs attention, 2 wrong options, settings that
-cannot be read or an output that cannot be written, 3 the server runs but cannot answer questions, 4 the server is not
-reachable. Without --once it is 130 after Ctrl+C. A model server without metrics is no failure.
+Exit status of --once: 0: the server has no problems; 1: it works but needs attention; 2: options are wrong, settings
+cannot be read, or the output cannot be written; 3: the server runs but cannot answer questions; 4: the server cannot be
+reached. Without --once it is 130 after Ctrl+C. A model server without metrics is not treated as a failure.
 """
 
 from __future__ import annotations

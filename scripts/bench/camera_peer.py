@@ -150,8 +150,8 @@ class CameraPeer(ChatClient):
     """A camera with its session.
 
     With `wake` the peer applies the server's `sender` messages to its encoder's frame rate, so it must
-    have its own encoder; without, the rate is not changed. Use as a context manager, or `connect`,
-    `open_socket`, `close`. Errors are those of asyncio, websockets and HttpError.
+    have its own encoder; without `wake`, the rate does not change. Use it as a context manager, or call `connect`,
+    `open_socket` and `close`. Raises errors of asyncio and websockets, and HttpError.
     """
 
     def __init__(

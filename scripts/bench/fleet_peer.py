@@ -364,10 +364,10 @@ class QuestionRecord:
 
 @dataclass(eq=False, slots=True)
 class FleetVisitor:
-    """A simulated visitor with the page open, who follows the gateway's redirects, and reconnects if it has ended.
+    """A simulated visitor with the page open, who follows redirects, and reconnects when the session has ended.
 
-    It keeps the signed chat, repeats once a lost question that got no token, and offers its camera
-    again with each session. `stay_connected` opens one session after another until cancelled.
+    It keeps the signed chat, repeats a question once if it was lost before the first token, and offers its
+    camera again with each session. `stay_connected` opens one session after another until cancelled.
     """
 
     url: str

@@ -157,7 +157,7 @@ class _Visitor:
 class OpenLoop:
     """Opens sessions, warms them up, and asks the planned questions; `samples` grows as answers end.
 
-    With `steady`, cameras send so many frames per second continuously, from a few shared encoders, which
+    With `steady`, cameras continuously send that many frames per second, from a few shared encoders, which
     is cheap for many sessions. Without it, each has its own encoder and wakes with its question, as the
     page does.
     """

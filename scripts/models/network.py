@@ -48,7 +48,7 @@ class FetchError(Exception):
 
 
 class RefusedAddress(FetchError):
-    """A name leads to a refused address. Outside the tree of errors, as FetchError is."""
+    """A name leads to a refused address. Not a QwenCameraError, like FetchError."""
 
 
 def classify_refused(text: str) -> str | None:
