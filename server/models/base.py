@@ -261,7 +261,7 @@ class ProgramFields:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class AnswerPreferences:
     """The person's settings, for an engine that is not a language model.
 
     `language`: BCP 47 tag of the answer's language; "": the language of the question. `page_language`: language of the
@@ -285,8 +285,8 @@ class PointedAt:
 class EngineRequest:
     """One question about one picture and optional earlier ones.
 
-    Bounds of the sound of a request: 60 s, and 30 s for the scene; longer sound is omitted, and the
-    client is notified.
+    Bounds of the sound of a request: 60 s of speech, and 30 s of the sound around the camera; more is omitted,
+    and the client is notified.
     """
 
     session_id: str

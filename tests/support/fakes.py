@@ -12,6 +12,7 @@ from server.core.errors import EngineError, QwenCameraError
 from server.core.frames import JobKind, Picture, QuestionMode, Role
 from server.core.sound import VoiceChunk
 from server.models.base import (
+    AnswerPreferences,
     Capabilities,
     Chunk,
     Delta,
@@ -23,7 +24,6 @@ from server.models.base import (
     PointedAt,
     ShownPicture,
     Usage,
-    Wishes,
 )
 from server.models.prompts import (
     add_language,
@@ -69,7 +69,7 @@ def make_request(
 ) -> EngineRequest:
     """Compose a request as a session does.
 
-    `given`: fields of EngineRequest and of Wishes, `where`, `past`, `reading`, `part` and `told` for extras, `caption`
+    `given`: fields of EngineRequest and of AnswerPreferences, `where`, `past`, `reading`, `part` and `told` for extras, `caption`
     and `camera` of the picture, and the `earlier` ones, `video`, `turns`, `turns_after`, `apart`, `own_language`, `spoken`.
     """
 
@@ -77,14 +77,14 @@ def make_request(
         return {name: given.pop(name) for name in names if name in given}
 
     own = given.pop("own_language", None)
-    wishes = Wishes(**taken("language", "page_language", "time_zone", "verbosity"))
+    preferences = AnswerPreferences(**taken("language", "page_language", "time_zone", "verbosity"))
     extras: list[object] = [route for name, route in _ROUTES.items() if given.pop(name, False)]
     if (part := given.pop("part", None)) is not None:
         extras.append(PointedAt(part))
     if (told := given.pop("told", None)) is not None:
         extras.append(told)
     shown = ShownPicture(picture or make_picture(), **taken("caption", "camera"))
-    system = make_system_text(wishes.language, wishes.verbosity)
+    system = make_system_text(preferences.language, preferences.verbosity)
     form = taken("video", "spoken") | {"sound": given.get("sound") is not None}
     messages = make_question_messages(add_language(question, own), system, **form)
     turns, after = given.pop("turns", ()), given.pop("turns_after", 0)
@@ -93,7 +93,7 @@ def make_request(
         "kind": JobKind.CHAT,
         "pictures": (*given.pop("earlier", ()), shown),
         "messages": with_history(messages, turns, after, apart=given.pop("apart", False)),
-        "extras": (*extras, replace(wishes, language=wishes.language or own or "")),
+        "extras": (*extras, replace(preferences, language=preferences.language or own or "")),
     }
     return EngineRequest(question=question, **usual | given)
 

@@ -1,4 +1,4 @@
-"""Boxes for a model's answers, and cheap checks of its watches, by the detector. Blocking."""
+"""Boxes for a model's answers, and cheap checks of its watches, by the detector. Calls block."""
 
 from __future__ import annotations
 
@@ -73,22 +73,22 @@ class DetectorAid:
             replace(box, label=words.get_singular(box.label) if box.label else "") for box in found
         ]
 
-    def look(
+    def check_conditions(
         self,
         picture: Picture,
         conditions: Mapping[str, str],
         turn: int = 0,
         near: Box | None = None,
-        well: bool = False,
+        reliable_only: bool = False,
     ) -> dict[str, list[WatchAnswer] | None] | None:
-        """Check conditions of watches, by their names; with `well` only objects that the detector recognises well.
+        """Check the watches' conditions, keyed by watch name.
 
-        `turn`, `near`: see `spot`. Each condition gets its answers, surest first and never empty, with boxes in pixels
+        `reliable_only`: skip objects that the detector often misses. `turn`, `near`: see `spot`. Each condition gets its answers, surest first and never empty, with boxes in pixels
         of the picture; an absent object has no box. The value is None if a condition names nothing that the detector
         knows; the result is None if detection fails.
         """
         read = {
-            name: parse_detector_condition(condition, well)
+            name: parse_detector_condition(condition, reliable_only)
             for name, condition in conditions.items()
         }
         wanted = [found[0] for found in read.values() if found is not None]
@@ -112,16 +112,22 @@ class DetectorAid:
 
 
 @lru_cache(256)
-def parse_detector_condition(condition: str, well: bool = False) -> tuple[Condition, str] | None:
+def parse_detector_condition(
+    condition: str, reliable_only: bool = False
+) -> tuple[Condition, str] | None:
     """Return a condition that the detector can check, and the language of its words; None for any other.
 
-    `well`: accept only objects that it recognises well enough to replace a model.
+    `reliable_only`: accept only objects that it recognises well enough to replace a model.
     """
     found = parse_spoken_condition(condition)
     if found is None or found[0].subject not in (Subject.THING, Subject.PERSON):
         return None
     read = replace(found[0], target=found[0].target or PERSON)
-    return (read, found[1]) if read.target in (_WELL if well else load_classes().detector) else None
+    return (
+        (read, found[1])
+        if read.target in (_WELL if reliable_only else load_classes().detector)
+        else None
+    )
 
 
 def _make_answers(

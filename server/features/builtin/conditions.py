@@ -68,7 +68,7 @@ def read_condition(text: str) -> Condition | None:
 
 
 def parse_spoken_condition(text: str) -> tuple[Condition, str] | None:
-    """Parse a condition, and return it with the language in which all words are known.
+    """Parse a condition. Return it with the code of the language whose words it uses; None if no language has them all.
 
     An introduction such as "tell me when" is ignored.
     """

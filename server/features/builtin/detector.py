@@ -1,4 +1,4 @@
-"""Detection of objects by two small models; boxes on which they disagree are dropped. Blocking.
+"""Detection of objects by two small models; boxes on which they disagree are dropped. Calls block.
 
 A detector of 80 classes (COCO) finds boxes; a classifier of 1,000 (ImageNet) checks each box. Alone, the
 detector is wrong in a third of its boxes. `things/NOTICE` names the source of the weights.
@@ -247,9 +247,10 @@ class ThingFinder:
         self.broken = False
 
     def find(self, bgr: Bgr, asked: Collection[str] = ()) -> list[DetectedThing]:
-        """Return the objects that can be named: those in boxes, the surest box first, or else those in tiles or the middle.
+        """Return the named objects of the detected boxes, the most confident box first.
 
-        `asked`: the names of objects that a question is about.
+        `asked`: names of objects that a question is about. If none of them is found, tiles of the picture are searched,
+        too. If nothing is found, the middle of the picture is classified.
         """
         return self.name_boxes(bgr, self.find_boxes(bgr), asked)
 

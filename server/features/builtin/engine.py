@@ -17,6 +17,7 @@ import cv2
 from server.core.aio import run_in_pool
 from server.core.errors import EngineFailed
 from server.core.frames import Geometry, JobKind, Part, Picture, QuestionMode, Scene, Verbosity
+from server.core.logs import get_location
 from server.features.builtin import colours, locate, wants
 from server.features.builtin.answers import (
     answer_small_talk,
@@ -53,6 +54,7 @@ from server.features.builtin.watcher import Watcher, explain_unwatchable
 from server.media.picture.encode import Bgr, decode
 from server.media.picture.grounding import Box
 from server.models.base import (
+    AnswerPreferences,
     Capabilities,
     Chunk,
     Delta,
@@ -62,7 +64,6 @@ from server.models.base import (
     Finished,
     PointedAt,
     Usage,
-    Wishes,
 )
 from server.models.control_tokens import clean
 from server.models.prompts import NOTHING_TO_READ, UNCHANGED
@@ -240,8 +241,8 @@ class BuiltinEngine:
         )
 
     async def _understand(self, request: EngineRequest, question: str) -> Intent:
-        wishes = get_wishes(request)
-        of_person = wishes.language or None, wishes.page_language
+        preferences = get_preferences(request)
+        of_person = preferences.language or None, preferences.page_language
         if is_short(question):
             intent = understand(question, *of_person)
         else:
@@ -283,7 +284,10 @@ class BuiltinEngine:
         try:
             return await work
         except (cv2.error, RuntimeError, ValueError, MemoryError) as exc:
-            log.error("built-in engine failed", extra={"error": type(exc).__name__})
+            log.error(
+                "built-in engine failed",
+                extra={"error": type(exc).__name__, "at": get_location(exc.__traceback__)},
+            )
             raise EngineFailed(
                 "The built-in engine could not look at this frame. Ask again; the server's log names the cause."
             ) from None
@@ -302,7 +306,7 @@ class BuiltinEngine:
         pieces = await self._run(self._reader.read_large_text, bgr)
         rows, _ = await self._run(make_rows, pieces)
         look = Look(request.picture.captured, tuple(sights), select_large_rows(rows))
-        code = get_language_code(get_wishes(request).language)
+        code = get_language_code(get_preferences(request).language)
         return self._noticer.find_news(request.session_id, look, context, code) or UNCHANGED
 
     async def _read(self, request: EngineRequest) -> tuple[str, bool]:
@@ -337,12 +341,12 @@ class BuiltinEngine:
 
     async def _get_today(self, request: EngineRequest) -> dt.date:
         """Return the date in the person's time zone. The pool reads the zone's file."""
-        return self._now(await self._run(get_zone, get_wishes(request).time_zone)).date()
+        return self._now(await self._run(get_zone, get_preferences(request).time_zone)).date()
 
     async def _compose(self, request: EngineRequest, intent: Intent, running: bool) -> _FoundAnswer:
         view = await self._look(request, intent, request.picture, request.pictures[-1].camera)
         self._advise(intent.want, running)
-        brief = get_wishes(request).verbosity is Verbosity.SHORT
+        brief = get_preferences(request).verbosity is Verbosity.SHORT
         past, today = request.asks(QuestionMode.PAST), await self._get_today(request)
         saying = partial(compose, intent, view, today, running=running, brief=brief, past=past)
         text, known = await self._run(saying)
@@ -398,7 +402,7 @@ class BuiltinEngine:
             boxes = [replace(spot, label=words.get_colour_name(spot.label)) for spot in spots]
         else:
             pieces = await self._run(reader.read_placed_text, bgr)
-            if reader.text_broken:
+            if reader.ocr_failed:
                 return _FoundAnswer(words.say("broken"), ())
             boxes = locate.find_text_boxes(pieces, intent, question)
             pieces = [one for one in pieces if one.score >= LEAST_SCORE]
@@ -502,7 +506,7 @@ class BuiltinEngine:
                     one for one in pieces if locate.is_on_side(one.box, intent.place, width, height)
                 ] or pieces
             rows, unread = await self._run(make_rows, pieces)
-            if reader.text_broken:
+            if reader.ocr_failed:
                 rows = None
             if codes is None and not rows:
                 # A code may hold the answer.
@@ -553,7 +557,7 @@ class BuiltinEngine:
             pointed=request.extra(PointedAt) is not None,
             rows=rows,
             unread=unread,
-            text_broken=reader.text_broken,
+            ocr_failed=reader.ocr_failed,
             codes=codes,
             colours=shares,
             subject=tuple(stands_out),
@@ -575,9 +579,9 @@ def is_short(question: str) -> bool:
     return len(question) <= _SHORT and len(plain(question)) <= _SHORT
 
 
-def get_wishes(request: EngineRequest) -> Wishes:
+def get_preferences(request: EngineRequest) -> AnswerPreferences:
     """Return the preferences of the request's person."""
-    return request.extra(Wishes) or Wishes()
+    return request.extra(AnswerPreferences) or AnswerPreferences()
 
 
 def _is_place_question(request: EngineRequest, intent: Intent, question: str) -> bool:

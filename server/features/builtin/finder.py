@@ -1,4 +1,4 @@
-"""Detection of printed text, codes, faces and objects for guidance and pointing. Blocking."""
+"""Detection of printed text, codes, faces and objects for guidance and pointing. Calls block."""
 
 from __future__ import annotations
 

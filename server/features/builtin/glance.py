@@ -52,7 +52,7 @@ def get_counter(metrics: Metrics) -> Any:
 
 
 class LookCancelled(Exception):
-    """Raised if an inspection yields to urgent work. Outside the tree of errors, because it never leaves this file."""
+    """Raised if an inspection yields to urgent work. Not a QwenCameraError, because it never leaves this file."""
 
 
 class Glancer:
@@ -222,8 +222,8 @@ class GlancePart(BackgroundPart):
         context = self._context
         return (
             self.wanted
-            and context.held is None
-            and not context.asking
+            and context.held_frame is None
+            and not context.has_running_question
             and not context.services.inference.has_questions
         )
 

@@ -201,7 +201,7 @@ def _is_misread(word: str, score: float) -> bool:
 
 
 def _is_drawing(piece: TextPiece) -> bool:
-    """Return True if a piece is a drawing: a ring or disc, or has no letter, digit or sign."""
+    """Return True if a piece is probably no text: a ring or disc, without letter, digit or sign, or one unsure character."""
     text = piece.text.replace(" ", "")
     if not any(char.isalnum() or unicodedata.category(char) in {"Sc", "Po", "Sm"} for char in text):
         return True

@@ -67,7 +67,7 @@ def _describe_own_colours(s: AnswerWriter) -> str:
 
 
 def _answer_colour_presence(s: AnswerWriter) -> ComposedAnswer:
-    """Answer "Is it red?" and "Is there anything red?" by the middle, and by the largest spot."""
+    """Answer "Is it red?" from the colours of the middle, and "Is there anything red?" from the largest spot of that colour."""
     view, place = s.view, s.intent.place or "middle"
     found = s.get_colours(place)
     (name,) = s.intent.colours

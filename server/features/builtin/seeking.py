@@ -1,4 +1,4 @@
-"""Search of a picture for the object, printed text, code, face or colour that a person looks for. Blocking."""
+"""Search of a picture for the object, printed text, code, face or colour that a person looks for. Calls block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wide gaps in lines of text, and check boxes in front of them, which the text reader does not report. Blocking."""
+"""Wide gaps in lines of text, and check boxes in front of them, which the text reader does not report. Calls block."""
 
 from __future__ import annotations
 

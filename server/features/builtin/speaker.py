@@ -44,7 +44,7 @@ class PictureFacts:
     # True: some printed text could not be read.
     unread: bool = False
     # True: the text reader did not load.
-    text_broken: bool = False
+    ocr_failed: bool = False
     codes: tuple[DecodedCode, ...] | None = None
     # Colours by place, with their shares, 0 to 1, largest first: "left", "right", "top", "bottom", "middle", "whole"
     colours: dict[str, Shares] = field(default_factory=dict)
@@ -144,7 +144,7 @@ class AnswerWriter:
         return self.language.join_words([self.language.get_colour_name(name) for name in names])
 
     def get_colours(self, place: str) -> tuple[str, ...]:
-        """Return the colours at a place; in the middle those of the object there, if it stands out."""
+        """Return the colours at a place. For the middle, return those of the object there if one stands out."""
         return colours.select_main_colours(
             (place == "middle" and self.view.subject) or self.view.colours.get(place, ())
         )
@@ -185,7 +185,7 @@ class AnswerWriter:
     def answer_no_text(self) -> ComposedAnswer:
         """Return the likeliest reason why no text was read, and the objects in the picture."""
         view, hindered = self.view, self.say_quality()
-        if view.text_broken:
+        if view.ocr_failed:
             text = self.say("broken")
         elif view.unread and not hindered:
             text = self.say("unread")

@@ -1,4 +1,4 @@
-"""Detection of watched objects, fast enough for several checks a second, and seldom wrong. Blocking."""
+"""Detection of watched objects, fast enough for several checks a second, and seldom wrong. Calls block."""
 
 from __future__ import annotations
 

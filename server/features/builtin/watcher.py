@@ -1,4 +1,4 @@
-"""Watches without a model: evaluation of conditions on a picture. Blocking."""
+"""Watches without a model: evaluation of conditions on a picture. Calls block."""
 
 from __future__ import annotations
 

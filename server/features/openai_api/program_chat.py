@@ -140,7 +140,7 @@ class ProgramChats(SessionPart):
             frame=last.frame,
             chat=ChatForm(
                 messages=request.messages([len(look) for look in taken]),
-                fields=request.wishes,
+                fields=request.fields,
                 earlier=self._get_earlier(shots),
                 check=wording,
                 on_result=results.append,
@@ -166,7 +166,7 @@ class ProgramChats(SessionPart):
 
         Raise CameraError if no frame comes, and Conflict if no picture is held or no past picture is kept.
         """
-        held, recalling = self._context.held, self._recalling
+        held, recalling = self._context.held_frame, self._recalling
         for look in request.looks:
             if look.what == "held" and held is None:
                 raise Conflict(_NOT_HELD)
@@ -269,7 +269,7 @@ class ChosenPicture:
 
 def check(request: ChatRequest, needs: Capabilities, pictures: int) -> None:
     """Raise WrongModel for a request that an engine with these capabilities cannot answer. `pictures`: their number."""
-    request.check_wishes(needs.tools)
+    request.check_fields(needs.tools)
     if pictures > 1 and (needs.wants_pixels or pictures > (needs.max_pictures or pictures)):
         most = 1 if needs.wants_pixels else needs.max_pictures
         raise WrongModel(

@@ -68,15 +68,15 @@ class ChatRequest:
     # Most tokens of the answer; None for the server's limit
     max_tokens: int | None
     _parsed: tuple[_ParsedMessage, ...]
-    wishes: ProgramFields
+    fields: ProgramFields
     _instructions: str
 
-    def check_wishes(self, tools: bool) -> None:
+    def check_fields(self, tools: bool) -> None:
         """Raise WrongModel for tools or a response format that the model does not support.
 
         `tools`: True if it supports both.
         """
-        _check_wishes(self.wishes.tools, self.wishes.form, tools)
+        _check_fields(self.fields.tools, self.fields.form, tools)
 
     def messages(self, counts: Sequence[int]) -> tuple[Message, ...]:
         """Return the messages that follow the server's own messages.
@@ -116,7 +116,7 @@ def read(raw: bytes, takes_tools: bool = True) -> ChatRequest:
     except ValidationError as error:
         raise _make_field_error(error) from None
     tools, form = _parse_tools(body), _parse_form(body)
-    _check_wishes(tools, form, takes_tools)
+    _check_fields(tools, form, takes_tools)
     _check_tools(body)
     looks: list[PictureChoice] = []
     said = _parse_messages(body.messages, looks)
@@ -152,12 +152,12 @@ def read(raw: bytes, takes_tools: bool = True) -> ChatRequest:
         include_usage=options is not None and bool(options.include_usage),
         max_tokens=body.max_completion_tokens or body.max_tokens,
         _parsed=tuple(said),
-        wishes=ProgramFields(tools, form, _parse_sampling(body)),
+        fields=ProgramFields(tools, form, _parse_sampling(body)),
         _instructions=instructions,
     )
 
 
-def _check_wishes(tools: Mapping[str, Any], form: Mapping[str, Any] | None, taken: bool) -> None:
+def _check_fields(tools: Mapping[str, Any], form: Mapping[str, Any] | None, taken: bool) -> None:
     for name, wish, given in (
         ("tools", "call tools", tools),
         ("response_format", "follow a response format", form),

@@ -507,7 +507,7 @@ class Toolbox:
         found: list[Call] = []
         for call in calls:
             tool = tools.get(call.name)
-            read = _read(tool, call.arguments, question) if tool is not None else None
+            read = _parse_call(tool, call.arguments, question) if tool is not None else None
             if read is None:
                 self._count("malformed" if tool is not None else "unknown")
                 continue
@@ -517,8 +517,8 @@ class Toolbox:
         return found
 
 
-def _read(tool: Tool, given: str, question: Question) -> Call | None:
-    """Return the call with these JSON arguments, or None if they are invalid."""
+def _parse_call(tool: Tool, given: str, question: Question) -> Call | None:
+    """Validate a tool's JSON arguments. Return the call, or None if they are invalid."""
     try:
         if len(given) > MOST_ARGUMENT_CHARS:
             return None

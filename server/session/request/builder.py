@@ -14,7 +14,7 @@ from server.core.errors import FrameWithheld, NotConfirmed, TooLong, TooManyCame
 from server.core.frames import FRAME_FACTOR, JobKind, Picture, Role, Verbosity
 from server.core.sound import Sound, SoundUse
 from server.media.picture.encode import MIN_FRAMES
-from server.models.base import Capabilities, Engine, EngineRequest, ShownPicture, Wishes
+from server.models.base import AnswerPreferences, Capabilities, Engine, EngineRequest, ShownPicture
 from server.models.prompts import (
     LEAST_SCENE_SECONDS,
     SCENE_SECONDS,
@@ -173,15 +173,15 @@ class RequestBuilder:
         if draft.program:
             wanted = min(wanted, self._limits.max_tokens)
         # A program does not get the person's preferences.
-        wishes = Preferences() if draft.program else self.preferences
-        verbosity = Verbosity.NORMAL if draft.kind is JobKind.WATCH else wishes.verbosity
+        preferences = Preferences() if draft.program else self.preferences
+        verbosity = Verbosity.NORMAL if draft.kind is JobKind.WATCH else preferences.verbosity
         asks = draft.kind in (JobKind.CHAT, JobKind.PREFILL)
         question = draft.wording(draft.question, able) if draft.wording else draft.question
         video = draft.video and able.video and fits_video(earlier)
-        person = Wishes(
-            wishes.language or draft.own_language or "",
-            wishes.page_language,
-            wishes.time_zone,
+        person = AnswerPreferences(
+            preferences.language or draft.own_language or "",
+            preferences.page_language,
+            preferences.time_zone,
             verbosity,
         )
         own = ShownPicture(prepared.picture, draft.caption, draft.alone, camera=draft.view.name)
@@ -193,7 +193,7 @@ class RequestBuilder:
             messages=draft.messages
             or make_question_messages(
                 add_language(question, draft.own_language),
-                make_system_text(wishes.language, verbosity),
+                make_system_text(preferences.language, verbosity),
                 video=video,
                 sound=sound is not None,
                 spoken=draft.spoken is not None,
@@ -203,7 +203,7 @@ class RequestBuilder:
             speak=draft.on_speech is not None and able.speech_out,
             # Only here: a program's question, a watch or a description never has tools.
             tools=self._tools()
-            if draft.tools and wishes.tools and able.calls_tools and asks
+            if draft.tools and preferences.tools and able.calls_tools and asks
             else (),
             extras=(*draft.extras, person, *([use] if use is not None else [])),
         )

@@ -26,14 +26,14 @@ _PIECES = (DeltaMessage, Thinking)
 class OutboxClosed(Exception):
     """The outbox is closed and empty, or a newer reader has replaced this one.
 
-    Outside the tree of errors: no client gets it.
+    Not a QwenCameraError: no client gets it.
     """
 
 
 class OutboxOverflowed(Exception):
     """The client reads too slowly, and its socket should be closed. Remaining messages wait for the next socket.
 
-    Outside the tree of errors: no client gets it.
+    Not a QwenCameraError: no client gets it.
     """
 
 

@@ -48,14 +48,14 @@ def grants() -> Grants:
 def test_it_expires(grants: Grants) -> None:
     """At its time, for its token and for a call that began before."""
     grant, digest = give(grants, seconds=60)
-    assert grants.get_next_end() == 60
+    assert grants.get_next_expiry() == 60
     assert grants.find(digest, 59.9) is grant
     with pytest.raises(Unauthorized):
         grants.find(digest, 60)
     with pytest.raises(Unauthorized):
         grants.count_call(grant, Scope.LOOK, 60, WALL)
     assert len(grants) == 0
-    assert grants.get_next_end() is None
+    assert grants.get_next_expiry() is None
 
 
 def test_looks_are_limited(grants: Grants) -> None:

@@ -31,7 +31,7 @@ from server.features.grants.program_question import MAX_WATCHES, ProgramQuestion
 from server.features.grants.programs import PageClosed, SessionPrograms, get_programs
 from server.features.recall.recalling import RecallLimits, register_counter
 from server.features.watches.messages import Watch
-from server.models.base import Capabilities, Wishes
+from server.models.base import AnswerPreferences, Capabilities
 from tests.features.rooms import room, settings
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import LIMITS, Filter, Room, withhold
@@ -107,9 +107,9 @@ async def test_chats_are_apart() -> None:
         await asks(one, grant_in(one))
         request = one.engine.requests[-1]
         assert request.turns == ()
-        wishes = request.extra(Wishes)
-        assert wishes is not None
-        assert wishes.language == ""
+        preferences = request.extra(AnswerPreferences)
+        assert preferences is not None
+        assert preferences.language == ""
         one.session.handle(Chat(type="chat", content="And now?", id="q2"))
         await frames_until(
             one, asyncio.create_task(one.until(lambda m: m.get("id") == "q2" and "text" in m))

@@ -108,7 +108,7 @@ def test_instructions_tools_and_results() -> None:
     )
     system, _, call_of, result = request.messages([1])
     assert system.text.endswith("Be brief.\nAnd kind.")
-    assert request.wishes.all == {
+    assert request.fields.all == {
         "tools": [TOOL],
         "tool_choice": "auto",
         "response_format": SCHEMA,
@@ -117,9 +117,9 @@ def test_instructions_tools_and_results() -> None:
     }
     assert call_of.calls == (ToolCall("c1", "lamp", "{}"),)
     assert result.answers == "c1"
-    request.check_wishes(True)
+    request.check_fields(True)
     with pytest.raises(WrongModel, match="call tools"):
-        request.check_wishes(False)
+        request.check_fields(False)
     assert (request.max_tokens, request.stream, request.include_usage) == (50, True, True)
 
 
@@ -133,7 +133,7 @@ def test_instructions_tools_and_results() -> None:
 )
 def test_unknown_and_empty_fields_have_no_effect(fields: dict[str, Any]) -> None:
     """Clients write fields of other servers, and all that they know with no value."""
-    assert asked(**fields).wishes.all == {}
+    assert asked(**fields).fields.all == {}
     assert refused(model=None).param == "model"
 
 
@@ -164,13 +164,13 @@ def test_unknown_keys_of_messages_and_tools_have_no_effect() -> None:
     )
     chat = request.messages([1])
     assert request.looks == (PictureChoice("now", "auto"),)
-    assert request.wishes.all == {"tools": [TOOL], "response_format": SCHEMA}
+    assert request.fields.all == {"tools": [TOOL], "response_format": SCHEMA}
     assert chat[2].calls == (ToolCall("c1", "lamp", "{}"),)
     assert [message.parts for message in chat[3:]] == [(Words("on"),), ()]
 
 
 def test_no_tools_where_none_may_be_called() -> None:
-    asked(tools=[TOOL], tool_choice="none").check_wishes(False)
+    asked(tools=[TOOL], tool_choice="none").check_fields(False)
 
 
 @pytest.mark.parametrize("url", ["https://example.org/secret.jpg", "data:image/png;base64,SECRET"])

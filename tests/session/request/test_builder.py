@@ -13,7 +13,7 @@ from server.core.errors import EngineRefused, EngineUnavailable, NotConfirmed
 from server.core.frames import Detail, JobKind
 from server.core.metrics import Metrics
 from server.core.sound import SOUND_RATE, Sound, SoundUse
-from server.models.base import Capabilities, EngineRequest, ShownPicture, Usage, Wishes
+from server.models.base import AnswerPreferences, Capabilities, EngineRequest, ShownPicture, Usage
 from server.models.prompts import estimate_audio_tokens, estimate_prompt_tokens
 from server.models.scheduler.job import Job, Result
 from server.session.request.builder import Allowance, Consent, Purpose
@@ -133,9 +133,11 @@ async def test_the_persons_time_zone_is_for_their_own_questions() -> None:
         picture = Prepared(make_picture(), one.engine.capabilities)
         for program, zone in (("", "Asia/Tokyo"), ("p", "")):
             asking = draft(program=program)
-            wishes = one.session.requests.request(asking, one.engine, picture).extra(Wishes)
-            assert wishes is not None
-            assert wishes.time_zone == zone
+            preferences = one.session.requests.request(asking, one.engine, picture).extra(
+                AnswerPreferences
+            )
+            assert preferences is not None
+            assert preferences.time_zone == zone
 
 
 async def test_pictures_of_the_past_go_as_a_video_where_the_engine_takes_one() -> None:
