@@ -242,7 +242,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _tidy(cls, data: Any) -> Any:
+    def _unquote_values(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
         lists = {

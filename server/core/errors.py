@@ -18,7 +18,7 @@ from typing import ClassVar
 class Collision(ValueError):
     """Two features define the same name, so the server cannot start with both.
 
-    Outside the tree of errors: no client receives it.
+    Not a QwenCameraError: no client receives it.
     """
 
 

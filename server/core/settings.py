@@ -204,7 +204,7 @@ def find_unused_variables(
 class InvalidSettings(ValueError):
     """Settings that are valid alone but not together; `sentences` has one sentence for each error.
 
-    Outside the tree of errors: pydantic converts a ValueError to its own error.
+    Not a QwenCameraError: pydantic converts a ValueError to its own error.
     """
 
     def __init__(self, sentences: Iterable[str]) -> None:

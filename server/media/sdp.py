@@ -358,7 +358,7 @@ _DATA = ("a=sctp-port:5000", "a=max-message-size:65536")
 
 
 class UsedSection(Protocol):
-    """A section of an offer used in addition to the camera's, over its transport."""
+    """A media section of an offer besides the camera's, bundled with the camera's transport."""
 
     @property
     def number(self) -> int:

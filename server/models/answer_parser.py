@@ -117,9 +117,9 @@ class AnswerText:
 class AnswerParser:
     """Parser of one answer.
 
-    `most`: maximum pieces of text, if the server's limit includes the tokens for thoughts. `calls`: collects
-    tool calls, for a request with tools. `form`: JSON was requested. `unread`: nobody reads the answer, so it
-    may be empty.
+    `most`: limit of the answer's pieces of text, used if the server's own token limit also counts thoughts. `calls`:
+    collects tool calls, for a request with tools. `form`: JSON was requested. `unread`: the caller does not use the
+    text, so it may be empty.
     """
 
     def __init__(

@@ -97,7 +97,9 @@ class EngineProber:
                 for engine in engines:
                     await self._probed[engine].wait()
         except TimeoutError:
-            log.info("first probe of an engine timed out")
+            for engine in engines:
+                if not self._probed[engine].is_set():
+                    log.info("engine not probed in time at start", extra={"engine": engine.name})
 
     async def close(self) -> None:
         """Stop probing. Safe to call twice."""
@@ -286,8 +288,8 @@ class EngineSelector:
         if engine in self.engines:
             self._prober.report_failure(engine)
 
-    def probe_soon(self) -> None:
-        """Choose again, and probe all engines now, after a change of an engine's status."""
+    def reprobe(self) -> None:
+        """Choose each role's engine again, and probe all engines at once. Called when an engine's status changes."""
         self._choose()
         self._prober.probe_all()
 
@@ -295,7 +297,7 @@ class EngineSelector:
         """Replace an engine without a probe, because it has certainly stopped."""
         if engine in self.engines:
             self._prober.failures[engine] = max(_FAILURES, self._prober.failures[engine])
-            self.probe_soon()
+            self.reprobe()
 
     def prefer(self, engine: Engine | None) -> None:
         """Prefer the engine that an operator chose while it is usable; None: use the default order."""
@@ -336,7 +338,7 @@ class EngineSelector:
         for role, choice in self._choices.items():
             if choice.choose(self._prober.failures):
                 log.info(
-                    "engine of a role changed", extra={"engine": choice.now.name, "kind": str(role)}
+                    "engine of a role changed", extra={"role": str(role), "engine": choice.now.name}
                 )
         now = self._get_current()
         if now != self._announced:

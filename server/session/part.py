@@ -93,7 +93,7 @@ class SpeechOutput:
         return False
 
     @property
-    def behind(self) -> bool:
+    def is_playing_back(self) -> bool:
         """True while some of the written text has not been played."""
         return False
 
@@ -160,11 +160,11 @@ class SessionFacts(Protocol):
     @property
     def tasks(self) -> TaskSet: ...
     @property
-    def held(self) -> Frame | None:
+    def held_frame(self) -> Frame | None:
         """The held frame, or None if there is none."""
 
     @property
-    def asking(self) -> bool:
+    def has_running_question(self) -> bool:
         """True while a question waits or runs."""
 
     @property
@@ -172,7 +172,7 @@ class SessionFacts(Protocol):
         """The output of spoken answers."""
 
     @property
-    def behind(self) -> bool:
+    def is_playing_back(self) -> bool:
         """True while some of the spoken answer has not been played."""
 
     @property
@@ -522,7 +522,8 @@ class FeatureParts:
             if (handle := part.handlers.get(type(message))) is not None:
                 handle(message)
                 return
-        raise Conflict("This session has a fixed camera, which does not support this message.")
+        kind = getattr(message, "type", "this")
+        raise Conflict(f"The session of a fixed camera does not support `{kind}` messages.")
 
     def configure(self, message: wire.Settings) -> None:
         """Dispatch a settings message to each part with settings."""

@@ -230,16 +230,16 @@ class Session:
         return self.features.find(feature)
 
     @property
-    def held(self) -> Frame | None:
+    def held_frame(self) -> Frame | None:
         return self.questions.held_frame
 
     @property
-    def asking(self) -> bool:
+    def has_running_question(self) -> bool:
         return self.questions.state.running is not None
 
     @property
-    def behind(self) -> bool:
-        return self.speech.behind
+    def is_playing_back(self) -> bool:
+        return self.speech.is_playing_back
 
     @property
     def source(self) -> AlertSource:
@@ -270,7 +270,7 @@ class Session:
     @property
     def answering(self) -> bool:
         """True while a question waits, runs or is spoken."""
-        return self.asking or self.speech.audible
+        return self.has_running_question or self.speech.audible
 
     # Messages from the client
 
@@ -322,7 +322,7 @@ class Session:
     # Messages to the client
 
     def engine_changed(self) -> None:
-        """Greet the client again after a change of engine, and retry failed background work."""
+        """Send `ready` again after a change of engine, and retry failed background work."""
         self.features.retry()
         self.greet()
 

@@ -26,7 +26,7 @@ class ModelTrouble(StrEnum):
 class ModelUnusable(Exception):
     """A file cannot be used as the model; `trouble` says why.
 
-    Outside the tree of errors: the doctor catches it without a server.
+    Not a QwenCameraError: the doctor catches it without a server.
     """
 
     def __init__(self, trouble: ModelTrouble) -> None:

@@ -25,13 +25,13 @@ class Things(Protocol):
     def find_boxes(self, picture: Picture, question: str, answer: str) -> Sequence[Box]:
         """Return the boxes of a question's objects, in pixels; or [] if the answer says that they are not visible."""
 
-    def look(
+    def check_conditions(
         self,
         picture: Picture,
         conditions: Mapping[str, str],
         turn: int = 0,
         near: Box | None = None,
-        well: bool = False,
+        reliable_only: bool = False,
     ) -> Mapping[str, Sequence[WatchAnswer] | None] | None:
         """Check conditions of watches, by id: see `Detector` in features/watches."""
 

@@ -576,7 +576,7 @@ _NOT_OFFERED = (400, 403, 404, 405, 426, 501)
 
 
 class SocketNotOffered(Exception):
-    """The server does not have this path. Outside the tree of errors: HTTP is used instead."""
+    """The server does not have this path. Not a QwenCameraError: HTTP is used instead."""
 
 
 @dataclass(frozen=True, slots=True)

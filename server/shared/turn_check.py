@@ -67,7 +67,7 @@ class RelayResult:
 class _Failed(Exception):
     """A step of the check failed.
 
-    Outside the tree of errors: this module runs without the server, and catches it.
+    Not a QwenCameraError: this module runs without the server, and catches it.
     """
 
     def __init__(self, problem: RelayProblem, why: str) -> None:
@@ -286,7 +286,7 @@ async def _echo(
 
 
 class _OwnEnd(asyncio.DatagramProtocol):
-    """The server's end: replies to datagrams from the relay."""
+    """The server's end of the relayed path: replies to datagrams that arrive through the relay."""
 
     transport: asyncio.DatagramTransport
 

@@ -56,7 +56,7 @@ Welcome = Callable[[str], Awaitable[None]]
 class Closing(Exception):
     """The close of a socket with a code and a reason.
 
-    Outside the tree of errors: the client gets no error message.
+    Not a QwenCameraError: the client gets no error message.
     """
 
     def __init__(self, code: int, reason: str) -> None:

@@ -59,7 +59,7 @@ async def test_a_model_server_that_is_there_says_why(caplog: pytest.LogCaptureFi
             assert found["state"] == "misconfigured"
             assert reason in found["detail"]
             assert remedy in found["detail"]
-            run.program.engines.probe_soon()
+            run.program.engines.reprobe()
             await asyncio.sleep(0.5)
             said = [one for one in lines(caplog) if reason in one]
             assert len(said) == 1

@@ -543,7 +543,7 @@ async def test_a_model_that_goes_last_disturbs_nobody(caplog: pytest.LogCaptureF
         place: ActiveEngine = run.program.added.provided[Hosting].active
         engines = run.program.engines
         place.activate(FakeEngine("local"), "fake")
-        engines.probe_soon()
+        engines.reprobe()
         assert engines.current is place
     place.deactivate(EngineState.UNREACHABLE, "It has gone.")
     engines.mark_lost(place)

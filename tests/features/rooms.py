@@ -10,7 +10,7 @@ from typing import Any
 from server.core import messages as wire
 from server.features.builtin.finder import FoundObject
 from server.features.builtin.seeking import SearchHit, SearchTarget
-from server.features.cameras.cameras import Cameras
+from server.features.cameras.cameras import AdditionalCameras
 from server.features.cameras.messages import CameraSettings
 from server.features.describe.live_description import LiveDescription
 from server.features.describe.messages import DescribeSettings
@@ -87,7 +87,7 @@ def session_features(
     tools = hearing or ListeningTools(nobody)
     limits = recall or RecallLimits(0.0, 0)
     parts: dict[str, MakePart] = {
-        "cameras": lambda context: Cameras(context, lambda session_id, camera: None),
+        "cameras": lambda context: AdditionalCameras(context, lambda session_id, camera: None),
         "watches": Watching,
         "describe": LiveDescription,
         "recall": lambda context: RecallPart(context, limits),

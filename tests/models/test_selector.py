@@ -138,7 +138,7 @@ async def test_a_slow_probe_of_one_engine_delays_no_failover_of_another() -> Non
     vllm, slow, builtin = Probed("vllm"), Probed("slow"), Probed("builtin")
     async with running(vllm, builtin, slow, interval=60, seeking=60) as selector:
         slow.slow = 60
-        selector.probe_soon()
+        selector.reprobe()
         await until(lambda: slow.probes == 2)
         vllm.state = EngineState.UNREACHABLE
         selector.report_failure(vllm)
@@ -154,7 +154,7 @@ async def test_a_failure_that_is_reported_during_a_probe_counts_once() -> None:
         chosen: list[Engine] = []
         selector.on_change.append(chosen.append)
         vllm.slow, before = 0.1, vllm.probes
-        selector.probe_soon()
+        selector.reprobe()
         await until(lambda: vllm.probes > before)
         selector.report_failure(vllm)
         vllm.state = EngineState.UNREACHABLE
@@ -288,7 +288,7 @@ async def test_it_can_be_told_to_look() -> None:
     vllm, builtin = Probed("vllm", EngineState.UNREACHABLE), Probed("builtin")
     async with running(vllm, builtin, interval=60, seeking=60) as selector:
         vllm.state = EngineState.READY
-        selector.probe_soon()
+        selector.reprobe()
         await until(lambda: selector.current is vllm)
 
 

@@ -15,7 +15,7 @@ def register(api: Api) -> None:
     from server.core.aio import TaskSet
     from server.features.cameras.cameras import (
         OWN,
-        Cameras,
+        AdditionalCameras,
         make_connection_key,
         register_stills_counter,
     )
@@ -33,7 +33,7 @@ def register(api: Api) -> None:
             tasks.spawn(sessions.replicas.leave(slot), name="free slot")
 
     register_stills_counter(api.metrics)
-    api.add_session_part(lambda context: Cameras(context, notify_ended), CameraSettings)
+    api.add_session_part(lambda context: AdditionalCameras(context, notify_ended), CameraSettings)
     guard = CameraGuard(services)
     add_cameras(api.make_router(), services, guard)
     add_whip(api.make_router(), services, guard)

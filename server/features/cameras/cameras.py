@@ -68,7 +68,7 @@ class SessionCamera:
         return self.name or get_default_camera_name(self.id)
 
 
-class Cameras(SessionPart):
+class AdditionalCameras(SessionPart):
     """Owner of the further cameras of a session. Call all methods on the event loop.
 
     Bounds of further cameras: 3; a fourth is refused. Each counts as a session, and ends after 10
@@ -211,7 +211,7 @@ class Cameras(SessionPart):
     # Questions
 
     @property
-    def frame_source(self) -> Cameras | None:
+    def frame_source(self) -> AdditionalCameras | None:
         return self if self._chosen != (OWN,) else None
 
     async def views(
@@ -380,9 +380,9 @@ def _with_camera_name(error: CameraError | NotFound, name: str) -> CameraError:
     return error
 
 
-def get_cameras(session: Session) -> Cameras:
+def get_cameras(session: Session) -> AdditionalCameras:
     """Return a session's cameras. Raises Conflict for a fixed camera's session."""
-    cameras: Cameras | None = session.part("cameras")
+    cameras: AdditionalCameras | None = session.part("cameras")
     if cameras is None:
         raise Conflict("This session belongs to a fixed camera, which no other camera can replace.")
     return cameras
@@ -391,7 +391,7 @@ def get_cameras(session: Session) -> Cameras:
 async def invite(sessions: SessionManager, session_id: str, name: str) -> Admission:
     """Invite a further camera, and take one of the slots shared by all processes.
 
-    Raises the errors of `SessionManager.check_room` and `Cameras.invite`.
+    Raises the errors of `SessionManager.check_room` and `AdditionalCameras.invite`.
     """
     sessions.check_room(session_id)
     cameras = get_cameras(sessions.find(session_id))
@@ -410,7 +410,7 @@ def find_admission(sessions: SessionManager, token: str) -> tuple[Session, Admis
     session = sessions.get(secret.session_id) if secret is not None else None
     if secret is None or session is None:
         return None
-    cameras: Cameras | None = session.part("cameras")
+    cameras: AdditionalCameras | None = session.part("cameras")
     admission = cameras.admit(secret) if cameras is not None else None
     return (session, admission) if admission is not None else None
 

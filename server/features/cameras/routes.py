@@ -27,7 +27,7 @@ from server.core.errors import (
 from server.features.cameras.cameras import (
     INVITED_SECONDS,
     MAX_CHARS,
-    Cameras,
+    AdditionalCameras,
     find_admission,
     get_cameras,
     invite,
@@ -362,7 +362,7 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
             guard.check_home(request, code.session_id)
         await guard.limit(request)
         session = sessions.get(code.session_id) if code is not None else None
-        cameras: Cameras | None = session.part("cameras") if session is not None else None
+        cameras: AdditionalCameras | None = session.part("cameras") if session is not None else None
         joined = cameras.redeem(code) if cameras is not None and code is not None else None
         if joined is None or session is None:
             await guard.count_wrong_code(request)

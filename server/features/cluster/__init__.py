@@ -58,7 +58,7 @@ def register(api: Api) -> None:
     api.metrics.gauge(
         "limits_shared",
         "1 while limits hold for all processes together (REDIS_URL), 0 for this one alone",
-        lambda: store.answers,
+        lambda: store.is_available,
     )
     api.metrics.gauge(
         "gateways",

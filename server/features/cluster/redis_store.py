@@ -66,7 +66,7 @@ class RedisStore(Store):
         self._redis: Redis = Redis.from_pool(pool)
         self._scripts: dict[str, AsyncScript] = {}
         # False before the first successful write
-        self.answers = False
+        self.is_available = False
         # Class name of the error while it does not answer; empty while it does
         self._reason = NOT_ASKED
         self._failed = asyncio.Event()
@@ -89,7 +89,7 @@ class RedisStore(Store):
 
         None without an answer in time, or while Redis is known to be down.
         """
-        if not self.answers:
+        if not self.is_available:
             return None
         known = self._scripts.get(script)
         if known is None:
@@ -103,24 +103,24 @@ class RedisStore(Store):
 
     def _on_no_answer(self, exc: Exception) -> None:
         self._on_failure()
-        news = self.answers or self._reason == NOT_ASKED
+        news = self.is_available or self._reason == NOT_ASKED
         self._reason = type(exc).__name__
-        self.answers = False
+        self.is_available = False
         self._failed.set()
         if news:
             # The exception's text may contain the URL with a password.
             log.warning("redis unavailable", extra={"error": self._reason})
 
     async def probe(self) -> None:
-        """Test whether Redis accepts a write, and set `answers`."""
+        """Test whether Redis accepts a write, and update `is_available`."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._redis.set(self.name("probe"), "1", px=60_000)
         except (RedisError, OSError, TimeoutError) as exc:
             self._on_no_answer(exc)
             return
-        if not self.answers:
-            self.answers, self._reason = True, ""
+        if not self.is_available:
+            self.is_available, self._reason = True, ""
             log.info("redis available")
 
     async def watch(self, on_answers: Callable[[], Any]) -> None:
@@ -132,11 +132,11 @@ class RedisStore(Store):
     async def _probe_round(self, on_answers: Callable[[], Any]) -> float:
         """Probe, and return the seconds until the next probe: fewer while Redis does not answer."""
         await self.probe()
-        if self.answers:
+        if self.is_available:
             self._failed.clear()
             await on_answers()
         try:
-            if self.answers:
+            if self.is_available:
                 async with asyncio.timeout(PROBE_SECONDS):
                     await self._failed.wait()
         except TimeoutError:
@@ -144,7 +144,7 @@ class RedisStore(Store):
         return TRY_SECONDS
 
     def report(self) -> dict[str, str | bool]:
-        if self.answers:
+        if self.is_available:
             return {"shared": True, "reason": ""}
         return {
             "shared": False,

@@ -138,7 +138,7 @@ _AT_ONCE = 500
 class Store:
     """Store without REDIS_URL: shares nothing. See `redis_store.RedisStore`."""
 
-    answers = False
+    is_available = False
 
     def name(self, kind: str, text: str = "") -> str:
         return kind + text

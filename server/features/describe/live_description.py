@@ -42,7 +42,7 @@ class Notices:
     """
 
     def __init__(self, *, first: bool) -> None:
-        """`first`: True if there was no notice since the person switched the description on."""
+        """`first`: True if no notice has been sent since the person switched the description on."""
         self.first = first
         self._until: float | None = None
         self._next = -math.inf
@@ -262,9 +262,9 @@ class LiveDescription(BackgroundPart):
 
     def _make_draft(self, question: str, view: View, context: NoticeContext | None) -> Draft:
         """Return the request; it is answered in the page's language if the person has not written a prompt."""
-        wishes = self._requests.preferences
-        worded = wishes.language or (context is None and self._prompt.strip())
-        own = None if worded else wishes.page_language or None
+        preferences = self._requests.preferences
+        worded = preferences.language or (context is None and self._prompt.strip())
+        own = None if worded else preferences.page_language or None
         return Draft(
             question=question,
             view=view,
@@ -278,7 +278,7 @@ class LiveDescription(BackgroundPart):
         """Return True if nobody talks and no answer is being generated or spoken."""
         microphone = self._requests.audio_in
         talks = microphone is not None and microphone.talking
-        return not (talks or self._context.asking or self._context.behind)
+        return not (talks or self._context.has_running_question or self._context.is_playing_back)
 
     def on_description_end(
         self, sink: _DescriptionPublisher, text: str, *, whole: bool, same: bool = False

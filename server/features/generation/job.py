@@ -54,7 +54,7 @@ class ResultFile:
 
 
 class ResultTooLarge(Exception):
-    """The file exceeds its limit. Outside the tree of errors: the caller raises EngineFailed."""
+    """The file exceeds its limit. Not a QwenCameraError: the caller raises EngineFailed."""
 
 
 class Mp4Writer:

@@ -256,7 +256,7 @@ class Grants:
             del self._grants[grant.id]
         return over
 
-    def get_next_end(self) -> float | None:
+    def get_next_expiry(self) -> float | None:
         """Return the time of the next expiry, monotonic seconds; None if there are no grants."""
         return min((grant.until for grant in self._grants.values()), default=None)
 

@@ -169,7 +169,7 @@ SIGN_IN_ERRORS = ErrorForm(
 
 
 class McpEndpoint:
-    """Answer MCP requests over streamable HTTP: only `POST`; needs a program's token."""
+    """The MCP endpoint (streamable HTTP). Accepts only `POST` with a program's token."""
 
     # The Model Context Protocol at `/mcp` and `/at/<session>/mcp`, an ASGI application. `run` has to be entered while it
     # serves. Each POST has its own token; no state is kept between two of them.

@@ -148,7 +148,7 @@ class SessionPrograms(SessionPart):
 
     def _on_change(self) -> None:
         self._timer.cancel()
-        if (end := self.grants.get_next_end()) is not None:
+        if (end := self.grants.get_next_expiry()) is not None:
             self._timer.set(max(0.05, end - time.monotonic()), self._expire_soon)
         self.greet()
 
@@ -249,9 +249,9 @@ class SessionPrograms(SessionPart):
         question: str,
         work: Callable[[messages.ProgramLook], Coroutine[Any, Any, LookResult[T]]],
     ) -> T:
-        """Run one look after the program's earlier looks, and send its start and end to the page. Return its result.
+        """Run a program's request once its earlier ones have finished; send its start and end to the page. Return its result.
 
-        `work` performs the look. Raise what `work` raises, and Unauthorized if the access ends meanwhile.
+        `work` performs the request. Raise what `work` raises, and Unauthorized if the access ends meanwhile.
         """
         look = messages.ProgramLook(
             id=f"look-{next(self._numbers)}",

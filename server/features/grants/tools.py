@@ -371,7 +371,7 @@ async def call(
     """Call a tool and return its result. Errors are also returned as results, so that the model can read them."""
     try:
         try:
-            tool, given = _read(name, arguments)
+            tool, given = _parse_call(name, arguments)
         except BadRequest:
             # Count invalid calls, too.
             access.programs.count_call(access.grant, None)
@@ -411,7 +411,7 @@ def _make_internal_error(exc: Exception) -> QwenCameraError:
     )
 
 
-def _read(name: str, arguments: Mapping[str, Any] | None) -> tuple[_Tool, _Arguments]:
+def _parse_call(name: str, arguments: Mapping[str, Any] | None) -> tuple[_Tool, _Arguments]:
     """Return a tool and its parsed arguments. Raise BadRequest for an unknown tool or invalid arguments."""
     tool = TOOLS.get(name)
     if tool is None:

@@ -23,7 +23,7 @@ _AMD_GROUPS = ("--usage", "--power", "--temperature", "--mem-usage")
 
 
 class GpuError(Exception):
-    """The GPUs cannot be read; the text is for operators. Outside the tree of errors, because scripts raise it, too."""
+    """The GPUs cannot be read; the text is for operators. Not a QwenCameraError, because scripts raise it, too."""
 
 
 @dataclass(frozen=True, slots=True)

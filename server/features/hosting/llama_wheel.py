@@ -87,7 +87,7 @@ _PIP_FAILURES = (
 class LlamaError(Exception):
     """llama.cpp's server cannot be installed or run; `message` is for operators.
 
-    Outside the tree of errors, because scripts raise it, too.
+    Not a QwenCameraError, because scripts raise it, too.
     """
 
     def __init__(self, message: str) -> None:

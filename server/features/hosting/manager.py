@@ -86,8 +86,8 @@ class EngineManager:
     A start or a stop cancels `_work`, the task of the previous model. The new task then unloads the previous model, and
     waits until its memory is free.
 
-    Bounds of the model that an operator chose: one; another one replaces it when its memory is free, and the
-    previous one is loaded again if the new one fails.
+    Bounds of the models that an operator chose: only one is loaded. Choosing another unloads it first; if the new one
+    fails, the previous one is loaded again.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class EngineManager:
         return self._store.status
 
     async def start_from_settings(self, choice: Choice) -> None:
-        """Start the model of the settings. The status reports a failure; nothing is raised."""
+        """Start the model named in the settings. A failure is reported in the status, not raised."""
         name = choice.model.rpartition("/")[2]
         self.active.deactivate(EngineState.LOADING, f"{name} is about to be loaded.")
         try:
@@ -170,7 +170,7 @@ class EngineManager:
         except (BadRequest, Draining) as error:
             log.warning("LOCAL_MODEL failed to load", extra={"reason": error.message})
             self.active.deactivate(EngineState.MISCONFIGURED, error.message)
-            self._engines.probe_soon()
+            self._engines.reprobe()
             failed = replace(self._store.status, state=ManagerState.FAILED, model=name)
             self._store.show(replace(failed, mode=choice.mode, error=error.message))
 
@@ -338,7 +338,7 @@ class EngineManager:
             error=note,
         )
         self._store.show(ready)
-        self._engines.probe_soon()
+        self._engines.reprobe()
         self._previous = None
         self._settled.set()
         log.info("model loaded", extra={"kind": str(plan.choice.mode)})

@@ -1,4 +1,4 @@
-"""Turn an operator's choice into a plan: find the model, examine the machine, build the command. Blocking."""
+"""Turn an operator's choice into a plan: find the model, examine the machine, build the command. Calls block."""
 
 from __future__ import annotations
 

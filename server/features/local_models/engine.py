@@ -52,7 +52,7 @@ _RETRY_SECONDS = 5.0
 
 
 class _SoundRefused(Exception):
-    """The model could not use the sound, so the question is repeated as text. Outside the tree of errors."""
+    """The model could not use the sound, so the question is repeated as text. Not a QwenCameraError."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,13 +216,13 @@ class Prefill(SessionPart):
             and requests.allowance.left(time.monotonic())
             and inference.free(Role.ANSWERS)
             and not inference.draining
-            and not self._context.asking
+            and not self._context.has_running_question
         )
 
     async def _send_ahead(self) -> None:
         """Send a picture of the question's frame or of a still scene ahead, unless the engine has it."""
         now, samples = time.monotonic(), list(self._samples.values())
-        held = self._context.held
+        held = self._context.held_frame
         known = held or self._frame
         frame = known or self._camera.newest
         pause = AHEAD_SECONDS if known is None else KNOWN_SECONDS

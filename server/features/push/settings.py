@@ -18,7 +18,7 @@ SERVICES = (
 
 
 def _service(value: str) -> str:
-    """Parse a host, or a base URL of an own service: `http` is allowed there."""
+    """Parse a host, or the base URL of a self-hosted service, which may use `http`."""
     parts = urlsplit(value if "://" in value else f"https://{value}")
     if not parts.hostname or parts.scheme not in ("http", "https") or parts.path.strip("/"):
         raise ValueError("must be hosts, such as push.example.com, or http://10.0.0.2:8080")

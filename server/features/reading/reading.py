@@ -131,7 +131,7 @@ class Reading:
 
     def _is_over(self) -> bool:
         now = time.monotonic()
-        if self._context.behind:
+        if self._context.is_playing_back:
             self._pace.note_speaking(now)
         return self._text.full or self._pace.is_complete(now)
 
@@ -158,7 +158,7 @@ class Reading:
             if news:
                 self._pace.note_new_line(now)
                 self._context.touch()
-        if now - self._advised_at >= _ADVICE_SECONDS and not self._context.behind:
+        if now - self._advised_at >= _ADVICE_SECONDS and not self._context.is_playing_back:
             self._advised_at = now
             hint = self._pace.choose_hint(await self._find_hint(frame, scene), time.monotonic())
             if hint is not None:

@@ -196,7 +196,7 @@ def _measure_likeness(one: _Line, other: _Line) -> float:
 
 
 def _is_part(one: _Line, other: _Line) -> bool:
-    """Return True if a line is a part of a longer one."""
+    """Return True if `one` is a part of the longer line `other`."""
     if not _LEAST_PART <= len(one.key) < len(other.key):
         return False
     return len(one.pairs & other.pairs) >= _PART * (len(one.pairs) - 1)

@@ -14,7 +14,7 @@ NEEDS = ("grants", "openai_api")
 
 
 def register(api: Api) -> None:
-    """Add the socket of the Realtime protocol, for programs that a person has given access."""
+    """Register the WebSocket endpoint of the Realtime protocol, for programs to which a person has granted access."""
     from server.features.grants.guard import ProgramGuard
     from server.features.openai_api.request import BoundedPool
     from server.features.realtime.connection import ConnectionTools

@@ -69,7 +69,7 @@ class Connection:
             access, tools.recogniser, send, self.add, self._on_speech, self._on_turn
         )
         self._config = Config(
-            modality="audio" if not self._silent_because() else "text",
+            modality="audio" if not self._get_speech_problem() else "text",
             turn_detection=events.TurnDetection(type="server_vad")
             if self._hearing.available
             else None,
@@ -158,11 +158,11 @@ class Connection:
             await self._tools.pool.run(read, bare.chat_body((), 1), chats.takes_tools)
 
     def _check_voice(self, config: Config) -> None:
-        if config.modality == "audio" and (why := self._silent_because()):
+        if config.modality == "audio" and (why := self._get_speech_problem()):
             text = f'{why} Use "output_modalities": ["text"].'
             raise FieldRefused(text, "output_modalities", "invalid_value")
 
-    def _silent_because(self) -> str:
+    def _get_speech_problem(self) -> str:
         """Return why answers cannot be spoken; "" if they can."""
         voices, consent = self._tools.voices, self._access.session.requests.consent
         if Scope.SPEAK not in self._access.grant.scopes:

@@ -228,7 +228,7 @@ class RealtimeEndpoint:
         check_model(websocket.query_params.get("model"), access)
         if self._open.get(access.grant, 0) >= MAX_SOCKETS:
             raise RateLimited(
-                f"This program has {MAX_SOCKETS} sockets (limit). Close one, then connect again.",
+                f"This program already has {MAX_SOCKETS} open sockets, the maximum. Close one, then connect again.",
                 retry_after=5,
             )
         return access

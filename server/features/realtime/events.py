@@ -31,7 +31,7 @@ class TextPart(_Fields):
 
 
 class SoundPart(_Fields):
-    """Sound of an earlier turn, of which only the words are used."""
+    """Sound of an earlier turn. Only its transcript is used."""
 
     type: Literal["input_audio", "output_audio", "audio"]
     transcript: str | None = None
@@ -250,7 +250,7 @@ def _refuse_pictures(item: MessageItem) -> None:
     for at, part in enumerate(item.content):
         if isinstance(part, ImagePart):
             raise PictureRefused(
-                f'"{part.type}" is not supported: nothing is uploaded or fetched. Each response looks at the live camera itself.',
+                f'"{part.type}" parts are not supported, because no picture is uploaded or fetched. Remove the part; each response uses the live camera.',
                 f"item.content[{at}]",
             )
 

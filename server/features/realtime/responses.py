@@ -286,7 +286,7 @@ class Responder:
         """Announce a call, after running it if the tool is the server's own. Return `own`."""
         body: dict[str, Any] = {"name": call.name, "arguments": call.arguments}
         if own:
-            output = await run_own_tool(self._access, call)
+            output = await run_server_tool(self._access, call)
             body |= {"type": "mcp_call", "server_label": "camera", "output": output}
         else:
             body |= {"type": "function_call", "call_id": call.id}
@@ -375,8 +375,8 @@ def sound_events(samples: NDArray[np.int16]) -> list[str]:
     return [base64.b64encode(piece.astype("<i2").tobytes()).decode("ascii") for piece in pieces]
 
 
-async def run_own_tool(access: ProgramAccess, call: ToolCall) -> str:
-    """Run a tool of the server, and return its result for the model, which may be an error."""
+async def run_server_tool(access: ProgramAccess, call: ToolCall) -> str:
+    """Run one of the server's own tools. Return its result, or its error message, for the model."""
     from mcp.types import TextContent
 
     from server.features.grants import tools

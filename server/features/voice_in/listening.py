@@ -329,7 +329,7 @@ class MicrophonePart(SessionPart):
 
     def _on_judgement(self, number: int, complete: bool | None) -> bool:
         """Apply the result of a check. Return False if it came too late."""
-        used, events = self.turns.answer(number, complete)
+        used, events = self.turns.apply_check_result(number, complete)
         self._apply(events)
         self._report()
         return used

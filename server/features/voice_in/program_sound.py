@@ -37,9 +37,9 @@ _LEAST_SAMPLES = 2 * CHUNK
 
 
 class ProgramSound:
-    """The turns in one program's sound. Call all methods on the event loop, `add` once at a time.
+    """Detects the turns in one program's sound. Call all methods on the event loop, and `add` not concurrently.
 
-    Bounds of a program's turns: one, and one that is being recognised, which the next one replaces.
+    Bounds of a program's turns: at most one is open, and one is being recognised, which the next ended turn replaces.
     """
 
     def __init__(self, tools: ListeningTools, listener: TurnListener, language: str | None) -> None:
@@ -153,7 +153,7 @@ class ProgramSound:
             self._listener.words(previous.id, "", final=True)
 
     def _on_judgement(self, number: int, complete: bool | None) -> bool:
-        used, events = self._turns.answer(number, complete)
+        used, events = self._turns.apply_check_result(number, complete)
         self._apply(events)
         return used
 

@@ -17,7 +17,7 @@ from server.features.voice_in.listening import ListeningTools
 from server.features.voice_in.program_sound import ProgramSound
 from server.features.voice_in.recogniser import ChosenRecogniser, LocalRecogniser, ServerRecogniser
 from server.features.voice_in.settings import VoiceInSettings
-from server.features.voice_in.turn_model import TurnJudge, TurnModel, turn_checks
+from server.features.voice_in.turn_model import TurnJudge, TurnModel, make_turn_checks_counter
 from server.shared.onnx_file import ModelUnusable
 from server.shared.services import TurnListener, Voices
 from server.shared.speech import describe_speech, find_models_python
@@ -103,7 +103,7 @@ class ListeningService:
             lambda: {found["state"]: 1} if (found := self._turn_model) else {},
             "state",
         )
-        turn_checks(metrics)
+        make_turn_checks_counter(metrics)
         path = self._settings.end_of_turn_model
         if path is None or not self._settings.microphone:
             return None

@@ -255,8 +255,8 @@ _MOST_FRAME_BYTES = 24 * 1024 * 1024
 class SpokenTurn:
     """Owner of the sound and the frames of one turn. `stream_sound` has one reader.
 
-    Bounds of a spoken turn: sound for the recogniser: 2,000 pieces, more are dropped and counted;
-    frames: 8 and 24 MiB, thinned with age. The next turn replaces the previous one.
+    Bounds of a spoken turn: 2,000 pieces of sound wait for the recogniser, and further ones are dropped and
+    counted; at most 8 frames of together 24 MiB are kept, fewer of older ones. A new turn replaces the previous one.
     """
 
     def __init__(self, since: float, *, over_answer: bool = False) -> None:

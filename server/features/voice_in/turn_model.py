@@ -39,7 +39,7 @@ class TurnModel:
         except Exception:  # noqa: BLE001
             raise ModelUnusable(ModelTrouble.OTHER_FORM) from None
 
-    def complete(self, samples: NDArray[np.int16]) -> bool:
+    def is_complete(self, samples: NDArray[np.int16]) -> bool:
         """Return True if a turn with this sound (16 kHz) is complete. Raises ValueError and onnxruntime's errors."""
         return self.measure_likelihood(samples) >= _COMPLETE
 
@@ -138,7 +138,7 @@ MOST_CHECKS = 3
 ANSWER_SECONDS = 0.3
 
 
-def turn_checks(metrics: Metrics) -> Counter:
+def make_turn_checks_counter(metrics: Metrics) -> Counter:
     # result: complete, incomplete, unused, busy, slow, failed
     return metrics.counter(
         "turn_checks_total",
@@ -153,7 +153,7 @@ class TurnJudge:
     def __init__(self, model: TurnModel, pool: ThreadPoolExecutor, metrics: Metrics) -> None:
         self._model = model
         self._pool = pool
-        self._checks = turn_checks(metrics)
+        self._checks = make_turn_checks_counter(metrics)
         self._free = threading.BoundedSemaphore(MOST_CHECKS)
         # True after a logged failure or timeout, until a check succeeds
         self._troubled = False
@@ -163,7 +163,7 @@ class TurnJudge:
         if not self._free.acquire(blocking=False):
             return None
         try:
-            check = self._pool.submit(self._model.complete, samples)
+            check = self._pool.submit(self._model.is_complete, samples)
         except RuntimeError:
             # The pool is shut down: the program is ending.
             self._free.release()

@@ -161,9 +161,11 @@ class Turns:
             events.append(CheckDue(number, self._since, chunk.end))
         return events
 
-    def answer(self, number: int, complete: bool | None) -> tuple[bool, list[TurnEvent]]:
+    def apply_check_result(
+        self, number: int, complete: bool | None
+    ) -> tuple[bool, list[TurnEvent]]:
         """Apply a model's answer to a `CheckDue` (None: no answer). Return whether it was used, and the events."""
-        if not self._rule.answer(number, complete):
+        if not self._rule.store_result(number, complete):
             return False, []
         silence = self._heard - self._said
         return True, [self._end(self._heard)] if self._rule.is_over(silence, self._wanted) else []
@@ -285,7 +287,7 @@ class EndOfTurn:
         self._count, self._asked = due, self._number
         return self._number
 
-    def answer(self, number: int, complete: bool | None) -> bool:
+    def store_result(self, number: int, complete: bool | None) -> bool:
         """Store the answer to a check (None: no answer). Return False if the check is outdated."""
         if number != self._asked:
             return False

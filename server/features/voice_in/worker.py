@@ -22,7 +22,7 @@ _MOST_TIMES = 1000
 
 
 class RecognitionStopped(Exception):
-    """Raised to cancel a recognition. Outside the tree of errors: it never leaves this process."""
+    """Raised to cancel a recognition. Not a QwenCameraError: it never leaves this process."""
 
 
 class RecognitionModel:
@@ -88,7 +88,7 @@ class RecognitionModel:
 def run_jobs(model: RecognitionModel, jobs: WorkerJobs) -> None:
     """Recognise sounds in an endless loop."""
     while True:
-        message, stop = jobs.next()
+        message, stop = jobs.next_job()
         id = message.header["id"]
         try:
             if stop.is_set():

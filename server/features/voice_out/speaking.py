@@ -171,7 +171,7 @@ class SpeechPart(SessionPart, SpeechOutput):
         return self._now is not None and bool(self._now.get_text_heard(self._line.player.played))
 
     @property
-    def behind(self) -> bool:
+    def is_playing_back(self) -> bool:
         return self._now is not None and self._now.is_behind(self._line.player.played)
 
     # The answer
@@ -395,7 +395,7 @@ class SpeechPart(SessionPart, SpeechOutput):
         if task is not None:
             task.cancel()
         player = self._line.player
-        player.flush()
+        player.discard()
         self._metrics.dropped.inc((player.dropped - self._dropped) / RATE)
         self._dropped = player.dropped
         self._state = ""

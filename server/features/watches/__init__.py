@@ -31,7 +31,9 @@ def register(api: Api) -> None:
     scene = api.get_service(SceneReader)
     things = scene.things if scene is not None else None
     detector = (
-        (lambda *of: run_in_pool(api.pools.heavy, things.look, *of)) if things is not None else None
+        (lambda *of: run_in_pool(api.pools.heavy, things.check_conditions, *of))
+        if things is not None
+        else None
     )
     api.add_session_part(
         lambda context: Watching(context, detector=detector, confirm=settings.watch_confirm),

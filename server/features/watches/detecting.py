@@ -177,9 +177,10 @@ class Detecting:
         return frame.captured >= self._due
 
     def on_frame(self, frame: Frame, *, useful: bool) -> None:
-        """Start a look at a sampled frame, or at one between samples, if a look is due.
+        """Run the detector on this frame if a check is due.
 
-        `useful`: False if nothing can be seen or no model can be asked; the rule then continues without the detector.
+        `useful`: False if nothing can be seen or no model can be asked; the watches are then evaluated without the
+        detector.
         """
         detector = self._detector
         if detector is None or not useful:

@@ -252,17 +252,24 @@ class Webhooks:
         if outcome.trouble is DeliveryError.GONE:
             hook.gone = True
             for one in (delivery, *hook.waiting.clear()):
-                self._give_up(one)
+                self._give_up(hook, one)
             return
         pause = retry.pause(delivery.attempts, random.random(), outcome.pause, outcome.status)
         if pause is None:
-            self._give_up(delivery)
+            self._give_up(hook, delivery)
             return
         delivery.due = self._clock() + pause
         self._enqueue(hook, delivery)
 
-    def _give_up(self, delivery: Delivery) -> None:
-        log.warning("webhook delivery abandoned", extra={"reason": str(delivery.trouble)})
+    def _give_up(self, hook: _Receiver, delivery: Delivery) -> None:
+        log.warning(
+            "webhook delivery abandoned",
+            extra={
+                "webhook": hook.webhook.name,
+                "reason": str(delivery.trouble),
+                "count": delivery.attempts,
+            },
+        )
         delivery.since = self._clock()
         self._drop("forgotten", self._dead.put(delivery))
 
@@ -547,24 +554,24 @@ def add_routes(api: Api, webhooks: Webhooks) -> None:
 
     @router.post("/{name}/test", status_code=202)
     async def send_test(name: str) -> dict[str, object]:
-        """Send a signed test without a picture. Return 202 and the state as above."""
+        """Send a signed test without a picture. Return 202 and the same state as `GET /api/operator/webhooks`."""
         webhooks.send_test(name)
         return webhooks.get_status()
 
     @router.post("/dead", status_code=202)
     async def resend_all() -> dict[str, object]:
-        """Send all abandoned alerts again. Return 202 and the state as above, with their number as `sent`."""
+        """Send all abandoned alerts again. Return 202, and the state with their number as `sent`."""
         return {"sent": webhooks.resend_all(), **webhooks.get_status()}
 
     @router.post("/dead/{id}", status_code=202)
     async def resend(id: str) -> dict[str, object]:
-        """Send this alert again. Return 202 and the state as above; 404 for an unknown id."""
+        """Send this alert again. Return 202 and the same state as `GET /api/operator/webhooks`; 404 for an unknown id."""
         webhooks.resend(id)
         return webhooks.get_status()
 
     @router.delete("/dead/{id}")
     async def remove_dead(id: str) -> dict[str, object]:
-        """Drop this alert. Return the state as above; 404 for an unknown id."""
+        """Drop this alert. Return the same state as `GET /api/operator/webhooks`; 404 for an unknown id."""
         webhooks.remove_dead(id)
         return webhooks.get_status()
 

@@ -76,7 +76,7 @@ class PicturePreparer:
         scene: Scene | None = None,
         region: Region | None = None,
     ) -> Picture:
-        """Create a picture for an engine: a JPEG in the model's size, or BGR pixels in the camera's size.
+        """Create a picture for an engine: a JPEG of the model's size, or BGR pixels at the camera's resolution.
 
         `region`: the part of the frame to show, at the camera's resolution if the budget allows.
 
@@ -136,7 +136,7 @@ class PicturePreparer:
         return encode.encode_still(self._filter_frame(frame, width, height))
 
     def make_full(self, frame: Frame) -> bytes:
-        """Create a JPEG of a frame in the camera's size, filtered as any picture. Raises the errors of `make`."""
+        """Create a JPEG of a frame at the camera's resolution, filtered like every other picture. Raises the errors of `make`."""
         return encode.encode_jpeg(
             self._filter_frame(frame, frame.width, frame.height), FULL_QUALITY
         )
@@ -203,7 +203,7 @@ def make_stored_picture(
 ) -> Picture:
     """Create a picture for an engine from a stored one. Raises ValueError for a broken JPEG.
 
-    `tokens`: about the maximum visual tokens; None to keep the stored size, for an engine without visual tokens.
+    `tokens`: approximate limit of visual tokens; None to keep the stored size, for an engine without visual tokens.
     """
     began = time.perf_counter()
     bgr = encode.decode(stored.jpeg)

@@ -64,14 +64,14 @@ _EXTENDED_SAR = 255
 class FormatRefused(ValueError):
     """The stream is not 8-bit 4:2:0, or has slice groups, data partitions, or unordered slices.
 
-    Outside the tree of errors: the decoder counts it, and no client receives it.
+    Not a QwenCameraError: the decoder counts it, and no client receives it.
     """
 
 
 class PicturesTooLarge(ValueError):
     """The pictures are larger, or need more memory, than allowed for a camera.
 
-    Outside the tree of errors, as `FormatRefused`.
+    Not a QwenCameraError, like `FormatRefused`.
     """
 
 

@@ -88,7 +88,7 @@ class Endpoint:
 
 
 class Unreachable(AskFailed):
-    """No response. The text is the end of a sentence that gives the reason; empty if unknown."""
+    """No response. The text is the cause, in lower case; empty if unknown."""
 
 
 class Dropped(Unreachable):
@@ -100,7 +100,7 @@ class Slow(Unreachable):
 
 
 class NotChat(AskFailed):
-    """A response that no model server sends. `why`: the end of a sentence about it; empty if unknown."""
+    """A response that no model server sends. `why`: a predicate about the program; empty if unknown."""
 
     def __init__(self, why: str = "") -> None:
         super().__init__(why)

@@ -278,7 +278,7 @@ class _Answer:
             form=form is not None or request.schema is not None,
             unread=request.kind is JobKind.PREFILL,
         )
-        self.spoken = SpokenAnswer()
+        self.spoken = SpokenAnswerDecoder()
 
     def take(self, piece: Piece) -> Iterator[Chunk]:
         """Yield the chunks of a piece of the answer."""
@@ -288,14 +288,14 @@ class _Answer:
         yield from self.parser.take(piece)
 
 
-class SpokenAnswer:
+class SpokenAnswerDecoder:
     """Decoder of the sound of one answer."""
 
     def __init__(self) -> None:
         self._reader = PcmReader()
         # True after the first sound
         self.begun = False
-        # Why the sound is not played, as the end of a sentence about the server; "" if there is no fault
+        # Why the sound is not played, as a predicate about the server; "" if there is no fault
         self.fault = ""
 
     def take(self, data: str) -> VoiceChunk | None:

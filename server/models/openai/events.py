@@ -35,7 +35,7 @@ _NETWORK_ERRORS = (httpx2.HTTPError, httpx2.StreamError, anyio.EndOfStream, OSEr
 class BrokenStream(Exception):
     """A broken or invalid stream; the text contains nothing from the server.
 
-    `connection`: the connection broke. Outside the tree of errors: the engine turns it into an EngineError.
+    `connection`: the connection broke. Not a QwenCameraError: the engine turns it into an EngineError.
     """
 
     def __init__(self, text: str, *, connection: bool = False) -> None:

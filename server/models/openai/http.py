@@ -26,9 +26,9 @@ _REFUSAL_BYTES = 1024 * 1024
 
 
 class ResponseTooLarge(httpx2.TransportError):
-    """A response that exceeds its byte limit. The text is the end of a sentence about the server.
+    """A response that exceeds its byte limit. The text is a predicate about the server.
 
-    Outside the tree of errors: HTTP clients handle it as their own.
+    Not a QwenCameraError: HTTP clients handle it as their own.
     """
 
 
@@ -130,7 +130,7 @@ def load_ca_certificates(ca: str) -> ssl.SSLContext:
 
 
 def explain_unreachable(error: BaseException, host: str) -> str:
-    """Return the reason why a server is unreachable, as the end of a sentence; "" if unknown."""
+    """Return the cause why a server is unreachable, in lower case; "" if unknown."""
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return "its certificate is not trusted; set SSL_CERT_FILE to the file of its authority"
     causes = (error, *getattr(error.__cause__, "args", ()))

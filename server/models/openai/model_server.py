@@ -43,10 +43,10 @@ _FAILS = (EngineState.UNREACHABLE, None, "fails. Its own log says why.")
 
 
 class ModelServer:
-    """A model server, and the owner of its status.
+    """The client's view of a model server: its status, and the model that it serves.
 
-    `seconds`: time limit of each part of a probe. `busy()`: whether answers are running. `thinking` is updated when
-    the model changes.
+    `seconds`: time limit of each request of a probe. `busy()`: whether answers are running. `thinking`: a policy,
+    updated when the model changes.
     """
 
     def __init__(
@@ -109,10 +109,12 @@ class ModelServer:
             if (self.status.state, self.status.model) == (before.state, before.model):
                 self.status = self._with_learned(status)
         except (TimeoutError, Slow):
-            self.unreachable("it does not answer; it may be down, overloaded or behind a firewall")
+            self.mark_unreachable(
+                "it does not answer; it may be down, overloaded or behind a firewall"
+            )
         except Unreachable as exc:
             survey.forget()
-            self.unreachable(str(exc))
+            self.mark_unreachable(str(exc))
         except Refused as refusal:
             self.status = self._from_refusal(refusal)
         except (NotChat, httpx2.InvalidURL, ValueError, RecursionError) as exc:
@@ -239,7 +241,7 @@ class ModelServer:
         return f"{self._get_status_prefix(refusal.status)} {why}"
 
     def make_not_chat_status(self, why: str = "") -> EngineStatus:
-        """Return the status of a program that is not a model server. `why`: the end of a sentence; may be empty."""
+        """Return the status of a program that is not a model server. `why`: a predicate about the program; may be empty."""
         detail = (
             f"The program at {self.address} {why or 'is not an OpenAI-compatible model server'}. {self.names.url} must"
             f" name one and end in /v1, like http://127.0.0.1:8001/v1.{self._remedy}"
@@ -280,9 +282,9 @@ class ModelServer:
         context = self.status.capabilities.context_length
         return refusal.error(context_length=context, plain=plain)
 
-    def unreachable(self, why: str = "") -> EngineUnavailable:
-        """Set the status to unreachable, and return the error. `why`: the end of a sentence; may be empty."""
-        said = f"The model server at {self.address} is not reached: {why}."
+    def mark_unreachable(self, why: str = "") -> EngineUnavailable:
+        """Set the status to unreachable, and return the error to raise. `why`: the cause, in lower case; may be empty."""
+        said = f"The model server at {self.address} cannot be reached: {why}."
         if not why:
             said = f"Nothing answers at {self.address}: the model server is down, or still loading its model."
         detail = f"{said} Start it, or set {self.names.url} to where it is."

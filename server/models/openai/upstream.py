@@ -73,7 +73,7 @@ _MOST_READ = 4096
 class AskFailed(Exception):
     """An unanswered request.
 
-    Outside the tree of errors, with its subclasses: the engine turns them into EngineError.
+    With its subclasses not a QwenCameraError: the engine turns them into EngineError.
     """
 
 

@@ -24,7 +24,7 @@ BACKGROUND = (JobKind.WATCH, JobKind.PROGRAM, JobKind.DESCRIBE, JobKind.PREFILL)
 class Full(Exception):
     """The queue is full of questions; nothing was changed.
 
-    Outside the tree of errors: `Inference` raises Busy for it.
+    Not a QwenCameraError: `Inference` raises Busy for it.
     """
 
 

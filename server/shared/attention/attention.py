@@ -163,7 +163,7 @@ class ChangeGate:
             return Change(Why.OBJECT, patch.value, self._get_region(patch, pose), busy)
 
     def _align(self, reference: Reference) -> tuple[Pose, F32, F32]:
-        """Return the pose of the last compared frame on the reference, and its warped luma and chroma."""
+        """Return the last compared frame's pose relative to the reference, and its luma and chroma warped onto it."""
         scratch = self._scratch
         np.copyto(scratch.luma, self.seen.luma)
         np.copyto(scratch.chroma, self.seen.chroma)

@@ -33,7 +33,7 @@ _SIZES = struct.Struct(">II")
 class WireError(ValueError):
     """The received data is not a frame, or the data to send is too large for one.
 
-    Outside the tree of errors: workers use this module without the server.
+    Not a QwenCameraError: workers use this module without the server.
     """
 
 
@@ -185,8 +185,8 @@ class WorkerJobs:
         """Read messages in a new thread. When the stream ends, the process exits."""
         threading.Thread(target=self._listen, args=(stream,), name="reader", daemon=True).start()
 
-    def next(self) -> tuple[WorkerMessage, threading.Event]:
-        """Wait for the next job. Its event is set when it is cancelled. `finish` ends it."""
+    def next_job(self) -> tuple[WorkerMessage, threading.Event]:
+        """Wait for the next job. Return it, and an event that is set if the job is cancelled. Call `finish` at its end."""
         return self._waiting.get()
 
     def finish(self, id: int, type: str, **fields: Any) -> None:

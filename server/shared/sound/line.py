@@ -127,7 +127,7 @@ class VoiceLine:
         self._connection = None
         self._microphone = False
         self.player.clear_listeners()
-        self.player.flush()
+        self.player.discard()
 
     def _set_microphone(self, sending: bool) -> None:
         if self._microphone != sending:
@@ -250,8 +250,8 @@ class Player:
         if self.ready:
             _notify(self.on_ready)
 
-    def flush(self) -> float:
-        """End the utterance immediately. Return the dropped seconds."""
+    def discard(self) -> float:
+        """End the utterance, and discard what has not been played. Return how many seconds were discarded."""
         lost, hushed = self.waiting, self.talking and not self._paused
         self._clear()
         self._finished, self._paused = True, False

@@ -84,7 +84,7 @@ def test_it_looks_for_the_things_of_watches(beside: DetectorAid) -> None:
         "odd": "the cat sleeps",
         "text": "you see the word exit",
     }
-    found = beside.look(as_sent("chelsea"), conditions)
+    found = beside.check_conditions(as_sent("chelsea"), conditions)
     assert found is not None
     assert [name for name, seen in found.items() if seen is None] == ["drum", "odd", "text"]
     first = {name: seen[0] for name, seen in found.items() if seen is not None}
@@ -107,12 +107,17 @@ def test_what_is_not_in_a_part_of_the_picture_is_not_gone(beside: DetectorAid) -
     bgr, _ = before("brick", "chelsea", 0.12, 40, 200)
     shown = replace(make_picture(jpeg=encode_jpeg(bgr)), width=bgr.shape[1], height=bgr.shape[0])
     for turn in range(6):
-        found = beside.look(shown, {"gone": "the cat is gone"}, turn)
+        found = beside.check_conditions(shown, {"gone": "the cat is gone"}, turn)
         assert found is not None
         assert [answer.seen for answer in found["gone"] or ()] == [False]
 
 
 def test_it_says_when_it_cannot_look() -> None:
     gone = DetectorAid(ThingFinder(ModelFile(FOLDER / "gone.onnx")))
-    assert gone.look(as_sent("chelsea"), {"w": "a cat appears"}) is None
-    assert DetectorAid(ThingFinder()).look(make_picture(jpeg=b"none"), {"w": "a cat comes"}) is None
+    assert gone.check_conditions(as_sent("chelsea"), {"w": "a cat appears"}) is None
+    assert (
+        DetectorAid(ThingFinder()).check_conditions(
+            make_picture(jpeg=b"none"), {"w": "a cat comes"}
+        )
+        is None
+    )

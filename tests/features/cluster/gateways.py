@@ -25,7 +25,7 @@ def store_of(run: Running) -> RedisStore:
 async def answering(store: RedisStore) -> None:
     """Ask Redis until it answers."""
     async with asyncio.timeout(30):
-        while not store.answers:
+        while not store.is_available:
             await store.probe()
 
 

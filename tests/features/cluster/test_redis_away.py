@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 async def shared(run: Running) -> None:
     """Wait until the server uses Redis."""
     store = store_of(run)
-    await soon(lambda: store.answers, 30)
+    await soon(lambda: store.is_available, 30)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -60,7 +60,7 @@ async def test_a_live_session_goes_on(tmp_path: Path, way: str) -> None:
             async with at_once(), CameraPeer(run.base_url, encoder) as newcomer:
                 assert (await newcomer.ask("Who is there?")).error is None
             # The second time it is known to be away.
-            await soon(lambda: not store.answers, 30)
+            await soon(lambda: not store.is_available, 30)
         began = peer.ready["began_at"]
         await server.give_back(way)
         async with at_once():

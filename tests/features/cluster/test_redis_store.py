@@ -99,14 +99,14 @@ async def test_a_redis_that_does_not_answer(
         times = await asyncio.gather(*(timed(store) for _ in range(20)))
         # One limit each; one after the other would be 20.
         assert max(times) < 4 * LIMIT
-        assert not store.answers
+        assert not store.is_available
         assert await timed(store) < LIMIT / 2
         assert failures
         report = store.report()
         assert report["shared"] is False
         assert "for each process alone" in str(report["reason"])
         await server.give_back(way)
-        await soon(lambda: store.answers)
+        await soon(lambda: store.is_available)
         assert await store.run(ONE, []) == 1
     said = [record.getMessage() for record in caplog.records if record.name.startswith("server")]
     assert said == ["redis available", "redis unavailable", "redis available"]
@@ -116,16 +116,16 @@ async def test_one_that_takes_no_writes_is_none(tmp_path: Path) -> None:
     async with redis_server(tmp_path) as server, store_of(server.url) as (store, _):
         await store._redis.config_set("maxmemory", "1")
         assert await store.run("return redis.call('SET', KEYS[1], 'x')", [store.name("x")]) is None
-        assert not store.answers
+        assert not store.is_available
         await store.probe()
-        assert not store.answers
+        assert not store.is_available
 
 
 async def test_one_that_was_never_there(caplog: pytest.LogCaptureFixture) -> None:
     """One line says so at the start, without the URL."""
     caplog.set_level(logging.INFO, "server")
     async with store_of("redis://:canarypassword@127.0.0.1:1/0") as (store, _):
-        assert not store.answers
+        assert not store.is_available
         await store.probe()
         said = [json.dumps(record.__dict__, default=str) for record in caplog.records]
         assert sum("redis unavailable" in line for line in said) == 1

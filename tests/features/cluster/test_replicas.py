@@ -216,7 +216,7 @@ async def test_a_list_that_redis_forgot(
         assert set(a.list_others(0)) == {own["b"], own["c"]}
         await server.take_away(way)
         await a.report(1)
-        assert not store.answers
+        assert not store.is_available
         assert a.can_take(1)
         if way == "stopped":
             # Its keys expire meanwhile.

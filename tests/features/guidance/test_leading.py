@@ -294,7 +294,7 @@ async def test_a_held_picture_is_not_the_way() -> None:
     """Somebody looks at what was; nothing is looked for until it is released."""
     async with led(SIDE) as (one, finding):
         one.session.handle(wire.Hold(type="hold"))
-        while one.session.part("guidance")._context.held is None:
+        while one.session.part("guidance")._context.held_frame is None:
             one.frame(**SIZE)
             await asyncio.sleep(0.02)
         before = len(finding.looks)

@@ -485,7 +485,7 @@ async def test_a_mistake_of_ours_in_the_moment_of_getting_ready(
             def fail() -> None:
                 raise ZeroDivisionError("secret words")
 
-            broken.setattr(one.engines, "probe_soon", fail)
+            broken.setattr(one.engines, "reprobe", fail)
             error = await one.fails("serve")
         assert error.startswith("An internal error stopped the model")
         assert "model task failed" in caplog.text

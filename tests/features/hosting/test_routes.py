@@ -324,7 +324,7 @@ async def test_what_answers_is_told_with_its_host_and_why_nothing_better(model: 
         }
         assert "why" not in told
         await model.close()
-        run.program.engines.probe_soon()
+        run.program.engines.reprobe()
         await soon(lambda: run.program.engines.current.name == "builtin", 10)
         told = (await engine_state(run))["engine"]
         assert told["answering"]["engine"] == "builtin"

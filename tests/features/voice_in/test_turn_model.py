@@ -46,7 +46,7 @@ def test_its_likelihood_decides(tmp_path: Path, likelihood: float) -> None:
     file, sha256 = written(tmp_path, onnx_model.turn_model(likelihood))
     model = TurnModel(file, sha256.upper())
     assert model.measure_likelihood(make_hiss(2)) == pytest.approx(likelihood, abs=1e-6)
-    assert model.complete(make_hiss(2)) is (likelihood >= 0.5)
+    assert model.is_complete(make_hiss(2)) is (likelihood >= 0.5)
 
 
 def test_it_hears_the_sound(tmp_path: Path) -> None:

@@ -334,7 +334,7 @@ class Person:
             self._take(self.turns.add(chunk, Talker.PERSON if one == "#" else Talker.NOBODY))
             for due in [due for due in self._due if due[0] <= self.number]:
                 self._due.remove(due)
-                self._take(self.turns.answer(due[1], due[2])[1])
+                self._take(self.turns.apply_check_result(due[1], due[2])[1])
         return self
 
     def _take(self, events: list[TurnEvent]) -> None:
@@ -396,12 +396,12 @@ def test_an_answer_that_comes_too_late_is_of_no_use() -> None:
     person = Person(after=1000).hear("#" * 10 + "." * 8)
     (asked,) = [event for event, _ in person.found if isinstance(event, CheckDue)]
     person.hear("##")
-    assert person.turns.answer(asked.number, True) == (False, [])
+    assert person.turns.apply_check_result(asked.number, True) == (False, [])
     person.hear("." * 8)
     assert len(person.times(CheckDue)) == 2
-    assert person.turns.answer(asked.number, True) == (False, [])
-    assert person.turns.answer(asked.number + 1, False) == (True, [])
-    assert person.turns.answer(asked.number + 1, True) == (False, [])
+    assert person.turns.apply_check_result(asked.number, True) == (False, [])
+    assert person.turns.apply_check_result(asked.number + 1, False) == (True, [])
+    assert person.turns.apply_check_result(asked.number + 1, True) == (False, [])
 
 
 @given(

@@ -66,7 +66,7 @@ channel.send("note", text="The decoder runs plain.")
 channel.send("ready", rate=24000)
 jobs.listen(sys.stdin.buffer)
 while True:
-    message, stop = jobs.next()
+    message, stop = jobs.next_job()
     id, text = message.header["id"], message.header["text"]
     if text == "ends":
         os._exit(3)

@@ -14,7 +14,7 @@ import pytest
 
 from server.core.sound import VoiceChunk, encode_wav
 from server.models.base import EngineRequest
-from server.models.openai.engine import OpenAIEngine, SpokenAnswer
+from server.models.openai.engine import OpenAIEngine, SpokenAnswerDecoder
 from tests.models.asking import PATIENT, Build
 from tests.models.asking import request as plain_request
 from tests.support.answers import answered
@@ -237,7 +237,7 @@ async def test_an_answer_without_sound_is_reported(
 
 def test_a_fault_ends_the_sound() -> None:
     """The sound before it was played; nothing of a later piece is."""
-    spoken = SpokenAnswer()
+    spoken = SpokenAnswerDecoder()
     assert spoken.take(b64(SOUND.tobytes())) is not None
     assert spoken.take("no base64!") is None
     assert spoken.fault
@@ -247,7 +247,7 @@ def test_a_fault_ends_the_sound() -> None:
 
 def test_a_changing_rate_is_a_fault() -> None:
     """Each change costs a resampler of its own, and a piece may be as small as a header."""
-    spoken = SpokenAnswer()
+    spoken = SpokenAnswerDecoder()
     assert spoken.take(b64(encode_wav(bytes(100), 24_000))) is not None
     assert spoken.take(b64(encode_wav(bytes(100), 24_000))) is not None
     assert spoken.take(b64(encode_wav(bytes(100), 16_000))) is None

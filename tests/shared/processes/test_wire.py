@@ -101,7 +101,7 @@ assert sys.stdin.read() == ""
 jobs = WorkerJobs(channel, "work", busy={"code": "busy"}, other=lambda message: channel.send("got", what=message.type))
 jobs.listen(incoming)
 while True:
-    message, stop = jobs.next()
+    message, stop = jobs.next_job()
     id = message.header["id"]
     channel.send("begun", message.payload, id=id)
     if message.header["last"]:

@@ -213,7 +213,7 @@ WORKS = """
 jobs.listen(claim_input())
 channel.send("ready", rate=5)
 while True:
-    message, stop = jobs.next()
+    message, stop = jobs.next_job()
     id, what = message.header["id"], message.header["what"]
     print("asked for", what, file=sys.stderr, flush=True)
     if what == "dies":

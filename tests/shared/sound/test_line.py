@@ -164,7 +164,7 @@ def test_a_gain_comes_without_a_click(player: Player) -> None:
 def test_flushed_speech_is_gone_and_the_next_one_is_whole(player: Player) -> None:
     player.play(tone(1.0), RATE)
     player.take()
-    assert player.flush() == pytest.approx(0.98)
+    assert player.discard() == pytest.approx(0.98)
     assert player.take() is None
     assert player.is_idle
     assert not player.talking

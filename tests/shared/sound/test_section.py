@@ -159,7 +159,7 @@ async def test_what_was_flushed_is_not_sent(carried: Carried) -> None:
     line, section, transport = carried
     speak(line, 30)
     await until(lambda: len(transport.sent) >= 5)
-    line.player.flush()
+    line.player.discard()
     count = len(transport.sent)
     await quiet(section)
     assert len(transport.sent) <= count + SILENT_PACKETS
@@ -180,7 +180,7 @@ async def test_a_hush_is_heard_with_the_next_packet(
         line.player.pause(True)
         line.player.pause(True)
     else:
-        line.player.flush()
+        line.player.discard()
     await until(lambda: len(transport.sent) == 2)
     for _ in range(20):
         await asyncio.sleep(0.001)

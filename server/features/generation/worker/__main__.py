@@ -90,7 +90,7 @@ class GenerationWorker:
             seconds=round(time.monotonic() - began, 3),
         )
         while True:
-            self._generate(backend, *self.jobs.next())
+            self._generate(backend, *self.jobs.next_job())
 
     def _load(self, folder: Path, how: LoadOptions) -> Backend:
         if not folder.is_dir():

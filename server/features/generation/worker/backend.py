@@ -15,7 +15,7 @@ from server.features.generation.rules import Rules
 
 
 class Stopped(Exception):
-    """Raised if the job was cancelled. Outside the tree of errors, because it stays in the worker's process."""
+    """Raised if the job was cancelled. Not a QwenCameraError, because it stays in the worker's process."""
 
 
 class StopFlag:

@@ -64,7 +64,7 @@ class AnswerWorker:
         """Answer questions until the process ends."""
         self._generator = generator
         while True:
-            message, stop = self.jobs.next()
+            message, stop = self.jobs.next_job()
             self._answer(generator, message, stop)
 
     def _answer(

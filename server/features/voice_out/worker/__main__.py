@@ -30,7 +30,7 @@ from server.shared.processes.wire import Channel, WorkerJobs, claim_output, exit
 
 def run_jobs(speaker: QwenVoice, channel: Channel, jobs: WorkerJobs) -> NoReturn:
     while True:
-        message, stop = jobs.next()
+        message, stop = jobs.next_job()
         id = message.header["id"]
         if stop.is_set():
             jobs.finish(id, "end", frames=0)

@@ -33,12 +33,12 @@ Emit = Callable[[bytes], None]
 class SpeakError(Exception):
     """Raised if a text cannot be spoken; the message is for the operator's log.
 
-    Outside the tree of errors: it never leaves the worker's process.
+    Not a QwenCameraError: it never leaves the worker's process.
     """
 
 
 class _SpeechCancelled(Exception):
-    """Raised to cancel a text. Outside the tree of errors: it never leaves this module."""
+    """Raised to cancel a text. Not a QwenCameraError: it never leaves this module."""
 
 
 class _NoDecoder:
