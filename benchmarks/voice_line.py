@@ -163,7 +163,7 @@ async def measure(bursts: int, seconds: float) -> Report:
         line.player.play(make_tone(seconds + 2), RATE)
         await asyncio.sleep(0.5)
         talking = await measure_cores(os.getpid(), seconds)
-        line.player.flush()
+        line.player.discard()
     rows += make_cpu_rows(
         idle,
         {

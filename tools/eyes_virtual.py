@@ -66,7 +66,7 @@ class VirtualWatches:
                 stirred, near = now, early.where.scaled(frame.width, frame.height)
             early.note_look(image, now)
             shown = self._preparer.make(frame, _PIXELS, Detail.LOW)
-            found = self._beside.look(shown, conditions, int(score.looks), near) or {}
+            found = self._beside.check_conditions(shown, conditions, int(score.looks), near) or {}
             seen = [answers[0] for answers in found.values() if answers and answers[0].seen]
             place = next((one.where for one in seen if one.where is not None), None)
             if place is not None or now >= stirred + STIRRED_SECONDS:

@@ -118,8 +118,8 @@ class AnswerParser:
     """Parser of one answer.
 
     `most`: limit of the answer's pieces of text, used if the server's own token limit also counts thoughts. `calls`:
-    collects tool calls, for a request with tools. `form`: JSON was requested. `unread`: the caller does not use the
-    text, so it may be empty.
+    collects tool calls, for a request with tools. `json_requested`: the request asked for JSON. `unread`: the caller
+    does not use the text, so it may be empty.
     """
 
     def __init__(
@@ -128,13 +128,14 @@ class AnswerParser:
         most: int,
         *,
         calls: Calls | None = None,
-        form: bool = False,
+        json_requested: bool = False,
         unread: bool = False,
     ) -> None:
         self._text = AnswerText(opened=thinking.opened)
         self._may_think = thinking.mode is Mode.BUDGET
         self._thinks = self._may_think and (thinking.known or thinking.limits.wanted)
-        self._most, self._calls, self._form, self._unread = most, calls, form, unread
+        self._most, self._calls, self._unread = most, calls, unread
+        self._json_requested = json_requested
         self._pieces = self._chars = 0
         # First half of a surrogate pair; the second may come with the next piece
         self._half = ""
@@ -196,7 +197,7 @@ class AnswerParser:
         """Return True if a complete answer has no text because the server's parser took the answer for thoughts."""
         if not thoughts or self._refused or self._tools:
             return False
-        if self._form:
+        if self._json_requested:
             return _is_json(thoughts)
         return not self._thinks or self._text.opened
 

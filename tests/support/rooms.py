@@ -216,7 +216,8 @@ async def live_room(*about: Any, **more: Any) -> AsyncIterator[Room]:
 class BareContext:
     """A session for a part that needs no more of it than its id and its outbox."""
 
-    id, limits, held, asking, behind = "session", LIMITS, None, False, False
+    id, limits, held_frame = "session", LIMITS, None
+    has_running_question = is_playing_back = False
 
     def __init__(self, outbox: Outbox, given: dict[str, Any]) -> None:
         none: Any = None

@@ -20,7 +20,7 @@ class HeldTurnModel:
         self.heard: list[NDArray[np.int16]] = []
         self.threads: set[int] = set()
 
-    def complete(self, samples: NDArray[np.int16]) -> bool:
+    def is_complete(self, samples: NDArray[np.int16]) -> bool:
         self.heard.append(samples)
         self.threads.add(threading.get_ident())
         assert self.go.wait(30)

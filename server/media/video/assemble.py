@@ -144,7 +144,7 @@ class Assembler:
             if len(self._opening) > MISORDERED_START:
                 self._opening = None
         # Padding belongs to no frame, and an empty frame would flush the decoder.
-        if packet.data and self._builder.take(packet, frames):
+        if packet.data and self._builder.add(packet, frames):
             self._opening = None
 
     # out of order
@@ -197,7 +197,7 @@ class Assembler:
         ahead = self._ahead
         while packet := ahead.take(self._next):
             self._consume(packet, frames)
-        ahead.taken(self._next, self._builder.markers)
+        ahead.update_whole_key(self._next, self._builder.markers)
 
     def _get_key_frame_time(self) -> float:
         """Return the time of the next request for a key frame; infinite for never, in the past for now."""
@@ -335,7 +335,7 @@ class FrameBuilder:
     def lose_reference(self) -> None:
         self.need_key = self.wants_key = True
 
-    def take(self, packet: Packet, frames: list[EncodedFrame]) -> bool:
+    def add(self, packet: Packet, frames: list[EncodedFrame]) -> bool:
         """Add the next packet, which has data. Return False if the beginning of its frame is lost."""
         if self._parts and packet.timestamp == self.before:
             self._parts.append(packet.data)
@@ -560,7 +560,7 @@ class PacketsAhead(dict[int, Packet]):
                 self._find_whole_key(markers)
 
     def take(self, sequence: int) -> Packet | None:
-        """Remove and return a packet; None if absent. Call `taken` after the last of a series."""
+        """Remove and return a packet; None if absent. Call `update_whole_key` after the last of a series."""
         packet = self.pop(sequence, None)
         if packet is not None:
             self.size -= len(packet.data)
@@ -568,7 +568,7 @@ class PacketsAhead(dict[int, Packet]):
                 del self._keys[packet.timestamp]
         return packet
 
-    def taken(self, first: int, markers: bool) -> None:
+    def update_whole_key(self, first: int, markers: bool) -> None:
         """Update the first whole key frame after all packets before `first` were taken."""
         if self.whole_key is not None and self.whole_key < first:
             self.whole_key = None

@@ -275,7 +275,7 @@ class _Answer:
             asking.thinking,
             request.max_tokens,
             calls=Calls(lenient=chat is None) if tools else None,
-            form=form is not None or request.schema is not None,
+            json_requested=form is not None or request.schema is not None,
             unread=request.kind is JobKind.PREFILL,
         )
         self.spoken = SpokenAnswerDecoder()

@@ -810,5 +810,5 @@ def test_what_is_taken_is_no_longer_counted() -> None:
     assert (ahead.size, ahead.whole_key, ahead.newest().sequence) == (16, 5, 8)
     assert ahead.take(4) is None
     assert ahead.take(5) is FIRST
-    ahead.taken(6, True)
+    ahead.update_whole_key(6, True)
     assert (ahead.size, len(ahead), ahead.whole_key) == (12, 3, 8)
