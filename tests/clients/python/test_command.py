@@ -122,7 +122,7 @@ async def test_bad_input(shell: Shell) -> None:
         (("ask", "What?"), {"QWEN_CAMERA_TOKEN": ""}, 2, "QWEN_CAMERA_TOKEN"),
         (("ask", "What?"), {"QWEN_CAMERA_URL": ""}, 2, "QWEN_CAMERA_URL"),
         (("unwatch", "none"), {}, 2, "Watch not found"),
-        (("ask", "What?", "--url", "http://127.0.0.1:1"), {}, 6, "not reached"),
+        (("ask", "What?", "--url", "http://127.0.0.1:1"), {}, 6, "cannot be reached"),
         (("access",), {"QWEN_CAMERA_TOKEN": f"qcam_x.{'y' * 43}"}, 3, "Ask the person"),
     ]
     ran = await asyncio.gather(*(shell.run(*words, **env) for words, env, _, _ in cases))

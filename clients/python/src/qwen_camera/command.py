@@ -51,7 +51,7 @@ exit status:
   3    no access: the token is refused or has ended, or does not allow this
   4    not now: the page is closed, the camera gives no picture, the model cannot do it
   5    later: too many looks, or the person's questions come first
-  6    the server is not reached, or is none
+  6    the server cannot be reached, or is no qwen-camera server
   130  Ctrl-C, elsewhere than in watch and events
 """
 # Seconds to remove a watch at the end

@@ -225,7 +225,7 @@ def _why(base: str, error: Exception) -> str:
             " its PEM file: ca=..., --ca FILE."
         )
     if isinstance(error, httpx.ConnectError):
-        return f"{base} is not reached ({error}). Check the address, and that the server runs."
+        return f"{base} cannot be reached ({error}). Check the address, and that the server runs."
     return f"The connection to {base} broke ({type(error).__name__}). Try again."
 
 
