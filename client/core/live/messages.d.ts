@@ -795,7 +795,7 @@ export interface Pointed {
   x: number;
   /** As in `point` */
   y: number;
-  /** What is around the place, the smallest box first, 4 at most; empty if nothing was found */
+  /** Things around the place, the smallest box first, at most 4; empty if nothing was found */
   boxes: Array<PointedBox>;
   /** Time of the frame, as in `FrameInfo`; absent if there is no frame */
   captured_at?: number;

@@ -45,7 +45,7 @@ class Pointed(ServerMessage):
     x: float
     # As in `point`
     y: float
-    # What is around the place, the smallest box first, 4 at most; empty if nothing was found
+    # Things around the place, the smallest box first, at most 4; empty if nothing was found
     boxes: list[PointedBox]
     # Time of the frame, as in `FrameInfo`; absent if there is no frame
     captured_at: float | None = None
