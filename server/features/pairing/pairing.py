@@ -55,9 +55,9 @@ class _Code:
 # The page has translations of these sentences (client/core/dialogs/dialogs.js).
 ASK_PAIRED = "This server asks for an access code. Enter it, or scan a new QR code: its terminal shows one on Enter."
 PAIRING_REFUSED = {
-    RedeemResult.USED: "This pairing code was used already; each code is valid for one device.",
-    RedeemResult.EXPIRED: "This pairing code has expired; each code is valid for five minutes.",
-    RedeemResult.UNKNOWN: "This pairing code is unknown: another server issued it, or this one was restarted since.",
+    RedeemResult.USED: "This code was used already; each code is valid for one device.",
+    RedeemResult.EXPIRED: "This code has expired; each code is valid for five minutes.",
+    RedeemResult.UNKNOWN: "This code is unknown: it is from another server, or from before a restart.",
 }
 SCAN_AGAIN = "Press Enter in the server's terminal and scan the new code."
 NOT_PAIRED = "This device is not paired any more."

@@ -136,7 +136,7 @@ async def test_a_pairing_code_stands_instead_of_the_access_code(
         for stale, words in (
             (code, "used already"),
             (old, "has expired"),
-            ("made-up", "another server issued it"),
+            ("made-up", "from another server"),
         ):
             refused = await bring(stale)
             assert_error(refused, 401, "unauthorized", retryable=False)
