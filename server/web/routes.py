@@ -125,10 +125,11 @@ def _compute_digest(content: bytes) -> str:
 
 @functools.lru_cache(maxsize=512)
 def strip_comments(content: bytes, suffix: str) -> bytes:
-    """Return a module or style sheet without whole-line comments, and a style sheet without indentation.
+    """Return a module or style sheet without whole-line comments, and a style sheet without indentation and empty
+    lines.
 
-    Comments are a quarter of a first load. Line numbers stay, for error messages, and so do comments that begin
-    with `/*!`, such as licences.
+    Comments are a quarter of a first load. A module's line numbers stay, for error messages, and so do comments that
+    begin with `/*!`, such as licences.
     """
     if suffix not in (".js", ".css"):
         return content
@@ -147,7 +148,7 @@ def strip_comments(content: bytes, suffix: str) -> bytes:
             lines.append(code if rest else b"")
         else:
             lines.append(b"" if suffix == ".js" and text.startswith(b"//") else code)
-    return b"\n".join(lines)
+    return b"\n".join(lines if suffix == ".js" else filter(None, lines))
 
 
 # Cached: each file is used for all languages.
