@@ -377,7 +377,7 @@ async def test_an_error_each_and_the_socket_stays(run: Running) -> None:
         ):
             await page.socket.send(raw)
             error = await page.next()
-            while error["type"] in ("sender", "status", "watches", "listening"):
+            while error["type"] in ("sender", "status", "watches", "listening", "push"):
                 error = await page.next()
             assert (error["type"], error["code"]) == ("error", code), raw
             assert error["retryable"] is False

@@ -129,7 +129,7 @@ class PushSender:
         """Queue a message for the device of a session."""
         lane = self._lanes[session]
         if len(lane.waiting) == MOST_WAITING:
-            log.warning("push message dropped", extra={"host": lane.subscription.host})
+            log.warning("push message dropped")
         lane.waiting.append(json.dumps(message, ensure_ascii=False).encode()[:MOST_BYTES])
         if lane.task is None or lane.task.done():
             lane.task = self._tasks.spawn(self._run(session, lane), name=session)
@@ -150,9 +150,7 @@ class PushSender:
                 break
             await asyncio.sleep(min(max(pause, asked), RETRY_SECONDS[-1]))
         if not 200 <= status < 300:
-            log.warning(
-                "push message abandoned", extra={"host": subscription.host, "status": status}
-            )
+            log.warning("push message abandoned", extra={"status": status})
         return status
 
     async def _post(self, subscription: Subscription, plaintext: bytes) -> tuple[int, float]:
