@@ -106,7 +106,8 @@ async def test_red_in_front_of_the_camera_is_called_red(
     assert "could not finish this answer" in error["message"]
     await soon(
         lambda: (
-            local.program.added.provided[Hosting].manager.status().state is not ManagerState.READY
+            local.program.added.provided[Hosting].manager.get_status().state
+            is not ManagerState.READY
         ),
         LOADS,
     )

@@ -50,7 +50,7 @@ _FOCUS = """() => {
 _WIDE = """() => {
   const page = document.scrollingElement;
   const out = [...document.querySelectorAll("body *")].filter((e) => {
-    if (!e.checkVisibility() || e.closest(".visually-hidden, svg")) return false;
+    if (!e.checkVisibility() || e.closest(".visually-hidden, svg, #quick")) return false;
     const box = e.getBoundingClientRect();
     return box.width > 0 && (box.right > innerWidth + 0.5 || box.left < -0.5);
   });

@@ -402,7 +402,7 @@ async def test_the_operator_sees_who_is_in_and_ends_it(visit: Visit, run: Runnin
     await expect(device).to_contain_text("iPhone", timeout=10_000)
     await device.get_by_role("button").click()
     await expect(device).to_have_count(0)
-    assert not run.program.added.provided[AuthMethod].devices.seen()
+    assert not run.program.added.provided[AuthMethod].devices.list_seen()
 
 
 async def test_the_operator_drains_a_gateway(visit: Visit) -> None:

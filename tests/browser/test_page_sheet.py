@@ -43,6 +43,7 @@ async def test_the_tiles_begin_where_the_sheet_does(visit: Visit, builtin: Runni
     for size in ((320, 568), (390, 844)):
         await page.resize(*size)
         await page.find("#more-open").click()
+        await page.rest()
         sheet, tiles = await bounds(page.find("#panel")), await bounds(page.find("#more"))
         assert tiles["y"] - sheet["y"] < 44
         await page.find("#more-open").click()

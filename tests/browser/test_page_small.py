@@ -98,12 +98,11 @@ async def test_picture_and_sheet_share_an_upright_page(visit: Visit, builtin: Ru
     await page.ask("What colour is this?")
     handle, mouse = page.find("#sheet-handle"), page.page.mouse
     height = "Math.round(document.querySelector('#panel').getBoundingClientRect().height)"
-    still = "document.getAnimations().every(({ playState }) => playState !== 'running')"
-    await page.comes(still, True)
+    await page.rest()
     low = await page.evaluate(height)
 
     async def drag(by: int) -> None:
-        await page.comes(still, True)
+        await page.rest()
         before = await page.evaluate(height)
         box = await bounds(handle)
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2

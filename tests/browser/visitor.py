@@ -331,6 +331,12 @@ class Visitor:
         wanted = (first["framesSent"] if first else 0) + frames
         await self.until(lambda sent: sent["framesSent"] >= wanted)
 
+    async def rest(self) -> None:
+        """Wait until nothing on the page moves by a transition."""
+        await self.comes(
+            "document.getAnimations().every(({ playState }) => playState !== 'running')", True
+        )
+
     async def until(
         self, fine: Callable[[dict[str, Any]], bool], *, timeout: float = 10
     ) -> dict[str, Any]:

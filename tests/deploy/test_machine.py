@@ -489,7 +489,7 @@ def test_several_and_an_upgrade_of_them(machine: Machine) -> None:
     assert "nothing was changed" in install(machine)
     journal = machine.run("journalctl", "--no-pager")
     log = machine.run("cat", "/var/log/qwen-camera/server.log")
-    assert '"message": "draining"' in log
+    assert '"message": "drain started"' in log
     for secret in (SECRET, "eyJ", "walrus"):
         assert secret not in journal + log
     said = install(machine, "--uninstall", "--nginx")

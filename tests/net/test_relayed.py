@@ -73,7 +73,7 @@ async def test_the_server_says_that_its_relays_work(room: RelayRoom) -> None:
     assert await checked(room.client, PAGE) == [
         {"url": u, "ok": True, "problem": "", "why": ""} for u in (UDP, TCP, TLS, TLS_443)
     ]
-    assert room.program.said.count('"relay works"') == 4
+    assert room.program.said.count('"relay check passed"') == 4
 
 
 async def test_there_is_no_other_way(room: RelayRoom) -> None:

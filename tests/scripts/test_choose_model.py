@@ -269,7 +269,7 @@ def test_a_model_that_is_gone_is_said(scratch: BufferPool) -> None:
     (scratch.root / ".model").write_text(f"{scratch.home}/nothing\n")
     done = scratch.run()
     assert done.stdout.strip() == "started with None"
-    assert f"The model in {scratch.home}/nothing is gone" in done.stderr
+    assert f"The model in {scratch.home}/nothing no longer exists" in done.stderr
     assert "--model none" in done.stderr
 
 

@@ -83,7 +83,7 @@ def test_a_phone_gets_in_by_the_code_on_the_screen(tmp_path: Path) -> None:
     home.mkdir()
     with started(folder, port, home) as terminal:
         text = terminal.read_until(lambda text: re.search(CODE_SHOWN, text), 90)
-        assert "made in" in text
+        assert "created in" in text
         # The log's lines are for people.
         told = re.compile(r"^\d\d:\d\d:\d\d \S*info", re.M)
         text = terminal.read_until(told.search, 5)
@@ -169,7 +169,7 @@ def test_a_phone_gets_in_by_the_code_on_the_screen(tmp_path: Path) -> None:
     own = {"ACCESS_CODE": "tulip-meadow-27", "JWT_SECRET_KEY": "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"}
     with started(folder, port, home, "--host", "127.0.0.1", **own) as terminal:
         text = terminal.read_until(lambda text: re.search(CODE_SHOWN, text), 30)
-        assert "made in" not in text
+        assert "created in" not in text
         assert read_qr(text).startswith(f"https://127.0.0.1:{port}/#pair=")
         assert code not in text
         assert "Access code" not in text

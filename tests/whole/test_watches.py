@@ -130,7 +130,7 @@ async def test_nothing_of_watches_or_the_past_outlives_the_session(
     """
     kept: list[object] = []
     if planted:
-        for owner, name, number in ((KeptAlerts, "ack", 0), (Recall, "keep", 1)):
+        for owner, name, number in ((KeptAlerts, "acknowledge", 0), (Recall, "keep", 1)):
             faithful = getattr(owner, name)
 
             def keeping(

@@ -141,7 +141,7 @@ def test_an_operator_names_models_with_their_checksums(
     for digest in (sha256(own.read_bytes()).hexdigest(), "0" * 64):
         with program(**given, **{checksum: digest}) as one:
             things = one.added.provided[Finder].things
-            found.append(len(things.boxes(as_sent("coffee"), "Where is the cup?", "There.")))
+            found.append(len(things.find_boxes(as_sent("coffee"), "Where is the cup?", "There.")))
     assert found == [1, 0]
     with pytest.raises(ConfigError, match=f"{checksum.upper()} is empty"):
         load(None, **given)

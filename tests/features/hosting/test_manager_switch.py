@@ -170,7 +170,7 @@ async def test_a_key_is_given_and_never_shown(caplog: pytest.LogCaptureFixture) 
 def test_a_key_that_cannot_be_sent(bad: object) -> None:
     with pytest.raises(CommandError) as caught:
         Choice.read({"mode": "remote", "url": "http://192.0.2.7/v1", "api_key": bad})
-    assert caught.value.message.startswith("api_key is unusable; allowed is a key without spaces")
+    assert caught.value.message.startswith("api_key is unusable. Allowed: a key without spaces")
     with pytest.raises(CommandError, match="accepts no api_key"):
         Choice.read({"mode": "in_process", "model": "small", "api_key": "k"})
 

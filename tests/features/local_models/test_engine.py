@@ -691,5 +691,5 @@ async def test_its_place_among_the_engines(tmp_path: Path, engine: str, names: l
         place = run.program.added.provided[Hosting].active
         await soon(lambda: place.status.state is EngineState.MISCONFIGURED, 20)
         assert str(folder) in place.status.detail
-        assert run.program.added.provided[Hosting].manager.status().error == place.status.detail
+        assert run.program.added.provided[Hosting].manager.get_status().error == place.status.detail
         assert run.program.engines.current.name == names[-1]

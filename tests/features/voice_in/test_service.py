@@ -156,7 +156,9 @@ async def test_an_end_of_turn_model_that_cannot_be_used(
         )
         assert reason in found["detail"]
         assert await metric(run, "turn_model") == {"misconfigured": 1}
-    lines = [record for record in caplog.records if "END_OF_TURN_MODEL" in record.message]
+    lines = [
+        record for record in caplog.records if "end-of-turn model not loaded" in record.message
+    ]
     assert len(lines) == 1
     assert reason in vars(lines[0])["reason"]
 

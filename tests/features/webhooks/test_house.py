@@ -62,7 +62,7 @@ async def test_an_alert_arrives_signed_with_its_picture(evidence: str, tmp_path:
 async def test_without_a_list_nothing_leaves() -> None:
     """The operator's list is the consent for fixed cameras."""
     async with running() as run:
-        assert run.program.added.provided[Webhooks].status() == {"webhooks": [], "dead": []}
+        assert run.program.added.provided[Webhooks].get_status() == {"webhooks": [], "dead": []}
         assert run.program.added.provided[Webhooks].offered == ()
 
 

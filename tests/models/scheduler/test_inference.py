@@ -744,7 +744,7 @@ async def test_a_request_is_logged_under_the_id_that_the_engine_gets(
     assert len({*ids}) == 2
     assert all(re.fullmatch(r"[0-9a-f]{32}", one) for one in ids)
     logged = {one.message: getattr(one, "request", "") for one in caplog.records}
-    assert logged == {"answered": ids[0], "engine failed": ids[1], "not answered": ids[1]}
+    assert logged == {"answered": ids[0], "engine failed": ids[1], "answer failed": ids[1]}
 
 
 async def test_one_prompt_of_background_work_at_a_time(build: Build) -> None:

@@ -313,7 +313,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
         "is damaged: it is not JSON. Download it … again",
     ),
     (lambda f: (f / "config.json").write_text("[" * 99_999), "is damaged: it is not JSON"),
-    (lambda f: (f / "config.json").write_text("[]"), "is no JSON object"),
+    (lambda f: (f / "config.json").write_text("[]"), "is not a JSON object"),
     (lambda f: (f / "config.json").write_text("{}"), "has no model_type"),
     (lambda f: (f / "config.json").unlink(), "has no config.json: … Download"),
     (
