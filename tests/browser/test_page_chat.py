@@ -121,6 +121,7 @@ async def test_who_scrolls_up_is_offered_the_way_back(page: Visitor, model: Fake
         await page.ask(question)
     newest = page.button(say("chat.newest"))
     await expect(newest).to_be_hidden()
+    await page.rest()
     await page.find("#log").evaluate("log => { log.scrollTop = 0; }")
     await expect(newest).to_be_visible()
     await page.box.focus()

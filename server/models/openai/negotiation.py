@@ -198,7 +198,7 @@ class Negotiation:
                 raise self.failure()
         elif self.repeats == 0 or not isinstance(error, Dropped):
             # Some servers close a connection after a refusal.
-            self.failure = partial(self.server.unreachable, str(error))
+            self.failure = partial(self.server.mark_unreachable, str(error))
         broke = isinstance(error, BrokenStream | Dropped)
         first, pause = self.repeats == 0, self.pause()
         # Usually a kept connection that the server has closed
