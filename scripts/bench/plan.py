@@ -18,7 +18,7 @@ from scripts.arguments import make_integer_parser, make_number_parser
 
 Basis = Literal["measured", "estimated", "set", "assumed"]
 SIZES = (100, 10_000, 1_000_000)
-# Cores used by an idle camera at 2 frames/s and by one at 30 (docs/FIGURES.md, row 6; DEPLOY.md, Size)
+# Cores used by an idle camera at 2 frames/s and by one at 30 (docs/FIGURES.md, row 6; DEPLOY.md, Sizing)
 CORE_IDLE, CORE_AWAKE = 0.0055, 0.04
 # Mbit/s of uplink used by the two (row 7; the page's bound while somebody types)
 UPLINK_IDLE, UPLINK_AWAKE = 0.132, 2.5
@@ -45,7 +45,7 @@ class Assumptions:
     """Figures that the operator may replace.
 
     `ask_every`: seconds between a person's questions. `answers_per_gpu`: answers per second; 2.5 is half
-    of the limit set by reading 67 GB of weights at 5.3 TB/s (DEPLOY.md, Size). `relayed`: the fraction of
+    of the limit set by reading 67 GB of weights at 5.3 TB/s (DEPLOY.md, Sizing). `relayed`: the fraction of
     people behind a TURN relay. `spare`: spare machines of each kind, in percent, and at least one.
     """
 
