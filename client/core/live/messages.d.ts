@@ -899,7 +899,7 @@ export interface HomeAssistant {
   on: boolean;
 }
 
-/** Whether alerts go to a push service. Sent after each `ready`, after `push`, and when the subscription has expired. */
+/** The state of the session's push subscription. Sent after each `ready`, after `push`, and when the subscription has expired. */
 export interface PushState {
   type: "push";
   /** The server's public key for `PushManager.subscribe`, as base64url */

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Let visitors receive the alerts of their session through their browser's push service."""
+    """Offer to send the alerts of a session to its visitor through the browser's push service."""
     from server.features.push.messages import Subscribe
     from server.features.push.push import Pushing, PushSender
     from server.features.push.settings import PushSettings

@@ -24,7 +24,7 @@ class Subscribe(ClientMessage):
 
 
 class PushState(ServerMessage):
-    """Whether alerts go to a push service. Sent after each `ready`, after `push`, and when the
+    """The state of the session's push subscription. Sent after each `ready`, after `push`, and when the
     subscription has expired.
     """
 
