@@ -125,7 +125,11 @@ def test_there_is_one_tree_of_errors() -> None:
         base = ast.unparse(node.bases[0]).rpartition(".")[2]
         if base not in tree and node.name != "QwenCameraError":
             said = " ".join((ast.get_docstring(node) or "").split())
-            outside = re.search(r"\boutside the (server's )?tree of errors|\bnot a QwenCameraError", said, re.IGNORECASE)
+            outside = re.search(
+                r"\boutside the (server's )?tree of errors|\bnot a QwenCameraError",
+                said,
+                re.IGNORECASE,
+            )
             assert outside, f"{path.name}: {node.name}"
 
 
