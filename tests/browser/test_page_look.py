@@ -77,17 +77,13 @@ async def test_a_screen_reader_finds_and_says_everything(
     await expect(region).to_have_attribute("aria-live", "polite")
     await expect(region).to_have_attribute("role", "status")
     await page.start()
-    await page.evaluate("""() => {
-          window.__spoken = [];
-          const region = document.querySelector("#announcer");
-          new MutationObserver(() => window.__spoken.push(region.textContent))
-            .observe(region, { childList: true, characterData: true, subtree: true });
-        }""")
+    await page.record_announcements()
     await page.ask("What is this?")
     await expect(region).to_have_text("I see a cup.")
-    spoken = await page.evaluate("window.__spoken")
     # On a machine with much else to do the picture may take a moment, and the page says so.
-    assert [text for text in spoken if not text.startswith("Waiting")] == ["I see a cup."]
+    assert [text for text in await page.announced() if not text.startswith("Waiting")] == [
+        "I see a cup."
+    ]
     await expect(page.find("#log")).to_have_attribute("aria-live", "off")
     for name in (
         say("page.menu"),

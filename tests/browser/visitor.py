@@ -337,6 +337,20 @@ class Visitor:
             "document.getAnimations().every(({ playState }) => playState !== 'running')", True
         )
 
+    async def record_announcements(self) -> None:
+        """Begin to record what screen readers are told, see `announced`."""
+        await self.page.evaluate("""() => {
+          window.__announced = [];
+          const region = document.getElementById("announcer");
+          new MutationObserver(() => window.__announced.push(region.textContent.trim()))
+            .observe(region, { childList: true, characterData: true, subtree: true });
+        }""")
+
+    async def announced(self) -> list[str]:
+        """The announcements since `record_announcements`, oldest first."""
+        texts: list[str] = await self.page.evaluate("window.__announced")
+        return texts
+
     async def until(
         self, fine: Callable[[dict[str, Any]], bool], *, timeout: float = 10
     ) -> dict[str, Any]:

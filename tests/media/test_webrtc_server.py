@@ -527,9 +527,9 @@ async def test_a_lost_packet_is_sent_again(side: Side, peer: Peer) -> None:
     frames = await side.frames_of(count=30, seconds=20)
     assert lost >= 10
     assert peer.resent >= lost - 2
-    steps = [b.rtp_time - a.rtp_time for a, b in itertools.pairwise(frames)]
-    # 15 frames a second: none is left out.
-    assert max(steps) < 2 * 6000
+    assert all(a.rtp_time < b.rtp_time for a, b in itertools.pairwise(frames))
+    # A busy machine's encoder and decoder may skip frames; none is skipped for a packet.
+    assert side.counted('frames_skipped_total{reason="no_key"}') == 0
     assert side.counted('frames_skipped_total{reason="broken"}') == 0
 
 

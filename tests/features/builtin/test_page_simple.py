@@ -26,12 +26,7 @@ async def test_a_model_that_dies_is_told_once_and_once_that_it_is_back(visit: Vi
     """
     async with FakeOpenAI() as model, running(engine="auto", vllm_base_url=model.base_url) as run:
         page = await started(visit, run.base_url)
-        await page.evaluate("""() => {
-              window.__heard = [];
-              const region = document.querySelector("#announcer");
-              new MutationObserver(() => window.__heard.push(region.textContent))
-                .observe(region, { childList: true, characterData: true, subtree: true });
-            }""")
+        await page.record_announcements()
         notes, mode = page.find("#log .note"), page.find("#simple-label")
         assert (await page.ask("What is this?"))["engine"] == "vllm"
         await expect(mode).to_be_hidden()
@@ -55,9 +50,9 @@ async def test_a_model_that_dies_is_told_once_and_once_that_it_is_back(visit: Vi
         await expect(notes).to_have_count(2)
         await expect(notes.last).to_contain_text(say("stage.model_now", model="fake-vl"))
         await expect(mode).to_be_hidden()
-        again = "window.__heard.some((text) => text.includes('answers now'))"
+        again = "window.__announced.some((text) => text.includes('answers now'))"
         await page.comes(again, True)
-        heard: list[str] = await page.evaluate("window.__heard")
+        heard = await page.announced()
         assert len([text for text in heard if SIMPLE in text]) == 1
         assert len([text for text in heard if "answers now" in text]) == 1
         await page.leave()
