@@ -24,7 +24,6 @@ from server.core.metrics import Metrics
 from server.inference import Inference
 from server.media.camera import FRAME_NOTICE_SECONDS
 from server.media.patches.ice import Gathering
-from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import build_filters
 from server.models import routing
@@ -217,7 +216,6 @@ def build(settings: Settings) -> Program:
         preparer=preparer,
         prepare_pool=pools.prepare,
         metrics=metrics,
-        scratch=BufferPool(),
     )
 
     def session_ended(session_id: str) -> None:

@@ -20,7 +20,6 @@ from server.core.metrics import Metrics
 from server.inference import Inference
 from server.media.camera import CameraConnection
 from server.media.picture.encode import Bgr
-from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import PrivacyFilter
 from server.session.part import AlertSource, MakePart, SessionContext, SessionFeatures, SpeechOutput
@@ -175,7 +174,6 @@ def make_services(
         preparer=PicturePreparer(filters, 512),
         prepare_pool=pools.prepare,
         metrics=metrics,
-        scratch=BufferPool(),
     )
 
 

@@ -160,7 +160,7 @@ class GlancePart(BackgroundPart):
         self._counter = get_counter(context.services.metrics)
         self.handlers = {Settings: self._set}
         # State of the last inspected frame
-        self._attention = Attention(context.services.scratch)
+        self._attention = Attention()
         # Capture time before which no frame is examined
         self._due = 0.0
         # The last glance sent; None before the first
@@ -238,7 +238,7 @@ class GlancePart(BackgroundPart):
 
     def new_stream(self) -> None:
         """Examine the next frame."""
-        self._attention = Attention(self._context.services.scratch)
+        self._attention = Attention()
 
     def _set(self, message: Settings) -> None:
         if message.page_language is not None:

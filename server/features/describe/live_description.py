@@ -102,9 +102,7 @@ class LiveDescription(BackgroundPart):
 
     def __init__(self, context: SessionContext) -> None:
         self._context = context
-        self._attention = Attention(
-            context.services.scratch, sensitivity=context.limits.sensitivity
-        )
+        self._attention = Attention(sensitivity=context.limits.sensitivity)
         self._camera = context.camera
         self._outbox = context.outbox
         self._requests = context.requests

@@ -14,14 +14,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from server.media.picture.planes import (
-    F32,
-    U8,
-    BufferPool,
-    Planes,
-    get_chroma_planes,
-    get_luma_plane,
-)
+from server.media.picture.planes import F32, U8, get_pixels
+from server.shared.attention.planes import BufferPool, Planes
 from server.shared.attention.registration import Pose, Reference, clear_edge
 
 if TYPE_CHECKING:
@@ -65,7 +59,7 @@ class FrameSample:
             self.planes.read(image, scratch)
         self.size = (image.width, image.height)
         shrink = max(2, round(max(self.size) / _WIDTH))
-        full = (get_luma_plane(image), *get_chroma_planes(image))
+        full = [get_pixels(plane) for plane in image.planes]
         # Reduced luma, U and V, uint8
         self.fine = [_shrink(plane, shrink, self.planes.turned) for plane in full]
 

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import time
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from server.core.aio import TaskSet, run_in_pool
@@ -14,11 +13,11 @@ from server.core.errors import QwenCameraError
 from server.core.frames import CameraState, Detail, Frame, JobKind, Role
 from server.core.metrics import Metrics
 from server.features.prefill.likeness import SAMPLES, FrameSample, Likeness
-from server.media.picture.planes import BufferPool
 from server.models.base import Capabilities, EngineRequest
 from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext, SessionPart
 from server.session.request.parts import Draft, Prepared, View
+from server.shared.attention.planes import SCRATCH, BufferPool
 
 # Seconds between samples: the noise of adjacent frames is correlated.
 SAMPLE_SECONDS = 0.1
@@ -196,8 +195,7 @@ class Prefill(SessionPart):
         return await self._run_in_pool(sent.likeness.is_match, samples) and sent is self._sent
 
     async def _run_in_pool(self, call: Any, about: Any) -> Any:
-        services = self._services
-        return await run_in_pool(services.prepare_pool, partial(call, about, services.scratch))
+        return await run_in_pool(self._services.prepare_pool, call, about, SCRATCH)
 
     # Ahead of a question
 

@@ -87,7 +87,7 @@ class Reading:
         self._looker = looker
         self._began = time.monotonic()
         self._pace = ReadPace(self._began)
-        self._attention = Attention(context.services.scratch)
+        self._attention = Attention()
         self._text = ReadText()
         # The text sent to the client so far
         self._said: list[str] = []

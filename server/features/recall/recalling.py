@@ -134,7 +134,7 @@ class RecallPart(BackgroundPart):
     def frame(self, frame: Frame) -> None:
         """Compare a sampled frame with the newest picture, and keep the frame if it differs."""
         if self._attention is None or self._recall is None:
-            self._attention = Attention(self._services.scratch)
+            self._attention = Attention()
             self._recall = Recall(self._limits.seconds, self._limits.most_bytes)
         change = self._attention.look(frame)
         now = time.monotonic()

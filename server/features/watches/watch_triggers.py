@@ -46,7 +46,7 @@ class WatchTriggers:
         self, context: SessionContext, watch_list: WatchRegistry, frames: WatchFrames
     ) -> None:
         self._services = context.services
-        self.attention = Attention(context.services.scratch, sensitivity=context.limits.sensitivity)
+        self.attention = Attention(sensitivity=context.limits.sensitivity)
         self._allowance = context.requests.allowance
         self._list = watch_list
         self._rule = watch_list.rule

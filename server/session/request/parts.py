@@ -11,7 +11,6 @@ from server.core.frames import Detail, Frame, JobKind, Picture, Region, Role, Sc
 from server.core.metrics import Metrics
 from server.core.sound import Sound, VoiceChunk
 from server.inference import Inference
-from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
 from server.models.base import Capabilities, Engine, Message, ShownPicture, Turn
 from server.models.prompts import estimate_tokens
@@ -329,7 +328,5 @@ class SessionServices:
     preparer: PicturePreparer
     prepare_pool: ThreadPoolExecutor
     metrics: Metrics
-    # Working memory of all change gates
-    scratch: BufferPool
     # Returns a sentence for visitors while a fallback engine is used; else ""
     fallback_notice: Callable[[], str] = lambda: ""

@@ -15,7 +15,7 @@ import numpy as np
 from server.core import messages as wire
 from server.core.frames import Frame, Part
 from server.media.picture.grounding import Box
-from server.media.picture.planes import F32, HEIGHT, U8, WIDTH, BufferPool, Planes, get_luma_plane
+from server.media.picture.planes import F32, U8, get_luma_plane
 from server.shared.attention.changes import (
     Activity,
     ChromaChange,
@@ -25,6 +25,7 @@ from server.shared.attention.changes import (
     PrintChange,
     RunningDigits,
 )
+from server.shared.attention.planes import HEIGHT, SCRATCH, WIDTH, BufferPool, Planes
 from server.shared.attention.registration import Pose, Reference
 
 if TYPE_CHECKING:
@@ -251,7 +252,7 @@ class Attention:
     frame replaces it.
     """
 
-    def __init__(self, scratch: BufferPool, *, sensitivity: float = 1.0) -> None:
+    def __init__(self, scratch: BufferPool = SCRATCH, *, sensitivity: float = 1.0) -> None:
         self._scratch = scratch
         self._sensitivity = sensitivity
         # None before the first comparison

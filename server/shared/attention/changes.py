@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from server.media.picture.planes import F32, HEIGHT, SIZE, U8, WIDTH, BufferPool
+from server.media.picture.planes import F32, U8
+from server.shared.attention.planes import HEIGHT, SIZE, WIDTH, BufferPool
 from server.shared.attention.registration import Pose, Reference, clear_edge, write_local_range
 
 

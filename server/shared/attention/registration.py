@@ -9,14 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.media.picture.planes import (
-    F32,
-    HEIGHT,
-    U8,
-    WIDTH,
-    BufferPool,
-    Planes,
-)
+from server.media.picture.planes import F32, U8
+from server.shared.attention.planes import HEIGHT, WIDTH, BufferPool, Planes
 
 _KERNEL = np.ones((3, 3), np.uint8)
 # Maximum steps; the search ends early at a smaller step (blocks; radians and fractions of size).

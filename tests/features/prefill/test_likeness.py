@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from server.features.prefill.likeness import SAMPLES, FrameSample, Likeness
-from server.media.picture.planes import BufferPool
+from server.shared.attention.planes import BufferPool
 from tests.shared.attention.clip_classes import (
     color_clip,
     digit_clip,

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from server.media.picture.grounding import Box
-from server.media.picture.planes import BufferPool
 from server.shared.attention.attention import (
     HEARTBEAT_SECONDS,
     LONGEST_PAUSE,
@@ -21,6 +20,7 @@ from server.shared.attention.attention import (
     Pace,
     Why,
 )
+from server.shared.attention.planes import BufferPool
 from tests.shared.attention.clip_classes import object_clip, still_clips
 from tests.shared.attention.watching import watch
 from tests.support.rooms import make_frame

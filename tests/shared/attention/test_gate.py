@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from server.media.picture.planes import BufferPool
 from server.shared.attention.attention import LOOK_SECONDS, WHOLE, Change, ChangeGate, Why
+from server.shared.attention.planes import BufferPool
 from tests.shared.attention.clip_classes import (
     color_clip,
     display_clip,

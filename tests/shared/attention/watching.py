@@ -5,8 +5,8 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass, field
 
-from server.media.picture.planes import BufferPool
 from server.shared.attention.attention import Change, ChangeGate, EarlyCheck, Pace, Why
+from server.shared.attention.planes import BufferPool
 from tests.shared.attention.clips import WARM_UP, Clip, Event, frames
 
 # After a wake an answer is made, about the frame that woke, and the gate rests so long.

@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from server.media.picture.planes import BufferPool, Planes
+from server.shared.attention.planes import BufferPool, Planes
 
 
 def ramp(width: int, height: int) -> av.VideoFrame:
