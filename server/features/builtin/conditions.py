@@ -216,24 +216,22 @@ class WatchWords:
         found = spoken.watch
         self.code = spoken.code
         self._unspaced = spoken.unspaced
-        self._sets = {name: frozenset(plain(str(found.get(name, ""))).split()) for name in _SETS}
+        self._sets = {name: frozenset(plain(found.get(name, "")).split()) for name in _SETS}
         # Affixes that are removed to find a known word
         self._prefixes, self._particles, self._endings = (
-            tuple(plain(str(found.get(name, ""))).split())
+            tuple(plain(found.get(name, "")).split())
             for name in ("prefixes", "particles", "endings")
         )
         # Phrases whose meaning differs from that of their words
-        same = found.get("same", {})
-        assert isinstance(same, dict)
         self._same = tuple(
             (re.compile(rf"\b{re.escape(plain(phrase))}\b"), plain(other))
-            for phrase, other in same.items()
+            for phrase, other in re.findall(r"([^,: ][^,:]*): ([^,]+)", found.get("same", ""))
         )
         # Verbs after a name, each split into words
-        tails = plain(str(found.get("tails", ""))).split(",")
+        tails = plain(found.get("tails", "")).split(",")
         self._tails = [one.split() for one in tails if one.strip()]
-        self._named_before = _make_choice_pattern(str(found.get("named_before", "")))
-        self._colours = self._read_colours(spoken, plain(str(found.get("no_colours", ""))).split())
+        self._named_before = _make_choice_pattern(found.get("named_before", ""))
+        self._colours = self._read_colours(spoken, plain(found.get("no_colours", "")).split())
         parts = frozenset[str]().union(*self._sets.values(), self._colours)
         self._parts = parts if self._unspaced else frozenset[str]()
         self._longest = max(map(len, parts))

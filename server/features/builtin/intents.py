@@ -212,7 +212,7 @@ def _get_stop_words(code: str) -> frozenset[str]:
 def _get_condition_words(code: str, *names: str) -> frozenset[str]:
     """Return the `plain` words of sets of conditions, such as `fillers` ("thing") or `people` ("anyone")."""
     watch = get_language(code).watch
-    return frozenset(plain(" ".join(str(watch[name]) for name in names)).split())
+    return frozenset(plain(" ".join(watch[name] for name in names)).split())
 
 
 @cache
@@ -225,7 +225,7 @@ def _get_place_words(code: str) -> frozenset[str]:
 def _make_filler_pattern(code: str) -> re.Pattern[str]:
     """Return the pattern of fillers of an unspaced language."""
     one = get_language(code)
-    parts = (*one.stop.split(), *str(one.watch["fillers"]).split())
+    parts = (*one.stop.split(), *one.watch["fillers"].split())
     common = (
         one.get_common_pattern(name).pattern for name in ("exists", "how_many", "fillers", "today")
     )

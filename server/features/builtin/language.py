@@ -22,6 +22,8 @@ _COMMON = (
     *("fillers", "hints", "today", "tomorrow"),
     *("how_many", "exists", "or", "risk", "denies"),
 )
+# Places in a picture, in the order of the list `places`; the first word of each is the one for answers.
+PLACES = ("left", "right", "top", "bottom", "middle", "whole")
 # The order settles ties.
 LANGUAGES = (
     *("en", "de", "fr", "es", "ru", "zh"),
@@ -35,53 +37,35 @@ RIGHT_TO_LEFT = frozenset({"ar"})
 # Languages in which an answer without text lists the scripts that the engine reads
 NAME_SCRIPTS = frozenset({"ru", "uk", "zh", "ar", "hi", "ko"})
 
-_Forms = dict[str, str]
 
-
-def _select_slavic_plural(n: int) -> str:
+def _select_slavic_plural(n: int) -> int:
     if n % 10 == 1 and n % 100 != 11:
-        return "one"
-    return "few" if n % 10 in (2, 3, 4) and n % 100 not in (12, 13, 14) else "many"
+        return 0
+    return 1 if n % 10 in (2, 3, 4) and n % 100 not in (12, 13, 14) else 2
 
 
-def _select_polish_plural(n: int) -> str:
-    return "one" if n == 1 else "many" if n % 10 == 1 else _select_slavic_plural(n)
+def _select_polish_plural(n: int) -> int:
+    return 0 if n == 1 else 2 if n % 10 == 1 else _select_slavic_plural(n)
 
 
-def _select_arabic_plural(n: int) -> str:
-    if n < 3:
-        return ("zero", "one", "two")[n]
-    return "few" if 3 <= n % 100 <= 10 else "many" if n % 100 >= 11 else "other"
+def _select_arabic_plural(n: int) -> int:
+    return n - 1 if n < 3 else 2 if 3 <= n % 100 <= 10 else 3 if n % 100 >= 11 else 4
 
 
-def _select_plural_from_two(n: int) -> str:
-    return "one" if n == 1 else "other"
-
-
-def _select_plural_from_zero(n: int) -> str:
-    return "one" if n < 2 else "other"
-
-
-def _select_no_plural(n: int) -> str:
-    return "other"
-
-
-# Unicode CLDR's plural rules for whole numbers below a million; `_select_plural_from_two` for all others
-_PLURALS: dict[str, Callable[[int], str]] = {
+# Unicode CLDR's plural rules for whole numbers from 1 to a million: the index of a phrase's form, in the order "one",
+# "two", "few", "many", "other" of those that the language has. In all other languages 1 has the first form.
+_PLURALS: dict[str, Callable[[int], int]] = {
     "ru": _select_slavic_plural,
     "uk": _select_slavic_plural,
     "pl": _select_polish_plural,
     "ar": _select_arabic_plural,
-    "fr": _select_plural_from_zero,
-    "pt": _select_plural_from_zero,
-    "hi": _select_plural_from_zero,
-    **dict.fromkeys(("zh", "ja", "ko"), _select_no_plural),
 }
 
 
-def select_plural(code: str, count: int) -> str:
-    """Return CLDR's plural category of a non-negative whole number: "one", "few", "other" and so on."""
-    return _PLURALS.get(code, _select_plural_from_two)(count)
+def select_plural(code: str, count: int) -> int:
+    """Return the index of the form of a phrase for a positive whole number."""
+    select = _PLURALS.get(code)
+    return select(count) if select is not None else int(count > 1)
 
 
 class Language:
@@ -92,24 +76,23 @@ class Language:
         self.code = code
         self.unspaced = code in UNSPACED
         self.right_to_left = code in RIGHT_TO_LEFT
-        self.phrases: dict[str, str | _Forms] = found["phrases"]
+        # Plural forms are separated by " | "; see `select_plural`.
+        self.phrases: dict[str, str] = found["phrases"]
         # By subject: whole words, beginnings of words (*) and phrases; for an unspaced language, parts
         # of the question
         self.questions: dict[str, str] = found["questions"]
-        self.places: dict[str, str] = found["places"]
+        self.places = dict(zip(PLACES, found["places"].split(" | "), strict=True))
         # Monday first
-        self.days: list[str] = found["days"]
+        self.days: list[str] = found["days"].split(", ")
         # In the order of `colours.NAMES`: the name, then its other forms
-        self.colours: list[str] = found["colours"]
+        self.colours: list[str] = found["colours"].split(", ")
         self.stop: str = found["stop"]
         # Letters that are rare in other languages
         self.letters: str = found.get("letters", "")
         # The beginning or a mark of a yes-or-no question
         self.yes_no = re.compile(found["yes_no"])
-        # The endings of sentences, if the stop words of the language are common in others; "" if `hints` are enough
-        self.ends: str = found.get("ends", "")
         # Words of conditions; see `conditions`
-        self.watch: dict[str, str | dict[str, str]] = found["watch"]
+        self.watch: dict[str, str] = found["watch"]
         self._words: dict[str, str] = {name: found[name] for name in _COMMON}
         self._patterns: dict[str, re.Pattern[str]] = {}
 
@@ -155,11 +138,11 @@ class Language:
 
         The value `count` selects one of several plural forms.
         """
-        form = self.phrases[phrase]
-        if isinstance(form, dict):
+        form, *others = self.phrases[phrase].split(" | ")
+        if others:
             count = values["count"]
             assert isinstance(count, int)
-            form = form[select_plural(self.code, count)]
+            form = (form, *others)[select_plural(self.code, count)]
         return form.format(
             **{
                 name: self.isolate(one) if isinstance(one, str) else one
@@ -173,7 +156,7 @@ class Language:
 
     @property
     def face(self) -> str:
-        return str(self.watch["faces"]).split()[0]
+        return self.watch["faces"].split()[0]
 
     def format_name_value(self, name: str, value: str) -> str:
         """Return "Name: value"."""

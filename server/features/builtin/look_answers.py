@@ -34,9 +34,7 @@ def answer_colour(s: AnswerWriter) -> ComposedAnswer:
         return ComposedAnswer(worn)
     if own := _describe_own_colours(s):
         # Dim light falsifies colours.
-        return ComposedAnswer(
-            own, s.say("light", light=_describe_light(s)) if view.scene.brightness < _DIM else ""
-        )
+        return ComposedAnswer(own, _say_light(s) if view.scene.brightness < _DIM else "")
     shares = view.colours.get("whole", ())
     seen = [name for name, share in shares if share >= colours.LEAST]
     if intent.place == "whole" or _AROUND.search(plain(intent.question)):
@@ -93,10 +91,10 @@ def describe_clothes(s: AnswerWriter) -> str:
 
 
 def answer_light(s: AnswerWriter) -> ComposedAnswer:
-    return ComposedAnswer(s.say("light", light=_describe_light(s)))
+    return ComposedAnswer(_say_light(s))
 
 
-def _describe_light(s: AnswerWriter) -> str:
+def _say_light(s: AnswerWriter) -> str:
     scene = s.view.scene
     if scene.dark:
         return s.say("light_dark")
@@ -183,7 +181,7 @@ def answer_change(s: AnswerWriter) -> ComposedAnswer:
         for key, texts in rows.items()
         if texts
     )
-    lit = s.say("light", light=_describe_light(s)) if found.light else ""
+    lit = _say_light(s) if found.light else ""
     return ComposedAnswer(s.join_sentence(s.say_thing_changes(), head, lit), s.join_sentence(*more))
 
 

@@ -162,9 +162,9 @@ class AnswerWriter:
         """Return the sentence about darkness, glare or blur; "" for a good picture."""
         scene = self.view.scene
         if scene.dark:
-            return self.say("light", light=self.say("light_dark"))
+            return self.say("light_dark")
         if scene.blurred and scene.brightness >= _GLARE:
-            return self.say("light", light=self.say("light_bright"))
+            return self.say("light_bright")
         return self.say("blurred") if scene.blurred else ""
 
     def say_codes(self) -> str:

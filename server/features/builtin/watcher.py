@@ -255,7 +255,7 @@ def _check_light(bgr: Bgr, words: Language, *, light: bool) -> ConditionResult:
     small = shrink_luma(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8))
     dark = is_dark(small, 0, 255, before=False)
     box = _make_picture_box(bgr) if dark is not light else None
-    why = words.say("light", light=words.say("light_dark" if dark else "light_bright"))
+    why = words.say("light_dark" if dark else "light_bright")
     return ConditionResult(0.9, why, box)
 
 

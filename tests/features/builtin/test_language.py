@@ -207,24 +207,18 @@ def test_a_question_with_inverted_words_is_french(page: str) -> None:
 @pytest.mark.parametrize(
     ("code", "forms"),
     [
-        ("en", {0: "other", 1: "one", 2: "other"}),
-        ("fr", {0: "one", 1: "one", 2: "other"}),
-        ("pl", {1: "one", 2: "few", 5: "many", 12: "many", 21: "many", 22: "few"}),
-        ("uk", {1: "one", 3: "few", 11: "many", 21: "one", 112: "many"}),
-        ("ar", {0: "zero", 1: "one", 2: "two", 3: "few", 11: "many", 100: "other", 103: "few"}),
-        ("ja", {1: "other"}),
+        ("en", {1: 0, 2: 1}),
+        ("pl", {1: 0, 2: 1, 5: 2, 12: 2, 21: 2, 22: 1}),
+        ("uk", {1: 0, 3: 1, 11: 2, 21: 0, 112: 2}),
+        ("ar", {1: 0, 2: 1, 3: 2, 11: 3, 100: 4, 103: 2}),
     ],
 )
-def test_plural_forms_are_those_of_cldr(code: str, forms: dict[int, str]) -> None:
+def test_plural_forms_are_those_of_cldr(code: str, forms: dict[int, int]) -> None:
     assert {count: select_plural(code, count) for count in forms} == forms
 
 
 def names(text: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(text) if name}
-
-
-def shapes(phrase: str | dict[str, str]) -> list[str]:
-    return list(phrase.values()) if isinstance(phrase, dict) else [phrase]
 
 
 def test_there_is_a_file_for_each_language_of_the_page() -> None:
@@ -240,15 +234,16 @@ def test_every_language_says_everything(code: str) -> None:
     one, english = get_language(code), get_language("en")
     assert one.phrases.keys() == english.phrases.keys()
     for key, phrase in one.phrases.items():
-        wanted = names(shapes(english.phrases[key])[-1])
+        wanted = names(english.phrases[key].split(" | ")[-1])
+        forms = phrase.split(" | ")
         # "One day" needs no figure.
-        for text in shapes(phrase):
+        for text in forms:
             assert names(text) | {"count"} == wanted | {"count"}, key
             assert names(text) <= wanted, key
-        if isinstance(phrase, dict):
-            assert phrase.keys() == {select_plural(code, count) for count in range(1, 200)}, key
+        if len(forms) > 1:
+            found = {select_plural(code, count) for count in range(1, 200)}
+            assert found == set(range(len(forms))), key
     assert len(one.colours) == len(colours.NAMES)
-    assert one.places.keys() == english.places.keys()
     assert len(one.days) == 7
     assert one.questions.keys() == english.questions.keys()
     assert set(one.questions) <= set(Want)
@@ -265,19 +260,16 @@ def test_no_english_is_left(code: str) -> None:
     for key, phrase in one.phrases.items():
         if key in {"camera", "no"}:
             continue
-        for text, other in zip(shapes(phrase), shapes(english.phrases[key]) * 6, strict=False):
-            assert text != other, key
-            if code not in module.LATIN:
-                found = set(re.findall(r"[A-Za-z]+", re.sub(r"\{\w+\}", "", text)))
-                assert found <= _ALIKE, (key, found)
+        assert phrase != english.phrases[key], key
+        if code not in module.LATIN:
+            found = set(re.findall(r"[A-Za-z]+", re.sub(r"\{\w+\}", "", phrase)))
+            assert found <= _ALIKE, (key, found)
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_no_phrase_names_a_command_or_a_setting(code: str) -> None:
     """Visitors read them; an operator's remedies stand in the log and in the operator's panel."""
-    text = " ".join(
-        shape for phrase in get_language(code).phrases.values() for shape in shapes(phrase)
-    )
+    text = " ".join(get_language(code).phrases.values())
     for word in ("bash", "run.sh", "VLLM", ".env", "--with", "`"):
         assert word not in text
 
