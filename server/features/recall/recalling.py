@@ -19,7 +19,7 @@ from server.core.metrics import Metrics
 from server.features.recall import memory as recall
 from server.features.recall.memory import DropReason, PastPicture, Recall, read_grid
 from server.features.recall.messages import Recalled, RecallSettings
-from server.media.picture.encode import MIN_FRAMES, smart_nframes
+from server.media.picture.encode import MIN_FRAMES
 from server.media.picture.prepare import CONTEXT_SHARE, make_stored_picture
 from server.models.base import Capabilities, ShownPicture
 from server.models.prompts import make_captions
@@ -276,7 +276,7 @@ class RecallPart(BackgroundPart):
         choose = partial(self._choose, captured, span, since)
         chosen = await choose(MOST_PICTURES if needs.video else most)
         film = needs.video and len(chosen) >= MIN_FRAMES
-        count = smart_nframes(len(chosen), 1.0, fps=1.0) if film else most
+        count = len(chosen) // FRAME_FACTOR * FRAME_FACTOR if film else most
         if count < len(chosen):
             chosen = await choose(count)
         if not chosen:

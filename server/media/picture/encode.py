@@ -9,8 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.core.frames import FRAME_FACTOR
-
 Bgr = NDArray[np.uint8]
 # JPEG quality on OpenCV's scale. At 80, printed letters of 14 px have no ringing, and a 720p page of small text takes
 # about 120 kB and 1.5 ms. At 90 the JPEG is a third larger, and models do not read it better.
@@ -26,6 +24,8 @@ STILL_SIDE = 640
 STILL_BYTES = 36 * 1024
 # Tried in turn until the size fits; with the last one the sides are halved until it does.
 _THUMBNAIL_QUALITIES = (75, 55, 35, 20)
+# Least frames of a video for a Qwen vision model (qwen-vl-utils 0.0.14, `vision_process.py`)
+MIN_FRAMES = 4
 
 
 def encode_jpeg(bgr: Bgr, quality: int = QUALITY) -> bytes:
@@ -105,20 +105,3 @@ def _shrink_within(bgr: Bgr, side: int) -> Bgr:
         half = max(1, bgr.shape[1] // 2), max(1, bgr.shape[0] // 2)
         bgr = np.asarray(cv2.resize(bgr, half, interpolation=cv2.INTER_AREA), np.uint8)
     return np.asarray(cv2.resize(bgr, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-
-
-# The number of frames of a video for a Qwen vision model, as published with Qwen2-VL and its
-# successors: qwen-vl-utils 0.0.14, `vision_process.py` (`smart_nframes`). Frames are used in
-# pairs, because the model's patches are two frames deep.
-
-MIN_FRAMES = 4
-MAX_FRAMES = 768
-# Frames per second
-DEFAULT_FPS = 2.0
-
-
-def smart_nframes(total_frames: int, video_fps: float, fps: float = DEFAULT_FPS) -> int:
-    """Return the number of frames to use from a video with at least 4 frames: even, from 4 to 768."""
-    most = min(MAX_FRAMES, total_frames)
-    wanted = min(max(total_frames / video_fps * fps, MIN_FRAMES), most)
-    return int(wanted) // FRAME_FACTOR * FRAME_FACTOR

@@ -13,7 +13,6 @@ from server.media.picture.encode import (
     THUMBNAIL_BYTES,
     encode_jpeg,
     encode_thumbnail,
-    smart_nframes,
     to_data_url,
 )
 
@@ -88,23 +87,3 @@ def test_data_url_holds_the_bytes() -> None:
     head, _, body = to_data_url(b"\xff\xd8 bytes").partition(",")
     assert head == "data:image/jpeg;base64"
     assert base64.b64decode(body) == b"\xff\xd8 bytes"
-
-
-# Frames of a video, against the published rules (qwen-vl-utils 0.0.14)
-
-
-@pytest.mark.parametrize(
-    ("total", "video_fps", "fps", "count"),
-    [
-        (100, 25, 2, 8),
-        (250, 30, 2, 16),
-        (3_000, 30, 2, 200),
-        (100_000, 30, 2, 768),
-        (7, 30, 2, 4),
-        (100, 25, 30, 100),
-        (101, 25, 30, 100),
-    ],
-)
-def test_published_numbers_of_frames(total: int, video_fps: float, fps: float, count: int) -> None:
-    """Between 4 and 768, even."""
-    assert smart_nframes(total, video_fps, fps) == count
