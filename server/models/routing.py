@@ -147,14 +147,11 @@ def choose(
         if route is QuestionMode.NOW and detail is Detail.HIGH:
             route = QuestionMode.DETAIL
     if detail is Detail.AUTO:
-        # The object may be small.
-        small = route in (
-            QuestionMode.DETAIL,
-            QuestionMode.TWICE,
-            QuestionMode.WHERE,
-            QuestionMode.READ,
-        ) or (route is QuestionMode.PAST and wants_detail(question))
-        detail = Detail.HIGH if small else Detail.LOW
+        # Elsewhere the object may be small.
+        large = route is QuestionMode.NOW or (
+            route is QuestionMode.PAST and not wants_detail(question)
+        )
+        detail = Detail.LOW if large else Detail.HIGH
     return route, detail
 
 
