@@ -158,12 +158,6 @@ def _parse_words(content: bytes) -> dict[str, dict[str, Any]]:
     return words
 
 
-@functools.lru_cache(maxsize=64)
-def _split_pieces(content: bytes) -> dict[bytes, bytes]:
-    """Return a feature's elements by the name of their place."""
-    return dict(_PIECE.findall(content))
-
-
 def create_router(
     services: Services, sockets: SocketServer, auth_method: AuthMethod, features: Sequence[str]
 ) -> APIRouter:
@@ -549,7 +543,9 @@ class Shell:
                 words |= _parse_words(own).get(path.stem, {})
             return json.dumps(words, ensure_ascii=False, separators=(",", ":")).encode()
         if path.suffix == ".html":
-            pieces = [_split_pieces(one) for one in self._list_feature_contents("page.html")]
+            # Each feature's elements by the name of their place
+            contents = self._list_feature_contents("page.html")
+            pieces = [dict(_PIECE.findall(one)) for one in contents]
             content = _PLACE.sub(
                 lambda place: b"".join(one.get(place[1], b"") for one in pieces), content
             )
