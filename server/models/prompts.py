@@ -343,12 +343,9 @@ def make_captions(seconds: Sequence[tuple[float, float]]) -> list[str]:
     """
     found = []
     for number, (age, since) in enumerate(seconds, 1):
-        still = round(since) > round(age) + 1
-        span = (
-            f"from {_format_age(since)} to {_format_age(age)} ago"
-            if still
-            else f"{_format_age(age)} ago"
-        )
+        span = f"{_format_age(age)} ago"
+        if round(since) > round(age) + 1:
+            span = f"from {_format_age(since)} to {span}"
         found.append(f"[{number}] {span}:")
     if found:
         found[-1] = f"{_HEAD}\n{found[-1]}"

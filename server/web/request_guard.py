@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 from urllib.parse import quote, urlencode
@@ -147,15 +146,6 @@ log = logging.getLogger(__name__)
 
 # Minimum seconds between log lines about refused origins and hosts, because anybody can cause them
 _LOG_SECONDS = 60.0
-
-
-class Owner(Enum):
-    """The kind of requester who may control models."""
-
-    # Has OPERATOR_TOKEN
-    OPERATOR = auto()
-    # Uses this machine, while OPERATOR_TOKEN is empty
-    MACHINE = auto()
 
 
 class RequestGuard:
@@ -367,21 +357,6 @@ class RequestGuard:
         raise Unauthorized(
             "This operator token is wrong. Use OPERATOR_TOKEN from the server's settings."
         )
-
-    async def get_owner(self, request: Request) -> Owner | None:
-        """Return the owner of a request; None for an ordinary session.
-
-        Raises what `check_operator` raises if the token is not a session token.
-        """
-        if self.get_session_id(request) is None:
-            await self.check_operator(request, get_bearer_token(request))
-            owner = Owner.OPERATOR
-        elif not self._access.operator_token and from_this_machine(request):
-            owner = Owner.MACHINE
-        else:
-            return None
-        request.state.operator = True
-        return owner
 
     async def guess(self, kind: Guessed, right: bool, request: Request) -> None:
         """Count a guess; raise RateLimited if its result must not be revealed to this address now."""

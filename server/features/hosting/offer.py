@@ -7,10 +7,11 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
 from server.core.aio import TaskSet, cancel_and_wait, run_in_pool
 from server.core.errors import Conflict, Forbidden, QwenCameraError
@@ -23,11 +24,20 @@ from server.features.hosting.manager import EngineManager
 from server.features.hosting.model_fetch import ROOT, FetchState, ModelFetch
 from server.features.hosting.planner import Planner
 from server.features.hosting.status import ManagerState
-from server.web.request_guard import Owner, RequestGuard, Services
+from server.web.request_guard import RequestGuard, Services, from_this_machine, get_bearer_token
 
 log = logging.getLogger(__name__)
 # File with the model for later starts, which scripts/run.sh reads
 MODEL_FILE = ROOT / ".model"
+
+
+class Owner(Enum):
+    """The kind of requester who may control models."""
+
+    # Has OPERATOR_TOKEN
+    OPERATOR = auto()
+    # Uses this machine, while OPERATOR_TOKEN is empty
+    MACHINE = auto()
 
 
 class ModelOffer:
@@ -180,7 +190,22 @@ def add_offer_routes(router: APIRouter, services: Services, offer: ModelOffer) -
     guard = RequestGuard(services)
     from_page = [Depends(guard.check_origin)]
 
-    async def require_owner(owner: Owner | None = Depends(guard.get_owner)) -> Owner:
+    async def get_owner(request: Request) -> Owner | None:
+        """Return the owner of a request; None for an ordinary session.
+
+        Raises what `check_operator` raises if the token is not a session token.
+        """
+        if guard.get_session_id(request) is None:
+            await guard.check_operator(request, get_bearer_token(request))
+            owner = Owner.OPERATOR
+        elif not services.access.operator_token and from_this_machine(request):
+            owner = Owner.MACHINE
+        else:
+            return None
+        request.state.operator = True
+        return owner
+
+    async def require_owner(owner: Owner | None = Depends(get_owner)) -> Owner:
         if owner is None:
             raise Forbidden(
                 "Only the operator may start models; without OPERATOR_TOKEN, only a browser on the server's own machine.",
@@ -189,7 +214,7 @@ def add_offer_routes(router: APIRouter, services: Services, offer: ModelOffer) -
         return owner
 
     @router.get("/api/engine/offer", dependencies=from_page)
-    async def offer_status(owner: Owner | None = Depends(guard.get_owner)) -> dict[str, Any]:
+    async def offer_status(owner: Owner | None = Depends(get_owner)) -> dict[str, Any]:
         """The model that the page offers while none answers.
 
         `state`: `none` (also for visitors who may not start it), `offered`, `fetching`, `checking`, `loading` or `failed`.
