@@ -11,32 +11,13 @@ import re
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Protocol, Self
+from typing import Annotated, Any, Self
 
 from dotenv.parser import Binding, parse_stream
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from server.core.setting_text import MIN_SECRET_CHARS, check_base_url, parse_port_range, quote
-
-
-class ListedCamera(Protocol):
-    """A fixed camera of the operator's list."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def mqtt(self) -> bool:
-        """True if it is published over MQTT."""
-
-    @property
-    def watches(self) -> tuple[str, ...]:
-        """Conditions to watch for, in words."""
-
-    @property
-    def describe(self) -> bool:
-        """True if it is described continuously."""
 
 
 class FeatureSettings(BaseModel):
@@ -68,10 +49,6 @@ class FeatureSettings(BaseModel):
     def get_max_sessions(self) -> float:
         """Return the maximum number of sessions of this process."""
         return math.inf
-
-    def read_listed_cameras(self) -> Sequence[ListedCamera]:
-        """Return the fixed cameras of the operator's list. Raises OSError, ValueError."""
-        return ()
 
 
 # Kinds of settings. Each returns a pydantic field, whose description says what is allowed.

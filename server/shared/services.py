@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from server.core.errors import QwenCameraError
 from server.core.frames import Frame, Picture
-from server.core.settings import ListedCamera
 from server.core.sound import Sound, VoiceChunk
 from server.media.picture.grounding import Box
 from server.session.session import Session
 from server.shared.aim import Found
+from server.shared.listed_cameras import ListedCamera
 from server.shared.watch_answers import WatchAnswer
 
 

@@ -17,7 +17,6 @@ from server.core.errors import Conflict, QwenCameraError, RateLimited
 from server.core.frames import CameraState
 from server.core.logs import format_time
 from server.core.metrics import Metrics
-from server.core.settings import ListedCamera
 from server.features.mqtt.discovery import (
     OFF,
     OFFLINE,
@@ -39,6 +38,7 @@ from server.features.mqtt.settings import MqttSettings
 from server.features.mqtt.traffic import Incoming, MessageKind, MqttMessage
 from server.session.part import PROGRAMS, TOOLS, Alert, SessionContext, SessionPart
 from server.session.session import Session
+from server.shared.listed_cameras import ListedCamera
 from server.shared.services import CameraReport, ListedCameras
 
 # Interval for polling the cameras' states, seconds

@@ -13,15 +13,9 @@ from urllib.parse import unquote
 from pydantic import SecretStr
 
 from server.core.setting_text import find_file_errors, read_certificate_der
-from server.core.settings import (
-    FeatureSettings,
-    flag,
-    identifier,
-    make_secret_validator,
-    path,
-    secret,
-)
+from server.core.settings import flag, identifier, make_secret_validator, path, secret
 from server.features.mqtt.discovery import USUAL_DISCOVERY
+from server.shared.listed_cameras import CameraListSettings
 
 # The address of an MQTT broker (MQTT_URL), and whether it is in a private network. Pure.
 
@@ -90,7 +84,7 @@ def mqtt_url(text: str) -> str:
 MqttUrl = Annotated[SecretStr, make_secret_validator(mqtt_url)]
 
 
-class MqttSettings(FeatureSettings):
+class MqttSettings(CameraListSettings):
     mqtt_url: MqttUrl = secret(
         "a URL like mqtts://user:password@broker.example.org:8883 or mqtt://127.0.0.1:1883, or empty"
     )

@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 
 from server.core.frames import Part
 from server.core.setting_text import find_file_errors
-from server.core.settings import FeatureSettings, path
+from server.core.settings import path
+from server.shared.listed_cameras import CameraListSettings
 from server.shared.operator_list import HOST_AND_PORT, check_table, has_port, read_tables
 
 
-class RtspSettings(FeatureSettings):
+class RtspSettings(CameraListSettings):
     standing_cameras: Path | None = path(
         "a TOML file with cameras, as described in server/features/rtsp/README.md"
     )

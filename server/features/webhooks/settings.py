@@ -14,11 +14,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from server.core.setting_text import find_file_errors, quote
-from server.core.settings import FeatureSettings, path
+from server.core.settings import path
+from server.shared.listed_cameras import CameraListSettings
 from server.shared.operator_list import HOST_AND_PORT, NAME, check_table, has_port, read_tables
 
 
-class WebhookSettings(FeatureSettings):
+class WebhookSettings(CameraListSettings):
     """The list of webhooks, checked at the start."""
 
     webhooks: Path | None = path(
