@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute
 
 from server.core.aio import Deadline, Pools
 from server.core.errors import Collision, check_unique
-from server.core.messages import ClientMessage, Parser
+from server.core.messages import CORE_MESSAGES, ClientMessage, Parser
 from server.core.metrics import Metrics
 from server.media.picture.prepare import PicturePreparer
 from server.models.selector import EngineSelector
@@ -190,11 +190,8 @@ class Api:
 
 def check_messages(brought: Iterable[type[ClientMessage]]) -> None:
     """Raise Collision if a message type, or a field of `settings`, is defined twice."""
-    core = (
-        one for one in ClientMessage.__subclasses__() if one.__module__ == ClientMessage.__module__
-    )
     types, fields = [], []
-    for model in (*core, *brought):
+    for model in (*CORE_MESSAGES, *brought):
         (name,) = get_args(model.model_fields["type"].annotation)
         if name == "settings":
             fields += [

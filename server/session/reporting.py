@@ -77,11 +77,8 @@ class StateReporter:
         )
 
     def _make_status(self) -> wire.Status:
-        camera, frame, scene = (
-            self._session.camera,
-            self._session.camera.newest,
-            self._session.camera.scene,
-        )
+        camera = self._session.camera
+        frame, scene = camera.newest, camera.scene
         engine = self._session.services.current_engine()
         return wire.Status(
             camera=camera.state(),

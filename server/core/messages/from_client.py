@@ -204,22 +204,8 @@ class Operator(ClientMessage):
     token: str = Field(max_length=4096)
 
 
-_CORE = (
-    Auth,
-    Chat,
-    PointAt,
-    CorrectTranscript,
-    Cancel,
-    Hold,
-    Release,
-    Settings,
-    ClearRecall,
-    DeleteAnswer,
-    Typing,
-    Ping,
-    Confirm,
-    Operator,
-)
+# All messages of the core; those of features are defined later.
+CORE_MESSAGES = tuple(ClientMessage.__subclasses__())
 
 
 # Message types of earlier protocols, and their replacements
@@ -240,7 +226,7 @@ class Parser:
 
     def __init__(self) -> None:
         self._models: dict[str, type[ClientMessage]] = {}
-        self.add(*_CORE)
+        self.add(*CORE_MESSAGES)
 
     def add(self, *models: type[ClientMessage]) -> None:
         """Register messages by the value of their `type`; a subclass of `Settings` adds its fields."""
