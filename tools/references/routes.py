@@ -103,7 +103,7 @@ _OPERATOR = "`OPERATOR_TOKEN`"
 # Checks that routes depend on, by name, and what each one requires
 _CHECKS = {
     "get_operator_dependencies.<locals>.operator": _OPERATOR,
-    "RequestGuard.get_owner": f"{_OPERATOR}, or session's token at this machine",
+    "add_offer_routes.<locals>.get_owner": f"{_OPERATOR}, or session's token at this machine",
     "RequestGuard.get_claims": "session's token",
     "CameraGuard.sender": "session's or camera's token",
 }
