@@ -43,6 +43,8 @@ class Additions:
         self.routers: list[APIRouter] = []
         self.routes: list[BaseRoute] = []
         self.error_forms: list[ErrorForm] = []
+        # Paths that accept a multipart form
+        self.form_paths: set[str] = set()
         self.starts: list[Callable[[], None]] = []
         self.closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
         self.last_closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
@@ -119,6 +121,10 @@ class Api:
     def add_error_form(self, form: ErrorForm) -> None:
         """Add another format of errors for some paths."""
         self.added.error_forms.append(form)
+
+    def accept_form(self, path: str) -> None:
+        """Accept a multipart form at this path. Its route must refuse files."""
+        self.added.form_paths.add(path)
 
     # Work
 

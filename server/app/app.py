@@ -381,5 +381,6 @@ def create_app(settings: Settings) -> FastAPI:
         https=hsts,
         allowed_origins=settings.allowed_origins,
         frame_ancestors=settings.frame_ancestors,
+        form_paths=added.form_paths,
     )
     return app

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -276,7 +276,14 @@ class _Refusing(_Wrapper):
 
 
 class RefuseUploads(_Refusing):
-    """Middleware that refuses upload paths and multipart bodies before reading anything."""
+    """Middleware that refuses upload paths and multipart bodies before reading anything.
+
+    `form_paths`: exact paths whose routes read a form without files.
+    """
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, form_paths: Container[str]) -> None:
+        super().__init__(app, metrics=metrics)
+        self._form_paths = form_paths
 
     async def _handle_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (error := self._get_error(scope)) is not None:
@@ -284,13 +291,14 @@ class RefuseUploads(_Refusing):
         else:
             await self._app(scope, receive, send)
 
-    @staticmethod
-    def _get_error(scope: Scope) -> QwenCameraError | None:
+    def _get_error(self, scope: Scope) -> QwenCameraError | None:
         if _UPLOAD.match(scope["path"]):
             return UploadRefused(
                 "Uploads are not supported: only live camera streams are accepted."
                 " Open the page and press Start Camera."
             )
+        if scope["path"] in self._form_paths:
+            return None
         types = Headers(scope=scope).getlist("content-type")
         if any(kind.strip().lower().startswith("multipart/") for kind in types):
             return UnsupportedMediaType(
@@ -420,10 +428,11 @@ def guard_app(
     https: bool,
     allowed_origins: Iterable[str] = (),
     frame_ancestors: Sequence[str] = (),
+    form_paths: Container[str] = (),
 ) -> None:
     """Add all middleware to an application, after `install_error_handlers`.
 
-    `frame_ancestors`: origins whose pages may frame ours.
+    `frame_ancestors`: origins whose pages may frame ours. `form_paths`: see `RefuseUploads`.
     """
     metrics: Metrics = app.state.metrics
     # The middleware that is added last is the outermost.
@@ -440,5 +449,5 @@ def guard_app(
             allow_headers=("*",),
             expose_headers=EXPOSED_HEADERS,
         )
-    app.add_middleware(RefuseUploads, metrics=metrics)
+    app.add_middleware(RefuseUploads, metrics=metrics, form_paths=form_paths)
     app.add_middleware(SecurityHeaders, https=https, frame_ancestors=frame_ancestors)

@@ -19,10 +19,13 @@ from server.features.openai_api.request import BoundedPool, read
 from server.features.realtime import events
 from server.features.realtime.config import SOUND_FORMAT, Config
 from server.features.realtime.conversation import Conversation, KeptItem, new_id
+from server.features.realtime.events import SendEvent
 from server.features.realtime.hearing import Hearing
-from server.features.realtime.responses import Responder, Running, SendEvent
+from server.features.realtime.responses import Responder, Running
+from server.features.realtime.speech import EventSpeech, Speech, TrackSpeech
 from server.session.part import PROGRAMS
 from server.shared.services import Recogniser, Voices
+from server.shared.sound.line import VoiceLine
 
 
 def check_model(name: str | None, access: ProgramAccess) -> None:
@@ -55,20 +58,25 @@ class Connection:
         tools: ConnectionTools,
         send: SendEvent,
         has_room: Callable[[], bool],
+        line: VoiceLine | None = None,
     ) -> None:
-        """`has_room()`: True if more sound may be sent."""
-        self._access = access
+        """`has_room()`: True if more sound may be sent. `line`: the sound of a call; None if sound comes and goes as events."""
+        self.access = access
         self._tools = tools
-        self._send = send
+        self.send = send
         self._id = new_id("sess")
         self._conversation = Conversation()
+        self._line = line
+        self.speech: Speech = (
+            TrackSpeech(line.player, send)
+            if line is not None
+            else EventSpeech(lambda *sound: self.responder.write_sound(*sound), has_room)
+        )
         self.responder = Responder(
-            access, self._conversation, tools.pool, send, tools.voices, has_room
+            access, self._conversation, tools.pool, send, tools.voices, self.speech
         )
-        self._hearing = Hearing(
-            access, tools.recogniser, send, self.add, self._on_speech, self._on_turn
-        )
-        self._config = Config(
+        self._hearing = Hearing(self, tools.recogniser)
+        self.config = Config(
             modality="audio" if not self._get_speech_problem() else "text",
             turn_detection=events.TurnDetection(type="server_vad")
             if self._hearing.available
@@ -86,9 +94,11 @@ class Connection:
         }
 
     def greet(self) -> None:
-        """Send the first event."""
-        self._send("session.created", session=self._shown())
-        if Scope.WATCH in self._access.grant.scopes:
+        """Send the first event, and begin to listen."""
+        if self._line is not None and self._hearing.available:
+            self._hearing.follow(self._line)
+        self.send("session.created", session=self._shown())
+        if Scope.WATCH in self.access.grant.scopes:
             self._following = asyncio.create_task(self._follow_alerts(), name="realtime/alerts")
 
     async def handle(self, event: Any) -> None:
@@ -98,7 +108,7 @@ class Connection:
         elif isinstance(event, events.ResponseCreate):
             await self._respond(event)
         elif isinstance(event, events.SoundAppend):
-            await self._hearing.append(event.audio, self._config, answering=self.responder.talking)
+            await self._hearing.append(event.audio)
         else:
             self._handlers[type(event)](event)
 
@@ -112,48 +122,46 @@ class Connection:
     # Settings
 
     def _shown(self) -> dict[str, Any]:
-        grant = self._access.grant
+        grant = self.access.grant
         return {
             "type": "realtime",
             "object": "realtime.session",
             "id": self._id,
-            "model": self._access.programs.model or MODEL,
+            "model": self.access.programs.model or MODEL,
             "expires_at": round(grant.made_at + grant.until - grant.since),
-            **self._config.shown,
-            "audio": {"input": self._config.shown_input, "output": {"format": SOUND_FORMAT}},
+            **self.config.shown,
+            "audio": {"input": self.config.shown_input, "output": {"format": SOUND_FORMAT}},
             "truncation": "auto",
             "tracing": None,
             "prompt": None,
         }
 
     async def _update(self, event: events.SessionUpdate) -> None:
-        check_model(event.session.model, self._access)
+        check_model(event.session.model, self.access)
         config = await self._updated(event.session)
         await self._check(config)
-        self._config = config
-        self._send("session.updated", session=self._shown())
+        self.config = config
+        self.send("session.updated", session=self._shown())
         if config.own_tools:
             tools = [{**one, "input_schema": one["parameters"]} for one in config.own_tools]
             item = {"type": "mcp_list_tools", "server_label": "camera", "tools": tools}
-            self._send("conversation.item.done", item={"id": new_id("mcpl"), **item})
-            self._send("mcp_list_tools.completed", item_id=self._id)
+            self.send("conversation.item.done", item={"id": new_id("mcpl"), **item})
+            self.send("mcp_list_tools.completed", item_id=self._id)
 
     async def _updated(self, given: events.SessionFields | events.ResponseFields) -> Config:
         if given.tools:
             # The server's own tools are loaded at their first use, which takes a second.
-            return await asyncio.to_thread(self._config.updated, given)
-        return self._config.updated(given)
+            return await asyncio.to_thread(self.config.updated, given)
+        return self.config.updated(given)
 
     async def _check(self, config: Config) -> None:
         """Raise QwenCameraError for settings that the server, the model or the access does not allow."""
         self._check_voice(config)
         if config.tools:
             if config.own_tools:
-                self._access.programs.grants.allow(
-                    self._access.grant, Scope.WATCH, time.monotonic()
-                )
+                self.access.programs.grants.allow(self.access.grant, Scope.WATCH, time.monotonic())
             # The chat interface checks names and schemas.
-            chats = self._access.session.part("openai_api")
+            chats = self.access.session.part("openai_api")
             bare = replace(config, instructions="")
             await self._tools.pool.run(read, bare.chat_body((), 1), chats.takes_tools)
 
@@ -164,11 +172,13 @@ class Connection:
 
     def _get_speech_problem(self) -> str:
         """Return why answers cannot be spoken; "" if they can."""
-        voices, consent = self._tools.voices, self._access.session.requests.consent
-        if Scope.SPEAK not in self._access.grant.scopes:
+        voices, consent = self._tools.voices, self.access.session.requests.consent
+        if Scope.SPEAK not in self.access.grant.scopes:
             return "This access lacks the scope speak."
         if voices is None or not voices.ready:
             return "This server has no voice now."
+        if self._line is not None and not self._line.connected:
+            return "This call plays no sound."
         if not consent.allows(voices.elsewhere, "voice_out"):
             return "The person has not agreed that answers go to the voice's machine."
         return ""
@@ -182,31 +192,33 @@ class Connection:
         """Add an item to the conversation. Return the id of the one before it. Raise what `Conversation.add` raises."""
         before, dropped = self._conversation.add(item, after)
         for one in dropped:
-            self._send("conversation.item.deleted", item_id=one.id)
+            self.send("conversation.item.deleted", item_id=one.id)
         for name in ("conversation.item.added", "conversation.item.done"):
-            self._send(name, previous_item_id=before, item=item.shown())
+            self.send(name, previous_item_id=before, item=item.shown())
         return before
 
     def _look_up(self, event: events.ItemLookup) -> None:
         item = self._conversation.find(event.item_id)
         if event.type == "conversation.item.retrieve":
-            self._send("conversation.item.retrieved", item=item.shown())
+            self.send("conversation.item.retrieved", item=item.shown())
         else:
             self._conversation.remove(item)
-            self._send("conversation.item.deleted", item_id=item.id)
+            self.send("conversation.item.deleted", item_id=item.id)
 
     def _hear(self, event: events.BareEvent) -> None:
         if event.type == "input_audio_buffer.commit":
             self._hearing.commit()
         elif event.type == "input_audio_buffer.clear":
             self._hearing.clear()
+        else:
+            self.speech.stop()
 
     def _truncate(self, event: events.ItemTruncate) -> None:
         item = self._conversation.find(event.item_id)
         if item.body.get("role") != "assistant" or not item.body["content"]:
             raise Conflict("Only the assistant's spoken messages can be truncated. Name one.")
         item.truncate(event.audio_end_ms)
-        self._send(
+        self.send(
             "conversation.item.truncated",
             item_id=item.id,
             content_index=event.content_index,
@@ -230,21 +242,25 @@ class Connection:
         kept = given.conversation != "none"
         self.responder.create(Running(config, items, dict(given.metadata or {}), kept))
 
-    def _on_speech(self) -> None:
+    def on_speech(self) -> None:
         """Stop an answer over which somebody speaks."""
-        detection = self._config.turn_detection
-        if detection is not None and detection.interrupt_response and self.responder.busy:
+        detection = self.config.turn_detection
+        if detection is None or not detection.interrupt_response:
+            return
+        if self.responder.busy:
             self.responder.cancel(reason="turn_detected")
+        elif self._line is not None:
+            self.speech.stop()
 
-    def _on_turn(self) -> None:
+    def on_turn(self) -> None:
         """Answer a spoken turn."""
-        detection = self._config.turn_detection
+        detection = self.config.turn_detection
         if detection is not None and detection.create_response and not self.responder.busy:
-            self.responder.create(Running(self._config, self._conversation.all(), {}, kept=True))
+            self.responder.create(Running(self.config, self._conversation.all(), {}, kept=True))
 
     async def _follow_alerts(self) -> None:
         """Begin a response for each alert of the program's own watches, once no other one is in progress."""
-        watches, grant = self._access.programs.watches, self._access.grant
+        watches, grant = self.access.programs.watches, self.access.grant
         after, wait = 0, 0.0
         while True:
             try:
@@ -260,6 +276,6 @@ class Connection:
                     await self.responder.idle.wait()
                 about = {"alert": one.id, "watch": one.watch, "captured_at": f"{one.at:.0f}"}
                 text = f"{one.firing.condition}. {one.firing.reason}"
-                self.responder.create(Running(self._config, (), about, kept=True), text)
+                self.responder.create(Running(self.config, (), about, kept=True), text)
             # Alerts from before the connection are old news.
             wait = MOST_WAIT

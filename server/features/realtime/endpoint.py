@@ -8,7 +8,7 @@ import logging
 import time
 from collections import deque
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -30,6 +30,7 @@ from server.features.openai_api.errors import make_error_body
 from server.features.realtime.connection import Connection, ConnectionTools, check_model
 from server.features.realtime.conversation import new_id
 from server.features.realtime.events import SoundAppend, event_id, read_event
+from server.shared.sound.line import VoiceLine
 from server.web.middleware import get_error_form, make_error_response
 from server.web.websocket import Closing, SessionSocket
 
@@ -83,26 +84,58 @@ class EventQueue:
         return text
 
 
-class RealtimeSocket:
-    """One socket, from its acceptance to its close."""
+class Client(Protocol):
+    """The transport of a client's events, as JSON."""
+
+    async def receive(self) -> str | None:
+        """Return the next event; None at the end. Raise Closing for a message that is not text, or too long."""
+
+    async def send(self, text: str) -> None:
+        """Send an event. Raise OSError at the end."""
+
+
+class SocketClient:
+    """The events of a WebSocket."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self.receive = SessionSocket(websocket, Parser()).receive
+
+    async def send(self, text: str) -> None:
+        try:
+            await self._websocket.send_text(text)
+        except (RuntimeError, WebSocketDisconnect):
+            raise ConnectionError from None
+
+
+class ClientSession:
+    """One client, from its first event to its last."""
 
     def __init__(
-        self, websocket: WebSocket, access: ProgramAccess, tools: ConnectionTools, metrics: Metrics
+        self,
+        client: Client,
+        access: ProgramAccess,
+        tools: ConnectionTools,
+        metrics: Metrics,
+        line: VoiceLine | None = None,
     ) -> None:
-        self._websocket = websocket
-        self._socket = SessionSocket(websocket, Parser())
+        """`line`: the sound of a call; None if sound comes and goes as events."""
+        self._client = client
         self._access = access
         self._metrics = metrics
         self._out = EventQueue()
         self._connection = Connection(
-            access, tools, self._out.send, lambda: self._out.size < MOST_SOUND_WAITING
+            access, tools, self._out.send, lambda: self._out.size < MOST_SOUND_WAITING, line
         )
         self._refused = 0
 
-    async def run(self) -> Closing | None:
-        """Serve until the client disconnects (None), the access ends, or a limit is exceeded."""
+    async def run(self, first: str | None = None) -> Closing | None:
+        """Serve until the client disconnects (None), the access ends, or a limit is exceeded.
+
+        `first`: an event to handle before those that the client sends.
+        """
         grant = self._access.grant
-        reader = asyncio.create_task(self._read(), name="realtime/read")
+        reader = asyncio.create_task(self._read(first), name="realtime/read")
         writer = asyncio.create_task(self._write(), name="realtime/write")
         # The end of the access cancels it, as it does with a program's waits for alerts.
         grant.waits.add(reader)
@@ -115,8 +148,8 @@ class RealtimeSocket:
                 if task.done() and (error := task.exception()) is not None:
                     if isinstance(error, Closing):
                         return error
-                    if not isinstance(error, WebSocketDisconnect | OSError):
-                        log_failure("realtime", error, "socket failed")
+                    if not isinstance(error, OSError):
+                        log_failure("realtime", error, "connection failed")
                         return Closing(SocketCloseCode.INTERNAL, "internal error")
             return None
         finally:
@@ -124,9 +157,10 @@ class RealtimeSocket:
             await cancel_and_wait((reader, writer))
             await self._connection.close()
 
-    async def _read(self) -> None:
+    async def _read(self, first: str | None) -> None:
         bucket = Bucket(EVENT_RATE, EVENT_BURST, time.monotonic())
-        while (raw := await self._socket.receive()) is not None:
+        raw = first
+        while raw is not None or (raw := await self._client.receive()) is not None:
             began, pause = time.monotonic(), PAUSE
             try:
                 if not bucket.take(began):
@@ -149,6 +183,7 @@ class RealtimeSocket:
             except Exception as error:  # noqa: BLE001 - log a bug without its text, and go on
                 log_failure("realtime", error, "event failed")
                 self._refuse(Internal("Something went wrong in the server. Try again."), raw)
+            raw = None
             await asyncio.sleep(pause * min(0.05, time.monotonic() - began))
 
     def _refuse(self, error: QwenCameraError, raw: str) -> None:
@@ -165,11 +200,9 @@ class RealtimeSocket:
             text = await self._out.next()
             try:
                 async with asyncio.timeout(SEND_SECONDS):
-                    await self._websocket.send_text(text)
+                    await self._client.send(text)
             except TimeoutError:
                 raise Closing(SocketCloseCode.TOO_MANY, "the client reads too slowly") from None
-            except RuntimeError:
-                raise WebSocketDisconnect from None
 
 
 class RealtimeEndpoint:
@@ -210,7 +243,8 @@ class RealtimeEndpoint:
         try:
             await websocket.accept(subprotocol=PROTOCOL if PROTOCOL in offered else None)
             log.info("program connected", extra={"session": access.session.id})
-            closing = await RealtimeSocket(websocket, access, self._tools, self._metrics).run()
+            client = SocketClient(websocket)
+            closing = await ClientSession(client, access, self._tools, self._metrics).run()
             if closing is not None:
                 with suppress(RuntimeError, OSError, WebSocketDisconnect):
                     await websocket.close(closing.code, closing.reason)
@@ -224,7 +258,9 @@ class RealtimeEndpoint:
         access = await self._guard.enter(websocket, websocket.path_params.get("session_id"), key)
         access.programs.count_call(access.grant, Scope.LOOK)
         if websocket.query_params.get("call_id"):
-            raise BadRequest('"call_id" is not supported. Connect with "model" instead.')
+            raise BadRequest(
+                '"call_id" is not supported: the events of a call use its data channel. Connect with "model" instead.'
+            )
         check_model(websocket.query_params.get("model"), access)
         if self._open.get(access.grant, 0) >= MAX_SOCKETS:
             raise RateLimited(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal, Protocol, Union
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -16,6 +16,12 @@ _Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 # An unsupported field, which accepts only an empty value
 _Empty = Annotated[None, BeforeValidator(lambda given: given or None)]
+
+
+class SendEvent(Protocol):
+    """Sends an event to the client."""
+
+    def __call__(self, type: str, **fields: Any) -> None: ...
 
 
 class _Fields(BaseModel):

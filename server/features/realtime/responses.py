@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from server.core.aio import cancel_and_wait, log_failure
 from server.core.errors import Internal, QwenCameraError
-from server.core.sound import USUAL_RATE
 from server.features.grants.guard import ProgramAccess
 from server.features.openai_api.errors import FieldRefused, make_error_body
 from server.features.openai_api.program_chat import ChatEnd, ProgramChats
 from server.features.openai_api.request import BoundedPool, read
 from server.features.realtime.config import Config
 from server.features.realtime.conversation import Conversation, KeptItem, new_id
+from server.features.realtime.events import SendEvent
+from server.features.realtime.speech import Speech
 from server.features.realtime.states import SPOKEN, STATES, ResponseStep, State
 from server.models.base import ToolCall
 from server.shared.services import Voices
-from server.shared.sound.rates import RateConverter
 
-# Most samples of an event with sound: a third of a second
-MOST_SAMPLES = 8_000
 # Share of a model's context for the words of a conversation
 WORDS_SHARE = 0.5
 _REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
-
-
-class SendEvent(Protocol):
-    """Sends an event to the client."""
-
-    def __call__(self, type: str, **fields: Any) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -108,13 +96,9 @@ class Responder:
         pool: BoundedPool,
         send: SendEvent,
         voices: Voices | None,
-        has_room: Callable[[], bool],
+        speech: Speech,
     ) -> None:
-        """`has_room()`: True if more sound may be sent."""
-        self._voices = voices
-        self._has_room = has_room
-        # Time at which the client has played all sound, if it plays it at once; monotonic seconds
-        self._played_at = 0.0
+        self._voices, self._speech = voices, speech
         self._access = access
         self._conversation = conversation
         self._pool = pool
@@ -133,11 +117,6 @@ class Responder:
     def busy(self) -> bool:
         """True while there is a response."""
         return self._state is not State.IDLE
-
-    @property
-    def talking(self) -> bool:
-        """True while the client plays an answer, as far as is known."""
-        return time.monotonic() < self._played_at
 
     def create(self, run: Running, text: str | None = None) -> None:
         """Begin a response. `text`: the whole answer, without a model. Raise FieldRefused if there is one."""
@@ -161,12 +140,13 @@ class Responder:
             raise FieldRefused(why, known_as="response_cancel_not_active")
         assert self._task is not None
         self._task.cancel()
-        self._played_at = 0.0
         self._end(run, "cancelled", {"type": "cancelled", "reason": reason})
+        self._speech.stop()
 
     async def close(self) -> None:
         """Cancel everything, without an event, and wait for its end."""
         self._now, self._state = None, State.IDLE
+        self._speech.stop()
         await cancel_and_wait(list(self._tasks))
 
     async def _work(self, run: Running, text: str | None) -> None:
@@ -227,22 +207,17 @@ class Responder:
         assert self._voices is not None
         transcription = run.config.transcription
         language = transcription.language if transcription is not None else None
-        converter, item = RateConverter(USUAL_RATE), run.output[-1]
         try:
             async with aclosing(self._voices.read_aloud(run.texts(), language=language)) as chunks:
-                async for chunk in chunks:
-                    for audio in sound_events(converter.convert(chunk.samples, chunk.rate)):
-                        while not self._has_room():
-                            await asyncio.sleep(0.02)
-                        if run is not self._now:
-                            return
-                        self._step(ResponseStep.SOUND, delta=audio)
-                        seconds = len(audio) * 3 / 4 / 2 / USUAL_RATE
-                        item.spoken_ms += seconds * 1000
-                        self._played_at = max(self._played_at, time.monotonic()) + seconds
+                await self._speech.play(run.id, run.output[-1], chunks)
         except QwenCameraError as error:
             # The client still gets the words.
             self._send("error", error=make_error_body(error)["error"] | {"event_id": None})
+
+    def write_sound(self, item: KeptItem, audio: str) -> None:
+        """Send a piece of sound, unless its response has ended."""
+        if self._now is not None and item in self._now.output:
+            self._step(ResponseStep.SOUND, delta=audio)
 
     def _add(self, run: Running, item: KeptItem) -> None:
         run.output.append(item)
@@ -367,12 +342,6 @@ def usage_of(end: ChatEnd) -> dict[str, Any] | None:
         },
         "output_token_details": {"text_tokens": usage.completion_tokens, "audio_tokens": 0},
     }
-
-
-def sound_events(samples: NDArray[np.int16]) -> list[str]:
-    """Return sound as base64, in pieces for one event each."""
-    pieces = [samples[at : at + MOST_SAMPLES] for at in range(0, len(samples), MOST_SAMPLES)]
-    return [base64.b64encode(piece.astype("<i2").tobytes()).decode("ascii") for piece in pieces]
 
 
 async def run_server_tool(access: ProgramAccess, call: ToolCall) -> str:

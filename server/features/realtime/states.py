@@ -27,8 +27,7 @@ EVENTS_IN = {
     "input_audio_buffer.append": Support.YES,
     "input_audio_buffer.commit": Support.YES,
     "input_audio_buffer.clear": Support.YES,
-    # For WebRTC only
-    "output_audio_buffer.clear": Support.IGNORED,
+    "output_audio_buffer.clear": Support.YES,
 }
 
 
@@ -102,6 +101,9 @@ OTHER_EVENTS_OUT = (
     "conversation.item.retrieved",
     "conversation.item.deleted",
     "conversation.item.truncated",
+    "output_audio_buffer.started",
+    "output_audio_buffer.stopped",
+    "output_audio_buffer.cleared",
     "input_audio_buffer.speech_started",
     "input_audio_buffer.speech_stopped",
     "input_audio_buffer.committed",
