@@ -24,7 +24,7 @@ from tests.support.running import Running
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CALLS = "/v1/realtime/calls"
-OPERATOR = "o" * 20
+OPERATOR, KEY = "o" * 20, "k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"
 CODE = "the code"
 
 
@@ -125,7 +125,12 @@ async def run(fake: FakeOpenAI) -> AsyncIterator[Running]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def closed_run(fake: FakeOpenAI) -> AsyncIterator[Running]:
     """A server with an access code and an operator."""
-    access = {"access_code": CODE, "require_auth": True, "operator_token": OPERATOR}
+    access = {
+        "access_code": CODE,
+        "require_auth": True,
+        "operator_token": OPERATOR,
+        "jwt_secret_key": KEY,
+    }
     async with serving_programs(fake, **access) as run:
         yield run
 
@@ -189,11 +194,11 @@ async def test_who_may_call(closed_run: Running, encoder: LiveEncoder) -> None:
         pass
     issued = await take_token(run, access_code=CODE)
     async with http(run) as client:
-        secrets = "/v1/realtime/client_secrets"
+        path = "/v1/realtime/client_secrets"
         for given in (None, CODE, issued["token"]):
             headers = bearer(given) if given else {}
-            assert (await client.post(secrets, headers=headers)).status_code == 401
-        made = (await client.post(secrets, headers=bearer(OPERATOR))).json()
+            assert (await client.post(path, headers=headers)).status_code == 401
+        made = (await client.post(path, headers=bearer(OPERATOR))).json()
     for key in (issued["token"], made["value"]):
         async with calling(run, encoder, key) as caller:
             # One call at a time, and one for each key
@@ -205,7 +210,7 @@ async def test_who_may_call(closed_run: Running, encoder: LiveEncoder) -> None:
 
 async def test_a_required_token(fake: FakeOpenAI, encoder: LiveEncoder) -> None:
     """REQUIRE_AUTH alone asks for a token, which anybody gets."""
-    async with serving_programs(fake, require_auth=True) as run:
+    async with serving_programs(fake, require_auth=True, jwt_secret_key=KEY) as run:
         assert await refused(run, encoder, "anything") == (401, "invalid_api_key")
         async with calling(run, encoder, (await take_token(run))["token"]):
             pass
@@ -330,10 +335,14 @@ async def test_calls_have_limits(fake: FakeOpenAI, encoder: LiveEncoder) -> None
 
 async def test_another_machine_is_named(encoder: LiveEncoder) -> None:
     """Pictures go to a model server elsewhere only if the call names it."""
-    async with (
-        FakeOpenAI(max_model_len=32768) as fake,
-        serving_programs(fake, engine_machines=("127.0.0.1=gpu",)) as run,
-    ):
-        async with calling(run, encoder) as caller:
-            done = (await caller.ask("What is it?"))[-1]["response"]
-            assert done["status"] == "failed"
+    async with FakeOpenAI(max_model_len=32768) as fake:
+        address = fake.base_url.partition("://")[2].partition("/")[0]
+        async with serving_programs(fake, engine_machines=f"{address}=gpu.example") as run:
+            async with calling(run, encoder, query="?agree=other.example") as caller:
+                done = (await caller.ask("What is it?"))[-1]["response"]
+                assert done["status_details"]["error"]["code"] == "not_confirmed"
+                assert "?agree=MACHINE" in done["status_details"]["error"]["message"]
+                assert not fake.requests
+            async with calling(run, encoder, query="?agree=gpu.example") as caller:
+                done = (await caller.ask("What is it?"))[-1]["response"]
+                assert done["status"] == "completed"
