@@ -124,6 +124,15 @@ GUARDED: dict[str, dict[str, str]] = {
         "aioice.ice:Connection.gather_candidates": "d33db28d4d1e",
         "aioice.ice:Connection.close": "25dcfac536f5",
     },
+    "server/features/realtime/channel.py": {
+        "aiortc.rtcsctptransport:RTCSctpTransport._handle_data": "8661b724e207",
+        "aiortc.rtcsctptransport:RTCSctpTransport._receive_sack_chunk": "4b35ccf1372c",
+        "aiortc.rtcsctptransport:RTCSctpTransport._send_chunk": "eb2f909e3c2f",
+        "aiortc.rtcsctptransport:RTCSctpTransport._mark_received": "2ac68b6a3934",
+        "aiortc.rtcsctptransport:RTCSctpTransport.start": "49e4b76964b2",
+        "aiortc.rtcsctptransport:InboundStream": "b63993b481ec",
+        "aiortc.rtcdtlstransport:RTCDtlsTransport._recv_next": "998076720c05",
+    },
     "server/media/patches/datagrams.py": {
         "aiortc.rtcdtlstransport:RTCDtlsTransport._recv_next": "998076720c05",
         "aiortc.rtcdtlstransport:RTCDtlsTransport._setup_srtp": "75cc6ec308f1",

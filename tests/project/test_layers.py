@@ -67,7 +67,7 @@ HEADS = {
     "session_manager": "session",
     "auth": "web",
 }
-AIORTC = {"webrtc_server", "media.patches", "shared.sound.line"}
+AIORTC = {"webrtc_server", "media.patches", "shared.sound.line", "features.realtime.channel"}
 AIOICE = {"media.patches", "shared", "features.cameras"}
 # Folders without event loop, web framework and network, and who in them needs one.
 PURE: dict[str, set[str]] = {

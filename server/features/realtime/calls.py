@@ -144,7 +144,7 @@ class Calls:
             consent = session.requests.consent
             consent.become_fixed(
                 filter(None, query.get("agree", "").split(",")),
-                "Name it in the address of the call: ?agree=MACHINE.",
+                'Name it as "agree" in the address of the call.',
             )
             answer = await webrtc.connect(
                 session.id,

@@ -15,9 +15,8 @@ from contextlib import suppress
 from typing import Any
 
 from aiortc import RTCDataChannel
-from aiortc.rtcdtlstransport import RTCDtlsTransport
+from aiortc.rtcdtlstransport import SSL, RTCDtlsTransport  # type: ignore[attr-defined]
 from aiortc.rtcsctptransport import RTCSctpCapabilities, RTCSctpTransport
-from OpenSSL import SSL
 
 from server.core.aio import Bucket, TaskSet
 from server.core.errors import UnusableOffer

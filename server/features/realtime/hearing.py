@@ -6,7 +6,7 @@ import asyncio
 import base64
 import binascii
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,14 +14,15 @@ from server.core.aio import Bucket, cancel_and_wait
 from server.core.errors import Conflict, QwenCameraError, RateLimited
 from server.core.sound import SOUND_RATE, USUAL_RATE, Sound
 from server.features.grants.grants import Scope
+from server.features.grants.guard import ProgramAccess
 from server.features.openai_api.errors import FieldRefused, make_error_body
+from server.features.realtime.config import Config
 from server.features.realtime.conversation import KeptItem, new_id
+from server.features.realtime.events import SendEvent
+from server.features.realtime.speech import Speech
 from server.shared.services import Recogniser, SoundTurns
 from server.shared.sound.line import VoiceLine
 from server.shared.sound.rates import RateConverter
-
-if TYPE_CHECKING:
-    from server.features.realtime.connection import Connection
 
 # Seconds of sound a second, and at once; a program may send a recording faster than it was spoken
 FLOW_RATE, FLOW_BURST = 2.0, 60.0
@@ -31,6 +32,24 @@ LEAST_SECONDS, MOST_SECONDS = 0.1, 60.0
 MOST_PIECES = 100
 
 
+class TurnHost(Protocol):
+    """The connection that the turns belong to."""
+
+    access: ProgramAccess
+    send: SendEvent
+    config: Config
+    speech: Speech
+
+    def add(self, item: KeptItem) -> str | None:
+        """Add an item to the conversation. Return the id of the one before it."""
+
+    def on_speech(self) -> None:
+        """Handle the beginning of speech."""
+
+    def on_turn(self) -> None:
+        """Handle a turn whose words are known."""
+
+
 class Hearing:
     """The turns of one client. All methods run on the event loop.
 
@@ -38,9 +57,9 @@ class Hearing:
     or dropped if it comes from a call's microphone, of which 100 pieces wait for the detector.
     """
 
-    def __init__(self, connection: Connection, recogniser: Recogniser | None) -> None:
-        self._connection = connection
-        self._access, self._send = connection.access, connection.send
+    def __init__(self, host: TurnHost, recogniser: Recogniser | None) -> None:
+        self._host = host
+        self._access, self._send = host.access, host.send
         self._recogniser = recogniser
         self._rate = Bucket(FLOW_RATE, FLOW_BURST, time.monotonic())
         self._reader: SoundReader | None = None
@@ -109,8 +128,8 @@ class Hearing:
         """Take a piece. Return False if it was dropped, because the client does not end its turn."""
         assert self._turns is not None
         self._began = self._began or sound.captured
-        if self._connection.config.turn_detection is not None:
-            await self._turns.add(sound, answering=self._connection.speech.talking)
+        if self._host.config.turn_detection is not None:
+            await self._turns.add(sound, answering=self._host.speech.talking)
         elif sum(one.seconds for one in self._waiting) + sound.seconds > MOST_SECONDS:
             return False
         else:
@@ -158,7 +177,7 @@ class Hearing:
             raise Conflict(
                 "The person has not agreed that speech goes to the recogniser's machine. Ask them to turn on Talk once."
             )
-        config = self._connection.config
+        config = self._host.config
         detection, transcription = config.turn_detection, config.transcription
         self._turns.language = transcription.language if transcription is not None else None
         if detection is not None and detection.silence_duration_ms is not None:
@@ -170,7 +189,7 @@ class Hearing:
         """Announce a turn, which may stop an answer."""
         start = self._get_milliseconds(at)
         self._send("input_audio_buffer.speech_started", audio_start_ms=start, item_id=f"item_{id}")
-        self._connection.on_speech()
+        self._host.on_speech()
 
     def speech_stopped(self, id: str, at: float, *, whole: bool) -> None:
         """Announce the end of speech; add the turn to the conversation if it is `whole`."""
@@ -187,7 +206,7 @@ class Hearing:
         part: dict[str, Any] = {"type": "input_audio", "transcript": None}
         item = KeptItem({"type": "message", "role": "user", "content": [part]}, f"item_{id}")
         self._items[id] = item
-        before = self._connection.add(item)
+        before = self._host.add(item)
         self._send("input_audio_buffer.committed", item_id=item.id, previous_item_id=before)
 
     def words(self, id: str, text: str, *, final: bool) -> None:
@@ -204,7 +223,7 @@ class Hearing:
         usage = {"type": "duration", "seconds": 0}
         self._send(f"{name}.completed", **about, transcript=text, usage=usage)
         if text:
-            self._connection.on_turn()
+            self._host.on_turn()
 
     def recognition_failed(self, id: str, error: QwenCameraError) -> None:
         """Announce that a turn has no words."""

@@ -90,7 +90,7 @@ async def test_an_interruption_stops_the_track(
     """After the response is complete, while it is played: the rest is not played, and its words are dropped."""
     fake.deltas = [{"content": LONG}]
     async with calling(run, encoder) as caller:
-        got = await caller.ask("What is it?")
+        got = await caller.question("What is it?")
         if "output_audio_buffer.started" not in [one["type"] for one in got]:
             await caller.until("output_audio_buffer.started")
         fake.deltas = None
