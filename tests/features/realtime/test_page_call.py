@@ -42,14 +42,15 @@ CALL = """async ({ baseUrl, apiKey }) => {
   GUIDE
   const config = { outputModalities: ["text"] };
   const session = new RealtimeSession(agent, { transport, model: "camera", config });
-  let fail, done;
+  let fail, done, asked = 0;
   session.on("error", (error) => fail(new Error(JSON.stringify(error))));
   session.on("history_updated", (history) => {
     const last = history.at(-1);
-    if (last?.role === "assistant" && last.status === "completed") done(last.content[0].text);
+    const users = history.filter(({ role }) => role === "user").length;
+    if (users === asked && last?.role === "assistant" && last.status === "completed") done(last.content[0].text);
   });
   const ask = (text) => new Promise((resolve, reject) => {
-    [done, fail] = [resolve, reject];
+    [done, fail, asked] = [resolve, reject, asked + 1];
     session.sendMessage(text);
   });
   await session.connect({ apiKey });
@@ -91,7 +92,7 @@ async def test_agents_call_with_the_camera() -> None:
         fake.deltas_for = lamp_at_its_word
         async with http(run, OPERATOR) as client:
             key = (await client.post("/v1/realtime/client_secrets")).json()["value"]
-        page = await browser.new_page()
+        page = await browser.new_page(permissions=["local-network-access"])
         await page.route(f"{ORIGIN}/**", serve)
         await page.goto(f"{ORIGIN}/")
         given = {"baseUrl": f"{run.base_url}/v1/realtime/calls", "apiKey": key}
