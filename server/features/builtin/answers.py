@@ -147,7 +147,14 @@ def _may_have_answer(s: AnswerWriter) -> bool:
     if all(map(_BARE.fullmatch, (row.text for row in s.rows))):
         return True
     named = not words or any(rank.count_words(row.text, words) for row in s.rows)
-    return named and any(has(row.text) for row in s.rows)
+    return named and any(has(row.text) for row in _select_measured(s, s.rows))
+
+
+def _select_measured(s: AnswerWriter, rows: list[Row]) -> list[Row]:
+    """Return the rows without temperatures that are set, unless the question is about those."""
+    if s.intent.want is not Want.TEMPERATURE or facts.SETTING.search(plain(s.intent.question)):
+        return rows
+    return [row for row in rows if not facts.SETTING.search(plain(row.text))]
 
 
 def _find_rows(s: AnswerWriter) -> list[Row]:
@@ -155,7 +162,7 @@ def _find_rows(s: AnswerWriter) -> list[Row]:
 
     They have words of the question and a figure of the requested kind, or are the only rows with such a figure.
     """
-    want, rows = s.intent.want, split_sentences(s.rows)
+    want, rows = s.intent.want, _select_measured(s, split_sentences(s.rows))
     has: Callable[[str], object] | None = facts.FINDERS.get(want)
     label = facts.LABELS.get(want)
     if want is Want.HOURS:

@@ -67,6 +67,8 @@ _AT, _LARGEST_AT, _LARGEST_UNNAMED = 0.35, 0.9, 0.4
 _MARGIN = 0.08
 # Minimum weight of the classes of the detector's name at which the classifier agrees
 _AGREES = 0.15
+# Score from which the detector's name counts more than another name from a classifier that agrees in part
+_PREFERRED = 0.8
 # Minimum weight at which the classifier alone is trusted: for a box, or for the mean of middle and whole picture
 _ALONE = 0.6
 # Minimum side of an examined picture, in pixels
@@ -439,6 +441,9 @@ class ThingFinder:
         near = agreed >= weights[best] / 2 and not other
         if same and agreed >= _AGREES and (best in same or near):
             return DetectedThing(box.label, max(score, agreed), box, sure=True)
+        if agreed >= _AGREES and score >= _PREFERRED:
+            # The classifier confuses similar fruits; together the models give this name the most weight.
+            return DetectedThing(box.label, score, box, sure=False)
         if box.label in asked and score >= _ASKED and (weight < _CONTRARY or name == box.label):
             return DetectedThing(box.label, score, box, sure=False)
         if weight >= _ALONE:

@@ -18,7 +18,7 @@ from server.core.aio import run_in_pool
 from server.core.errors import EngineFailed
 from server.core.frames import Geometry, JobKind, Part, Picture, QuestionMode, Scene, Verbosity
 from server.core.logs import get_location
-from server.features.builtin import colours, locate, wants
+from server.features.builtin import colours, locate, look_answers, wants
 from server.features.builtin.answers import (
     answer_small_talk,
     compose,
@@ -467,6 +467,28 @@ class BuiltinEngine:
             one for one in found if one.sure and not intent.things
         ]
 
+    def _find_subject_colours(self, bgr: Bgr, intent: Intent) -> Shares:
+        """Return the colours of what stands out in the middle.
+
+        For "What color is it?" those of the named object there, if the first colour is not among them.
+        """
+        found = tuple(colours.find_subject_colours(bgr))
+        named = intent.things or intent.words or intent.place or intent.want is not Want.COLOUR
+        if self._finder is not None and found and not named:
+            height, width = bgr.shape[:2]
+            there = [
+                one
+                for one in self._finder.find(bgr)
+                if one.box is not None
+                and one.name not in (PERSON, *look_answers.FURNITURE)
+                and one.box.encloses(width / 2, height / 2)
+            ]
+            there.sort(key=lambda one: one.box.area if one.box else 0)
+            own = find_thing_colours(bgr, there[:1], [one.name for one in there[:1]])
+            if own and found[0][0] not in colours.select_main_colours(own):
+                return own
+        return found
+
     def _find_faces(self, bgr: Bgr, place: str) -> list[Box] | None:
         """Return the faces at a place of the picture; None without a face model."""
         height, width = bgr.shape[:2]
@@ -545,7 +567,7 @@ class BuiltinEngine:
         spots = await self._run(_find_spots, bgr, intent.colours) if intent.colours else ()
         seen = bool(things or texts or codes or faces)
         alone = seen and want is not Want.COLOUR
-        stands_out = () if alone else await self._run(colours.find_subject_colours, bgr)
+        stands_out = () if alone else await self._run(self._find_subject_colours, bgr, intent)
         scene, shares, now = await self._run(
             _measure_colours_and_light, bgr, picture, texts, things
         )
@@ -556,6 +578,7 @@ class BuiltinEngine:
             scene=scene,
             pointed=request.extra(PointedAt) is not None,
             rows=rows,
+            small_print=_is_small_print(rows or (), width * height),
             unread=unread,
             ocr_failed=reader.ocr_failed,
             codes=codes,
@@ -634,8 +657,8 @@ def make_rows(pieces: list[TextPiece]) -> tuple[tuple[Row, ...], bool]:
     return tuple(sort_into_rows(turn_upright(kept))), unread
 
 
-# Number of rows from which a picture is mostly text
-_PRINTED = 3
+# Number of rows from which a picture is mostly text, and fraction of the picture below which print is small
+_PRINTED, _SMALL_PRINT = 3, 0.01
 
 
 def remove_screens(things: Sequence[DetectedThing]) -> tuple[DetectedThing, ...]:
@@ -646,6 +669,12 @@ def remove_screens(things: Sequence[DetectedThing]) -> tuple[DetectedThing, ...]
         for one in things
         if one.name != "tv" or one.box is None or not any(map(one.box.overlap, laptops))
     )
+
+
+def _is_small_print(rows: Sequence[Row], area: int) -> bool:
+    """Return True if print covers so little of a picture of this area that it may belong to something at the edge."""
+    covered = sum(row.height * (cell.right - cell.left) for row in rows for cell in row.cells)
+    return 0 < covered < _SMALL_PRINT * area
 
 
 def _has_missing(things: Sequence[DetectedThing], asked: Collection[str]) -> bool:

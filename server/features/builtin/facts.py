@@ -157,6 +157,7 @@ LABELS = {
     }.items()
 }
 _DUE, _NOT_TOTAL = make_print_pattern("due"), make_print_pattern("not_total")
+SETTING = make_print_pattern("setting")
 
 
 def rank_sum(row: str) -> int:

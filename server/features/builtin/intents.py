@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import islice
+from itertools import dropwhile, islice, takewhile
 
 from server.features.builtin.colours import NAMES
 from server.features.builtin.detector import PERSON
@@ -29,6 +30,8 @@ _MOST_WORDS = 16
 _QUOTED = re.compile(r"[「『](.{1,80}?)[」』]|[\"“”„«»‘'](.{1,80}?)[\"“”„«»’'](?=\W|$)")
 # Languages whose stop words never name a row, in questions of any language in Latin letters
 _MIXED = ("en", "de", "fr", "es")
+# "The cat's eyes"
+_OWNER = re.compile(r"(\w+)'s (\w+)")
 # "On" and "off" at the end of a question
 _SWITCHED = (" on", " off", " an", " aus", " aan", " uit")
 _WEARS = re.compile(
@@ -63,6 +66,8 @@ class Intent:
     # `wears`: the question asks about clothes. `either`: it offers alternatives.
     wears: bool = False
     either: bool = False
+    # True: it asks for the colour of something on or of the first object, such as "the cat's eyes".
+    part: bool = False
 
 
 # Subjects that apply only without further words: to "Is the light on?", not to "light bulb"
@@ -165,7 +170,22 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
         how_many,
         wears,
         either,
+        want is Want.COLOUR
+        and _names_part(text[text.find(asked) + len(asked) :], things, more, own),
     )
+
+
+def _names_part(text: str, things: tuple[str, ...], more: Collection[str], code: str) -> bool:
+    """Return True if an unknown noun owns, or comes before, the first object: "the cat's eyes", "the eyes of the cat"."""
+    names, words = get_thing_words(code), WORD.findall(text)
+    if not (things and more):
+        return False
+    if any(names.get_name(one) and other in more for one, other in _OWNER.findall(text)):
+        return True
+    before = list(takewhile(lambda word: not names.find_things(word), words))
+    after = [word for word in dropwhile(lambda word: word not in more, before) if word not in more]
+    # Adjectives are beside their noun.
+    return any(word in _get_stop_words(code) for word in after)
 
 
 def _find_subject(text: str, code: str) -> tuple[Want, str]:

@@ -20,7 +20,7 @@ _ROWS = 4
 # Minimum share of the second colour of clothes, relative to the first colour's share
 _OF_CLOTHES = 0.5
 # Furniture that other objects stand on or beside
-_AROUND_US = frozenset({"chair", "couch", "bed", "dining table", "desk", "bench"})
+FURNITURE = frozenset({"chair", "couch", "bed", "dining table", "desk", "bench"})
 # Words for a background, whose colours are those of the whole picture
 _AROUND = re.compile(
     r"\b(?:walls?|background|wand|waende|wande|hintergrund|murs?|fond|pared|paredes|fondo|pareti?|muro|sfondo|parede|fundo|muur|muren|achtergrond|tlo|sciana|duvar|arka plan)\b"
@@ -34,7 +34,9 @@ def answer_colour(s: AnswerWriter) -> ComposedAnswer:
         return ComposedAnswer(worn)
     if own := _describe_own_colours(s):
         # Dim light falsifies colours.
-        return ComposedAnswer(own, _say_light(s) if view.scene.brightness < _DIM else "")
+        dim = _say_light(s) if view.scene.brightness < _DIM else ""
+        cannot = s.say("cannot") if intent.part else ""
+        return ComposedAnswer(s.join_sentence(cannot, own), dim, known=not intent.part)
     shares = view.colours.get("whole", ())
     seen = [name for name, share in shares if share >= colours.LEAST]
     if intent.place == "whole" or _AROUND.search(plain(intent.question)):
@@ -45,11 +47,14 @@ def answer_colour(s: AnswerWriter) -> ComposedAnswer:
         return _answer_colour_presence(s)
     missed = bool(intent.things) and view.things is not None
     missed = missed and not select_things(s.things, intent.things[:1])
-    no = _say_missing(s, intent.things[0]) if missed else ""
-    if not missed or intent.place or view.pointed or view.subject:
-        return ComposedAnswer(s.say_colours(intent.place or "middle"), no)
-    # The object may be outside the middle.
-    return ComposedAnswer(no, s.say("see_things", things=s.join_colours(seen)))
+    if not missed:
+        return ComposedAnswer(s.say_colours(intent.place or "middle"))
+    no, place = _say_missing(s, intent.things[0]), intent.place or "middle"
+    # The object may be elsewhere.
+    rest = [name for name, share in view.subject if share >= colours.LEAST]
+    rest = [one for one in dict.fromkeys([*rest, *seen]) if one not in s.get_colours(place)]
+    more = s.say("see_things", things=s.join_colours(rest)) if rest and not intent.place else ""
+    return ComposedAnswer(no, s.join_sentence(s.say_colours(place), more))
 
 
 def _describe_own_colours(s: AnswerWriter) -> str:
@@ -206,7 +211,11 @@ def answer_overview(s: AnswerWriter, *, running: bool = False) -> ComposedAnswer
         seen = s.join_sentence(seen, answer_faces(s).text)
     # A single character is usually the edge of an object.
     printed = s.say_all_text() if sum(map(str.isalnum, s.join_rows(s.rows))) > 1 else ""
-    if found := [one for one in (seen, printed, s.say_codes()) if one]:
+    found = [one for one in (seen, printed, s.say_codes()) if one]
+    if found == [printed] and s.view.small_print:
+        unknown = s.join_sentence(s.say("unknown_here"), _describe_hindrance(s))
+        return ComposedAnswer(unknown, printed, known=False)
+    if found:
         return ComposedAnswer(found[0], s.join_sentence(*found[1:]))
     if s.view.unread and not s.say_quality():
         return ComposedAnswer(s.say("unread"), s.say_colours("middle"), known=False)
@@ -228,7 +237,7 @@ def answer_unknown(s: AnswerWriter) -> ComposedAnswer:
     if (own := _describe_own_colours(s)) or PERSON in s.intent.things:
         # "What does my dog look like?"
         seen = own or s.join_sentence(seen, describe_clothes(s))
-    asked = set() if s.intent.either else {*s.intent.things} - _AROUND_US
+    asked = set() if s.intent.either else {*s.intent.things} - FURNITURE
     if asked and s.view.things is not None and not hindered and not select_things(s.things, asked):
         return ComposedAnswer(
             _say_missing(s, s.intent.things[0]), seen or s.say_colours("middle"), known=False

@@ -41,6 +41,8 @@ class PictureFacts:
     # True: the question is about a part that the person points at.
     pointed: bool = False
     rows: tuple[Row, ...] | None = None
+    # True: the text covers very little of the picture.
+    small_print: bool = False
     # True: some printed text could not be read.
     unread: bool = False
     # True: the text reader did not load.

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 
-from server.features.builtin.detector import FOLDER
+from server.features.builtin.detector import FOLDER, PERSON
 from server.features.builtin.language import UNSPACED, get_language_code
 from server.models.routing import WORD_MARKS, plain
 
@@ -75,6 +75,9 @@ class ThingWords:
         small, mark, rest = word.partition("'")
         if mark and len(small) <= _MOST_ELIDED and len(rest) > 1:
             return self.get_name(rest)
+        if rest == "s" and (owner := self.get_name(small)) != PERSON:
+            # "The cat's eyes", and not "the men's room"
+            return owner
         stems = self._stems.get(word[:_BEGIN], ())
         for stem, name in stems:
             # Only the ending of a word may follow, not further words.

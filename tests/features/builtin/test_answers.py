@@ -252,11 +252,57 @@ def test_a_light_that_is_on_is_told_by_the_pictures_light(question: str, answer:
     assert ask(question, view(things=(DOG,))).startswith(answer)
 
 
-def test_a_thing_that_is_not_seen_has_a_no_beside_the_colour() -> None:
-    answer = ask("What colour is the pumpkin?", view())
-    assert answer == "I don't see a pumpkin, but I could be missing it.\nI see white, blue."
-    held = ask("What colour is the pumpkin?", view(subject=(("orange", 0.8),)))
-    assert held == "In the middle: orange.\nI don't see a pumpkin, but I could be missing it."
+def test_a_thing_that_is_not_seen_has_a_no_before_all_colours() -> None:
+    """The colour in the middle may be that of something else."""
+    no = "I don't see a pumpkin, but I could be missing it."
+    assert ask("What colour is the pumpkin?", view()) == f"{no}\nIn the middle: blue, white."
+    other = view(subject=(("black", 0.6), ("orange", 0.16)))
+    said = ask("What colour is the pumpkin?", other)
+    assert said == f"{no}\nIn the middle: black. I see orange, white, blue."
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        *("What colour are the dog's eyes?", "What color is the collar of the dog?"),
+        *("Welche Farbe hat das Halsband von dem Hund?", "¿De qué color son los ojos del perro?"),
+        "De quelle couleur est la queue du chien ?",
+    ],
+)
+def test_the_colour_of_a_part_is_not_the_things(question: str) -> None:
+    intent = understand(question)
+    text, known = compose(intent, view(**BROWN), TODAY)
+    plain, _ = compose(replace(intent, part=False), view(**BROWN), TODAY)
+    assert text.endswith(f" {plain}")
+    assert not known
+    whole = "What colour is the big dog?"
+    assert ask(whole, view(**BROWN)) == "A dog: brown."
+
+
+@pytest.mark.parametrize(
+    ("question", "rows"),
+    [
+        ("How warm is it in here?", ("ROOM", "SET TO 70°F")),
+        ("Wie warm ist das Wasser?", ("Boiler", "Soll 60 °C")),
+        ("Quelle est la température ?", ("Chauffage", "Consigne 19 °C")),
+    ],
+)
+def test_a_temperature_that_is_set_is_not_how_warm_it_is(
+    question: str, rows: tuple[str, ...]
+) -> None:
+    """One that is measured comes first; of its own a question may ask."""
+    text, known = compose(understand(question), view(*rows), TODAY)
+    assert not known
+    assert not text.startswith(("It says", "Da steht", "Il est écrit"))
+    assert rows[1] in text
+    measured = compose(understand(question), view(*rows, "18,5 °C"), TODAY)[0].partition("\n")[0]
+    assert "18,5" in measured
+    assert rows[1] not in measured
+
+
+def test_the_temperature_that_is_set_is_told_to_who_asks_for_it() -> None:
+    said = ask("What temperature is it set to?", view("ROOM 65°F", "SET TO 70°F"))
+    assert said.startswith("It says: SET TO 70°F")
 
 
 @pytest.mark.parametrize(
@@ -273,6 +319,16 @@ def test_a_thing_that_is_not_seen_has_a_no_beside_the_colour() -> None:
 def test_why_nothing_was_read(scene: Scene, said: str) -> None:
     assert ask("What does it say?", view(scene=scene)).startswith(said)
     assert ask("When does it expire?", view(scene=scene)).startswith(said)
+
+
+@pytest.mark.parametrize("row", ["image", "GM 125", "Made in Portugal"])
+def test_small_print_at_the_edge_does_not_say_what_it_is(row: str) -> None:
+    """It comes last, as it may belong to something else."""
+    unknown = "I'm not sure what this is. In the middle: blue, white."
+    assert ask("What is this?", view(row, small_print=True)) == f"{unknown}\nIt says: {row}"
+    assert ask("What is this?", view(row)) == f"It says: {row}"
+    seen = ask("What is this?", view(row, small_print=True, things=(DOG,)))
+    assert seen == f"I see a dog.\nIt says: {row}"
 
 
 def test_one_large_letter_is_mostly_none() -> None:

@@ -84,6 +84,17 @@ def test_what_the_detector_misnames_from_afar_is_looked_at_closer(finder: ThingF
     assert finder.seek(wall, ["sports ball"]) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "step", "fruit"),
+    [("fruits", 1, "orange"), ("citrus", 1, "orange"), ("apple", -1, "apple")],
+)
+def test_a_fruit_that_the_classifier_takes_for_another_has_the_detectors_name(
+    finder: ThingFinder, name: str, step: int, fruit: str
+) -> None:
+    """The classifier says lemon, or pumpkin of the mirrored apple, but gives some weight to the name, too."""
+    assert finder.find(np.ascontiguousarray(photo(name)[:, ::step]))[0].name == fruit
+
+
 def test_one_that_is_unsure_is_silent(finder: ThingFinder) -> None:
     """The rocket is small and lit from behind."""
     assert finder.find(photo("rocket")) == []

@@ -89,6 +89,16 @@ async def test_things_are_named(
     assert (await ask(engine, photo(name), question)).startswith(answer)
 
 
+@pytest.mark.parametrize(
+    ("name", "colour"), [("chelsea", "brown"), ("dog", "brown"), ("bee", "brown")]
+)
+async def test_the_colour_of_it_is_that_of_the_thing_in_the_middle(
+    engine: BuiltinEngine, name: str, colour: str
+) -> None:
+    """Not that of its eye or tongue, nor of the flower beside it."""
+    assert await ask(engine, photo(name), "What color is it?") == f"In the middle: {colour}."
+
+
 async def test_where_a_thing_is(engine: BuiltinEngine) -> None:
     """With a box around it."""
     text, end = await answered(engine, request(room(("coffee", 540)), WHERE, where=True))
