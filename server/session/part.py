@@ -261,6 +261,10 @@ class SessionPart:
     # now. A command that no part supports is treated as a question.
     commands: Mapping[VoiceCommand, Callable[[str], bool]] = {}
 
+    def parse_command(self, text: str) -> tuple[VoiceCommand, str] | None:
+        """Return a command and its argument if a text means that in the part's present state; None for a question."""
+        return None
+
     @property
     def tools(self) -> Sequence[Tool]:
         """Tools that a model may call with the person's consent. Change them rarely: each prompt begins with them."""
@@ -492,6 +496,11 @@ class FeatureParts:
     def handles_command(self, command: VoiceCommand, condition: str) -> bool:
         """Return whether a part supports a command now."""
         return any(part.commands[command](condition) for part in self if command in part.commands)
+
+    def parse_command(self, text: str) -> tuple[VoiceCommand, str] | None:
+        """Return the command that a text means to a part; None if there is none."""
+        found = (part.parse_command(text) for part in self)
+        return next((one for one in found if one is not None), None)
 
     def frame_source(self) -> FrameSource | None:
         """Return the source of the next question's frames; None for the session's own camera."""

@@ -136,7 +136,8 @@ class Commands:
 
     def take(self, message: wire.Chat, spoken: Spoken | None) -> bool:
         """Send the command in a message to the client. Return False if the message is a question."""
-        command = parse_command(message.content)
+        text = message.content
+        command = parse_command(text) or self._features.parse_command(text)
         if command is None or not message.id or not self.includes(*command, message, spoken):
             return False
         self.send(message.id, *command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from server.core.frames import QuestionMode
 from server.features.builtin.colours import NAMES, name_pixels
 from server.features.builtin.conditions import Subject, read_condition
 from server.features.builtin.detector import PERSON, ThingFinder, load_classes
@@ -21,10 +23,13 @@ from server.features.builtin.thing_words import find_names, get_words_for_tag
 from server.features.builtin.wants import Want
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
-from server.models.routing import plain, shorten_question
+from server.models.routing import get_route, plain, shorten_question
 
 # Minimum fraction of the requested colour in the middle of an object's box, and the side of its shrunk copy in pixels
 _OF_COLOUR, _COLOUR_SIDE = 0.15, 32
+
+# Subjects of conditions that are things to look for
+_NAMED = (Subject.THING, Subject.PERSON, Subject.FACE, Subject.CODE, Subject.COLOUR, Subject.WORD)
 
 Kind = Literal["thing", "text", "code", "face", "colour"]
 
@@ -80,6 +85,37 @@ def parse_target(words: str, tag: str, *, things: bool = True) -> SearchTarget:
             return SearchTarget("colour", words, words, intent, colours=(condition.target,))
     unknown = not find_quoted_text(words) and not is_print(intent)
     return SearchTarget("text", find_quoted_text(words) or words, words, intent, unknown=unknown)
+
+
+# Articles and possessives before a name
+_BEFORE_NAME = re.compile(
+    r"""(?: (?:(?:il|la|o|a)[ ])? (?:mi[oa]|meu|minha) | the|an?|my|our|your
+    | der|die|das|den|dem|eine?|einen|meine?|meinen | les?|l['’]|une|mon|ma|mes | las?|los|el|una?|mis?
+    | il|lo|gli|uno | [oa]s?|um|uma | de|het|een|mijn | m[oó]j[aeąę]? | мо[йяеёїю] | benim
+    | मेरा|मेरी | 我的 | 私の | 내|제 ) (?: (?<=['’的の]) | [ ]+ ) (?= \S+ (?:[ ]\S+)? $)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# Most characters of a name
+_MOST_NAME_CHARS = 30
+
+
+def is_name(text: str, tag: str) -> bool:
+    """Return True if a text only names something to look for, such as "the cup", "my keys" or "exit".
+
+    `tag`: the page's language, as BCP 47.
+    """
+    text = shorten_question(text).rstrip(" .!。！")
+    if len(text) > _MOST_NAME_CHARS or re.search("[?？؟¿]", text):
+        return False
+    intent, condition = understand(text, tag), read_condition(text)
+    if condition is not None and intent.want is not Want.READ:
+        return condition.subject in _NAMED and not condition.gone
+    named = _BEFORE_NAME.match(text)
+    words = len((text[named.end() :] if named else text).split())
+    known = named is not None or (
+        intent.want is Want.LOOKUP and get_route(text) is QuestionMode.NOW
+    )
+    return known and words <= (2 if intent.colours else 1)
 
 
 # Words whose parsing loads all languages

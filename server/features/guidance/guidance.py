@@ -11,6 +11,7 @@ from pydantic import Field
 
 from server.core.frames import Frame, VoiceCommand
 from server.core.metrics import Metrics
+from server.features.builtin.seeking import is_name
 from server.features.guidance.leading import Leading, Seeker
 from server.features.guidance.looks import FAILURES, LookScheduler, SerialFinder
 from server.features.guidance.messages import (
@@ -103,6 +104,13 @@ class Guidance(BackgroundPart):
         self._aim = Aim()
         # Successive looks that found no text and no face
         self._empty = 0
+
+    def parse_command(self, text: str) -> tuple[VoiceCommand, str] | None:
+        """Take a name alone, such as "the cup", for the thing to guide to, while hints or a goal are on."""
+        tag = self._context.requests.preferences.reads
+        if not (self._on or self.leading.on) or not is_name(text, tag):
+            return None
+        return VoiceCommand.GUIDE_TO, text.strip()
 
     @property
     def tools(self) -> Sequence[Tool]:

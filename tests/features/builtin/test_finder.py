@@ -12,11 +12,12 @@ from server.features.builtin.beside import DetectorAid
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.finder import Finder, FoundObject
 from server.features.builtin.reader import TextReader
-from server.features.builtin.seeking import parse_target
+from server.features.builtin.seeking import is_name, parse_target
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.shared.aim import Found, Hint, advise
 from tests.features.builtin.scenes import Disc, Scene, Sheet, draw, photo
+from tests.support.words import LANGUAGES, table
 
 TEXT = "Take one tablet daily\nwith a glass of water\nand keep out of reach\nof small children"
 
@@ -129,6 +130,40 @@ def test_somebody_is_led_to_a_colour(
 def test_a_colour_alone_is_no_proof_of_a_thing(words: str) -> None:
     """Something else may be red, too."""
     assert (parse_target(words, "en").kind == "colour") is (words == "red")
+
+
+@pytest.mark.parametrize(
+    ("words", "language"),
+    [
+        *(("cup", "en"), ("The cup.", "en"), ("my keys", "en"), ("exit", "en"), ("the red door", "en")),
+        *(("Tasse", "de"), ("meine Brille", "de"), ("l'ascenseur", "fr"), ("la taza", "es")),
+        *(("la mia borsa", "it"), ("minha bolsa", "pt"), ("de fiets", "nl"), ("kubek", "pl")),
+        *(("мой ключ", "ru"), ("чашка", "uk"), ("benim çantam", "tr"), ("杯子", "zh"), ("私の鍵", "ja")),
+        *(("컵", "ko"), ("الكوب", "ar"), ("कप", "hi"), ("something red", "en"), ("QR code", "en")),
+    ],
+)  # fmt: skip
+def test_a_name_alone(words: str, language: str) -> None:
+    assert is_name(words, language)
+
+
+@pytest.mark.parametrize(
+    ("words", "language"),
+    [
+        *(("is it warm", "en"), ("where is the cup", "en"), ("what about the cup", "en")),
+        *(("the cup is gone", "en"), ("tell me more", "en"), ("thanks", "en"), ("People?", "en")),
+        *(("was ist das", "de"), ("lies das vor", "de"), ("c'est quoi", "fr"), ("Leggi questo", "it")),
+        *(("这是什么", "zh"), ("これは何", "ja"), ("что это", "ru"), ("ما هذا", "ar"), ("यह क्या है", "hi")),
+    ],
+)  # fmt: skip
+def test_a_question_is_no_name(words: str, language: str) -> None:
+    assert not is_name(words, language)
+
+
+@pytest.mark.parametrize("code", sorted(one.stem for one in LANGUAGES.iterdir()))
+def test_a_suggested_question_is_no_name(code: str) -> None:
+    words = table(code)
+    for id in ("what_is_this", "read_this", "scan_this", "what_colour", "how_many_people"):
+        assert not is_name(str(words[f"stage.{id}"]), code), id
 
 
 # All that a picture shows for somebody who looks around

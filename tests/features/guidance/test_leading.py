@@ -329,6 +329,28 @@ async def test_a_typed_order_is_the_clients_where_it_carries_orders_out(
         assert (await plain.next("started", "transcript"))["type"] == "started"
 
 
+@pytest.mark.parametrize("hints", [True, False])
+async def test_a_typed_name_alone_is_a_goal_while_guided(hints: bool) -> None:
+    """With hints on or another goal; a question, and a name without guidance, are answered."""
+
+    async def ask(id: str, content: str) -> str:
+        one.session.handle(wire.Chat(type="chat", content=content, id=id, orders=True))
+        one.frame()
+        heard = await one.next("started", "transcript")
+        assert heard["id"] == id
+        return f"{heard.get('order')} {heard.get('condition')}"
+
+    async with led(thing=None if hints else "the bottle") as (one, _):
+        if hints:
+            assert await ask("q1", "the cup") == "None None"
+            one.session.handle(settings(guidance=True))
+        assert await ask("q2", "the cup") == "guide_to the cup"
+        assert await ask("q3", "What is this?") == "None None"
+        one.session.handle(settings(guidance=False))
+        one.session.handle(goal(None))
+        assert await ask("q4", "the cup") == "None None"
+
+
 @pytest.mark.parametrize("language", sorted(STOP_WORDS))
 async def test_a_typed_stop_ends_it(language: str) -> None:
     """The client carries it out; without a goal, and for programs, the same word is a question."""
