@@ -185,7 +185,8 @@ export class Composer {
   #invite() {
     const usual = this.#points ? "chat.ask_part" : "chat.ask";
     const own = this.#waiting && this.#taker?.invites;
-    this.box.placeholder = text(own || (this.#mark?.words ? "chat.ask_short" : usual));
+    const { asks, words } = this.#mark ?? {};
+    this.box.placeholder = (!own && asks) || text(own || (words ? "chat.ask_short" : usual));
   }
 
   /** @param {boolean} points questions are about a part of the picture */
@@ -297,6 +298,8 @@ const nameOf = (button) => button?.querySelector("b")?.textContent ?? "";
 class ModeMark {
   /** Of the mode, beside its mark; "" for those that the box has itself. */
   words = "";
+  /** What the box is for in the mode; "" for questions. */
+  asks = "";
 
   #announce;
   #onWords;
@@ -364,6 +367,7 @@ class ModeMark {
     this.#mark.title = text("page.end_mode", { mode });
     this.#mark.setAttribute("aria-label", this.#mark.title);
     this.words = this.#on?.matches("[data-mode~=invites]") ? "" : mode;
+    this.asks = this.#on?.querySelector("i")?.textContent ?? "";
     this.#word.textContent = this.words;
     this.#mark.classList.toggle("long", this.words.length > LONG);
     this.#onWords();

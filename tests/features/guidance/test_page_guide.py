@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.visitor import CALM, GREY, ORANGE, RED, SPOKEN, Visit, started
+from tests.browser.visitor import CALM, GREY, ORANGE, RED, SPOKEN, Visit, bounds, started
 from tests.support.running import Running
 from tests.support.words import say
 
@@ -107,3 +107,23 @@ async def test_alerts_are_spoken_where_answers_are(visit: Visit, builtin: Runnin
     assert begun == say("watch.watching_for", condition="you see red")
     assert rang.startswith("you see red. ")
     await expect(page.find("#announcer")).not_to_contain_text("you see red")
+
+
+async def test_a_name_alone_leads_in_guide_mode(visit: Visit, builtin: Running) -> None:
+    """The bar says so, and no empty sheet covers the picture."""
+    page = await started(visit, builtin.base_url, **CALM)
+    box = page.find("#question")
+    await expect(box).to_have_attribute("placeholder", say("chat.ask"))
+    await page.press("#guide")
+    await expect(box).to_have_attribute("placeholder", say("guide.asks"))
+    await page.got('m.type === "aim"')
+    assert (await bounds(page.find("#panel")))["height"] < 200
+    await page.send("the cup")
+    assert (await page.sent("goal"))["thing"] == "the cup"
+    await expect(page.find("#aim")).to_have_text(say("lead.looking", thing="a cup"))
+    await expect(page.turns).to_have_count(0)
+    assert (await bounds(page.find("#panel")))["height"] < 200
+    await page.find("#end-mode").click()
+    await expect(box).to_have_attribute("placeholder", say("guide.asks"))
+    await page.find("#end-mode").click()
+    await expect(box).to_have_attribute("placeholder", say("chat.ask"))
