@@ -58,7 +58,10 @@ export class Chat {
    */
   correct = () => {};
 
-  speech = new Speech((key) => this.view.renderSpeaking(key));
+  speech = new Speech((key) => {
+    this.view.renderSpeaking(key);
+    this.renderRunning();
+  });
   marks = new SpokenMark();
 
   /** @param {import("./page.js").Page} page */

@@ -40,11 +40,12 @@ export class DialogsEntry {
   /**
    * Let the person agree to what would go to another machine.
    * @param {HTMLElement} opener @param {string} words what goes where
+   * @param {boolean} [kept] the answer is a setting of this device
    * @returns {Promise<boolean>}
    */
-  async agree(opener, words) {
+  async agree(opener, words, kept) {
     await this.#part.open(opener);
-    return (await this.#part.here?.disclosure.ask(words)) ?? false;
+    return (await this.#part.here?.disclosure.ask(words, kept)) ?? false;
   }
 
   /** Load them in advance. */

@@ -51,6 +51,8 @@ class DisclosureDialog {
   #title = byId("disclosure-title", HTMLElement);
   #text = byId("disclosure-text", HTMLElement);
   #host = byId("disclosure-host", HTMLElement);
+  #once = byId("disclosure-once", HTMLElement);
+  #agree = byId("disclosure-agree", HTMLButtonElement);
   #onAgree;
   // The last host shown for pictures; the dialog does not open for it again by itself.
   #shown = "";
@@ -62,7 +64,7 @@ class DisclosureDialog {
   constructor({ onAgree }) {
     this.#onAgree = onAgree;
     byId("disclosure-later", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
-    byId("disclosure-agree", HTMLButtonElement).addEventListener("click", () => {
+    this.#agree.addEventListener("click", () => {
       this.#settle(true);
       this.#dialog.close();
     });
@@ -90,20 +92,25 @@ class DisclosureDialog {
   /**
    * Ask about what a feature sends.
    * @param {string} words what goes where
+   * @param {boolean} [kept] the answer is a setting of this device
    * @returns {Promise<boolean>} false at once while another question is open
    */
-  ask(words) {
-    return new Promise((resolve) => this.#open(words, false, resolve));
+  ask(words, kept) {
+    return new Promise((resolve) => this.#open(words, false, resolve, kept));
   }
 
-  /** @param {string} title @param {boolean} pictures @param {(agreed: boolean) => void} answer */
-  #open(title, pictures, answer) {
+  /**
+   * @param {string} title @param {boolean} pictures @param {(agreed: boolean) => void} answer @param {boolean} [kept]
+   */
+  #open(title, pictures, answer, kept) {
     // Prevent consent by a click meant for the previous question.
     if (this.#dialog.open && !(pictures && this.#pictures)) return answer(false);
     this.#settle(false);
     this.#answer = answer;
     this.#pictures = pictures;
     say(this.#title, title);
+    say(this.#once, text(kept ? "dialogs.agreed_kept" : "dialogs.disclosure_once"));
+    say(this.#agree, text(kept ? "dialogs.allow" : "dialogs.disclosure_agree"));
     show(this.#text, pictures);
     // A hidden text would still describe the dialog to screen readers.
     this.#dialog.setAttribute("aria-describedby", pictures ? this.#text.id : "");

@@ -38,3 +38,16 @@ export function playNotes(notes, seconds, loudness, pan = 0) {
     tone.stop(begin + seconds);
   }
 }
+
+/**
+ * Read how loud a microphone is. Null until `openSound` had its tap.
+ * @param {MediaStreamTrack} track
+ * @returns {AnalyserNode|null}
+ */
+export function analyse(track) {
+  if (!audio) return null;
+  const analyser = audio.createAnalyser();
+  analyser.fftSize = 512;
+  audio.createMediaStreamSource(new MediaStream([track])).connect(analyser);
+  return analyser;
+}

@@ -1,5 +1,5 @@
 import { byId, show } from "../../core/page/dom.js";
-import { settings } from "../../core/page/settings.js";
+import { change, settings } from "../../core/page/settings.js";
 import { languageOfTurn } from "../../core/chat/chatview.js";
 import { text } from "../../core/words/text.js";
 
@@ -14,6 +14,7 @@ export function register(page) {
   const entry = new TalkEntry(page);
   page.take(["transcript", "listening"], (message) => entry.receive(message));
   page.when("facts", (facts) => entry.connected(facts));
+  page.when("running", (running) => entry.answers(running !== null));
   page.launches.set("talk", () => entry.button.click());
   page.chat.correct = (turn, words) => entry.correct(turn, words);
 }
@@ -23,15 +24,19 @@ class TalkEntry {
   button = byId("talk", HTMLButtonElement);
 
   #page;
-  /** @type {import("../../core/page/part.js").Part<any>} */
-  #part;
+  /** @type {import("../../core/page/part.js").Part<any>} what the server hears */
+  #server;
+  /** @type {import("../../core/page/part.js").Part<any>} what the browser hears */
+  #browser;
+  /** @type {"server"|"browser"|""} which of them is offered */
+  #by = "";
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #hiding;
 
   /** @param {Page} page */
   constructor(page) {
     this.#page = page;
-    this.#part = page.part(import.meta.url, "./listening.js", {
+    this.#server = page.part(import.meta.url, "./listening.js", {
       load: async () => {
         const { Listening } = await import("./listening.js");
         return new Listening(page.visit, {
@@ -48,17 +53,48 @@ class TalkEntry {
       missed: "page.missing_microphone",
       sheets: ["./voice.css"],
     });
+    this.#browser = page.part(import.meta.url, "./browser.js", {
+      load: async () => new (await import("./browser.js")).BrowserListening(page, this.button),
+      missed: "page.missing_microphone",
+      sheets: ["./voice.css"],
+    });
     // The camera of a hidden page stays on while something is watched for; its microphone does not.
     document.addEventListener("visibilitychange", () => {
       clearTimeout(this.#hiding);
       if (document.hidden) this.#hiding = setTimeout(() => this.#part.here?.off(), HIDDEN_FOR);
     });
     this.button.addEventListener("click", async () => {
-      const words = (/** @type {string} */ host) => text("voice.talk_hint_to", { host });
-      if (!(await this.#page.agree("voice_in", this.button, words))) return;
+      const agreed = await (this.#by === "browser" ? this.#agreeBrowser() : this.#agreeServer());
+      if (!agreed) return;
       await this.#part.open(this.button);
       this.#part.here?.toggle();
+      this.answers(this.#page.chat.conversation.running !== null);
     });
+  }
+
+  get #part() {
+    return this.#by === "browser" ? this.#browser : this.#server;
+  }
+
+  #agreeServer() {
+    const words = (/** @type {string} */ host) => text("voice.talk_hint_to", { host });
+    return this.#page.agree("voice_in", this.button, words);
+  }
+
+  /** Let the person agree once on this device to who hears what they say. */
+  async #agreeBrowser() {
+    if (settings().browserSpeech === true) return true;
+    const [browser, maker] = makerOf();
+    const words = maker ? text("voice.heard_by", { browser, maker }) : text("voice.heard_by_maker");
+    const agreed = await this.#page.dialogs.agree(this.button, words, true);
+    if (agreed) change({ browserSpeech: true });
+    return agreed;
+  }
+
+  /** @param {boolean} running an answer is on its way */
+  answers(running) {
+    const { chat, voice } = this.#page;
+    this.#part.here?.answers(running || Boolean(voice?.speaking) || chat.speech.busy);
   }
 
   /**
@@ -87,30 +123,51 @@ class TalkEntry {
 
   /** @param {import("../../core/live/facts.js").Facts} facts */
   connected({ socket, active, camera, ready }) {
-    const able = canTalk(ready, camera);
-    show(this.button, able);
-    const host = ready?.features.voice_in?.elsewhere;
+    const by = listener(ready, camera);
+    if (by !== this.#by) this.#part.here?.off();
+    this.#by = by;
+    show(this.button, by !== "");
+    const choice = document.getElementById("settings-browser-speech")?.closest("label");
+    if (choice) show(choice, by === "browser");
+    const host = by === "server" && ready?.features.voice_in?.elsewhere;
     this.button.title = host ? text("voice.talk_hint_to", { host }) : text("voice.talk_hint");
     // A hidden page must not listen.
-    if (!active || camera === "resting" || !able) this.#part.here?.off();
+    if (!active || camera === "resting" || !by) this.#part.here?.off();
     // The recogniser has moved to a machine that the user has not agreed to.
     if (this.#page.visit.unagreed("voice_in") && this.#part.here?.off()) this.#page.note(this.button.title);
-    this.#part.here?.connected(socket === "open");
+    if (by === "server") this.#server.here?.connected(socket === "open");
   }
 
   /** @param {any} message */
   receive(message) {
-    if (message.type === "transcript") this.#part.here?.obey(message);
-    else this.#part.here?.receive(message);
+    if (message.type === "transcript") this.#server.here?.obey(message);
+    else this.#server.here?.receive(message);
   }
 }
 
 /**
- * True where questions can be spoken: not to another device's camera, which sends no sound, and where something turns
- * speech into words. @param {Ready|null} ready @param {string} camera
+ * Who turns speech into words: the server, which gets no sound with another device's camera, else the browser; "" for
+ * nobody. @param {Ready|null} ready @param {string} camera @returns {"server"|"browser"|""}
  */
-function canTalk(ready, camera) {
+function listener(ready, camera) {
   const listens = ready?.features.voice_in;
-  if (!listens?.microphone || camera === "elsewhere") return false;
-  return listens.recogniser || ready?.capabilities.audio_in === true;
+  if (!listens?.microphone) return "";
+  const able = listens.recogniser || ready?.capabilities.audio_in === true;
+  if (able && camera !== "elsewhere") return "server";
+  return "SpeechRecognition" in window || "webkitSpeechRecognition" in window ? "browser" : "";
+}
+
+// Browsers that are known to send speech to their makers, by their brands
+/** @type {[string, string][]} */
+const MAKERS = [
+  ["Google Chrome", "Google"],
+  ["Microsoft Edge", "Microsoft"],
+];
+
+/** @returns {[string, string]} the browser and its maker; "" where they are not certain */
+function makerOf() {
+  const { userAgentData, vendor } = /** @type {any} */ (navigator);
+  if (vendor.startsWith("Apple")) return ["Safari", "Apple"];
+  const brands = (userAgentData?.brands ?? []).map((/** @type {any} */ one) => one.brand);
+  return MAKERS.find(([name]) => brands.includes(name)) ?? ["", ""];
 }

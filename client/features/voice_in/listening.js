@@ -1,9 +1,10 @@
 import { change, onSettings, oneOf, settings, within } from "../../core/page/settings.js";
 import { Microphone, MicrophoneProblem } from "./microphone.js";
+import { Meter } from "./meter.js";
 import { ListeningView } from "./view.js";
 import { Earcons } from "../../core/page/earcons.js";
 import { Orders } from "./orders.js";
-import { LOST, NO_MICROPHONE } from "./words.js";
+import { LOST, NO_MICROPHONE, talkState } from "./words.js";
 import { text } from "../../core/words/text.js";
 
 /** @typedef {import("./view.js").TalkWish} TalkWish */
@@ -36,6 +37,8 @@ export class Listening {
   #state = "off";
   /** @type {"slow"|"unclear"|""} */
   #news = "";
+  #answering = false;
+  #meter = new Meter((level) => this.#view.level(level));
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #timer;
 
@@ -79,6 +82,7 @@ export class Listening {
 
   /** Close the microphone at once. @returns {boolean} true when it was on */
   off() {
+    this.#meter.follow(null);
     this.#microphone.close();
     if (!this.#on) return false;
     this.#on = this.#held = false;
@@ -96,6 +100,13 @@ export class Listening {
     // The session may be new, or have missed a change.
     if (open && this.#on) this.#send();
     else if (!open) this.#state = "off";
+    this.#render();
+  }
+
+  /** @param {boolean} answering an answer is on its way or heard */
+  answers(answering) {
+    if (answering === this.#answering) return;
+    this.#answering = answering;
     this.#render();
   }
 
@@ -140,6 +151,7 @@ export class Listening {
       this.#microphone.hear(this.#wish.mode === "hands_free");
       await this.#visit.peer.setMicrophone(this.#microphone.track);
       if (!this.#on) return; // muted in the meantime
+      this.#meter.follow(this.#microphone.track);
       this.#send();
       this.#announce(text("voice.on"));
     } catch (error) {
@@ -179,7 +191,9 @@ export class Listening {
 
   #render() {
     this.#button.setAttribute("aria-pressed", String(this.#on));
-    this.#view.render(this.#on, this.#wish, this.#state, this.#held, this.#news);
+    const [on, held, { mode }] = [this.#on, this.#held, this.#wish];
+    const facts = { on, mode, held, state: this.#state, news: this.#news, answering: this.#answering };
+    this.#view.render(talkState(facts), on && (mode === "hands_free" || held), this.#wish);
   }
 }
 

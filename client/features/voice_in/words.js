@@ -15,26 +15,54 @@ export const NO_MICROPHONE = {
 
 export const LOST = "voice.lost";
 
-/** @type {Record<State, string>} */
-const HANDS_FREE = {
-  off: "page.connecting",
-  waiting: "voice.listening",
-  speech: "voice.hearing",
-  silence: "…",
-  recognising: "voice.understanding",
+/**
+ * What the page says of the microphone, one at a time.
+ * @typedef {"off"|"connecting"|"listening"|"hearing"|"pause"|"understanding"|"slow"|"unclear"|"muted"|"answering"
+ *   |"over"} TalkState over: an answer is on its way or heard, and talking stops it
+ */
+
+/** @type {Record<TalkState, string>} */
+const WORDS = {
+  off: "",
+  connecting: "page.connecting",
+  listening: "voice.listening",
+  hearing: "voice.hearing",
+  pause: "…",
+  understanding: "voice.understanding",
+  slow: "voice.still_listening",
+  unclear: "voice.unclear",
+  muted: "voice.muted",
+  answering: "voice.answering",
+  over: "voice.answering_over",
 };
 
 /**
- * @param {"hands_free"|"push"} mode @param {State} state @param {boolean} held the button is
- * @param {"slow"|"unclear"|""} [news] its words take long, or there were none
- * @returns {string}
+ * The one state of the microphone: it never listens while an answer is on its way or heard.
+ * @param {Object} facts
+ * @param {boolean} facts.on
+ * @param {"hands_free"|"push"} facts.mode
+ * @param {State} facts.state what is made of its sound
+ * @param {boolean} [facts.held] the button is
+ * @param {"slow"|"unclear"|""} [facts.news] its words take long, or there were none
+ * @param {boolean} [facts.answering] an answer is on its way or heard
+ * @param {boolean} [facts.deaf] nothing is heard meanwhile
+ * @returns {TalkState}
  */
-export function stateWords(mode, state, held, news = "") {
-  if (held) return text("voice.hearing");
-  if (news === "slow" && state === "recognising") return text("voice.still_listening");
-  if (news === "unclear" && (state === "waiting" || mode === "push")) return text("voice.unclear");
-  if (mode === "hands_free") return text(HANDS_FREE[state]);
-  return state === "recognising" ? text(HANDS_FREE.recognising) : text("voice.muted");
+export function talkState({ on, mode, state, held = false, news = "", answering = false, deaf = false }) {
+  if (!on) return "off";
+  const free = mode === "hands_free";
+  if (held || (free && state === "speech" && !(answering && deaf))) return "hearing";
+  if (state === "recognising") return news === "slow" ? "slow" : "understanding";
+  if (free && state === "silence") return "pause";
+  if (answering) return free && state === "waiting" && !deaf ? "over" : "answering";
+  if (news === "unclear" && (state === "waiting" || !free)) return "unclear";
+  if (!free) return "muted";
+  return state === "waiting" ? "listening" : "connecting";
+}
+
+/** @param {TalkState} state */
+export function stateWords(state) {
+  return WORDS[state] && text(WORDS[state]);
 }
 
 /** @param {number} milliseconds */
