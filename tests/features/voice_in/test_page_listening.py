@@ -301,6 +301,25 @@ async def test_orders_are_spoken_in_place_of_questions(
         assert len([text for text in asked if say("answer.correct") in text or "What" in text]) == 1
 
 
+async def test_the_level_is_shown_and_no_listening_during_an_answer(
+    talking_browser: Browser, server: Running, model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bars follow the voice; who talks while an answer comes interrupts it."""
+    understood(server, monkeypatch, FakeWords("What is this?"))
+    model.hold()
+    async with person(talking_browser, server) as visitor:
+        await visitor.start()
+        await visitor.button(say("voice.talk")).click()
+        level = "() => Number(document.querySelector('#talking > b')?.style.getPropertyValue('--level')) > 0.3"
+        await visitor.page.wait_for_function(level)
+        heard = await visitor.got('m.type === "transcript" && m.final')
+        words = visitor.find("#talking-words")
+        await expect(words).to_have_text(say("voice.answering_over"))
+        model.let_go()
+        await visitor.response(heard["id"])
+        await expect(words).to_have_text(say("voice.listening"))
+
+
 async def test_a_held_button_is_heard_and_nothing_else(
     talking_browser: Browser, server: Running, model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,8 +352,12 @@ async def test_a_held_button_is_heard_and_nothing_else(
 async def test_a_page_that_cannot_listen_has_no_microphone(
     talking_browser: Browser, builtin: Running
 ) -> None:
-    """Nothing there turns speech into words, and the engine does not hear: Send is in its place."""
+    """Neither server nor browser turns speech into words, and the engine does not hear: Send is in its place."""
     async with person(talking_browser, builtin) as visitor:
+        await visitor.page.add_init_script(
+            "delete window.SpeechRecognition; delete window.webkitSpeechRecognition;"
+        )
+        await visitor.page.reload()
         await visitor.start()
         await expect(visitor.button(say("chat.send"))).to_be_visible()
         await expect(visitor.button(say("voice.talk"))).to_be_hidden()
