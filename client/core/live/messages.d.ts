@@ -1202,6 +1202,8 @@ export interface ProgramInfo {
   last_used?: number;
   /** Looks so far */
   looks: number;
+  /** True while sound that it sends is recognised */
+  listening: boolean;
 }
 
 /** A webhook that the operator offers to visitors. */

@@ -48,7 +48,10 @@ export class ProgramsPanel {
       end: (id) => void this.#end(id),
       endAll: () => void this.#end(""),
     });
-    this.#light = new ProgramsLight(() => this.open());
+    this.#light = new ProgramsLight(
+      () => this.open(),
+      (ids) => ids.forEach((id) => void this.#end(id)),
+    );
     this.#looks = new Looks({
       add: (entry) => {
         chat.add(entry, false);
@@ -116,7 +119,7 @@ export class ProgramsPanel {
 
   #draw() {
     this.#dialog.render(this.#programs, this.#perMinute);
-    this.#light.render(this.#programs.map(({ name }) => name), this.#looks.looking);
+    this.#light.render(this.#programs, this.#looks.looking);
   }
 
   /**

@@ -158,28 +158,42 @@ export class ProgramsDialog {
   }
 }
 
-/** The light on the picture while other programs have access. */
+/** The light on the picture while other programs have access, and beside it the sign that some listen. */
 export class ProgramsLight {
   #button;
   #names;
+  #listening;
+  /** @type {ProgramInfo[]} */
+  #listeners = [];
 
-  /** @param {() => void} onTap */
-  constructor(onTap) {
+  /** @param {() => void} onTap @param {(ids: string[]) => void} end ends the access of those that listen */
+  constructor(onTap, end) {
     const added = /** @type {DocumentFragment} */ (
       byId("programs-light-template", HTMLTemplateElement).content.cloneNode(true)
     );
     this.#button = part(added, "button");
     this.#names = part(added, "span");
     this.#button.addEventListener("click", onTap);
+    this.#listening = part(added, "#programs-listening");
+    this.#listening.addEventListener("click", () => end(this.#listeners.map(({ id }) => id)));
     byId("menu-open", HTMLElement).before(added);
   }
 
-  /** @param {string[]} names of the programs @param {boolean} looking one looks now */
-  render(names, looking) {
+  /** @param {ProgramInfo[]} programs @param {boolean} looking one looks now */
+  render(programs, looking) {
+    const names = programs.map(({ name }) => name);
+    this.#listeners = programs.filter(({ listening }) => listening);
+    const listeners = list(this.#listeners.map(({ name }) => name));
+    show(this.#listening, this.#listeners.length > 0);
+    const said = listeners && text("programs.is_listening", { name: listeners });
+    const label = listeners && `${said}. ${text("programs.end_access", { name: listeners })}`;
+    this.#listening.setAttribute("aria-label", label);
+    this.#listening.title = label;
+    say(part(this.#listening, "span"), said);
     show(this.#button, names.length > 0);
-    const label = names.length > 0 ? text("programs.others_may_look", { names: list(names) }) : "";
-    this.#button.setAttribute("aria-label", label);
-    this.#button.title = label;
+    const others = names.length > 0 ? text("programs.others_may_look", { names: list(names) }) : "";
+    this.#button.setAttribute("aria-label", others);
+    this.#button.title = others;
     this.#button.toggleAttribute("data-looking", looking);
     say(this.#names, names.length > 0 ? list(names) : "");
   }

@@ -85,6 +85,8 @@ class Grant:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     looks: set[asyncio.Task[Any]] = field(default_factory=set)
     waits: set[asyncio.Task[Any]] = field(default_factory=set)
+    # Number of connections over which it sends sound now
+    listening: int = 0
     # Ids of the watches that the program added
     watches: list[str] = field(default_factory=list)
 

@@ -26,6 +26,8 @@ class ProgramInfo(BaseModel):
     last_used: float | None = None
     # Looks so far
     looks: int = 0
+    # True while sound that it sends is recognised
+    listening: bool = False
 
 
 class ProgramList(ServerMessage):

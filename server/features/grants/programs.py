@@ -132,6 +132,11 @@ class SessionPrograms(SessionPart):
         """Store whether a socket of the session is open; looks need one."""
         self._connected = connected
 
+    def count_listening(self, grant: Grant, change: int) -> None:
+        """Count a connection that begins (1) or stops (-1) to send sound; the page shows it."""
+        grant.listening += change
+        self.greet()
+
     def _expire(self) -> None:
         over = self.grants.expire(time.monotonic())
         for grant in over:
@@ -357,6 +362,7 @@ def make_program_info(grant: Grant) -> messages.ProgramInfo:
         expires_at=round((time.time() + left) * 1000),
         last_used=None if grant.last_used is None else round(grant.last_used * 1000),
         looks=grant.looked,
+        listening=grant.listening > 0,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from server.core.aio import Bucket, cancel_and_wait
+from server.core.aio import Bucket, Timer, cancel_and_wait
 from server.core.errors import Conflict, QwenCameraError, RateLimited
 from server.core.sound import SOUND_RATE, USUAL_RATE, Sound
 from server.features.grants.grants import Scope
@@ -30,6 +30,8 @@ FLOW_RATE, FLOW_BURST = 2.0, 60.0
 LEAST_SECONDS, MOST_SECONDS = 0.1, 60.0
 # Pieces of a microphone's sound, 20 to 120 ms each, that wait for the detector
 MOST_PIECES = 100
+# Seconds after the last sound until the page no longer shows that the program listens
+SILENT_SECONDS = 2.0
 
 
 class TurnHost(Protocol):
@@ -70,6 +72,8 @@ class Hearing:
         self._waiting: list[Sound] = []
         # Items by turn, until their words are known
         self._items: dict[str, KeptItem] = {}
+        # Runs while the page shows that the program listens
+        self._listening = Timer()
         # Takes the sound of a microphone; None without one
         self._following: asyncio.Task[None] | None = None
 
@@ -127,6 +131,9 @@ class Hearing:
     async def _take(self, sound: Sound) -> bool:
         """Take a piece. Return False if it was dropped, because the client does not end its turn."""
         assert self._turns is not None
+        if not self._listening:
+            self._access.programs.count_listening(self._access.grant, 1)
+        self._listening.set(SILENT_SECONDS, self._stop_listening)
         self._began = self._began or sound.captured
         if self._host.config.turn_detection is not None:
             await self._turns.add(sound, answering=self._host.speech.talking)
@@ -155,9 +162,15 @@ class Hearing:
             self._turns.clear()
         self._send("input_audio_buffer.cleared")
 
+    def _stop_listening(self) -> None:
+        self._listening.cancel()
+        self._access.programs.count_listening(self._access.grant, -1)
+
     async def close(self) -> None:
         """Stop everything."""
         self._waiting.clear()
+        if self._listening:
+            self._stop_listening()
         if self._following is not None:
             await cancel_and_wait((self._following,))
         if self._turns is not None:
