@@ -1,5 +1,5 @@
 import { byId, say, show } from "../../core/page/dom.js";
-import { list, onLanguage, text } from "../../core/words/text.js";
+import { ended, list, onLanguage, text } from "../../core/words/text.js";
 import { CLIENTS, rate, state } from "./words.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").ProgramInfo} ProgramInfo */
@@ -186,7 +186,7 @@ export class ProgramsLight {
     const listeners = list(this.#listeners.map(({ name }) => name));
     show(this.#listening, this.#listeners.length > 0);
     const said = listeners && text("programs.is_listening", { name: listeners });
-    const label = listeners && `${said}. ${text("programs.end_access", { name: listeners })}`;
+    const label = listeners && `${ended(said)} ${text("programs.end_access", { name: listeners })}`;
     this.#listening.setAttribute("aria-label", label);
     this.#listening.title = label;
     say(part(this.#listening, "span"), said);
