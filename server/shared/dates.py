@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from zoneinfo import ZoneInfo
 
-from server.models.routing import WORD_MARKS, make_word_pattern, plain
+from server.models.routing import WORD_MARKS, plain
 
 _NAMES = (
     "jan january januar janvier janv enero ene gennaio janeiro januari stycznia ocak января январь січня січень يناير जनवरी|gen sty oca",
@@ -31,10 +31,6 @@ _MONTHS = {
     for name in names.replace("|", " ").split()
 }
 _SHORT = {plain(name) for names in _NAMES for name in names.partition("|")[2].split()}
-# Without abbreviations that are also a day or another word
-_NAMED_MONTH = make_word_pattern(
-    ",".join(one for one in _MONTHS.keys() - _SHORT if len(one) > 3 and one != "sept")
-)
 # A word that may be the name of a month
 _NAME = rf"(?P<n>[^\W\d_][\w{WORD_MARKS}]{{0,12}}?)(?![^\W\d_]|[{WORD_MARKS}])"
 # Not after a digit, but allowed in "EXP.12/02/27"

@@ -27,39 +27,22 @@ _NO = {"false", "no", "0"}
 # Caption of the picture of the last verified no, in a second question
 BEFORE = "Before, when it was not so:"
 
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "watches": {
-            "type": "array",
-            "maxItems": 8,
-            "items": {
-                "type": "object",
-                "properties": {
-                    "id": {"type": "string"},
-                    "seen": {"type": "boolean"},
-                    "sure": {"type": "number", "minimum": 0, "maximum": 1},
-                    "where": {
-                        "anyOf": [
-                            {
-                                "type": "array",
-                                "items": {"type": "number"},
-                                "minItems": 4,
-                                "maxItems": 4,
-                            },
-                            {"type": "null"},
-                        ]
-                    },
-                    "why": {"type": "string", "maxLength": MAX_REASON_CHARS},
-                },
-                "required": ["id", "seen", "sure", "where", "why"],
-                "additionalProperties": False,
-            },
-        }
-    },
-    "required": ["watches"],
-    "additionalProperties": False,
+
+def _make_object(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object that has exactly these fields."""
+    schema = {"type": "object", "properties": fields, "required": list(fields)}
+    return schema | {"additionalProperties": False}
+
+
+_BOX = {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4}
+_ENTRY = {
+    "id": {"type": "string"},
+    "seen": {"type": "boolean"},
+    "sure": {"type": "number", "minimum": 0, "maximum": 1},
+    "where": {"anyOf": [_BOX, {"type": "null"}]},
+    "why": {"type": "string", "maxLength": MAX_REASON_CHARS},
 }
+SCHEMA = _make_object({"watches": {"type": "array", "maxItems": 8, "items": _make_object(_ENTRY)}})
 
 _BEGIN = "Answer only with JSON: "
 _FORM = (
