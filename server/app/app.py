@@ -18,6 +18,7 @@ from config import RoleSettings, Settings
 from server import __version__
 from server.app.api import Additions, Api, check_messages, register
 from server.app.features import parse_features
+from server.app.greeting import make_greeting
 from server.core.aio import Deadline, Pools, TaskSet, close_all, make_async, run_in_pool, watch_lag
 from server.core.errors import SocketCloseCode, check_unique
 from server.core.metrics import Metrics
@@ -41,7 +42,7 @@ from server.web.middleware import guard_app, install_error_handlers
 from server.web.protocols import Connections
 from server.web.request_guard import Access, AuthMethod, Services
 from server.web.routes import create_router, create_session_router
-from server.web.serving import STOP_SECONDS, greeting
+from server.web.serving import STOP_SECONDS
 from server.web.websocket import SocketServer
 from server.webrtc_server import WebRTCServer
 
@@ -162,22 +163,9 @@ class Program:
 
     def on_started(self, port: int) -> None:
         """Write the address of the server to the terminal, and notify features. Called on the event loop."""
-        sys.stderr.write(self.greeting(port))
+        sys.stderr.write(make_greeting(self.settings, port, self.engines))
         for tell in self.added.listening:
             tell(port)
-
-    def greeting(self, port: int) -> str:
-        settings = self.settings
-        engine = self.engines.current
-        return greeting(
-            scheme="https" if settings.https_enabled else "http",
-            host=settings.host,
-            port=port,
-            engine=engine,
-            better=settings.vllm_base_url if settings.engine == "auto" else None,
-            operator=bool(self.access.operator_token),
-            roles={role: self.engines.of(role) for role in self.settings.get_own_roles()},
-        )
 
 
 def build(settings: Settings) -> Program:

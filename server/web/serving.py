@@ -1,4 +1,4 @@
-"""uvicorn's configuration and shutdown, the start message, and the check of the port."""
+"""uvicorn's configuration and shutdown, and the check of the port."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import socket
-import textwrap
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,10 +14,8 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from server import __version__
 from server.core.aio import Deadline
 from server.core.messages import MAX_MESSAGE_BYTES
-from server.models.base import Engine
 from server.web.protocols import Connections, make_protocol_classes
 
 # Time limit of a TLS handshake; asyncio's default is a minute, and uvicorn has no setting.
@@ -147,77 +144,6 @@ class DrainingServer(uvicorn.Server):
             for listener in server.sockets:
                 return int(listener.getsockname()[1])
         return self.config.port
-
-
-def greeting(
-    *,
-    scheme: str,
-    host: str,
-    port: int,
-    engine: Engine,
-    better: str | None,
-    operator: bool = False,
-    roles: Mapping[str, Engine] | None = None,
-) -> str:
-    """Return the start message: the page's address, the engine, and how to get a better one.
-
-    `better`: address where the server searches for a better engine; None if it does not. `operator`:
-    True if OPERATOR_TOKEN is set. `roles`: engines of other roles by name.
-    """
-    everywhere = host in ("0.0.0.0", "::")
-    shown = "localhost" if everywhere or host == "127.0.0.1" else host
-    status = engine.status
-    page = f"{scheme}://{shown}:{port}"
-    rows = [("Open", page)]
-    if operator:
-        rows.append(("Engine panel", f"{page}/#operator (asks for OPERATOR_TOKEN)"))
-    if engine.name == "builtin":
-        taken = (
-            f"now {better}; it is taken up as soon as it answers"
-            if better is not None
-            else "and ENGINE=auto in place of ENGINE=builtin"
-        )
-        rows += [
-            ("Engine", status.visitor_detail or engine.name),
-            (
-                "A better one",
-                "bash scripts/run.sh --model proposes a vision-language model for this machine and fetches it; "
-                f"or start vLLM with a large one and set VLLM_BASE_URL in .env, {taken}",
-            ),
-        ]
-    else:
-        rows += _make_engine_rows("Engine", engine)
-    for work, one in (roles or {}).items():
-        rows += _make_engine_rows(work.capitalize(), one)
-    if everywhere and scheme == "http":
-        rows.append(
-            (
-                "Other devices",
-                "browsers give a camera only to https pages or localhost: bash scripts/run.sh --https",
-            )
-        )
-    told = "\n".join(_format_row(name, text) for name, text in rows)
-    return f"\n  qwen-camera {__version__}\n{told}\n\n"
-
-
-def _make_engine_rows(work: str, engine: Engine) -> list[tuple[str, str]]:
-    """Return the rows about the engine of a role: its model, and why it is unavailable if it is."""
-    status = engine.status
-    model = f" ({status.model})" if status.model not in ("", engine.name) else ""
-    trouble = [] if status.ready else [("", f"{status.state}: {status.detail}")]
-    return [(work, f"{engine.name}{model}"), *trouble]
-
-
-def _format_row(name: str, text: str) -> str:
-    """Return a row with a name and a text, wrapped at 80 columns."""
-    return textwrap.fill(
-        text,
-        width=80,
-        initial_indent=f"  {name:<16}",
-        subsequent_indent=" " * 18,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def find_listening_problem(host: str, port: int) -> str | None:

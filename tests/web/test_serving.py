@@ -1,31 +1,26 @@
-"""Listening: why nothing can, the lines for the terminal, and signals."""
+"""Listening: why nothing can, and signals."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import os
 import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from server.core.aio import Deadline
-from server.models.base import EngineState, EngineStatus
 from server.web.serving import (
     STOP_SECONDS,
     DrainingServer,
     Notifier,
     find_listening_problem,
-    greeting,
 )
 from tests.app.test_main import started
 
@@ -53,53 +48,6 @@ def test_a_signal_before_the_start() -> None:
     server = DrainingServer(uvicorn.Config(nothing), drain=drain)
     server.handle_exit(signal.SIGTERM, None)
     assert server.should_exit
-
-
-READY = EngineStatus(EngineState.READY, model="builtin")
-
-
-def standing(name: str, status: EngineStatus) -> Any:
-    """An engine, as the greeting needs it."""
-    return SimpleNamespace(name=name, status=status)
-
-
-@pytest.mark.parametrize(
-    ("host", "better", "said", "unsaid"),
-    [
-        (
-            "0.0.0.0",
-            "http://gpu:8001/v1",
-            ["http://localhost:8000", "http://gpu:8001/v1", "https"],
-            [],
-        ),
-        ("127.0.0.1", None, ["http://localhost:8000", "ENGINE=auto"], ["Other devices"]),
-        ("cam.example.org", None, ["http://cam.example.org:8000"], ["localhost"]),
-    ],
-)
-def test_greeting(host: str, better: str | None, said: list[str], unsaid: list[str]) -> None:
-    """It has the address, the engine, how to get a better one, and a hint for other devices."""
-    text = greeting(
-        scheme="http", host=host, port=8000, engine=standing("builtin", READY), better=better
-    )
-    assert all(len(line) <= 80 for line in text.splitlines())
-    text = " ".join(text.split())
-    assert all(part in text for part in ("builtin", "VLLM_BASE_URL", *said))
-    assert not any(part in text for part in unsaid)
-
-
-def test_greeting_says_who_does_what() -> None:
-    text = greeting(
-        scheme="http",
-        host="127.0.0.1",
-        port=1,
-        engine=standing("vllm", READY),
-        better=None,
-        roles={
-            "watches": standing("builtin", READY),
-            "reads": standing("reads", dataclasses.replace(READY, model="small-vl")),
-        },
-    )
-    assert "  Watches         builtin\n  Reads           reads (small-vl)\n" in text
 
 
 # The messages to the service manager, read from a real socket.

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
+from server.app.greeting import make_greeting
 from server.core.frames import Role
 from tests.support.clients import Visitor, metric, soon, visitor
 from tests.support.fakes_openai import FakeOpenAI
@@ -83,7 +84,7 @@ async def test_a_question_and_a_watch_at_once_each_at_its_own(encoder: LiveEncod
         ready = next(m for m in one.page.seen if m["type"] == "ready")
         assert (ready["model"], ready["stands_in"]) == ("large-vl", "")
         assert ready["roles"] == {"watches": {"engine": "watches", "model": "small-vl"}}
-        greeting = " ".join(run.program.greeting(8000).split())
+        greeting = " ".join(make_greeting(run.program.settings, 8000, run.program.engines).split())
         assert "Engine vllm (large-vl) Watches watches (small-vl)" in greeting
         large.answer_for = lambda body, jpeg: ["It ", "is ", "a ", "cup."]
         large.hold()
