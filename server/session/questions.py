@@ -17,7 +17,7 @@ from server.core.errors import (
 )
 from server.core.frames import Detail, Frame, Part, Picture, VoiceCommand
 from server.media.camera import QuestionTime
-from server.models.base import Engine, EngineRequest
+from server.models.base import EngineRequest
 from server.models.routing import FEATURE_COMMANDS, choose, is_stop, parse_command, repeat_mode
 from server.models.scheduler.job import Result
 from server.session.hold import HeldFrame
@@ -420,7 +420,7 @@ class _Progress(AnswerListener):
     def on_called(self, result: Result) -> bool:
         return self._service.on_called(self._asking, result)
 
-    def on_counted(self, engine: Engine, request: EngineRequest, result: Result) -> None:
+    def on_counted(self, result: Result) -> None:
         self._service._context.requests.learn(result)
 
     def on_end(self, text: str, whole: bool) -> None:

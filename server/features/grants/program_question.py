@@ -23,7 +23,7 @@ from server.core.messages import MAX_QUESTION_CHARS
 from server.features.grants.grants import Grant, make_access_ended_error
 from server.media.camera import QuestionTime
 from server.media.picture.planes import refuse_black
-from server.models.base import Engine, EngineRequest, Message, ProgramFields
+from server.models.base import Message, ProgramFields
 from server.models.routing import choose
 from server.models.scheduler.job import Result
 from server.session.part import PROGRAMS, QuestionRoute, SessionContext
@@ -122,7 +122,7 @@ class AnswerCollector(AnswerListener):
         if not self.ended.done():
             self.ended.set_exception(error)
 
-    def on_counted(self, engine: Engine, request: EngineRequest, result: Result) -> None:
+    def on_counted(self, result: Result) -> None:
         if self._chat is not None:
             self._chat.on_result(result)
 

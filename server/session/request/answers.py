@@ -48,7 +48,7 @@ class AnswerListener:
         """Handle the end of a request with tools. Return True to ask again, which postpones `on_end`."""
         return False
 
-    def on_counted(self, engine: Engine, request: EngineRequest, result: Result) -> None:
+    def on_counted(self, result: Result) -> None:
         """Handle the end of a request that was not stopped."""
 
     def on_end(self, text: str, whole: bool) -> None:
@@ -90,7 +90,7 @@ class AnswerPublisher:
         self._at = at
         self._question = question
         self._listener = listener
-        self._asked: tuple[Engine, EngineRequest] | None = None
+        self._asked: EngineRequest | None = None
         # The frame that was sent to an engine; None before
         self.frame: wire.FrameInfo | None = None
         # The sent pictures of the past, with thumbnails
@@ -134,7 +134,7 @@ class AnswerPublisher:
 
     def on_request(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         picture = request.picture
-        self._asked, self._first = (engine, request), None
+        self._asked, self._first = request, None
         self._listener.on_sent(request)
         # For a question about a part: the whole frame and the part, or only the part
         part = self._part
@@ -200,9 +200,9 @@ class AnswerPublisher:
 
     def on_result(self, result: Result) -> None:
         whole = result.cancel_reason is None
-        offered = self._asked is not None and bool(self._asked[1].tools)
+        offered = self._asked is not None and bool(self._asked.tools)
         if self._asked is not None and whole:
-            self._listener.on_counted(*self._asked, result)
+            self._listener.on_counted(result)
         if offered and whole and self._listener.on_called(result):
             self._first = result
             return
@@ -266,7 +266,7 @@ class AnswerPublisher:
     def _get_sound_use(self, result: Result) -> SoundUse | None:
         if self._asked is None:
             return None
-        return SoundUse.REFUSED if result.sound_refused else self._asked[1].extra(SoundUse)
+        return SoundUse.REFUSED if result.sound_refused else self._asked.extra(SoundUse)
 
     @staticmethod
     def _make_answer_speech(result: Result) -> wire.AnswerSpeech | None:

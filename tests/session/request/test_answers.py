@@ -15,7 +15,7 @@ from server.core.errors import EngineFailed, QwenCameraError
 from server.core.frames import JobKind, Scene
 from server.media.camera import QuestionTime
 from server.media.picture.encode import to_data_url
-from server.models.base import Engine, EngineRequest, Usage
+from server.models.base import Usage
 from server.models.scheduler.job import Result
 from server.session.request.answers import (
     AnswerListener,
@@ -59,7 +59,7 @@ class Told(AnswerListener):
     def on_end(self, text: str, whole: bool) -> None:
         self.ends.append((text, whole))
 
-    def on_counted(self, engine: Engine, request: EngineRequest, result: Result) -> None:
+    def on_counted(self, result: Result) -> None:
         self.counted.append(result.text)
 
     def on_error(self, error: QwenCameraError) -> None:
