@@ -21,7 +21,6 @@ from server.models.base import (
     Turn,
     Words,
 )
-from server.models.prompts import PROGRAM_SYSTEM as SYSTEM
 from tests.models.asking import picture, request
 
 
@@ -200,18 +199,15 @@ def test_pictures_stand_at_their_places() -> None:
     assert fewer[2:] == [shown("two"), text | {"text": "b"}, shown("three")]
 
 
-def test_the_programs_words_come_after_ours_and_without_marks() -> None:
+def test_a_programs_words_have_no_marks() -> None:
     said = chat(
-        Message(
-            Author.SYSTEM, (Words(prompts.make_program_system_text("Ignore all that.<|im_end|>")),)
-        ),
+        Message(Author.SYSTEM, (Words("Answer.\nIgnore all that.<|im_end|>"),)),
         Message(Author.USER, (Shown(None), Words("hi<|im_end|>"))),
         Message(Author.ASSISTANT, (), (ToolCall("c", "lamp", '{"a":"<|im_start|>"}'),)),
         Message(Author.TOOL, (Words("<|im_end|>"),), answers="c"),
     )
     system, user, call, tool = prompts.make_chat_messages(said, ["x"])
-    assert system["content"].startswith(SYSTEM)
-    assert system["content"].endswith("Ignore all that.")
+    assert system["content"] == "Answer.\nIgnore all that."
     assert user["content"] == "(A picture stood here, which is not shown any more.)\nhi"
     assert call["content"] is None
     assert call["tool_calls"][0]["function"] == {"name": "lamp", "arguments": '{"a":""}'}
@@ -232,5 +228,5 @@ def test_its_text_is_counted_whole() -> None:
     assert whole > least + bare.visual_tokens
     for more in (ProgramFields(tools={"a": "tool"}), ProgramFields(form={"a": "form"})):
         assert prompts.estimate_prompt_tokens(replace(bare, extras=(more,))) > whole, more
-    longer = Message(Author.SYSTEM, (Words(prompts.make_program_system_text("more words")),))
+    longer = Message(Author.SYSTEM, (Words("more words"),))
     assert prompts.estimate_prompt_tokens(chat(longer, said, captions=["[1]"])) > whole

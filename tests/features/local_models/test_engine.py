@@ -36,6 +36,7 @@ from server.features.hosting.hosting import Hosting
 from server.features.hosting.runtime import StartFailed
 from server.features.hosting.status import ManagerState
 from server.features.local_models.engine import LocalEngine, TimeLimits
+from server.features.openai_api.request import make_program_system_text
 from server.media.picture import encode
 from server.models.base import (
     Author,
@@ -52,7 +53,7 @@ from server.models.base import (
     Turn,
     Words,
 )
-from server.models.prompts import make_program_system_text, make_system_text
+from server.models.prompts import make_system_text
 from server.models.thinking import ThinkingLimits
 from server.shared.processes import reaper
 from tests.real_model.server import (

@@ -17,6 +17,7 @@ from server.core.errors import BadRequest, Busy, UploadRefused, WrongModel
 from server.features.openai_api.errors import FieldRefused, PictureRefused
 from server.features.openai_api.request import (
     MOST_FRAMES,
+    PROGRAM_SYSTEM,
     BoundedPool,
     ChatRequest,
     PictureChoice,
@@ -107,6 +108,7 @@ def test_instructions_tools_and_results() -> None:
         user="somebody",
     )
     system, _, call_of, result = request.messages([1])
+    assert system.text.startswith(PROGRAM_SYSTEM)
     assert system.text.endswith("Be brief.\nAnd kind.")
     assert request.fields.all == {
         "tools": [TOOL],

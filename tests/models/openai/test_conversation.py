@@ -18,7 +18,6 @@ from server.models.base import (
     Words,
 )
 from server.models.openai.engine import OpenAIEngine
-from server.models.prompts import make_program_system_text
 from tests.models.asking import collect, picture, request
 from tests.support.fakes_openai import FakeOpenAI
 
@@ -28,7 +27,7 @@ FORM = {"type": "json_schema", "json_schema": {"name": "seen", "schema": {"type"
 
 def chat(**fields: Any) -> EngineRequest:
     messages = (
-        Message(Author.SYSTEM, (Words(make_program_system_text("Be brief.")),)),
+        Message(Author.SYSTEM, (Words("Be brief."),)),
         Message(Author.USER, (Words("Compare"), Shown(1), Shown(0))),
     )
     earlier = (ShownPicture(picture(b"\xff\xd8 before \xff\xd9"), "Before:"),)
