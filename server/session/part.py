@@ -179,6 +179,10 @@ class SessionFacts(Protocol):
     def source(self) -> AlertSource:
         """The source of the session's alerts."""
 
+    @property
+    def away_seconds(self) -> float:
+        """Seconds without a page for which the session needs the camera of another device."""
+
     def part(self, feature: str) -> Any:
         """Return the part of a feature that registered earlier; None if there is none."""
 
@@ -349,6 +353,11 @@ class BackgroundPart(SessionPart, ABC):
     def working(self) -> bool:
         """True while it needs frames at FRAME_SAMPLE_RATE, so that the camera is idle less often."""
         return False
+
+    @property
+    def away_seconds(self) -> float:
+        """Seconds without a page for which it needs the camera of another device; 0: such a camera ends soon."""
+        return 0.0
 
     @property
     def unattended(self) -> bool:
@@ -585,6 +594,11 @@ class FeatureParts:
         )
         listen(self._camera.on_sample, self._on_frame, bool(self._active))
         listen(self._camera.on_between, self._on_frame_between, bool(self._alert))
+
+    @property
+    def away_seconds(self) -> float:
+        """Seconds without a page for which a part needs the camera of another device."""
+        return max((part.away_seconds for part in self._background if part.wanted), default=0.0)
 
     @property
     def unattended(self) -> bool:

@@ -245,6 +245,10 @@ class Session:
     def source(self) -> AlertSource:
         return self.features.source
 
+    @property
+    def away_seconds(self) -> float:
+        return self.features.away_seconds
+
     def set_speech(self, speech: SpeechOutput) -> None:
         self.speech = speech
 

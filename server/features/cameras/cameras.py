@@ -77,6 +77,7 @@ class AdditionalCameras(SessionPart):
 
     def __init__(self, context: SessionContext, ended: Callable[[str, str], None]) -> None:
         """`ended(session_id, camera)`: called for each camera that ends, to close its connection."""
+        self._context = context
         self._session_id = context.id
         self._sample_rate = context.limits.sample_rate
         self._outbox = context.outbox
@@ -95,6 +96,8 @@ class AdditionalCameras(SessionPart):
         self._listening = True
         # Timers that remove cameras without a connection, and all further cameras without a page
         self._timer, self._left = Timer(), Timer()
+        # Monotonic time at which the page has gone
+        self._left_at = 0.0
         self._tasks = TaskSet("cameras")
         # The list last sent to the client; None before the first
         self._reported: CameraList | None = None
@@ -257,6 +260,7 @@ class AdditionalCameras(SessionPart):
         self._listening = connected
         self._left.cancel()
         if not connected and self._admissions:
+            self._left_at = time.monotonic()
             self._left.set(UNWATCHED_SECONDS, self._leave)
         for one in self._all.values():
             one.stills.set_listening(connected)
@@ -352,7 +356,11 @@ class AdditionalCameras(SessionPart):
             self._timer.set(max(0.05, min(ends) - time.monotonic()), self._expire)
 
     def _leave(self) -> None:
-        if self._own.admission is not None:
+        """End other devices' cameras; the own one only when no watch needs it any more."""
+        left = self._left_at + self._context.away_seconds - time.monotonic()
+        if self._own.admission is not None and left > 0:
+            self._left.set(min(left, UNWATCHED_SECONDS), self._leave)
+        elif self._own.admission is not None:
             self._tasks.spawn(self.end(OWN), name="leave")
         for one in self._further:
             self._tasks.spawn(self._end(one), name="leave")

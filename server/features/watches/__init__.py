@@ -36,6 +36,11 @@ def register(api: Api) -> None:
         else None
     )
     api.add_session_part(
-        lambda context: Watching(context, detector=detector, confirm=settings.watch_confirm),
+        lambda context: Watching(
+            context,
+            detector=detector,
+            confirm=settings.watch_confirm,
+            away_seconds=settings.watch_away_seconds,
+        ),
         *(Watch, Unwatch, Ack, FalseAlarm, WatchSettings),
     )

@@ -89,9 +89,11 @@ class Watching(BackgroundPart):
         *,
         detector: ConditionDetector | None = None,
         confirm: bool = False,
+        away_seconds: float = 0.0,
     ) -> None:
         """Start without watches. `detector`: checks the conditions that it knows; None: a model checks all of them.
-        `confirm`: the answering engine makes the second looks.
+        `confirm`: the answering engine makes the second looks. `away_seconds`: seconds without a page for which watches
+        of another device's camera go on.
         """
         self._context = context
         self._outbox = context.outbox
@@ -100,6 +102,9 @@ class Watching(BackgroundPart):
         self._changes = False
         self._counters = WatchCounters(services.metrics)
         self._confirm = confirm
+        self._away_seconds = away_seconds
+        # Monotonic time until which they go on without a page
+        self._away_until = 0.0
         self._list = WatchRegistry(context)
         self.rule = self._list.rule
         self.frames = WatchFrames(context, self._counters.frames_dropped.inc)
@@ -136,6 +141,10 @@ class Watching(BackgroundPart):
     @property
     def wanted(self) -> bool:
         return self._list.active
+
+    @property
+    def away_seconds(self) -> float:
+        return self._away_seconds
 
     # Watches run without a socket, too, and use the frames between samples so that alerts are early.
     working = alert = unattended = True
@@ -217,6 +226,7 @@ class Watching(BackgroundPart):
 
     def set_connected(self, connected: bool) -> None:
         self._listening = connected
+        self._away_until = time.monotonic() + self._away_seconds
         self.alerts.set_connected(connected)
 
     def new_stream(self) -> None:
@@ -237,6 +247,9 @@ class Watching(BackgroundPart):
 
     def frame(self, frame: Frame) -> None:
         self.alerts.go_on()
+        if not self._context.camera.sender_controlled and time.monotonic() < self._away_until:
+            # Another device sends: the session lasts although nobody is at the page.
+            self._context.touch()
         trouble = self._list.get_obstacle()
         if trouble:
             self._list.report()

@@ -18,6 +18,7 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.features.cameras import cameras
 from server.features.cameras.cameras import get_cameras, read_token
 from server.features.cameras.routes import make_qr_rows
+from server.features.watches.watching import Watching
 from server.media import camera as camera_module
 from server.webrtc_server import PeerConnection
 from tests.features.rooms import with_features
@@ -451,6 +452,48 @@ async def test_the_own_cameras_invitation_ends(
         kept = read_token(phone.token)
         assert kept is not None
         await soon(lambda: get_cameras(session).admit(kept) is None)
+
+
+@pytest.mark.parametrize("away_seconds", [3600.0, 0.5, 0.0])
+async def test_the_own_camera_goes_on_while_it_is_watched(
+    guest: Visitor,
+    other_encoder: LiveEncoder,
+    monkeypatch: pytest.MonkeyPatch,
+    away_seconds: float,
+) -> None:
+    """Without a page, until WATCH_AWAY_SECONDS have passed; a page that comes back finds both."""
+    monkeypatch.setattr(cameras, "UNWATCHED_SECONDS", 0.2)
+    monkeypatch.setattr(Watching, "away_seconds", away_seconds)
+    session = guest.run.program.sessions.find(guest.session_id)
+    async with (
+        further(guest, other_encoder, live=False),
+        http(guest.run) as client,
+        camera_peer(other_encoder) as peer,
+    ):
+        phone = Further(guest.run, client, peer, await invite(guest, client, own=True))
+        await phone.publish()
+        await soon(lambda: session.camera.newest is not None and session.camera.newest.width == 480)
+        await guest.page.send(type="watch", id="w", condition="a person comes")
+        await guest.page.next("watches", timeout=10)
+        token = read_token(phone.token)
+        assert token is not None
+        await guest.page.close()
+        # Nobody watches the further one.
+        await soon(lambda: len(get_cameras(session).cameras) == 0)
+        if away_seconds < 60:
+            await soon(lambda: get_cameras(session).admit(token) is None)
+            await soon(lambda: not session.camera.offered)
+            return
+        last = session.camera.newest
+        await soon(lambda: session.camera.newest is not last)
+        assert get_cameras(session).admit(token) is not None
+        page = await guest.reconnect(close=False)
+        assert [one["id"] for one in (await page.next("watches"))["watches"]] == ["w"]
+        # Without a watch it ends as any other.
+        await page.send(type="unwatch", id="w")
+        await soon(lambda: session.away_seconds == 0)
+        await page.close()
+        await soon(lambda: get_cameras(session).admit(token) is None)
 
 
 async def test_what_shows_nothing_holds_no_place() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -19,8 +20,10 @@ from server.core.frames import BoxUnit, Frame, JobKind
 from server.core.sound import SOUND_RATE, Sound
 from server.features.watches.alerts import MAX_ALERTS
 from server.features.watches.messages import Watch
+from server.features.watches.watching import Watching
 from server.media.picture.privacy import ClosedFilter
 from server.models.base import Capabilities, EngineRequest
+from server.session.part import Alert, SessionPart
 from server.shared.watch_answers import parse_conditions
 from tests.features.describe.test_live_description import STEP, Stage
 from tests.features.rooms import parser, room
@@ -394,6 +397,44 @@ async def test_a_page_that_was_away_gets_what_it_missed_once(watched: Guard) -> 
         (alert["id"], False),
         (alert["id"], True),
     ]
+
+
+class Phone(SessionPart):
+    """Stands in for what sends alerts to a phone."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def on_alert(self, alert: Alert) -> None:
+        self.heard.append(alert.condition)
+
+
+@pytest.mark.parametrize(
+    ("away_seconds", "own", "lasts"), [(3600, False, True), (3600, True, False), (0, False, False)]
+)
+async def test_a_session_lasts_while_another_device_is_watched(
+    away_seconds: int, own: bool, lasts: bool
+) -> None:
+    """Without a page, for WATCH_AWAY_SECONDS; the page's own camera does not keep it. Alerts reach other parts."""
+    part = functools.partial(Watching, away_seconds=away_seconds)
+    phone = Phone()
+    async with guarded(calm=True, watches=part, push=lambda _: phone) as guard:
+        session = guard.one.session
+        feed = session.camera.feed
+        assert feed is not None
+        feed.sender_controlled = own
+        assert session.away_seconds == away_seconds
+        session.socket_closed()
+        before = session.last_activity
+        await guard.show()
+        assert (session.last_activity > before) is lasts
+        await guard.alarm()
+        assert phone.heard == ["a thing appears"]
+        guard.watch("other")
+        assert session.away_seconds == away_seconds
+        guard.say(type="unwatch", id="other")
+        guard.say(type="unwatch", id="k")
+        assert session.away_seconds == 0
 
 
 async def test_many_alerts_are_bounded_and_sent_two_at_a_time(guard: Guard) -> None:
