@@ -434,10 +434,8 @@ class SessionManager:
 
     async def revoke(self, name: str) -> bool:
         """End the session with this hash and revoke its tokens. Return False if it is not in this process."""
-        now, found = (
-            time.time(),
-            [one for one in self.list_visitors() if hash_session_id(one.id) == name],
-        )
+        now = time.time()
+        found = [one for one in self.list_visitors() if hash_session_id(one.id) == name]
         self.revoked.add(name, found[0].since if found else int(now), now)
         for session in found:
             await self.end(session.id, "ended by the operator", SocketCloseCode.TAKEN_BACK)

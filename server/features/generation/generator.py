@@ -134,11 +134,8 @@ class GenerationRuntime:
                 if not self._killed_by_cancel:
                     break
                 # Replace it at once, so that requests wait until the model is loaded.
-                ended, self._worker, self._killed_by_cancel = (
-                    self._worker,
-                    self._new_worker(),
-                    False,
-                )
+                ended = self._worker
+                self._worker, self._killed_by_cancel = self._new_worker(), False
                 await ended.stop()
                 await self._load()
         except StartFailed:

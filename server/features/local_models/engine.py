@@ -298,10 +298,8 @@ class LocalEngine:
         self._on_progress(progress)
 
     def _on_ready(self, header: dict[str, Any]) -> None:
-        family, switch = (
-            families.find_family(header["model_type"], self.folder.name),
-            header["thinking_switch"],
-        )
+        switch = header["thinking_switch"]
+        family = families.find_family(header["model_type"], self.folder.name)
         # A switch in the model's own template is more reliable than its family.
         self._thinking.use_family(None if switch else family, thinks=switch)
         if header["thinking_opened"]:

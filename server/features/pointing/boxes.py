@@ -131,10 +131,8 @@ def parse_answer(
     found = (to_frame_box(box, unit, picture, frame, region) for box in read)
     boxes = tuple(itertools.islice((box for box in found if box is not None), MAX_BOXES))
     none = not boxes and _NONE.search(text) is not None
-    clamped, dropped = (
-        sum(0 < one <= BEYOND for one in outside),
-        sum(one > BEYOND for one in outside),
-    )
+    clamped = sum(0 < one <= BEYOND for one in outside)
+    dropped = sum(one > BEYOND for one in outside)
     return GroundedAnswer(_extract_sentence(text), boxes, none, clamped, dropped)
 
 

@@ -66,21 +66,15 @@ def compare(question: str, first: str, second: str) -> Verdict:
     if not second.strip() or second.strip(" .\"'`*") == NOTHING_TO_READ:
         return Verdict.UNSEEN
     one, other = first[:_MOST], second[:_MOST]
-    first_claims, second_claims = (
-        _find_main_claims(one),
-        _find_claims(_fold(_LISTED.sub(" ", other))),
-    )
+    first_claims = _find_main_claims(one)
+    second_claims = _find_claims(_fold(_LISTED.sub(" ", other)))
     heads = _find_yes_no(one), _find_yes_no(other)
     if all(heads):
-        first_claims, second_claims = (
-            first_claims | {"yes_no": {heads[0]}},
-            second_claims | {"yes_no": {heads[1]}},
-        )
+        first_claims = first_claims | {"yes_no": {heads[0]}}
+        second_claims = second_claims | {"yes_no": {heads[1]}}
     if not _load_pattern("signal").search(plain(question)):
-        first_claims, second_claims = (
-            {k: v for k, v in found.items() if k != "light"}
-            for found in (first_claims, second_claims)
-        )
+        first_claims.pop("light", None)
+        second_claims.pop("light", None)
     found = [
         _compare_claims(first_claims[kind], second_claims[kind])
         for kind in sorted(first_claims.keys() & second_claims.keys())

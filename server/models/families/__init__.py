@@ -206,11 +206,8 @@ def accepts_pictures(name: str) -> bool | None:
     if _NO_CHAT.search(name):
         return False
     family = _find_by_name(name)
-    return (
-        True
-        if (family.answers if family else _PICTURES.search(_get_last_component(name)))
-        else None
-    )
+    named = family.answers if family else _PICTURES.search(_get_last_component(name))
+    return True if named else None
 
 
 def get_family(model_type: object) -> Family:
@@ -257,10 +254,8 @@ def read_folder_geometry(folder: Path, *, filled: bool = False) -> Geometry | No
         return replace(DEFAULT_GEOMETRY, tiles=tiles)
     base = get_family(config.get("model_type")).geometry
     vision = get_object(config, "vision_config")
-    patch = _parse_integer(processor.get("patch_size")) or _parse_integer(vision.get("patch_size"))
-    merge = _parse_integer(processor.get("merge_size")) or _parse_integer(
-        vision.get("spatial_merge_size")
-    )
+    patch = _find_size(processor.get("patch_size"), vision.get("patch_size"))
+    merge = _find_size(processor.get("merge_size"), vision.get("spatial_merge_size"))
     factor = patch * merge if patch and merge else None
     if factor is None:
         return base
@@ -269,8 +264,8 @@ def read_folder_geometry(folder: Path, *, filled: bool = False) -> Geometry | No
     # of them belongs to another kind of processor, and the value is a side length.
     size = get_object(processor, "size")
     size = size if {"shortest_edge", "longest_edge"} <= size.keys() else {}
-    least = _parse_integer(processor.get("min_pixels")) or _parse_integer(size.get("shortest_edge"))
-    most = _parse_integer(processor.get("max_pixels")) or _parse_integer(size.get("longest_edge"))
+    least = _find_size(processor.get("min_pixels"), size.get("shortest_edge"))
+    most = _find_size(processor.get("max_pixels"), size.get("longest_edge"))
     least = max(least or base.min_pixels, factor * factor)
     most = most or base.max_pixels
     return Geometry(factor, least, most) if least <= most else base
@@ -282,19 +277,20 @@ def _parse_tiles(
     """Return the tiling if the processor splits pictures into tiles, else None."""
     if not processor.get("do_image_splitting"):
         return None
-    side = _parse_integer(get_object(processor, "max_image_size").get("longest_edge"))
-    longest = _parse_integer(get_object(processor, "size").get("longest_edge"))
-    tokens = _parse_integer(whole.get("image_seq_len")) or _count_square_tokens(config)
+    side = _find_size(get_object(processor, "max_image_size").get("longest_edge"))
+    longest = _find_size(get_object(processor, "size").get("longest_edge"))
+    tokens = _find_size(whole.get("image_seq_len")) or _count_square_tokens(config)
     return Tiles(side, tokens, longest, filled) if side and longest and tokens else None
 
 
 def _count_square_tokens(config: Mapping[str, Any]) -> int:
     """Return the visual tokens of one square (patches merged by the connector); 0 if unknown."""
     vision = get_object(config, "vision_config")
-    side, patch = _parse_integer(vision.get("image_size")), _parse_integer(vision.get("patch_size"))
-    scale = _parse_integer(config.get("scale_factor"))
+    side, patch = _find_size(vision.get("image_size")), _find_size(vision.get("patch_size"))
+    scale = _find_size(config.get("scale_factor"))
     return (side // patch // scale) ** 2 if side and patch and scale else 0
 
 
-def _parse_integer(value: object) -> int | None:
-    return value if type(value) is int and value > 0 else None
+def _find_size(*values: object) -> int | None:
+    """Return the first positive integer."""
+    return next((value for value in values if type(value) is int and value > 0), None)

@@ -143,9 +143,8 @@ class ModelServer:
         best = models[0]
         if not self._endpoint.model:
             best = discovery.choose(models, self.status.model) or best
-        if (
-            model := dataclasses.replace(best, why="", sees=None, loaded=None, loading=None)
-        ) != self._model:
+        model = dataclasses.replace(best, why="", sees=None, loaded=None, loading=None)
+        if model != self._model:
             self._model = model
             self._take_up(best)
         status = dataclasses.replace(
@@ -228,10 +227,8 @@ class ModelServer:
 
     def _explain_redirect(self, refusal: Refused, path: str) -> str:
         """Return the message about a redirect, which is never followed."""
-        url, place = (
-            self.names.url,
-            discovery.get_redirect_target(self.address, path, refusal.location),
-        )
+        url = self.names.url
+        place = discovery.get_redirect_target(self.address, path, refusal.location)
         if place == self.address + path:
             why = f"it wants another path than {path}."
         elif place.endswith(path):

@@ -71,14 +71,10 @@ def get_extras(
 
 def _find_picture_message(request: EngineRequest) -> int | None:
     """Return the index of the message that has only pictures, or None if there is none."""
-    return next(
-        (
-            at
-            for at, one in enumerate(request.messages)
-            if all(isinstance(part, Pictures) for part in one.parts) and one.parts
-        ),
-        None,
-    )
+    for at, one in enumerate(request.messages):
+        if one.parts and all(isinstance(part, Pictures) for part in one.parts):
+            return at
+    return None
 
 
 def _merge_picture_message(request: EngineRequest) -> EngineRequest:
