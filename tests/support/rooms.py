@@ -216,6 +216,7 @@ class BareContext:
 
     id, limits, held_frame = "session", LIMITS, None
     has_running_question = is_playing_back = False
+    away_seconds = 0.0
 
     def __init__(self, outbox: Outbox, given: dict[str, Any]) -> None:
         none: Any = None
