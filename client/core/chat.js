@@ -59,7 +59,7 @@ export class Chat {
   correct = () => {};
 
   speech = new Speech((key) => {
-    this.view.renderSpeaking(key);
+    this.#answers.speaking(key);
     this.renderRunning();
   });
   marks = new SpokenMark();
@@ -73,17 +73,15 @@ export class Chat {
       page.part(import.meta.url, "./answer/panel.js", {
         load: async () => {
           const { Answers } = await import("./answer/panel.js");
-          return new Answers(visit, this.#answers.hooks, this.view);
+          return new Answers(visit, this, () => page.emit("deleted", undefined), this.#answers.actions.marked);
         },
         sheets: ["./answer/answer.css"],
+        elements: "./answer/answer.html",
       }),
       {
         conversation: this.conversation,
-        speech: this.speech,
         engine: () => visit.facts.status?.engine ?? visit.facts.ready?.engine,
-        drop: (id) => visit.handover.drop(id),
         others: () => page.others,
-        deleted: () => page.emit("deleted", undefined),
       },
     );
     this.view = new ChatView({

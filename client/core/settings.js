@@ -29,12 +29,10 @@ export class SettingsEntry {
       onMissing,
     });
     button.addEventListener("click", () => void part.open(button));
-    const { camera, details, resolution } = settings();
+    const { camera, resolution } = settings();
     visit.camera.prefer(camera, Number(resolution));
     visit.description.prefer({ verbosity: settings().verbosity, ...(settings().tools && { tools: true }) });
-    openDetails(details);
     onSettings((now, before) => {
-      openDetails(now.details);
       if (visit.camera.prefer(now.camera, Number(now.resolution))) void visit.exchangeCamera(true);
       if (now.tools !== before.tools) visit.description.prefer({ tools: now.tools });
       if (now.verbosity !== before.verbosity) visit.description.prefer({ verbosity: now.verbosity });
@@ -59,14 +57,5 @@ export class SettingsEntry {
       this.#told = sensitivity;
       change({ sensitivity });
     }
-  }
-}
-
-/** Of answers from now on. @param {boolean} open */
-function openDetails(open) {
-  const turn = byId("turn-template", HTMLTemplateElement).content;
-  for (const name of [".evidence", ".figures"]) {
-    const details = turn.querySelector(name);
-    if (details instanceof HTMLDetailsElement) details.open = open;
   }
 }

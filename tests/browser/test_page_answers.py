@@ -77,7 +77,7 @@ async def test_a_typed_question_gets_a_whole_frame_captured_after_it_and_shows_i
     )
     assert len((await thumb.get_attribute("src")) or "") * 3 / 4 <= 24 * 1024 + 64
     summary = turn.locator(".evidence > summary")
-    await expect(summary).to_have_text(re.compile(r"^vLLM · just now · [\d.]+\ss$"))
+    await expect(summary).to_have_text(re.compile(r"^fake-vl · just now · [\d.]+\ss$"))
     await expect(turn.locator(".about")).to_be_hidden()
     await summary.click()
     for text in (
@@ -150,7 +150,7 @@ async def test_milliseconds_are_in_the_details(page: Visitor) -> None:
     """The line under an answer has tenths of a second at most, also for a look in detail."""
     await page.tap(say("stage.read_this"))
     summary = page.turns.last.locator(".evidence > summary")
-    await expect(summary).to_have_text(re.compile(r"^vLLM · detail · just now · [\d.]+\ss$"))
+    await expect(summary).to_have_text(re.compile(r"^fake-vl · just now · [\d.]+\ss$"))
     await summary.click()
     await expect(page.turns.last.locator(".about")).to_contain_text(re.compile(r"\d\sm?s\sold"))
 

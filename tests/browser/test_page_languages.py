@@ -35,7 +35,7 @@ _LEFTOVER = r"""(root) => {
   while (walker.nextNode()) {
     const { parentElement: element, data } = walker.currentNode;
     if (element.closest(foreign) || !element.checkVisibility()) continue;
-    if (word.test(bare(data).replace(/kbit\/s|vLLM|MB/g, ""))) found.push(data.trim());
+    if (word.test(bare(data).replace(/kbit\/s|fake-vl|vLLM|MB/g, ""))) found.push(data.trim());
   }
   for (const element of document.querySelectorAll(`${root} *`))
     for (const name of ["aria-label", "title", "placeholder", "alt"]) {

@@ -215,7 +215,7 @@ async def test_the_keyboard_alone_is_enough(
     await keys.press("Enter")
     await expect(page.turns).to_have_count(2)
     await expect(page.turns.last).to_have_attribute("data-state", "done")
-    await tab_to("vLLM")
+    await tab_to("fake-vl")
     await keys.press("Enter")
     await tab_to(say("page.copy"))
     await tab_to(say("chat.read_aloud"))

@@ -264,6 +264,13 @@ class Visitor:
             await found.locator("> summary").click()
         return found
 
+    async def ways(self, turn: Locator | None = None) -> Locator:
+        """Open the ways to look again at an answer, the newest if none is given."""
+        found = (await self.points(turn)).locator(".look-again")
+        if await found.get_attribute("open") is None:
+            await found.locator("> summary").click()
+        return found.locator(".ways")
+
     async def figures(self, turn: Locator | None = None) -> Locator:
         """Open the details of an answer, the newest if none is given."""
         found = (await self.points(turn)).locator(".figures")

@@ -28,6 +28,7 @@ const STYLE =
   "h2{margin:2.5rem 0 .5rem;font-size:1.1rem}img{display:block;max-width:100%;margin:.5rem 0;border-radius:8px}" +
   "pre{overflow:auto;padding:.5rem;background:#f2f2f0}table{border-collapse:collapse}" +
   "td,th{padding:.2rem .6rem;border:1px solid #ccc}" +
+  ".text *{unicode-bidi:plaintext;text-align:start}" +
   ".text p{white-space:pre-wrap}.about{color:#58625e;font-size:.875rem}";
 const PICTURE = /^data:image\/jpeg;base64,[A-Za-z0-9+/]+={0,2}$/;
 
@@ -170,7 +171,7 @@ function html(kept, now) {
         : marked
           ? blocks(turn.text)
           : `<p>${safe(turn.text)}</p>`;
-    const problem = turn.problem ? `<p class="about">${safe(turn.problem)}</p>` : "";
+    const problem = turn.problem ? `<p class="about" dir="auto">${safe(turn.problem)}</p>` : "";
     const said = `<div class="text" dir="auto">${words}</div>${problem}`;
     const below = `<p class="about">${safe(about(turn, program))}</p>`;
     return `<section><h2 dir="auto">${safe(turn.question)}</h2>${image}${said}${below}</section>`;

@@ -26,6 +26,9 @@ const TWICE = {
 /** @typedef {import("../live/messages.d.ts").EarlierFrame} EarlierFrame */
 /** @typedef {import("../page/routes.js").Route} Route */
 
+/** What the names of some ways to look do not say @type {Partial<Record<Route, string>>} */
+const HINTS = { twice: "answer.hint_twice", where: "answer.hint_where", read: "answer.hint_read" };
+
 /**
  * Show what an answer is based on: its pictures, the ways to look, and the line under it.
  * @param {HTMLElement} article @param {Turn} turn @param {[Route, string][]} ways all that there are now, with their
@@ -123,7 +126,7 @@ function picture(source = "", alt, words) {
  */
 function fillWays(group, turn, ways, choose) {
   const route = turn.response?.route;
-  show(/** @type {HTMLElement} */ (group.parentElement), route !== undefined);
+  show(/** @type {HTMLElement} */ (group.closest("details")), route !== undefined);
   const key = `${language()} ${route} ${ways.map(([way]) => way).join()}`;
   if (route === undefined || group.dataset.ways === key) return;
   group.dataset.ways = key;
@@ -132,6 +135,7 @@ function fillWays(group, turn, ways, choose) {
     button.type = "button";
     button.setAttribute("aria-pressed", String(way === route));
     say(button, name);
+    if (way in HINTS) button.title = text(HINTS[way] ?? "");
     button.addEventListener("click", () => choose(way));
     return button;
   });
@@ -161,6 +165,11 @@ function spots({ boxes = [], frame }) {
   });
 }
 
+/** A model's name without the folders before it. @param {string} model */
+function nameOf(model) {
+  return model.split("/").findLast(Boolean) ?? model;
+}
+
 /**
  * Who answered: also in whose place, with how far that is by now.
  * @param {Turn} turn
@@ -169,7 +178,7 @@ function spots({ boxes = [], frame }) {
  */
 function engines({ meanwhile, news }, response, coming) {
   if (news) return [text("stage.model_now", { model: response.model })];
-  if (!meanwhile) return [engineName(response.engine)];
+  if (!meanwhile) return [response.engine === "builtin" ? engineName("builtin") : nameOf(response.model)];
   const { model } = meanwhile;
   const { step } = coming?.model === model ? coming : meanwhile;
   return [text(MEANWHILE[step], { model }), ...(coming?.model === model ? progress(coming) : [])];
@@ -192,18 +201,18 @@ function evidence(turn, response, coming) {
     one?.camera_name ? cameraName(one.camera, one.camera_name) : [],
   );
   if (named.length > 0) parts.push(joined(named));
-  const looked = lookedAt(response);
+  // Other ways to look are in the details.
+  const looked = response.route === "past" ? lookedAt(response) : "";
   // Whole seconds: milliseconds are in the details.
   const age = span(Math.max(1000, frame?.age_ms ?? 0));
   const fresh = frame !== undefined && frame.age_ms < FRESH;
   if (frame?.held) parts.push(text("answer.held_age", { age }));
   else if (frame?.word) parts.push(text("answer.at_word", { word: frame.word, age }));
-  else if (fresh && looked && response.route !== "now") parts.push(looked, when);
+  else if (fresh && looked) parts.push(looked, when);
   else if (fresh) parts.push(when);
   else if (frame && looked) parts.push(text("answer.looked_age", { looked, age }));
   else if (frame) parts.push(text("answer.frame_age", { age }));
   if (minutes >= 1 && !parts.includes(when)) parts.push(when);
-  if (frame?.unchanged_since) parts.push(text("answer.unchanged_since", { time: clock(frame.unchanged_since) }));
   parts.push(text("page.seconds", { number: number(Math.max(0.1, timings.total_ms / 1000), 1) }));
   return parts.join(" · ");
 }
@@ -237,10 +246,7 @@ function fillEvidence(proof, response) {
     facts.push(
       [text("answer.camera_frame"), isolated(`${frame.source_width}×${frame.source_height}`)],
       [text("answer.engine_saw"), joined([`${frame.width}×${frame.height}`, ...visual])],
-      [
-        text("answer.captured"),
-        text("answer.looked_age", { looked: clock(frame.captured_at), age: duration(Math.max(0, frame.age_ms)) }),
-      ],
+      [text("answer.captured"), captured(response, frame)],
     );
     const pointed = partSent(response);
     if (pointed) facts.push([text("answer.part"), pointed]);
@@ -261,6 +267,19 @@ function fillEvidence(proof, response) {
   ].filter(Boolean);
   if (tokens.length > 0) facts.push([text("answer.tokens"), joined(tokens)]);
   must(proof.querySelector(".about")).replaceChildren(...facts.flatMap(([name, text]) => row(name, text)));
+}
+
+/**
+ * When the frame was captured, how the answer looked at it, and since when it is the same.
+ * @param {import("../live/messages.d.ts").Response} response
+ * @param {import("../live/messages.d.ts").FrameInfo} frame
+ */
+function captured(response, { captured_at: at, age_ms: age, unchanged_since: since }) {
+  const found = [text("answer.looked_age", { looked: clock(at), age: duration(Math.max(0, age)) })];
+  const looked = lookedAt(response);
+  if (looked) found.push(looked);
+  if (since) found.push(text("answer.unchanged_since", { time: clock(since) }));
+  return joined(found);
 }
 
 /** @param {import("../live/messages.d.ts").Timings} timings */

@@ -5,14 +5,13 @@ import { Keeping } from "./keepview.js";
 import { LinkDialog } from "./link.js";
 import { fillAge, fillLooked } from "./looked.js";
 import { plain } from "./markdown.js";
+import { Menu } from "./menu.js";
 import { Rich } from "./rich.js";
 import { SeenDialog } from "./seen.js";
 import { SlowModelLine } from "./slow.js";
 
 /** @typedef {import("../chat/conversation.js").Turn} Turn */
 /** @typedef {import("../chat/conversation.js").Aside} Aside */
-
-/** @typedef {{marked: (turn: Turn) => boolean, deleteAll: () => void}} Hooks see `ChatActions.marked` */
 
 /** The actions on answers. Loaded when needed, not with the page. */
 export class Answers {
@@ -24,18 +23,33 @@ export class Answers {
   #seen;
   #keeping;
   #slow;
+  #menu;
 
   /**
-   * @param {import("../live/visit.js").Visit} visit @param {Hooks} hooks
-   * @param {import("../chat/chatview.js").ChatView} view
+   * @param {import("../live/visit.js").Visit} visit
+   * @param {Pick<import("./menu.js").MenuHooks, "conversation"|"speech"> & {view:
+   *   import("../chat/chatview.js").ChatView}} chat
+   * @param {() => void} onDeleted all answers will be deleted
+   * @param {(turn: Turn) => boolean} marked see `ChatActions`
    */
-  constructor(visit, { marked, deleteAll }, view) {
+  constructor(visit, { conversation, speech, view }, onDeleted, marked) {
     const load = (/** @type {string} */ id) => {
       const { id: session, token } = visit.session;
       return request("GET", `/api/pictures/${id}?session=${encodeURIComponent(session ?? "")}`, { token, as: "blob" });
     };
     this.#seen = new SeenDialog(load);
-    this.#keeping = new Keeping(load, marked, deleteAll);
+    const keeping = new Keeping(load, marked, () => {
+      onDeleted();
+      this.#menu.remove([...conversation.turns]);
+    });
+    this.#keeping = keeping;
+    this.#menu = new Menu(view, {
+      conversation,
+      speech,
+      drop: (id) => visit.handover.drop(id),
+      share: (turn, words) => keeping.share(turn, words),
+      save: (turn) => keeping.saveOne(turn),
+    });
     this.#slow = new SlowModelLine(view, marked);
   }
 
@@ -52,6 +66,7 @@ export class Answers {
   /** See `fillLooked` and `fillCodes`. @type {typeof fillLooked} */
   looked(article, turn, ways, choose) {
     fillCodes(article, turn, (address) => this.#link.ask(address, MOST_OF_CODE));
+    this.#menu.fill(/** @type {HTMLDetailsElement} */ (article.querySelector(".evidence")), turn);
     fillLooked(article, turn, ways, choose);
     this.#slow.update(article, turn);
   }
@@ -66,14 +81,9 @@ export class Answers {
     this.#keeping.open(turns, asides);
   }
 
-  /** See `Keeping.share`. @param {Turn} turn @param {string} words */
-  share(turn, words) {
-    return this.#keeping.share(turn, words);
-  }
-
-  /** See `Keeping.saveOne`. @param {Turn} turn */
-  save(turn) {
-    return this.#keeping.saveOne(turn);
+  /** See `Menu.speaking`. @param {string|null} key */
+  speaking(key) {
+    this.#menu.speaking(key);
   }
 
   /** Show the picture of an answer. @param {Turn} turn @param {Turn[]} turns all that there are */

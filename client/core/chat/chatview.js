@@ -10,10 +10,6 @@ import { clock, text } from "../words/text.js";
 
 /**
  * @typedef {Object} ChatActions
- * @property {((turn: Turn) => void)|null} copy null where the browser cannot
- * @property {((turn: Turn) => void)|null} share null where the browser cannot; then `save` is offered in its place
- * @property {(turn: Turn) => void} save this answer with its picture
- * @property {((turn: Turn) => void)|null} speak
  * @property {(turn: Turn, held?: boolean) => void} again held: about the picture that there is
  * @property {(turn: Turn, text: string) => void} correct its words were heard wrongly
  * @property {() => [Route, string][]} ways where a question can look now
@@ -21,7 +17,6 @@ import { clock, text } from "../words/text.js";
  * @property {() => Turn["meanwhile"]} coming the model on its way
  * @property {(turn: Turn) => boolean} marked a model wrote it, and perhaps with Markdown's marks
  * @property {(turn: Turn, picture: HTMLElement) => void} see show the picture that the model got
- * @property {(turn: Turn) => void} remove delete it
  * @property {(open: boolean) => void} opened the user opens what there is below an answer, or closes it
  * @property {(open: boolean) => void} watching the details of a running description are open, or not any more
  */
@@ -197,16 +192,6 @@ export class ChatView {
     show(this.#empty, this.#turns.size + this.entries === 0);
   }
 
-  /** @param {string|null} key of the turn that the voice is reading */
-  renderSpeaking(key) {
-    for (const [turn, article] of this.#turns) {
-      const button = part(article, ".speak", HTMLButtonElement);
-      const speaking = turn === key;
-      button.setAttribute("aria-pressed", String(speaking));
-      button.title = text(speaking ? "chat.stop_reading" : "chat.read_aloud");
-    }
-  }
-
   /** @param {string} text spoken by a screen reader, shown nowhere */
   announce(text) {
     // Screen readers skip unchanged text.
@@ -220,17 +205,10 @@ export class ChatView {
     const article = part(fragment, ".turn", HTMLElement);
     article.id = turn.key;
     article.dataset.kind = turn.kind;
-    const { copy, share, save, speak, again, remove } = this.#actions;
-    const press = (/** @type {string} */ name, /** @type {((turn: Turn) => void)|null} */ does) => {
-      if (does) part(article, name, HTMLButtonElement).addEventListener("click", () => does(turn));
-    };
-    press(".copy", copy);
-    press(".share", share);
-    press(".save", save);
-    press(".speak", speak);
-    press(".again", again);
-    press(".hold", (failed) => again(failed, true));
-    press(".delete", remove);
+    for (const name of ["again", "hold"])
+      part(article, `.${name}`, HTMLElement).addEventListener("click", () =>
+        this.#actions.again(turn, name === "hold"),
+      );
     const asked = part(article, ".asked", HTMLElement);
     const open = () => {
       if (asked.tabIndex < 0 || asked.matches(".whole")) return;
@@ -260,11 +238,6 @@ export class ChatView {
       if (event.key !== "Escape" || !proof.open) return;
       proof.open = false;
       part(proof, "summary", HTMLElement).focus();
-    });
-    const figures = part(article, ".figures", HTMLDetailsElement);
-    figures.addEventListener("toggle", () => {
-      if (!figures.open || proof.hidden) return;
-      figures.scrollIntoView({ block: figures.offsetHeight <= this.log.clientHeight ? "end" : "start" });
     });
     return article;
   }
@@ -306,15 +279,12 @@ export class ChatView {
       turn.problem || remarks(turn.response ?? (turn.frame && turn.kind === "chat" ? { frame: turn.frame } : {}));
     tell(remark, said);
     remark.classList.toggle("problem", turn.problem !== "");
+    remark.classList.toggle("hint", Boolean(turn.frame?.dark || turn.frame?.blurred));
 
     this.#fillThoughts(article, turn);
     if (turn.kind === "describe") this.#fillMoments(article, turn);
     this.#rich?.looked(article, turn, this.#actions.ways(), (route) => this.#actions.lookAgain(turn, route));
     this.#rich?.age(article, turn, this.#actions.coming());
-    const whole = turn.response !== null && turn.text !== "";
-    const { copy, share, speak } = this.#actions;
-    for (const [name, offered] of Object.entries({ copy, share, save: !share, speak }))
-      show(part(article, `.${name}`, HTMLElement), whole && Boolean(offered));
     const failed = turn.state === "failed" && turn.retryable;
     show(part(article, ".again", HTMLElement), failed);
     show(part(article, ".hold", HTMLElement), failed && turn.cause?.code === "camera_frozen");
@@ -467,6 +437,8 @@ function part(inside, selector, type) {
 const NEAR_END = 48;
 // Above the words of an answer that the log is scrolled to (px): the gap of a turn
 const WORDS_ROOM = 4;
+// Without words at the end of the log (px)
+const BELOW = 17;
 // A question is seen above them where the log is higher than so many of it.
 const MOST_ASKED = 3;
 
@@ -495,6 +467,7 @@ export class Following {
     this.#words = words;
     const size = () => `${log.clientWidth}×${log.clientHeight}`;
     log.addEventListener("scroll", () => {
+      this.#fade();
       // A window of another size has moved it, not the reader.
       if (size() !== this.#size) return;
       this.#on = this.#goal() - log.scrollTop < NEAR_END;
@@ -505,6 +478,7 @@ export class Following {
       this.#size = size();
       resized();
       if (this.#on) this.follow();
+      this.#fade();
     });
     this.sizes.observe(log);
   }
@@ -535,6 +509,17 @@ export class Following {
     if (this.#log.scrollTop > Math.max(goal, this.#scrolled) + 1) return;
     this.#log.scrollTop = goal;
     this.#scrolled = this.#log.scrollTop;
+  }
+
+  /** Mark the ends of the log behind which there are more words; a question or an answer that begins there is whole. */
+  #fade() {
+    const { scrollTop, scrollHeight, clientHeight } = this.#log;
+    const top = this.#log.getBoundingClientRect().top;
+    const starts = (this.#words() ?? []).map((one) => one.getBoundingClientRect().top - top);
+    const pinned = starts[0] < 0 && this.#log.lastElementChild?.matches(".pinned");
+    const whole = pinned || starts.some((start) => Math.abs(start) <= 2 * WORDS_ROOM);
+    this.#log.toggleAttribute("data-above", scrollTop > 1 && !whole);
+    this.#log.toggleAttribute("data-below", scrollHeight - clientHeight - scrollTop > BELOW);
   }
 
   /**

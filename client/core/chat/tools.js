@@ -56,12 +56,14 @@ export class Tools {
   #offer(turn) {
     if (this.#offered || settings().tools) return;
     this.#offered = true;
-    const line = lineBelow(turn, text("chat.tool_consent"));
     const answer = (/** @type {boolean} */ tools) => () => {
       change({ tools, toolsAsked: true });
-      line.remove();
+      card.remove();
     };
-    line.append(" ", once(text("chat.tool_allow"), answer(true)), " ", once(text("page.not_now"), answer(false)));
+    const row = made("div", { className: "row" });
+    row.append(once(text("page.not_now"), answer(false)), once(text("chat.tool_allow"), answer(true)));
+    const card = made("div", { className: "consent tool" }, made("p", {}, text("chat.tool_consent")), row);
+    document.getElementById(turn.key)?.append(card);
     this.#page.tell(text("chat.tool_consent"));
   }
 

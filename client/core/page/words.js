@@ -5,8 +5,8 @@ import { span } from "./routes.js";
 /** @typedef {"off"|"busy"|"ok"|"warn"|"bad"} Tone */
 
 /**
- * @typedef {{tone: Tone, title: string, text: string, action?: {label: string}}} Notice text: the meaning, and what to
- *   do
+ * @typedef {{tone: Tone, title: string, text: string, action?: {label: string}, hint?: boolean}} Notice text: the
+ *   meaning, and what to do; hint: the next picture may be better
  */
 
 /**
@@ -260,8 +260,9 @@ export function notice(facts) {
   // A light does not help with a shared screen.
   if (facts.screen) return null;
   if (status?.black) return { tone: "warn", title: text("page.black"), text: text("page.black_text") };
-  if (status?.dark) return { tone: "warn", title: text("page.dark"), text: text("page.dark_text") };
-  if (status?.blurred) return { tone: "warn", title: text("page.blurred"), text: text("page.blurred_text") };
+  const hint = { tone: /** @type {Tone} */ ("warn"), hint: true };
+  if (status?.dark) return { ...hint, title: text("page.dark"), text: text("page.dark_text") };
+  if (status?.blurred) return { ...hint, title: text("page.blurred"), text: text("page.blurred_text") };
   return null;
 }
 

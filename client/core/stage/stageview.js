@@ -273,6 +273,7 @@ export class StageView {
       return;
     }
     this.#notice.dataset.tone = shown.tone;
+    this.#notice.classList.toggle("hint", shown.hint === true);
     say(this.#noticeTitle, ended(shown.title));
     say(this.#noticeText, shown.text);
     show(this.noticeAction, shown.action !== undefined);

@@ -35,6 +35,7 @@ export function register(page) {
   };
   page.take(["started", "response", "error"], (message) => void marks.here?.receive(message));
   page.when("asked", (id) => {
+    marks.here?.clear();
     if (!canPoint()) return;
     void marks.ahead().then(() => chat.conversation.running?.id === id && marks.here?.asked(id));
   });

@@ -74,6 +74,8 @@ export class Marks {
   /** @param {ServerMessage} message */
   receive(message) {
     const waiting = this.#waiting;
+    // A spoken question, or a program's
+    if (message.type === "started" && message.kind === "chat" && message.id !== waiting?.id) this.clear();
     if (!waiting || !("id" in message) || message.id !== waiting.id) return;
     if (message.type === "started") {
       if (message.route !== "where" || message.frame.held) this.#waiting = null;

@@ -61,9 +61,7 @@ async def test_lines_are_read_once_as_the_camera_moves(visit: Visit, builtin: Ru
     assert (response["route"], response["finish_reason"]) == ("read", "stop")
     await expect(page.find("#aim")).to_have_text(say("guide.read_to_end"))
     await expect(page.find("#aim")).to_be_hidden(timeout=10_000)
-    await expect(page.turns.last.locator(".evidence > summary")).to_contain_text(
-        say("page.looked_read")
-    )
+    await expect(page.turns.last.locator(".about")).to_contain_text(say("page.looked_read"))
     wanted = [*LINES, say("guide.read_to_end")]
     await page.comes(
         "all => all.every((one) => window.__announced.join(' ').includes(one))", True, wanted
@@ -87,8 +85,7 @@ async def test_a_tap_ends_it_with_what_was_read(visit: Visit, builtin: Running) 
     await expect(page.button(say("chat.stop"))).to_be_hidden()
     await page.tap(say("stage.read_this"), timeout=30)
     since = await page.now()
-    await page.points()
-    await page.turns.last.locator(".ways").get_by_role("button", name=say("page.way_read")).click()
+    await (await page.ways()).get_by_role("button", name=say("page.way_read")).click()
     sent = await page.sent("chat", since=since)
     assert sent["route"] == "read"
     await expect(page.turns.last.locator(".text")).to_contain_text(LINES[2], timeout=20_000)

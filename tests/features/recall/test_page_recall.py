@@ -45,11 +45,10 @@ async def test_an_answer_shows_the_pictures_of_the_past_that_it_names(
     image = pictures.get_by_role("img", name=re.compile("^Picture 1, "))
     assert await image.evaluate("one => one.decode().then(() => one.naturalWidth)") == 240
     await expect(turn.locator(".evidence > summary")).to_contain_text(
-        re.compile(r"^vLLM · last\s\d+\ss · ")
+        re.compile(r"^fake-vl · last\s\d+\ss · ")
     )
 
-    await page.points(turn)
-    ways = turn.locator(".ways")
+    ways = await page.ways(turn)
     await expect(ways.get_by_role("button", pressed=True)).to_have_text(say("page.way_past"))
     since = await page.now()
     await ways.get_by_role("button", name=say("page.way_now"), exact=True).click()
@@ -58,9 +57,8 @@ async def test_an_answer_shows_the_pictures_of_the_past_that_it_names(
     assert (await page.response(sent["id"]))["route"] == "now"
     assert len(model.last.jpegs) == 1
     # Pressed once more, it looks at what is there now.
-    await page.points()
+    again = (await page.ways()).get_by_role("button", pressed=True)
     since = await page.now()
-    again = page.turns.last.locator(".ways").get_by_role("button", pressed=True)
     await again.click()
     sent = await page.sent("chat", since=since)
     assert (sent["content"], sent["route"]) == ("Where did I put the keys?", "now")
@@ -120,9 +118,9 @@ async def test_a_tap_on_the_past_without_any_says_so(visit: Visit, builtin: Runn
     """The built-in engine looks back for a named thing alone: the answer is about now, in its words and below."""
     page = await started(visit, builtin.base_url)
     await page.ask("What is this?")
-    await page.points()
+    past = (await page.ways()).get_by_role("button", name=say("page.way_past"))
     since = await page.now()
-    await page.turns.last.get_by_role("button", name=say("page.way_past")).click()
+    await past.click()
     sent = await page.sent("chat", since=since)
     response = await page.response(sent["id"])
     assert (sent["route"], response["route"]) == ("past", "now")
