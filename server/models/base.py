@@ -17,7 +17,7 @@ from server.core.frames import (
     QuestionMode,
     Verbosity,
 )
-from server.core.messages import FoundCode
+from server.core.messages import AnswerFact, FoundCode
 from server.core.sound import Sound, VoiceChunk
 from server.media.picture.encode import MIN_FRAMES
 from server.media.picture.grounding import Box
@@ -444,6 +444,8 @@ class Finished:
     boxes: tuple[Box, ...] | None = None
     # Bar codes and QR codes in the picture, from an engine that reads them
     codes: tuple[FoundCode, ...] = ()
+    # The figure that the question asked for, from an engine that reads it
+    fact: AnswerFact | None = None
     # Tool calls of the model
     calls: tuple[ToolCall, ...] = ()
     # The engine cannot answer this question, but a model could

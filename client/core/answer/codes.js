@@ -20,7 +20,7 @@ const COPIES = {
 const BEGINNING = 24;
 
 /**
- * Show buttons for the codes in an answer's picture, below its words. Only a press opens or copies anything.
+ * Show the codes in an answer's picture below its words, each with its button. Only a press opens or copies anything.
  * @param {HTMLElement} article @param {import("../chat/conversation.js").Turn} turn @param {(address: string) => void}
  *   open
  */
@@ -31,14 +31,15 @@ export function fillCodes(article, turn, open) {
   if (shown instanceof HTMLElement && shown.dataset.codes === key) return;
   shown?.remove();
   if (codes.length === 0) return;
-  const buttons = codes.map((code) =>
-    code.use === "open" && hostOf(code.value, MOST_OF_CODE) ? opening(code, open) : copying(code, codes),
-  );
-  const group = made("div", { className: "codes" }, ...buttons.filter((button) => button !== null));
+  const rows = codes.map((code) => {
+    const does = code.use === "open" && hostOf(code.value, MOST_OF_CODE) ? opening(code, open) : copying(code, codes);
+    return made("div", {}, made("code", { dir: "auto" }, code.value), ...(does ? [does] : []));
+  });
+  const group = made("div", { className: "codes" }, ...rows);
   group.dataset.codes = key;
   group.setAttribute("role", "group");
   group.setAttribute("aria-label", text("answer.codes"));
-  if (group.childElementCount > 0) article.querySelector(".said")?.after(group);
+  article.querySelector(".said")?.after(group);
 }
 
 /** @param {FoundCode} code @param {(address: string) => void} open */

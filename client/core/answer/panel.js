@@ -1,4 +1,5 @@
 import { request } from "../live/api.js";
+import { fillCard } from "./cards.js";
 import { fillCodes, MOST_OF_CODE } from "./codes.js";
 import { fillQuestion } from "./correcting.js";
 import { Keeping } from "./keepview.js";
@@ -63,11 +64,12 @@ export class Answers {
     else this.#rich.fillPlain(element, text);
   }
 
-  /** See `fillLooked` and `fillCodes`. @type {typeof fillLooked} */
+  /** See `fillLooked`, `fillCodes` and `fillCard`. @type {typeof fillLooked} */
   looked(article, turn, ways, choose) {
     fillCodes(article, turn, (address) => this.#link.ask(address, MOST_OF_CODE));
     this.#menu.fill(/** @type {HTMLDetailsElement} */ (article.querySelector(".evidence")), turn);
     fillLooked(article, turn, ways, choose);
+    fillCard(article, turn);
     this.#slow.update(article, turn);
   }
 

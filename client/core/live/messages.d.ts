@@ -551,6 +551,8 @@ export interface Response {
   boxes_by?: "detector";
   /** Codes in the picture, at most 8; absent without any, or if the engine reads none */
   codes?: Array<FoundCode>;
+  /** The figure that the built-in engine is sure of; absent without one */
+  fact?: AnswerFact;
   /** Tools called by the model, at most 3, with the setting `tools` only; `text` may then be empty. Absent without any */
   calls?: Array<CalledTool>;
   /** Result of the route `twice`; absent for others */
@@ -1074,6 +1076,16 @@ export interface FoundCode {
   use: "open" | "password" | "phone" | "email" | "contact" | "event" | "text";
   /** The http or https URL to open, at most 2,000 characters; or the text to copy */
   value: string;
+}
+
+/** The figure that a question asked for, read in the picture. */
+export interface AnswerFact {
+  /** What it is */
+  kind: "date" | "price";
+  /** The figure as printed */
+  text: string;
+  /** Days from today to an expiry date, negative after it; absent if unknown, or more than a year away */
+  days?: number;
 }
 
 /** A tool called by the model for the user's question; the client shows the call. */

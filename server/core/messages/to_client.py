@@ -486,6 +486,19 @@ class FoundCode(BaseModel):
     value: str
 
 
+class AnswerFact(BaseModel):
+    """The figure that a question asked for, read in the picture."""
+
+    model_config = ConfigDict(frozen=True)
+
+    # What it is
+    kind: Literal["date", "price"]
+    # The figure as printed
+    text: str
+    # Days from today to an expiry date, negative after it; absent if unknown, or more than a year away
+    days: int | None = None
+
+
 class CalledTool(BaseModel):
     """A tool called by the model for the user's question; the client shows the call."""
 
@@ -565,6 +578,8 @@ class Response(ServerMessage):
     boxes_by: Literal["detector"] | None = None
     # Codes in the picture, at most 8; absent without any, or if the engine reads none
     codes: list[FoundCode] | None = None
+    # The figure that the built-in engine is sure of; absent without one
+    fact: AnswerFact | None = None
     # Tools called by the model, at most 3, with the setting `tools` only; `text` may then be empty.
     # Absent without any
     calls: list[CalledTool] | None = None

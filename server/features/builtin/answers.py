@@ -5,7 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal
 
+from server.core.messages import AnswerFact
 from server.features.builtin import facts, look_answers, rank
 from server.features.builtin.codes import find_network, get_host
 from server.features.builtin.intents import Intent
@@ -37,8 +40,8 @@ def compose(
     running: bool = False,
     brief: bool = False,
     past: bool = False,
-) -> tuple[str, bool]:
-    """Return the answer of one or two lines, and True if it answers the question.
+) -> ComposedAnswer:
+    """Return the answer of one or two lines, all in `text`.
 
     `running`: a short answer in a series of descriptions. `brief`: without details. `past`: the question is about the
     recent past, of which a picture shows only the changes since the last inspected one.
@@ -50,7 +53,8 @@ def compose(
         found = ComposedAnswer(
             s.say("no_past"), s.join_sentence(change.text, change.more), known=False
         )
-    return _join_lines(found.text, "" if brief and found.text else found.more), found.known
+    text = _join_lines(found.text, "" if brief and found.text else found.more)
+    return replace(found, text=text, more="")
 
 
 def compose_several(
@@ -129,7 +133,8 @@ def answer(s: AnswerWriter) -> ComposedAnswer:
         return found
     is_open = want is Want.LOOKUP and not s.intent.yes_no
     if not (is_open and len(s.join_rows(s.rows)) <= _SHORT) and (rows := _find_rows(s)):
-        return ComposedAnswer(s.say("reads", text=s.join_rows(rows)), s.say_other_text(rows))
+        said = s.say("reads", text=s.join_rows(rows))
+        return ComposedAnswer(said, s.say_other_text(rows), fact=_find_fact(want, rows))
     if want is Want.BEYOND:
         return ComposedAnswer(s.join_sentence(s.say("cannot"), s.say_all_text()), known=False)
     if is_open or _may_have_answer(s):
@@ -137,6 +142,18 @@ def answer(s: AnswerWriter) -> ComposedAnswer:
     return ComposedAnswer(
         s.join_sentence(s.say("not_in_text"), s.say_all_text()), s.say_things(), known=False
     )
+
+
+def _find_fact(want: Want, rows: Sequence[Row]) -> AnswerFact | None:
+    """Return the only price or date in the rows that answer a question for one."""
+    if want in (Want.PRICE, Want.TOTAL):
+        found = [price for row in rows for price in facts.find_prices(row.text)]
+    elif want in (Want.DATE, Want.EXPIRY):
+        found = [date.text for row in rows for date in facts.find_dates(row.text)]
+    else:
+        return None
+    kind: Literal["date", "price"] = "price" if want in (Want.PRICE, Want.TOTAL) else "date"
+    return AnswerFact(kind=kind, text=strip_controls(found[0])) if len(found) == 1 else None
 
 
 def _may_have_answer(s: AnswerWriter) -> bool:
@@ -208,20 +225,22 @@ def _answer_expiry(s: AnswerWriter) -> ComposedAnswer | None:
     date, text = found.date, found.text
     rest = s.rows[: found.first] + s.rows[found.last + 1 :]
     more = s.say("also", text=s.join_rows(rest)) if rest else ""
+    fact = AnswerFact(kind="date", text=strip_controls(date.text))
     if date.day is None or date.either:
-        return ComposedAnswer(s.say("reads", text=text), more)
+        return ComposedAnswer(s.say("reads", text=text), more, fact=fact)
     try:
         day = dt.date(date.year or s.today.year, date.month, date.day)
     except ValueError:
         # February 30
-        return ComposedAnswer(s.say("reads", text=text), more)
+        return ComposedAnswer(s.say("reads", text=text), more, fact=fact)
     days = (day - s.today).days
     if date.year is None and days < -_PAST_DAYS:
         days += 365
     if days > _FAR:
-        return ComposedAnswer(s.say("reads", text=text), more)
+        return ComposedAnswer(s.say("reads", text=text), more, fact=fact)
     when = s.say("days_left" if days > 0 else "days_ago", count=abs(days))
-    return ComposedAnswer(s.language.format_pair(text, when if days else s.language.today), more)
+    said = s.language.format_pair(text, when if days else s.language.today)
+    return ComposedAnswer(said, more, fact=fact.model_copy(update={"days": days}))
 
 
 def _answer_with_text(s: AnswerWriter) -> ComposedAnswer:

@@ -18,6 +18,7 @@ from server.core.aio import run_in_pool
 from server.core.errors import EngineFailed
 from server.core.frames import Geometry, JobKind, Part, Picture, QuestionMode, Scene, Verbosity
 from server.core.logs import get_location
+from server.core.messages import AnswerFact
 from server.features.builtin import colours, locate, look_answers, wants
 from server.features.builtin.answers import (
     answer_small_talk,
@@ -113,6 +114,8 @@ class _FoundAnswer:
     remembered: bool = False
     # True: it answers the question.
     known: bool = True
+    # The figure that it asked for
+    fact: AnswerFact | None = None
 
 
 class BuiltinEngine:
@@ -237,6 +240,7 @@ class BuiltinEngine:
             ),
             boxes=found.boxes,
             codes=find_code_uses(found.codes),
+            fact=found.fact,
             needs_model=not running and not found.known,
         )
 
@@ -349,8 +353,8 @@ class BuiltinEngine:
         brief = get_preferences(request).verbosity is Verbosity.SHORT
         past, today = request.asks(QuestionMode.PAST), await self._get_today(request)
         saying = partial(compose, intent, view, today, running=running, brief=brief, past=past)
-        text, known = await self._run(saying)
-        return _FoundAnswer(text, codes=view.codes or (), known=known)
+        said = await self._run(saying)
+        return _FoundAnswer(said.text, codes=view.codes or (), known=said.known, fact=said.fact)
 
     async def _compose_several(self, request: EngineRequest, intent: Intent) -> _FoundAnswer:
         """Answer from each camera's picture."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from server.core.frames import Scene
+from server.core.messages import AnswerFact
 from server.features.builtin import colours
 from server.features.builtin.codes import DecodedCode, find_network
 from server.features.builtin.detector import DetectedThing
@@ -68,11 +69,15 @@ class PictureFacts:
 
 @dataclass(frozen=True, slots=True)
 class ComposedAnswer:
-    """An answer of two lines. `known`: it answers the question, so that a model could add little."""
+    """An answer of two lines.
+
+    `known`: it answers the question, so that a model could add little. `fact`: the figure that the question asked for.
+    """
 
     text: str
     more: str = ""
     known: bool = True
+    fact: AnswerFact | None = None
 
 
 class AnswerWriter:

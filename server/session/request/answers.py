@@ -312,6 +312,7 @@ class AnswerPublisher:
             else None,
             boxes_by=result.boxes_by,
             codes=list(result.codes) or None,
+            fact=result.fact,
             calls=list(self.calls) or None,
             second_look=result.second_look,
             needs_model=result.needs_model or None,

@@ -55,7 +55,7 @@ def view(*rows: str, **changes: Any) -> PictureFacts:
 
 
 def ask(question: str, found: PictureFacts, **options: Any) -> str:
-    return compose(understand(question, page="en"), found, TODAY, **options)[0]
+    return compose(understand(question, page="en"), found, TODAY, **options).text
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,8 @@ def test_what_is_not_understood_gets_all_print(
     question: str, rows: Sequence[str], begin: str
 ) -> None:
     """And a model would tell more."""
-    text, known = compose(understand(question, page="en"), view(*rows), TODAY)
+    said = compose(understand(question, page="en"), view(*rows), TODAY)
+    text, known = said.text, said.known
     assert text.startswith(begin)
     assert all(row in text for row in rows)
     assert not known
@@ -141,7 +142,8 @@ def test_what_is_not_understood_gets_all_print(
     ],
 )
 def test_the_row_that_answers_is_told_first(question: str, rows: Sequence[str], told: str) -> None:
-    text, known = compose(understand(question, page="en"), view(*rows), TODAY)
+    said = compose(understand(question, page="en"), view(*rows), TODAY)
+    text, known = said.text, said.known
     assert told in text.partition("\n")[0]
     assert known
 
@@ -341,7 +343,8 @@ def test_codes_and_links() -> None:
     code = DecodedCode("https://example.org/menu", "QR Code")
     assert "example.org/menu" in ask("Scan the code", view(codes=(code,)))
     assert "example.org/menu" in ask("What is the website?", view(codes=(code,)))
-    text, known = compose(understand("Is this link safe?"), view(codes=(code,)), TODAY)
+    said = compose(understand("Is this link safe?"), view(codes=(code,)), TODAY)
+    text, known = said.text, said.known
     assert text.endswith("leads to example.org.")
     assert known  # a model could tell no more
     wifi = DecodedCode("WIFI:S:Home;P:maple-82;;", "QR Code")
@@ -362,6 +365,6 @@ def test_every_language_answers(code: str, question: str) -> None:
         view(scene=Scene(0.02, 0.0, None, True, True)),
         PictureFacts(CLEAR),
     ):
-        text, _ = compose(intent, found, TODAY)
+        text = compose(intent, found, TODAY).text
         assert text
         assert "{" not in text

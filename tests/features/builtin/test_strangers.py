@@ -130,7 +130,7 @@ def test_what_is_seen_is_told_to_another_question(code: str) -> None:
     dog = DetectedThing("dog", 0.9, Box(0, 0, 300, 400), sure=True)
     seen = get_language(code).say("see_things", things=get_thing_words(code).get_singular("dog"))
     for question in (*WORDS["there"][code][1:], WORDS["won"][code], *WORDS["doing"][code]):
-        text, _ = compose(understand(question, page=code), view(things=(dog,)), TODAY)
+        text = compose(understand(question, page=code), view(things=(dog,)), TODAY).text
         assert text.endswith(seen), question
 
 
