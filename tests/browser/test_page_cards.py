@@ -75,7 +75,8 @@ async def test_blur_is_told_once(visit: Visit, builtin: Running) -> None:
     page = await started(visit, builtin.base_url)
     sign = np.full((360, 640, 3), 235, np.uint8)
     cv2.putText(sign, "SALE", (60, 230), cv2.FONT_HERSHEY_SIMPLEX, 6, (20, 20, 20), 22)
-    await page.show(mode=shown(cv2.GaussianBlur(sign, (0, 0), 9)), clock=False)
+    blurred = np.asarray(cv2.GaussianBlur(sign, (0, 0), 9), np.uint8)
+    await page.show(mode=shown(blurred), clock=False)
     await page.got('m.type === "status" && m.blurred')
     await expect(page.notice).to_contain_text(say("page.blurred"))
     await expect(page.find("#quick-read")).to_be_visible()
@@ -111,11 +112,9 @@ async def test_a_list_is_a_card(visit: Visit, server: Running, model: FakeOpenAI
     model.answer_for = lambda _body, _jpeg: ["I see:\n\n", "- a cup\n- a spoon\n- a plate"]
     await page.ask("What is on the table?")
     await expect(page.turns.last).to_have_attribute("data-card", "list")
-    for longer in (
-        "I see:\n\n- a cup\n- a spoon\n\nNothing else.",
-        f"{_LONG}\n\n- a cup\n- a spoon",
-    ):
-        model.answer_for = lambda _body, _jpeg, text=longer: [text]
+    answers = ["I see:\n\n- a cup\n- a spoon\n\nNothing else.", f"{_LONG}\n\n- a cup\n- a spoon"]
+    model.answer_for = lambda _body, _jpeg: [answers.pop()]
+    for _ in range(2):
         await page.ask("What is on the table?")
         await expect(page.turns.last.locator("li")).to_have_count(2)
         await expect(page.turns.last).not_to_have_attribute("data-card", "list")

@@ -26,7 +26,7 @@ const TWICE = {
 /** @typedef {import("../live/messages.d.ts").EarlierFrame} EarlierFrame */
 /** @typedef {import("../page/routes.js").Route} Route */
 
-/** What the names of some ways to look do not say @type {Partial<Record<Route, string>>} */
+/** Help for ways to look whose names are short @type {Partial<Record<Route, string>>} */
 const HINTS = { twice: "answer.hint_twice", where: "answer.hint_where", read: "answer.hint_read" };
 
 /**

@@ -1080,7 +1080,7 @@ export interface FoundCode {
 
 /** The figure that a question asked for, read in the picture. */
 export interface AnswerFact {
-  /** What it is */
+  /** Kind of figure */
   kind: "date" | "price";
   /** The figure as printed */
   text: string;

@@ -491,7 +491,7 @@ class AnswerFact(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    # What it is
+    # Kind of figure
     kind: Literal["date", "price"]
     # The figure as printed
     text: str

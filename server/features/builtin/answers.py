@@ -20,6 +20,7 @@ from server.features.builtin.wants import SOCIAL, Want
 from server.media.picture.grounding import Box
 from server.models.prompts import parse_camera_number
 from server.models.routing import plain
+from server.shared.dates import find_dates
 
 # Maximum number of rows with a figure of the requested kind that are the answer if no row has a word of the question
 _FEW = 3
@@ -149,7 +150,7 @@ def _find_fact(want: Want, rows: Sequence[Row]) -> AnswerFact | None:
     if want in (Want.PRICE, Want.TOTAL):
         found = [price for row in rows for price in facts.find_prices(row.text)]
     elif want in (Want.DATE, Want.EXPIRY):
-        found = [date.text for row in rows for date in facts.find_dates(row.text)]
+        found = [date.text for row in rows for date in find_dates(row.text)]
     else:
         return None
     kind: Literal["date", "price"] = "price" if want in (Want.PRICE, Want.TOTAL) else "date"

@@ -192,6 +192,24 @@ def test_a_date_says_how_far_away_it_is(row: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("question", "rows", "fact"),
+    [
+        ("Is this still good?", ["Use by 28 NOV"], ("date", "28 NOV", -2)),
+        ("Is this still good?", ["Use by 10/12/2026"], ("date", "10/12/2026", None)),
+        ("What does it cost?", ["SALE", "12.50 EUR"], ("price", "12.50 EUR", None)),
+        ("What does it cost?", ["Small 2.50 EUR", "Large 3.50 EUR"], None),
+        ("What colour is it?", ["12.50 EUR"], None),
+    ],
+)
+def test_a_figure_that_was_asked_for_is_a_fact(
+    question: str, rows: list[str], fact: tuple[str, str, int | None] | None
+) -> None:
+    """Where there is one; of several nobody knows which is meant."""
+    found = compose(understand(question, page="en"), view(*rows), TODAY).fact
+    assert (found and (found.kind, found.text, found.days)) == fact
+
+
+@pytest.mark.parametrize(
     ("question", "things", "answer"),
     [
         ("What is this?", (DOG,), "I see a dog."),
@@ -273,8 +291,9 @@ def test_a_thing_that_is_not_seen_has_a_no_before_all_colours() -> None:
 )
 def test_the_colour_of_a_part_is_not_the_things(question: str) -> None:
     intent = understand(question)
-    text, known = compose(intent, view(**BROWN), TODAY)
-    plain, _ = compose(replace(intent, part=False), view(**BROWN), TODAY)
+    said = compose(intent, view(**BROWN), TODAY)
+    text, known = said.text, said.known
+    plain = compose(replace(intent, part=False), view(**BROWN), TODAY).text
     assert text.endswith(f" {plain}")
     assert not known
     whole = "What colour is the big dog?"
@@ -293,11 +312,12 @@ def test_a_temperature_that_is_set_is_not_how_warm_it_is(
     question: str, rows: tuple[str, ...]
 ) -> None:
     """One that is measured comes first; of its own a question may ask."""
-    text, known = compose(understand(question), view(*rows), TODAY)
+    said = compose(understand(question), view(*rows), TODAY)
+    text, known = said.text, said.known
     assert not known
     assert not text.startswith(("It says", "Da steht", "Il est écrit"))
     assert rows[1] in text
-    measured = compose(understand(question), view(*rows, "18,5 °C"), TODAY)[0].partition("\n")[0]
+    measured = compose(understand(question), view(*rows, "18,5 °C"), TODAY).text.partition("\n")[0]
     assert "18,5" in measured
     assert rows[1] not in measured
 
