@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
-import random
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any, cast
@@ -396,40 +393,3 @@ async def test_a_cancelled_answer_is_free_at_once(
                 await asyncio.sleep(0.01)
         with pytest.raises(asyncio.CancelledError):
             await task
-
-
-@pytest.mark.night
-async def test_a_mix_of_all_oddities(server: FakeOpenAI, engine: OpenAIEngine) -> None:
-    """At random, eight at a time, some of them cancelled: no answer is lost, no task or connection is left."""
-    # A busy machine is no oddity.
-    engine.limits = dataclasses.replace(LIMITS, first_token=60.0, between_tokens=60.0, total=120.0)
-    server.plays = PLAYS | {f"fails: {name}": play for name, play in FAILURES.items()}
-    rng, tasks = random.Random(7), len(asyncio.all_tasks())
-    ends = time.monotonic() + float(os.environ.get("ODDITIES_SECONDS", "60"))
-    told: Counter[str] = Counter()
-
-    async def visitor() -> None:
-        while time.monotonic() < ends:
-            name = rng.choice(list(server.plays))
-            asking = asyncio.create_task(answer(engine, request(name)))
-            if rng.random() < 0.1:
-                await asyncio.sleep(rng.random() * 0.02)
-                asking.cancel()
-            try:
-                assert (await asking, name[:5] == "fails") == (ANSWER, False), name
-                told["answered"] += 1
-            except EngineError:
-                if not name.startswith("fails"):
-                    raise
-                told["failed"] += 1
-            except asyncio.CancelledError:
-                told["cancelled"] += 1
-            await asyncio.sleep(rng.random() * 0.1)
-
-    await asyncio.gather(*(visitor() for _ in range(8)))
-    print(dict(told))
-    assert told["answered"] > told["failed"] > 0
-    await engine.close()
-    async with asyncio.timeout(5):
-        while server.running or len(asyncio.all_tasks()) > tasks + 1:
-            await asyncio.sleep(0.1)
