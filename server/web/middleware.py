@@ -93,7 +93,7 @@ _BY_STATUS: dict[int, QwenCameraError] = {
 }
 
 # Pydantic error types whose text never quotes the input
-_TELLING = frozenset(
+QUOTELESS = frozenset(
     [
         *("missing", "none_required", "literal_error", "model_type", "model_attributes_type"),
         *("string_type", "int_type", "float_type", "bool_type", "list_type", "dict_type"),
@@ -117,7 +117,7 @@ def make_validation_error(error: RequestValidationError) -> BadRequest:
     path = [str(part) for part in problem.get("loc", ())]
     name = ".".join(path[1:] or ["body"])
     # Other error types may contain a key from the client.
-    known = kind in _TELLING and all(_FIELD.fullmatch(part) for part in path)
+    known = kind in QUOTELESS and all(_FIELD.fullmatch(part) for part in path)
     if not known:
         return BadRequest("The body does not have the expected fields. See docs/protocol.md.")
     return BadRequest(

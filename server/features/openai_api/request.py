@@ -26,6 +26,7 @@ from server.models.base import (
     ToolCall,
     Words,
 )
+from server.web.middleware import QUOTELESS
 
 # The system text for programs, which may need JSON, another length or a tool call. A program's words are not trusted
 # more than a person's.
@@ -38,14 +39,7 @@ PROGRAM_SYSTEM = (
 # Heading of the program's instructions
 _INSTRUCTIONS = "The program's instructions:"
 # Error types of pydantic whose text names the expected value and repeats nothing from the request
-_TELLING = frozenset(
-    [
-        *("missing", "literal_error", "string_type", "int_type", "float_type"),
-        *("bool_type", "list_type", "dict_type", "model_type", "string_too_long", "too_long"),
-        *("string_too_short", "too_short", "greater_than", "greater_than_equal", "less_than"),
-        *("less_than_equal", "finite_number", "string_pattern_mismatch"),
-    ]
-)
+_TELLING = QUOTELESS | {"string_pattern_mismatch"}
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}", re.ASCII)
 # Lists whose entries have the tag of the union in pydantic's location
 _TAGGED = ("messages", "content")
@@ -355,10 +349,9 @@ def _make_field_error(error: ValidationError) -> FieldRefused:
             "unknown_parameter",
         )
     if kind == "union_tag_invalid":
-        allowed = "text and image_url" if param.endswith("]") and "content" in param else "others"
         if "content" in param:
             return FieldRefused(
-                f'"{param}" has an unknown type. Allowed types of parts: {allowed}.', param
+                f'"{param}" has an unknown type. Allowed types of parts: text and image_url.', param
             )
         return FieldRefused(
             f'"{param}" has an unknown role or type. server/features/openai_api/README.md lists the allowed ones.',
