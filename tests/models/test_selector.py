@@ -122,19 +122,8 @@ async def test_one_failed_look_is_not_enough_to_leave() -> None:
         assert selector.current is builtin
 
 
-async def test_a_reported_failure_is_looked_into_at_once() -> None:
-    """With the report, one failed look is enough, and wait_probed() waits for just that."""
-    vllm, builtin = Probed("vllm"), Probed("builtin")
-    async with running(vllm, builtin, interval=60, seeking=60) as selector:
-        vllm.state = EngineState.UNREACHABLE
-        selector.report_failure(vllm)
-        async with at_once():
-            await selector.wait_probed(vllm)
-        assert selector.current is builtin
-
-
 async def test_a_slow_probe_of_one_engine_delays_no_failover_of_another() -> None:
-    """A reported failure is probed, and left behind, while the probe of a third engine takes a minute."""
+    """With the report, one failed probe is enough, while the probe of a third engine takes a minute."""
     vllm, slow, builtin = Probed("vllm"), Probed("slow"), Probed("builtin")
     async with running(vllm, builtin, slow, interval=60, seeking=60) as selector:
         slow.slow = 60

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -32,6 +31,7 @@ from tests.support.turn_server import (
     SECRET,
     Certificate,
     configuration,
+    listens,
     make_certificate,
     turn_server,
 )
@@ -99,13 +99,6 @@ async def server_process(
         yield server
     finally:
         await end(process)
-
-
-def listens(namespace: Namespace, address: str, port: int) -> bool:
-    with namespace.entered(), contextlib.suppress(OSError):
-        socket.create_connection((address, port), timeout=0.5).close()
-        return True
-    return False
 
 
 async def end(process: asyncio.subprocess.Process) -> None:

@@ -14,6 +14,8 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.support.gguf_writer import finish
+
 Array = NDArray[np.float32]
 
 WEIGHTS, PROJECTOR = "tiny-F32.gguf", "mmproj-tiny-F32.gguf"
@@ -68,7 +70,7 @@ def _write_text(
     for tensor, values in weights.items():
         if not tensor.startswith("visual."):
             writer.add_tensor(names.get_name(tensor, (".weight", ".bias")) or tensor, values)
-    _finish(writer)
+    finish(writer)
 
 
 def _add_words(writer: gguf.GGUFWriter, folder: Path, size: int, end: int, pad: int) -> None:
@@ -118,7 +120,7 @@ def _write_pictures(
         for part, piece in _pieces(tensor, values):
             written = names.get_name(part, (".weight", ".bias"))
             writer.add_tensor(written or part, np.ascontiguousarray(piece))
-    _finish(writer)
+    finish(writer)
 
 
 def _pieces(name: str, values: Array) -> Iterator[tuple[str, Array]]:
@@ -134,10 +136,3 @@ def _pieces(name: str, values: Array) -> Iterator[tuple[str, Array]]:
         yield "v.patch_embd.weight.1", values[:, :, 1]
     else:
         yield name, values
-
-
-def _finish(writer: gguf.GGUFWriter) -> None:
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()

@@ -26,7 +26,7 @@ def write_weights(path: Path, architecture: str = "qwen3vl") -> None:
     writer.add_tensor("token_embd.weight", rows)
     packed = gguf.quants.quantize(rows, gguf.GGMLQuantizationType.Q8_0)
     writer.add_tensor("output.weight", packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
-    _finish(writer)
+    finish(writer)
 
 
 def write_projector(path: Path, kind: str = "qwen3vl_merger", rows: int = 4) -> None:
@@ -36,10 +36,11 @@ def write_projector(path: Path, kind: str = "qwen3vl_merger", rows: int = 4) -> 
     writer.add_clip_has_vision_encoder(True)
     writer.add_string("clip.projector_type", kind)
     writer.add_tensor("mm.0.weight", np.zeros((rows, 64), np.float16))
-    _finish(writer)
+    finish(writer)
 
 
-def _finish(writer: gguf.GGUFWriter) -> None:
+def finish(writer: gguf.GGUFWriter) -> None:
+    """Write the file."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -115,9 +115,7 @@ async def turn_server(
     server = TurnServer(process, log)
     try:
         async with asyncio.timeout(60):
-            while not (
-                _listens(namespace, address, 3478) and _listens(namespace, address, tls_port)
-            ):
+            while not (listens(namespace, address, 3478) and listens(namespace, address, tls_port)):
                 assert process.returncode is None, server.said
                 await asyncio.sleep(0.05)
         yield server
@@ -152,7 +150,7 @@ async def turn_on_loopback(folder: Path, secret: str) -> AsyncIterator[int]:
         await end(process)
 
 
-def _listens(namespace: Namespace, address: str, port: int) -> bool:
+def listens(namespace: Namespace, address: str, port: int) -> bool:
     with namespace.entered(), contextlib.suppress(OSError):
         socket.create_connection((address, port), timeout=0.5).close()
         return True
