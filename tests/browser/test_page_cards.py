@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.visitor import CALM, NOT_REACHED, Visit, shown, started
+from tests.browser.visitor import CALM, NOT_REACHED, Visit, bounds, shown, started
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, with_model
 from tests.support.words import say
@@ -141,3 +141,54 @@ async def test_what_a_model_may_do_is_asked_by_a_card(visit: Visit) -> None:
         )
         await page.comes(_BELOW, True)
         await page.leave()
+
+
+async def test_a_code_is_a_card(visit: Visit, builtin: Running) -> None:
+    """Its words, picture and button in one."""
+    page = await started(visit, builtin.base_url, **CALM)
+    code = cv2.QRCodeEncoder.create().encode("https://example.org/menu")
+    code = cv2.resize(code, None, fx=12, fy=12, interpolation=cv2.INTER_NEAREST)
+    sheet = np.full((720, 1280), 255, np.uint8)
+    top, left = (720 - code.shape[0]) // 2, (1280 - code.shape[1]) // 2
+    sheet[top : top + code.shape[0], left : left + code.shape[1]] = code
+    await page.show(mode=shown(np.asarray(cv2.cvtColor(sheet, cv2.COLOR_GRAY2BGR), np.uint8)))
+    await page.ask("Scan the code")
+    turn = page.turns.last
+    await expect(turn).to_have_attribute("data-card", "code")
+    button = turn.locator(".said .codes button")
+    await expect(button).to_have_text(say("answer.open_host", host="example.org"))
+    # The words above have it.
+    await expect(turn.locator(".codes code")).to_have_count(0)
+
+
+async def test_the_column_is_where_lines_end(visit: Visit, builtin: Running) -> None:
+    """At the right, and from right to left at the left; the picture lies beside it. A single tile has its row."""
+    for locale, at_left in (("en", False), ("ar", True)):
+        page = await visit(
+            builtin.base_url, viewport=(1280, 800), context_options={"locale": locale}
+        )
+        await expect(page.find("html")).to_have_attribute("lang", locale)
+        stage, panel = await bounds(page.find("#stage")), await bounds(page.find("#panel"))
+        assert (panel["x"] == 0) is at_left
+        assert (stage["x"] == panel["width"]) is at_left
+        assert stage["width"] + panel["width"] == 1280
+        await page.leave()
+
+
+# Widths of the rows of tiles as parts of the widest
+_TILES = """() => {
+  const tiles = [...document.querySelectorAll("#more > button")].filter((one) => one.checkVisibility());
+  const rows = Map.groupBy(tiles, (one) => one.offsetTop);
+  const widths = [...rows.values()].map((row) => row.at(-1).offsetLeft + row.at(-1).offsetWidth - row[0].offsetLeft);
+  return [tiles.length % 2, Math.max(...widths) - Math.min(...widths)];
+}"""
+
+
+async def test_no_tile_stands_beside_nothing(visit: Visit, builtin: Running) -> None:
+    page = await visit(builtin.base_url, width=480, height=640, viewport=(820, 1180))
+    await page.start()
+    await page.find("#more-open").click()
+    odd, _ = await page.evaluate(_TILES)
+    if not odd:
+        await page.evaluate("document.querySelector('#more > button:not([hidden])').hidden = true")
+    await page.comes(_TILES, [1, 0])

@@ -8,12 +8,15 @@ const FEWEST = 2;
 const LINE = 160;
 
 /**
- * Make an answer a card where it is a date, a price or a list: the server's fact, or the words' own marks, say so.
+ * Make an answer a card where it is a date, a price, a code or a list: the server's facts, or the words' own marks, say
+ * so.
  * @param {HTMLElement} article @param {Turn} turn
  */
 export function fillCard(article, turn) {
   const fact = turn.response?.fact;
-  const kind = fact?.kind ?? (turn.state === "done" && isList(article.querySelector(".text.rich")) ? "list" : "");
+  const code = turn.response?.codes ? "code" : "";
+  const list = turn.state === "done" && isList(article.querySelector(".text.rich")) ? "list" : "";
+  const kind = fact?.kind || code || list;
   if (kind) article.dataset.card = kind;
   else delete article.dataset.card;
   let figure = article.querySelector(".fact");

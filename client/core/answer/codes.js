@@ -20,7 +20,8 @@ const COPIES = {
 const BEGINNING = 24;
 
 /**
- * Show the codes in an answer's picture below its words, each with its button. Only a press opens or copies anything.
+ * Show buttons for the codes in an answer's picture below its words, and values that they do not have. Only a press
+ * opens or copies anything.
  * @param {HTMLElement} article @param {import("../chat/conversation.js").Turn} turn @param {(address: string) => void}
  *   open
  */
@@ -33,13 +34,14 @@ export function fillCodes(article, turn, open) {
   if (codes.length === 0) return;
   const rows = codes.map((code) => {
     const does = code.use === "open" && hostOf(code.value, MOST_OF_CODE) ? opening(code, open) : copying(code, codes);
-    return made("div", {}, made("code", { dir: "auto" }, code.value), ...(does ? [does] : []));
+    const words = turn.text.includes(code.value) ? [] : [made("code", { dir: "auto" }, code.value)];
+    return made("div", {}, ...words, ...(does ? [does] : []));
   });
   const group = made("div", { className: "codes" }, ...rows);
   group.dataset.codes = key;
   group.setAttribute("role", "group");
   group.setAttribute("aria-label", text("answer.codes"));
-  article.querySelector(".said")?.after(group);
+  article.querySelector(".said")?.append(group);
 }
 
 /** @param {FoundCode} code @param {(address: string) => void} open */

@@ -103,10 +103,15 @@ export class Composer {
       this.#pressedAt = performance.now();
       void this.#take();
     });
-    this.cancel.addEventListener("click", (event) => {
-      // The second half of a double press on Send, in whose place it stands now
-      if (performance.now() - this.#pressedAt < DOUBLE) event.stopImmediatePropagation();
-    });
+    for (const type of ["pointerdown", "mousedown", "click"]) {
+      const swallow = (/** @type {Event} */ event) => {
+        // The second half of a double press on Send, on what stands in its place now
+        if (performance.now() - this.#pressedAt >= DOUBLE || event.target === this.box) return;
+        event.preventDefault();
+        event.stopImmediatePropagation();
+      };
+      this.#form.addEventListener(type, swallow, true);
+    }
     this.#mark = new ModeMark(this.box, announce, () => this.#invite());
     this.#offer.addEventListener("click", () => this.#ask());
     onLanguage(() => {

@@ -247,7 +247,7 @@ async def test_the_places_of_many_things_push_no_words_out_of_sight(
 
 
 async def test_a_word_is_marked_without_a_model(visit: Visit, builtin: Running) -> None:
-    """The built-in engine knows where it has read something."""
+    """The built-in engine knows where it has read something, until the next question."""
     page = await started(
         visit, builtin.base_url, mode="text:MILK\nEXIT", textPx=60, clock=False, **SHARP
     )
@@ -262,6 +262,10 @@ async def test_a_word_is_marked_without_a_model(visit: Visit, builtin: Running) 
     await page.press(say("page.check_connection"))
     sign = page.find("#doctor-list .mark").first
     await expect(sign).to_have_css("position", "static")
+    await page.page.keyboard.press("Escape")
+    # It ends with its question.
+    await page.ask("What colour is it?")
+    await expect(page.find("#marks .mark")).to_have_count(0)
 
 
 def there(sure: float) -> Callable[[Any, bytes | None], list[str]]:
