@@ -103,8 +103,11 @@ def _get_fields(record: logging.LogRecord) -> dict[str, object]:
         "time": format_time(record.created),
         "level": record.levelname.lower(),
         "logger": record.name,
-        "message": _format_message(record),
+        "message": str(record.msg),
     }
+    if not _is_own(record.name):
+        # asyncio, for example, writes the repr of an exception on the following lines.
+        line["message"] = str(record.msg).partition("\n")[0]
     for name in ALLOWED_EXTRAS:
         if name in record.__dict__:
             line[name] = _to_loggable(name, record.__dict__[name])
@@ -142,25 +145,15 @@ def _quote(value: object) -> str:
     return json.dumps(value, ensure_ascii=True).replace("\x7f", "\\u007f")
 
 
-def _format_message(record: logging.LogRecord) -> str:
-    text = str(record.msg)
-    if not _is_own(record.name):
-        # asyncio, for example, writes the repr of an exception on the following lines.
-        text = text.partition("\n")[0]
-    return text
-
-
 def _to_loggable(name: str, value: object) -> object:
     if name == "session":
         text = str(value)
         return text if _HASH.fullmatch(text) else hash_session_id(text)
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         # JSON has no NaN and infinity.
         return round(value, 6) if abs(value) < 1e15 else str(value)
-    if isinstance(value, str):
-        return value
     # A repr could contain anything.
     return type(value).__name__
 

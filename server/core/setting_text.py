@@ -176,14 +176,8 @@ def find_certificate_errors(certificate: Path | None, key: Path | None) -> list[
     for name, path in (("SSL_CERT_PATH", certificate), ("SSL_KEY_PATH", key)):
         if path is None:
             problems.append(f"{name} is empty. With HTTPS_ENABLED=true it must name a PEM file.")
-            continue
-        try:
-            path.open("rb").close()
-        except OSError as exc:
-            problems.append(
-                f"{name} is {quote(path)}, which cannot be read ({exc.strerror})."
-                " With HTTPS_ENABLED=true it must name a readable PEM file."
-            )
+        advice = "With HTTPS_ENABLED=true it must name a readable PEM file."
+        problems += find_file_errors(name, path, Path.read_bytes, advice)
     if problems or certificate is None:
         return problems
     try:
