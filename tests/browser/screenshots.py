@@ -1,5 +1,5 @@
-"""Makes the README's pictures: the real page with a photograph in front of its camera, answered by
-the built-in engine.
+"""Makes the README's pictures: the real page with a picture in front of its camera, answered by the
+built-in engine. juice.jpg was drawn for it, with a part of coffee.jpg behind the carton.
 
     python -m tests.browser.screenshots
 
@@ -20,7 +20,8 @@ from tests.browser.visitor import Visitor, shown
 from tests.support.running import running
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PHOTO = Path(__file__).resolve().parents[1] / "features/builtin/photos/coffee.jpg"
+CARTON = Path(__file__).with_name("juice.jpg")
+COFFEE = Path(__file__).resolve().parents[1] / "features/builtin/photos/coffee.jpg"
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,16 @@ class Shot:
     name: str
     viewport: tuple[int, int]
     scale: float  # device pixels a CSS pixel
+    seen: Path
+    camera: tuple[int, int]
     questions: tuple[str, ...]
 
 
 SHOTS = (
-    Shot("page-phone", (412, 914), 1.5, ("Where is the cup?",)),
-    Shot("page-desktop", (1280, 800), 1, ("What is this?", "Where is the cup?")),
+    Shot("page-phone", (412, 914), 1.5, CARTON, (960, 1280), ("When does it expire?",)),
+    Shot(
+        "page-desktop", (1280, 800), 1, COFFEE, (1280, 720), ("What is this?", "Where is the cup?")
+    ),
 )
 
 
@@ -43,9 +48,9 @@ async def take(browser: Browser, url: str, shot: Shot) -> bytes:
         browser,
         viewport=shot.viewport,
         context_options=options,
-        width=1280,
-        height=720,
-        mode=shown(PHOTO.read_bytes()),
+        width=shot.camera[0],
+        height=shot.camera[1],
+        mode=shown(shot.seen.read_bytes()),
     ) as page:
         visitor = Visitor(page, url)
         await visitor.open()
