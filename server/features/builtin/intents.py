@@ -31,7 +31,7 @@ _QUOTED = re.compile(r"[「『](.{1,80}?)[」』]|[\"“”„«»‘'](.{1,80}?
 # Languages whose stop words never name a row, in questions of any language in Latin letters
 _MIXED = ("en", "de", "fr", "es")
 # "The cat's eyes"
-_OWNER = re.compile(r"(\w+)'s (\w+)")
+_OWNER = re.compile(r"\b(\w++)'s (\w+)")
 # "On" and "off" at the end of a question
 _SWITCHED = (" on", " off", " an", " aus", " aan", " uit")
 _WEARS = re.compile(
