@@ -441,9 +441,10 @@ class ThingFinder:
         near = agreed >= weights[best] / 2 and not other
         if same and agreed >= _AGREES and (best in same or near):
             return DetectedThing(box.label, max(score, agreed), box, sure=True)
-        if agreed >= _AGREES and score >= _PREFERRED:
-            # The classifier confuses similar fruits; together the models give this name the most weight.
-            return DetectedThing(box.label, score, box, sure=False)
+        single = float(weights[same].max()) if same else 0.0
+        if single >= _AGREES and score >= _PREFERRED and name not in known.detector:
+            # An orange that looks like a lemon. Between a cat and a dog the classifier decides.
+            return DetectedThing(box.label, agreed, box, sure=False)
         if box.label in asked and score >= _ASKED and (weight < _CONTRARY or name == box.label):
             return DetectedThing(box.label, score, box, sure=False)
         if weight >= _ALONE:
