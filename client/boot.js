@@ -68,6 +68,11 @@
       (updates) => updates.keepShell(),
       () => {}, // without a network: the next start keeps it
     );
+  // For core/extras.js, which comes later.
+  addEventListener("beforeinstallprompt", (event) => {
+    event.preventDefault();
+    Object.assign(window, { installPrompt: event });
+  });
   addEventListener("load", () => setTimeout(keepShell, APP_AFTER));
 
   function reload() {

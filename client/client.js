@@ -76,6 +76,7 @@ for (const one of checks) one.addEventListener("click", () => void doctor.open(o
 const fetchAhead = onceLater(DOCTOR_AHEAD, () => {
   void doctor.ahead();
   void details.ahead();
+  void import("./core/extras.js").then(({ addExtras }) => addExtras(page), () => {});
 });
 page.when("facts", ({ camera, socket }) => {
   if (socket === "open" && ["on", "resting", "elsewhere"].includes(camera)) fetchAhead();
