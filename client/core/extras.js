@@ -4,6 +4,8 @@ import { button, byId, made, show } from "./page/dom.js";
 import { change, settings } from "./page/settings.js";
 import { text } from "./words/text.js";
 
+/** @typedef {import("./chat/conversation.js").Turn} Turn */
+
 // Milliseconds of a vibration
 const SHAKE = 15;
 // Answers after which the person is asked whether to install the page
@@ -11,8 +13,7 @@ const USEFUL = 3;
 
 /** Add what this device has. Loaded when the camera is live. @param {import("./page.js").Page} page */
 export function addExtras(page) {
-  const offer = installOffer(page);
-  followAnswers(page, offer);
+  followAnswers(page, installOffer());
   addSmallWindow(page);
 }
 
@@ -23,12 +24,12 @@ function shake() {
 
 /**
  * Vibrate with each question and with the first word of its answer; count what was useful.
- * @param {import("./page.js").Page} page @param {() => void} offer
+ * @param {import("./page.js").Page} page @param {(below: Turn) => void} offer
  */
 function followAnswers(page, offer) {
-  /** @type {import("./chat/conversation.js").Turn|null} whose answer has no word yet */
+  /** @type {Turn|null} whose answer has no word yet */
   let waiting = null;
-  /** @type {import("./chat/conversation.js").Turn|null} */
+  /** @type {Turn|null} */
   let last = null;
   let useful = 0;
   page.when("asked", shake);
@@ -40,33 +41,32 @@ function followAnswers(page, offer) {
     }
     if (turn || !last) return;
     if (last.response?.finish_reason === "stop" && last.text) useful += 1;
+    if (useful >= USEFUL) offer(last);
     last = waiting = null;
-    if (useful >= USEFUL) offer();
   });
 }
 
-/** @param {import("./page.js").Page} page @returns {() => void} offers to install the page, once on this device */
-function installOffer(page) {
+/** @returns {(below: Turn) => void} offers to install the page, once on this device, below an answer */
+function installOffer() {
   /** The browser's, which boot.js keeps. @type {any} */
   let event = /** @type {any} */ (window).installPrompt;
   window.addEventListener("beforeinstallprompt", (newer) => {
     newer.preventDefault();
     event = newer;
   });
-  return () => {
+  return ({ key }) => {
     if (!event || settings().installAsked === true) return;
-    const { chat } = page;
     const answer = (/** @type {boolean} */ install) => () => {
-      chat.drop(card);
+      card.remove();
       if (install) void event.prompt();
     };
     const later = button(answer(false), { textContent: text("page.not_now") });
     const install = button(answer(true), { textContent: text("app.install"), className: "primary" });
     const row = made("div", { className: "row" }, later, install);
-    const card = made("article", { className: "install" }, made("p", {}, text("app.install_offer")), row);
+    const card = made("div", { className: "install" }, made("p", {}, text("app.install_offer")), row);
     // Asked once: a reload, too, is an answer.
     change({ installAsked: true });
-    chat.add(card);
+    document.getElementById(key)?.append(card);
   };
 }
 
