@@ -91,7 +91,7 @@ async def test_a_screen_reader_finds_and_says_everything(
         say("stage.what_is_this"),
         say("stage.read_this"),
         say("chat.hold"),
-        say("chat.send"),
+        say("voice.talk"),
     ):
         await expect(page.button(name)).to_be_visible()
     await expect(found.get_by_role("main")).to_be_visible()
