@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,13 +85,6 @@ class Connection:
         )
         # Follows the alerts of the program's watches; None without the scope
         self._following: asyncio.Task[None] | None = None
-        self._handlers: Mapping[type[Any], Callable[[Any], None]] = {
-            events.ItemCreate: self._create_item,
-            events.ItemLookup: self._look_up,
-            events.ItemTruncate: self._truncate,
-            events.ResponseCancel: lambda event: self.responder.cancel(event.response_id),
-            events.BareEvent: self._hear,
-        }
 
     def greet(self) -> None:
         """Send the first event, and begin to listen."""
@@ -103,14 +96,26 @@ class Connection:
 
     async def handle(self, event: Any) -> None:
         """Handle an event. Raise QwenCameraError if it is refused; the connection goes on."""
-        if isinstance(event, events.SessionUpdate):
-            await self._update(event)
-        elif isinstance(event, events.ResponseCreate):
-            await self._respond(event)
-        elif isinstance(event, events.SoundAppend):
-            await self._hearing.append(event.audio)
-        else:
-            self._handlers[type(event)](event)
+        match event:
+            case events.SessionUpdate():
+                await self._update(event)
+            case events.ResponseCreate():
+                await self._respond(event)
+            case events.ResponseCancel():
+                self.responder.cancel(event.response_id)
+            case events.SoundAppend():
+                await self._hearing.append(event.audio)
+            case events.ItemCreate():
+                self.add(KeptItem.of(event.item), event.previous_item_id)
+            case events.BareEvent():
+                actions = {
+                    "input_audio_buffer.commit": self._hearing.commit,
+                    "input_audio_buffer.clear": self._hearing.clear,
+                    "output_audio_buffer.clear": self.speech.stop,
+                }
+                actions[event.type]()
+            case _:
+                self._handle_item(event, self._conversation.find(event.item_id))
 
     async def close(self) -> None:
         """Stop everything."""
@@ -185,9 +190,6 @@ class Connection:
 
     # Items
 
-    def _create_item(self, event: events.ItemCreate) -> None:
-        self.add(KeptItem.of(event.item), event.previous_item_id)
-
     def add(self, item: KeptItem, after: str | None = None) -> str | None:
         """Add an item to the conversation. Return the id of the one before it. Raise what `Conversation.add` raises."""
         before, dropped = self._conversation.add(item, after)
@@ -197,33 +199,16 @@ class Connection:
             self.send(name, previous_item_id=before, item=item.shown())
         return before
 
-    def _look_up(self, event: events.ItemLookup) -> None:
-        item = self._conversation.find(event.item_id)
-        if event.type == "conversation.item.retrieve":
+    def _handle_item(self, event: events.ItemLookup | events.ItemTruncate, item: KeptItem) -> None:
+        if isinstance(event, events.ItemTruncate):
+            if item.body.get("role") != "assistant" or not item.body["content"]:
+                raise Conflict("Only the assistant's spoken messages can be truncated. Name one.")
+            self.send("conversation.item.truncated", **item.truncate(event.audio_end_ms))
+        elif event.type == "conversation.item.retrieve":
             self.send("conversation.item.retrieved", item=item.shown())
         else:
             self._conversation.remove(item)
             self.send("conversation.item.deleted", item_id=item.id)
-
-    def _hear(self, event: events.BareEvent) -> None:
-        if event.type == "input_audio_buffer.commit":
-            self._hearing.commit()
-        elif event.type == "input_audio_buffer.clear":
-            self._hearing.clear()
-        else:
-            self.speech.stop()
-
-    def _truncate(self, event: events.ItemTruncate) -> None:
-        item = self._conversation.find(event.item_id)
-        if item.body.get("role") != "assistant" or not item.body["content"]:
-            raise Conflict("Only the assistant's spoken messages can be truncated. Name one.")
-        item.truncate(event.audio_end_ms)
-        self.send(
-            "conversation.item.truncated",
-            item_id=item.id,
-            content_index=event.content_index,
-            audio_end_ms=event.audio_end_ms,
-        )
 
     # Responses
 

@@ -47,14 +47,15 @@ class KeptItem:
         parts = (part.get("text") or part.get("transcript") or "" for part in self.body["content"])
         return "\n".join(part for part in parts if part)
 
-    def truncate(self, milliseconds: int) -> None:
-        """Keep only the words of a spoken message that were heard until this time."""
+    def truncate(self, milliseconds: int) -> dict[str, Any]:
+        """Keep only the words of a spoken message that were heard until this time. Return the fields of the event."""
         part = self.body["content"][0]
         words = self.text
         if self.spoken_ms > milliseconds:
             heard = words[: round(len(words) * milliseconds / self.spoken_ms)]
             words = heard.rpartition(" ")[0] if " " in heard else ""
         part["transcript" if "transcript" in part else "text"] = words
+        return {"item_id": self.id, "content_index": 0, "audio_end_ms": milliseconds}
 
     def shown(self) -> dict[str, Any]:
         """Return it for an event."""

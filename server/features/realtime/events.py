@@ -175,56 +175,58 @@ class ResponseFields(_Answering):
 # Events
 
 
-class _Event(_Fields):
+class Event(_Fields):
+    """An event of a client."""
+
     event_id: Annotated[str, Field(max_length=512)] | None = None
 
 
-class SessionUpdate(_Event):
+class SessionUpdate(Event):
     type: Literal["session.update"]
     session: SessionFields
 
 
-class ItemCreate(_Event):
+class ItemCreate(Event):
     type: Literal["conversation.item.create"]
     item: Item
     previous_item_id: _Id | None = None
 
 
-class ItemLookup(_Event):
+class ItemLookup(Event):
     type: Literal["conversation.item.retrieve", "conversation.item.delete"]
     item_id: _Id
 
 
-class ItemTruncate(_Event):
+class ItemTruncate(Event):
     type: Literal["conversation.item.truncate"]
     item_id: _Id
     content_index: Annotated[int, Field(ge=0, le=MAX_PARTS)]
     audio_end_ms: Annotated[int, Field(ge=0, le=86_400_000)]
 
 
-class ResponseCreate(_Event):
+class ResponseCreate(Event):
     type: Literal["response.create"]
     response: ResponseFields | None = None
 
 
-class ResponseCancel(_Event):
+class ResponseCancel(Event):
     type: Literal["response.cancel"]
     response_id: _Id | None = None
 
 
-class SoundAppend(_Event):
+class SoundAppend(Event):
     type: Literal["input_audio_buffer.append"]
     audio: str
 
 
-class BareEvent(_Event):
+class BareEvent(Event):
     type: Literal[
         "input_audio_buffer.commit", "input_audio_buffer.clear", "output_audio_buffer.clear"
     ]
 
 
 _EVENTS: TypeAdapter[Any] = TypeAdapter(
-    Annotated[Union[tuple(_Event.__subclasses__())], Field(discriminator="type")]  # type: ignore[arg-type]  # noqa: UP007
+    Annotated[Union[tuple(Event.__subclasses__())], Field(discriminator="type")]  # type: ignore[arg-type]  # noqa: UP007
 )
 
 

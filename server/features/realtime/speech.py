@@ -6,7 +6,6 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,22 +24,8 @@ AHEAD_SECONDS = 8.0
 _PAUSE = 0.02
 
 
-class Speech(Protocol):
-    """Output of spoken answers, one at a time."""
-
-    @property
-    def talking(self) -> bool:
-        """True while the client plays an answer, as far as is known."""
-
-    async def play(self, response: str, item: KeptItem, chunks: AsyncIterator[VoiceChunk]) -> None:
-        """Play the sound of an answer's item. `response`: the id of the answer."""
-
-    def stop(self) -> None:
-        """Stop playing."""
-
-
 class EventSpeech:
-    """Sound as events, which a client may get faster than it plays them."""
+    """Sound of one answer at a time as events, which a client may get faster than it plays them."""
 
     def __init__(
         self, write: Callable[[KeptItem, str], None], has_room: Callable[[], bool]
@@ -52,9 +37,11 @@ class EventSpeech:
 
     @property
     def talking(self) -> bool:
+        """True while the client plays an answer, as far as is known."""
         return time.monotonic() < self._played_at
 
     async def play(self, response: str, item: KeptItem, chunks: AsyncIterator[VoiceChunk]) -> None:
+        """Play the sound of an answer's item. `response`: the id of the answer."""
         converter = RateConverter(USUAL_RATE)
         async for chunk in chunks:
             for audio in encode_sound(converter.convert(chunk.samples, chunk.rate)):
@@ -66,11 +53,12 @@ class EventSpeech:
                 self._played_at = max(self._played_at, time.monotonic()) + seconds
 
     def stop(self) -> None:
+        """Stop playing."""
         self._played_at = 0.0
 
 
 class TrackSpeech:
-    """Sound on the audio track of a call, which tells how much of it was played."""
+    """Sound of one answer at a time on the audio track of a call, which tells how much of it was played."""
 
     def __init__(self, player: Player, send: SendEvent) -> None:
         self._player, self._send = player, send
@@ -81,12 +69,13 @@ class TrackSpeech:
 
     @property
     def talking(self) -> bool:
+        """True while an answer is played."""
         return self._now is not None
 
     async def play(self, response: str, item: KeptItem, chunks: AsyncIterator[VoiceChunk]) -> None:
+        """Play the sound of an answer's item, once the one before was played."""
         player = self._player
         while self._now is not None:
-            # The answer before is still played.
             await asyncio.sleep(_PAUSE)
         self._end = None
         now = (response, item)
@@ -113,20 +102,22 @@ class TrackSpeech:
         self._clear("stopped")
 
     def stop(self) -> None:
+        """Stop playing, and drop the words that were not heard."""
         if self._now is None or self._end is None:
             return
         self._end.cancel()
         item, heard = self._now[1], round(self._player.played * 1000)
         self._player.discard()
         self._clear("cleared")
-        item.truncate(heard)
-        about = {"item_id": item.id, "content_index": 0, "audio_end_ms": heard}
-        self._send("conversation.item.truncated", **about)
+        self._send("conversation.item.truncated", **item.truncate(heard))
 
     def _clear(self, event: str) -> None:
         assert self._now is not None
         (response, _), self._now = self._now, None
         self._send(f"output_audio_buffer.{event}", response_id=response)
+
+
+Speech = EventSpeech | TrackSpeech
 
 
 def encode_sound(samples: NDArray[np.int16]) -> list[str]:

@@ -1,34 +1,8 @@
-"""The subset of the protocol: the events in and out, and the states of a response as a table. Pure."""
+"""The states of a response as a table, with the events of each change. Pure."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-
-
-class Support(StrEnum):
-    """How an event of the protocol is handled."""
-
-    YES = "yes"
-    # Accepted without an effect
-    IGNORED = "ignored"
-    # Answered with an error
-    REFUSED = "refused"
-
-
-# Events of clients
-EVENTS_IN = {
-    "session.update": Support.YES,
-    "conversation.item.create": Support.YES,
-    "conversation.item.retrieve": Support.YES,
-    "conversation.item.delete": Support.YES,
-    "conversation.item.truncate": Support.YES,
-    "response.create": Support.YES,
-    "response.cancel": Support.YES,
-    "input_audio_buffer.append": Support.YES,
-    "input_audio_buffer.commit": Support.YES,
-    "input_audio_buffer.clear": Support.YES,
-    "output_audio_buffer.clear": Support.YES,
-}
 
 
 class State(StrEnum):
@@ -90,32 +64,3 @@ SPOKEN = {
         "response.output_audio_transcript.done",
     ),
 }
-# Events of the server that no response causes
-OTHER_EVENTS_OUT = (
-    "error",
-    "session.created",
-    "session.updated",
-    "mcp_list_tools.completed",
-    "conversation.item.added",
-    "conversation.item.done",
-    "conversation.item.retrieved",
-    "conversation.item.deleted",
-    "conversation.item.truncated",
-    "output_audio_buffer.started",
-    "output_audio_buffer.stopped",
-    "output_audio_buffer.cleared",
-    "input_audio_buffer.speech_started",
-    "input_audio_buffer.speech_stopped",
-    "input_audio_buffer.committed",
-    "input_audio_buffer.cleared",
-    "conversation.item.input_audio_transcription.delta",
-    "conversation.item.input_audio_transcription.completed",
-    "conversation.item.input_audio_transcription.failed",
-)
-
-
-def events_out() -> list[str]:
-    """Return the types of all events that the server sends."""
-    by_step = [name for _, names in STATES.values() for name in names]
-    spoken = [name for names in SPOKEN.values() for name in names]
-    return sorted({*by_step, *spoken, *OTHER_EVENTS_OUT})

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, get_args
 
 import openai
 import pytest
@@ -20,7 +20,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from scripts.bench.live_encoder import LiveEncoder
-from server.features.realtime.states import EVENTS_IN, events_out
+from server.features.realtime.events import Event
+from server.features.realtime.states import SPOKEN, STATES
 from tests.features.grants.test_routes import give, serving_programs
 from tests.support.clients import Visitor, bearer, http, soon, visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
@@ -35,6 +36,23 @@ LAMP: Any = {
     "description": "Switch the lamp.",
     "parameters": {"type": "object", "properties": {"on": {"type": "boolean"}}},
 }
+
+
+# Events of the server that no response causes
+OTHER_EVENTS_OUT = (
+    *("error", "session.created", "session.updated", "mcp_list_tools.completed"),
+    *(
+        f"conversation.item.{name}"
+        for name in ("added", "done", "retrieved", "deleted", "truncated")
+    ),
+    *(f"output_audio_buffer.{name}" for name in ("started", "stopped", "cleared")),
+    *(f"input_audio_buffer.speech_{name}" for name in ("started", "stopped")),
+    *("input_audio_buffer.committed", "input_audio_buffer.cleared"),
+    *(
+        f"conversation.item.input_audio_transcription.{name}"
+        for name in ("delta", "completed", "failed")
+    ),
+)
 
 
 class Desk:
@@ -418,11 +436,13 @@ async def test_the_guide_lists_all_events() -> None:
     guide = text_of("docs/realtime.md")
     rows = re.findall(r"^\| `([\w.]+)` \| (\w+) \|$", guide, re.MULTILINE)
     rows = [row for row in rows if "." in row[0]]
-    assert dict(rows) == {name: str(support) for name, support in EVENTS_IN.items()}
+    kinds = [get_args(kind.model_fields["type"].annotation) for kind in Event.__subclasses__()]
+    assert dict(rows) == {name: "yes" for names in kinds for name in names}
     out = guide.partition("The server sends:")[2].partition("## Fields")[0]
     cells = re.findall(r"^\| (`.*?) \|", out, re.MULTILINE)
     names = re.findall(r"`([\w.]+)`", "".join(cells))
-    assert sorted(set(names)) == events_out()
+    steps = [*(names for _, names in STATES.values()), *SPOKEN.values()]
+    assert set(names) == {name for names in steps for name in names}.union(OTHER_EVENTS_OUT)
 
 
 @pytest.mark.slow
