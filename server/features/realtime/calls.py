@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from typing import Any
@@ -38,8 +37,6 @@ PATH = "/v1/realtime/calls"
 SDP = "application/sdp"
 # Prefix of a key for one call, which browsers' clients expect; a session's token follows
 KEY = "ek_"
-# Seconds from the answer until the data channel is open
-OPEN_SECONDS = 30.0
 _ASK = "A call needs the access code, a session's token or a key for one call. Send it as Authorization: Bearer <key>."
 
 
@@ -67,18 +64,6 @@ class CallGuard(RequestGuard):
             if self._access.settings.require_auth:
                 raise Unauthorized(_ASK)
         return self.issue(self._services.sessions.replicas.new_id()).claims
-
-
-class CallClient:
-    """The client of a call, in place of its session's socket."""
-
-    def __init__(self, channel: EventChannel) -> None:
-        self._channel = channel
-        self.wait_open, self.receive, self.send = channel.wait_open, channel.receive, channel.send
-
-    def close_soon(self, code: int, reason: str) -> None:
-        """End the call."""
-        self._channel.end()
 
 
 class Calls:
@@ -158,25 +143,18 @@ class Calls:
             await webrtc.disconnect(session.id)
             raise NotFound("The session ended while its offer was being answered. Try again.")
         assert line.channel is not None
-        client = CallClient(line.channel)
-        self._services.sessions.attach(session, client)
-        self._tasks.spawn(self._serve(access, client, first), name="call")
+        # In place of a page's socket
+        self._services.sessions.attach(session, line.channel)
+        self._tasks.spawn(self._serve(access, line.channel, first), name="call")
         return answer
 
-    async def _serve(self, access: ProgramAccess, client: CallClient, first: str | None) -> None:
+    async def _serve(self, access: ProgramAccess, channel: EventChannel, first: str | None) -> None:
         session = access.session
         log.info("call began", extra={"session": session.id})
-        line = next((one for one in session.lines if isinstance(one, VoiceLine)), None)
+        line = VoiceLine.of(session.lines)
         try:
-            async with asyncio.timeout(OPEN_SECONDS):
-                opened = await client.wait_open()
-            if opened:
-                serving = ClientSession(
-                    client, access, self._tools, self._services.metrics, line or VoiceLine()
-                )
-                await serving.run(first)
-        except TimeoutError:
-            log.info("call ended", extra={"session": session.id, "reason": "no data channel"})
+            metrics = self._services.metrics
+            await ClientSession(channel, access, self._tools, metrics, line).run(first)
         finally:
             await self._services.sessions.end(session.id, "the call ended")
 

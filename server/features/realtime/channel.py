@@ -133,17 +133,14 @@ class EventChannel:
         await self._sctp.stop()
         await self._tasks.close()
 
+    def close_soon(self, code: int, reason: str) -> None:
+        """End the call: see `Socket`."""
+        self.end()
+
     def end(self) -> None:
         """End the call: `receive` returns None."""
         self.ended = True
         self._changed.set()
-
-    async def wait_open(self) -> bool:
-        """Wait for the peer's channel. Return False if the connection ends before."""
-        while self._channel is None and not self.ended:
-            self._changed.clear()
-            await self._changed.wait()
-        return not self.ended
 
     async def receive(self) -> str | None:
         """Return the next message; None at the end."""
@@ -180,7 +177,6 @@ class EventChannel:
         self._channel = channel
         channel.on("message", self._on_message)
         channel.on("close", self.end)
-        self._changed.set()
 
     def _on_message(self, message: str | bytes) -> None:
         fits = isinstance(message, str) and len(message.encode()) <= MAX_MESSAGE_BYTES

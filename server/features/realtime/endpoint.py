@@ -46,7 +46,7 @@ EVENT_RATE, EVENT_BURST = 100.0, 200
 MAX_REFUSED = 100
 # Pause before the next event, as a multiple of the time that the last one took
 PAUSE = 4.0
-# Seconds within which a client has to take an event
+# Seconds within which a client has to take an event, and a call's channel has to open
 SEND_SECONDS = 10.0
 # Most characters that wait for a client, and those beyond which no more sound is made
 MOST_WAITING, MOST_SOUND_WAITING = 2 * 1024 * 1024, 512 * 1024
