@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.screenshots import PHOTO
+from tests.browser.screenshots import COFFEE
 from tests.browser.test_page_answers import coded
 from tests.browser.test_page_small import _PLACEHOLDER
 from tests.browser.visitor import CALM, RED, Visit, Visitor, bounds, shown, started
@@ -289,7 +289,7 @@ async def test_the_questions_follow_what_is_in_front(visit: Visit) -> None:
             await expect(row).to_have_text(questions("read_this", "what_is_this", "people"))
             await page.show(mode=RED)
             await expect(row).to_have_text(usual)
-            await page.show(mode=shown(PHOTO.read_bytes()))
+            await page.show(mode=shown(COFFEE.read_bytes()))
             await expect(row).to_have_text(questions("what_is_this", "colour", "read_this"))
             assert "In the middle" in (await page.tap(say("stage.colour")))["text"]
             await page.show(mode=coded("SHELF 12"))
