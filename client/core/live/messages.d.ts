@@ -551,7 +551,7 @@ export interface Response {
   boxes_by?: "detector";
   /** Codes in the picture, at most 8; absent without any, or if the engine reads none */
   codes?: Array<FoundCode>;
-  /** The figure that the built-in engine is sure of; absent without one */
+  /** The figure that the question asked for; absent if the engine reads none, or is not sure */
   fact?: AnswerFact;
   /** Tools called by the model, at most 3, with the setting `tools` only; `text` may then be empty. Absent without any */
   calls?: Array<CalledTool>;

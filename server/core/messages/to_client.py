@@ -578,7 +578,7 @@ class Response(ServerMessage):
     boxes_by: Literal["detector"] | None = None
     # Codes in the picture, at most 8; absent without any, or if the engine reads none
     codes: list[FoundCode] | None = None
-    # The figure that the built-in engine is sure of; absent without one
+    # The figure that the question asked for; absent if the engine reads none, or is not sure
     fact: AnswerFact | None = None
     # Tools called by the model, at most 3, with the setting `tools` only; `text` may then be empty.
     # Absent without any
