@@ -89,7 +89,9 @@ async def test_agents_call_with_the_camera() -> None:
     settings = {"allowed_origins": ORIGIN, "operator_token": OPERATOR}
     async with (
         FakeOpenAI(max_model_len=32768) as fake,
-        serving_programs(fake, **settings) as run,
+        # The client always sends its microphone.
+        TranscriptionServer() as words,
+        serving_programs(fake, transcription_base_url=words.base_url, **settings) as run,
         chromium(args=args, executable=SHELL) as browser,
     ):
         fake.deltas_for = lamp_at_its_word
