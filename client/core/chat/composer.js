@@ -105,8 +105,10 @@ export class Composer {
     });
     for (const type of ["pointerdown", "mousedown", "click"]) {
       const swallow = (/** @type {Event} */ event) => {
-        // The second half of a double press on Send, on what stands in its place now
-        if (performance.now() - this.#pressedAt >= DOUBLE || event.target === this.box) return;
+        // The second half of a double press on Send, on what stands in its place now: what follows the box
+        const target = /** @type {Node} */ (event.target);
+        const follows = this.box.compareDocumentPosition(target) & Node.DOCUMENT_POSITION_FOLLOWING;
+        if (!follows || performance.now() - this.#pressedAt >= DOUBLE) return;
         event.preventDefault();
         event.stopImmediatePropagation();
       };
