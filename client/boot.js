@@ -1,8 +1,8 @@
 // Watches the loading of the page until its own module runs and removes "partial". A classic script: a module that
 // does not load stops all that import it, and the page would look complete and do nothing.
 {
-  // The icon is not required.
-  const NEEDED = "script, link[rel=stylesheet]";
+  // The icon is not required. Parts that load later report a failure themselves, and the chat stays.
+  const NEEDED = "script, link[rel=stylesheet]:not([data-part])";
   // Milliseconds for a new network to settle
   const PAUSE = 500;
   // Milliseconds after loading, when the camera has had the network for itself
@@ -35,8 +35,6 @@
     "error",
     ({ target }) => {
       if (!(target instanceof Element && target.matches(NEEDED))) return;
-      // Parts that load later report a failure themselves, and the chat stays.
-      if (document.readyState !== "loading" && !document.getElementById("partial")) return;
       const [navigation] = performance.getEntriesByType("navigation");
       const again = /** @type {PerformanceNavigationTiming|undefined} */ (navigation)?.type === "reload";
       if (again) root.classList.add("partial");

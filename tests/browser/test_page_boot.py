@@ -52,7 +52,7 @@ async def test_what_is_lost_once_is_loaded_again(visit: Visit, builtin: Running,
     page.expect(LOST)
     await expect(page.find("#partial")).to_have_count(0)
     loaded = "() => performance.getEntriesByType('navigation')[0].type === 'reload'"
-    await page.page.wait_for_function(loaded)
+    await page.page.wait_for_function(loaded, polling=100)
     await page.start()
     assert losing.loaded == 2
 

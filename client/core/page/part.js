@@ -137,6 +137,7 @@ async function addSheet({ href }) {
   if ([...document.styleSheets].some((sheet) => sheet.href === href)) return;
   const link = document.createElement("link");
   link.rel = "stylesheet";
+  link.dataset.part = "";
   link.href = href;
   const loaded = new Promise((resolve, reject) => {
     link.addEventListener("load", resolve);
