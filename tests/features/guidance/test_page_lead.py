@@ -155,7 +155,7 @@ async def test_a_person_is_led_to_a_cup(visit: Visit, builtin: Running) -> None:
     await page.got('m.type === "target" && m.near && m.confirmed', since=since)
     by = f"{say('lead.by_detector')}, {say('lead.by_twice')}"
     await expect(page.page.locator("#fact-finder")).to_have_text(by)
-    shakes = await page.evaluate("window.shakes.map(({pattern}) => pattern.join())")
+    shakes = await page.evaluate("window.shakes.map(({pattern}) => String(pattern))")
     assert "60,40,60" in shakes
     # Out on the left
     await page.show(mode=scene(0.2))
@@ -168,7 +168,7 @@ async def test_a_person_is_led_to_a_cup(visit: Visit, builtin: Running) -> None:
     await page.sent("target_lost", since=gone)
     await page.got('m.type === "target" && m.state === "lost"', since=since)
     await expect(line).to_have_text(say("lead.lost_left"))
-    assert "25,60,25" in await page.evaluate("window.shakes.map(({pattern}) => pattern.join())")
+    assert "25,60,25" in await page.evaluate("window.shakes.map(({pattern}) => String(pattern))")
     # Never more than one sentence in two seconds
     told = await sentences(page)
     assert len(told) >= 4
