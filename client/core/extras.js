@@ -1,4 +1,4 @@
-/** What a device may have beside the page: vibration, installation, a small window for the picture. */
+/** Vibration, the offer to install the page, and a small window for the picture, where the device has them. */
 
 import { button, byId, made, show } from "./page/dom.js";
 import { change, settings } from "./page/settings.js";

@@ -1,4 +1,4 @@
-"""What a device may have beside the page: vibration, the offer to install it, a small window for the picture."""
+"""Vibration, the offer to install the page, and the small window for the picture."""
 
 from __future__ import annotations
 

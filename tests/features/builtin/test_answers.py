@@ -204,7 +204,7 @@ def test_a_date_says_how_far_away_it_is(row: str, said: str) -> None:
 def test_a_figure_that_was_asked_for_is_a_fact(
     question: str, rows: list[str], fact: tuple[str, str, int | None] | None
 ) -> None:
-    """Where there is one; of several nobody knows which is meant."""
+    """A single figure of the requested kind is sent; several are ambiguous, and none is."""
     found = compose(understand(question, page="en"), view(*rows), TODAY).fact
     assert (found and (found.kind, found.text, found.days)) == fact
 
